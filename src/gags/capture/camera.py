@@ -1,0 +1,59 @@
+"""The pinhole camera that every stage works with (OpenCV axes, COLMAP pixel convention)."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A pinhole camera without distortion.
+
+    Axes are OpenCV's: +x right, +y down, +z forward. The centre of the top-left pixel is (0.5, 0.5).
+
+    Attributes:
+        viewmat: World-to-camera transform. float64 [4, 4]
+        K: Intrinsics in pixels, principal point included. float64 [3, 3]
+        width: Image width in pixels.
+        height: Image height in pixels.
+    """
+
+    viewmat: np.ndarray
+    K: np.ndarray
+    width: int
+    height: int
+
+    @property
+    def position(self) -> np.ndarray:
+        """Camera centre in world coordinates. [3]"""
+        R, t = self.viewmat[:3, :3], self.viewmat[:3, 3]
+        return -R.T @ t
+
+    def resized(self, width: int, height: int) -> "Camera":
+        """The same camera looking through an image of another size (may differ in x and y)."""
+        K = self.K.copy()
+        K[0] *= width / self.width
+        K[1] *= height / self.height
+        return replace(self, K=K, width=width, height=height)
+
+    def project(self, xyz_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Project world points.
+
+        Args:
+            xyz_world: Points. [..., 3]
+
+        Returns:
+            Pixel coordinates [..., 2] and depths along the optical axis [...]; pixels of points at or
+            behind the camera plane are meaningless, check depth > 0.
+        """
+        xyz_camera = xyz_world @ self.viewmat[:3, :3].T + self.viewmat[:3, 3]
+        depth = xyz_camera[..., 2]
+        safe = np.where(depth > 1e-9, depth, 1e-9)
+        xy = xyz_camera[..., :2] / safe[..., None]
+        return xy * self.K[[0, 1], [0, 1]] + self.K[:2, 2], depth
+
+    def unproject(self, xy: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """World points seen at pixel coordinates `xy` [..., 2] at z-depths `depth` [...]. Returns [..., 3]."""
+        xy = (xy - self.K[:2, 2]) / self.K[[0, 1], [0, 1]] * depth[..., None]
+        xyz_camera = np.concatenate([xy, depth[..., None]], axis=-1)
+        return (xyz_camera - self.viewmat[:3, 3]) @ self.viewmat[:3, :3]

@@ -1,0 +1,53 @@
+"""What every encoder of images and texts offers, and how the package finds one by name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """How the picture of one mask is cut out for an encoder.
+
+    Attributes:
+        padding: Margin around the mask's box, as a share of its longer side.
+        keep_background: Whether pixels off the mask stay; otherwise they take `fill`.
+        fill: Grey value (0 to 255) off the mask and outside the photo.
+        square: "box" takes a square window of the photo around the box's centre; "pad" crops to the box and
+            pads to a square with `fill` (METHOD §1.7).
+    """
+
+    padding: float = 0.0
+    keep_background: bool = False
+    fill: int = 0
+    square: str = "pad"
+
+
+class Encoder(Protocol):
+    """Maps crops of photos and texts into one space, where related ones have a high dot product.
+
+    Attributes:
+        name: Identifies encoder and weights; stored in every file made with it.
+        dim: Length D of its vectors.
+        image_size: Side of the square crops it takes, px.
+        crops: The crops C it wants of every mask, in order.
+        temperature: Logit scale of relevancy (Eq. 8) that belongs to this encoder.
+        negatives: Canonical phrases of Eq. 8 for this encoder.
+    """
+
+    name: str
+    dim: int
+    image_size: int
+    crops: tuple[CropRule, ...]
+    temperature: float
+    negatives: tuple[str, ...]
+
+    def encode_images(self, crops: np.ndarray) -> np.ndarray:
+        """Embed masks from their crops, uint8 RGB [B, C, S, S, 3]. Returns L2-normalised float32 [B, D]."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts. Returns L2-normalised float32 [T, D]."""
+        ...

@@ -1,0 +1,34 @@
+"""How long-running stages report what they do, without knowing who listens."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Bar:
+    """One stage's counter. The base class counts and shows nothing."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Count finished steps; `note` is a short status such as "PSNR 24.1 dB"."""
+        self.done += steps
+
+
+class Reporter:
+    """Receives the progress of stages. The base class is silent; the command line shows bars on stderr."""
+
+    @contextmanager
+    def stage(self, name: str, total: int, unit: str = "steps") -> Iterator[Bar]:
+        """Open the bar of one stage, e.g. `with report.stage("Segmenting photos", 70, "photos") as bar:`."""
+        yield Bar(total)
+
+    def say(self, message: str) -> None:
+        """Tell the user something worth a line."""
+
+    def warn(self, message: str) -> None:
+        """Tell the user that something was left out or looks wrong, and what that means."""
+
+
+SILENT = Reporter()

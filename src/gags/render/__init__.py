@@ -1,0 +1,140 @@
+"""Rasterisation of 3D Gaussians: one signature, three backends, chosen by device."""
+
+from types import ModuleType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gags.capture.camera import Camera
+from gags.render.types import BlendWeights, Rendering
+
+Backend = Literal["auto", "reference", "cpu", "cuda"]
+
+__all__ = ["Backend", "BlendWeights", "Rendering", "blend_weights", "rasterize"]
+
+
+def rasterize(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    colors: Tensor,
+    camera: Camera,
+    *,
+    sh_degree: int | None = None,
+    background: Tensor | None = None,
+    means2d_offset: Tensor | None = None,
+    backend: Backend = "auto",
+) -> Rendering:
+    """Render Gaussians into one view (Kerbl et al. 2023), differentiable in every tensor argument.
+
+    Args:
+        means: Centres, world units. [N, 3]
+        quats: Rotations wxyz; normalised inside. [N, 4]
+        scales: Standard deviations, world units (already activated). [N, 3]
+        opacities: In (0, 1) (already activated). [N]
+        colors: Colours or features [N, C], or spherical harmonics [N, K, 3] if `sh_degree` is given.
+        camera: View to render.
+        sh_degree: Degree of the harmonics to use, 0 to 3; None if `colors` are final.
+        background: Colour behind everything. [C]; None is black.
+        means2d_offset: Added to the projected centres, in px; pass zeros that require grad to receive
+            the screen-space gradient that densification needs. [N, 2]
+        backend: "auto" takes the fastest one for the device of `means`.
+
+    Returns:
+        Colours, expected depth, alpha and screen radii.
+
+    Raises:
+        ValueError: If shapes, dtypes or devices do not fit each other.
+        GagsError: If the backend asked for does not work here.
+    """
+    _check(means, quats, scales, opacities, colors, sh_degree)
+    return _load(backend, means.device).rasterize(
+        means, quats, scales, opacities, colors, camera, sh_degree, background, means2d_offset
+    )
+
+
+def blend_weights(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    camera: Camera,
+    pixels: Tensor,
+    *,
+    top_k: int = 16,
+    backend: Backend = "auto",
+) -> BlendWeights:
+    """The Gaussians that make up chosen pixels and their blending weights w = αT (no gradient).
+
+    Args:
+        means: Centres, world units. [N, 3]
+        quats: Rotations wxyz. [N, 4]
+        scales: Standard deviations, world units. [N, 3]
+        opacities: In (0, 1). [N]
+        camera: View the pixels belong to.
+        pixels: Column and row of each pixel. int64 [P, 2] (x, y)
+        top_k: How many Gaussians to keep a pixel, those of largest weight.
+        backend: "auto" takes the fastest one for the device of `means`.
+
+    Returns:
+        Indices, weights and total alpha of the P pixels, in their order.
+
+    Raises:
+        ValueError: If a pixel lies outside the image or shapes do not fit.
+    """
+    _check(means, quats, scales, opacities, None, None)
+    if pixels.ndim != 2 or pixels.shape[1] != 2:
+        raise ValueError(f"pixels must be [P, 2] (x, y), got {tuple(pixels.shape)}")
+    limit = torch.tensor([camera.width, camera.height], device=pixels.device)
+    if ((pixels < 0) | (pixels >= limit)).any():
+        raise ValueError(f"pixels must lie inside the {camera.width}x{camera.height} image")
+    return _load(backend, means.device).blend_weights(means, quats, scales, opacities, camera, pixels, top_k)
+
+
+def _load(backend: Backend, device: torch.device) -> ModuleType:
+    """Import a backend only when it is used: Numba and gsplat are slow to import."""
+    if backend == "auto":
+        backend = "cuda" if device.type == "cuda" else "cpu"
+    if backend == "reference":
+        from gags.render import reference as module
+    elif backend == "cpu":
+        from gags.render import cpu as module
+    elif backend == "cuda":
+        from gags.render import cuda as module
+    else:
+        raise ValueError(f"backend must be auto, reference, cpu or cuda, got {backend!r}")
+    return module
+
+
+def _check(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    colors: Tensor | None,
+    sh_degree: int | None,
+) -> None:
+    n = means.shape[0]
+    expected = {"means": (means, (n, 3)), "quats": (quats, (n, 4)), "scales": (scales, (n, 3))}
+    expected["opacities"] = (opacities, (n,))
+    for name, (tensor, shape) in expected.items():
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} must have shape {list(shape)}, got {list(tensor.shape)}")
+    if colors is None:
+        return
+    if sh_degree is None:
+        if colors.ndim != 2 or colors.shape[0] != n:
+            raise ValueError(f"colors must be [{n}, C] without sh_degree, got {list(colors.shape)}")
+    elif not 0 <= sh_degree <= 3:
+        raise ValueError(f"sh_degree must be 0, 1, 2 or 3, got {sh_degree}")
+    elif (
+        colors.ndim != 3
+        or colors.shape[0] != n
+        or colors.shape[1] < (sh_degree + 1) ** 2
+        or colors.shape[2] != 3
+    ):
+        raise ValueError(
+            f"colors must be [{n}, K >= {(sh_degree + 1) ** 2}, 3] for sh_degree {sh_degree}, got {list(colors.shape)}"
+        )
