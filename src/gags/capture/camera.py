@@ -53,7 +53,7 @@ class Camera:
         return xy * self.K[[0, 1], [0, 1]] + self.K[:2, 2], depth
 
     def unproject(self, xy: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        """World points seen at pixel coordinates `xy` [..., 2] at z-depths `depth` [...]. Returns [..., 3]."""
+        """World points [..., 3] seen at pixel coordinates `xy` [..., 2] at z-depths `depth` [...]."""
         xy = (xy - self.K[:2, 2]) / self.K[[0, 1], [0, 1]] * depth[..., None]
         xyz_camera = np.concatenate([xy, depth[..., None]], axis=-1)
         return (xyz_camera - self.viewmat[:3, 3]) @ self.viewmat[:3, :3]

@@ -135,6 +135,5 @@ def _check(
         or colors.shape[1] < (sh_degree + 1) ** 2
         or colors.shape[2] != 3
     ):
-        raise ValueError(
-            f"colors must be [{n}, K >= {(sh_degree + 1) ** 2}, 3] for sh_degree {sh_degree}, got {list(colors.shape)}"
-        )
+        wanted = f"[{n}, K >= {(sh_degree + 1) ** 2}, 3]"
+        raise ValueError(f"colors must be {wanted} for sh_degree {sh_degree}, got {list(colors.shape)}")
