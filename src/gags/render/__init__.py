@@ -117,7 +117,11 @@ def _check(
     sh_degree: int | None,
 ) -> None:
     n = means.shape[0]
-    expected = {"means": (means, (n, 3)), "quats": (quats, (n, 4)), "scales": (scales, (n, 3))}
+    expected: dict[str, tuple[Tensor, tuple[int, ...]]] = {
+        "means": (means, (n, 3)),
+        "quats": (quats, (n, 4)),
+        "scales": (scales, (n, 3)),
+    }
     expected["opacities"] = (opacities, (n,))
     for name, (tensor, shape) in expected.items():
         if tuple(tensor.shape) != shape:
