@@ -1,0 +1,205 @@
+"""The folder of one scene: names of its files, what is already done, and with which settings."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+import gags
+from gags.errors import WorkspaceError
+from gags.files import atomic_write
+
+FORMAT = 1  # raised when a stage's file format changes so that older pieces count as stale
+
+
+def stamp(*parts: Any) -> str:
+    """Hash of settings and inputs, equal exactly when they are equal; the same in every process.
+
+    Args:
+        parts: Dataclasses, strings, numbers, lists, dicts, other stamps.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    text = json.dumps([FORMAT, *map(_plain, parts)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_stamp(path: Path) -> str:
+    """Hash of a file's content, 16 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as dicts, paths as strings, None dropped from tables: what JSON and TOML both hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+@dataclasses.dataclass(frozen=True)
+class StageRecord:
+    """What `config.toml` says of a finished stage.
+
+    Attributes:
+        stamp: Hash of the settings and inputs it ran with.
+        seconds: Time of the run that finished it.
+        finished: When, ISO 8601, UTC.
+        settings: The settings as they ran.
+    """
+
+    stamp: str
+    seconds: float
+    finished: str
+    settings: dict[str, Any]
+
+
+class Workspace:
+    """Paths and records of one scene's folder.
+
+    Attributes:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    @classmethod
+    def create(cls, root: Path | str) -> "Workspace":
+        """Make the folder, or take up an earlier run in it.
+
+        Raises:
+            WorkspaceError: If the path is a file, or a folder that holds something else.
+        """
+        workspace = cls(root)
+        if workspace.root.is_dir() and any(workspace.root.iterdir()) and not workspace.config.exists():
+            raise WorkspaceError(
+                f"{root} holds files that are not a gags scene; give --out a new or empty folder"
+            )
+        try:
+            workspace.root.mkdir(parents=True, exist_ok=True)
+            if not workspace.config.exists():
+                workspace._write({"gags": gags.__version__, "format": FORMAT})
+        except OSError as error:
+            raise WorkspaceError(
+                f"cannot write to {root} ({error.strerror}); choose another --out"
+            ) from error
+        workspace._read()
+        return workspace
+
+    @classmethod
+    def open(cls, root: Path | str) -> "Workspace":
+        """Take up a folder that `create` made.
+
+        Raises:
+            WorkspaceError: If there is no scene in it.
+        """
+        workspace = cls(root)
+        if not workspace.config.is_file():
+            raise WorkspaceError(
+                f"{root} is not a gags scene (no config.toml in it); make one with `gags run`"
+            )
+        workspace._read()
+        return workspace
+
+    @property
+    def config(self) -> Path:
+        """Settings of every stage as they ran."""
+        return self.root / "config.toml"
+
+    @property
+    def capture(self) -> Path:
+        """Where the photos are, cameras, split."""
+        return self.root / "capture.json"
+
+    @property
+    def splats(self) -> Path:
+        """The Gaussians, a standard 3DGS PLY."""
+        return self.root / "splats.ply"
+
+    @property
+    def checkpoint(self) -> Path:
+        """State of a training of Gaussians that is not finished."""
+        return self.root / "checkpoint.safetensors"
+
+    @property
+    def field(self) -> Path:
+        """The language field."""
+        return self.root / "field.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """Folder of pictures, figures and the HTML report."""
+        return self.root / "report"
+
+    @property
+    def metrics(self) -> Path:
+        """Figures of the scene, JSON."""
+        return self.report / "metrics.json"
+
+    def features(self, photo: str) -> Path:
+        """Masks and embeddings of one photo, by its name in the capture."""
+        return self.root / "features" / f"{photo}.safetensors"
+
+    def record(self, stage: str) -> StageRecord | None:
+        """What is on record of a finished stage; None if it has not finished."""
+        table = self._read().get("stages", {}).get(stage)
+        if table is None:
+            return None
+        try:
+            return StageRecord(table["stamp"], table["seconds"], table["finished"], table.get("settings", {}))
+        except (KeyError, TypeError) as error:
+            raise WorkspaceError(f"{self.config} is damaged at stage {stage}; delete that table") from error
+
+    def finish(self, stage: str, stage_stamp: str, seconds: float, settings: Any = None) -> None:
+        """Put a finished stage on record."""
+        config = self._read()
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        config["gags"] = gags.__version__
+        config.setdefault("stages", {})[stage] = {
+            "stamp": stage_stamp,
+            "seconds": round(seconds, 2),
+            "finished": finished,
+            "settings": _plain(settings) if settings is not None else {},
+        }
+        self._write(config)
+
+    def update_metrics(self, figures: dict[str, Any]) -> None:
+        """Merge figures into `report/metrics.json`."""
+        merged = self.read_metrics() | figures
+        with atomic_write(self.metrics) as temporary:
+            temporary.write_text(json.dumps(merged, indent=2) + "\n")
+
+    def read_metrics(self) -> dict[str, Any]:
+        """The figures of `report/metrics.json`; empty if there are none yet or the file is damaged."""
+        try:
+            figures = json.loads(self.metrics.read_text())
+        except (OSError, ValueError):
+            return {}
+        return figures if isinstance(figures, dict) else {}
+
+    def is_writable(self) -> bool:
+        """Whether files can be made in the folder."""
+        return os.access(self.root, os.W_OK)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.config.read_text())
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            message = f"{self.config} cannot be read ({error}); delete it to start this scene over"
+            raise WorkspaceError(message) from error
+
+    def _write(self, config: dict[str, Any]) -> None:
+        with atomic_write(self.config) as temporary:
+            temporary.write_bytes(tomli_w.dumps(config).encode())
