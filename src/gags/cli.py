@@ -76,7 +76,7 @@ def _one_line(error: Exception) -> str:
         return text
     if isinstance(error, OSError):
         return f"{text or type(error).__name__} (run again with --debug for details)"
-    return f"unexpected {type(error).__name__}: {text}; please report it, with the output of the same and --debug"
+    return f"unexpected {type(error).__name__}: {text}; please report it, with what --debug prints"
 
 
 def _merge_repeats(arguments: list[str]) -> list[str]:
