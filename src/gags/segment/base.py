@@ -8,15 +8,22 @@ import numpy as np
 
 @dataclass(eq=False)
 class PromptedMasks:
-    """Three masks a prompt, on SAM's low-resolution grid cut to the photo's part.
+    """Masks that prompts led to, on the segmenter's own low-resolution grid cut to the photo's part.
 
     Attributes:
-        logits: Mask logits; index 1 is the level (sub-part, part, whole). float32 [B, 3, h, w]
-        ious: IoU the model predicts for each mask. float32 [B, 3]
+        logits: Mask logits, positive inside. float32 [K, h, w]
+        ious: IoU the model predicts for each mask. float32 [K]
+        levels: Level (0 sub-part, 1 part, 2 whole) of each mask. int8 [K]
+        prompts: Row of the prompt that each mask belongs to. int32 [K]
+        extent: Width and height of the photo in cells of the grid; w and h are these rounded up. Cell (0, 0)
+            covers the photo's top-left corner, its centre lies at (0.5, 0.5).
     """
 
     logits: np.ndarray
     ious: np.ndarray
+    levels: np.ndarray
+    prompts: np.ndarray
+    extent: tuple[float, float]
 
 
 class Segmenter(Protocol):
@@ -32,6 +39,13 @@ class Segmenter(Protocol):
         """Run the image encoder once on a photo, uint8 RGB [H, W, 3]; the result goes into `predict`."""
         ...
 
-    def predict(self, encoded: Any, points: np.ndarray) -> PromptedMasks:
-        """Three masks for each prompt, a point (x, y) in px of the photo. points: float32 [B, 2]"""
+    def predict(self, encoded: Any, points: np.ndarray, *, min_iou: float = 0.0) -> PromptedMasks:
+        """Masks on three levels for each prompt.
+
+        Args:
+            encoded: What `encode` gave for the photo.
+            points: Prompts (x, y) in px of the photo; the centre of its top-left pixel is (0.5, 0.5).
+                float32 [B, 2]
+            min_iou: Leave out masks whose predicted IoU is not above this, and the work they cost.
+        """
         ...

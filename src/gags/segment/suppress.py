@@ -1,0 +1,117 @@
+"""Which of many overlapping masks stay: pure functions on stacks of masks and boxes."""
+
+import numpy as np
+from numba import njit, prange
+
+_CHUNK = 4096  # cells multiplied at a time; bounds the memory of the float copy
+
+
+@njit(parallel=True, cache=True)
+def measure(logits: np.ndarray, offset: float) -> tuple[np.ndarray, np.ndarray]:
+    """Stability and box of masks given as logits, in one pass.
+
+    Stability is the area above +offset as a share of that above −offset (Segment Anything, app. B); the box
+    is that of the area above 0.
+
+    Args:
+        logits: float32 [K, h, w]
+        offset: How far the threshold moves.
+
+    Returns:
+        Stability float32 [K], 0 for a mask without area; boxes x1, y1, x2, y2, far edges exclusive,
+        all 0 for a mask without area. int64 [K, 4]
+    """
+    count, height, width = logits.shape
+    stabilities = np.zeros(count, np.float32)
+    boxes = np.zeros((count, 4), np.int64)
+    for k in prange(count):
+        inner, outer = 0, 0
+        x1, y1, x2, y2 = width, height, 0, 0
+        for row in range(height):
+            filled = 0
+            for column in range(width):
+                value = logits[k, row, column]
+                inner += value > offset
+                outer += value > -offset
+                filled += value > 0
+            if filled:
+                y1, y2 = min(y1, row), row + 1
+                first, last = 0, width - 1
+                while logits[k, row, first] <= 0:
+                    first += 1
+                while logits[k, row, last] <= 0:
+                    last -= 1
+                x1, x2 = min(x1, first), max(x2, last + 1)
+        if y2:
+            stabilities[k] = inner / outer
+            boxes[k] = x1, y1, x2, y2
+    return stabilities, boxes
+
+
+def box_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Greedy non-maximum suppression of boxes.
+
+    Args:
+        boxes: x1, y1, x2, y2, far edges exclusive. [N, 4]
+        scores: The best one goes first; of equal ones the first. [N]
+        threshold: A box goes if its IoU with a better one that stays is above this.
+
+    Returns:
+        Which boxes stay, best first. int64 [M]
+    """
+    order = np.argsort(-scores, kind="stable")
+    boxes = boxes[order].astype(np.float32)
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    overlap = np.clip(high - low, 0, None).prod(-1)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+    union = area[:, None] + area[None] - overlap
+    clashes = overlap > threshold * union
+    stays = np.ones(len(boxes), bool)
+    for row in range(len(boxes)):
+        if stays[row]:
+            stays[row + 1 :] &= ~clashes[row, row + 1 :]
+    return order[stays]
+
+
+def mask_nms(
+    masks: np.ndarray,
+    scores: np.ndarray,
+    *,
+    max_iou: float,
+    contained_share: float,
+    container_share: float,
+) -> np.ndarray:
+    """Drop masks that a better one repeats or a bigger one contains (LangSplat's mask NMS, METHOD §1.6).
+
+    With I = |A ∩ B|: a mask goes if its IoU with a better one is above `max_iou`, whether that one stays
+    or not; or if a bigger mask covers at least `contained_share` of it and I is less than
+    `container_share` of the bigger one.
+
+    Args:
+        masks: One row a mask. bool [N, P]
+        scores: Higher is better; of equal ones the first is. [N]
+        max_iou: Threshold on the IoU.
+        contained_share: Least I / |small| of a contained mask.
+        container_share: I / |big| must be below this.
+
+    Returns:
+        Which masks stay. bool [N]
+    """
+    overlap = overlaps(masks)
+    area = overlap.diagonal()
+    rank = np.empty(len(scores), np.int64)
+    rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
+    better = rank[:, None] < rank[None]
+    repeated = better & (overlap > max_iou * (area[:, None] + area[None] - overlap))
+    contained = (overlap >= contained_share * area[None]) & (overlap < container_share * area[:, None])
+    return ~(repeated | contained).any(axis=0, keepdims=True)[0]
+
+
+def overlaps(masks: np.ndarray) -> np.ndarray:
+    """Number of cells that each two masks share. bool [N, P] to float32 [N, N], exact below 2²⁴ cells"""
+    total = np.zeros((len(masks), len(masks)), np.float32)
+    for start in range(0, masks.shape[1], _CHUNK):
+        part = masks[:, start : start + _CHUNK].astype(np.float32)
+        total += part @ part.T
+    return total
