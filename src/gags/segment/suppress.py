@@ -105,7 +105,7 @@ def mask_nms(
     better = rank[:, None] < rank[None]
     repeated = better & (overlap > max_iou * (area[:, None] + area[None] - overlap))
     contained = (overlap >= contained_share * area[None]) & (overlap < container_share * area[:, None])
-    return ~(repeated | contained).any(axis=0, keepdims=True)[0]
+    return ~np.any(repeated | contained, axis=0)
 
 
 def overlaps(masks: np.ndarray) -> np.ndarray:
