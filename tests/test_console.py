@@ -126,10 +126,28 @@ def test_terminal_bar_shows_count_rate_time_left_and_note(clock: FakeClock) -> N
         report.warn("something")
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
     assert "50/200 steps" in text
-    assert "10 s, 5.0 steps/s, 30 s left" in text
+    assert "━" * 6 + "─" * 18 + "  50/200 steps  30 s left  10 s, 5.0 steps/s" in text
     assert "PSNR 24.1 dB" in text
     assert "warning: something\n" in text
     assert text.rstrip().endswith("Training: 50 steps in 10 s")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_narrow_terminal_keeps_count_and_time_left_on_one_line(clock: FakeClock, width: int) -> None:
+    report, out = terminal(clock, width)
+    with report.stage("Distilling", 60, "steps") as bar:
+        clock.now += 10
+        bar.advance(20, note="a note that is much longer than any terminal " * 4)
+        assert report._live is not None
+        report._live.refresh()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    shown = [line for line in re.split(r"[\r\n]+", text) if "20 s left" in line]
+    assert shown
+    for line in shown:
+        assert "20/60 steps" in line
+        assert len(line) <= width - 1
+        assert ("━" in line) == (width >= 80)
+        assert ("a note that is much" in line) == (width >= 60)
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -5,9 +5,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
-from rich.table import Column
+from rich.console import Console, RenderableType
+from rich.progress import Progress, Task, TaskID
 from rich.text import Text
 
 from gags.progress import Bar, Reporter
@@ -19,6 +18,8 @@ WINDOW_SECONDS = 30.0  # the pace of at least this much recent time …
 WINDOW_SHARE = 0.25  # … and of this share of the whole stage decides the time left
 SKIP_SECONDS = 2.0  # steps within this time of the start that are …
 SKIP_RATIO = 20  # … this much faster than what follows were only counted, not done
+BAR_CELLS = (24, 10)  # a bar on wide and on narrow terminals
+NOTE_CELLS = 24  # of a note that are worth more than a long bar
 
 Clock = Callable[[], float]
 
@@ -77,7 +78,7 @@ class ConsoleReporter(Reporter):
     def _animated_stage(self, name: str, total: int, unit: str) -> Iterator[Bar]:
         outermost = self._live is None
         if self._live is None:
-            self._live = _new_progress(self._console)
+            self._live = _Bars(console=self._console, transient=True, refresh_per_second=5)
             self._live.start()
         live = self._live
         bar = _AnimatedBar(live, name, total, unit, self._clock)
@@ -188,25 +189,43 @@ class _AnimatedBar(Bar):
         self._live.update(self.task, completed=self.done, note=self._note)
 
 
-class _SpeedColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        pace: Pace = task.fields["pace"]
-        words = [seconds(pace.elapsed), *_speed_words(pace, task.fields["unit"])]
-        return Text(", ".join(words), style="cyan")
+class _Bars(Progress):
+    """Live bars, one line each, that give up bar and speed before they cut off count and time left."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        for task in self.tasks:
+            yield _bar_line(task, self.console.width - 1, ascii_only=self.console.options.ascii_only)
 
 
-def _new_progress(console: Console) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}", markup=False),
-        _SpeedColumn(table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[note]}", markup=False, style="dim"),
-        console=console,
-        transient=True,
-        refresh_per_second=5,
-    )
+def _bar_line(task: Task, width: int, *, ascii_only: bool) -> Text:
+    pace, unit, total = task.fields["pace"], task.fields["unit"], int(task.total or 0)
+    *speed, left = _speed_words(pace, unit) or [""]
+    name = Text(task.description, style="bold")
+    counts = Text(f"{task.completed:.0f}/{total} {unit}")
+    times = Text(left, style="cyan")
+    speeds = Text(", ".join([seconds(pace.elapsed), *speed]), style="dim cyan")
+    note = Text(task.fields["note"], style="dim")
+    long, short = (_drawn_bar(task.completed / total if total else 1.0, n, ascii_only) for n in BAR_CELLS)
+    for parts in (
+        [name, long, counts, times, speeds],
+        [name, short, counts, times, speeds],
+        [name, short, counts, times],
+        [name, counts, times],
+    ):
+        line = Text("  ", no_wrap=True, overflow="ellipsis").join([part for part in parts if part])
+        room = width - line.cell_len - 2
+        if room >= min(note.cell_len, NOTE_CELLS):
+            break
+    if room > 1 and note:
+        note.truncate(room, overflow="ellipsis")
+        line.append("  ").append(note)
+    return line
+
+
+def _drawn_bar(share: float, cells: int, ascii_only: bool) -> Text:
+    full, empty = ("#", "-") if ascii_only else ("━", "─")
+    done = min(cells, int(share * cells))
+    return Text.assemble((full * done, "green"), (empty * (cells - done), "dim"))
 
 
 def _speed_words(pace: Pace, unit: str) -> list[str]:
