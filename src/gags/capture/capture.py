@@ -1,0 +1,250 @@
+"""A capture: posed photos of one place, with the sparse points that the poses were found with."""
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+
+from gags.capture.camera import Camera
+from gags.capture.lens import Lens, undistort
+from gags.capture.photos import listed, read_photo
+from gags.errors import CaptureError
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One posed photo.
+
+    Attributes:
+        name: File name of the photo in the images folder, with forward slashes: "a/b.jpg".
+        path: The photo on disk.
+        camera: The pinhole camera of the image as `image` gives it: undistorted and resized.
+        split: Whether the view is trained on ("train") or held out ("test").
+        lens: The camera that took the photo, scaled to the size of `camera`; None if it was a pinhole.
+        photo_size: Width and height of the photo on disk; None if it may be anything.
+    """
+
+    name: str
+    path: Path
+    camera: Camera
+    split: Split = "train"
+    lens: Lens | None = None
+    photo_size: tuple[int, int] | None = None
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix: "a/b"."""
+        return PurePosixPath(self.name).with_suffix("").as_posix()
+
+    def image(self) -> np.ndarray:
+        """Decode the photo, undistorted and resized to `camera`. The caller keeps it; nothing is cached.
+
+        Returns:
+            uint8 RGB [H, W, 3], exactly camera.height × camera.width
+
+        Raises:
+            CaptureError: If the photo cannot be read or changed its size since the capture was loaded.
+        """
+        import cv2
+
+        image = read_photo(self.path)
+        height, width = image.shape[:2]
+        if self.photo_size is not None and (width, height) != self.photo_size:
+            raise CaptureError(
+                f"photo {self.path} is now {width}×{height}, but was {self.photo_size[0]}×"
+                f"{self.photo_size[1]} when the capture was loaded; load the capture again"
+            )
+        size = (self.camera.width, self.camera.height)
+        if (width, height) != size:
+            shrinks = width >= size[0] and height >= size[1]
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        return image if self.lens is None else undistort(image, self.lens)
+
+
+class Capture:
+    """Posed photos, split into those to train on and those held out, and sparse points of the scene.
+
+    Iterating gives the views in the order of their names; `capture["frame_0030"]` finds one by name or stem.
+
+    Attributes:
+        root: Folder of the capture.
+        views: All views, sorted by name.
+        format: "colmap" or "nerfstudio": which reader `root` is for.
+        options: What `load_capture` was asked for, to be kept beside the result.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        views: Iterable[View],
+        points: np.ndarray | None = None,
+        points_rgb: np.ndarray | None = None,
+        *,
+        format: str = "colmap",
+        options: dict[str, Any] | None = None,
+        points_digest: str | None = None,
+    ) -> None:
+        """Put a capture together; `load_capture` is the usual way to one.
+
+        Args:
+            root: Folder of the capture.
+            views: The views, in any order.
+            points: Sparse points, float32 [P, 3]; None to read them from `root` when first needed.
+            points_rgb: Their colours, uint8 [P, 3].
+            format: Which reader `root` is for.
+            options: What to remember about how the capture was loaded.
+            points_digest: Hash that points read later must have.
+
+        Raises:
+            CaptureError: If two views share a name but for the suffix.
+        """
+        self.root = Path(root)
+        self.views = sorted(views, key=lambda view: view.name)
+        self.format = format
+        self.options = dict(options or {})
+        self._points = None if points is None or points_rgb is None else (points, points_rgb)
+        self._points_digest = points_digest
+        self._by_name = {view.name: view for view in self.views}
+        self._by_stem = {view.stem: view for view in self.views}
+        if len(self._by_stem) < len(self.views):
+            twins = [v.name for v in self.views if self._by_stem[v.stem] is not v]
+            raise CaptureError(
+                f"{root}: photos share a name but for the suffix ({listed(twins)}); rename one of each"
+            )
+
+    @property
+    def train(self) -> list[View]:
+        """Views to train on."""
+        return [view for view in self.views if view.split == "train"]
+
+    @property
+    def test(self) -> list[View]:
+        """Views held out."""
+        return [view for view in self.views if view.split == "test"]
+
+    @property
+    def points(self) -> np.ndarray:
+        """Sparse points in world coordinates. float32 [P, 3]"""
+        return self._sparse()[0]
+
+    @property
+    def points_rgb(self) -> np.ndarray:
+        """Colours of the sparse points. uint8 [P, 3]"""
+        return self._sparse()[1]
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __iter__(self) -> Iterator[View]:
+        return iter(self.views)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name or name in self._by_stem
+
+    def __getitem__(self, name: str) -> View:
+        """A view by name or stem.
+
+        Raises:
+            CaptureError: If there is none; names the nearest.
+        """
+        view = self._by_name.get(name) or self._by_stem.get(name)
+        if view is None:
+            near = difflib.get_close_matches(name, [*self._by_name], n=3, cutoff=0.3) or [*self._by_name]
+            raise CaptureError(f"{self.root} has no view {name!r}; did you mean {listed(near)}?")
+        return view
+
+    def with_split(self, test_names: Iterable[str]) -> "Capture":
+        """The same capture with exactly these views, by name or stem, held out."""
+        held_out = {self[name].name for name in test_names}
+        views = [replace(v, split="test" if v.name in held_out else "train") for v in self.views]
+        points, points_rgb = self._points or (None, None)
+        return Capture(
+            self.root,
+            views,
+            points,
+            points_rgb,
+            format=self.format,
+            options=self.options,
+            points_digest=self._points_digest,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write capture.json: where the photos are, their cameras and split; readable by people."""
+        from gags.capture.saved import save_capture
+
+        save_capture(self, Path(path))
+
+    @staticmethod
+    def load(path: Path) -> "Capture":
+        """Read what `save` wrote; sparse points are read from the capture's folder when first needed.
+
+        Args:
+            path: capture.json, or the folder that holds it.
+
+        Raises:
+            CaptureError: If the file is missing or damaged, or photos are no longer where they were.
+        """
+        from gags.capture.saved import read_capture
+
+        return read_capture(Path(path))
+
+    def points_digest(self) -> str:
+        """Hash of the sparse points and their colours."""
+        if self._points_digest is None:
+            points, points_rgb = self._sparse()
+            self._points_digest = _points_digest(points, points_rgb)
+        return self._points_digest
+
+    def fingerprint(self) -> str:
+        """Hash of everything a stage can depend on: cameras, split, photos, points.
+
+        The same in every process and wherever the capture's folder lies. Photos are recognised by their
+        size in bytes and by samples of their bytes, without decoding them.
+        """
+        digest = hashlib.sha256(self.points_digest().encode())
+        for view in self.views:
+            camera = view.camera
+            digest.update(f"{view.name}\0{view.split}\0{camera.width}×{camera.height}\0{view.lens}".encode())
+            digest.update(np.asarray(camera.viewmat, dtype="<f8").tobytes())
+            digest.update(np.asarray(camera.K, dtype="<f8").tobytes())
+            digest.update(_file_sample(view.path))
+        return digest.hexdigest()
+
+    def _sparse(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._points is None:
+            from gags.capture.load import read_points
+
+            points = read_points(self.root, self.format)
+            if self._points_digest not in (None, _points_digest(*points)):
+                raise CaptureError(
+                    f"the sparse points in {self.root} changed since the workspace was made; "
+                    "run `gags run` with the capture again"
+                )
+            self._points = points
+        return self._points
+
+
+def _points_digest(points: np.ndarray, points_rgb: np.ndarray) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(points, dtype="<f4").tobytes())
+    digest.update(np.ascontiguousarray(points_rgb, dtype=np.uint8).tobytes())
+    return digest.hexdigest()
+
+
+def _file_sample(path: Path, block: int = 1 << 16) -> bytes:
+    """Hash of a file's size and of its first, middle and last 64 KiB."""
+    try:
+        size = path.stat().st_size
+        digest = hashlib.sha256(str(size).encode())
+        with open(path, "rb") as file:
+            for start in sorted({0, max(0, size // 2 - block // 2), max(0, size - block)}):
+                file.seek(start)
+                digest.update(file.read(block))
+    except OSError as error:
+        raise CaptureError(f"photo {path} cannot be read ({error.strerror}); put it back") from error
+    return digest.digest()

@@ -1,0 +1,217 @@
+"""Reader of COLMAP models: `images/` beside `sparse/0` (or `sparse`), binary or text.
+
+The three files are parsed here rather than by pycolmap: version 4.2 never returns from a truncated
+`points3D.bin`, takes a truncated `cameras.bin` for a whole one, and refuses models whose point tracks name
+photos that were removed. Tracks, rigs and frames are not needed.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from gags.capture.lens import Lens
+from gags.capture.photos import photos_in
+from gags.capture.source import Pose, Source, finite_points
+from gags.errors import CaptureError
+from gags.progress import SILENT, Reporter
+
+# Models by COLMAP's number: name, number of parameters, whether it is a pinhole with OpenCV distortion.
+_MODELS = {
+    0: ("SIMPLE_PINHOLE", 3, True),
+    1: ("PINHOLE", 4, True),
+    2: ("SIMPLE_RADIAL", 4, True),
+    3: ("RADIAL", 5, True),
+    4: ("OPENCV", 8, True),
+    5: ("OPENCV_FISHEYE", 8, False),
+    6: ("FULL_OPENCV", 12, True),
+    7: ("FOV", 5, False),
+    8: ("SIMPLE_RADIAL_FISHEYE", 4, False),
+    9: ("RADIAL_FISHEYE", 5, False),
+    10: ("THIN_PRISM_FISHEYE", 12, False),
+}
+_SUPPORTED = [name for name, _, supported in _MODELS.values() if supported]
+_PARAMETERS = {name: count for name, count, _ in _MODELS.values()}
+
+T = TypeVar("T")
+
+
+def model_folder(root: Path) -> Path | None:
+    """The folder that holds the COLMAP model of a capture: `sparse/0`, `sparse`, or None."""
+    for folder in (root / "sparse" / "0", root / "sparse"):
+        if any((folder / f"cameras.{suffix}").is_file() for suffix in ("bin", "txt")):
+            return folder
+    return None
+
+
+def read_colmap(root: Path, report: Reporter = SILENT) -> Source:
+    """Read a capture laid out as COLMAP and 3DGS do.
+
+    Raises:
+        CaptureError: If files are missing or damaged, or a camera model is not supported.
+    """
+    model = model_folder(root)
+    if model is None:
+        raise CaptureError(f"{root} has no COLMAP model: sparse/0/cameras.bin (or .txt) is not there")
+    others = [f.name for f in sorted(root.glob("sparse/*")) if f.is_dir() and f != model]
+    if model.name == "0" and others:
+        report.say(f"{root / 'sparse'} holds {len(others) + 1} models; reading sparse/0")
+    images = root / "images"
+    if not images.is_dir():
+        raise CaptureError(f"{root} has a COLMAP model but no folder images/; put its photos there")
+
+    cameras = dict(_parse(model, "cameras", _cameras_binary, _cameras_text))
+    poses = []
+    for name, camera_id, viewmat in _parse(model, "images", _images_binary, _images_text):
+        if camera_id not in cameras:
+            raise CaptureError(
+                f"{model}: photo {name} belongs to camera {camera_id}, which is not in the model"
+            )
+        poses.append(Pose(name, images / name, viewmat, cameras[camera_id]))
+    photos = {p.relative_to(images).as_posix(): p for p in photos_in(images, deep=True)}
+    return Source("colmap", poses, photos, *read_points(root))
+
+
+def read_points(root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The sparse points of a model alone, none if it has no file of them.
+
+    Returns:
+        Points, float32 [P, 3], and colours, uint8 [P, 3], in the order of COLMAP's point numbers.
+    """
+    model = model_folder(root)
+    if model is None or not any((model / f"points3D.{suffix}").is_file() for suffix in ("bin", "txt")):
+        return finite_points(np.zeros((0, 3)), np.zeros((0, 3)))
+    table = list(_parse(model, "points3D", _points_binary, _points_text))
+    array = np.array(table, dtype=np.float64).reshape(-1, 7)
+    array = array[np.argsort(array[:, 0], kind="stable")]
+    return finite_points(array[:, 1:4], array[:, 4:7])
+
+
+def _parse(
+    model: Path,
+    name: str,
+    binary: Callable[[bytes], Iterator[T]],
+    text: Callable[[list[str]], Iterator[T]],
+) -> list[T]:
+    """Read one of the model's files, binary if there is one, and turn whatever is wrong into one error."""
+    path = model / f"{name}.bin"
+    if not path.is_file():
+        path = model / f"{name}.txt"
+    try:
+        if path.suffix == ".bin":
+            return list(binary(path.read_bytes()))
+        return list(text(path.read_text(encoding="utf-8").splitlines()))
+    except FileNotFoundError as error:
+        raise CaptureError(f"{model} has no {name}.bin or {name}.txt; copy the whole COLMAP model") from error
+    except (struct.error, ValueError, IndexError, OSError) as error:
+        reason = "it ends too early" if isinstance(error, struct.error) else str(error)
+        raise CaptureError(f"{path} is damaged: {reason}; copy or export the COLMAP model again") from error
+
+
+def _lens(model: str, width: int, height: int, params: tuple[float, ...]) -> Lens:
+    if model not in _SUPPORTED:
+        raise CaptureError(
+            f"camera model {model} is not supported (only {', '.join(_SUPPORTED)}); "
+            "undistort the photos with `colmap image_undistorter` first"
+        )
+    if len(params) != _PARAMETERS[model]:
+        raise ValueError(f"{model} takes {_PARAMETERS[model]} parameters, not {len(params)}")
+    if not np.isfinite(params).all() or min(width, height, params[0]) <= 0:
+        raise ValueError(f"{model} {width}×{height} with parameters {params} is no camera")
+    if model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL"):
+        f, cx, cy, *distortion = params
+        return Lens(width, height, f, f, cx, cy, tuple(distortion))
+    fx, fy, cx, cy, *distortion = params
+    return Lens(width, height, fx, fy, cx, cy, tuple(distortion))
+
+
+def _viewmat(quat_wxyz: tuple[float, ...], translation: tuple[float, ...]) -> np.ndarray:
+    norm = float(np.linalg.norm(quat_wxyz))
+    if not 0 < norm < np.inf or not np.isfinite(translation).all():
+        raise ValueError(f"pose {quat_wxyz} {translation} is not a rotation and a translation")
+    w, x, y, z = (q / norm for q in quat_wxyz)
+    viewmat = np.eye(4)
+    viewmat[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    viewmat[:3, 3] = translation
+    return viewmat
+
+
+def _records(data: bytes) -> tuple[int, int]:
+    """Number of records in a binary file, and where the first begins."""
+    return struct.unpack_from("<Q", data)[0], 8
+
+
+def _check_end(data: bytes, offset: int) -> None:
+    if offset != len(data):
+        raise ValueError(f"{len(data) - offset} bytes follow its last record")
+
+
+def _cameras_binary(data: bytes) -> Iterator[tuple[int, Lens]]:
+    count, offset = _records(data)
+    for _ in range(count):
+        camera_id, model_id, width, height = struct.unpack_from("<iiQQ", data, offset)
+        model, parameters, _ = _MODELS.get(model_id, (f"number {model_id}", 0, False))
+        params = struct.unpack_from(f"<{parameters}d", data, offset + 24)
+        offset += 24 + 8 * parameters
+        yield camera_id, _lens(model, width, height, params)
+    _check_end(data, offset)
+
+
+def _images_binary(data: bytes) -> Iterator[tuple[str, int, np.ndarray]]:
+    count, offset = _records(data)
+    for _ in range(count):
+        _, *pose, camera_id = struct.unpack_from("<I7di", data, offset)
+        offset += 64
+        end = data.index(b"\0", offset)
+        name = data[offset:end].decode("utf-8")
+        (points,) = struct.unpack_from("<Q", data, end + 1)
+        offset = end + 9 + 24 * points
+        yield name, camera_id, _viewmat(tuple(pose[:4]), tuple(pose[4:]))
+    _check_end(data, offset)
+
+
+def _points_binary(data: bytes) -> Iterator[tuple[float, ...]]:
+    record = struct.Struct("<Q3d3BdQ")
+    count, offset = _records(data)
+    for _ in range(count):
+        *point, _, track = record.unpack_from(data, offset)
+        offset += record.size + 8 * track
+        yield tuple(point)
+    _check_end(data, offset)
+
+
+def _data_lines(lines: list[str]) -> Iterator[list[str]]:
+    return (line.split() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+
+
+def _cameras_text(lines: list[str]) -> Iterator[tuple[int, Lens]]:
+    for camera_id, model, width, height, *params in _data_lines(lines):
+        yield int(camera_id), _lens(model, int(width), int(height), tuple(map(float, params)))
+
+
+def _images_text(lines: list[str]) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Two lines a photo: its pose, and its 2D points (often empty), which are passed over."""
+    rest = iter(lines)
+    for line in rest:
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        words = line.split(maxsplit=9)
+        if len(words) < 10:
+            raise ValueError(f"`{line[:60]}` is not IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME")
+        pose = tuple(map(float, words[1:8]))
+        yield words[9].strip(), int(words[8]), _viewmat(pose[:4], pose[4:])
+        if len(next(rest, "").split()) % 3:
+            raise ValueError(f"the line after photo {words[9].strip()} is not a list of X Y POINT3D_ID")
+
+
+def _points_text(lines: list[str]) -> Iterator[tuple[float, ...]]:
+    for words in _data_lines(lines):
+        if len(words) < 8:
+            raise ValueError(f"`{' '.join(words)[:60]}` is not POINT3D_ID X Y Z R G B ERROR TRACK")
+        yield tuple(map(float, words[:7]))

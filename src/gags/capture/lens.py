@@ -1,0 +1,158 @@
+"""Lens distortion: from the camera that took a photo to the pinhole camera that every stage works with."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Intrinsics of a calibrated camera: a pinhole and OpenCV's distortion of it.
+
+    Attributes:
+        width: Image width in pixels.
+        height: Image height in pixels.
+        fx: Horizontal focal length in pixels.
+        fy: Vertical focal length in pixels.
+        cx: Principal point from the left edge of the image; the centre of the first pixel is at 0.5.
+        cy: Principal point from the top edge of the image.
+        distortion: k1, k2, p1, p2, k3, k4, k5, k6 as OpenCV defines them; may stop early.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    distortion: tuple[float, ...] = ()
+
+    @property
+    def is_distorted(self) -> bool:
+        """Whether straight lines come out bent."""
+        return any(self.distortion)
+
+    @property
+    def K(self) -> np.ndarray:  # noqa: N802
+        """Intrinsics before distortion. float64 [3, 3]"""
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=np.float64)
+
+    def resized(self, width: int, height: int) -> "Lens":
+        """The same lens in front of an image of another size."""
+        x, y = width / self.width, height / self.height
+        return replace(
+            self, width=width, height=height, fx=self.fx * x, fy=self.fy * y, cx=self.cx * x, cy=self.cy * y
+        )
+
+
+@lru_cache(maxsize=256)
+def _pinhole(lens: Lens) -> tuple[tuple[float, ...], ...]:
+    centre = _undistorted_centre(lens)
+    low, high = 0.1, 10.0
+    for _ in range(40):
+        middle = (low * high) ** 0.5
+        if _covers(lens, centre, middle):
+            high = middle
+        else:
+            low = middle
+    cx, cy = lens.width / 2 - high * lens.fx * centre[0], lens.height / 2 - high * lens.fy * centre[1]
+    return (high * lens.fx, 0.0, cx), (0.0, high * lens.fy, cy), (0.0, 0.0, 1.0)
+
+
+def pinhole_intrinsics(lens: Lens) -> np.ndarray:
+    """Intrinsics of the undistorted image.
+
+    The image keeps its size and the ratio fx/fy, and its middle shows what the middle of the photo shows.
+    The focal length is the shortest for which every pixel still comes from inside the photo: as much of the
+    photo as possible is kept, and no black border shows. Without distortion these are the lens's own.
+
+    Returns:
+        K. float64 [3, 3]
+    """
+    return np.array(_pinhole(lens)) if lens.is_distorted else lens.K
+
+
+def undistort(image: np.ndarray, lens: Lens) -> np.ndarray:
+    """Resample a photo of `lens` so that the pinhole of `pinhole_intrinsics` could have taken it.
+
+    Args:
+        image: The photo, as large as the lens says. uint8 [H, W, 3]
+
+    Returns:
+        uint8 [H, W, 3]
+    """
+    import cv2
+
+    if not lens.is_distorted:
+        return image
+    return cv2.remap(image, *_maps(lens), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+@lru_cache(maxsize=4)
+def _maps(lens: Lens) -> tuple[np.ndarray, np.ndarray]:
+    import cv2
+
+    # OpenCV puts the centre of the first pixel at 0, not at 0.5.
+    half_pixel = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+    return cv2.initUndistortRectifyMap(
+        lens.K - half_pixel,
+        _opencv_coefficients(lens),
+        np.eye(3),
+        pinhole_intrinsics(lens) - half_pixel,
+        (lens.width, lens.height),
+        cv2.CV_16SC2,
+    )
+
+
+def _opencv_coefficients(lens: Lens) -> np.ndarray:
+    coefficients = np.zeros(8)
+    coefficients[: len(lens.distortion)] = lens.distortion
+    return coefficients
+
+
+def _distort(lens: Lens, xy: np.ndarray) -> np.ndarray:
+    """OpenCV's rational and tangential model, on coordinates at depth 1. [..., 2] → [..., 2]"""
+    k1, k2, p1, p2, k3, k4, k5, k6 = _opencv_coefficients(lens)
+    x, y = xy[..., 0], xy[..., 1]
+    r2 = x * x + y * y
+    radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+    return np.stack(
+        [
+            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+        ],
+        axis=-1,
+    )
+
+
+def _undistorted_centre(lens: Lens) -> np.ndarray:
+    """The ray through the middle of the photo, at depth 1. [2]"""
+    import cv2
+
+    middle = np.array([[[lens.width / 2, lens.height / 2]]])
+    criteria = (cv2.TERM_CRITERIA_MAX_ITER | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
+    return cv2.undistortPointsIter(
+        middle, lens.K, _opencv_coefficients(lens), np.eye(3), np.eye(3), criteria
+    )[0, 0]
+
+
+def _covers(lens: Lens, centre: np.ndarray, zoom: float) -> bool:
+    """Whether a pinhole with `zoom` times the focal length sees only what is inside the photo."""
+    side = np.linspace(-0.5, 0.5, 65)
+    edge = np.full_like(side, 0.5)
+    border = np.concatenate(
+        [np.stack(xy, -1) for xy in ((side, edge), (side, -edge), (edge, side), (-edge, side))]
+    )
+    rays = border * [lens.width / lens.fx, lens.height / lens.fy] / zoom
+    xy = centre + rays * np.linspace(0, 1, 33)[1:, None, None]
+    pixels = _distort(lens, xy) * [lens.fx, lens.fy] + [lens.cx, lens.cy]
+    slack = 1e-6 * (lens.width + lens.height)
+    inside = (pixels >= -slack) & (pixels <= np.array([lens.width, lens.height]) + slack)
+    # Beyond the radius where a polynomial turns back, the model shows the photo a second time, mirrored.
+    step = 1e-5
+    right, down = np.array([step, 0]), np.array([0, step])
+    dx = (_distort(lens, xy + right) - _distort(lens, xy - right)) / (2 * step)
+    dy = (_distort(lens, xy + down) - _distort(lens, xy - down)) / (2 * step)
+    unfolded = dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0] > 0
+    return bool(inside.all() and unfolded.all())

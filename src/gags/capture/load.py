@@ -1,0 +1,196 @@
+"""From a folder to a `Capture`: find the format, match photos to poses, check sizes, split off a test set."""
+
+from pathlib import Path
+
+import numpy as np
+
+from gags.capture.camera import Camera
+from gags.capture.capture import Capture, Split, View
+from gags.capture.colmap import model_folder, read_colmap
+from gags.capture.colmap import read_points as read_colmap_points
+from gags.capture.lens import Lens, pinhole_intrinsics
+from gags.capture.nerfstudio import read_nerfstudio, transforms_file
+from gags.capture.nerfstudio import read_points as read_nerfstudio_points
+from gags.capture.photos import listed, photo_size
+from gags.capture.source import Pose, Source
+from gags.errors import CaptureError
+from gags.progress import SILENT, Reporter
+
+TEST_EVERY = 8  # the habit of the field since LLFF: the first of every eight views is held out
+
+
+def load_capture(
+    path: str | Path,
+    *,
+    downscale: float = 1.0,
+    max_size: int | None = None,
+    test_list: str | Path | None = None,
+    test_every: int | None = None,
+    require_points: bool = True,
+    report: Reporter = SILENT,
+) -> Capture:
+    """Load a COLMAP or nerfstudio capture.
+
+    Photos are matched to poses by name. Distorted photos are undistorted when they are decoded
+    (see `gags.capture.lens.pinhole_intrinsics`). Where all photos are a smaller or larger copy of what their
+    cameras describe, the cameras are rescaled.
+
+    Args:
+        path: Folder with `images/` and `sparse/0` (COLMAP), or with `transforms.json` (nerfstudio).
+        downscale: Images are made smaller by this factor, ≥ 1.
+        max_size: Then, if the longer side still exceeds this many pixels, they are made smaller again.
+        test_list: File with the held-out views, a name or stem a line.
+        test_every: Hold out every Nth view in the order of names, the first included; 0 holds out none.
+            If neither is given, the capture's own `test.txt` (or nerfstudio's `test_filenames`) decides, or
+            else every 8th is held out.
+        require_points: Whether a capture without sparse points is an error.
+        report: Hears which photos are left out.
+
+    Raises:
+        CaptureError: If the capture is missing, damaged or contradicts itself.
+    """
+    _check_options(downscale, max_size, test_list, test_every)
+    root = Path(path).expanduser()
+    if root.name == "transforms.json":
+        root = root.parent
+    source = _read(root, report)
+    _check_source(root, source, require_points, report)
+    views, rescaled = [], []
+    for pose in source.poses:
+        view, ratio = _view(pose, downscale, max_size)
+        views.append(view)
+        if ratio != 1:
+            rescaled.append((view.name, ratio))
+    if rescaled:
+        name, ratio = rescaled[0]
+        report.say(
+            f"{len(rescaled)} photos are not as large as their cameras say (first {name}: {ratio:.4g} times "
+            "the size); the cameras were rescaled to them"
+        )
+    options = {"downscale": downscale, "max_size": max_size}
+    capture = Capture(root, views, source.points, source.points_rgb, format=source.format, options=options)
+    capture = capture.with_split(_test_names(capture, source, test_list, test_every))
+    if not capture.train:
+        raise CaptureError(
+            f"{root}: all {len(capture)} views are held out for testing, none is left to train on; "
+            "list fewer, or use test_every=0 to hold out none"
+        )
+    return capture
+
+
+def read_points(root: Path, format: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sparse points [P, 3] and colours [P, 3] of a capture whose format is known."""
+    return read_nerfstudio_points(root) if format == "nerfstudio" else read_colmap_points(root)
+
+
+def _check_options(
+    downscale: float, max_size: int | None, test_list: str | Path | None, test_every: int | None
+) -> None:
+    if not 1 <= downscale < float("inf"):
+        raise CaptureError(f"downscale must be 1 or more, not {downscale}")
+    if max_size is not None and max_size < 1:
+        raise CaptureError(f"max_size must be 1 pixel or more, not {max_size}")
+    if test_every is not None and test_every < 0:
+        raise CaptureError(f"test_every must be 0 (hold out none) or more, not {test_every}")
+    if test_list is not None and test_every is not None:
+        raise CaptureError("choose the test views by test_list or by test_every, not by both")
+
+
+def _read(root: Path, report: Reporter) -> Source:
+    if not root.is_dir():
+        raise CaptureError(f"capture folder {root} is not there")
+    colmap, nerfstudio = model_folder(root), transforms_file(root)
+    if colmap and nerfstudio:
+        report.say(f"{root} holds a COLMAP model and transforms.json; reading the COLMAP model")
+    if colmap:
+        return read_colmap(root, report)
+    if nerfstudio:
+        return read_nerfstudio(root)
+    raise CaptureError(
+        f"{root} holds neither a COLMAP model (images/ and sparse/0/cameras.bin or .txt) nor transforms.json"
+    )
+
+
+def _check_source(root: Path, source: Source, require_points: bool, report: Reporter) -> None:
+    if not source.poses:
+        raise CaptureError(f"{root} holds no posed views; structure from motion seems to have failed")
+    names = [pose.name for pose in source.poses]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise CaptureError(
+            f"{root}: {len(twice)} photos have several poses ({listed(twice)}); keep one of each"
+        )
+    missing = sorted(pose.name for pose in source.poses if not pose.path.is_file())
+    if missing:
+        raise CaptureError(
+            f"{root}: {len(missing)} of {len(names)} posed photos are not there ({listed(missing)}); "
+            "put them back, or remove their poses"
+        )
+    unposed = sorted(set(source.photos) - set(names))
+    if unposed:
+        report.warn(f"{len(unposed)} photos have no pose and are left out ({listed(unposed)})")
+    if require_points and len(source.points) == 0:
+        raise CaptureError(
+            f"{root} has no sparse points, from which the Gaussians start; add points3D.bin (COLMAP) or "
+            "ply_file_path (nerfstudio)"
+        )
+
+
+def _view(pose: Pose, downscale: float, max_size: int | None) -> tuple[View, float]:
+    """The view of a posed photo, and how many times larger the photo is than its camera says."""
+    photo = photo_size(pose.path)
+    ratio = _size_ratio(pose, photo)
+    scale = 1 / downscale
+    if max_size is not None:
+        scale = min(scale, max_size / max(photo))
+    width, height = (max(1, round(side * scale)) for side in photo)
+    lens = pose.lens.resized(width, height)
+    camera = Camera(pose.viewmat, pinhole_intrinsics(lens), width, height)
+    split: Split = "train"
+    return View(pose.name, pose.path, camera, split, lens if lens.is_distorted else None, photo), ratio
+
+
+def _size_ratio(pose: Pose, photo: tuple[int, int]) -> float:
+    """Size of a photo over that of its camera, 1 or clearly another size of the same shape."""
+    lens: Lens = pose.lens
+    if photo == (lens.width, lens.height):
+        return 1.0
+    ratio = max(photo) / max(lens.width, lens.height)
+    uniform = abs(photo[0] - lens.width * ratio) < 1 and abs(photo[1] - lens.height * ratio) < 1
+    if uniform and abs(ratio - 1) > 0.05:
+        return ratio
+    turned = " (it seems to be turned: write its EXIF rotation into the pixels, or undo it)"
+    raise CaptureError(
+        f"photo {pose.path} is {photo[0]}×{photo[1]}, but its camera is {lens.width}×{lens.height}"
+        f"{turned if photo == (lens.height, lens.width) else ''}; "
+        "use the photos that the poses were made from"
+    )
+
+
+def _test_names(
+    capture: Capture, source: Source, test_list: str | Path | None, test_every: int | None
+) -> list[str]:
+    own = capture.root / "test.txt"
+    if test_list is None and test_every is None and own.is_file():
+        test_list = own
+    if test_list is not None:
+        return _listed_names(capture, Path(test_list).expanduser())
+    if test_every is None and source.test_names is not None:
+        return source.test_names
+    every = TEST_EVERY if test_every is None else test_every
+    return [view.name for view in capture.views[::every]] if every else []
+
+
+def _listed_names(capture: Capture, path: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, ValueError) as error:
+        raise CaptureError(f"list of test views {path} cannot be read ({error})") from error
+    names = [line for line in lines if line and not line.startswith("#")]
+    unknown = [name for name in names if name not in capture]
+    if unknown:
+        raise CaptureError(
+            f"{path} names {len(unknown)} views that the capture does not have ({listed(unknown)}); "
+            "write one photo name or stem a line"
+        )
+    return names
