@@ -126,15 +126,23 @@ def _distort(lens: Lens, xy: np.ndarray) -> np.ndarray:
     )
 
 
-def _undistorted_centre(lens: Lens) -> np.ndarray:
-    """The ray through the middle of the photo, at depth 1. [2]"""
-    import cv2
+def _jacobian(lens: Lens, xy: np.ndarray) -> np.ndarray:
+    """Derivative of `_distort`, by central differences. [..., 2] → [..., 2, 2]"""
+    step = 1e-5
+    columns = [
+        (_distort(lens, xy + shift) - _distort(lens, xy - shift)) / (2 * step) for shift in step * np.eye(2)
+    ]
+    return np.stack(columns, axis=-1)
 
-    middle = np.array([[[lens.width / 2, lens.height / 2]]])
-    criteria = (cv2.TERM_CRITERIA_MAX_ITER | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
-    return cv2.undistortPointsIter(
-        middle, lens.K, _opencv_coefficients(lens), np.eye(3), np.eye(3), criteria
-    )[0, 0]
+
+def _undistorted_centre(lens: Lens) -> np.ndarray:
+    """The ray through the middle of the photo, at depth 1, by Newton's method. [2]"""
+    middle = np.array([lens.width / 2, lens.height / 2])
+    target = (middle - [lens.cx, lens.cy]) / [lens.fx, lens.fy]
+    xy = target
+    for _ in range(50):
+        xy = xy - np.linalg.solve(_jacobian(lens, xy), _distort(lens, xy) - target)
+    return xy
 
 
 def _covers(lens: Lens, centre: np.ndarray, zoom: float) -> bool:
@@ -150,9 +158,5 @@ def _covers(lens: Lens, centre: np.ndarray, zoom: float) -> bool:
     slack = 1e-6 * (lens.width + lens.height)
     inside = (pixels >= -slack) & (pixels <= np.array([lens.width, lens.height]) + slack)
     # Beyond the radius where a polynomial turns back, the model shows the photo a second time, mirrored.
-    step = 1e-5
-    right, down = np.array([step, 0]), np.array([0, step])
-    dx = (_distort(lens, xy + right) - _distort(lens, xy - right)) / (2 * step)
-    dy = (_distort(lens, xy + down) - _distort(lens, xy - down)) / (2 * step)
-    unfolded = dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0] > 0
+    unfolded = np.linalg.det(_jacobian(lens, xy)) > 0
     return bool(inside.all() and unfolded.all())

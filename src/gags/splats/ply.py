@@ -1,0 +1,108 @@
+"""3D Gaussians in the PLY layout of 3DGS, which every viewer opens; nothing is lost either way."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gags.errors import SplatsError
+from gags.files import atomic_write
+from gags.ply import PlyError, read_vertices
+from gags.progress import SILENT, Reporter
+from gags.splats.gaussians import Gaussians
+
+_MEANS = ["x", "y", "z"]
+_NORMALS = ["nx", "ny", "nz"]
+_DC = ["f_dc_0", "f_dc_1", "f_dc_2"]
+_SCALES = ["scale_0", "scale_1", "scale_2"]
+_QUATS = ["rot_0", "rot_1", "rot_2", "rot_3"]
+
+
+def load_ply(path: str | Path, report: Reporter = SILENT) -> Gaussians:
+    """Read a 3DGS PLY: ascii or binary, SH degree 0 to 3, with or without normals.
+
+    Values are kept as stored (before activation), as float32; properties that Gaussians do not have are
+    ignored. Gaussians with values that are not finite are dropped with a warning.
+
+    Raises:
+        SplatsError: If the file is missing, damaged, no PLY, or holds no Gaussians.
+    """
+    path = Path(path)
+    try:
+        vertices = read_vertices(path)
+    except FileNotFoundError as error:
+        raise SplatsError(f"{path} is not there; give the path of a 3DGS .ply") from error
+    except PlyError as error:
+        raise SplatsError(f"{path} {error}; export the 3DGS .ply again") from error
+    except OSError as error:
+        raise SplatsError(f"{path} cannot be read ({error.strerror})") from error
+    rest = _rest_names(path, vertices.dtype.names or ())
+    if len(vertices) == 0:
+        raise SplatsError(f"{path} holds no Gaussians (its element `vertex` has 0 rows)")
+
+    wanted = [*_MEANS, *_QUATS, *_SCALES, "opacity", *_DC, *rest]
+    table = np.stack([vertices[name].astype(np.float32, copy=False) for name in wanted], axis=1)
+    finite = np.isfinite(table).all(axis=1)
+    if not finite.any():
+        raise SplatsError(f"{path}: no Gaussian is finite, the training that wrote it diverged")
+    if not finite.all():
+        report.warn(f"{path}: {np.count_nonzero(~finite)} of {len(table)} Gaussians are not finite, dropped")
+        table = table[finite]
+    return _from_table(torch.from_numpy(table))
+
+
+def save_ply(gaussians: Gaussians, path: str | Path) -> None:
+    """Write a standard 3DGS PLY (binary, little endian, normals zero), atomically."""
+    count, degrees = len(gaussians), gaussians.sh.shape[1]
+    rest = [f"f_rest_{i}" for i in range(3 * (degrees - 1))]
+    names = [*_MEANS, *_NORMALS, *_DC, *rest, "opacity", *_SCALES, *_QUATS]
+    columns = [
+        gaussians.means,
+        torch.zeros_like(gaussians.means),
+        gaussians.sh[:, 0],
+        gaussians.sh[:, 1:].transpose(1, 2).reshape(count, len(rest)),  # all reds, all greens, all blues
+        gaussians.logit_opacities[:, None],
+        gaussians.log_scales,
+        gaussians.quats,
+    ]
+    table = torch.cat([column.detach().cpu().float() for column in columns], dim=1).numpy()
+    properties = "".join(f"property float {name}\n" for name in names)
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n{properties}end_header\n"
+    with atomic_write(Path(path)) as temporary, open(temporary, "wb") as file:
+        file.write(header.encode("ascii"))
+        file.write(table.astype("<f4", copy=False).tobytes())
+
+
+def _rest_names(path: Path, names: tuple[str, ...]) -> list[str]:
+    """The properties f_rest_* in order, once everything a Gaussian needs is known to be there."""
+    missing = [name for name in (*_MEANS, *_DC, "opacity", *_SCALES, *_QUATS) if name not in names]
+    if "packed_position" in names:
+        raise SplatsError(f"{path} is a compressed splat PLY; convert it to the standard 3DGS layout first")
+    if missing:
+        raise SplatsError(
+            f"{path} is a PLY, but not of 3D Gaussians: it has no {', '.join(missing[:4])}"
+            f"{' …' if len(missing) > 4 else ''}; give a .ply that 3DGS training wrote"
+        )
+    count = sum(name.startswith("f_rest_") for name in names)
+    rest = [f"f_rest_{i}" for i in range(count)]
+    if count not in (0, 9, 24, 45) or not set(rest) <= set(names):
+        raise SplatsError(
+            f"{path} has {count} properties f_rest_*, which is no spherical-harmonics degree from 0 to 3 "
+            "(0, 9, 24 or 45, numbered from 0)"
+        )
+    return rest
+
+
+def _from_table(table: Tensor) -> Gaussians:
+    """Split rows of means, quats, scales, opacity, DC and rest."""
+    means, quats, scales, opacities, dc, rest = table.split([3, 4, 3, 1, 3, table.shape[1] - 14], dim=1)
+    rest = rest.reshape(len(table), 3, -1).transpose(1, 2)  # stored channel by channel
+    sh = torch.cat([dc[:, None], rest], dim=1)
+    return Gaussians(
+        means.contiguous(),
+        quats.contiguous(),
+        scales.contiguous(),
+        opacities[:, 0].contiguous(),
+        sh.contiguous(),
+    )
