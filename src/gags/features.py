@@ -87,5 +87,24 @@ class ViewFeatures:
             raise WorkspaceError(
                 f"{path} is missing or damaged ({error}); run `gags describe` again"
             ) from error
-        stamps = {k.removeprefix(cls._STAMP): v for k, v in metadata.items() if k.startswith(cls._STAMP)}
-        return cls(masks, embeddings, metadata.get("encoder", ""), stamps)
+        return cls(masks, embeddings, metadata.get("encoder", ""), cls._stamps(metadata))
+
+    @classmethod
+    def stamps_of(cls, path: Path) -> dict[str, str]:
+        """The stamps alone, without reading masks and embeddings; empty if there is no such file.
+
+        Raises:
+            WorkspaceError: If the file is damaged.
+        """
+        if not path.exists():
+            return {}
+        try:
+            with safe_open(path, "numpy") as file:
+                metadata = file.metadata() or {}
+        except (OSError, SafetensorError) as error:
+            raise WorkspaceError(f"{path} is damaged ({error}); run `gags describe` again") from error
+        return cls._stamps(metadata)
+
+    @classmethod
+    def _stamps(cls, metadata: dict[str, str]) -> dict[str, str]:
+        return {k.removeprefix(cls._STAMP): v for k, v in metadata.items() if k.startswith(cls._STAMP)}

@@ -1,0 +1,37 @@
+"""`gags run CAPTURE --out WS`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from gags.commands.common import CaptureFolder, Flat, Photos
+from gags.console import ConsoleReporter
+from gags.pipeline import CaptureSettings, RunSettings, read_capture, run
+
+
+def command(
+    capture: CaptureFolder,
+    /,
+    *,
+    out: Path,
+    splats: Path | None = None,
+    photos: Photos = CaptureSettings(),
+    settings: Annotated[RunSettings, Flat] = RunSettings(),
+) -> None:
+    """Turn photos with poses into a scene that answers text.
+
+    Trains Gaussians, cuts the photos into masks, embeds these and distils one language field. A run that was
+    stopped goes on where it was; stages whose settings and inputs have not changed are not done again.
+
+    Args:
+        capture: Folder with photos and poses (COLMAP or nerfstudio).
+        out: Folder of the scene; made if it is not there.
+        splats: Existing 3DGS .ply to use instead of training Gaussians.
+        photos: How photos are read.
+        settings: Settings of the stages.
+    """
+    report = ConsoleReporter()
+    loaded = read_capture(capture, photos, require_points=splats is None, report=report)
+    workspace = run(loaded, out, settings, splats=splats, report=report)
+    print(
+        f'The scene is in {workspace.root}. Ask it:\n  gags query {workspace.root} "desk lamp" --out answers'
+    )

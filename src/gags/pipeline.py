@@ -1,0 +1,319 @@
+"""The stages in order, each one skipped when its settings and inputs have not changed."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from gags import models
+from gags.capture import Camera, Capture, View, load_capture
+from gags.distill.field import LanguageField
+from gags.distill.train import DistillSettings, distill
+from gags.embed import load_encoder
+from gags.embed.crops import embed_masks
+from gags.errors import WorkspaceError
+from gags.features import LEVELS, Masks, ViewFeatures
+from gags.progress import SILENT, Reporter
+from gags.render import rasterize
+from gags.segment.base import Segmenter
+from gags.segment.masks import SegmentSettings, segment_photo
+from gags.segment.prompts import nearest_depths, prompts_per_patch, sample_prompts
+from gags.segment.sam import load_segmenter
+from gags.splats.fit import adopt, fit, held_out_quality
+from gags.splats.gaussians import Gaussians
+from gags.splats.ply import load_ply, save_ply
+from gags.splats.settings import FitSettings
+from gags.workspace import Workspace, file_stamp, stamp
+
+DEPTH_WIDTH = 320  # px; prompts are counted on 8×8 patches, finer depth changes nothing
+ADOPTED = "adopted"  # key of the record that tells adopted Gaussians from trained ones
+
+
+@dataclass(frozen=True)
+class CaptureSettings:
+    """How photos are read."""
+
+    downscale: float = 1.0
+    """Shrink the photos by this factor."""
+    max_size: int | None = None
+    """Shrink photos whose longer side is above this, px."""
+    test_list: Path | None = None
+    """File that names the photos to hold out, one a line."""
+    test_every: int | None = None
+    """Hold out every Nth photo, 0 for none. Default: the capture's own test.txt, else every 8th."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings of every stage after reading the photos."""
+
+    fit: FitSettings = field(default_factory=FitSettings)
+    """Training of the Gaussians."""
+    segment: SegmentSettings = field(default_factory=SegmentSettings)
+    """Prompts and masks."""
+    distill: DistillSettings = field(default_factory=DistillSettings)
+    """Distillation of the language field."""
+    segmenter: str = "mobile-sam"
+    """Model that cuts photos into masks."""
+    encoder: str = "lite"
+    """Model that embeds masks and texts."""
+
+
+def read_capture(
+    path: Path,
+    settings: CaptureSettings = CaptureSettings(),
+    *,
+    require_points: bool = True,
+    report: Reporter = SILENT,
+) -> Capture:
+    """Read photos, poses and points of a folder as the settings say; see `load_capture`."""
+    return load_capture(
+        path,
+        downscale=settings.downscale,
+        max_size=settings.max_size,
+        test_list=settings.test_list,
+        test_every=settings.test_every,
+        require_points=require_points,
+        report=report,
+    )
+
+
+def run(
+    capture: Capture,
+    out: Path | str,
+    settings: RunSettings = RunSettings(),
+    *,
+    splats: Path | None = None,
+    report: Reporter = SILENT,
+) -> Workspace:
+    """Photos with poses → a scene that answers text; goes on where an earlier run of the same folder stopped.
+
+    Args:
+        capture: Photos, poses, points.
+        out: Folder of the scene.
+        settings: Settings of every stage.
+        splats: 3DGS `.ply` to adopt instead of training Gaussians.
+        report: Told about progress.
+
+    Returns:
+        The scene's folder, with Gaussians, masks and field in it.
+
+    Raises:
+        GagsError: If an input is unfit or a model is missing; finished pieces stay.
+    """
+    models.ensure(settings.segmenter, report)
+    models.ensure(settings.encoder, report)
+    workspace = Workspace.create(out)
+    reconstruct(capture, workspace, settings.fit, splats=splats, report=report)
+    describe(workspace, settings.segment, settings.segmenter, settings.encoder, report=report)
+    distill_scene(workspace, settings.distill, report=report)
+    return workspace
+
+
+def reconstruct(
+    capture: Capture,
+    workspace: Workspace,
+    settings: FitSettings = FitSettings(),
+    *,
+    splats: Path | None = None,
+    report: Reporter = SILENT,
+) -> None:
+    """Stage 1: Gaussians, trained from the photos or adopted from a file (`splats.ply`).
+
+    A scene whose Gaussians were adopted keeps them when it is run again without naming a file.
+    """
+    record = workspace.record("splats")
+    kept = record is not None and workspace.splats.exists()
+    adopted = {ADOPTED: str(splats)} if splats else None
+    if splats is not None:
+        goal = stamp(ADOPTED, capture.fingerprint(), file_stamp_of(splats))
+    else:
+        goal = stamp("fit", capture.fingerprint(), settings)
+        if record is not None and kept and ADOPTED in record.settings:
+            report.say(f"Gaussians: keeping the ones adopted from {record.settings[ADOPTED]}")
+            capture.save(workspace.capture)
+            return
+    if record is not None and kept and record.stamp == goal:
+        report.say(f"Gaussians: done already, {workspace.splats}")
+        return
+    if kept:
+        report.say("Gaussians: photos or settings have changed, making them again")
+    started = time.monotonic()
+    if splats is not None:
+        gaussians = adopt(splats, capture, report=report)
+    else:
+        gaussians = fit(capture, settings, checkpoint=workspace.checkpoint, report=report)
+    capture.save(workspace.capture)
+    save_ply(gaussians, workspace.splats)
+    workspace.finish("splats", goal, time.monotonic() - started, adopted or settings)
+    workspace.checkpoint.unlink(missing_ok=True)
+    workspace.update_metrics(
+        {"gaussians": len(gaussians), **held_out_quality(gaussians, capture, report=report)}
+    )
+
+
+def file_stamp_of(splats: Path) -> str:
+    """Stamp of a file the user named."""
+    try:
+        return file_stamp(splats)
+    except OSError as error:
+        raise WorkspaceError(f"{splats} cannot be read ({error.strerror}); check --splats") from error
+
+
+def describe(
+    workspace: Workspace,
+    settings: SegmentSettings = SegmentSettings(),
+    segmenter: str = "mobile-sam",
+    encoder: str = "lite",
+    *,
+    report: Reporter = SILENT,
+) -> None:
+    """Stage 2: masks on three levels and an embedding a mask for every training photo (`features/`).
+
+    Photos that are done with the same settings are skipped; where only the encoder changed, masks are kept.
+    """
+    capture, splats_stamp = _reconstructed(workspace)
+    mask_stamp = stamp("masks", splats_stamp, settings, segmenter)
+    goal = stamp(mask_stamp, encoder)
+    stamps = {"masks": mask_stamp, "embeddings": goal}
+    waiting = [view for view in capture.train if _stamps(workspace, view) != stamps]
+    record = workspace.record("describe")
+    if not waiting and record is not None and record.stamp == goal:
+        report.say(f"Masks and embeddings: done already for {len(capture.train)} photos")
+        return
+    started = time.monotonic()
+    prompts: dict[str, np.ndarray] = {}
+    if any(_stamps(workspace, view).get("masks") != mask_stamp for view in waiting):
+        prompts = place_prompts(load_ply(workspace.splats), capture.train, settings, report=report)
+    chosen = load_segmenter(segmenter) if prompts else None
+    embedder = load_encoder(encoder)
+    with report.stage("Segmenting and embedding", len(capture.train), "photos") as bar:
+        bar.advance(len(capture.train) - len(waiting))
+        for view in waiting:
+            image = view.image()
+            masks = _masks(workspace, view, mask_stamp, image, prompts, chosen, settings)
+            embeddings = embed_masks(image, masks, embedder).astype(np.float16)
+            ViewFeatures(masks, embeddings, embedder.name, stamps).save(workspace.features(view.name))
+            bar.advance(note=f"{len(masks)} masks in {view.name}")
+    workspace.update_metrics({"masks": count_masks(workspace, capture)})
+    as_run = {"segment": settings, "segmenter": segmenter, "encoder": encoder, "splats": splats_stamp}
+    workspace.finish("describe", goal, time.monotonic() - started, as_run)
+
+
+def _masks(
+    workspace: Workspace,
+    view: View,
+    mask_stamp: str,
+    image: np.ndarray,
+    prompts: dict[str, np.ndarray],
+    segmenter: Segmenter | None,
+    settings: SegmentSettings,
+) -> Masks:
+    """The masks on file if they are of the right make, else new ones."""
+    if segmenter is None or _stamps(workspace, view).get("masks") == mask_stamp:
+        return ViewFeatures.load(workspace.features(view.name)).masks
+    return segment_photo(image, prompts[view.name], segmenter, settings)
+
+
+def place_prompts(
+    gaussians: Gaussians, views: Sequence[View], settings: SegmentSettings, *, report: Reporter = SILENT
+) -> dict[str, np.ndarray]:
+    """Granularity-aware prompts of every photo, by its name (METHOD §1.1-1.4). float32 [P, 2] each"""
+    depths = render_depths(gaussians, [view.camera for view in views], report=report)
+    nearest = nearest_depths(depths, [view.camera for view in views])
+    means = gaussians.means.numpy()
+    prompts = {}
+    for view, depth, closest in zip(views, depths, nearest, strict=True):
+        counts = prompts_per_patch(
+            depth, closest, base=settings.prompts_per_patch, exponent=settings.exponent
+        )
+        prompts[view.name] = sample_prompts(
+            counts, view.camera, means, depth, seed=settings.seed, name=view.name
+        )
+    return prompts
+
+
+def render_depths(
+    gaussians: Gaussians, cameras: Sequence[Camera], *, report: Reporter = SILENT
+) -> list[np.ndarray]:
+    """Expected depth of every view, at most `DEPTH_WIDTH` wide. float32 [h, w] each"""
+    scales, opacities = gaussians.scales, gaussians.opacities
+    colors = gaussians.means.new_zeros(len(gaussians), 1)
+    depths = []
+    with report.stage("Rendering depth", len(cameras), "views") as bar:
+        for camera in cameras:
+            factor = min(1.0, DEPTH_WIDTH / camera.width)
+            small = camera.resized(round(camera.width * factor), round(camera.height * factor))
+            rendering = rasterize(gaussians.means, gaussians.quats, scales, opacities, colors, small)
+            depths.append(rendering.depths.cpu().numpy())
+            bar.advance()
+    return depths
+
+
+def distill_scene(
+    workspace: Workspace,
+    settings: DistillSettings = DistillSettings(),
+    *,
+    report: Reporter = SILENT,
+) -> None:
+    """Stage 3: one language field from all masks and embeddings (`field.safetensors`)."""
+    capture, splats_stamp = _reconstructed(workspace)
+    described = workspace.record("describe")
+    if described is None or described.settings.get("splats") != splats_stamp:
+        state = "no masks yet" if described is None else "masks that were made with other Gaussians"
+        raise WorkspaceError(f"{workspace.root} has {state}; run `gags describe {workspace.root}` first")
+    goal = stamp("field", described.stamp, settings)
+    record = workspace.record("field")
+    if record is not None and record.stamp == goal and workspace.field.exists():
+        report.say(f"Language field: done already, {workspace.field}")
+        return
+    started = time.monotonic()
+    checkpoint = workspace.root / "field_checkpoint.safetensors"
+    items = FeatureFiles(workspace, capture.train)
+    gaussians = load_ply(workspace.splats)
+    learnt: LanguageField = distill(gaussians, items, settings, checkpoint=checkpoint, report=report)
+    learnt.save(workspace.field)
+    workspace.finish("field", goal, time.monotonic() - started, settings)
+    checkpoint.unlink(missing_ok=True)
+
+
+class FeatureFiles(Sequence[tuple[Camera, ViewFeatures]]):
+    """Cameras and features of photos, read from disk when asked for: memory does not grow with them."""
+
+    def __init__(self, workspace: Workspace, views: Sequence[View]) -> None:
+        self._workspace = workspace
+        self._views = views
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __getitem__(self, index: int) -> tuple[Camera, ViewFeatures]:  # type: ignore[override]
+        view = self._views[index]
+        return view.camera, ViewFeatures.load(self._workspace.features(view.name))
+
+
+def count_masks(workspace: Workspace, capture: Capture) -> dict[str, int]:
+    """How many masks all photos have on each level."""
+    counts = np.zeros(len(LEVELS), int)
+    for view in capture.train:
+        levels = ViewFeatures.load(workspace.features(view.name)).masks.levels
+        counts += np.bincount(levels, minlength=len(LEVELS))
+    return dict(zip(LEVELS, counts.tolist(), strict=True))
+
+
+def _reconstructed(workspace: Workspace) -> tuple[Capture, str]:
+    """Capture and stamp of a scene whose Gaussians are there."""
+    record = workspace.record("splats")
+    if record is None or not workspace.splats.exists():
+        raise WorkspaceError(f"{workspace.root} has no Gaussians yet; run `gags reconstruct` first")
+    return Capture.load(workspace.capture), record.stamp
+
+
+def _stamps(workspace: Workspace, view: View) -> dict[str, str]:
+    """Stamps of a photo's features on file, empty if there are none or they are damaged."""
+    try:
+        return ViewFeatures.stamps_of(workspace.features(view.name))
+    except WorkspaceError:
+        return {}
