@@ -31,6 +31,8 @@ HEAT_OPACITY = 0.75  # the rest lets the structure of the photo through
 HEAT_STARTS = 0.4  # share of the relevancy's range below which the photo stays a photo
 HEAT_FULL = 0.9
 
+LARGE_PIECE = 0.2  # of the largest piece's area; specks far away do not widen a cut-out
+
 
 def desaturate(photo: np.ndarray, amount: float = DESATURATION) -> np.ndarray:
     """The photo mixed with its own grey. uint8 RGB [H, W, 3] → the same"""
@@ -123,7 +125,7 @@ def cutout(
     background: Literal["checker", "dim"] = "checker",
     margin: float = 0.08,
 ) -> np.ndarray:
-    """What the mask covers, cropped to it.
+    """What the mask covers, cropped to its large pieces (those of at least a fifth of the largest).
 
     Args:
         photo: uint8 RGB [H, W, 3]
@@ -139,7 +141,8 @@ def cutout(
     dimmed = _to_bytes(0.3 * desaturate(photo, 0.9).astype(np.float32) + 0.5 * np.array(NOTHING, np.float32))
     if not inside.any():
         return dimmed
-    ys, xs = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    main = _large_pieces(inside)
+    ys, xs = np.flatnonzero(main.any(axis=1)), np.flatnonzero(main.any(axis=0))
     space = max(4, round(margin * max(np.ptp(ys) + 1, np.ptp(xs) + 1)))
     crop = (
         slice(max(0, ys[0] - space), ys[-1] + 1 + space),
@@ -321,6 +324,13 @@ def _normalized(values: np.ndarray, limits: tuple[float, float] | None) -> np.nd
     if high - low < 1e-6:
         return np.zeros_like(values)
     return np.where(finite, np.clip((np.where(finite, values, low) - low) / (high - low), 0.0, 1.0), 0.0)
+
+
+def _large_pieces(mask: np.ndarray) -> np.ndarray:
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0  # what is not in the mask
+    return (areas >= LARGE_PIECE * areas.max())[pieces] & (pieces > 0) if count > 1 else mask
 
 
 def _checkerboard(height: int, width: int) -> np.ndarray:

@@ -1,0 +1,255 @@
+"""The report of a scene: one HTML page that needs nothing else, and its pictures as files beside it."""
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gags.features import LEVELS
+from gags.files import atomic_write
+from gags.view import pictures
+from gags.view.lettering import fit_within
+from gags.view.page import Embedded, page
+from gags.view.report_data import (
+    MAX_ANSWERS,
+    MAX_VIEWS,
+    Evaluation,
+    Panel,
+    QueryCard,
+    QueryScore,
+    ReportData,
+    StageTime,
+    ViewPage,
+    answer_keys,
+    thumb_key,
+    view_key,
+    worst_answers,
+)
+
+__all__ = [
+    "Evaluation",
+    "Panel",
+    "QueryCard",
+    "QueryScore",
+    "ReportData",
+    "StageTime",
+    "ViewPage",
+    "query_card",
+    "view_page",
+    "write_report",
+]
+
+PAGE_BYTES = 12_000_000  # of pictures in the page, base64 included; larger pages open slowly
+SIZES = (
+    (1100, 82),
+    (900, 76),
+    (700, 70),
+    (500, 62),
+    (340, 52),
+    (240, 40),
+)  # longest side in px, WebP quality
+BATCH = 16  # pictures encoded at once, so that a full page is noticed early
+_FILES = ("answer_*.jpg", "cutout_*.jpg", "view_*.jpg")  # what a report may replace in its folder
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """A picture on its way into a file or the page; `share` of the page's picture size, 1 for photos."""
+
+    key: str
+    pixels: np.ndarray
+    share: float
+
+
+def query_card(
+    text: str,
+    view: str,
+    photo: np.ndarray,
+    relevancy: np.ndarray,
+    mask: np.ndarray,
+    peak: tuple[float, float] | None = None,
+    score: float | None = None,
+    *,
+    truth: np.ndarray | None = None,
+    iou: float | None = None,
+    hit: bool | None = None,
+) -> QueryCard:
+    """Draw one answer.
+
+    Args:
+        text: The query.
+        view: Name of the photo.
+        photo: uint8 RGB [H, W, 3]
+        relevancy: [H, W]
+        mask: [H, W]
+        peak: x, y of the best pixel.
+        score: The answer's score.
+        truth: Ground-truth mask, outlined beside the answer's. [H, W]
+        iou: Overlap with the truth.
+        hit: Whether the peak lies on the truth.
+    """
+    overlay = pictures.heat_overlay(photo, relevancy, mask, peak, truth=truth)
+    cut = pictures.cutout(photo, mask) if np.nan_to_num(mask).any() else None
+    return QueryCard(text, view, overlay, cut, score, iou, hit)
+
+
+def view_page(
+    name: str,
+    photo: np.ndarray,
+    *,
+    render: np.ndarray | None = None,
+    depth: np.ndarray | None = None,
+    omega: np.ndarray | None = None,
+    features: np.ndarray | None = None,
+    basis: pictures.FeatureBasis | None = None,
+    alpha: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    prompts: np.ndarray | None = None,
+    held_out: bool = False,
+    psnr: float | None = None,
+    ssim: float | None = None,
+) -> ViewPage:
+    """Draw one view; only the photo must be there.
+
+    Args:
+        name: Name of the photo.
+        photo: uint8 RGB [H, W, 3]
+        render: uint8 RGB [H, W, 3]
+        depth: [H, W]
+        omega: Granularity weights of sub-part, part, whole. [H, W, 3]
+        features: Rendered language features. [H, W, d]
+        basis: Colours of the features; pass one for all views (`pictures.feature_basis`).
+        alpha: Accumulated opacity. [H, W]
+        labels: Label maps of the three levels, negative for none. [3, H, W]
+        prompts: x, y in px of the segmenter's prompts. [B, 2]
+        held_out: The photo was not trained on.
+        psnr: Of the render, in dB.
+        ssim: Of the render.
+    """
+    panels: list[Panel] = []
+    if depth is not None:
+        panels.append(Panel("Depth", "Near is bright.", pictures.depth_picture(depth, alpha)))
+    if features is not None:
+        drawn = pictures.feature_picture(features, alpha, basis)
+        panels.append(
+            Panel("Meaning", "Language features as colours: what means the same looks alike.", drawn)
+        )
+    if omega is not None:
+        drawn = pictures.granularity_picture(omega, alpha, legend=False)
+        panels.append(Panel("Granularity", "Which level was learnt at each pixel.", drawn))
+    if labels is not None:
+        for level, of_level in zip(LEVELS, labels, strict=True):
+            count = len(np.unique(of_level[of_level >= 0]))
+            drawn = pictures.label_picture(of_level, photo)
+            panels.append(Panel(f"Masks: {level}", f"{count} masks, grey where there is none.", drawn))
+    if prompts is not None:
+        drawn = pictures.prompt_picture(photo, prompts)
+        meaning = f"{len(prompts)} points the segmenter was asked about; far things get more."
+        panels.append(Panel("Prompts", meaning, drawn))
+    return ViewPage(name, photo, render, tuple(panels), held_out, psnr, ssim)
+
+
+def write_report(folder: Path, report: ReportData) -> Path:
+    """Write `index.html` and `pictures/` into a folder.
+
+    The page holds its own copies of the pictures, scaled so that it stays below about 12 MB, and asks the
+    network for nothing. In `pictures/`, earlier pictures of a report are replaced; other files stay.
+
+    Args:
+        folder: The report's folder, made if it is not there.
+        report: What to show.
+
+    Returns:
+        Path of the page.
+    """
+    collected = _collect(report)
+    _write_pictures(folder / "pictures", collected)
+    html = page(report, _embed(_for_page(report, collected)))
+    target = folder / "index.html"
+    with atomic_write(target) as temporary:
+        temporary.write_bytes(html.encode("utf-8", "replace"))
+    return target
+
+
+def _collect(report: ReportData) -> list[_Picture]:
+    """Every picture that becomes a file, those of the page first."""
+    found: list[_Picture] = []
+    for card, (overlay, cut) in zip(report.queries, answer_keys(report), strict=True):
+        found.append(_Picture(overlay, card.overlay, 0.75))
+        if card.cutout is not None:
+            found.append(_Picture(cut, card.cutout, 0.4))
+    for index, view in enumerate(report.views):
+        found.append(_Picture(view_key(report, index, "photo"), view.photo, 1.0))
+        if view.render is not None:
+            found.append(_Picture(view_key(report, index, "render"), view.render, 1.0))
+        for panel in view.panels:
+            found.append(_Picture(view_key(report, index, panel.title), panel.pixels, 0.7))
+    return found
+
+
+def _for_page(report: ReportData, collected: Sequence[_Picture]) -> list[_Picture]:
+    """Every picture that goes into the page."""
+    answers = answer_keys(report)
+    hidden = {key for pair in answers[MAX_ANSWERS:] for key in pair}
+    for index in range(MAX_VIEWS, len(report.views)):
+        titles = ["photo", "render", *(panel.title for panel in report.views[index].panels)]
+        hidden |= {view_key(report, index, title) for title in titles}
+    thumbs = [
+        _Picture(thumb_key(answers[index][0]), report.queries[index].overlay, 0.35)
+        for index in worst_answers(report)
+    ]
+    return [picture for picture in collected if picture.key not in hidden] + thumbs
+
+
+def _embed(wanted: Sequence[_Picture]) -> dict[str, Embedded]:
+    """Pictures as data URIs, all at the largest size at which they fit into a page together."""
+    embedded: dict[str, Embedded] = {}
+    for longest, quality in SIZES:
+        embedded = dict(_encoded(wanted, longest, quality))
+        if len(embedded) == len(wanted):
+            break
+    return embedded
+
+
+def _encoded(wanted: Sequence[_Picture], longest: int, quality: int) -> Iterator[tuple[str, Embedded]]:
+    """Encode until the page is full."""
+
+    def encode(picture: _Picture) -> Embedded:
+        pixels = fit_within(picture.pixels, max(160, round(longest * picture.share)))
+        return Embedded(_data_uri(pixels, quality), pixels.shape[1], pixels.shape[0])
+
+    total = 0
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(wanted), BATCH):
+            batch = wanted[start : start + BATCH]
+            for picture, embedded in zip(batch, pool.map(encode, batch), strict=True):
+                total += len(embedded.uri)
+                if total > PAGE_BYTES:
+                    return
+                yield picture.key, embedded
+
+
+def _data_uri(pixels: np.ndarray, quality: int) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=quality, method=2)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _write_pictures(folder: Path, collected: Sequence[_Picture]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {picture.key for picture in collected}
+    for pattern in _FILES:
+        for path in folder.glob(pattern):
+            if path.stem not in kept:
+                path.unlink()
+
+    def save(picture: _Picture) -> None:
+        Image.fromarray(picture.pixels).save(folder / f"{picture.key}.jpg", quality=90, subsampling=0)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(save, collected))
