@@ -1,0 +1,119 @@
+"""Taking Gaussians that somebody else trained, after a look whether they belong to these photos."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from gags.capture import Capture, View
+from gags.capture.camera import Camera
+from gags.errors import SplatsError
+from gags.progress import SILENT, Reporter
+from gags.render import Rendering, rasterize
+from gags.splats.gaussians import Gaussians
+from gags.splats.ply import load_ply
+
+VIEWS_CHECKED = 6
+LONGEST_SIDE = 240  # a glance is enough
+LEAST_COVERAGE = 0.02  # a masked object may fill little of its photos, but not less
+WRONG_CORRELATION = 0.2  # another frame or scene gives -0.2..0.2, a rough model of this one at least 0.7
+DOUBTFUL_CORRELATION = 0.5
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How well Gaussians fit photos.
+
+    Attributes:
+        coverage: Mean opacity of the renders, 0 to 1.
+        correlation: Correlation of render and photo where something was rendered, -1 to 1.
+    """
+
+    coverage: float
+    correlation: float
+
+
+def adopt(path: Path, capture: Capture, report: Reporter = SILENT) -> Gaussians:
+    """Read a 3DGS PLY file instead of training, and check that the capture's cameras see it.
+
+    Args:
+        path: PLY file of another program, in the world frame of the capture's poses.
+        capture: Posed photos.
+        report: Is warned if the renders look little like the photos.
+
+    Returns:
+        The Gaussians of the file.
+
+    Raises:
+        SplatsError: If the file cannot be read, or its Gaussians do not fit the capture.
+    """
+    gaussians = load_ply(path, report)
+    likeness = compare(gaussians, capture.train or capture.views)
+    remedy = (
+        "its frame is probably not that of the poses (recentred, rescaled or turned, as nerfstudio does "
+        "by default); give the poses the Gaussians were trained with, or leave the file out to train anew"
+    )
+    if likeness.coverage < LEAST_COVERAGE:
+        raise SplatsError(
+            f"the Gaussians of {path} fill only {likeness.coverage:.1%} of the photos of {capture.root}; "
+            f"{remedy}"
+        )
+    if likeness.correlation < WRONG_CORRELATION:
+        raise SplatsError(
+            f"the Gaussians of {path} do not look like the photos of {capture.root} "
+            f"(correlation {likeness.correlation:.2f}, 1 is perfect); {remedy}"
+        )
+    if likeness.correlation < DOUBTFUL_CORRELATION:
+        report.warn(
+            f"the Gaussians of {path} look little like the photos of {capture.root} "
+            f"(correlation {likeness.correlation:.2f}, 1 is perfect); if answers are wrong: {remedy}"
+        )
+    return gaussians
+
+
+def compare(gaussians: Gaussians, views: list[View]) -> Likeness:
+    """Look at Gaussians from a few views, spread evenly, at a small size."""
+    chosen = [views[i] for i in np.unique(np.linspace(0, len(views) - 1, VIEWS_CHECKED).round().astype(int))]
+    renders, photos, alphas = [], [], []
+    for view in chosen:
+        shrink = min(1.0, LONGEST_SIDE / max(view.camera.width, view.camera.height))
+        camera = view.camera.resized(
+            max(1, round(view.camera.width * shrink)), max(1, round(view.camera.height * shrink))
+        )
+        rendering = render(gaussians, camera)
+        photo = cv2.resize(view.image(), (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+        alpha = rendering.alphas.numpy()
+        renders.append(rendering.colors.numpy().mean(-1).reshape(-1) / np.maximum(alpha.reshape(-1), 1e-6))
+        photos.append(photo.mean(-1).reshape(-1))
+        alphas.append(alpha.reshape(-1))
+    weight = np.concatenate(alphas).astype(np.float64)
+    coverage = float(weight.mean())
+    if coverage == 0:
+        return Likeness(0.0, 0.0)
+    return Likeness(
+        coverage, _correlation(np.concatenate(renders), np.concatenate(photos), weight / weight.sum())
+    )
+
+
+def render(gaussians: Gaussians, camera: Camera) -> Rendering:
+    """Gaussians as a camera sees them on black, without gradients."""
+    with torch.no_grad():
+        return rasterize(
+            gaussians.means,
+            gaussians.quats,
+            gaussians.scales,
+            gaussians.opacities,
+            gaussians.sh,
+            camera,
+            sh_degree=gaussians.sh_degree,
+        )
+
+
+def _correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> float:
+    """Pearson correlation with weights that sum to 1."""
+    a = a - (weight * a).sum()
+    b = b - (weight * b).sum()
+    spread = (weight * a * a).sum() * (weight * b * b).sum()
+    return float((weight * a * b).sum() / np.sqrt(spread)) if spread > 0 else 0.0

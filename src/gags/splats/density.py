@@ -1,0 +1,130 @@
+"""How the set of Gaussians changes in training: split where the picture is wrong, prune what is unseen.
+
+Densification follows a budget (Mallick et al. 2024, "Taming 3DGS"): a schedule says how many Gaussians there
+may be at a step and those of the largest screen-space gradient are split first, so that time and memory are
+known beforehand. Pruning by the strongest blending weight follows Niemeyer et al. 2024, "RadSplat".
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gags.capture.camera import Camera
+from gags.render import blend_weights
+from gags.splats.gaussians import Gaussians
+from gags.splats.settings import FitSettings
+from gags.splats.state import TrainingState
+
+SPLIT_OFFSET = 0.5  # of the standard deviation along the longest axis: where the halves go
+SPLIT_LENGTH = 0.6  # what is left of the longest axis; with the offset it covers the parent
+SPLIT_WIDTH = 0.9  # what is left of the other axes
+WEIGHTS_KEPT = 8  # Gaussians a pixel that count when looking for unseen ones
+
+
+@dataclass(frozen=True)
+class Densifier:
+    """When and where Gaussians are added and removed.
+
+    Attributes:
+        settings: Budget, thresholds and schedule.
+        initial_count: Number of Gaussians that training began with.
+    """
+
+    settings: FitSettings
+    initial_count: int
+
+    @property
+    def last_step(self) -> int:
+        """First step from which on no Gaussians are added."""
+        return int(self.settings.steps * self.settings.densify_until)
+
+    def gathers(self, step: int) -> bool:
+        """Whether gradients of this step still count for a densification to come."""
+        return step < self.last_step
+
+    def due(self, step: int) -> bool:
+        """Whether Gaussians are split and pruned after this many steps."""
+        return (
+            self.settings.densify_from <= step <= self.last_step and step % self.settings.densify_every == 0
+        )
+
+    def budget(self, step: int) -> int:
+        """How many Gaussians there may be after this many steps."""
+        start = self.settings.densify_from
+        share = (step - start + self.settings.densify_every) / max(1, self.last_step - start)
+        share = min(max(share, 0.0), 1.0)
+        most = max(self.settings.max_gaussians, self.initial_count)
+        return int(self.initial_count + share * (most - self.initial_count))
+
+    def revise(self, state: TrainingState) -> None:
+        """Prune transparent Gaussians, then split those with the largest gradient, within the budget."""
+        state.keep(state.gaussians.opacities >= self.settings.prune_opacity)
+        room = self.budget(state.step) - len(state)
+        score = state.gradient_sum / state.seen.clamp(min=1)
+        candidates = int((score >= self.settings.densify_gradient).sum())
+        chosen = score.argsort(descending=True, stable=True)[: max(0, min(room, candidates))]
+        split(state, chosen)
+        state.forget_gradients()
+
+
+def split(state: TrainingState, chosen: Tensor) -> None:
+    """Replace Gaussians by two halves along their longest axis; parents keep their row, as the first half.
+
+    Args:
+        state: Changed in place; the second halves are appended in the order of `chosen`, without momentum.
+        chosen: Indices of the Gaussians to split. int64 [S]
+    """
+    parents = state.gaussians[chosen]
+    longest = parents.log_scales.argmax(dim=1, keepdim=True)
+    axis = rotation_matrices(parents.quats).gather(2, longest[:, None].expand(-1, 3, 1))[..., 0]
+    offset = SPLIT_OFFSET * parents.log_scales.gather(1, longest).exp() * axis
+    shrink = torch.full_like(parents.log_scales, float(np.log(SPLIT_WIDTH)))
+    shrink.scatter_(1, longest, float(np.log(SPLIT_LENGTH)))
+    parents.log_scales = parents.log_scales + shrink
+    state.gaussians.means[chosen] = parents.means + offset
+    state.gaussians.log_scales[chosen] = parents.log_scales
+    parents.means = parents.means - offset
+    state.append(parents)
+
+
+def rotation_matrices(quats: Tensor) -> Tensor:
+    """Rotation matrices of wxyz quaternions of any length. [N, 4] → [N, 3, 3]"""
+    w, x, y, z = torch.nn.functional.normalize(quats, dim=1).unbind(1)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+
+
+def strongest_weights(gaussians: Gaussians, cameras: Iterable[Camera]) -> Tensor:
+    """Largest blending weight of every Gaussian over all pixels of some cameras, 0 if it is never seen.
+
+    Args:
+        gaussians: N Gaussians.
+        cameras: Views to look from; small ones do.
+
+    Returns:
+        Weights in [0, 1]. float32 [N]
+    """
+    strongest = np.zeros(len(gaussians), np.float32)
+    for camera in cameras:
+        rows, columns = torch.meshgrid(torch.arange(camera.height), torch.arange(camera.width), indexing="ij")
+        pixels = torch.stack([columns.reshape(-1), rows.reshape(-1)], dim=1)
+        seen = blend_weights(
+            gaussians.means,
+            gaussians.quats,
+            gaussians.scales,
+            gaussians.opacities,
+            camera,
+            pixels,
+            top_k=WEIGHTS_KEPT,
+        )
+        indices, weights = seen.indices.reshape(-1), seen.weights.reshape(-1)
+        hit = indices >= 0
+        np.maximum.at(strongest, indices[hit].numpy(), weights[hit].numpy())
+    return torch.from_numpy(strongest)
