@@ -1,0 +1,82 @@
+"""MiniLM (all-MiniLM-L6-v2), the sentence encoder of `lite`.
+
+In plain PyTorch, because importing transformers takes longer than everything a query does.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch.nn import functional
+
+WIDTH = 384
+"""Length of its embeddings."""
+
+_LAYERS = 6
+_HEADS = 12
+_NORM_EPSILON = 1e-12
+_MAX_TOKENS = 256
+_BATCH = 32
+
+
+class MiniLM:
+    """Maps texts to unit vectors: BERT with 6 layers, mean of the token states."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load the net from a folder with `model.safetensors` and `tokenizer.json`."""
+        self._weights = load_file(folder / "model.safetensors")
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(_MAX_TOKENS)
+        self._tokenizer.enable_padding()
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts, each as many tokens as fit in 256. Returns unit vectors, float32 [T, 384]"""
+        embeddings = np.empty((len(texts), WIDTH), np.float32)
+        by_length = np.argsort([len(text) for text in texts], kind="stable")
+        with torch.inference_mode():
+            for start in range(0, len(texts), _BATCH):
+                rows = by_length[start : start + _BATCH].tolist()
+                embeddings[rows] = self._encode_batch([texts[row] for row in rows]).numpy()
+        return embeddings
+
+    def _encode_batch(self, texts: Sequence[str]) -> torch.Tensor:
+        encodings = self._tokenizer.encode_batch([*texts])
+        tokens = torch.tensor([encoding.ids for encoding in encodings])
+        used = torch.tensor([encoding.attention_mask for encoding in encodings]).bool()
+        states = self._embed(tokens)
+        for layer in range(_LAYERS):
+            states = self._layer(states, used, f"encoder.layer.{layer}.")
+        weights = used[..., None].float()
+        return functional.normalize((states * weights).sum(1) / weights.sum(1), dim=-1)
+
+    def _embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Sum of word, position and (first) segment embeddings, normalised. [B, L] → [B, L, 384]"""
+        words, positions, segments = (
+            self._weights[f"embeddings.{kind}_embeddings.weight"]
+            for kind in ("word", "position", "token_type")
+        )
+        return self._norm(words[tokens] + positions[: tokens.shape[1]] + segments[0], "embeddings.LayerNorm")
+
+    def _layer(self, states: torch.Tensor, used: torch.Tensor, prefix: str) -> torch.Tensor:
+        attended = self._linear(self._attend(states, used, prefix), f"{prefix}attention.output.dense")
+        states = self._norm(states + attended, f"{prefix}attention.output.LayerNorm")
+        inner = functional.gelu(self._linear(states, f"{prefix}intermediate.dense"))
+        return self._norm(states + self._linear(inner, f"{prefix}output.dense"), f"{prefix}output.LayerNorm")
+
+    def _attend(self, states: torch.Tensor, used: torch.Tensor, prefix: str) -> torch.Tensor:
+        query, key, value = (
+            self._linear(states, f"{prefix}attention.self.{part}").unflatten(-1, (_HEADS, -1)).transpose(1, 2)
+            for part in ("query", "key", "value")
+        )
+        attended = functional.scaled_dot_product_attention(query, key, value, used[:, None, None, :])
+        return attended.transpose(1, 2).flatten(2)
+
+    def _linear(self, inputs: torch.Tensor, name: str) -> torch.Tensor:
+        return functional.linear(inputs, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
+
+    def _norm(self, inputs: torch.Tensor, name: str) -> torch.Tensor:
+        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+        return functional.layer_norm(inputs, (WIDTH,), weight, bias, _NORM_EPSILON)
