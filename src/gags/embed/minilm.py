@@ -38,7 +38,7 @@ class MiniLM:
         by_length = np.argsort([len(text) for text in texts], kind="stable")
         with torch.inference_mode():
             for start in range(0, len(texts), _BATCH):
-                rows = by_length[start : start + _BATCH].tolist()
+                rows: list[int] = by_length[start : start + _BATCH].tolist()
                 embeddings[rows] = self._encode_batch([texts[row] for row in rows]).numpy()
         return embeddings
 
