@@ -110,10 +110,9 @@ class Capture:
         self.options = dict(options or {})
         self._points = None if points is None or points_rgb is None else (points, points_rgb)
         self._points_digest = points_digest
-        self._by_name = {view.name: view for view in self.views}
-        self._by_stem = {view.stem: view for view in self.views}
-        if len(self._by_stem) < len(self.views):
-            twins = [v.name for v in self.views if self._by_stem[v.stem] is not v]
+        self._by_name = _lookup(self.views)
+        twins = [view.name for view in self.views if self._by_name[view.stem] is not view]
+        if twins:
             raise CaptureError(
                 f"{root}: photos share a name but for the suffix ({listed(twins)}); rename one of each"
             )
@@ -145,17 +144,18 @@ class Capture:
         return iter(self.views)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._by_name or name in self._by_stem
+        return name in self._by_name
 
     def __getitem__(self, name: str) -> View:
-        """A view by name or stem.
+        """A view by name ("a/b.jpg"), stem ("a/b"), or, where one view has it, bare file name ("b.jpg", "b").
 
         Raises:
             CaptureError: If there is none; names the nearest.
         """
-        view = self._by_name.get(name) or self._by_stem.get(name)
+        view = self._by_name.get(name)
         if view is None:
-            near = difflib.get_close_matches(name, [*self._by_name], n=3, cutoff=0.3) or [*self._by_name]
+            names = [view.name for view in self.views]
+            near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names
             raise CaptureError(f"{self.root} has no view {name!r}; did you mean {listed(near)}?")
         return view
 
@@ -228,6 +228,18 @@ class Capture:
                 )
             self._points = points
         return self._points
+
+
+def _lookup(views: list[View]) -> dict[str, View]:
+    """Views by all they may be called; a bare file name only counts where one view has it."""
+    bare: dict[str, list[View]] = {}
+    for view in views:
+        for alias in {PurePosixPath(view.name).name, PurePosixPath(view.stem).name}:
+            bare.setdefault(alias, []).append(view)
+    lookup = {alias: owners[0] for alias, owners in bare.items() if len(owners) == 1}
+    lookup.update((view.stem, view) for view in views)
+    lookup.update((view.name, view) for view in views)
+    return lookup
 
 
 def _points_digest(points: np.ndarray, points_rgb: np.ndarray) -> str:

@@ -62,7 +62,7 @@ def read_colmap(root: Path, report: Reporter = SILENT) -> Source:
     if not images.is_dir():
         raise CaptureError(f"{root} has a COLMAP model but no folder images/; put its photos there")
 
-    cameras = dict(_parse(model, "cameras", _cameras_binary, _cameras_text))
+    cameras = _parse(model, "cameras", _cameras_binary, _cameras_text)
     poses = []
     for name, camera_id, viewmat in _parse(model, "images", _images_binary, _images_text):
         if camera_id not in cameras:
@@ -83,26 +83,25 @@ def read_points(root: Path) -> tuple[np.ndarray, np.ndarray]:
     model = model_folder(root)
     if model is None or not any((model / f"points3D.{suffix}").is_file() for suffix in ("bin", "txt")):
         return finite_points(np.zeros((0, 3)), np.zeros((0, 3)))
-    table = list(_parse(model, "points3D", _points_binary, _points_text))
-    array = np.array(table, dtype=np.float64).reshape(-1, 7)
-    array = array[np.argsort(array[:, 0], kind="stable")]
-    return finite_points(array[:, 1:4], array[:, 4:7])
+    table = _parse(model, "points3D", _points_binary, _points_text)
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    return finite_points(table[:, 1:4], table[:, 4:7])
 
 
 def _parse(
     model: Path,
     name: str,
-    binary: Callable[[bytes], Iterator[T]],
-    text: Callable[[list[str]], Iterator[T]],
-) -> list[T]:
+    binary: Callable[[bytes], T],
+    text: Callable[[list[str]], T],
+) -> T:
     """Read one of the model's files, binary if there is one, and turn whatever is wrong into one error."""
     path = model / f"{name}.bin"
     if not path.is_file():
         path = model / f"{name}.txt"
     try:
         if path.suffix == ".bin":
-            return list(binary(path.read_bytes()))
-        return list(text(path.read_text(encoding="utf-8").splitlines()))
+            return binary(path.read_bytes())
+        return text(path.read_text(encoding="utf-8").splitlines())
     except FileNotFoundError as error:
         raise CaptureError(f"{model} has no {name}.bin or {name}.txt; copy the whole COLMAP model") from error
     except (struct.error, ValueError, IndexError, OSError) as error:
@@ -118,9 +117,10 @@ def _lens(model: str, width: int, height: int, params: tuple[float, ...]) -> Len
         )
     if len(params) != _PARAMETERS[model]:
         raise ValueError(f"{model} takes {_PARAMETERS[model]} parameters, not {len(params)}")
-    if not np.isfinite(params).all() or min(width, height, params[0]) <= 0:
+    focals = 1 if model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL") else 2
+    if not np.isfinite(params).all() or min(width, height, *params[:focals]) <= 0:
         raise ValueError(f"{model} {width}×{height} with parameters {params} is no camera")
-    if model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL"):
+    if focals == 1:
         f, cx, cy, *distortion = params
         return Lens(width, height, f, f, cx, cy, tuple(distortion))
     fx, fy, cx, cy, *distortion = params
@@ -152,18 +152,21 @@ def _check_end(data: bytes, offset: int) -> None:
         raise ValueError(f"{len(data) - offset} bytes follow its last record")
 
 
-def _cameras_binary(data: bytes) -> Iterator[tuple[int, Lens]]:
+def _cameras_binary(data: bytes) -> dict[int, Lens]:
+    cameras = {}
     count, offset = _records(data)
     for _ in range(count):
         camera_id, model_id, width, height = struct.unpack_from("<iiQQ", data, offset)
         model, parameters, _ = _MODELS.get(model_id, (f"number {model_id}", 0, False))
         params = struct.unpack_from(f"<{parameters}d", data, offset + 24)
         offset += 24 + 8 * parameters
-        yield camera_id, _lens(model, width, height, params)
+        cameras[camera_id] = _lens(model, width, height, params)
     _check_end(data, offset)
+    return cameras
 
 
-def _images_binary(data: bytes) -> Iterator[tuple[str, int, np.ndarray]]:
+def _images_binary(data: bytes) -> list[tuple[str, int, np.ndarray]]:
+    images = []
     count, offset = _records(data)
     for _ in range(count):
         _, *pose, camera_id = struct.unpack_from("<I7di", data, offset)
@@ -172,31 +175,46 @@ def _images_binary(data: bytes) -> Iterator[tuple[str, int, np.ndarray]]:
         name = data[offset:end].decode("utf-8")
         (points,) = struct.unpack_from("<Q", data, end + 1)
         offset = end + 9 + 24 * points
-        yield name, camera_id, _viewmat(tuple(pose[:4]), tuple(pose[4:]))
+        images.append((name, camera_id, _viewmat(tuple(pose[:4]), tuple(pose[4:]))))
     _check_end(data, offset)
+    return images
 
 
-def _points_binary(data: bytes) -> Iterator[tuple[float, ...]]:
-    record = struct.Struct("<Q3d3BdQ")
+# One point up to its track, which follows as pairs of int32.
+_POINT = np.dtype(
+    [("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("track_length", "<u8")]
+)
+
+
+def _points_binary(data: bytes) -> np.ndarray:
+    """Number, x, y, z, r, g, b of every point. float64 [P, 7]"""
+    starts = []
     count, offset = _records(data)
     for _ in range(count):
-        *point, _, track = record.unpack_from(data, offset)
-        offset += record.size + 8 * track
-        yield tuple(point)
+        starts.append(offset)
+        (track,) = struct.unpack_from("<Q", data, offset + _POINT.itemsize - 8)
+        offset += _POINT.itemsize + 8 * track
     _check_end(data, offset)
+    octets = np.frombuffer(data, np.uint8)
+    rows = octets[np.array(starts, dtype=np.int64)[:, None] + np.arange(_POINT.itemsize)]
+    points = rows.view(_POINT)[:, 0]
+    return np.concatenate([points["id"][:, None].astype(np.float64), points["xyz"], points["rgb"]], axis=1)
 
 
 def _data_lines(lines: list[str]) -> Iterator[list[str]]:
     return (line.split() for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
-def _cameras_text(lines: list[str]) -> Iterator[tuple[int, Lens]]:
-    for camera_id, model, width, height, *params in _data_lines(lines):
-        yield int(camera_id), _lens(model, int(width), int(height), tuple(map(float, params)))
+def _cameras_text(lines: list[str]) -> dict[int, Lens]:
+    return {
+        int(camera_id): _lens(model, int(width), int(height), tuple(map(float, params)))
+        for camera_id, model, width, height, *params in _data_lines(lines)
+    }
 
 
-def _images_text(lines: list[str]) -> Iterator[tuple[str, int, np.ndarray]]:
+def _images_text(lines: list[str]) -> list[tuple[str, int, np.ndarray]]:
     """Two lines a photo: its pose, and its 2D points (often empty), which are passed over."""
+    images = []
     rest = iter(lines)
     for line in rest:
         if not line.strip() or line.lstrip().startswith("#"):
@@ -204,14 +222,18 @@ def _images_text(lines: list[str]) -> Iterator[tuple[str, int, np.ndarray]]:
         words = line.split(maxsplit=9)
         if len(words) < 10:
             raise ValueError(f"`{line[:60]}` is not IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME")
-        pose = tuple(map(float, words[1:8]))
-        yield words[9].strip(), int(words[8]), _viewmat(pose[:4], pose[4:])
+        name, pose = words[9].strip(), tuple(map(float, words[1:8]))
         if len(next(rest, "").split()) % 3:
-            raise ValueError(f"the line after photo {words[9].strip()} is not a list of X Y POINT3D_ID")
+            raise ValueError(f"the line after photo {name} is not a list of X Y POINT3D_ID")
+        images.append((name, int(words[8]), _viewmat(pose[:4], pose[4:])))
+    return images
 
 
-def _points_text(lines: list[str]) -> Iterator[tuple[float, ...]]:
+def _points_text(lines: list[str]) -> np.ndarray:
+    """Number, x, y, z, r, g, b of every point. float64 [P, 7]"""
+    rows = []
     for words in _data_lines(lines):
         if len(words) < 8:
             raise ValueError(f"`{' '.join(words)[:60]}` is not POINT3D_ID X Y Z R G B ERROR TRACK")
-        yield tuple(map(float, words[:7]))
+        rows.append(tuple(map(float, words[:7])))
+    return np.array(rows, dtype=np.float64).reshape(-1, 7)

@@ -67,7 +67,12 @@ def load_capture(
             f"{len(rescaled)} photos are not as large as their cameras say (first {name}: {ratio:.4g} times "
             "the size); the cameras were rescaled to them"
         )
-    options = {"downscale": downscale, "max_size": max_size}
+    options = {
+        "downscale": downscale,
+        "max_size": max_size,
+        "test_list": None if test_list is None else str(test_list),
+        "test_every": test_every,
+    }
     capture = Capture(root, views, source.points, source.points_rgb, format=source.format, options=options)
     capture = capture.with_split(_test_names(capture, source, test_list, test_every))
     if not capture.train:
@@ -98,7 +103,7 @@ def _check_options(
 
 def _read(root: Path, report: Reporter) -> Source:
     if not root.is_dir():
-        raise CaptureError(f"capture folder {root} is not there")
+        raise CaptureError(f"capture {root} is {'not a folder' if root.exists() else 'not there'}")
     colmap, nerfstudio = model_folder(root), transforms_file(root)
     if colmap and nerfstudio:
         report.say(f"{root} holds a COLMAP model and transforms.json; reading the COLMAP model")
@@ -145,7 +150,10 @@ def _view(pose: Pose, downscale: float, max_size: int | None) -> tuple[View, flo
         scale = min(scale, max_size / max(photo))
     width, height = (max(1, round(side * scale)) for side in photo)
     lens = pose.lens.resized(width, height)
-    camera = Camera(pose.viewmat, pinhole_intrinsics(lens), width, height)
+    try:
+        camera = Camera(pose.viewmat, pinhole_intrinsics(lens), width, height)
+    except ValueError as error:
+        raise CaptureError(f"camera of photo {pose.path}: {error}; calibrate it again") from error
     split: Split = "train"
     return View(pose.name, pose.path, camera, split, lens if lens.is_distorted else None, photo), ratio
 
@@ -174,23 +182,24 @@ def _test_names(
     if test_list is None and test_every is None and own.is_file():
         test_list = own
     if test_list is not None:
-        return _listed_names(capture, Path(test_list).expanduser())
+        return _listed_names(capture, source, Path(test_list).expanduser())
     if test_every is None and source.test_names is not None:
         return source.test_names
     every = TEST_EVERY if test_every is None else test_every
     return [view.name for view in capture.views[::every]] if every else []
 
 
-def _listed_names(capture: Capture, path: Path) -> list[str]:
+def _listed_names(capture: Capture, source: Source, path: Path) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, ValueError) as error:
         raise CaptureError(f"list of test views {path} cannot be read ({error})") from error
     names = [line for line in lines if line and not line.startswith("#")]
-    unknown = [name for name in names if name not in capture]
+    unposed = {alias for name in source.photos for alias in (name, name.rsplit(".", 1)[0])}
+    unknown = [name for name in names if name not in capture and name not in unposed]
     if unknown:
         raise CaptureError(
             f"{path} names {len(unknown)} views that the capture does not have ({listed(unknown)}); "
             "write one photo name or stem a line"
         )
-    return names
+    return [name for name in names if name in capture]

@@ -19,7 +19,7 @@ _VERSION = 1
 
 def save_capture(capture: Capture, path: Path) -> None:
     """Write capture.json, atomically; photos are named relative to the capture's folder."""
-    root = capture.root.resolve()
+    root = Path(os.path.abspath(capture.root))
     content = {
         "version": _VERSION,
         "root": str(root),
@@ -57,10 +57,9 @@ def read_capture(path: Path) -> Capture:
 
 
 def _view_to_json(view: View, root: Path) -> dict[str, Any]:
-    file = view.path.resolve()
     record: dict[str, Any] = {
         "name": view.name,
-        "file": Path(os.path.relpath(file, root)).as_posix(),
+        "file": Path(os.path.relpath(view.path, root)).as_posix(),
         "photo_size": view.photo_size,
         "size": [view.camera.width, view.camera.height],
         "split": view.split,
