@@ -48,12 +48,14 @@ class ViewFeatures:
         embeddings: One L2-normalised embedding a mask. float16 [M, D]
         encoder: Name of the encoder that made the embeddings.
         stamps: Hashes of settings and inputs that the masks and embeddings were made with, by stage name.
+        prompts: Points x, y in px that the segmenter was asked about. float32 [P, 2]
     """
 
     masks: Masks
     embeddings: np.ndarray
     encoder: str
     stamps: dict[str, str] = field(default_factory=dict)
+    prompts: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
 
     _STAMP: ClassVar[str] = "stamp."
 
@@ -65,6 +67,7 @@ class ViewFeatures:
             "boxes": self.masks.boxes.astype(np.int32),
             "scores": self.masks.scores.astype(np.float32),
             "embeddings": self.embeddings.astype(np.float16),
+            "prompts": self.prompts.astype(np.float32),
         }
         metadata = {"encoder": self.encoder} | {self._STAMP + k: v for k, v in self.stamps.items()}
         with atomic_write(path) as temporary:
@@ -82,12 +85,12 @@ class ViewFeatures:
                 metadata = file.metadata() or {}
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             masks = Masks(*(tensors[key] for key in ("labels", "levels", "boxes", "scores")))
-            embeddings = tensors["embeddings"]
+            embeddings, prompts = tensors["embeddings"], tensors["prompts"]
         except (OSError, SafetensorError, KeyError) as error:
             raise WorkspaceError(
                 f"{path} is missing or damaged ({error}); run `gags describe` again"
             ) from error
-        return cls(masks, embeddings, metadata.get("encoder", ""), cls._stamps(metadata))
+        return cls(masks, embeddings, metadata.get("encoder", ""), cls._stamps(metadata), prompts)
 
     @classmethod
     def stamps_of(cls, path: Path) -> dict[str, str]:

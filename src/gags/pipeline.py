@@ -14,10 +14,9 @@ from gags.distill.train import DistillSettings, distill
 from gags.embed import load_encoder
 from gags.embed.crops import embed_masks
 from gags.errors import WorkspaceError
-from gags.features import LEVELS, Masks, ViewFeatures
+from gags.features import LEVELS, ViewFeatures
 from gags.progress import SILENT, Reporter
 from gags.render import rasterize
-from gags.segment.base import Segmenter
 from gags.segment.masks import SegmentSettings, segment_photo
 from gags.segment.prompts import nearest_depths, prompts_per_patch, sample_prompts
 from gags.segment.sam import load_segmenter
@@ -193,28 +192,19 @@ def describe(
         bar.advance(len(capture.train) - len(waiting))
         for view in waiting:
             image = view.image()
-            masks = _masks(workspace, view, mask_stamp, image, prompts, chosen, settings)
+            if chosen is not None and _stamps(workspace, view).get("masks") != mask_stamp:
+                points = prompts[view.name]
+                masks = segment_photo(image, points, chosen, settings)
+            else:  # only the encoder changed
+                kept = ViewFeatures.load(workspace.features(view.name))
+                masks, points = kept.masks, kept.prompts
             embeddings = embed_masks(image, masks, embedder).astype(np.float16)
-            ViewFeatures(masks, embeddings, embedder.name, stamps).save(workspace.features(view.name))
+            features = ViewFeatures(masks, embeddings, embedder.name, stamps, points)
+            features.save(workspace.features(view.name))
             bar.advance(note=f"{len(masks)} masks in {view.name}")
     workspace.update_metrics({"masks": count_masks(workspace, capture)})
     as_run = {"segment": settings, "segmenter": segmenter, "encoder": encoder, "splats": splats_stamp}
     workspace.finish("describe", goal, time.monotonic() - started, as_run)
-
-
-def _masks(
-    workspace: Workspace,
-    view: View,
-    mask_stamp: str,
-    image: np.ndarray,
-    prompts: dict[str, np.ndarray],
-    segmenter: Segmenter | None,
-    settings: SegmentSettings,
-) -> Masks:
-    """The masks on file if they are of the right make, else new ones."""
-    if segmenter is None or _stamps(workspace, view).get("masks") == mask_stamp:
-        return ViewFeatures.load(workspace.features(view.name)).masks
-    return segment_photo(image, prompts[view.name], segmenter, settings)
 
 
 def place_prompts(

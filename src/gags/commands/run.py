@@ -6,6 +6,8 @@ from typing import Annotated
 from gags.commands.common import CaptureFolder, Flat, Photos
 from gags.console import ConsoleReporter
 from gags.pipeline import CaptureSettings, RunSettings, read_capture, run
+from gags.scene import Scene
+from gags.view.summary import write_scene_report
 
 
 def command(
@@ -32,6 +34,7 @@ def command(
     report = ConsoleReporter()
     loaded = read_capture(capture, photos, require_points=splats is None, report=report)
     workspace = run(loaded, out, settings, splats=splats, report=report)
+    page = write_scene_report(Scene.load(workspace.root), report=report)
     print(
         f'The scene is in {workspace.root}. Ask it:\n  gags query {workspace.root} "desk lamp" --out answers'
     )
