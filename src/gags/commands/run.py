@@ -35,6 +35,5 @@ def command(
     loaded = read_capture(capture, photos, require_points=splats is None, report=report)
     workspace = run(loaded, out, settings, splats=splats, report=report)
     page = write_scene_report(Scene.load(workspace.root), report=report)
-    print(
-        f'The scene is in {workspace.root}. Ask it:\n  gags query {workspace.root} "desk lamp" --out answers'
-    )
+    print(f"The report: {page}")
+    print(f'Ask it something: gags query {workspace.root} "desk lamp"')
