@@ -104,8 +104,9 @@ def _parse(
         return text(path.read_text(encoding="utf-8").splitlines())
     except FileNotFoundError as error:
         raise CaptureError(f"{model} has no {name}.bin or {name}.txt; copy the whole COLMAP model") from error
-    except (struct.error, ValueError, IndexError, OSError) as error:
-        reason = "it ends too early" if isinstance(error, struct.error) else str(error)
+    except (struct.error, OverflowError, ValueError, OSError) as error:
+        early = isinstance(error, struct.error | OverflowError)  # overflow: a length read from junk
+        reason = "it ends too early" if early else str(error)
         raise CaptureError(f"{path} is damaged: {reason}; copy or export the COLMAP model again") from error
 
 
