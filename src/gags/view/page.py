@@ -55,7 +55,7 @@ def page(report: ReportData, images: Images) -> str:
         "answers": ("Answers", _answers(report, images)),
         "scene": ("Scene", _scene(report, images)),
         "numbers": ("Numbers", _numbers(report, images)),
-        "next": ("Go on", _next_steps(report)),
+        "next": ("How to go on", _next_steps(report)),
     }
     present = {key: section for key, section in sections.items() if section[1]}
     links = "".join(f'<a href="#{key}">{title}</a>' for key, (title, _) in present.items())
@@ -240,7 +240,7 @@ def _evaluation(evaluation: Evaluation) -> str:
         f'<th class="n">IoU</th><th></th></tr></thead><tbody>{rows}</tbody></table></div>'
     )
     return (
-        f"<h3>{escape(evaluation.name)}"
+        f'<h3 class="title">{escape(evaluation.name)} '
         f'<span class="faint small">protocol {escape(evaluation.protocol)}</span></h3>'
         f"<p>mAcc <b>{100 * evaluation.macc:.1f} %</b>: share of answers whose best pixel lies on the thing. "
         f"mIoU <b>{100 * evaluation.miou:.1f} %</b>: overlap of answer and truth.</p>"

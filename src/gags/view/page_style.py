@@ -8,8 +8,6 @@ CSS = """
   --faint: #9aa1ad; --line: #2d3139; --accent: #f7a05b; --good: #7fe0b8; --good-bg: #14382b; --bad: #ff9d9a;
   --bad-bg: #451d1f; --note-bg: #37290c; --note: #f4d58b; --code: #24282f; } }
 * { box-sizing: border-box; }
-html { scroll-behavior: smooth; }
-@media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto; } }
 body { margin: 0 auto; max-width: 1280px; padding: 0 clamp(14px, 3vw, 36px) 64px; background: var(--paper);
   color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif;
   overflow-wrap: anywhere; }
@@ -25,11 +23,11 @@ nav { position: sticky; top: 0; z-index: 3; display: flex; flex-wrap: wrap; gap:
 a { color: var(--accent); text-underline-offset: 3px; }
 nav a { text-decoration: none; font-weight: 600; }
 section { scroll-margin-top: 56px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: 12px;
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(46%, 168px), 1fr)); gap: 12px;
   margin: 22px 0; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
-.tile b { display: block; font-size: 25px; line-height: 1.25; font-variant-numeric: tabular-nums;
-  white-space: nowrap; }
+.tile b { display: block; font-size: clamp(20px, 2.4vw, 25px); line-height: 1.25;
+  font-variant-numeric: tabular-nums; white-space: nowrap; }
 .tile span { color: var(--faint); font-size: 14px; }
 .notice { background: var(--note-bg); color: var(--note); border-radius: 10px; padding: 12px 16px;
   margin: 14px 0; max-width: none; }
@@ -45,7 +43,7 @@ section { scroll-margin-top: 56px; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 380px), 1fr)); gap: 16px; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 260px), 1fr)); gap: 16px;
   margin-top: 16px; }
-.thumbs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(46%, 190px), 1fr)); gap: 14px; }
+.thumbs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(46%, 175px), 1fr)); gap: 14px; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   overflow: hidden; }
 figure:target { outline: 3px solid var(--accent); }
@@ -53,12 +51,13 @@ figcaption { padding: 9px 14px 11px; line-height: 1.4; }
 figcaption b { color: var(--ink); }
 img { display: block; width: 100%; height: auto; background: #8883; }
 .answer figcaption { display: flex; gap: 12px; align-items: center; justify-content: space-between; }
-.answer .cut { width: 104px; height: 78px; object-fit: contain; border-radius: 6px; flex: none;
-  background: #c0c0c0; }
+.answer .cut { width: 116px; height: 87px; object-fit: contain; border-radius: 6px; flex: none;
+  background: #bcbcbc; }
 .nothing { width: 104px; flex: none; text-align: center; font-size: 13px; }
 .badge { display: inline-block; border-radius: 99px; padding: 1px 10px; font-size: 13px; font-weight: 600;
   background: var(--code); color: var(--faint); white-space: nowrap; }
 h3 .badge, h3 .small { font-weight: 500; }
+h3.title::first-letter { text-transform: uppercase; }
 .good { background: var(--good-bg); color: var(--good); }
 .bad { background: var(--bad-bg); color: var(--bad); }
 .compare { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 380px), 1fr)); gap: 16px; }
@@ -120,7 +119,7 @@ const dialog = document.createElement("dialog"), large = document.createElement(
 dialog.append(large, words);
 document.body.append(dialog);
 dialog.addEventListener("click", () => dialog.close());
-for (const img of document.querySelectorAll("figure > img")) {
+for (const img of document.querySelectorAll("figure img")) {
   if (img.closest(".compare") || img.closest("a")) continue;
   const open = () => {
     large.src = img.src;

@@ -91,15 +91,21 @@ def heat_overlay(
 def outline(picture: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = MASK) -> np.ndarray:
     """The picture with the border of a mask drawn on it, anti-aliased, with a dark rim.
 
-    The line is 2 px wide on pictures up to about 1200 px and grows with larger ones.
+    The line runs along the mask's outermost pixels, not along the edge of the picture. It is 2 px wide on
+    pictures up to about 1200 px and grows with larger ones.
     """
     _same_size(picture, mask=mask)
-    contours, _ = cv2.findContours(_as_bool(mask).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    drawn = picture.copy()
-    width = max(2, round(max(picture.shape[:2]) / 480))
-    cv2.drawContours(drawn, contours, -1, HALO, width + 2, cv2.LINE_AA)
-    cv2.drawContours(drawn, contours, -1, color, width, cv2.LINE_AA)
-    return drawn
+    inside = _as_bool(mask).astype(np.uint8)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    elsewhere = 1 - (inside - cv2.erode(inside, cross))
+    if elsewhere.all():
+        return picture.copy()
+    distance = cv2.distanceTransform(elsewhere, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[..., None]
+    half = max(2, round(max(picture.shape[:2]) / 480)) / 2
+    drawn = picture.astype(np.float32)
+    for paint, reach in ((HALO, half + 1.5), (color, half + 0.5)):
+        drawn += np.clip(reach - distance, 0, 1) * (np.array(paint, np.float32) - drawn)
+    return _to_bytes(drawn)
 
 
 def mark(picture: np.ndarray, xy: tuple[float, float]) -> np.ndarray:
