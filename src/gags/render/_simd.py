@@ -1,0 +1,364 @@
+"""Vectors of 16 float32 for Numba kernels, so that SIMD code does not hang on what LLVM finds by itself.
+
+Inside an `@njit` function `+ - * /` and comparisons work lane by lane, also against plain numbers. LLVM maps
+the 16 lanes onto what the processor has: one AVX-512 register, two of AVX2, four of NEON.
+"""
+
+import operator
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import extending
+from numba.core import cgutils, types
+from numba.core.typing import templates
+from numba.core.typing.templates import AbstractTemplate, signature
+from numba.extending import lower_builtin, lower_cast, models, register_model
+
+LANES = 16
+
+# Called inside kernels without their first parameter, which type checkers cannot know.
+intrinsic: Any = extending.intrinsic
+infer_global: Any = templates.infer_global
+
+_FLOATS = ir.VectorType(ir.FloatType(), LANES)
+_INTS = ir.VectorType(ir.IntType(32), LANES)
+_BITS = ir.VectorType(ir.IntType(1), LANES)
+_FUSE = ("contract",)  # a * b + c may become one instruction; nothing else may be rearranged
+
+
+class _VectorType(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name=f"float32x{LANES}")
+
+
+class _MaskType(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name=f"boolx{LANES}")
+
+
+vector = _VectorType()
+mask = _MaskType()
+
+
+@register_model(_VectorType)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type, _FLOATS)
+
+
+@register_model(_MaskType)
+class _MaskModel(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type, _BITS)
+
+
+def _constant(value: float) -> ir.Constant:
+    return ir.Constant(_FLOATS, [ir.Constant(ir.FloatType(), float(np.float32(value)))] * LANES)
+
+
+def _int_constant(value: int) -> ir.Constant:
+    return ir.Constant(_INTS, [ir.Constant(ir.IntType(32), value)] * LANES)
+
+
+def _splat(builder, value, lane_type):
+    one = builder.insert_element(ir.Constant(lane_type, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(_INTS, [ir.Constant(ir.IntType(32), 0)] * LANES)
+    return builder.shuffle_vector(one, ir.Constant(lane_type, ir.Undefined), zeros)
+
+
+@lower_cast(types.Float, _VectorType)
+@lower_cast(types.Integer, _VectorType)
+def _number_to_vector(context, builder, fromty, toty, value):
+    return _splat(builder, context.cast(builder, value, fromty, types.float32), _FLOATS)
+
+
+def _is_operand(kind) -> bool:
+    return isinstance(kind, (_VectorType, types.Float, types.Integer))
+
+
+def _register_operator(op, result, emit) -> None:
+    """Teach Numba one binary operator on vectors (or a vector and a number)."""
+
+    @infer_global(op)
+    class _Operator(AbstractTemplate):
+        def generic(self, args, kws):
+            if vector in args and len(args) == 2 and all(map(_is_operand, args)):
+                return signature(result, vector, vector)
+            return None
+
+    @lower_builtin(op, vector, vector)
+    def _lower(context, builder, sig, args):
+        return emit(builder, *args)
+
+
+for _op, _emit in {
+    operator.add: lambda b, x, y: b.fadd(x, y, flags=_FUSE),
+    operator.sub: lambda b, x, y: b.fsub(x, y, flags=_FUSE),
+    operator.mul: lambda b, x, y: b.fmul(x, y, flags=_FUSE),
+    operator.truediv: lambda b, x, y: b.fdiv(x, y, flags=_FUSE),
+}.items():
+    _register_operator(_op, vector, _emit)
+    _inplace = getattr(operator, "i" + _op.__name__)
+    _register_operator(_inplace, vector, _emit)
+for _op, _sign in {operator.gt: ">", operator.ge: ">=", operator.lt: "<", operator.le: "<="}.items():
+    _register_operator(_op, mask, lambda b, x, y, _sign=_sign: b.fcmp_ordered(_sign, x, y))
+
+
+@infer_global(operator.and_)
+class _MaskAnd(AbstractTemplate):
+    def generic(self, args, kws):
+        return signature(mask, mask, mask) if args == (mask, mask) else None
+
+
+@lower_builtin(operator.and_, mask, mask)
+def _mask_and(context, builder, sig, args):
+    return builder.and_(*args)
+
+
+def _pointer(context, builder, array_type, array, index, as_type):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), as_type.as_pointer())
+
+
+@intrinsic
+def splat(typingctx, value):
+    """A vector with the same number in every lane."""
+
+    def codegen(context, builder, sig, args):
+        return _splat(builder, context.cast(builder, args[0], sig.args[0], types.float32), _FLOATS)
+
+    return vector(value), codegen
+
+
+@intrinsic
+def splat_bits(typingctx, value):
+    """A vector with the same int32 in every lane, to be stored or selected but not computed with."""
+
+    def codegen(context, builder, sig, args):
+        return _splat(builder, builder.bitcast(args[0], ir.FloatType()), _FLOATS)
+
+    return vector(types.int32), codegen
+
+
+@intrinsic
+def lane_numbers(typingctx):
+    """0, 1, 2, … 15."""
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(_FLOATS, [ir.Constant(ir.FloatType(), float(i)) for i in range(LANES)])
+
+    return vector(), codegen
+
+
+@intrinsic
+def load(typingctx, array, index):
+    """The 16 numbers of a contiguous float32 array from a flat index on."""
+
+    def codegen(context, builder, sig, args):
+        return builder.load(_pointer(context, builder, array, args[0], args[1], _FLOATS), align=4)
+
+    return vector(array, types.intp), codegen
+
+
+@intrinsic
+def store(typingctx, array, index, value):
+    """Write 16 numbers into a contiguous float32 array from a flat index on."""
+
+    def codegen(context, builder, sig, args):
+        builder.store(args[2], _pointer(context, builder, array, args[0], args[1], _FLOATS), align=4)
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, vector), codegen
+
+
+def _gather_pointers(context, builder, sig, args):
+    array_type, rows_type = sig.args[0], sig.args[1]
+    array, rows, start, stride, offset = args[:5]
+    place = builder.load(_pointer(context, builder, rows_type, rows, start, _INTS), align=4)
+    wide = ir.VectorType(ir.IntType(64), LANES)
+    place = builder.mul(builder.sext(place, wide), _splat(builder, stride, wide))
+    place = builder.add(place, _splat(builder, offset, wide))
+    data = context.make_array(array_type)(context, builder, array).data
+    return [
+        builder.gep(data, [builder.extract_element(place, ir.Constant(ir.IntType(32), i))])
+        for i in range(LANES)
+    ]
+
+
+@intrinsic
+def gather(typingctx, array, rows, start, stride, offset):
+    """Lane i is `array[rows[start + i] * stride + offset]` (flat float32 array, int32 rows)."""
+
+    def codegen(context, builder, sig, args):
+        result = ir.Constant(_FLOATS, ir.Undefined)
+        for lane, pointer in enumerate(_gather_pointers(context, builder, sig, args)):
+            number = builder.load(pointer, align=4)
+            result = builder.insert_element(result, number, ir.Constant(ir.IntType(32), lane))
+        return result
+
+    return vector(array, rows, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def scatter(typingctx, array, rows, start, stride, offset, value):
+    """Put lane i into `array[rows[start + i] * stride + offset]` (flat float32 array, int32 rows)."""
+
+    def codegen(context, builder, sig, args):
+        for lane, pointer in enumerate(_gather_pointers(context, builder, sig, args)):
+            number = builder.extract_element(args[5], ir.Constant(ir.IntType(32), lane))
+            builder.store(number, pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.none(array, rows, types.intp, types.intp, types.intp, vector), codegen
+
+
+@intrinsic
+def select(typingctx, condition, yes, no):
+    """`yes` where the condition holds, else `no`, lane by lane."""
+
+    def codegen(context, builder, sig, args):
+        return builder.select(*args)
+
+    return vector(mask, vector, vector), codegen
+
+
+@intrinsic
+def lesser(typingctx, a, b):
+    """The smaller of two vectors, lane by lane."""
+
+    def codegen(context, builder, sig, args):
+        return builder.select(builder.fcmp_ordered("<", *args), *args)
+
+    return vector(vector, vector), codegen
+
+
+@intrinsic
+def larger(typingctx, a, b):
+    """The larger of two vectors, lane by lane."""
+
+    def codegen(context, builder, sig, args):
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return vector(vector, vector), codegen
+
+
+def _llvm_function(builder, name, args):
+    """Call one of LLVM's own functions that take and give one vector."""
+    kind = ir.FunctionType(_FLOATS, [_FLOATS])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"{name}.v{LANES}f32"), args)
+
+
+@intrinsic
+def root(typingctx, value):
+    """Square root of each lane."""
+
+    def codegen(context, builder, sig, args):
+        return _llvm_function(builder, "llvm.sqrt", args)
+
+    return vector(vector), codegen
+
+
+@intrinsic
+def ceiling(typingctx, value):
+    """Each lane rounded up."""
+
+    def codegen(context, builder, sig, args):
+        return _llvm_function(builder, "llvm.ceil", args)
+
+    return vector(vector), codegen
+
+
+@intrinsic
+def any_lane(typingctx, condition):
+    """Whether the condition holds in any lane."""
+
+    def codegen(context, builder, sig, args):
+        bits = builder.bitcast(args[0], ir.IntType(LANES))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(LANES), 0))
+
+    return types.boolean(mask), codegen
+
+
+@intrinsic
+def lane_sum(typingctx, value):
+    """Sum over the lanes."""
+
+    def codegen(context, builder, sig, args):
+        value = args[0]
+        half = LANES
+        while half > 1:
+            half //= 2
+            order = [ir.Constant(ir.IntType(32), (i + half) % LANES) for i in range(LANES)]
+            moved = builder.shuffle_vector(value, value, ir.Constant(_INTS, order))
+            value = builder.fadd(value, moved)
+        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+    return types.float32(vector), codegen
+
+
+# 2**f on [-0.5, 0.5], least relative error (1.9e-7) among polynomials of degree 5 with float32 coefficients.
+_EXP2 = (1.3276471e-3, 9.6755419e-3, 5.5507131e-2, 2.4022120e-1, 6.9314694e-1, 1.0)
+_ROUND = 12582912.0  # 1.5 · 2**23: adding it leaves the rounded number in the lowest bits
+
+
+@intrinsic
+def exp2(typingctx, value):
+    """2 to the power of each lane; right for -126 <= value <= 127, any number beyond."""
+
+    def codegen(context, builder, sig, args):
+        shifted = builder.fadd(args[0], _constant(_ROUND))
+        fraction = builder.fsub(args[0], builder.fsub(shifted, _constant(_ROUND)))
+        power = _constant(_EXP2[0])
+        for coefficient in _EXP2[1:]:
+            power = builder.fadd(
+                builder.fmul(power, fraction, flags=_FUSE), _constant(coefficient), flags=_FUSE
+            )
+        exponent = builder.shl(builder.bitcast(shifted, _INTS), _int_constant(23))
+        return builder.bitcast(builder.add(builder.bitcast(power, _INTS), exponent), _FLOATS)
+
+    return vector(vector), codegen
+
+
+_ROOT_HALF_BITS = 0x3F3504F3  # √½ as float32
+
+
+@intrinsic
+def log2(typingctx, value):
+    """Logarithm to base 2 of each lane, for normal numbers above 0 (error about 1e-7)."""
+
+    def codegen(context, builder, sig, args):
+        bits = builder.bitcast(args[0], _INTS)
+        exponent = builder.ashr(builder.sub(bits, _int_constant(_ROOT_HALF_BITS)), _int_constant(23))
+        mantissa = builder.bitcast(builder.sub(bits, builder.shl(exponent, _int_constant(23))), _FLOATS)
+        below, above = builder.fsub(mantissa, _constant(1.0)), builder.fadd(mantissa, _constant(1.0))
+        s = builder.fdiv(below, above)  # ln m = 2 artanh s, |s| < 0.172
+        square = builder.fmul(s, s)
+        series = _constant(1 / 9)
+        for odd in (7, 5, 3, 1):
+            series = builder.fadd(builder.fmul(series, square, flags=_FUSE), _constant(1 / odd), flags=_FUSE)
+        fraction = builder.fmul(builder.fmul(s, series), _constant(2 / np.log(2)))
+        return builder.fadd(builder.sitofp(exponent, _FLOATS), fraction)
+
+    return vector(vector), codegen
+
+
+@intrinsic
+def lowest_bit(typingctx, bits):
+    """Position of the lowest bit set in an int64 that is not 0."""
+
+    def codegen(context, builder, sig, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def fetch_add(typingctx, array, index, amount):
+    """Add to an int64 in memory and give what was there before, atomically: how threads share out work."""
+
+    def codegen(context, builder, sig, args):
+        place = _pointer(context, builder, array, args[0], args[1], ir.IntType(64))
+        return builder.atomic_rmw("add", place, args[2], "monotonic")
+
+    return types.int64(array, types.intp, types.int64), codegen
