@@ -172,7 +172,9 @@ def _images_binary(data: bytes) -> list[tuple[str, int, np.ndarray]]:
     for _ in range(count):
         _, *pose, camera_id = struct.unpack_from("<I7di", data, offset)
         offset += 64
-        end = data.index(b"\0", offset)
+        end = data.find(b"\0", offset)
+        if end < 0:
+            raise struct.error
         name = data[offset:end].decode("utf-8")
         (points,) = struct.unpack_from("<Q", data, end + 1)
         offset = end + 9 + 24 * points
