@@ -4,14 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from gags.errors import ModelError
 from gags.segment.base import PromptedMasks
-from gags.segment.sam_export import ExportedDecoder, load_session
+from gags.segment.sam_decoder import FoldedDecoder, SharedFeatures, fast_dtype
+from gags.segment.sam_export import load_session, read_weights
 
 FRAME = 1024  # longest side that SAM sees, px
-CELL = 4  # px of the frame per cell of the mask logits
+POSITION = 16  # px of the frame per position of the image features, and
+CELL = 4  # per cell of the mask logits
 _MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 _STD = np.array([58.395, 57.12, 57.375], np.float32)
 
@@ -21,14 +24,14 @@ class EncodedPhoto:
     """What the image encoder leaves for the prompts of one photo.
 
     Attributes:
-        embedding: Image features. float32 [1, 256, 64, 64]
+        features: Image features, prepared for prompts.
         width: Width of the photo, px.
         height: Height of the photo, px.
         frame_width: Width of the photo in SAM's frame, px; the longer side is 1024.
         frame_height: Height of the photo in SAM's frame, px.
     """
 
-    embedding: np.ndarray
+    features: SharedFeatures
     width: int
     height: int
     frame_width: int
@@ -40,6 +43,7 @@ class MobileSam:
 
     Args:
         folder: Holds `encoder.onnx` and `sam.onnx`.
+        dtype: Of the decoder's large products; None takes bfloat16 where the processor has it, else float32.
 
     Raises:
         ModelError: If a file is missing or is not such an export.
@@ -47,33 +51,37 @@ class MobileSam:
 
     name = "mobile-sam"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, dtype: torch.dtype | None = None) -> None:
         for file in ("encoder.onnx", "sam.onnx"):
-            if not (Path(folder) / file).is_file():
+            if not (folder / file).is_file():
                 raise ModelError(f"{folder} has no {file}; run `gags models pull mobile-sam`")
-        self._encoder = load_session(Path(folder) / "encoder.onnx")
-        self._decoder = ExportedDecoder(Path(folder) / "sam.onnx")
+        self._encoder = load_session(folder / "encoder.onnx")
+        self._decoder = FoldedDecoder(read_weights(folder / "sam.onnx"), dtype or fast_dtype())
 
     def encode(self, image: np.ndarray) -> EncodedPhoto:
         """Run the image encoder on a photo, uint8 RGB [H, W, 3]."""
         height, width = image.shape[:2]
         frame_width, frame_height = frame_size(width, height)
         (embedding,) = self._encoder.run(None, {"input": to_frame(image)})
-        return EncodedPhoto(np.asarray(embedding), width, height, frame_width, frame_height)
+        features = self._decoder.share(torch.from_numpy(np.asarray(embedding))[0])
+        return EncodedPhoto(features, width, height, frame_width, frame_height)
 
     def predict(self, encoded: EncodedPhoto, points: np.ndarray, *, min_iou: float = 0.0) -> PromptedMasks:
         """Masks on three levels for each prompt, see `Segmenter.predict`."""
-        scale = np.array([encoded.frame_width / encoded.width, encoded.frame_height / encoded.height])
-        extent = (encoded.frame_width / CELL, encoded.frame_height / CELL)
-        columns, rows = int(np.ceil(extent[0])), int(np.ceil(extent[1]))
-        logits, ious = self._decoder.run(encoded.embedding, (points * scale).astype(np.float32))
+        frame = np.array([encoded.frame_width, encoded.frame_height])
+        shares = points * (frame / (encoded.width, encoded.height) / FRAME)
+        columns, rows = (int(n) for n in np.ceil(frame / POSITION))
+        logits, ious = self._decoder.decode(
+            encoded.features, torch.from_numpy(shares.astype(np.float32)), (rows, columns), min_iou
+        )
         prompts, levels = np.nonzero(ious > min_iou)
+        width, height = frame / CELL
         return PromptedMasks(
-            logits=np.ascontiguousarray(logits[prompts, levels, :rows, :columns]),
+            logits=logits[:, : int(np.ceil(height)), : int(np.ceil(width))],
             ious=ious[prompts, levels],
             levels=levels.astype(np.int8),
             prompts=prompts.astype(np.int32),
-            extent=extent,
+            extent=(float(width), float(height)),
         )
 
 

@@ -1,9 +1,9 @@
-"""SAM's mask decoder as it is exported to ONNX, made to give all three masks for many prompts at once."""
+"""Reading SAM's ONNX exports: a session for the image encoder, the bare weights of the mask decoder."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
+import torch
 
 from gags.errors import ModelError
 
@@ -11,11 +11,17 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-_LOGITS = "/Reshape_9_output_0"  # logits of all four masks, before the export picks one. [B, 4, 256, 256]
-_IOUS = "/iou_prediction_head/layers.2/Gemm_output_0"  # predicted IoU of all four. [B, 4]
+
+# Attention whose projections the decoder folds.
+_FOLDED = (
+    "layers.0.cross_attn_image_to_token",
+    "layers.1.cross_attn_image_to_token",
+    "layers.1.cross_attn_token_to_image",
+    "final_attn_token_to_image",
+)
 
 
-def load_session(model: Path | bytes) -> "onnxruntime.InferenceSession":
+def load_session(path: Path) -> "onnxruntime.InferenceSession":
     """Open an ONNX model on the CPU.
 
     Raises:
@@ -25,93 +31,87 @@ def load_session(model: Path | bytes) -> "onnxruntime.InferenceSession":
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # Idle threads that spin would take the cores from PyTorch's and Numba's threads.
+    # Idle threads that spin would take the cores from the decoder's threads.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    source = str(model) if isinstance(model, Path) else model
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no public base class
-        raise ModelError(
-            f"{model if isinstance(model, Path) else 'the model'} cannot be opened: {error}"
-        ) from error
+        raise ModelError(f"{path} cannot be opened ({error}); pull the model again") from error
 
 
-class ExportedDecoder:
-    """SAM's prompt encoder and mask decoder, run as exported.
-
-    Args:
-        path: `sam.onnx`, the export that returns one mask a call.
-
-    Raises:
-        ModelError: If the file is not such an export.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._session = load_session(three_masks(path).SerializeToString())
-
-    def run(self, embedding: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Decode point prompts.
-
-        Args:
-            embedding: Image features. float32 [1, 256, 64, 64]
-            points: Prompts (x, y) in px of SAM's frame, pixel centres at .5. float32 [B, 2]
-
-        Returns:
-            Mask logits float32 [B, 3, 256, 256] and predicted IoUs float32 [B, 3].
-        """
-        coords = np.zeros((len(points), 2, 2), np.float32)
-        coords[:, 0] = points - 0.5  # the export adds the half pixel itself
-        labels = np.tile(np.array([1, -1], np.float32), (len(points), 1))
-        inputs: dict[str, Any] = {
-            "image_embeddings": embedding,
-            "point_coords": coords,
-            "point_labels": labels,
-            "mask_input": np.zeros((1, 1, 256, 256), np.float32),
-            "has_mask_input": np.zeros(1, np.float32),
-        }
-        logits, ious = (np.asarray(output) for output in self._session.run([_LOGITS, _IOUS], inputs))
-        return logits[:, 1:], ious[:, 1:]
-
-
-def load_graph(path: Path) -> "onnx.ModelProto":
-    """Read an ONNX file, checked to be SAM's export.
-
-    Raises:
-        ModelError: If it is not.
-    """
+def _load_graph(path: Path) -> "onnx.GraphProto":
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load(str(path))
+        return onnx.load(str(path)).graph
     except (OSError, DecodeError) as error:
-        raise ModelError(f"{path} cannot be read as ONNX: {error}") from error
-    made = {name for node in model.graph.node for name in node.output}
-    if not {_LOGITS, _IOUS} <= made:
-        raise ModelError(f"{path} is not the expected export of SAM's mask decoder; pull the model again")
-    return model
+        raise ModelError(f"{path} cannot be read as ONNX ({error}); pull the model again") from error
 
 
-def three_masks(path: Path) -> "onnx.ModelProto":
-    """The export with the logits and IoUs of all masks as outputs and a free number of prompts.
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Weights of the decoder out of the export, in the shapes that `FoldedDecoder` wants.
 
-    The file computes four masks and returns one; what picks it, and its input `orig_im_size`, is cut off.
+    Names are SAM's without `mask_decoder.transformer.`. `NAME.heads` is a projection split by head:
+    [8, 256, 16] into the heads, [8, 16, 256] out of them.
+
+    Raises:
+        ModelError: If the file is not such an export or a weight is missing.
     """
-    from onnx import TensorProto, helper
+    from onnx import numpy_helper
 
-    model = load_graph(path)
-    graph = model.graph
-    needed = {_LOGITS, _IOUS}
-    kept = []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(node.input)
-    inputs = [value for value in graph.input if value.name in needed]
-    for value in inputs:
-        if value.name in ("point_coords", "point_labels"):
-            value.type.tensor_type.shape.dim[0].dim_param = "prompts"
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in (_LOGITS, _IOUS)]
-    initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
-    cut = helper.make_graph(kept[::-1], graph.name, inputs, outputs, initializers)
-    return helper.make_model(cut, opset_imports=model.opset_import, ir_version=model.ir_version)
+    graph = _load_graph(path)
+    stored = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
+    weights = {}
+    for name, tensor in stored.items():
+        if name.startswith("mask_decoder."):
+            weights[name.removeprefix("mask_decoder.").removeprefix("transformer.")] = tensor
+    try:
+        weights |= _unnamed(graph, stored)
+        prompt = "model.prompt_encoder."
+        weights["fourier_matrix"] = stored[prompt + "pe_layer.positional_encoding_gaussian_matrix"]
+        weights["point_embed"] = stored[prompt + "point_embeddings.1.weight"]
+        weights["not_a_point_embed"] = stored[prompt + "not_a_point_embed.weight"]
+        for block in _FOLDED:
+            for projection in ("q_proj", "k_proj", "v_proj"):
+                weight = weights[f"{block}.{projection}.weight"]
+                weights[f"{block}.{projection}.heads"] = (
+                    weight.T.reshape(256, 8, 16).transpose(0, 1).contiguous()
+                )
+            weights[f"{block}.out_proj.heads"] = (
+                weights[f"{block}.out_proj.weight"].T.reshape(8, 16, 256).contiguous()
+            )
+        first, second = (weights[f"output_upscaling.{layer}.weight"] for layer in (0, 3))
+        # [in, out, 2, 2] to matrices whose columns are cell by cell of the 2×2, and channel by channel.
+        weights["output_upscaling.0.weight"] = first.permute(0, 2, 3, 1).reshape(256, 256).contiguous()
+        weights["output_upscaling.3.weight"] = second.reshape(64, 128).contiguous()
+        weights["output_upscaling.3.bias"] = weights["output_upscaling.3.bias"].repeat_interleave(4)
+    except (KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"{path} lacks a weight of SAM's mask decoder ({error}); pull the model again"
+        ) from error
+    return weights
+
+
+def _unnamed(graph: "onnx.GraphProto", stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights that lost their names in the export, found by what they are used for."""
+    makers = {name: node for node in graph.node for name in node.output}
+    found = {}
+    for node in graph.node:
+        constants = [name for name in node.input if name in stored]
+        if not constants:
+            continue
+        tensor, shape = stored[constants[0]], tuple(stored[constants[0]].shape)
+        if node.op_type == "Add" and constants[0].endswith(".bias"):
+            # A linear layer: a product with an unnamed matrix, then the bias that kept its name.
+            product = next(makers[name] for name in node.input if name not in stored)
+            layer = constants[0].removeprefix("mask_decoder.transformer.").removesuffix("bias")
+            if product.op_type == "MatMul":
+                found[layer + "weight"] = stored[product.input[1]].T.contiguous()
+        elif shape == (64, 1, 1):
+            found["output_upscaling.1." + ("weight" if node.op_type == "Mul" else "bias")] = tensor.flatten()
+        elif shape == (1, 256, 1, 1):
+            found["no_mask_embed"] = tensor.flatten()
+        elif shape == (1, 5, 256):
+            found["output_tokens"] = tensor
+    return found
