@@ -242,11 +242,12 @@ def test_a_new_report_replaces_the_old_one_s_pictures_only(tmp_path: Path, full:
 
 
 def test_a_bare_report_has_no_empty_sections(tmp_path: Path) -> None:
-    html, page = read(write_report(tmp_path, ReportData("s", 3, 5, "clip", "sam")))
+    html, page = read(write_report(tmp_path, ReportData("s", 3, 5, "clip", "")))
     assert page.images == []
     assert page.ids == []
     assert "NaN" not in html
     assert "None" not in page.text
+    assert "segmenter" not in page.text
 
 
 def test_an_empty_mask_says_nothing_found(tmp_path: Path, full: ReportData, photo: np.ndarray) -> None:

@@ -111,10 +111,9 @@ def _times(report: ReportData) -> str:
 
 def _made_with(report: ReportData) -> str:
     device = f" on {escape(report.device)}" if report.device else ""
-    html = (
-        f'<p class="faint small">Made{device} with the encoder <b>{escape(report.encoder)}</b> '
-        f"and the segmenter <b>{escape(report.segmenter)}</b>.</p>"
-    )
+    segmenter = f" and the segmenter <b>{escape(report.segmenter)}</b>" if report.segmenter else ""
+    encoder = f"the encoder <b>{escape(report.encoder)}</b>"
+    html = f'<p class="faint small">Made{device} with {encoder}{segmenter}.</p>'
     notes = [escape(note) for note in report.notes]
     if report.encoder.lower().startswith("lite"):
         notes.append(

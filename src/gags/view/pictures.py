@@ -92,7 +92,7 @@ def outline(picture: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] =
     """The picture with the border of a mask drawn on it, anti-aliased, with a dark rim.
 
     The line runs along the mask's outermost pixels, not along the edge of the picture. It is 2 px wide on
-    pictures up to about 1200 px and grows with larger ones.
+    pictures up to 640 px and grows with larger ones, which are looked at scaled down.
     """
     _same_size(picture, mask=mask)
     inside = _as_bool(mask).astype(np.uint8)
@@ -101,7 +101,7 @@ def outline(picture: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] =
     if elsewhere.all():
         return picture.copy()
     distance = cv2.distanceTransform(elsewhere, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[..., None]
-    half = max(2, round(max(picture.shape[:2]) / 480)) / 2
+    half = max(2.0, max(picture.shape[:2]) / 320) / 2
     drawn = picture.astype(np.float32)
     for paint, reach in ((HALO, half + 1.5), (color, half + 0.5)):
         drawn += np.clip(reach - distance, 0, 1) * (np.array(paint, np.float32) - drawn)
@@ -114,7 +114,7 @@ def mark(picture: np.ndarray, xy: tuple[float, float]) -> np.ndarray:
         return picture
     drawn = picture.copy()
     longest = max(picture.shape[:2])
-    radius, width = max(4.0, longest / 120), max(2, round(longest / 640))
+    radius, width = max(4.0, longest / 100), max(2, round(longest / 480))
     center = np.clip(np.asarray(xy, np.float64), -longest, 2 * longest)
     for color, extra in ((HALO, 2), (MASK, 0)):
         cv2.circle(drawn, _subpixel(center), round(radius * 16), color, width + extra, cv2.LINE_AA, 4)
