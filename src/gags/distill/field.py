@@ -1,0 +1,198 @@
+"""The language field: one short feature a Gaussian, and the decoder that turns it into an embedding."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from gags.errors import WorkspaceError
+from gags.files import atomic_write
+from gags.splats.gaussians import Gaussians
+
+FORMAT = "gags-field-1"
+GRANULARITY_HIDDEN = 64  # three logits need no more; the released program's six layers learn no faster
+CHUNK = 1 << 16  # features decoded at once, to bound memory
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """Sizes of a decoder.
+
+    Attributes:
+        feature: Length d of a Gaussian's feature.
+        hidden: Width of the hidden layers.
+        rank: Number r of principal directions of the scene's embeddings that it writes into.
+        dim: Length D of the encoder's embeddings.
+    """
+
+    feature: int
+    hidden: int
+    rank: int
+    dim: int
+
+
+class Decoder(nn.Module):
+    """Feature → embedding and granularity logits (GAGS Eq. 2).
+
+    The embedding is `normalise(basis · z)` with z = skip(f) + body(f). `basis` [D, r] holds orthonormal
+    principal directions of the scene's embeddings and does not learn, so that cosines with a vector v of the
+    encoder's space are cosines with basisᵀ·v: nothing of length D is needed to train or to query.
+    """
+
+    basis: Tensor
+
+    def __init__(self, shape: DecoderShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("basis", torch.zeros(shape.dim, shape.rank))
+        self.skip = nn.Linear(shape.feature, shape.rank)
+        self.body = nn.Sequential(
+            nn.Linear(shape.feature, shape.hidden),
+            nn.ReLU(),
+            nn.Linear(shape.hidden, shape.hidden),
+            nn.ReLU(),
+            nn.Linear(shape.hidden, shape.rank),
+        )
+        self.levels = nn.Sequential(
+            nn.Linear(shape.feature, GRANULARITY_HIDDEN),
+            nn.ReLU(),
+            nn.Linear(GRANULARITY_HIDDEN, GRANULARITY_HIDDEN),
+            nn.ReLU(),
+            nn.Linear(GRANULARITY_HIDDEN, 3),
+        )
+
+    def coordinates(self, features: Tensor) -> Tensor:
+        """Unit embeddings in the coordinates of `basis`. [..., d] → [..., r]"""
+        return normalize(self.skip(features) + self.body(features), dim=-1)
+
+    def embeddings(self, features: Tensor) -> Tensor:
+        """Unit embeddings in the encoder's space. [..., d] → [..., D]; large, for few features only."""
+        return self.coordinates(features) @ self.basis.T
+
+    def granularity(self, features: Tensor) -> Tensor:
+        """Logits of the levels sub-part, part and whole. [..., d] → [..., 3]"""
+        return self.levels(features)
+
+    @torch.no_grad()
+    def similarities(self, features: Tensor, vectors: Tensor) -> Tensor:
+        """Cosines of decoded features with vectors of the encoder's space, at no cost that grows with D·P.
+
+        Args:
+            features: Features as rendered or as stored. [P, d]
+            vectors: L2-normalised embeddings, e.g. of texts. [T, D]
+
+        Returns:
+            Cosines. [P, T]
+        """
+        folded = (vectors.to(self.basis) @ self.basis).T
+        return torch.cat([self.coordinates(chunk) @ folded for chunk in features.split(CHUNK)])
+
+
+@dataclass(eq=False)
+class LanguageField:
+    """What distillation leaves behind: language for the Gaussians of one splats file.
+
+    Attributes:
+        features: Feature of each Gaussian. float32 [N, d]
+        decoder: Turns features, blended or not, into embeddings.
+        encoder_name: Encoder whose space the embeddings live in.
+        splats_hash: `splats_hash` of the Gaussians the features belong to.
+        stamps: Hashes of settings and inputs, by stage name.
+    """
+
+    features: Tensor
+    decoder: Decoder
+    encoder_name: str
+    splats_hash: str
+    stamps: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.features.shape[0]
+
+    def to(self, device: torch.device | str) -> "LanguageField":
+        """The same field on another device (the decoder moves with it)."""
+        return LanguageField(
+            self.features.to(device),
+            self.decoder.to(device),
+            self.encoder_name,
+            self.splats_hash,
+            self.stamps,
+        )
+
+    def check(self, gaussians: Gaussians, where: str = "the field") -> None:
+        """Make sure that the features belong to these Gaussians.
+
+        Raises:
+            WorkspaceError: If the number of Gaussians or their hash differs.
+        """
+        if len(gaussians) != len(self):
+            raise WorkspaceError(
+                f"{where} belongs to {len(self)} Gaussians, the splats have {len(gaussians)}; "
+                "run `gags distill` again"
+            )
+        if splats_hash(gaussians) != self.splats_hash:
+            raise WorkspaceError(f"{where} was made for other splats; run `gags distill` again")
+
+    def save(self, path: Path) -> None:
+        """Write to a safetensors file, atomically; features are kept as float16."""
+        tensors = {"decoder." + k: v.float() for k, v in self.decoder.state_dict().items()}
+        tensors["features"] = self.features.half()
+        metadata = {
+            "format": FORMAT,
+            "encoder": self.encoder_name,
+            "decoder": json.dumps(vars(self.decoder.shape)),
+            "splats_count": str(len(self)),
+            "splats_hash": self.splats_hash,
+            "stamps": json.dumps(self.stamps),
+        }
+        with atomic_write(path) as temporary:
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+
+    @classmethod
+    def load(cls, path: Path, gaussians: Gaussians | None = None) -> "LanguageField":
+        """Read what `save` wrote.
+
+        Args:
+            path: The file.
+            gaussians: The Gaussians it is to be used with; None skips that check.
+
+        Raises:
+            WorkspaceError: If the file is missing or damaged, or belongs to other Gaussians.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"format {metadata.get('format')!r} instead of {FORMAT!r}")
+            features = tensors.pop("features").float()
+            decoder = Decoder(DecoderShape(**json.loads(metadata["decoder"])))
+            decoder.load_state_dict({k.removeprefix("decoder."): v for k, v in tensors.items()})
+            stamps = json.loads(metadata["stamps"])
+            loaded = cls(features, decoder.eval(), metadata["encoder"], metadata["splats_hash"], stamps)
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise WorkspaceError(
+                f"{path} is missing or damaged ({error}); run `gags distill` again"
+            ) from error
+        if gaussians is not None:
+            loaded.check(gaussians, str(path))
+        return loaded
+
+
+def splats_hash(gaussians: Gaussians) -> str:
+    """SHA-256 of centres, log-scales and opacity logits; colours and the quaternions' length do not count."""
+    return digest(gaussians.means, gaussians.log_scales, gaussians.logit_opacities)
+
+
+def digest(*tensors: Tensor) -> str:
+    """SHA-256 of the values of tensors as float32."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()

@@ -1,0 +1,91 @@
+"""The terms of the distillation loss (GAGS Eq. 3-7) as pure functions; levels are the axis L = 3."""
+
+import torch
+from torch import Tensor
+
+
+def granularity_weights(logits: Tensor, valid: Tensor) -> Tensor:
+    """Weights ω of the levels: a softmax over the levels that have a mask at the pixel.
+
+    Args:
+        logits: Granularity logits. [P, L]
+        valid: Whether a mask of the level covers the pixel. bool [P, L]
+
+    Returns:
+        Weights that sum to 1 over the valid levels; all 0 where no level is valid. [P, L]
+    """
+    weights = logits.masked_fill(~valid, float("-inf")).softmax(dim=-1)
+    return torch.where(valid, weights, torch.zeros_like(weights))
+
+
+def weighted_distillation(decoded: Tensor, targets: Tensor, omega: Tensor) -> Tensor:
+    """Eq. 3 as in the paper: ℓ(p) = Σ_l ω_l ‖F̂ − F_l‖².
+
+    Args:
+        decoded: Decoded embeddings F̂. [P, D]
+        targets: Embeddings F_l of the masks that cover the pixel. [P, L, D]
+        omega: Granularity weights; 0 for levels without a mask. [P, L]
+
+    Returns:
+        Loss of each pixel. [P]
+    """
+    squared = (decoded[:, None] - targets).square().sum(dim=-1)
+    return (omega * squared).sum(dim=-1)
+
+
+def mixture_distillation(decoded: Tensor, targets: Tensor, omega: Tensor) -> Tensor:
+    """Eq. 3 as in the released program: ℓ(p) = ‖F̂ − Σ_l ω_l F_l‖₁. Shapes as `weighted_distillation`."""
+    mixture = (omega[..., None] * targets).sum(dim=1)
+    return (decoded - mixture).abs().sum(dim=-1)
+
+
+def entropy(omega: Tensor) -> Tensor:
+    """Eq. 4 before its mean: −Σ_l ω_l log ω_l, 0 if one level takes all. [P, L] → [P]"""
+    return torch.special.entr(omega).sum(dim=-1)
+
+
+def region_weights(omega: Tensor, areas: Tensor, density: Tensor) -> Tensor:
+    """Eq. 5 for sampled pixels: 1/A of the region that counts, over the density the pixel was drawn with.
+
+    The region that counts is the one at the level of the largest ω. Pixels drawn with a density q(p) and
+    weighted 1 / (A q(p)) give every region the same say, in expectation.
+
+    Args:
+        omega: Granularity weights. [P, L]
+        areas: Areas of the regions that cover the pixel, px; anything where ω is 0. [P, L]
+        density: How many samples were drawn per px at this pixel. [P]
+
+    Returns:
+        Weights with a mean of 1; no gradient. [P]
+    """
+    level = omega.detach().argmax(dim=-1, keepdim=True)
+    weights = 1.0 / (areas.gather(-1, level).squeeze(-1) * density)
+    return weights / weights.mean()
+
+
+def consistency(features: Tensor, counts: Tensor) -> Tensor:
+    """Eq. 6: Σ_k mean_{p∈R_k} ‖f(p) − f̄_k‖², over groups of pixels that share a region.
+
+    Args:
+        features: Rendered features, S pixels of each of R regions. [R, S, d]
+        counts: Which pixels count: those for which this region is the one at the level of the largest ω.
+            bool [R, S]
+
+    Returns:
+        The sum over the regions with at least one pixel that counts. []
+    """
+    share = counts.float() / counts.sum(dim=-1, keepdim=True).clamp(min=1)
+    mean = (share[..., None] * features).sum(dim=1, keepdim=True)
+    return (share * (features - mean).square().sum(dim=-1)).sum()
+
+
+def total(
+    distillation: Tensor,
+    entropy_mean: Tensor,
+    consistency_mean: Tensor,
+    *,
+    entropy_weight: float,
+    consistency_weight: float,
+) -> Tensor:
+    """Eq. 7: L = L_r + λ_e L_e + λ_c L_c, from the three terms already averaged. []"""
+    return distillation + entropy_weight * entropy_mean + consistency_weight * consistency_mean

@@ -1,0 +1,120 @@
+"""Which pixels distillation learns from, which Gaussians make them up, and what they should say."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gags.features import Masks
+
+GROUP = 16  # pixels of one region that always travel together, so that Eq. 6 has something to compare
+
+
+@dataclass(eq=False)
+class PixelGroups:
+    """Pixels of one photo in groups of `GROUP`, all pixels of a group from one mask.
+
+    Attributes:
+        pixels: Column and row. int64 [G, S, 2]
+        rows: Mask that each group was drawn from, a row of the photo's masks. int64 [G]
+        targets: Masks that cover each pixel on the three levels, -1 where there is none. int64 [G, S, 3]
+        density: Expected number of samples per px at each pixel. float32 [G, S]
+    """
+
+    pixels: np.ndarray
+    rows: np.ndarray
+    targets: np.ndarray
+    density: np.ndarray
+
+
+@dataclass(eq=False)
+class Samples:
+    """Sampled pixels of all photos; rows of masks count through all photos.
+
+    Attributes:
+        indices: Gaussians that make up each pixel; 0 with weight 0 for padding. int32 [G, S, K]
+        weights: Their blending weights over the pixel's sum; all 0 where nothing was hit. float32 [G, S, K]
+        targets: Masks that cover each pixel on the three levels, -1 where there is none. int32 [G, S, 3]
+        density: Expected number of samples per px at each pixel. float32 [G, S]
+        levels: Level of the mask that each group was drawn from. int64 [G]
+        areas: Visible area of every mask, px. float32 [M]
+    """
+
+    indices: Tensor
+    weights: Tensor
+    targets: Tensor
+    density: Tensor
+    levels: Tensor
+    areas: Tensor
+
+    def __len__(self) -> int:
+        return self.levels.shape[0]
+
+
+def mask_areas(masks: Masks) -> np.ndarray:
+    """Visible area of every mask in its level's label map, px. float32 [M]"""
+    areas = np.zeros(len(masks), np.float32)
+    for labels in masks.labels:
+        areas += np.bincount(labels[labels >= 0].astype(np.int64), minlength=len(masks))
+    return areas
+
+
+def groups_per_region(areas: np.ndarray, pixels_per_region: int) -> np.ndarray:
+    """How many groups a region gives: the same for all, none for masks that are painted over. int64 [M]"""
+    return np.where(areas > 0, max(1, round(pixels_per_region / GROUP)), 0).astype(np.int64)
+
+
+def draw_pixels(masks: Masks, groups: np.ndarray, rng: np.random.Generator) -> PixelGroups:
+    """Draw `groups[m]` groups of pixels from every mask m, spread over the mask.
+
+    Args:
+        masks: The photo's masks.
+        groups: Number of groups to draw from each mask; 0 for masks of no visible area. int64 [M]
+        rng: Source of chance.
+    """
+    areas = mask_areas(masks)
+    drawn = [_draw_level(masks, level, areas, groups, rng) for level in range(3)]
+    flat = np.concatenate([pixels for pixels, _ in drawn])
+    rows = np.concatenate([rows for _, rows in drawn])
+    targets = masks.labels.reshape(3, -1)[:, flat].astype(np.int64)
+    per_px = np.append(groups * GROUP / np.maximum(areas, 1), 0.0).astype(np.float32)  # [-1] serves "no mask"
+    width = masks.labels.shape[2]
+    return PixelGroups(
+        np.stack([flat % width, flat // width], axis=-1).reshape(-1, GROUP, 2),
+        rows,
+        targets.T.reshape(-1, GROUP, 3),
+        per_px[targets].sum(axis=0).reshape(-1, GROUP),
+    )
+
+
+def _draw_level(
+    masks: Masks, level: int, areas: np.ndarray, groups: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flat pixel indices [G·S] and the mask of each group [G], for the masks of one level."""
+    labels = masks.labels[level].ravel()
+    members = np.flatnonzero(masks.levels == level)
+    members = members[groups[members] > 0]
+    order = np.argsort(labels, kind="stable")  # the pixels of each mask in a row, -1 first
+    first = np.searchsorted(labels[order], members)
+    wanted = groups[members] * GROUP
+    ends = np.cumsum(wanted)
+    owner = np.repeat(np.arange(len(members)), wanted)
+    rank = np.arange(len(owner)) - (ends - wanted)[owner]
+    # Stratified: sample i of n takes a pixel of the i-th n-th of the mask, in raster order.
+    position = (rank + rng.random(len(owner))) / wanted[owner] * areas[members][owner]
+    position = np.minimum(position.astype(np.int64), areas[members][owner].astype(np.int64) - 1)
+    # Group j takes samples j, j + g, j + 2g, ...: every group spans the whole mask.
+    group_count = groups[members][owner]
+    slot = (ends - wanted)[owner] + rank % group_count * GROUP + rank // group_count
+    flat = np.empty(len(owner), np.int64)
+    flat[slot] = order[first[owner] + position]
+    return flat, np.repeat(members, groups[members])
+
+
+def normalised(indices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Blending weights [..., K] over their sum, padding (-1) turned into index 0 with weight 0."""
+    weights = torch.where(indices >= 0, weights, torch.zeros_like(weights))
+    total = weights.sum(dim=-1, keepdim=True)
+    weights = torch.where(total > 0, weights / total.clamp(min=1e-8), torch.zeros_like(weights))
+    return indices.clamp(min=0), weights

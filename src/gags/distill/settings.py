@@ -1,0 +1,40 @@
+"""Settings of distillation."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """Settings of distillation; the defaults are measured, the paper's values are in METHOD §2."""
+
+    feature_dim: int = 16
+    """Length d of a Gaussian's feature."""
+    hidden: int = 128
+    """Width of the decoder's hidden layers."""
+    steps: int = 1000
+    """Optimisation steps; 0 keeps the weighted mean of what every Gaussian's pixels see."""
+    batch_regions: int = 256
+    """Groups of pixels a step, each from one mask of any photo."""
+    pixels_per_region: int = 32
+    """Pixels drawn from every mask of every photo."""
+    levels: Literal["learnt", "averaged", "sub-part", "part", "whole"] = "learnt"
+    """How the three levels are weighed: learnt granularity, all alike, or one level alone (ablations)."""
+    loss: Literal["weighted", "mixture"] = "weighted"
+    """Eq. 3 as in the paper (weighted squared distances) or as released (L1 distance to the mixture)."""
+    region_aware: bool = True
+    """Whether every region counts the same (Eq. 5) rather than every pixel."""
+    entropy_weight: float = 0.02
+    """λ_e of Eq. 7 in the second half; half of it in the first."""
+    consistency_weight: float = 0.01
+    """λ_c of Eq. 7 in the second half; 0 in the first."""
+    detach_granularity: bool = True
+    """Whether the granularity logits leave the features alone (released program)."""
+    feature_rate: float = 1e-2
+    """Learning rate of the features."""
+    decoder_rate: float = 1e-3
+    """Learning rate of the decoder."""
+    top_k: int = 16
+    """Gaussians kept per sampled pixel."""
+    seed: int = 0
+    """Seed of sampling and training."""

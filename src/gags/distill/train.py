@@ -1,0 +1,176 @@
+"""Distillation: the embeddings of all photos' masks become one feature a Gaussian (METHOD §2)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag, normalize
+
+from gags.capture.camera import Camera
+from gags.distill import losses
+from gags.distill.checkpoint import Checkpoint
+from gags.distill.collect import collect
+from gags.distill.field import Decoder, DecoderShape, LanguageField, digest, splats_hash
+from gags.distill.samples import Samples
+from gags.distill.settings import DistillSettings
+from gags.distill.uplift import principal_basis, principal_features, start_from_uplift
+from gags.errors import WorkspaceError
+from gags.features import LEVELS, ViewFeatures
+from gags.progress import SILENT, Reporter
+from gags.splats.gaussians import Gaussians
+
+
+def distill(
+    gaussians: Gaussians,
+    items: Sequence[tuple[Camera, ViewFeatures]],
+    settings: DistillSettings = DistillSettings(),
+    *,
+    checkpoint: Path | None = None,
+    report: Reporter = SILENT,
+) -> LanguageField:
+    """Learn a language field from the masks and embeddings of posed photos.
+
+    Args:
+        gaussians: The scene; stays as it is.
+        items: Camera and masks of every photo to learn from; read twice, so it may load them on demand.
+        settings: Settings.
+        checkpoint: File to keep the state of training in and to go on from; the caller removes it.
+        report: Told about progress.
+
+    Returns:
+        The field, on the device of the Gaussians.
+
+    Raises:
+        WorkspaceError: If the photos have no masks at all, or embeddings of several encoders.
+    """
+    embeddings, encoder_name = _all_embeddings(items)
+    embeddings = embeddings.to(gaussians.means.device)
+    basis = principal_basis(embeddings)
+    coordinates = torch.cat([normalize(e.float() @ basis, dim=-1) for e in embeddings.split(8192)])
+    components, weight, bias = principal_features(coordinates, settings.feature_dim)
+    samples, uplift = collect(gaussians, items, components, settings, report)
+    shape = DecoderShape(settings.feature_dim, settings.hidden, basis.shape[1], basis.shape[0])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        decoder = Decoder(shape).to(basis.device)
+    start_from_uplift(decoder, basis, weight, bias)
+    field = LanguageField(uplift.features(), decoder, encoder_name, splats_hash(gaussians))
+    _train(field, samples, coordinates, settings, checkpoint, report)
+    return field
+
+
+def _all_embeddings(items: Sequence[tuple[Camera, ViewFeatures]]) -> tuple[Tensor, str]:
+    """Embeddings of all masks of all photos [M, D], float16, and the name of their encoder."""
+    views = [features for _, features in items]
+    names = sorted({v.encoder for v in views})
+    if len(names) > 1:
+        raise WorkspaceError(f"photos were embedded by several encoders ({', '.join(names)}); describe again")
+    parts = [v.embeddings for v in views if len(v.embeddings)]
+    if not parts:
+        raise WorkspaceError("no photo has a single mask, there is nothing to learn; check `gags describe`")
+    return torch.from_numpy(np.concatenate(parts).astype(np.float16)), names[0]
+
+
+def _train(
+    field: LanguageField,
+    samples: Samples,
+    coordinates: Tensor,
+    settings: DistillSettings,
+    checkpoint: Path | None,
+    report: Reporter,
+) -> None:
+    """Run the steps that are left; changes `field` in place."""
+    features = torch.nn.Parameter(field.features.clone())
+    rates = (settings.feature_rate, settings.decoder_rate)
+    optimizer = torch.optim.Adam(
+        [{"params": [features]}, {"params": list(field.decoder.parameters())}], eps=1e-12
+    )
+    key = f"{settings} {field.splats_hash} {digest(coordinates)}"
+    keeper = Checkpoint(checkpoint, [features, *field.decoder.parameters()], optimizer, key)
+    first = keeper.restore()
+    with report.stage("Distilling language", settings.steps, "steps") as bar:
+        bar.advance(first)
+        for step in range(first, settings.steps):
+            batch = _batch(len(samples), settings.batch_regions, step, settings.seed)
+            loss = batch_loss(features, field.decoder, samples, batch, coordinates, settings, step)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * _decay(step / settings.steps)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            keeper.save_if_due(step + 1)
+            bar.advance(note=f"loss {loss.item():.3f}" if step % 10 == 0 else "")
+    field.features = features.detach()
+    field.decoder.requires_grad_(False).eval()
+
+
+def _decay(progress: float) -> float:
+    """Share of the learning rate: a cosine from 1 down to 0.05."""
+    return 0.05 + 0.95 * 0.5 * (1 + float(np.cos(np.pi * progress)))
+
+
+def _batch(count: int, size: int, step: int, seed: int) -> Tensor:
+    """Groups of one step: permutation after permutation, a function of the step so that training resumes."""
+    size = min(size, count)
+    epoch, place = divmod(step, count // size)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+    return order[place * size : (place + 1) * size]
+
+
+def batch_loss(
+    features: Tensor,
+    decoder: Decoder,
+    samples: Samples,
+    batch: Tensor,
+    coordinates: Tensor,
+    settings: DistillSettings,
+    step: int,
+) -> Tensor:
+    """Eq. 7 on some groups of pixels.
+
+    Args:
+        features: Features of the Gaussians. [N, d]
+        decoder: The decoder.
+        samples: Sampled pixels of all photos.
+        batch: Groups to use. [B]
+        coordinates: Unit embeddings of all masks in the decoder's basis. [M, r]
+        settings: Settings.
+        step: Number of this step, for the two halves of training.
+    """
+    indices, weights = samples.indices[batch].flatten(0, 1), samples.weights[batch].flatten(0, 1)
+    targets = samples.targets[batch].flatten(0, 1).long()
+    rendered = embedding_bag(indices, features, per_sample_weights=weights, mode="sum")
+    valid = (targets >= 0) & (weights.sum(dim=-1, keepdim=True) > 0)
+    omega = _omega(decoder, rendered, valid, settings)
+    targets = targets.clamp(min=0)
+    measure = losses.weighted_distillation if settings.loss == "weighted" else losses.mixture_distillation
+    pixel_loss = measure(decoder.coordinates(rendered), coordinates[targets], omega)
+    density = samples.density[batch].flatten()
+    areas = samples.areas[targets] if settings.region_aware else torch.ones_like(omega)
+    covered = omega.sum(dim=-1) > 0
+    pixel_loss = pixel_loss * covered * losses.region_weights(omega, areas, density)
+    second_half = 2 * step >= settings.steps
+    level = samples.levels[batch]
+    counts = (omega.argmax(dim=-1) == level.repeat_interleave(len(covered) // len(level))) & covered
+    grouped = rendered.reshape(len(level), -1, rendered.shape[-1])
+    return losses.total(
+        pixel_loss.mean(),
+        losses.entropy(omega).mean(),
+        losses.consistency(grouped, counts.reshape(len(level), -1)) / len(level),
+        entropy_weight=settings.entropy_weight * (1.0 if second_half else 0.5),
+        consistency_weight=settings.consistency_weight if second_half else 0.0,
+    )
+
+
+def _omega(decoder: Decoder, rendered: Tensor, valid: Tensor, settings: DistillSettings) -> Tensor:
+    """Granularity weights [P, 3] of rendered features, learnt or fixed by the setting."""
+    if settings.levels == "learnt":
+        source = rendered.detach() if settings.detach_granularity else rendered
+        return losses.granularity_weights(decoder.granularity(source), valid)
+    if settings.levels == "averaged":
+        return losses.granularity_weights(torch.zeros_like(valid, dtype=rendered.dtype), valid)
+    only = torch.zeros_like(valid)
+    only[:, LEVELS.index(settings.levels)] = True
+    return (valid & only).to(rendered.dtype)

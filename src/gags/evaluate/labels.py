@@ -1,0 +1,141 @@
+"""Ground truth in the format of LERF-OVS: one JSON file of polygons a frame."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from gags.errors import LabelError
+
+
+@dataclass(eq=False)
+class Label:
+    """One category in one frame.
+
+    Attributes:
+        category: What it is, also the query.
+        polygons: Outlines that are united, in px of the labelled picture. float64 [P, 2] each
+        boxes: x1, y1, x2, y2 of each of its things. float64 [B, 4]
+        exact: PNG file with the exact mask, if there is one.
+    """
+
+    category: str
+    polygons: list[np.ndarray]
+    boxes: np.ndarray
+    exact: Path | None = None
+
+
+@dataclass(eq=False)
+class FrameLabels:
+    """All labels of one frame.
+
+    Attributes:
+        frame: Stem of the photo's file name, which is that of the label file.
+        width: Width of the labelled picture, px.
+        height: Height of the labelled picture, px.
+        labels: One a category, in the order of the file.
+        path: The JSON file.
+    """
+
+    frame: str
+    width: int
+    height: int
+    labels: list[Label]
+    path: Path
+
+    def scale_to(self, width: int, height: int) -> np.ndarray:
+        """Factors (x, y) from the labelled picture to a view of another size.
+
+        Raises:
+            LabelError: If the two have different proportions.
+        """
+        scale = np.array([width / self.width, height / self.height])
+        if abs(scale[0] * self.height - height) > 2 and abs(scale[1] * self.width - width) > 2:
+            raise LabelError(
+                f"{self.path} labels a picture of {self.width}x{self.height}, the view has {width}x{height}; "
+                "label the photo that the capture loads"
+            )
+        return scale
+
+    def mask(self, label: Label, width: int, height: int) -> np.ndarray:
+        """Mask of a label at the size of a view. bool [H, W]
+
+        Raises:
+            LabelError: If the exact mask cannot be read or the view has other proportions.
+        """
+        scale = self.scale_to(width, height)
+        if label.exact is not None:
+            picture = cv2.imread(str(label.exact), cv2.IMREAD_GRAYSCALE)
+            if picture is None:
+                raise LabelError(f"{label.exact} cannot be read as a picture; repair or remove it")
+            return cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST) > 127
+        canvas = np.zeros((height, width), np.uint8)
+        for polygon in label.polygons:
+            cv2.fillPoly(canvas, [np.round(polygon * scale).astype(np.int32)], 1)
+        return canvas.astype(bool)
+
+    def boxes(self, label: Label, width: int, height: int) -> np.ndarray:
+        """Boxes of a label at the size of a view. float64 [B, 4]"""
+        return label.boxes * np.tile(self.scale_to(width, height), 2)
+
+
+def load_labels(folder: Path) -> list[FrameLabels]:
+    """Read every `<frame>.json` of a folder, sorted by frame.
+
+    Exact masks are taken from `<frame>/<category>.png` beside the JSON file where they exist.
+
+    Raises:
+        LabelError: If the folder holds no labels or a file is not in the format.
+    """
+    paths = sorted(Path(folder).glob("*.json"))
+    if not paths:
+        raise LabelError(f"{folder} holds no label files; expected <photo>.json in the LERF-OVS format")
+    return [_read_frame(path) for path in paths]
+
+
+def _read_frame(path: Path) -> FrameLabels:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        info = data["info"]
+        grouped: dict[str, list[dict[str, Any]]] = {}
+        for thing in data["objects"]:
+            grouped.setdefault(str(thing["category"]), []).append(thing)
+        labels = [_label(path, category, things) for category, things in grouped.items()]
+        return FrameLabels(path.stem, int(info["width"]), int(info["height"]), labels, path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LabelError(
+            f"{path} is not a LERF-OVS label file ({type(error).__name__}: {error}); it needs "
+            "info {name, width, height} and objects [{category, segmentation, bbox}]"
+        ) from error
+
+
+def _label(path: Path, category: str, things: list[dict[str, Any]]) -> Label:
+    polygons = [polygon for thing in things for polygon in _polygons(thing["segmentation"])]
+    boxes = [
+        _box(thing["bbox"]) if "bbox" in thing else _bounds(_polygons(thing["segmentation"]))
+        for thing in things
+    ]
+    exact = path.with_suffix("") / f"{category}.png"
+    return Label(category, polygons, np.stack(boxes), exact if exact.is_file() else None)
+
+
+def _polygons(segmentation: list[Any]) -> list[np.ndarray]:
+    """One polygon [[x, y], …] or a list of them."""
+    nested = bool(segmentation) and isinstance(segmentation[0][0], list)
+    polygons = [np.asarray(p, np.float64) for p in (segmentation if nested else [segmentation])]
+    if any(p.ndim != 2 or p.shape[1] != 2 for p in polygons):
+        raise ValueError("segmentation must be a list of [x, y]")
+    return polygons
+
+
+def _box(box: list[Any]) -> np.ndarray:
+    x1, y1, x2, y2 = np.asarray(box, np.float64).reshape(4)
+    return np.array([min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)])
+
+
+def _bounds(polygons: list[np.ndarray]) -> np.ndarray:
+    points = np.concatenate(polygons)
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])

@@ -1,0 +1,43 @@
+"""From a relevancy map to a peak and a mask, as the protocol `lerf-ovs` does it (METHOD §3). Frozen."""
+
+import cv2
+import numpy as np
+
+BOX = 30  # px, of the mean filter
+THRESHOLD = 0.4  # on the range −1..1, that is 0.7 on 0..1
+VOTE = 7  # px, of the majority vote
+
+
+def smooth(relevancy: np.ndarray) -> np.ndarray:
+    """Mean over 30×30 px around every pixel, mirrored at the border. float32 [H, W] → [H, W]"""
+    return cv2.blur(relevancy.astype(np.float32), (BOX, BOX), borderType=cv2.BORDER_REFLECT_101)
+
+
+def peak(relevancy: np.ndarray) -> tuple[int, int]:
+    """Column and row of the largest smoothed relevancy; the first in raster order if there are several."""
+    row, column = np.unravel_index(int(smooth(relevancy).argmax()), relevancy.shape)
+    return int(column), int(row)
+
+
+def mask(relevancy: np.ndarray) -> np.ndarray:
+    """Pixels above 0.7 of the range of r' = ½(r + mean30(r)), then a 7×7 majority vote.
+
+    Args:
+        relevancy: Relevancy of every pixel. float32 [H, W]
+
+    Returns:
+        The mask. bool [H, W]
+    """
+    blended = 0.5 * (relevancy + smooth(relevancy))
+    above = blended - blended.min()
+    stretched = np.clip(2.0 * above / (above.max() + 1e-9) - 1.0, 0.0, 1.0)
+    return majority(stretched > THRESHOLD)
+
+
+def majority(mask: np.ndarray) -> np.ndarray:
+    """Whether more than half of the 7×7 px around a pixel (of those inside the picture) are set."""
+    ones = np.ones(mask.shape, np.float32)
+    border = {"normalize": False, "borderType": cv2.BORDER_CONSTANT}
+    votes = cv2.boxFilter(mask.astype(np.float32), -1, (VOTE, VOTE), **border)
+    voters = cv2.boxFilter(ones, -1, (VOTE, VOTE), **border)
+    return votes > 0.5 * voters

@@ -1,0 +1,107 @@
+"""How well features answer a text (GAGS Eq. 8)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gags.distill.field import LanguageField
+from gags.embed.base import Encoder
+from gags.errors import QueryError
+
+
+def relevancy(features: Tensor, query: Tensor, negatives: Tensor, *, temperature: float = 10.0) -> Tensor:
+    """Relevancy of every feature to a text query (GAGS Eq. 8, after LERF).
+
+    Args:
+        features: Language features, L2-normalised. [..., D]
+        query: Text embedding, L2-normalised. [D]
+        negatives: Embeddings of the canonical phrases, L2-normalised. [C, D]
+        temperature: Logit scale; belongs to the encoder (10 for CLIP ViT-B/16).
+
+    Returns:
+        Probability that a feature matches the query rather than any canonical phrase, in (0, 1). [...]
+
+    Raises:
+        ValueError: If D differs between the inputs, or C is 0.
+    """
+    if features.shape[-1] != query.shape[-1] or query.shape[-1] != negatives.shape[-1]:
+        raise ValueError(
+            f"features, query and negatives must have one length D, got {features.shape[-1]}, "
+            f"{query.shape[-1]} and {negatives.shape[-1]}"
+        )
+    scores = relevancy_from_cosines(
+        (features @ query)[..., None], features @ negatives.T, temperature=temperature
+    )
+    return scores[..., 0]
+
+
+def relevancy_from_cosines(queries: Tensor, negatives: Tensor, *, temperature: float) -> Tensor:
+    """Eq. 8 from cosines: exp(τ q) / (exp(τ q) + exp(τ n)) = sigmoid(τ (q − n)), least for the largest n.
+
+    Args:
+        queries: Cosines with T query texts. [..., T]
+        negatives: Cosines with C canonical phrases. [..., C]
+        temperature: Logit scale τ.
+
+    Returns:
+        Relevancy to each query. [..., T]
+
+    Raises:
+        ValueError: If C is 0.
+    """
+    if negatives.shape[-1] == 0:
+        raise ValueError("relevancy needs at least one canonical phrase")
+    hardest = negatives.amax(dim=-1, keepdim=True)
+    return torch.sigmoid(temperature * (queries - hardest))
+
+
+@dataclass(eq=False)
+class Queries:
+    """Texts made ready for a field.
+
+    Attributes:
+        texts: The T texts.
+        vectors: Their embeddings, L2-normalised. float32 [T, D]
+        negatives: Embeddings of the encoder's canonical phrases, L2-normalised. float32 [C, D]
+        temperature: Logit scale of the encoder.
+    """
+
+    texts: tuple[str, ...]
+    vectors: Tensor
+    negatives: Tensor
+    temperature: float
+
+    @classmethod
+    def encode(cls, texts: Sequence[str], encoder: Encoder, field: LanguageField) -> "Queries":
+        """Embed texts with the encoder that made the field.
+
+        Raises:
+            QueryError: If there is no text, a text is empty, or the field was made with another encoder.
+        """
+        if encoder.name != field.encoder_name:
+            raise QueryError(
+                f"the scene was described with encoder {field.encoder_name!r}, the query uses "
+                f"{encoder.name!r}; query with the former or describe the scene again"
+            )
+        if not texts or not all(text.strip() for text in texts):
+            raise QueryError("a query needs a text that is not empty")
+        device = field.features.device
+        vectors = torch.from_numpy(encoder.encode_texts(list(texts))).float().to(device)
+        negatives = torch.from_numpy(encoder.encode_texts(list(encoder.negatives))).float().to(device)
+        return cls(tuple(texts), vectors, negatives, float(encoder.temperature))
+
+    def subset(self, rows: Sequence[int]) -> "Queries":
+        """Some of the texts, by row."""
+        rows = list(rows)
+        return Queries(
+            tuple(self.texts[row] for row in rows), self.vectors[rows], self.negatives, self.temperature
+        )
+
+    def relevancy(self, features: Tensor, field: LanguageField) -> Tensor:
+        """Relevancy of features of the field, blended or not, to every text. [P, d] → [P, T]"""
+        cosines = field.decoder.similarities(features, torch.cat([self.vectors, self.negatives]))
+        return relevancy_from_cosines(
+            cosines[:, : len(self.texts)], cosines[:, len(self.texts) :], temperature=self.temperature
+        )

@@ -1,0 +1,121 @@
+"""Which Gaussians are the thing that a text asks for."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gags.distill.field import LanguageField
+from gags.query.relevancy import Queries
+from gags.query.voxels import Voxels
+from gags.splats.gaussians import Gaussians
+
+VOXELS_ACROSS = 150  # of the scene; one voxel is the neighbourhood that relevancy is smoothed over
+MIN_NEIGHBOURS = 16  # Gaussians that half of them must find in the voxels around them
+THRESHOLD = 0.7  # of the range of what is smoothed, as in the 2D protocol
+MIN_PIECE = 0.3  # pieces with less than this share of the best piece's weight are dropped
+
+
+@dataclass(eq=False)
+class Selection:
+    """The Gaussians that answer a text.
+
+    Attributes:
+        text: The query.
+        mask: Which Gaussians were chosen. bool [N]
+        gaussians: The chosen ones.
+        box: Least and largest corner of an axis-aligned box around them, world units. float64 [2, 3]
+        score: Their mean relevancy, weighted by opacity, in [0, 1].
+    """
+
+    text: str
+    mask: Tensor
+    gaussians: Gaussians
+    box: np.ndarray
+    score: float
+
+    @property
+    def center(self) -> np.ndarray:
+        """Middle of the box. [3]"""
+        return self.box.mean(axis=0)
+
+
+def scene_size(means: np.ndarray, opacities: np.ndarray) -> float:
+    """Diagonal of the box that holds the middle 90 % of the solid Gaussians along every axis, world units."""
+    solid = means[opacities > 0.5] if (opacities > 0.5).any() else means
+    low, high = np.percentile(solid, [5, 95], axis=0)
+    return float(np.linalg.norm(high - low)) or 1.0
+
+
+@torch.no_grad()
+def select(gaussians: Gaussians, field: LanguageField, queries: Queries) -> list[Selection]:
+    """Choose the Gaussians that answer each text, in 3D.
+
+    Relevancy is decoded from the Gaussians' own features, averaged over neighbourhoods in units of the scene,
+    cut at a share of its range, and only connected pieces of some weight are kept. Means and range are those
+    of its logit, τ (q − n), which does not saturate.
+
+    Args:
+        gaussians: The scene.
+        field: Its language field.
+        queries: The texts, made ready by `Queries.encode`.
+
+    Returns:
+        One selection a text.
+    """
+    relevancies = queries.relevancy(field.features, field).cpu().numpy()
+    means = gaussians.means.cpu().double().numpy()
+    opacities = gaussians.opacities.cpu().double().numpy()
+    voxels = neighbourhoods(means, scene_size(means, opacities) / VOXELS_ACROSS)
+    selections = []
+    for text, relevancy in zip(queries.texts, relevancies.T, strict=True):
+        chosen = choose(logit(relevancy), opacities, voxels)
+        mask = torch.from_numpy(chosen).to(gaussians.means.device)
+        box = np.stack([means[chosen].min(axis=0), means[chosen].max(axis=0)])
+        score = float(np.average(relevancy[chosen], weights=opacities[chosen]))
+        selections.append(Selection(text, mask, gaussians[mask], box, score))
+    return selections
+
+
+def neighbourhoods(means: np.ndarray, size: float) -> Voxels:
+    """Voxels of side `size`, or larger where Gaussians are too sparse to be each other's neighbours."""
+    while True:
+        voxels = Voxels.build(means, size)
+        around = voxels.spread(voxels.sums(np.ones(len(means))))
+        if np.median(around[voxels.owner]) >= min(MIN_NEIGHBOURS, len(means)):
+            return voxels
+        size *= 1.5
+
+
+def logit(relevancy: np.ndarray) -> np.ndarray:
+    """log r / (1 − r), finite for 0 and 1."""
+    r = np.clip(relevancy.astype(np.float64), 1e-7, 1 - 1e-7)
+    return np.log(r / (1 - r))
+
+
+def choose(values: np.ndarray, weights: np.ndarray, voxels: Voxels) -> np.ndarray:
+    """Threshold smoothed values and keep connected pieces.
+
+    Args:
+        values: What is large on the thing, of every Gaussian. [N]
+        weights: How much every Gaussian counts, e.g. its opacity. [N]
+        voxels: Grid over the Gaussians.
+
+    Returns:
+        The chosen Gaussians, at least one. bool [N]
+    """
+    mass = voxels.sums(weights)
+    around = voxels.spread(mass)
+    smoothed = voxels.spread(voxels.sums(weights * values)) / np.maximum(around, 1e-12)
+    trusted = around >= np.median(around[around > 0]) * 0.1  # floaters alone in space set no range
+    low, high = smoothed[trusted].min(), smoothed[trusted].max()
+    chosen = trusted & (smoothed >= low + THRESHOLD * (high - low))
+    pieces = voxels.pieces(chosen)
+    piece_mass = np.bincount(pieces[chosen], (mass * (smoothed - low))[chosen])
+    kept = piece_mass >= MIN_PIECE * piece_mass.max()
+    chosen[chosen] = kept[pieces[chosen]]
+    member = chosen[voxels.owner]
+    blended = 0.5 * (values + smoothed[voxels.owner])
+    solid = member & (blended >= low + THRESHOLD * (high - low))
+    return solid if solid.any() else member

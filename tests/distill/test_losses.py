@@ -1,0 +1,75 @@
+"""Eq. 3-7 against numbers worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from gags.distill import losses
+
+
+def test_granularity_weights_are_a_softmax_over_valid_levels():
+    logits = torch.tensor([[0.0, math.log(3.0), 5.0], [1.0, 2.0, 3.0], [0.0, 0.0, 9.0]])
+    valid = torch.tensor([[True, True, False], [False, False, False], [False, False, True]])
+    expected = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    torch.testing.assert_close(losses.granularity_weights(logits, valid), expected)
+
+
+def test_granularity_weights_have_finite_gradients_where_no_level_is_valid():
+    logits = torch.zeros(2, 3, requires_grad=True)
+    valid = torch.tensor([[False, False, False], [True, True, False]])
+    weights = losses.granularity_weights(logits, valid)
+    (weights[1, 0] + weights[0].sum()).backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.tensor([[0.0, 0, 0], [0.25, -0.25, 0]]))
+
+
+def test_weighted_distillation():
+    decoded = torch.tensor([[1.0, 0.0]])
+    targets = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]])  # squared distances 0, 2, 4
+    omega = torch.tensor([[0.5, 0.25, 0.25]])
+    assert losses.weighted_distillation(decoded, targets, omega).item() == pytest.approx(1.5)
+
+
+def test_mixture_distillation():
+    decoded = torch.tensor([[1.0, 0.0]])
+    targets = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]])
+    omega = torch.tensor([[0.5, 0.25, 0.25]])  # mixture (0.25, 0.25)
+    assert losses.mixture_distillation(decoded, targets, omega).item() == pytest.approx(1.0)
+
+
+def test_entropy():
+    omega = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3]])
+    expected = torch.tensor([0.0, math.log(2), math.log(3)])
+    torch.testing.assert_close(losses.entropy(omega), expected)
+
+
+def test_region_weights_take_the_region_of_the_largest_weight():
+    omega = torch.tensor([[0.2, 0.8, 0.0], [0.6, 0.0, 0.4]])
+    areas = torch.tensor([[1.0, 10.0, 99.0], [40.0, 1.0, 7.0]])
+    density = torch.tensor([0.5, 0.25])
+    weights = losses.region_weights(omega, areas, density)  # 1/5 and 1/10 before scaling to a mean of 1
+    torch.testing.assert_close(weights, torch.tensor([4 / 3, 2 / 3]))
+
+
+def test_region_weights_give_every_region_the_same_say():
+    """Two regions of 10 and 1000 px, sampled 30 and 50 times."""
+    areas = torch.tensor([10.0] * 30 + [1000.0] * 50)
+    density = torch.tensor([30 / 10] * 30 + [50 / 1000] * 50)
+    omega = torch.tensor([1.0, 0, 0]).repeat(80, 1)
+    weights = losses.region_weights(omega, areas[:, None].repeat(1, 3), density)
+    assert weights[:30].sum().item() == pytest.approx(weights[30:].sum().item(), rel=1e-5)
+
+
+def test_consistency_counts_only_chosen_pixels():
+    features = torch.tensor([[[0.0, 0.0], [2.0, 0.0], [50.0, 50.0]], [[1.0, 1.0], [1.0, 3.0], [1.0, 5.0]]])
+    counts = torch.tensor([[True, True, False], [True, True, True]])
+    # Region 1: mean (1, 0), distances 1, 1 → 1.  Region 2: mean (1, 3), squared 4, 0, 4 → 8/3.
+    assert losses.consistency(features, counts).item() == pytest.approx(1 + 8 / 3)
+    assert losses.consistency(features, torch.zeros_like(counts)).item() == 0.0
+
+
+def test_total():
+    terms = [torch.tensor(v) for v in (2.0, 3.0, 5.0)]
+    total = losses.total(*terms, entropy_weight=0.1, consistency_weight=0.01)
+    assert total.item() == pytest.approx(2.35)

@@ -1,0 +1,77 @@
+"""Sampling of pixels: how many, from where, with which targets."""
+
+import numpy as np
+import pytest
+import torch
+
+from gags.distill.samples import GROUP, draw_pixels, groups_per_region, mask_areas, normalised
+from gags.features import Masks
+
+
+@pytest.fixture
+def masks() -> Masks:
+    """Level 0: mask 0 (2 px). Level 1: masks 1 (50 px) and 2 (1 px). Level 2: mask 3 (all), 4: none."""
+    labels = np.full((3, 10, 10), -1, np.int16)
+    labels[0, 0, 0:2] = 0
+    labels[1, :5] = 1
+    labels[1, 9, 9] = 2
+    labels[2] = 3
+    return Masks(
+        labels, np.array([0, 1, 1, 2, 2], np.int8), np.zeros((5, 4), np.int32), np.ones(5, np.float32)
+    )
+
+
+def test_mask_areas(masks):
+    np.testing.assert_array_equal(mask_areas(masks), [2, 50, 1, 100, 0])
+
+
+def test_groups_per_region_leaves_out_hidden_masks(masks):
+    np.testing.assert_array_equal(groups_per_region(mask_areas(masks), 2 * GROUP), [2, 2, 2, 2, 0])
+
+
+def test_every_group_comes_from_its_mask(masks):
+    groups = np.array([1, 3, 1, 2, 0])
+    drawn = draw_pixels(masks, groups, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.bincount(drawn.rows, minlength=5), groups)
+    x, y = drawn.pixels[..., 0], drawn.pixels[..., 1]
+    for group, row in enumerate(drawn.rows):
+        level = masks.levels[row]
+        assert (masks.labels[level, y[group], x[group]] == row).all()
+    np.testing.assert_array_equal(drawn.targets, np.moveaxis(masks.labels[:, y, x], 0, -1))
+
+
+def test_density_is_the_expected_number_of_samples_per_pixel(masks):
+    groups = np.array([1, 3, 1, 2, 0])
+    drawn = draw_pixels(masks, groups, np.random.default_rng(0))
+    corner = (drawn.pixels == [0, 0]).all(-1)
+    assert drawn.density[corner][0] == pytest.approx(16 / 2 + 48 / 50 + 32 / 100)
+    counts = np.zeros((10, 10))
+    expected = np.zeros((10, 10))
+    for seed in range(300):
+        drawn = draw_pixels(masks, groups, np.random.default_rng(seed))
+        np.add.at(counts, (drawn.pixels[..., 1], drawn.pixels[..., 0]), 1 / 300)
+        expected[drawn.pixels[..., 1], drawn.pixels[..., 0]] = drawn.density
+    np.testing.assert_allclose(counts, expected, atol=0.25)
+
+
+def test_a_large_mask_is_sampled_without_repetition_and_every_group_spans_it(masks):
+    drawn = draw_pixels(masks, np.array([0, 0, 0, 5, 0]), np.random.default_rng(0))
+    flat = drawn.pixels[..., 1] * 10 + drawn.pixels[..., 0]
+    assert len(np.unique(flat)) > 60  # 80 strata of 1.25 px each
+    assert (flat.min(axis=1) < 15).all()
+    assert (flat.max(axis=1) > 85).all()
+
+
+def test_sampling_depends_on_the_seed_alone(masks):
+    groups = np.array([1, 1, 1, 1, 0])
+    first, again, other = (draw_pixels(masks, groups, np.random.default_rng(s)).pixels for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_normalised_weights():
+    indices = torch.tensor([[4, 2, -1], [-1, -1, -1]], dtype=torch.int32)
+    weights = torch.tensor([[0.3, 0.1, 0.7], [0.0, 0.0, 0.0]])
+    index, weight = normalised(indices, weights)
+    torch.testing.assert_close(weight, torch.tensor([[0.75, 0.25, 0.0], [0.0, 0.0, 0.0]]))
+    assert index.min() == 0

@@ -1,0 +1,129 @@
+"""Distillation end to end on a scene whose answers are known."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from blobs import DIM, WORDS, make_scene, word_vector
+from gags.distill.checkpoint import Checkpoint
+from gags.distill.train import DistillSettings, distill
+from gags.errors import WorkspaceError
+from gags.features import Masks, ViewFeatures
+
+FAST = DistillSettings(steps=60, batch_regions=64)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene()
+
+
+@pytest.fixture(scope="module")
+def field(scene):
+    return distill(scene.gaussians, scene.items(), FAST)
+
+
+def test_gaussians_learn_the_embedding_of_their_object(scene, field):
+    words = torch.tensor(np.stack([word_vector(w) for w in WORDS]), dtype=torch.float32)
+    cosines = field.decoder.similarities(field.features, words).numpy()
+    found = cosines.argmax(axis=1)
+    # Those hidden under a ball or inside others are seen by nobody.
+    assert (found == scene.owner).mean() > 0.95
+    assert np.median(cosines[np.arange(len(found)), scene.owner]) > 0.9
+
+
+def test_granularity_turns_away_from_the_level_that_contradicts_itself(scene, field):
+    """Sub-part embeddings are random in every view; parts and wholes agree."""
+    weights = field.decoder.granularity(field.features).softmax(-1)
+    assert weights[:, 0].mean() < 0.2
+
+
+def test_averaging_levels_is_worse_than_learning_them(scene, field):
+    averaged = distill(scene.gaussians, scene.items(), dataclasses.replace(FAST, levels="averaged"))
+    words = torch.tensor(np.stack([word_vector(w) for w in WORDS]), dtype=torch.float32)
+    owner = torch.from_numpy(scene.owner)[:, None]
+
+    def own(f):
+        return f.decoder.similarities(f.features, words).gather(1, owner).mean()
+
+    assert own(field) > own(averaged) + 0.02
+
+
+def test_the_same_seed_gives_the_same_field(scene):
+    short = dataclasses.replace(FAST, steps=5)
+    first, again = (distill(scene.gaussians, scene.items(), short) for _ in range(2))
+    assert torch.equal(first.features, again.features)
+    for a, b in zip(first.decoder.parameters(), again.decoder.parameters(), strict=True):
+        assert torch.equal(a, b)
+    other = distill(scene.gaussians, scene.items(), dataclasses.replace(short, seed=1))
+    assert not torch.equal(first.features, other.features)
+
+
+def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(scene, tmp_path, monkeypatch):
+    settings = dataclasses.replace(FAST, steps=8)
+    whole = distill(scene.gaussians, scene.items(), settings)
+    path = tmp_path / "checkpoint.safetensors"
+
+    class KilledError(Exception):
+        pass
+
+    def save_then_die(self, step):
+        if step == 5:
+            self.save(step)
+            raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save_if_due", save_then_die)
+        with pytest.raises(KilledError):
+            distill(scene.gaussians, scene.items(), settings, checkpoint=path)
+    steps_taken = []
+    monkeypatch.setattr(Checkpoint, "save_if_due", lambda self, step: steps_taken.append(step))
+    resumed = distill(scene.gaussians, scene.items(), settings, checkpoint=path)
+    assert steps_taken == [6, 7, 8]
+    torch.testing.assert_close(resumed.features, whole.features)
+    steps_taken.clear()
+    distill(
+        scene.gaussians, scene.items(seed=1), settings, checkpoint=path
+    )  # other masks: not this checkpoint
+    assert steps_taken == list(range(1, 9))
+
+
+@pytest.mark.parametrize(
+    "change", [{"levels": "part"}, {"loss": "mixture"}, {"region_aware": False}, {"steps": 0}]
+)
+def test_ablations_still_learn_the_objects(scene, change):
+    field = distill(scene.gaussians, scene.items(), dataclasses.replace(FAST, **change))
+    words = torch.tensor(np.stack([word_vector(w) for w in WORDS]), dtype=torch.float32)
+    found = field.decoder.similarities(field.features, words).argmax(1).numpy()
+    assert (found == scene.owner).mean() > 0.9
+
+
+def test_views_and_levels_without_masks_are_normal(scene):
+    items = scene.items()
+    height, width = scene.ids[0].shape
+    nothing = Masks(
+        np.full((3, height, width), -1, np.int16),
+        np.zeros(0, np.int8),
+        np.zeros((0, 4), np.int32),
+        np.zeros(0, np.float32),
+    )
+    items[0] = (items[0][0], ViewFeatures(nothing, np.zeros((0, DIM), np.float16), "toy"))
+    only_whole = items[1][1].masks.labels
+    only_whole[:2] = -1
+    field = distill(scene.gaussians, items, dataclasses.replace(FAST, steps=3))
+    assert torch.isfinite(field.features).all()
+
+
+def test_no_masks_at_all_and_mixed_encoders_are_errors(scene):
+    items = scene.items()
+    items[0][1].encoder = "other"
+    with pytest.raises(WorkspaceError, match="several encoders"):
+        distill(scene.gaussians, items, FAST)
+    height, width = scene.ids[0].shape
+    empty = Masks(
+        np.full((3, height, width), -1, np.int16), np.zeros(0, np.int8), np.zeros((0, 4)), np.zeros(0)
+    )
+    with pytest.raises(WorkspaceError, match="single mask"):
+        distill(scene.gaussians, [(scene.cameras[0], ViewFeatures(empty, np.zeros((0, DIM)), "toy"))], FAST)

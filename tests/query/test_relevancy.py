@@ -1,0 +1,82 @@
+"""Eq. 8 against its literal formula."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blobs import ToyEncoder, make_scene
+from gags.distill.field import Decoder, DecoderShape, LanguageField
+from gags.errors import QueryError
+from gags.query.relevancy import Queries, relevancy, relevancy_from_cosines
+
+
+@given(
+    query=st.floats(-1, 1),
+    negatives=st.lists(st.floats(-1, 1), min_size=1, max_size=5),
+    tau=st.floats(0.1, 50),
+)
+def test_relevancy_is_the_least_pairwise_softmax(query, negatives, tau):
+    expected = min(math.exp(tau * query) / (math.exp(tau * query) + math.exp(tau * n)) for n in negatives)
+    found = relevancy_from_cosines(
+        torch.tensor([query], dtype=torch.float64),
+        torch.tensor(negatives, dtype=torch.float64),
+        temperature=tau,
+    )
+    assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_relevancy_of_features():
+    features = torch.eye(3).reshape(1, 3, 3)
+    query = torch.tensor([1.0, 0.0, 0.0])
+    negatives = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.6, 0.8]])
+    found = relevancy(features, query, negatives, temperature=2.0)
+    expected = 1 / (1 + torch.exp(-2.0 * torch.tensor([[1.0, -1.0, -0.8]])))
+    torch.testing.assert_close(found, expected)
+
+
+def test_relevancy_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="length D"):
+        relevancy(torch.zeros(2, 3), torch.zeros(4), torch.zeros(1, 4))
+    with pytest.raises(ValueError, match="at least one"):
+        relevancy(torch.zeros(2, 3), torch.zeros(3), torch.zeros(0, 3))
+
+
+@pytest.fixture
+def field() -> LanguageField:
+    decoder = Decoder(DecoderShape(4, 8, 6, ToyEncoder.dim))
+    decoder.basis.copy_(torch.linalg.qr(torch.randn(ToyEncoder.dim, 6)).Q)
+    return LanguageField(torch.randn(10, 4), decoder, "toy", "")
+
+
+def test_queries_equal_relevancy_of_decoded_embeddings(field):
+    encoder = ToyEncoder()
+    queries = Queries.encode(["red ball", "floor"], encoder, field)
+    found = queries.relevancy(field.features, field)
+    with torch.no_grad():
+        embeddings = field.decoder.embeddings(field.features)
+    vectors = torch.from_numpy(encoder.encode_texts(["red ball", "floor"]))
+    negatives = torch.from_numpy(encoder.encode_texts(encoder.negatives))
+    for column, vector in enumerate(vectors):
+        expected = relevancy(embeddings, vector, negatives, temperature=encoder.temperature)
+        torch.testing.assert_close(found[:, column], expected, atol=1e-5, rtol=1e-4)
+    assert queries.subset([1]).texts == ("floor",)
+    torch.testing.assert_close(queries.subset([1]).relevancy(field.features, field), found[:, 1:])
+
+
+def test_queries_need_the_right_encoder_and_a_text(field):
+    field.encoder_name = "clip"
+    with pytest.raises(QueryError, match=r"'clip'.*'toy'"):
+        Queries.encode(["floor"], ToyEncoder(), field)
+    field.encoder_name = "toy"
+    for texts in ([], ["  "], ["floor", ""]):
+        with pytest.raises(QueryError, match="not empty"):
+            Queries.encode(texts, ToyEncoder(), field)
+
+
+def test_scene_fixture_has_every_object():
+    scene = make_scene(views=2)
+    assert set(np.unique(scene.ids[0])) == {-1, 0, 1, 2, 3, 4}

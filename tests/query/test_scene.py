@@ -1,0 +1,112 @@
+"""Answers in 2D and 3D on a scene whose truth is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from blobs import WORDS, ToyEncoder, make_scene
+from gags.distill.train import DistillSettings, distill
+from gags.evaluate.metrics import best_iou, iou
+from gags.query.locate import (
+    fill_uncovered,
+    granularity_map,
+    locate,
+    relevancy_maps,
+    render_features,
+)
+from gags.query.relevancy import Queries, relevancy
+from gags.query.select import select
+from gags.query.voxels import Voxels
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene()
+
+
+@pytest.fixture(scope="module")
+def field(scene):
+    return distill(scene.gaussians, scene.items(), DistillSettings(steps=100, batch_regions=64))
+
+
+@pytest.fixture(scope="module")
+def queries(field):
+    return Queries.encode(WORDS, ToyEncoder(), field)
+
+
+def test_the_right_thing_lights_up(scene, field, queries):
+    for camera, ids in list(zip(scene.cameras, scene.ids, strict=True))[:3]:
+        answers = locate(scene.gaussians, field, camera, queries, view="v")
+        for number, answer in enumerate(answers):
+            truth = ids == number
+            x, y = answer.peak
+            assert (answer.text, answer.view) == (WORDS[number], "v")
+            assert answer.relevancy.dtype == np.float32
+            assert answer.mask.dtype == bool
+            assert answer.score == answer.relevancy[y, x]
+            assert best_iou(answer.relevancy, truth)[0] > 0.85
+            assert iou(answer.relevancy > 0.9, truth) > 0.8
+
+
+def test_maps_equal_relevancy_of_decoded_pixels_and_are_zero_off_the_scene(scene, field, queries):
+    camera = scene.cameras[0]
+    rendered = render_features(scene.gaussians, field, camera)
+    maps = relevancy_maps(rendered, field, queries)
+    covered = rendered.covered.numpy()
+    assert 0 < (~covered).sum() < covered.size
+    assert (maps[:, ~covered] == 0).all()
+    with torch.no_grad():
+        embeddings = field.decoder.embeddings(rendered.features)
+    expected = relevancy(embeddings, queries.vectors[2], queries.negatives, temperature=10.0).numpy()
+    np.testing.assert_allclose(maps[2][covered], expected[covered], atol=1e-4)
+
+
+def test_uncovered_pixels_do_not_stretch_the_range():
+    relevancy = np.array([[0.0, 0.4], [0.6, 0.0]], np.float32)
+    covered = np.array([[False, True], [True, False]])
+    np.testing.assert_array_equal(
+        fill_uncovered(relevancy, covered), np.array([[0.4, 0.4], [0.6, 0.4]], np.float32)
+    )
+
+
+def test_granularity_map_sums_to_one(scene, field):
+    rendered = render_features(scene.gaussians, field, scene.cameras[0])
+    weights = granularity_map(rendered, field)
+    covered = rendered.covered.numpy()
+    np.testing.assert_allclose(weights[covered].sum(-1), 1, atol=1e-5)
+    assert (weights[~covered] == 0).all()
+
+
+def test_selection_takes_the_right_gaussians(scene, field, queries):
+    selections = select(scene.gaussians, field, queries)
+    for number in range(1, len(WORDS)):
+        selection = selections[number]
+        truth = scene.owner == number
+        assert iou(selection.mask.numpy(), truth) > 0.8
+        assert len(selection.gaussians) == int(selection.mask.sum())
+        means = scene.gaussians.means[selection.mask].numpy()
+        np.testing.assert_allclose(selection.box, [means.min(0), means.max(0)], atol=1e-6)
+        true_centre = scene.gaussians.means.numpy()[truth].mean(axis=0)
+        assert np.abs(selection.center - true_centre).max() < 0.2
+        assert 0.8 < selection.score <= 1
+
+
+def test_voxels_find_neighbours_and_pieces():
+    xyz = np.array([[0, 0, 0], [0.9, 0, 0], [1.1, 0, 0], [2.5, 1.5, 0], [9, 9, 9], [9.2, 9, 9]])
+    voxels = Voxels.build(xyz, 1.0)
+    assert len(voxels) == 4
+    np.testing.assert_array_equal(voxels.sums(np.ones(6))[voxels.owner], [2, 2, 1, 1, 2, 2])
+    around = voxels.spread(voxels.sums(np.ones(6)))[voxels.owner]
+    np.testing.assert_array_equal(around, [3, 3, 4, 2, 2, 2])
+    pieces = voxels.pieces(np.ones(4, bool))[voxels.owner]
+    np.testing.assert_array_equal(pieces, [0, 0, 0, 0, 1, 1])
+    chosen = np.ones(4, bool)
+    chosen[voxels.owner[2]] = False  # the link
+    pieces = voxels.pieces(chosen)[voxels.owner]
+    np.testing.assert_array_equal(pieces, [0, 0, -1, 1, 2, 2])
+
+
+def test_a_long_chain_is_one_piece():
+    xyz = np.random.default_rng(0).permutation(np.arange(300))[:, None] * np.array([[1.0, 1.0, 0.0]])
+    voxels = Voxels.build(xyz, 1.0)
+    assert (voxels.pieces(np.ones(300, bool)) == 0).all()
