@@ -55,18 +55,7 @@ def load_capture(
         root = root.parent
     source = _read(root, report)
     _check_source(root, source, require_points, report)
-    views, rescaled = [], []
-    for pose in source.poses:
-        view, ratio = _view(pose, downscale, max_size)
-        views.append(view)
-        if ratio != 1:
-            rescaled.append((view.name, ratio))
-    if rescaled:
-        name, ratio = rescaled[0]
-        report.say(
-            f"{len(rescaled)} photos are not as large as their cameras say (first {name}: {ratio:.4g} times "
-            "the size); the cameras were rescaled to them"
-        )
+    views = _views(source.poses, downscale, max_size, report)
     options = {
         "downscale": downscale,
         "max_size": max_size,
@@ -139,6 +128,23 @@ def _check_source(root: Path, source: Source, require_points: bool, report: Repo
             f"{root} has no sparse points, from which the Gaussians start; add points3D.bin (COLMAP) or "
             "ply_file_path (nerfstudio)"
         )
+
+
+def _views(poses: list[Pose], downscale: float, max_size: int | None, report: Reporter) -> list[View]:
+    """The views of all posed photos; says so where photos are smaller or larger copies of what was posed."""
+    views, rescaled = [], []
+    for pose in poses:
+        view, ratio = _view(pose, downscale, max_size)
+        views.append(view)
+        if ratio != 1:
+            rescaled.append((view.name, ratio))
+    if rescaled:
+        name, ratio = rescaled[0]
+        report.say(
+            f"{len(rescaled)} photos are not as large as their cameras say (first {name}: {ratio:.4g} times "
+            "the size); the cameras were rescaled to them"
+        )
+    return views
 
 
 def _view(pose: Pose, downscale: float, max_size: int | None) -> tuple[View, float]:
