@@ -8,7 +8,7 @@ from gags.capture import Capture, View
 from gags.distill.field import LanguageField
 from gags.embed import load_encoder
 from gags.embed.base import Encoder
-from gags.errors import QueryError, WorkspaceError
+from gags.errors import WorkspaceError
 from gags.query.locate import Answer, locate
 from gags.query.relevancy import Queries
 from gags.query.select import Selection, select
@@ -55,18 +55,6 @@ class Scene:
         """The encoder that described the scene; loaded at the first query."""
         return load_encoder(self.field.encoder_name)
 
-    def view(self, name: str) -> View:
-        """A photo of the capture, by name or by name without suffix.
-
-        Raises:
-            QueryError: If there is none; names some that there are.
-        """
-        try:
-            return self.capture[name]
-        except KeyError:
-            names = ", ".join(view.name for view in self.capture.views[:5])
-            raise QueryError(f"the capture has no photo {name!r}; the first are {names}") from None
-
     def queries(self, texts: str | Sequence[str]) -> Queries:
         """Texts made ready; doing this once saves time when many views are asked."""
         return Queries.encode([texts] if isinstance(texts, str) else texts, self.encoder, self.field)
@@ -75,9 +63,9 @@ class Scene:
         """Where in a view the things are that the texts name; one answer a text.
 
         Raises:
-            QueryError: If a text is empty or the view is unknown.
+            GagsError: If a text is empty or the view is unknown.
         """
-        view = self.view(view) if isinstance(view, str) else view
+        view = self.capture[view] if isinstance(view, str) else view
         queries = texts if isinstance(texts, Queries) else self.queries(texts)
         return locate(self.gaussians, self.field, view.camera, queries, view=view.name)
 

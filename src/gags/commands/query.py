@@ -34,7 +34,7 @@ def command(
     if not texts:
         raise QueryError('nothing to look for; add a text, as in: gags query WS "red mug"')
     loaded = Scene.load(scene)
-    views = [loaded.view(name) for name in view] or None
+    views = [loaded.capture[name] for name in view] or None
     folder = out or loaded.workspace.root / "answers"
     queries = loaded.queries(texts)
     rows = answer_views(loaded, queries, views, folder, report=ConsoleReporter())

@@ -1,0 +1,238 @@
+"""The whole pipeline and its commands on a toy capture: right answers, resume, clear errors."""
+
+import json
+import shutil
+from itertools import product
+
+import cv2
+import numpy as np
+import pytest
+
+from gags import cli, models, pipeline, scene
+from gags.features import ViewFeatures
+from gags.splats.ply import load_ply
+from gags.workspace import Workspace
+from toy_capture import HEIGHT, WIDTH, ColorEncoder, ColorSegmenter, write_capture
+
+FAST = [
+    "--fit.steps",
+    "60",
+    "--distill.steps",
+    "80",
+    "--segment.min-area",
+    "6",
+    "--segment.prompts-per-patch",
+    "1",
+]
+
+
+@pytest.fixture(scope="session")
+def toy_capture(tmp_path_factory):
+    return write_capture(tmp_path_factory.mktemp("toy") / "balls")
+
+
+@pytest.fixture(autouse=True)
+def segmenter(monkeypatch):
+    """Stands in for the models that need weights; counts the photos it sees."""
+    chosen = ColorSegmenter()
+    monkeypatch.setattr(pipeline, "load_segmenter", lambda name: chosen)
+    monkeypatch.setattr(pipeline, "load_encoder", lambda name, report=None: ColorEncoder())
+    monkeypatch.setattr(scene, "load_encoder", lambda name, report=None: ColorEncoder())
+    monkeypatch.setattr(models, "ensure", lambda name, report=None: None)
+    return chosen
+
+
+def _run(capture, out):
+    return cli.main(["run", str(capture), "--out", str(out), *FAST, "--debug"])
+
+
+@pytest.fixture(scope="session")
+def finished(toy_capture, tmp_path_factory):
+    """A finished scene, made once; tests that change it copy it."""
+    out = tmp_path_factory.mktemp("finished") / "ws"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "load_segmenter", lambda name: ColorSegmenter())
+        patch.setattr(pipeline, "load_encoder", lambda name, report=None: ColorEncoder())
+        patch.setattr(scene, "load_encoder", lambda name, report=None: ColorEncoder())
+        patch.setattr(models, "ensure", lambda name, report=None: None)
+        assert _run(toy_capture, out) == 0
+    return out
+
+
+@pytest.fixture
+def workspace(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "ws")
+    return tmp_path / "ws"
+
+
+def test_run_leaves_every_piece(finished):
+    workspace = Workspace.open(finished)
+    pieces = [workspace.capture, workspace.splats, workspace.field, workspace.metrics]
+    assert all(path.exists() for path in pieces)
+    assert (workspace.report / "index.html").exists()
+    assert not workspace.checkpoint.exists()
+    assert len(list((finished / "features").iterdir())) == 10  # 12 photos, every 8th held out
+    assert {"psnr", "ssim", "gaussians", "masks"} <= workspace.read_metrics().keys()
+    assert list(finished.rglob("*.tmp*")) == []
+
+
+def test_query_finds_each_ball(finished, toy_capture, tmp_path, capsys):
+    texts = ["red ball", "blue ball"]
+    command = ["query", str(finished), *texts, "--view", "view_00", "--view", "view_06.png"]
+    assert cli.main([*command, "--out", str(tmp_path), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["text"], row["view"]) for row in rows] == list(
+        product(texts, ["view_00.png", "view_06.png"])
+    )
+    for row in rows:
+        truth = _truth(toy_capture, row["view"], row["text"])
+        mask = cv2.imread(row["mask"], cv2.IMREAD_UNCHANGED)
+        relevancy = np.load(row["relevancy"])
+        assert mask.dtype == np.uint8
+        assert set(np.unique(mask)) <= {0, 255}
+        assert mask.shape == relevancy.shape == truth.shape
+        assert relevancy.dtype == np.float32
+        x, y = row["peak"]
+        assert truth[y, x]
+        assert ((mask > 0) & truth).sum() / ((mask > 0) | truth).sum() > 0.5
+        assert row["score"] == pytest.approx(relevancy[y, x], abs=1e-4)
+        overlay = cv2.imread(row["overlay"])
+        assert overlay.shape[0] > truth.shape[0]
+
+
+def _truth(capture, view, text):
+    labels = json.loads((capture / "labels" / view.replace("png", "json")).read_text())
+    canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for thing in labels["objects"]:
+        if thing["category"] == text:
+            cv2.fillPoly(canvas, [np.array(thing["segmentation"])], 1)
+    return canvas > 0
+
+
+def test_query_without_views_takes_those_with_the_best_scores(finished, tmp_path, capsys):
+    assert cli.main(["query", str(finished), "red ball", "--out", str(tmp_path), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len({row["view"] for row in rows}) == 3
+
+
+def test_extract_cuts_out_the_ball(finished, tmp_path):
+    assert cli.main(["extract", str(finished), "green ball", "--out", str(tmp_path / "green.ply")]) == 0
+    ball = load_ply(tmp_path / "green.ply")
+    assert 10 < len(ball) < len(load_ply(finished / "splats.ply")) / 3
+    weights = ball.opacities.numpy()
+    centre = np.average(ball.means.numpy(), axis=0, weights=weights)
+    assert np.linalg.norm(centre - [-1.0, 1.0, 0.4]) < 0.3
+
+
+def test_evaluate_scores_against_labels(finished, toy_capture, tmp_path):
+    out = tmp_path / "figures.json"
+    assert (
+        cli.main(["evaluate", str(finished), "--labels", str(toy_capture / "labels"), "--json", str(out)])
+        == 0
+    )
+    figures = json.loads(out.read_text())
+    assert figures["protocol"] == "lerf-ovs"
+    assert figures["overall"]["pairs"] == len(figures["rows"]) >= 8
+    balls = [row for row in figures["rows"] if row["category"] != "floor"]
+    assert np.mean([row["hit"] for row in balls]) == 1.0
+    assert np.mean([row["iou"] for row in balls]) > 0.5
+
+
+def test_second_run_does_nothing(workspace, toy_capture, segmenter, capsys):
+    before = {path: path.stat().st_mtime_ns for path in _pieces(workspace)}
+    assert _run(toy_capture, workspace) == 0
+    assert {path: path.stat().st_mtime_ns for path in _pieces(workspace)} == before
+    assert segmenter.encoded == 0
+    assert capsys.readouterr().err.count("done already") == 3
+
+
+def _pieces(workspace):
+    return [workspace / "splats.ply", workspace / "field.safetensors", *(workspace / "features").iterdir()]
+
+
+def test_a_lost_photo_is_described_again_alone(workspace, toy_capture, segmenter):
+    features = workspace / "features" / "view_03.png.safetensors"
+    before = ViewFeatures.load(features).masks.labels
+    features.write_bytes(b"damaged")
+    assert _run(toy_capture, workspace) == 0
+    assert segmenter.encoded == 1
+    np.testing.assert_array_equal(ViewFeatures.load(features).masks.labels, before)
+
+
+def test_changed_distillation_keeps_gaussians_and_masks(workspace, toy_capture, segmenter):
+    splats = (workspace / "splats.ply").read_bytes()
+    field = (workspace / "field.safetensors").read_bytes()
+    assert cli.main(["run", str(toy_capture), "--out", str(workspace), *FAST, "--distill.seed", "1"]) == 0
+    assert segmenter.encoded == 0
+    assert (workspace / "splats.ply").read_bytes() == splats
+    assert (workspace / "field.safetensors").read_bytes() != field
+
+
+def test_stopped_run_goes_on_where_it_was(finished, toy_capture, tmp_path, monkeypatch):
+    out = tmp_path / "ws"
+    stopping = ColorSegmenter(fail_after=4)
+    monkeypatch.setattr(pipeline, "load_segmenter", lambda name: stopping)
+    assert _run(toy_capture, out) == 130
+    assert len(list((out / "features").iterdir())) == 4
+    second = ColorSegmenter()
+    monkeypatch.setattr(pipeline, "load_segmenter", lambda name: second)
+    assert _run(toy_capture, out) == 0
+    assert second.encoded == 6
+    expected = ViewFeatures.load(finished / "features" / "view_10.png.safetensors")
+    actual = ViewFeatures.load(out / "features" / "view_10.png.safetensors")
+    np.testing.assert_array_equal(actual.masks.labels, expected.masks.labels)
+
+
+def test_adopted_gaussians_are_kept_by_later_runs(finished, toy_capture, tmp_path, capsys):
+    out = tmp_path / "ws"
+    shutil.copy(finished / "splats.ply", tmp_path / "mine.ply")
+    command = ["reconstruct", str(toy_capture), "--out", str(out), "--splats", str(tmp_path / "mine.ply")]
+    assert cli.main(command) == 0
+    adopted = (out / "splats.ply").read_bytes()
+    assert len(load_ply(out / "splats.ply")) == len(load_ply(tmp_path / "mine.ply"))
+    assert _run(toy_capture, out) == 0
+    assert (out / "splats.ply").read_bytes() == adopted
+    assert "keeping the ones adopted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["query", "{ws}", ""], "not empty"),
+        (["query", "{ws}"], "nothing to look for"),
+        (["query", "{ws}", "mug", "--view", "view_99"], "no view 'view_99'"),
+        (["query", "{none}", "mug"], "not a gags scene"),
+        (["extract", "{ws}", "mug", "--out", "mug.xyz"], "does not end in .ply"),
+        (["describe", "{none}"], "not a gags scene"),
+        (["distill", "{none}"], "not a gags scene"),
+        (["evaluate", "{ws}", "--labels", "{none}"], "no label files"),
+        (["run", "{none}", "--out", "{none}"], "{none}"),
+        (["reconstruct", "{capture}", "--out", "{ws}", "--splats", "{none}"], "cannot be read"),
+    ],
+)
+def test_bad_input_is_one_line_and_loses_nothing(command, expected, finished, toy_capture, tmp_path, capsys):
+    names = {"ws": str(finished), "none": str(tmp_path / "none"), "capture": str(toy_capture)}
+    before = {path: path.stat().st_mtime_ns for path in _pieces(finished)}
+    assert cli.main([word.format(**names) for word in command]) == 1
+    error = capsys.readouterr().err
+    lines = [line for line in error.splitlines() if line.startswith("gags ")]
+    assert len(lines) == 1
+    assert expected.format(**names) in lines[0]
+    assert "Traceback" not in error
+    assert {path: path.stat().st_mtime_ns for path in _pieces(finished)} == before
+
+
+def test_query_with_another_encoder_is_an_error(finished, monkeypatch, capsys):
+    class Other(ColorEncoder):
+        name = "other"
+
+    monkeypatch.setattr(scene, "load_encoder", lambda name, report=None: Other())
+    assert cli.main(["query", str(finished), "red ball"]) == 1
+    assert "encoder 'color'" in capsys.readouterr().err
+
+
+def test_distill_refuses_masks_of_other_gaussians(workspace, toy_capture, capsys):
+    command = ["reconstruct", str(toy_capture), "--out", str(workspace), "--fit.steps", "20"]
+    assert cli.main(command) == 0
+    assert cli.main(["distill", str(workspace)]) == 1
+    assert "gags describe" in capsys.readouterr().err
