@@ -17,6 +17,7 @@ from gags.splats.ply import load_ply
 
 VIEWS_CHECKED = 6
 LONGEST_SIDE = 240  # a glance is enough
+DETAIL_SIGMA = 0.025  # of the longest side
 LEAST_COVERAGE = 0.02  # a masked object may fill little of its photos, but not less
 WRONG_CORRELATION = 0.2  # another frame or scene gives -0.2..0.2, a rough model of this one at least 0.7
 DOUBTFUL_CORRELATION = 0.5
@@ -28,7 +29,7 @@ class Likeness:
 
     Attributes:
         coverage: Mean opacity of the renders, 0 to 1.
-        correlation: Correlation of render and photo where something was rendered, -1 to 1.
+        correlation: Correlation of the detail of render and photo where something was rendered, -1 to 1.
     """
 
     coverage: float
@@ -84,17 +85,21 @@ def compare(gaussians: Gaussians, views: list[View]) -> Likeness:
         )
         rendering = render(gaussians, camera)
         photo = cv2.resize(view.image(), (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-        alpha = rendering.alphas.numpy()
-        renders.append(rendering.colors.numpy().mean(-1).reshape(-1) / np.maximum(alpha.reshape(-1), 1e-6))
-        photos.append(photo.mean(-1).reshape(-1))
-        alphas.append(alpha.reshape(-1))
+        renders.append(_detail(rendering.colors.numpy()))
+        photos.append(_detail(photo.astype(np.float32) / 255))
+        alphas.append(rendering.alphas.numpy().reshape(-1))
     weight = np.concatenate(alphas).astype(np.float64)
     coverage = float(weight.mean())
     if coverage == 0:
         return Likeness(0.0, 0.0)
-    return Likeness(
-        coverage, _correlation(np.concatenate(renders), np.concatenate(photos), weight / weight.sum())
-    )
+    correlation = _correlation(np.concatenate(renders), np.concatenate(photos), weight / weight.sum())
+    return Likeness(coverage, correlation)
+
+
+def _detail(image: np.ndarray) -> np.ndarray:
+    """Brightness against the surroundings: bright middles and dark corners are alike in all photos. [H·W]"""
+    grey = image.mean(axis=-1)
+    return (grey - cv2.GaussianBlur(grey, (0, 0), DETAIL_SIGMA * max(grey.shape))).reshape(-1)
 
 
 def render(gaussians: Gaussians, camera: Camera) -> Rendering:
