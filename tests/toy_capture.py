@@ -1,13 +1,14 @@
 """A capture on disk of the balls in `blobs`, with a segmenter and an encoder that know only colours."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
-from blobs import WORDS, ToyEncoder, make_scene, word_vector
+from blobs import DIM, WORDS, ToyEncoder, make_scene, word_vector
 from gags.capture.camera import Camera
 from gags.embed.base import CropRule
 from gags.render import rasterize
@@ -30,9 +31,7 @@ def write_capture(folder: Path, views: int = 12) -> Path:
     (folder / "labels").mkdir()
     for row, small in enumerate(scene.cameras):
         camera = small.resized(WIDTH, HEIGHT)
-        drawn = rasterize(
-            g.means, g.quats, g.scales, g.opacities, colors, camera, background=torch.ones(3) * 0.9
-        )
+        drawn = rasterize(g.means, g.quats, g.scales, g.opacities, colors, camera)
         name = f"view_{row:02d}.png"
         picture = (drawn.colors.clamp(0, 1) * 255).round().byte().numpy()
         cv2.imwrite(str(folder / "images" / name), picture[..., ::-1])
@@ -124,12 +123,24 @@ class ColorEncoder(ToyEncoder):
             inside = crop[(crop != 127).any(-1)]
             counts = np.bincount(nearest_color(inside[None])[0] + 1, minlength=len(WORDS) + 1)
             best = int(counts.argmax()) - 1
-            vectors.append(word_vector(WORDS[best] if best >= 0 else "nothing"))
+            vectors.append(_vector(WORDS[best] if best >= 0 else "nothing"))
         return np.stack(vectors).astype(np.float32)
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        return np.stack([_vector(text) for text in texts]).astype(np.float32)
+
+
+def _vector(text: str) -> np.ndarray:
+    """The known words are at right angles to each other and to everything else."""
+    vector = word_vector(text)
+    vector[: len(WORDS)] = 0
+    if text in WORDS:
+        vector = np.eye(DIM)[WORDS.index(text)]
+    return vector / np.linalg.norm(vector)
 
 
 def nearest_color(image: np.ndarray) -> np.ndarray:
-    """Row of the palette nearest to each pixel, -1 for the white background. [..., 3] → [...]"""
-    palette = np.concatenate([[[230, 230, 230]], PALETTE]).astype(np.float32)
+    """Row of the palette nearest to each pixel, -1 for the black background. [..., 3] → [...]"""
+    palette = np.concatenate([[[0, 0, 0]], PALETTE]).astype(np.float32)
     distance = ((image[..., None, :].astype(np.float32) - palette) ** 2).sum(-1)
     return distance.argmin(-1) - 1
