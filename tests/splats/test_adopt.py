@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ def capture(tmp_path_factory) -> Capture:
     return photograph(coloured_balls(), tmp_path_factory.mktemp("capture"))
 
 
-def saved(gaussians: Gaussians, folder) -> str:
+def saved(gaussians: Gaussians, folder: Path) -> Path:
     save_ply(gaussians, folder / "other.ply")
     return folder / "other.ply"
 

@@ -39,7 +39,7 @@ def trained(capture):
     return fit(capture, TINY)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -64,7 +64,7 @@ class Watcher(Reporter):
                 super().advance(steps, note)
                 watcher.notes += [note] * bool(note)
                 if len(watcher.notes) == watcher.kill_after:
-                    raise Killed
+                    raise KilledError
 
         self.bar = Watched(total)
         yield self.bar
@@ -104,7 +104,7 @@ def test_same_seed_same_gaussians(capture, trained):
 def test_a_killed_run_goes_on_to_the_same_result(capture, trained, tmp_path, monkeypatch, steps):
     monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", 0.0)
     checkpoint = tmp_path / "fit.safetensors"
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit(capture, TINY, checkpoint=checkpoint, report=Watcher(kill_after=steps + 1))
     watcher = Watcher()
     resumed = fit(capture, TINY, checkpoint=checkpoint, report=watcher)
