@@ -2,15 +2,19 @@
 
 import numpy as np
 from numba import njit, prange
+from numba.extending import register_jitable
 
 from gags.capture.camera import Camera
 from gags.render._simd import (
     LANES,
+    any_lane,
     ceiling,
+    floor,
     gather,
     larger,
     lesser,
     load,
+    load_every,
     log2,
     root,
     scatter,
@@ -20,14 +24,36 @@ from gags.render._simd import (
 )
 from gags.render.types import EPS2D, MIN_ALPHA, NEAR_PLANE
 
-# What blending needs of one Gaussian, in one piece of 8 numbers. With dx, dy from the centre to the pixel,
-# log2 α = peak + xx dx² + xy dx dy + yy dy².
-RECORD = 8
-CENTRE_X, CENTRE_Y, QUAD_XX, QUAD_XY, QUAD_YY, PEAK, DEPTH = range(7)
+# What blending needs of one Gaussian lies in one piece, its record. With dx, dy from the centre to the pixel,
+# log2 α = peak + xx dx² + xy dx dy + yy dy². Then the features: colours, depth, zeros up to a whole group.
+CENTRE_X, CENTRE_Y, QUAD_XX, QUAD_XY, QUAD_YY, PEAK, FEATURES = range(7)
+GROUP = 4  # features that are blended together
+# The outline in which a Gaussian is drawn, one plane a quantity: screen radius, depth, half width and height,
+# the outline y = tilt dx ± bulge √(half width² − dx²), dx of its top, first and last column of tiles, and the
+# number of tiles in its box.
+RADIUS, DEPTH, HALF_X, HALF_Y, TILT, BULGE, TOP, FIRST_TILE, LAST_TILE, ROOM, OUTLINE = range(11)
 
+TILE_WIDTH = LANES  # one vector holds a row of a tile
+TILE_HEIGHT = 32  # the rows a Gaussian touches are the bits of half an int64
 LOG2E = 1.4426950408889634
 FAINTEST = float(np.log2(MIN_ALPHA))  # log2 of the least alpha drawn
 _LARGEST_RADIUS = 1e9  # px; beyond, the arithmetic is not to be trusted
+_SLACK, _SLACK_SHARE = (
+    0.01,
+    1e-3,
+)  # px, and share of its size, by which an outline is widened against rounding
+
+
+@register_jitable
+def groups_of(channels: int) -> int:
+    """Groups of features that hold the colour channels and the depth."""
+    return channels // GROUP + 1
+
+
+@register_jitable
+def record_stride(channels: int) -> int:
+    """Numbers between two records; whole cache lines."""
+    return -(-(FEATURES + GROUP * groups_of(channels)) // LANES) * LANES
 
 
 def pack_camera(camera: Camera) -> np.ndarray:
@@ -48,8 +74,8 @@ def _screen_factors(start, rows, means, quats, scales, view):
     """Everything that projection and its gradient share, for 16 Gaussians.
 
     Returns the position in the camera, where the slopes x / z and y / z are not clamped, the unit quaternion
-    and 1 / its length, the Jacobian times the camera's rotation (two rows), the rotation of the Gaussian (nine
-    numbers), the product of these, the scales, and the product of these (two rows each).
+    and 1 / its length, the Jacobian times the camera's rotation (two rows), the rotation of the Gaussian
+    (nine numbers), the product of these, the scales, and the product of these (two rows each).
     """
     wx, wy, wz = (
         gather(means, rows, start, 3, 0),
@@ -130,8 +156,8 @@ def _screen_factors(start, rows, means, quats, scales, view):
 
 
 @njit
-def _conics(mx, my):
-    """Covariance (xx, xy, yy) of the two rows of a factor, low-pass filter added, and 1 / its determinant.
+def _covariances(mx, my):
+    """Covariance (xx, xy, yy) of the two rows of a factor, low-pass filter added, and its determinant.
 
     The determinant is a sum of squares (Cauchy-Binet), so nothing cancels for long thin Gaussians.
     """
@@ -142,13 +168,29 @@ def _conics(mx, my):
     cy = mx[2] * my[0] - mx[0] * my[2]
     cz = mx[0] * my[1] - mx[1] * my[0]
     determinant = cx * cx + cy * cy + cz * cz + EPS2D * (xx + yy) + EPS2D * EPS2D
-    return xx + EPS2D, xy, yy + EPS2D, 1.0 / determinant
+    return xx + EPS2D, xy, yy + EPS2D, determinant
 
 
 @njit
-def _project_block(start, rows, means, quats, scales, opacities, offsets, view, records, extents):
+def slack(half_side):
+    """How far an outline of that size is widened against rounding, px."""
+    return _SLACK + _SLACK_SHARE * half_side
+
+
+@njit
+def _box(centre, half, side):
+    """First and last pixel of an image side with their centres inside a widened interval."""
+    half += slack(half)
+    first = larger(ceiling(centre - half - 0.5), splat(0.0))
+    return first, lesser(floor(centre + half - 0.5), splat(side - 1.0))
+
+
+@njit
+def _project_block(
+    start, rows, means, quats, scales, opacities, offsets, view, channels, records, outlines, padded
+):
     (x, y, z), _, _, _, _, _, _, _, _, _, mx, my = _screen_factors(start, rows, means, quats, scales, view)
-    xx, xy, yy, inverse_det = _conics(mx, my)
+    xx, xy, yy, determinant = _covariances(mx, my)
     u = view[12] * x / z + view[14]
     v = view[13] * y / z + view[15]
     if len(offsets) > 0:
@@ -156,45 +198,91 @@ def _project_block(start, rows, means, quats, scales, opacities, offsets, view, 
         v += gather(offsets, rows, start, 2, 1)
     peak = log2(larger(gather(opacities, rows, start, 1, 0), splat(1e-30)))
     reach = root((lesser(peak, splat(0.0)) - FAINTEST) * (2.0 / LOG2E))
-    half_x, half_y = ceiling(reach * root(xx)), ceiling(reach * root(yy))
-    radius = larger(half_x, half_y)
-    shown = (z >= NEAR_PLANE) & (peak > FAINTEST) & (inverse_det > 0.0) & (radius < _LARGEST_RADIUS)
-    shown = shown & (u + half_x > 0.0) & (u - half_x < view[16])
-    shown = shown & (v + half_y > 0.0) & (v - half_y < view[17])
-    scatter(extents, rows, start, 1, 0, select(shown, radius, splat(0.0)))
-    scatter(records, rows, start, RECORD, CENTRE_X, u)
-    scatter(records, rows, start, RECORD, CENTRE_Y, v)
-    scatter(records, rows, start, RECORD, QUAD_XX, yy * inverse_det * (-0.5 * LOG2E))
-    scatter(records, rows, start, RECORD, QUAD_XY, xy * inverse_det * LOG2E)
-    scatter(records, rows, start, RECORD, QUAD_YY, xx * inverse_det * (-0.5 * LOG2E))
-    scatter(records, rows, start, RECORD, PEAK, peak)
-    scatter(records, rows, start, RECORD, DEPTH, z)
+    half_x, half_y = reach * root(xx), reach * root(yy)
+    box_x, box_y = ceiling(half_x), ceiling(half_y)
+    radius = larger(box_x, box_y)
+    shown = (z >= NEAR_PLANE) & (peak > FAINTEST) & (determinant > 0.0) & (radius < _LARGEST_RADIUS)
+    shown = shown & (u + box_x > 0.0) & (u - box_x < view[16]) & (v + box_y > 0.0) & (v - box_y < view[17])
+    store(outlines, RADIUS * padded + start, select(shown, radius, splat(0.0)))
+    if not any_lane(shown):
+        return
+    first_x, last_x = _box(u, half_x, view[16])
+    first_y, last_y = _box(v, half_y, view[17])
+    tile_x0, tile_x1 = floor(first_x * (1.0 / TILE_WIDTH)), floor(last_x * (1.0 / TILE_WIDTH))
+    tile_y0, tile_y1 = floor(first_y * (1.0 / TILE_HEIGHT)), floor(last_y * (1.0 / TILE_HEIGHT))
+    seen = shown & (first_x <= last_x) & (first_y <= last_y)
+    inverse_xx, inverse_det = 1.0 / xx, 1.0 / determinant
+    store(outlines, DEPTH * padded + start, z)
+    store(outlines, HALF_X * padded + start, half_x)
+    store(outlines, HALF_Y * padded + start, half_y)
+    store(outlines, TILT * padded + start, xy * inverse_xx)
+    store(outlines, BULGE * padded + start, root(determinant) * inverse_xx)
+    store(outlines, TOP * padded + start, -1.0 * xy * half_y / yy)
+    store(outlines, FIRST_TILE * padded + start, tile_x0)
+    store(outlines, LAST_TILE * padded + start, select(seen, tile_x1, tile_x0 - 1.0))
+    room = (tile_x1 - tile_x0 + 1.0) * (tile_y1 - tile_y0 + 1.0)
+    store(outlines, ROOM * padded + start, select(seen, room, splat(0.0)))
+    stride = record_stride(channels)
+    scatter(records, rows, start, stride, CENTRE_X, u)
+    scatter(records, rows, start, stride, CENTRE_Y, v)
+    scatter(records, rows, start, stride, QUAD_XX, yy * inverse_det * (-0.5 * LOG2E))
+    scatter(records, rows, start, stride, QUAD_XY, xy * inverse_det * LOG2E)
+    scatter(records, rows, start, stride, QUAD_YY, xx * inverse_det * (-0.5 * LOG2E))
+    scatter(records, rows, start, stride, PEAK, peak)
+    scatter(records, rows, start, stride, FEATURES + channels, z)
+    for c in range(channels + 1, GROUP * groups_of(channels)):
+        scatter(records, rows, start, stride, FEATURES + c, splat(0.0))
 
 
 @njit(parallel=True, cache=True)
-def project(rows, means, quats, scales, opacities, offsets, view, records, extents):
-    """Fill the records and extents (screen radius, 0 if not in the picture) of the Gaussians named by `rows`.
+def project(rows, means, quats, scales, opacities, offsets, view, channels, records, outlines):
+    """Fill the records (but for the colours) and outlines of Gaussians; radius 0 if not in the picture.
 
     Args:
-        rows: Gaussian indices, padded to whole blocks of 16. int32 [M]
+        rows: 0, 1, … N - 1, padded with N - 1 to whole blocks of 16. int32
         means, quats, scales, opacities, offsets: Flat float32 arrays; no offsets if that one is empty.
         view: From `pack_camera`.
-        records: Flat, RECORD numbers a Gaussian, written.
-        extents: One number a Gaussian, written.
+        channels: Number of colour channels.
+        records: Flat, `record_stride(channels)` numbers a Gaussian, written for those in the picture.
+        outlines: Flat, OUTLINE planes of the length of `rows`, written for those in the picture.
     """
     for block in prange(len(rows) // LANES):
-        _project_block(block * LANES, rows, means, quats, scales, opacities, offsets, view, records, extents)
+        _project_block(
+            *(block * LANES, rows, means, quats, scales, opacities, offsets, view),
+            *(channels, records, outlines, len(rows)),
+        )
+
+
+@njit(parallel=True, cache=True)
+def fill_colors(shown, colors, channels, records):
+    """Copy the colours of the Gaussians named by `shown` (flat) into their records."""
+    stride = record_stride(channels)
+    for rank in prange(len(shown)):
+        i = np.int64(shown[rank])
+        for c in range(channels):
+            records[i * stride + FEATURES + c] = colors[i * channels + c]
+
+
+# The gradient of one slot (a Gaussian in a tile): sums over its pixels of g = dL/d ln α, alone and times
+# products of dx and dy; then the gradients of the features.
+SUM, SUM_X, SUM_Y, SUM_XX, SUM_XY, SUM_YY, SUM_FEATURES = range(7)
+
+
+@register_jitable
+def slot_stride(channels: int) -> int:
+    """Numbers between the gradients of two slots; whole cache lines."""
+    return -(-(SUM_FEATURES + GROUP * groups_of(channels)) // LANES) * LANES
 
 
 @njit
-def _sum_entries(start, order, first, counts, entry_gradients, stride, sums):
-    """Add up the entries of 16 Gaussians of `order`, one row of `sums` each."""
+def _sum_slots(start, spans, slot_gradients, stride, sums):
+    """Add up the slots of 16 Gaussians, one row of `sums` each."""
     for lane in range(LANES):
-        rank = min(start + lane, len(counts) - 1)
+        rank = min(start + lane, len(spans) - 1)
         for j in range(0, stride, LANES):
             total = splat(0.0)
-            for e in range(first[rank], first[rank] + counts[rank]):
-                total += load(entry_gradients, e * stride + j)
+            for slot in range(spans[rank, 0], spans[rank, 1]):
+                total += load(slot_gradients, slot * stride + j)
             store(sums, lane * stride + j, total)
 
 
@@ -223,14 +311,14 @@ def _rotation_backward(q, inverse_length, g):
 @njit
 def _project_block_backward(
     start,
-    order,
+    shown,
     means,
     quats,
     scales,
     opacities,
     view,
     sums,
-    stride,
+    channels,
     g_means,
     g_quats,
     g_scales,
@@ -239,21 +327,22 @@ def _project_block_backward(
 ):
     """Gradients of 16 Gaussians from the sums over their pixels (rows of `sums`)."""
     (x, y, z), (free_x, free_y), q, inverse_length, jx, jy, r, ax, ay, s, mx, my = _screen_factors(
-        start, order, means, quats, scales, view
+        start, shown, means, quats, scales, view
     )
-    xx, xy, yy, inverse_det = _conics(mx, my)
-    lanes = np.arange(LANES).astype(np.int32)
-    total = gather(sums, lanes, 0, stride, 0)
-    sum_x, sum_y = gather(sums, lanes, 0, stride, 1), gather(sums, lanes, 0, stride, 2)
-    sum_xx, sum_xy = gather(sums, lanes, 0, stride, 3), gather(sums, lanes, 0, stride, 4)
-    sum_yy, g_z = gather(sums, lanes, 0, stride, 5), gather(sums, lanes, 0, stride, 6)
+    xx, xy, yy, determinant = _covariances(mx, my)
+    inverse_det = 1.0 / determinant
+    stride = slot_stride(channels)
+    total, g_z = load_every(sums, SUM, stride), load_every(sums, SUM_FEATURES + channels, stride)
+    sum_x, sum_y = load_every(sums, SUM_X, stride), load_every(sums, SUM_Y, stride)
+    sum_xx, sum_xy = load_every(sums, SUM_XX, stride), load_every(sums, SUM_XY, stride)
+    sum_yy = load_every(sums, SUM_YY, stride)
 
-    scatter(g_opacities, order, start, 1, 0, total / gather(opacities, order, start, 1, 0))
+    scatter(g_opacities, shown, start, 1, 0, total / gather(opacities, shown, start, 1, 0))
     a, b, c = yy * inverse_det, -1.0 * xy * inverse_det, xx * inverse_det
     g_u, g_v = a * sum_x + b * sum_y, b * sum_x + c * sum_y
     if len(g_offsets) > 0:
-        scatter(g_offsets, order, start, 2, 0, g_u)
-        scatter(g_offsets, order, start, 2, 1, g_v)
+        scatter(g_offsets, shown, start, 2, 0, g_u)
+        scatter(g_offsets, shown, start, 2, 1, g_v)
 
     # ln α = … - ½ dᵀ Σ⁻¹ d, so dL/dΣ = ½ Σ⁻¹ (Σ g d dᵀ) Σ⁻¹; and Σ = M Mᵀ gives dL/dM = 2 dL/dΣ M.
     kx, ky = a * sum_xx + b * sum_xy, a * sum_xy + b * sum_yy
@@ -262,7 +351,7 @@ def _project_block_backward(
     g_mx = (h_xx * mx[0] + h_xy * my[0], h_xx * mx[1] + h_xy * my[1], h_xx * mx[2] + h_xy * my[2])
     g_my = (h_xy * mx[0] + h_yy * my[0], h_xy * mx[1] + h_yy * my[1], h_xy * mx[2] + h_yy * my[2])
     for axis in range(3):
-        scatter(g_scales, order, start, 3, axis, g_mx[axis] * ax[axis] + g_my[axis] * ay[axis])
+        scatter(g_scales, shown, start, 3, axis, g_mx[axis] * ax[axis] + g_my[axis] * ay[axis])
     # M = J W R S
     g_mx = (g_mx[0] * s[0], g_mx[1] * s[1], g_mx[2] * s[2])
     g_my = (g_my[0] * s[0], g_my[1] * s[1], g_my[2] * s[2])
@@ -279,7 +368,7 @@ def _project_block_backward(
     )
     g_q = _rotation_backward(q, inverse_length, g_r)
     for part in range(4):
-        scatter(g_quats, order, start, 4, part, g_q[part])
+        scatter(g_quats, shown, start, 4, part, g_q[part])
 
     g_jx = (_dot(g_mx, (r[0], r[1], r[2])), _dot(g_mx, (r[3], r[4], r[5])), _dot(g_mx, (r[6], r[7], r[8])))
     g_jy = (_dot(g_my, (r[0], r[1], r[2])), _dot(g_my, (r[3], r[4], r[5])), _dot(g_my, (r[6], r[7], r[8])))
@@ -293,59 +382,34 @@ def _project_block_backward(
     g_z -= inverse_z * (x * g_x + y * g_y)
     for axis in range(3):
         g_mean = view[axis] * g_x + view[3 + axis] * g_y + view[6 + axis] * g_z
-        scatter(g_means, order, start, 3, axis, g_mean)
+        scatter(g_means, shown, start, 3, axis, g_mean)
 
 
 @njit(parallel=True, cache=True)
 def project_backward(
-    order,
-    first,
-    counts,
-    entry_gradients,
-    channels,
-    stride,
-    means,
-    quats,
-    scales,
-    opacities,
-    view,
-    g_means,
-    g_quats,
-    g_scales,
-    g_opacities,
-    g_offsets,
-    g_colors,
-):
-    """Gradients of the Gaussians in the picture from those of their entries.
+    shown, spans, slot_gradients, channels,
+    means, quats, scales, opacities, view,
+    g_means, g_quats, g_scales, g_opacities, g_offsets, g_colors,
+):  # fmt: skip
+    """Gradients of the Gaussians in the picture from those of their slots.
 
     Args:
-        order, first, counts: From `TileLists`.
-        entry_gradients: From `blend_backward`, `stride` numbers an entry.
+        shown, spans: From `TileLists`.
+        slot_gradients: From `blend_backward`, `slot_stride(channels)` numbers a slot.
         channels: Number of colour channels.
         means, quats, scales, opacities, view: As in `project`.
         g_means, g_quats, g_scales, g_opacities, g_offsets, g_colors: Flat, written where a Gaussian is in the
             picture; `g_offsets` may be empty.
     """
-    for block in prange(len(order) // LANES):
+    stride = slot_stride(channels)
+    for block in prange(len(shown) // LANES):
         start = block * LANES
         sums = np.empty(LANES * stride, np.float32)
-        _sum_entries(start, order, first, counts, entry_gradients, stride, sums)
+        _sum_slots(start, spans, slot_gradients, stride, sums)
         _project_block_backward(
-            start,
-            order,
-            means,
-            quats,
-            scales,
-            opacities,
-            view,
-            sums,
-            stride,
-            g_means,
-            g_quats,
-            g_scales,
-            g_opacities,
-            g_offsets,
+            *(start, shown, means, quats, scales, opacities, view, sums, channels),
+            *(g_means, g_quats, g_scales, g_opacities, g_offsets),
         )
         for lane in range(LANES):
             for c in range(channels):
-                g_colors[order[start + lane] * channels + c] = sums[lane * stride + 7 + c]
+                g_colors[shown[start + lane] * channels + c] = sums[lane * stride + SUM_FEATURES + c]

@@ -3,6 +3,7 @@
 import numpy as np
 from numba import njit, prange
 
+from gags.render._cpu_project import FEATURES, record_stride
 from gags.render._simd import LANES, gather, larger, load, root, scatter, select, splat, store
 
 _C0 = 0.28209479177387814
@@ -10,6 +11,7 @@ _C1 = 0.4886025119029199
 _C2 = (1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
 _C3 = (0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.3731763325901154, 1.445305721320277)
 _MOST = 16  # coefficients of degree 3
+_RECORD = record_stride(3)
 
 
 @njit
@@ -76,7 +78,7 @@ def _direction_backward(x, y, z, degree, g):
 
 
 @njit(parallel=True, cache=True)
-def sh_colors(rows, means, position, sh, coefficients, degree, colors):
+def sh_colors(rows, means, position, sh, coefficients, degree, records):
     """Colours of the Gaussians named by `rows`, not below 0.
 
     Args:
@@ -86,7 +88,7 @@ def sh_colors(rows, means, position, sh, coefficients, degree, colors):
         sh: Flat [N · coefficients · 3]
         coefficients: Coefficients stored of each Gaussian and colour.
         degree: Degree to use.
-        colors: Flat [N · 3], written for those Gaussians.
+        records: Of the Gaussians, colours written.
     """
     for block in prange(len(rows) // LANES):
         start = block * LANES
@@ -97,11 +99,11 @@ def sh_colors(rows, means, position, sh, coefficients, degree, colors):
             color = splat(0.5)
             for k in range((degree + 1) ** 2):
                 color += load(basis, k * LANES) * gather(sh, rows, start, 3 * coefficients, 3 * k + c)
-            scatter(colors, rows, start, 3, c, larger(color, splat(0.0)))
+            scatter(records, rows, start, _RECORD, FEATURES + c, larger(color, splat(0.0)))
 
 
 @njit(parallel=True, cache=True)
-def sh_colors_backward(rows, means, position, sh, coefficients, degree, colors, g_colors, g_sh, g_means):
+def sh_colors_backward(rows, means, position, sh, coefficients, degree, records, g_colors, g_sh, g_means):
     """Gradient of `sh_colors`; written into `g_sh`, added to `g_means` (both flat)."""
     for block in prange(len(rows) // LANES):
         start = block * LANES
@@ -110,7 +112,7 @@ def sh_colors_backward(rows, means, position, sh, coefficients, degree, colors, 
         x, y, z, inverse = _directions(start, rows, means, position)
         _write_basis(x, y, z, degree, basis)
         for c in range(3):
-            shown = gather(colors, rows, start, 3, c) > 0.0
+            shown = gather(records, rows, start, _RECORD, FEATURES + c) > 0.0
             g_color = select(shown, gather(g_colors, rows, start, 3, c), splat(0.0))
             for k in range((degree + 1) ** 2):
                 stride, offset = 3 * coefficients, 3 * k + c

@@ -4,8 +4,18 @@ import numpy as np
 from numba import njit, prange
 
 from gags.render._cpu_blend import STRONGEST, aligned
-from gags.render._cpu_project import CENTRE_X, CENTRE_Y, FAINTEST, PEAK, QUAD_XX, QUAD_XY, QUAD_YY, RECORD
-from gags.render._cpu_tiles import TILE_HEIGHT, TILE_WIDTH
+from gags.render._cpu_project import (
+    CENTRE_X,
+    CENTRE_Y,
+    FAINTEST,
+    PEAK,
+    QUAD_XX,
+    QUAD_XY,
+    QUAD_YY,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    record_stride,
+)
 from gags.render._simd import LANES, any_lane, exp2, fetch_add, lesser, load, select, splat, splat_bits, store
 from gags.render.types import MIN_TRANSMITTANCE
 
@@ -60,9 +70,9 @@ def _tile_weights(tile, records, lists, x, y, rows, light, alphas, top_k, weight
     """Walk one tile front to back for its groups of 16 pixels."""
     groups = len(rows)
     for k in range(lists.starts[tile], lists.starts[tile + 1]):
-        entry = lists.entries[lists.members[k]]
-        i = entry >> 32
-        r = i * RECORD
+        member = lists.members[k]
+        i = member >> 32
+        r = i * record_stride(0)
         index = splat_bits(np.int32(i))
         finished = True
         for group in range(groups):
@@ -70,7 +80,7 @@ def _tile_weights(tile, records, lists, x, y, rows, light, alphas, top_k, weight
             if rows[group] == 0:
                 continue
             finished = False
-            if entry & rows[group] == 0:
+            if member & rows[group] == 0:
                 continue
             dx, dy = load(x, at) - records[r + CENTRE_X], load(y, at) - records[r + CENTRE_Y]
             power = records[r + PEAK] + records[r + QUAD_XX] * dx * dx

@@ -23,6 +23,7 @@ infer_global: Any = templates.infer_global
 
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(ir.IntType(32), LANES)
+_LONGS = ir.VectorType(ir.IntType(64), LANES)
 _BITS = ir.VectorType(ir.IntType(1), LANES)
 _FUSE = ("contract",)  # a * b + c may become one instruction; nothing else may be rearranged
 
@@ -172,18 +173,41 @@ def store(typingctx, array, index, value):
     return types.none(array, types.intp, vector), codegen
 
 
+def _lanes_at(builder, data, places):
+    """Pointers to one number a lane, given a vector of int64 places."""
+    return [
+        builder.gep(data, [builder.extract_element(places, ir.Constant(ir.IntType(32), lane))])
+        for lane in range(LANES)
+    ]
+
+
 def _gather_pointers(context, builder, sig, args):
     array_type, rows_type = sig.args[0], sig.args[1]
     array, rows, start, stride, offset = args[:5]
-    place = builder.load(_pointer(context, builder, rows_type, rows, start, _INTS), align=4)
-    wide = ir.VectorType(ir.IntType(64), LANES)
-    place = builder.mul(builder.sext(place, wide), _splat(builder, stride, wide))
-    place = builder.add(place, _splat(builder, offset, wide))
-    data = context.make_array(array_type)(context, builder, array).data
-    return [
-        builder.gep(data, [builder.extract_element(place, ir.Constant(ir.IntType(32), i))])
-        for i in range(LANES)
-    ]
+    places = builder.load(_pointer(context, builder, rows_type, rows, start, _INTS), align=4)
+    places = builder.mul(builder.sext(places, _LONGS), _splat(builder, stride, _LONGS))
+    places = builder.add(places, _splat(builder, offset, _LONGS))
+    return _lanes_at(builder, context.make_array(array_type)(context, builder, array).data, places)
+
+
+def _stride_pointers(context, builder, sig, args):
+    array, start, stride = args[:3]
+    data = context.make_array(sig.args[0])(context, builder, array).data
+    steps = [builder.mul(stride, ir.Constant(ir.IntType(64), lane)) for lane in range(LANES)]
+    return [builder.gep(data, [builder.add(start, step)]) for step in steps]
+
+
+def _load_lanes(builder, pointers):
+    result = ir.Constant(_FLOATS, ir.Undefined)
+    for lane, pointer in enumerate(pointers):
+        number = builder.load(pointer, align=4)
+        result = builder.insert_element(result, number, ir.Constant(ir.IntType(32), lane))
+    return result
+
+
+def _store_lanes(builder, pointers, value):
+    for lane, pointer in enumerate(pointers):
+        builder.store(builder.extract_element(value, ir.Constant(ir.IntType(32), lane)), pointer, align=4)
 
 
 @intrinsic
@@ -191,11 +215,7 @@ def gather(typingctx, array, rows, start, stride, offset):
     """Lane i is `array[rows[start + i] * stride + offset]` (flat float32 array, int32 rows)."""
 
     def codegen(context, builder, sig, args):
-        result = ir.Constant(_FLOATS, ir.Undefined)
-        for lane, pointer in enumerate(_gather_pointers(context, builder, sig, args)):
-            number = builder.load(pointer, align=4)
-            result = builder.insert_element(result, number, ir.Constant(ir.IntType(32), lane))
-        return result
+        return _load_lanes(builder, _gather_pointers(context, builder, sig, args))
 
     return vector(array, rows, types.intp, types.intp, types.intp), codegen
 
@@ -205,12 +225,31 @@ def scatter(typingctx, array, rows, start, stride, offset, value):
     """Put lane i into `array[rows[start + i] * stride + offset]` (flat float32 array, int32 rows)."""
 
     def codegen(context, builder, sig, args):
-        for lane, pointer in enumerate(_gather_pointers(context, builder, sig, args)):
-            number = builder.extract_element(args[5], ir.Constant(ir.IntType(32), lane))
-            builder.store(number, pointer, align=4)
+        _store_lanes(builder, _gather_pointers(context, builder, sig, args), args[5])
         return context.get_dummy_value()
 
     return types.none(array, rows, types.intp, types.intp, types.intp, vector), codegen
+
+
+@intrinsic
+def load_every(typingctx, array, start, stride):
+    """Lane i is `array[start + i * stride]` (flat float32 array)."""
+
+    def codegen(context, builder, sig, args):
+        return _load_lanes(builder, _stride_pointers(context, builder, sig, args))
+
+    return vector(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_every(typingctx, array, start, stride, value):
+    """Put lane i into `array[start + i * stride]` (flat float32 array)."""
+
+    def codegen(context, builder, sig, args):
+        _store_lanes(builder, _stride_pointers(context, builder, sig, args), args[3])
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, types.intp, vector), codegen
 
 
 @intrinsic
@@ -270,6 +309,26 @@ def ceiling(typingctx, value):
 
 
 @intrinsic
+def floor(typingctx, value):
+    """Each lane rounded down."""
+
+    def codegen(context, builder, sig, args):
+        return _llvm_function(builder, "llvm.floor", args)
+
+    return vector(vector), codegen
+
+
+@intrinsic
+def minus_size(typingctx, value):
+    """−|x| of each lane."""
+
+    def codegen(context, builder, sig, args):
+        return builder.fneg(_llvm_function(builder, "llvm.fabs", args))
+
+    return vector(vector), codegen
+
+
+@intrinsic
 def any_lane(typingctx, condition):
     """Whether the condition holds in any lane."""
 
@@ -281,20 +340,35 @@ def any_lane(typingctx, condition):
 
 
 @intrinsic
-def lane_sum(typingctx, value):
-    """Sum over the lanes."""
+def row_sums(typingctx, array, index):
+    """Sums over the lanes of the 16 vectors that lie one after the other from a flat index on."""
 
     def codegen(context, builder, sig, args):
-        value = args[0]
-        half = LANES
-        while half > 1:
-            half //= 2
-            order = [ir.Constant(ir.IntType(32), (i + half) % LANES) for i in range(LANES)]
-            moved = builder.shuffle_vector(value, value, ir.Constant(_INTS, order))
-            value = builder.fadd(value, moved)
-        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+        first = _pointer(context, builder, sig.args[0], args[0], args[1], _FLOATS)
+        rows = [
+            builder.load(builder.gep(first, [ir.Constant(ir.IntType(64), k)]), align=4) for k in range(LANES)
+        ]
+        # Each step joins two vectors whose lanes hold partial sums of several rows, `width` lanes a row, into
+        # one with half as many lanes a row.
+        width = LANES
+        while len(rows) > 1:
+            half = width // 2
+            near = [k for k in range(2 * LANES) if k % width < half]
+            far = [k + half for k in near]
+            pairs = zip(rows[::2], rows[1::2], strict=True)
+            rows = [
+                builder.fadd(_shuffle(builder, *pair, near), _shuffle(builder, *pair, far)) for pair in pairs
+            ]
+            width = half
+        return rows[0]
 
-    return types.float32(vector), codegen
+    return vector(array, types.intp), codegen
+
+
+def _shuffle(builder, a, b, lanes):
+    """Pick lanes from two vectors, numbered on from one to the other."""
+    order = ir.Constant(_INTS, [ir.Constant(ir.IntType(32), lane) for lane in lanes])
+    return builder.shuffle_vector(a, b, order)
 
 
 # 2**f on [-0.5, 0.5], least relative error (1.9e-7) among polynomials of degree 5 with float32 coefficients.
@@ -341,6 +415,21 @@ def log2(typingctx, value):
         return builder.fadd(builder.sitofp(exponent, _FLOATS), fraction)
 
     return vector(vector), codegen
+
+
+@intrinsic
+def prefetch(typingctx, array, index):
+    """Ask for a flat index of an array to be brought into the cache; nothing happens beyond the memory."""
+
+    def codegen(context, builder, sig, args):
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        place = _pointer(context, builder, sig.args[0], args[0], args[1], ir.IntType(8))
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [place, *(ir.Constant(number, flag) for flag in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), codegen
 
 
 @intrinsic

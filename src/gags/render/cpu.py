@@ -2,7 +2,7 @@
 
 A picture takes four steps: project the Gaussians (`_cpu_project`, colours from harmonics in `_cpu_sh`), sort
 them by depth and list the members of each tile (`_cpu_tiles`), blend tile by tile (`_cpu_blend`). The
-gradient walks the tiles front to back once more, leaves one row of sums an entry (Gaussian in a tile), adds
+gradient walks the tiles front to back once more, leaves one row of sums for every Gaussian in a tile, adds
 the rows up per Gaussian and goes back through the projection. No thread writes where another one does and no
 sum depends on timing, so the same input gives the same numbers.
 """
@@ -65,10 +65,9 @@ def blend_weights(
     with _ONE_AT_A_TIME:
         threads = numba.get_num_threads()
         order, starts = _cpu_weights.group_pixels(where, camera.width, camera.height)
-        records, extents = scene.project(camera)
-        lists, _ = _cpu_tiles.list_tiles(
-            records, extents, camera.width, camera.height, threads, np.diff(starts) > 0
-        )
+        records, outlines = scene.project(camera, channels=0)
+        size = (camera.width, camera.height)
+        lists, _ = _cpu_tiles.list_tiles(records, outlines, 0, len(means), size, np.diff(starts) > 0, threads)
         results = (found.indices.numpy(), found.weights.numpy(), found.alphas.numpy())
         todo = np.zeros(1, np.int64)
         _cpu_weights.weigh(threads, todo, where, order, starts, records, lists, top_k, *results)
@@ -85,16 +84,16 @@ class _Scene:
     opacities: np.ndarray
     offsets: np.ndarray
 
-    def project(self, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-        """Records and screen radii of all Gaussians."""
+    def project(self, camera: Camera, channels: int) -> tuple[np.ndarray, np.ndarray]:
+        """Records (without colours) and outlines of all Gaussians."""
         n = len(self.opacities)
-        records = np.empty(n * _cpu_project.RECORD, np.float32)
-        extents = np.empty(n, np.float32)
         rows = np.minimum(np.arange(-(-n // LANES) * LANES, dtype=np.int32), n - 1)
+        records = np.empty(n * _cpu_project.record_stride(channels), np.float32)
+        outlines = np.empty(len(rows) * _cpu_project.OUTLINE, np.float32)
         view = _cpu_project.pack_camera(camera)
         inputs = (self.means, self.quats, self.scales, self.opacities, self.offsets)
-        _cpu_project.project(rows, *inputs, view, records, extents)
-        return records, extents
+        _cpu_project.project(rows, *inputs, view, channels, records, outlines)
+        return records, outlines
 
 
 def _flat(tensor: Tensor | None) -> np.ndarray:
@@ -112,18 +111,18 @@ class _Rasterize(torch.autograd.Function):
         image, depths, alphas = torch.empty(*size, channels), torch.empty(size), torch.empty(size)
         with _ONE_AT_A_TIME:
             threads = numba.get_num_threads()
-            records, extents = scene.project(camera)
+            records, outlines = scene.project(camera, channels)
+            everywhere = np.empty(0, np.bool_)
             lists, radii = _cpu_tiles.list_tiles(
-                records, extents, camera.width, camera.height, threads, np.empty(0, np.bool_)
+                records, outlines, channels, len(means), (camera.width, camera.height), everywhere, threads
             )
             if sh_degree is None:
-                final_colors = _flat(colors)
+                _cpu_project.fill_colors(lists.shown, _flat(colors), channels, records)
             else:
-                final_colors = np.empty(len(means) * 3, np.float32)
                 position = camera.position.astype(np.float32)
                 harmonics = (_flat(colors), colors.shape[1], sh_degree)
-                _cpu_sh.sh_colors(lists.order, scene.means, position, *harmonics, final_colors)
-            shared = (records, final_colors, channels, _flat(background), lists)
+                _cpu_sh.sh_colors(lists.shown, scene.means, position, *harmonics, records)
+            shared = (records, channels, _flat(background), lists)
             pictures = (_flat(image), _flat(depths), _flat(alphas))
             todo = np.zeros(1, np.int64)
             _cpu_blend.blend(threads, todo, camera.width, camera.height, *shared, *pictures)
@@ -141,10 +140,10 @@ class _Rasterize(torch.autograd.Function):
         g_image, g_depths, g_alphas = (g.contiguous() for g in grad_outputs[:3])
         means, quats, scales, opacities, colors, background, offsets, *pictures = ctx.saved_tensors
         camera, sh_degree = ctx.camera, ctx.sh_degree
-        records, final_colors, channels, flat_background, lists = ctx.shared
+        records, channels, _, lists = ctx.shared
         scene = _Scene(*(_flat(t) for t in (means, quats, scales, opacities, offsets)))
-        stride = _cpu_blend.entry_stride(channels)
-        entry_gradients = np.empty(len(lists.entries) * stride, np.float32)
+        stride = _cpu_project.slot_stride(channels)
+        slot_gradients = np.empty(lists.room * stride, np.float32)
         gradients = [torch.zeros_like(t) for t in (means, quats, scales, opacities)]
         g_offsets = None if offsets is None else torch.zeros_like(offsets)
         g_colors = torch.zeros_like(colors)
@@ -153,17 +152,16 @@ class _Rasterize(torch.autograd.Function):
         geometry = (scene.means, scene.quats, scene.scales, scene.opacities)
         with _ONE_AT_A_TIME:
             start = (numba.get_num_threads(), np.zeros(1, np.int64), camera.width, camera.height)
-            shared = (records, final_colors, channels, flat_background, lists)
             pictures_and_gradients = [_flat(t) for t in (*pictures, g_image, g_depths, g_alphas)]
-            _cpu_blend.blend_backward(*start, *shared, *pictures_and_gradients, entry_gradients)
-            sums = (lists.order, lists.first, lists.counts, entry_gradients, channels, stride)
+            _cpu_blend.blend_backward(*start, *ctx.shared, *pictures_and_gradients, slot_gradients)
+            sums = (lists.shown, lists.spans, slot_gradients, channels)
             written = [_flat(g) for g in (*gradients, g_offsets, g_final)]
             _cpu_project.project_backward(*sums, *geometry, view, *written)
             if sh_degree is not None:
                 position = camera.position.astype(np.float32)
-                harmonics = (_flat(colors), colors.shape[1], sh_degree, final_colors)
+                harmonics = (_flat(colors), colors.shape[1], sh_degree, records)
                 written = [_flat(g) for g in (g_final, g_colors, gradients[0])]
-                _cpu_sh.sh_colors_backward(lists.order, scene.means, position, *harmonics, *written)
+                _cpu_sh.sh_colors_backward(lists.shown, scene.means, position, *harmonics, *written)
         g_background = None
         if background is not None and ctx.needs_input_grad[5]:
             g_background = torch.einsum("hw,hwc->c", 1 - pictures[2], g_image)
