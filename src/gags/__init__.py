@@ -1,3 +1,49 @@
 """gags: photos in, a 3D scene that answers text out (GAGS, arXiv 2412.13654)."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gags.capture import Capture, load_capture
+    from gags.distill.field import LanguageField
+    from gags.pipeline import RunSettings, run
+    from gags.scene import Scene
+    from gags.splats.gaussians import Gaussians
+    from gags.splats.ply import load_ply, save_ply
+
 __version__ = "0.1.0"
+
+# Loaded where they are first used, so that `import gags` stays quick.
+_WHERE = {
+    "Capture": "gags.capture",
+    "Gaussians": "gags.splats.gaussians",
+    "LanguageField": "gags.distill.field",
+    "RunSettings": "gags.pipeline",
+    "Scene": "gags.scene",
+    "load_capture": "gags.capture",
+    "load_ply": "gags.splats.ply",
+    "run": "gags.pipeline",
+    "save_ply": "gags.splats.ply",
+}
+
+__all__ = [
+    "Capture",
+    "Gaussians",
+    "LanguageField",
+    "RunSettings",
+    "Scene",
+    "load_capture",
+    "load_ply",
+    "run",
+    "save_ply",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'gags' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from gags.evaluate.labels import load_labels
 from gags.evaluate.protocols import Evaluation, evaluate
-from gags.pipeline import RunSettings, read_capture, run
+from gags.pipeline import run
 from gags.progress import SILENT, Reporter
-from gags.scene import Scene
 from gags.view.summary import write_scene_report
 
 
@@ -40,8 +39,7 @@ def run_demo(out: Path, *, report: Reporter = SILENT) -> DemoResult:
         report: Told about progress.
     """
     folder = demo_capture()
-    workspace = run(read_capture(folder, report=report), out, RunSettings(), report=report)
-    scene = Scene.load(workspace.root)
+    scene = run(folder, out, report=report)
     labels = load_labels(folder / "labels")
     evaluation = evaluate(scene.field, scene.gaussians, scene.capture, labels, scene.encoder, report=report)
     means = {name: means.mean_iou for name, means in evaluation.categories.items()}

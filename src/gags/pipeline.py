@@ -17,6 +17,7 @@ from gags.errors import WorkspaceError
 from gags.features import LEVELS, ViewFeatures
 from gags.progress import SILENT, Reporter
 from gags.render import rasterize
+from gags.scene import Scene
 from gags.segment import load_segmenter
 from gags.segment.masks import SegmentSettings, segment_photo
 from gags.segment.prompts import nearest_depths, prompts_per_patch, sample_prompts
@@ -80,35 +81,37 @@ def read_capture(
 
 
 def run(
-    capture: Capture,
+    capture: Capture | Path | str,
     out: Path | str,
     settings: RunSettings = RunSettings(),
     *,
     splats: Path | None = None,
     report: Reporter = SILENT,
-) -> Workspace:
+) -> Scene:
     """Photos with poses → a scene that answers text; goes on where an earlier run of the same folder stopped.
 
     Args:
-        capture: Photos, poses, points.
+        capture: Photos, poses and points, or the folder they are in.
         out: Folder of the scene.
         settings: Settings of every stage.
         splats: 3DGS `.ply` to adopt instead of training Gaussians.
         report: Told about progress.
 
     Returns:
-        The scene's folder, with Gaussians, masks and field in it.
+        The scene, ready to be asked.
 
     Raises:
         GagsError: If an input is unfit or a model is missing; finished pieces stay.
     """
+    if not isinstance(capture, Capture):
+        capture = read_capture(Path(capture), require_points=splats is None, report=report)
     models.ensure(settings.segmenter, report)
     models.ensure(settings.encoder, report)
     workspace = Workspace.create(out)
     reconstruct(capture, workspace, settings.fit, splats=splats, report=report)
     describe(workspace, settings.segment, settings.segmenter, settings.encoder, report=report)
     distill_scene(workspace, settings.distill, report=report)
-    return workspace
+    return Scene.load(workspace.root)
 
 
 def reconstruct(

@@ -6,7 +6,6 @@ from typing import Annotated
 from gags.commands.common import CaptureFolder, Flat, Photos
 from gags.console import ConsoleReporter
 from gags.pipeline import CaptureSettings, RunSettings, read_capture, run
-from gags.scene import Scene
 from gags.view.summary import write_scene_report
 
 
@@ -33,7 +32,7 @@ def command(
     """
     report = ConsoleReporter()
     loaded = read_capture(capture, photos, require_points=splats is None, report=report)
-    workspace = run(loaded, out, settings, splats=splats, report=report)
-    page = write_scene_report(Scene.load(workspace.root), report=report)
+    scene = run(loaded, out, settings, splats=splats, report=report)
+    page = write_scene_report(scene, report=report)
     print(f"The report: {page}")
-    print(f'Ask it something: gags query {workspace.root} "desk lamp"')
+    print(f'Ask it something: gags query {out} "desk lamp"')
