@@ -40,7 +40,7 @@ def suggest_texts(
             embeddings @ vectors.T, embeddings @ negatives.T, temperature=encoder.temperature
         )
         for best, score in zip(relevancy.argmax(1).tolist(), relevancy.amax(1).tolist(), strict=True):
-            scores.setdefault(words[best], []).append(score)
+            scores.setdefault(words[int(best)], []).append(score)
     means = {
         word: float(np.mean(sorted(found)[-BEST_MASKS:]))
         for word, found in scores.items()
