@@ -63,7 +63,7 @@ def test_mask_nms_agrees_with_the_double_loop(seed: int, count: int, ties: bool)
     scores = np.random.default_rng(seed).random(count)
     if ties:
         scores = np.round(scores, 1)
-    found = mask_nms(masks, scores, max_iou=0.8, contained_share=0.85, container_share=0.5)
+    found = mask_nms(masks, scores, max_iou=0.8)
     assert found.tolist() == _naive_mask_nms(masks, scores)
 
 
@@ -83,17 +83,16 @@ def test_a_repeated_a_contained_and_a_lone_mask():
     masks[1, :58] = True  # nearly the first, worse
     masks[2, 10:30] = True  # inside the first, better
     masks[3, 70:80] = True  # alone, worst
-    stays = mask_nms(
-        masks, np.array([0.9, 0.8, 0.95, 0.1]), max_iou=0.8, contained_share=0.85, container_share=0.5
-    )
-    assert stays.tolist() == [True, False, False, True]
+    scores = np.array([0.9, 0.8, 0.95, 0.1])
+    assert mask_nms(masks, scores, max_iou=0.8).tolist() == [True, False, False, True]
+    assert mask_nms(masks, scores, max_iou=0.8, drop_contained=False).tolist() == [True, False, True, True]
 
 
 def test_a_contained_mask_of_more_than_half_its_container_stays():
     masks = np.zeros((2, 100), bool)
     masks[0, :60] = True
     masks[1, :32] = True
-    stays = mask_nms(masks, np.array([0.9, 0.8]), max_iou=0.8, contained_share=0.85, container_share=0.5)
+    stays = mask_nms(masks, np.array([0.9, 0.8]), max_iou=0.8)
     assert stays.all()
 
 

@@ -18,8 +18,8 @@ BATCH = 64  # prompts decoded at a time; bounds the memory
 class SegmentSettings:
     """How photos are segmented; the defaults are GAGS's where a docstring says nothing else."""
 
-    prompts_per_patch: float = 16
-    """Prompts of one of the 8×8 patches where a surface is seen from nearest (N0 of Eq. 1)."""
+    prompts_per_patch: float = 4
+    """Prompts of each of 8×8 patches where a surface is seen from nearest; N0 of Eq. 1, the paper has 16."""
     exponent: float = 2.0
     """Power of the distance ratio in Eq. 1; 0 spreads the prompts evenly."""
     min_iou: float = 0.7
@@ -34,8 +34,10 @@ class SegmentSettings:
     """A mask that a better one of its level overlaps more than this is dropped."""
     min_score: float = 0.7
     """Masks whose score (predicted IoU × stability) is not above this are dropped."""
+    drop_contained: bool = False
+    """Drop masks inside bigger ones of their level, as LangSplat and GAGS do; loses small things."""
     contained_share: float = 0.85
-    """A mask is dropped if a bigger one covers at least this share of it ..."""
+    """A mask is contained if a bigger one covers at least this share of it ..."""
     container_share: float = 0.5
     """... and what they share is less than this share of the bigger one."""
     min_area: int = 100
@@ -168,6 +170,7 @@ def suppress(
         masks.reshape(len(masks), -1),
         np.array([candidate.score for candidate in candidates]),
         max_iou=settings.mask_nms_iou,
+        drop_contained=settings.drop_contained,
         contained_share=settings.contained_share,
         container_share=settings.container_share,
     )

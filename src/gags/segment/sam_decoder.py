@@ -24,7 +24,7 @@ from gags.segment.sam_kernels import as_array
 SIDE = 64  # image positions a side
 POSITIONS = SIDE * SIDE
 TOKENS = 7  # predicted IoU, four masks, prompt, padding
-OUTPUTS = 5  # the first of them, which carry the answer
+ANSWERS = [0, 2, 3, 4]  # the predicted IoU and the three masks asked for; token 1 is the single-mask answer
 HEADS = 8
 HEAD_DIM = 16  # of attention between tokens and image
 CHUNK = 4  # prompts of one thread at a time: what they touch has to stay in the cache
@@ -130,7 +130,7 @@ class FoldedDecoder:
     ) -> tuple[np.ndarray, np.ndarray]:
         tokens = self._transform(photo, self._embed(points))
         ious = self._mlp(tokens[:, 0], "iou_prediction_head")[:, 1:].numpy()
-        vectors = [self._mlp(tokens[:, 1 + i], f"output_hypernetworks_mlps.{i}") for i in (1, 2, 3)]
+        vectors = [self._mlp(tokens[:, i], f"output_hypernetworks_mlps.{i}") for i in (1, 2, 3)]
         hyper = torch.stack(vectors, 1).repeat_interleave(4, -1).numpy()
         wanted = ious > min_iou
         logits = np.empty((np.count_nonzero(wanted), 4 * size[0], 4 * size[1]), np.float32)
@@ -150,7 +150,7 @@ class FoldedDecoder:
         return torch.cat([output, prompt, padding], 1)
 
     def _transform(self, photo: SharedFeatures, encoding: Tensor) -> Tensor:
-        """The two-way transformer. Returns output tokens [B, 5, 256]; image features stay in the buffers."""
+        """The two-way transformer. Returns the answers [B, 4, 256]; image features stay in the buffers."""
         buffers = self._buffers
         image, located = buffers.image[: len(encoding)], buffers.located[: len(encoding)]
         tokens = self._norm(self._self_attention(encoding, encoding, "layers.0.self_attn"), "layers.0.norm1")
@@ -165,7 +165,7 @@ class FoldedDecoder:
         tokens = self._norm(tokens + self._mlp(tokens, "layers.1.mlp"), "layers.1.norm3")
         weights = self._tell(located, tokens + encoding)
         self._update(image, weights, tokens, "layers.1")
-        tokens, encoding = tokens[:, :OUTPUTS], encoding[:, :OUTPUTS]
+        tokens, encoding = tokens[:, ANSWERS], encoding[:, ANSWERS]
         seen = self._look(image, located, tokens + encoding, "final_attn_token_to_image")
         return self._norm(tokens + seen, "norm_final_attn")
 

@@ -79,8 +79,9 @@ def mask_nms(
     scores: np.ndarray,
     *,
     max_iou: float,
-    contained_share: float,
-    container_share: float,
+    drop_contained: bool = True,
+    contained_share: float = 0.85,
+    container_share: float = 0.5,
 ) -> np.ndarray:
     """Drop masks that a better one repeats or a bigger one contains (LangSplat's mask NMS, METHOD §1.6).
 
@@ -92,6 +93,7 @@ def mask_nms(
         masks: One row a mask. bool [N, P]
         scores: Higher is better; of equal ones the first is. [N]
         max_iou: Threshold on the IoU.
+        drop_contained: Whether the second rule is used.
         contained_share: Least I / |small| of a contained mask.
         container_share: I / |big| must be below this.
 
@@ -104,8 +106,11 @@ def mask_nms(
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
     better = rank[:, None] < rank[None]
     repeated = better & (overlap > max_iou * (area[:, None] + area[None] - overlap))
-    contained = (overlap >= contained_share * area[None]) & (overlap < container_share * area[:, None])
-    return ~np.any(repeated | contained, axis=0)
+    stays = ~np.any(repeated, axis=0)
+    if drop_contained:
+        contained = (overlap >= contained_share * area[None]) & (overlap < container_share * area[:, None])
+        stays &= ~np.any(contained, axis=0)
+    return stays
 
 
 def overlaps(masks: np.ndarray) -> np.ndarray:
