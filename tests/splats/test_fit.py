@@ -23,6 +23,7 @@ TINY = FitSettings(
     sh_interval=20,
     resolutions=((0.0, 2), (0.3, 1)),
     background="black",
+    fill_holes_at=0,
     opacities_lr=0.2,
     scales_lr=0.03,
     sh_lr=0.02,

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from gags.splats.adam import adam_step
 from gags.splats.adopt import adopt, render
 from gags.splats.checkpoint import load_checkpoint, run_signature, save_checkpoint
 from gags.splats.density import Densifier, strongest_weights
+from gags.splats.depth import sparse_depth_loss
 from gags.splats.gaussians import Gaussians
+from gags.splats.holes import fill_holes
 from gags.splats.loss import photometric_loss
 from gags.splats.quality import psnr, ssim
 from gags.splats.settings import FitSettings
@@ -30,6 +33,7 @@ from gags.splats.state import NAMES, TrainingState
 __all__ = ["FitSettings", "adopt", "fit", "held_out_quality"]
 
 CHECKPOINT_SECONDS = 60.0
+HOLES_SIDE = 120  # longest side of the pictures in which holes are looked for, px
 TRAIN_SAMPLE = 8  # training photos looked at to see how far held-out ones fall behind
 SH_REST_FACTOR = 1 / 20  # learning rate of the higher harmonics against the base colour (Kerbl et al. 2023)
 PIXELS_A_GAUSSIAN = 1.0  # a Gaussian costs a step about as much as this many pixels
@@ -160,7 +164,11 @@ class Training:
         loss = photometric_loss(rendering.colors.detach().numpy(), photo, settings.lambda_dssim)
         penalty = settings.opacity_penalty * leaves.opacities.mean()
         penalty = penalty + settings.scale_penalty / self.extent * leaves.scales.mean()
-        torch.autograd.backward([rendering.colors, penalty], [torch.from_numpy(loss.gradient), None])
+        depth = sparse_depth_loss(rendering.depths.detach().numpy(), camera, self.capture.points)
+        torch.autograd.backward(
+            [rendering.colors, rendering.depths, penalty],
+            [torch.from_numpy(loss.gradient), torch.from_numpy(settings.depth_weight * depth.gradient), None],
+        )
         visible = rendering.radii > 0
         self.descend(state, leaves, visible.numpy())
         if offset is not None and offset.grad is not None:
@@ -187,11 +195,20 @@ class Training:
 
     def revise(self, state: TrainingState) -> None:
         """Add and remove Gaussians where the schedule says so."""
+        if state.step == self.settings.fill_holes_at:
+            fill_holes(state, self.small_photos(state.step), opacity=self.settings.initial_opacity)
         if self.densifier.due(state.step):
             self.densifier.revise(state)
         if state.step == self.densifier.last_step and self.settings.prune_weight > 0:
             cameras = (resized(view.camera, 2 * self.divisor(state.step)) for view in self.capture.train)
             state.keep(strongest_weights(state.gaussians, cameras) >= self.settings.prune_weight)
+
+    def small_photos(self, step: int) -> Iterator[tuple[np.ndarray, Camera]]:
+        """All training photos at a size that shows holes and little else, with their cameras."""
+        for view in self.capture.train:
+            photo, camera = self.photos.at(view, self.divisor(step))
+            small = resized(camera, max(camera.width, camera.height) / HOLES_SIDE)
+            yield cv2.resize(photo, (small.width, small.height), interpolation=cv2.INTER_AREA), small
 
     def rates(self, name: str, step: int, harmonics: int) -> np.ndarray:
         """Learning rate of every value in a row of a parameter."""
@@ -265,7 +282,7 @@ class Photos:
         return self.held[view.name], camera
 
 
-def resized(camera: Camera, divisor: int) -> Camera:
+def resized(camera: Camera, divisor: float) -> Camera:
     """The camera of a photo shrunk by a divisor."""
     return camera.resized(max(1, round(camera.width / divisor)), max(1, round(camera.height / divisor)))
 

@@ -22,6 +22,8 @@ class FitSettings:
     """Coarse to fine: from which share of the steps on the photos are used at 1/n of their size."""
     lambda_dssim: float = 0.2
     """Weight of D-SSIM in the loss; L1 has the rest."""
+    depth_weight: float = 0.1
+    """Weight of the distance between rendered depth and sparse points in the loss; 0 ignores the points."""
     background: Literal["random", "black", "white"] = "random"
     """Colour behind the Gaussians while training; random colours make surfaces opaque."""
     opacity_penalty: float = 0.0
@@ -30,6 +32,8 @@ class FitSettings:
     """Weight of the mean scale (in scene extents) in the loss; keeps large blurry Gaussians away."""
     initial_opacity: float = 0.2
     """Opacity of the Gaussians that start at the sparse points."""
+    fill_holes_at: int = 200
+    """Step after which surfaces without sparse points get Gaussians; 0: never."""
     means_lr: float = 2e-4
     """First learning rate of the centres, in scene extents per step."""
     means_lr_final: float = 4e-6
