@@ -110,9 +110,11 @@ def sample_prompts(
     """
     grid = counts.shape[0]
     cells = grid * SUBPATCHES
-    weights = _sum_cells(_centre_pixels(camera, means, depth), cells)
-    areas = _sum_cells(np.ones((camera.height, camera.width)), cells)
     columns, rows = _edges(camera.width, cells), _edges(camera.height, cells)
+    x, y = _centre_pixels(camera, means, depth)
+    cell = (np.searchsorted(rows, y, "right") - 1) * cells + np.searchsorted(columns, x, "right") - 1
+    weights = np.bincount(cell, minlength=cells * cells).reshape(cells, cells)
+    areas = np.outer(np.diff(rows), np.diff(columns))
     rng = _generator(seed, name)
     drawn = []
     for j, i in np.ndindex(grid, grid):
@@ -137,18 +139,17 @@ def _generator(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
-def _centre_pixels(camera: Camera, means: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Pixels onto which a visible Gaussian centre projects. bool [H, W]"""
-    xy, z = camera.project(np.asarray(means, np.float64))
-    with np.errstate(invalid="ignore"):
-        inside = (z > 0) & (xy >= 0).all(-1) & (xy[:, 0] < camera.width) & (xy[:, 1] < camera.height)
-    x, y = xy[inside].astype(np.int64).T
+def _centre_pixels(camera: Camera, means: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of the pixels onto which a visible Gaussian centre projects, each pixel once."""
+    xy, z = camera.project(means)
+    x, y = xy.T
+    inside = (z > 0) & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
+    x, y, z = x[inside].astype(np.int64), y[inside].astype(np.int64), z[inside]
     h, w = depth.shape
     surface = depth[y * h // camera.height, x * w // camera.width]
-    visible = np.abs(surface - z[inside]) <= DEPTH_TOLERANCE * surface
-    hit = np.zeros((camera.height, camera.width), bool)
-    hit[y[visible], x[visible]] = True
-    return hit
+    visible = np.abs(surface - z) <= DEPTH_TOLERANCE * surface
+    row, column = np.divmod(np.unique(y[visible] * camera.width + x[visible]), camera.width)
+    return column, row
 
 
 def _edges(size: int, cells: int) -> np.ndarray:
