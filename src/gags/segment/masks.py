@@ -217,14 +217,13 @@ def remove_specks(mask: np.ndarray, min_area: int) -> np.ndarray:
     """
     padded = np.pad(mask, 1).astype(np.uint8)
     for value in (0, 1):
-        count, pieces, stats, _ = cv2.connectedComponentsWithStats(
-            (padded == value).astype(np.uint8), connectivity=8
-        )
-        small = np.zeros(count, bool)
-        small[1:] = stats[1:, cv2.CC_STAT_AREA] < min_area
-        if value == 0:
-            small[pieces[0, 0]] = False  # all around the mask, however little
-        padded[small[pieces]] = 1 - value
+        same = padded if value else 1 - padded
+        _, pieces, stats, _ = cv2.connectedComponentsWithStats(same, connectivity=8)
+        around = pieces[0, 0]  # what surrounds the mask is no hole, however small
+        small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < min_area)
+        for piece in small[(small != 0) & (small != around)]:
+            x, y, w, h = stats[piece, :4]
+            padded[y : y + h, x : x + w][pieces[y : y + h, x : x + w] == piece] = 1 - value
     return padded[1:-1, 1:-1].astype(bool)
 
 
