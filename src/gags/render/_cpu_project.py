@@ -269,7 +269,7 @@ SUM, SUM_X, SUM_Y, SUM_XX, SUM_XY, SUM_YY, SUM_FEATURES = range(7)
 
 
 @register_jitable
-def slot_stride(channels: int) -> int:
+def sums_stride(channels: int) -> int:
     """Numbers between the gradients of two slots; whole cache lines."""
     return -(-(SUM_FEATURES + GROUP * groups_of(channels)) // LANES) * LANES
 
@@ -331,7 +331,7 @@ def _project_block_backward(
     )
     xx, xy, yy, determinant = _covariances(mx, my)
     inverse_det = 1.0 / determinant
-    stride = slot_stride(channels)
+    stride = sums_stride(channels)
     total, g_z = load_every(sums, SUM, stride), load_every(sums, SUM_FEATURES + channels, stride)
     sum_x, sum_y = load_every(sums, SUM_X, stride), load_every(sums, SUM_Y, stride)
     sum_xx, sum_xy = load_every(sums, SUM_XX, stride), load_every(sums, SUM_XY, stride)
@@ -395,13 +395,13 @@ def project_backward(
 
     Args:
         shown, spans: From `TileLists`.
-        slot_gradients: From `blend_backward`, `slot_stride(channels)` numbers a slot.
+        slot_gradients: From `blend_backward`, `sums_stride(channels)` numbers a slot.
         channels: Number of colour channels.
         means, quats, scales, opacities, view: As in `project`.
         g_means, g_quats, g_scales, g_opacities, g_offsets, g_colors: Flat, written where a Gaussian is in the
             picture; `g_offsets` may be empty.
     """
-    stride = slot_stride(channels)
+    stride = sums_stride(channels)
     for block in prange(len(shown) // LANES):
         start = block * LANES
         sums = np.empty(LANES * stride, np.float32)

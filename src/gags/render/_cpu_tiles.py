@@ -91,7 +91,8 @@ def list_tiles(
     tile_count = -(-size[0] // TILE_WIDTH) * -(-size[1] // TILE_HEIGHT)
     cursors = np.zeros((shares, tile_count), np.int64)
     starts = np.empty(tile_count + 1, np.int64)
-    members, slots = _distribute(order, shown, spans, patches, cursors, starts)
+    members, slots = np.empty(room, np.int64), np.empty(room, np.int32)
+    _distribute(order, shown, spans, patches, cursors, starts, members, slots)
     return TileLists(shown, spans, room, members, slots, starts), radii
 
 
@@ -231,8 +232,8 @@ def _distribute_share(low, high, order, shown, spans, patches, cursor, members, 
 
 
 @njit(parallel=True, cache=True)
-def _distribute(order, shown, spans, patches, cursors, starts):
-    """Put the members into the lists of their tiles by depth; fills `starts`, gives members and slots."""
+def _distribute(order, shown, spans, patches, cursors, starts, members, slots):
+    """Put the members into the lists of their tiles by depth; fills `starts`, `members` and `slots`."""
     shares, n = len(cursors), len(order)
     for s in prange(shares):
         _count_share(s * n // shares, (s + 1) * n // shares, order, spans, patches, cursors[s])
@@ -244,8 +245,6 @@ def _distribute(order, shown, spans, patches, cursors, starts):
             cursors[s, tile] = place
             place += count
     starts[-1] = place
-    members, slots = np.empty(place, np.int64), np.empty(place, np.int32)
     for s in prange(shares):
         low, high = s * n // shares, (s + 1) * n // shares
         _distribute_share(low, high, order, shown, spans, patches, cursors[s], members, slots)
-    return members, slots

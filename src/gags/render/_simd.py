@@ -74,6 +74,12 @@ def _number_to_vector(context, builder, fromty, toty, value):
     return _splat(builder, context.cast(builder, value, fromty, types.float32), _FLOATS)
 
 
+def _shuffle(builder, a, b, lanes):
+    """Pick lanes from two vectors, numbered on from one to the other."""
+    order = [ir.Constant(ir.IntType(32), lane) for lane in lanes]
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
+
+
 def _is_operand(kind) -> bool:
     return isinstance(kind, (_VectorType, types.Float, types.Integer))
 
@@ -157,7 +163,18 @@ def load(typingctx, array, index):
     """The 16 numbers of a contiguous float32 array from a flat index on."""
 
     def codegen(context, builder, sig, args):
-        return builder.load(_pointer(context, builder, array, args[0], args[1], _FLOATS), align=4)
+        return builder.load(_pointer(context, builder, sig.args[0], args[0], args[1], _FLOATS), align=4)
+
+    return vector(array, types.intp), codegen
+
+
+@intrinsic
+def load_splat(typingctx, array, index):
+    """The number at a flat index of a contiguous float32 array (not counted from its end) in every lane."""
+
+    def codegen(context, builder, sig, args):
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1], ir.FloatType())
+        return _splat(builder, builder.load(pointer, align=4), _FLOATS)
 
     return vector(array, types.intp), codegen
 
@@ -167,7 +184,7 @@ def store(typingctx, array, index, value):
     """Write 16 numbers into a contiguous float32 array from a flat index on."""
 
     def codegen(context, builder, sig, args):
-        builder.store(args[2], _pointer(context, builder, array, args[0], args[1], _FLOATS), align=4)
+        builder.store(args[2], _pointer(context, builder, sig.args[0], args[0], args[1], _FLOATS), align=4)
         return context.get_dummy_value()
 
     return types.none(array, types.intp, vector), codegen
@@ -229,6 +246,35 @@ def scatter(typingctx, array, rows, start, stride, offset, value):
         return context.get_dummy_value()
 
     return types.none(array, rows, types.intp, types.intp, types.intp, vector), codegen
+
+
+@intrinsic
+def load_triples(typingctx, array, start):
+    """Three vectors from 16 triples that lie in a row: all first, all second, all third numbers."""
+
+    def codegen(context, builder, sig, args):
+        wide = ir.VectorType(ir.FloatType(), 3 * LANES)
+        triples = builder.load(_pointer(context, builder, sig.args[0], args[0], args[1], wide), align=4)
+        parts = [_shuffle(builder, triples, triples, range(k, 3 * LANES, 3)) for k in range(3)]
+        return context.make_tuple(builder, sig.return_type, parts)
+
+    return types.UniTuple(vector, 3)(array, types.intp), codegen
+
+
+@intrinsic
+def store_triples(typingctx, array, start, a, b, c):
+    """Write 16 triples one after the other, lane i of each vector into triple i."""
+
+    def codegen(context, builder, sig, args):
+        wide = ir.VectorType(ir.FloatType(), 3 * LANES)
+        both = _shuffle(builder, args[2], args[3], range(2 * LANES))
+        third = _shuffle(builder, args[4], args[4], range(2 * LANES))
+        order = [k // 3 + (k % 3) * LANES for k in range(3 * LANES)]
+        triples = _shuffle(builder, both, third, order)
+        builder.store(triples, _pointer(context, builder, sig.args[0], args[0], args[1], wide), align=4)
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, vector, vector, vector), codegen
 
 
 @intrinsic
@@ -365,15 +411,13 @@ def row_sums(typingctx, array, index):
     return vector(array, types.intp), codegen
 
 
-def _shuffle(builder, a, b, lanes):
-    """Pick lanes from two vectors, numbered on from one to the other."""
-    order = ir.Constant(_INTS, [ir.Constant(ir.IntType(32), lane) for lane in lanes])
-    return builder.shuffle_vector(a, b, order)
-
-
 # 2**f on [-0.5, 0.5], least relative error (1.9e-7) among polynomials of degree 5 with float32 coefficients.
 _EXP2 = (1.3276471e-3, 9.6755419e-3, 5.5507131e-2, 2.4022120e-1, 6.9314694e-1, 1.0)
 _ROUND = 12582912.0  # 1.5 · 2**23: adding it leaves the rounded number in the lowest bits
+
+
+def _multiply_add(builder, a, b, c):
+    return builder.fadd(builder.fmul(a, b, flags=_FUSE), c, flags=_FUSE)
 
 
 @intrinsic
@@ -383,11 +427,12 @@ def exp2(typingctx, value):
     def codegen(context, builder, sig, args):
         shifted = builder.fadd(args[0], _constant(_ROUND))
         fraction = builder.fsub(args[0], builder.fsub(shifted, _constant(_ROUND)))
-        power = _constant(_EXP2[0])
-        for coefficient in _EXP2[1:]:
-            power = builder.fadd(
-                builder.fmul(power, fraction, flags=_FUSE), _constant(coefficient), flags=_FUSE
-            )
+        # by pairs (Estrin's scheme): the chain of dependent operations is shorter than Horner's
+        square = builder.fmul(fraction, fraction)
+        power = None
+        for high, low in zip(_EXP2[::2], _EXP2[1::2], strict=True):
+            pair = _multiply_add(builder, _constant(high), fraction, _constant(low))
+            power = pair if power is None else _multiply_add(builder, power, square, pair)
         exponent = builder.shl(builder.bitcast(shifted, _INTS), _int_constant(23))
         return builder.bitcast(builder.add(builder.bitcast(power, _INTS), exponent), _FLOATS)
 
@@ -410,7 +455,7 @@ def log2(typingctx, value):
         square = builder.fmul(s, s)
         series = _constant(1 / 9)
         for odd in (7, 5, 3, 1):
-            series = builder.fadd(builder.fmul(series, square, flags=_FUSE), _constant(1 / odd), flags=_FUSE)
+            series = _multiply_add(builder, series, square, _constant(1 / odd))
         fraction = builder.fmul(builder.fmul(s, series), _constant(2 / np.log(2)))
         return builder.fadd(builder.sitofp(exponent, _FLOATS), fraction)
 
@@ -443,11 +488,25 @@ def lowest_bit(typingctx, bits):
 
 
 @intrinsic
+def rarely(typingctx):
+    """Put first into a branch that is seldom taken: keeps LLVM from computing it always and selecting.
+
+    A branch is predicted; a selection makes whatever comes next wait for its condition.
+    """
+
+    def codegen(context, builder, sig, args):
+        builder.asm(ir.FunctionType(ir.VoidType(), []), "", "", [], side_effect=True)
+        return context.get_dummy_value()
+
+    return types.none(), codegen
+
+
+@intrinsic
 def fetch_add(typingctx, array, index, amount):
     """Add to an int64 in memory and give what was there before, atomically: how threads share out work."""
 
     def codegen(context, builder, sig, args):
-        place = _pointer(context, builder, array, args[0], args[1], ir.IntType(64))
+        place = _pointer(context, builder, sig.args[0], args[0], args[1], ir.IntType(64))
         return builder.atomic_rmw("add", place, args[2], "monotonic")
 
     return types.int64(array, types.intp, types.int64), codegen

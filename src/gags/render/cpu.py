@@ -88,12 +88,17 @@ class _Scene:
         """Records (without colours) and outlines of all Gaussians."""
         n = len(self.opacities)
         rows = np.minimum(np.arange(-(-n // LANES) * LANES, dtype=np.int32), n - 1)
-        records = np.empty(n * _cpu_project.record_stride(channels), np.float32)
-        outlines = np.empty(len(rows) * _cpu_project.OUTLINE, np.float32)
+        records = _aligned(n * _cpu_project.record_stride(channels))
+        outlines = _aligned(len(rows) * _cpu_project.OUTLINE)
         view = _cpu_project.pack_camera(camera)
         inputs = (self.means, self.quats, self.scales, self.opacities, self.offsets)
         _cpu_project.project(rows, *inputs, view, channels, records, outlines)
         return records, outlines
+
+
+def _aligned(size: int) -> np.ndarray:
+    """float32 memory that starts at a cache line, as PyTorch allots it and NumPy does not."""
+    return torch.empty(size).numpy()
 
 
 def _flat(tensor: Tensor | None) -> np.ndarray:
@@ -142,8 +147,8 @@ class _Rasterize(torch.autograd.Function):
         camera, sh_degree = ctx.camera, ctx.sh_degree
         records, channels, _, lists = ctx.shared
         scene = _Scene(*(_flat(t) for t in (means, quats, scales, opacities, offsets)))
-        stride = _cpu_project.slot_stride(channels)
-        slot_gradients = np.empty(lists.room * stride, np.float32)
+        stride = _cpu_project.sums_stride(channels)
+        slot_gradients = _aligned(lists.room * stride)
         gradients = [torch.zeros_like(t) for t in (means, quats, scales, opacities)]
         g_offsets = None if offsets is None else torch.zeros_like(offsets)
         g_colors = torch.zeros_like(colors)
