@@ -52,8 +52,8 @@ def unpack(package: Path, folder: Path) -> Path:
     return target
 
 
-def build(furniture: Path) -> tuple[mi.Scene, dict[str, mi.Scene]]:
-    """The whole scene, and for each category a scene with nothing but that thing."""
+def build(furniture: Path) -> tuple[mi.Scene, dict[str, np.ndarray]]:
+    """The scene, and the triangles [F,3,3] of each thing by category."""
     named = {
         thing.category: pieces(thing, furniture, np.random.default_rng([SEED, 1, i]))
         for i, thing in enumerate(THINGS)
@@ -61,14 +61,8 @@ def build(furniture: Path) -> tuple[mi.Scene, dict[str, mi.Scene]]:
     burger = next(thing for thing in THINGS if thing.category == "hamburger")
     named["room"] = room.pieces(np.random.default_rng([SEED, 2]), burger.at[:2])
     meshes = room.meshes(named)
-    alone = {
-        category: mi.load_dict(
-            {"type": "scene", **{k: m for k, m in meshes.items() if k.split("#")[0] == category}},
-            optimize=False,
-        )
-        for category in CATEGORIES
-    }
-    return mi.load_dict({"type": "scene", **meshes, **room.lights()}, optimize=False), alone
+    triangles = {name: np.concatenate([piece.corners for piece in named[name]]) for name in CATEGORIES}
+    return mi.load_dict({"type": "scene", **meshes, **room.lights()}, optimize=False), triangles
 
 
 def take(
@@ -84,14 +78,14 @@ def take(
 
 
 def labelled_masks(
-    scene: mi.Scene, alone: dict[str, mi.Scene], view: cameras.Viewpoint, numbers: np.ndarray
+    view: cameras.Viewpoint, numbers: np.ndarray, triangles: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Masks of the things that can be seen well enough in a view."""
     masks = {}
     for i, category in enumerate(CATEGORIES):
         mask = numbers == i + 1
-        whole, _ = photos.look_through(alone[category], view, [category], margin=400)
-        if mask.sum() >= max(truth.MIN_PIXELS, truth.MIN_SHARE * (whole > 0).sum()):
+        whole = truth.silhouette_pixels(view, triangles[category])
+        if mask.sum() >= max(truth.MIN_PIXELS, truth.MIN_SHARE * whole):
             masks[category] = mask
     return masks
 
@@ -103,13 +97,13 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, required=True, help="folder for what can be thrown away")
     parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--samples", type=int, default=12, help="paths a pixel")
+    parser.add_argument("--samples", type=int, default=8, help="paths a pixel")
     parser.add_argument("--preview", type=Path, help="write only a sheet of the views to this PNG")
     parser.add_argument("--views", nargs="*", help="stems of the views of the preview")
     parser.add_argument("--scale", type=float, default=1.0, help="of the preview")
     arguments = parser.parse_args()
     furniture = unpack(arguments.package, arguments.work)
-    scene, alone = build(furniture)
+    scene, triangles = build(furniture)
     views = cameras.viewpoints(np.random.default_rng([SEED, 4]))
     if arguments.preview:
         sheet = [
@@ -122,10 +116,12 @@ def main() -> None:
         rows = [np.hstack(sheet[i : i + columns]) for i in range(0, len(sheet), columns)]
         cv2.imwrite(str(arguments.preview), np.vstack(rows)[..., ::-1])
         return
-    make(scene, alone, views, arguments)
+    make(scene, triangles, views, arguments)
 
 
-def make(scene: mi.Scene, alone: dict[str, mi.Scene], views: list[cameras.Viewpoint], arguments) -> None:
+def make(
+    scene: mi.Scene, triangles: dict[str, np.ndarray], views: list[cameras.Viewpoint], arguments
+) -> None:
     """Write the whole capture."""
     out = arguments.out
     (out / "images").mkdir(parents=True, exist_ok=True)
@@ -140,7 +136,7 @@ def make(scene: mi.Scene, alone: dict[str, mi.Scene], views: list[cameras.Viewpo
         developed.append(cv2.imread(str(path))[..., ::-1])
         depths.append(depth)
         if view.split == "test":
-            masks = labelled_masks(scene, alone, view, numbers)
+            masks = labelled_masks(view, numbers, triangles)
             truth.write_labels(out / "labels", view.stem, masks)
             for category in masks:
                 counts[category] += 1

@@ -53,23 +53,18 @@ def develop(linear: np.ndarray, rng: np.random.Generator, noise: float = 0.004) 
     return np.clip(np.round(x * 255), 0, 255).astype(np.uint8)
 
 
-def look_through(
-    scene: mi.Scene, view: Viewpoint, names: list[str], margin: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def look_through(scene: mi.Scene, view: Viewpoint, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """What one ray through each pixel's centre meets.
 
     Args:
         scene: The scene; its shapes' ids are `name#number`.
         view: The camera.
         names: The names that get a number: `names[i]` is i + 1, everything else 0.
-        margin: Pixels to look beyond each side of the photo.
 
     Returns:
         (number of the thing uint8 [H,W], z-depth in metres float64 [H,W]).
     """
-    columns, rows = np.meshgrid(
-        np.arange(-margin, WIDTH + margin) + 0.5, np.arange(-margin, HEIGHT + margin) + 0.5
-    )
+    columns, rows = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
     directions = np.stack(
         [(columns - K[0, 2]) / K[0, 0], (rows - K[1, 2]) / K[1, 1], np.ones_like(rows)], axis=-1
     )

@@ -3,6 +3,20 @@
 import cv2
 import numpy as np
 
+BOOK_COVERS = (
+    (0.42, 0.10, 0.10),
+    (0.12, 0.17, 0.30),
+    (0.14, 0.26, 0.19),
+    (0.34, 0.22, 0.14),
+    (0.82, 0.76, 0.63),
+    (0.66, 0.47, 0.20),
+    (0.13, 0.12, 0.13),
+    (0.50, 0.50, 0.48),
+    (0.24, 0.40, 0.46),
+    (0.62, 0.28, 0.18),
+)
+"""Cloth and paper of books, sRGB."""
+
 
 def noise(
     height: int, width: int, rng: np.random.Generator, *, slope: float = 1.8, stretch: float = 1.0
@@ -286,14 +300,10 @@ def spines(height: int, width: int, rng: np.random.Generator, *, books: int) -> 
     edges /= edges[-1]
     for i in range(books):
         x0, x1 = int(edges[i] * width), int(edges[i + 1] * width)
-        value = rng.uniform(0.15, 0.75)
-        color = np.float32(
-            cv2.cvtColor(
-                np.float32([[[rng.uniform(0, 360), rng.uniform(0.1, 0.5), value]]]), cv2.COLOR_HSV2RGB
-            )[0, 0]
-        )
+        cover = BOOK_COVERS[int(rng.integers(len(BOOK_COVERS)))]
+        color = np.clip(np.asarray(cover) * rng.uniform(0.75, 1.2) + rng.normal(0, 0.02, 3), 0.02, 0.95)
         picture[:, x0:x1] = color
-        ink = tuple(float(c) for c in ((0.92, 0.86, 0.66) if value < 0.5 else (0.12, 0.10, 0.12)))
+        ink = tuple(float(c) for c in ((0.92, 0.86, 0.66) if color.mean() < 0.45 else (0.12, 0.10, 0.12)))
         for band in rng.uniform(0.05, 0.95, 3):
             y = int(band * height)
             cv2.rectangle(picture, (x0 + 2, y), (x1 - 2, y + int(rng.integers(2, 9))), ink, -1)

@@ -49,6 +49,22 @@ def outlines(mask: np.ndarray) -> list[list[list[int]]]:
     return polygons
 
 
+def silhouette_pixels(view: Viewpoint, triangles: np.ndarray, margin: int = 400) -> int:
+    """How many pixels a thing would cover with nothing before it, on a photo wider by `margin` on each side.
+
+    Args:
+        view: The camera.
+        triangles: The thing's triangles in the world. [F,3,3]
+        margin: Pixels.
+    """
+    xy, z = project(view, triangles.reshape(-1, 3))
+    canvas = np.zeros((HEIGHT + 2 * margin, WIDTH + 2 * margin), np.uint8)
+    corners = np.round(xy + margin - 0.5).astype(np.int32).reshape(-1, 3, 2)
+    for triangle in corners[(z.reshape(-1, 3) > 0.02).all(axis=1)]:
+        cv2.fillConvexPoly(canvas, triangle, 1)
+    return int(canvas.sum())
+
+
 def write_labels(folder: Path, stem: str, masks: dict[str, np.ndarray]) -> None:
     """Write `<stem>.json` (LERF-OVS format) and `<stem>/<category>.png` (exact, 1 bit a pixel)."""
     objects = []
