@@ -8,7 +8,7 @@
 
 The models come from Debian's package `sweethome3d-furniture` (CC BY 3.0 and CC0, see ATTRIBUTION.md beside
 the result) and are not kept here; everything else is drawn by `tools/demo`. It is seeded: the same versions
-give the same pictures up to the last bits of floating-point sums. About 15 minutes on two idle cores; photos
+give the same pictures up to the last bits of floating-point sums. 16 minutes on two busy cores; photos
 already traced are kept in the work folder and not traced again (empty it after a change to the scene). For a
 quick look:
 
