@@ -3,7 +3,9 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,7 +17,14 @@ from gags.errors import WorkspaceError
 from gags.files import atomic_write
 from gags.splats.gaussians import Gaussians
 
+if TYPE_CHECKING:
+    from gags.capture import View
+    from gags.query.locate import Answer
+    from gags.query.select import Selection
+    from gags.scene import Scene
+
 FORMAT = "gags-field-1"
+FILE_NAME = "field.safetensors"  # in the folder of a scene
 GRANULARITY_HIDDEN = 64  # three logits need no more; the released program's six layers learn no faster
 CHUNK = 1 << 16  # features decoded at once, to bound memory
 
@@ -104,6 +113,7 @@ class LanguageField:
         encoder_name: Encoder whose space the embeddings live in.
         splats_hash: `splats_hash` of the Gaussians the features belong to.
         stamps: Hashes of settings and inputs, by stage name.
+        home: Folder of the scene it was loaded from, if it was; `query` and `select` need it.
     """
 
     features: Tensor
@@ -111,6 +121,7 @@ class LanguageField:
     encoder_name: str
     splats_hash: str
     stamps: dict[str, str] = field(default_factory=dict)
+    home: Path | None = None
 
     def __len__(self) -> int:
         return self.features.shape[0]
@@ -123,7 +134,24 @@ class LanguageField:
             self.encoder_name,
             self.splats_hash,
             self.stamps,
+            self.home,
         )
+
+    def query(self, text: str, view: "View | str") -> "Answer":
+        """Where in a view the thing is that a text names; see `Scene.query`, which takes many texts at once."""
+        return self._scene.query(text, view)[0]
+
+    def select(self, text: str) -> "Selection":
+        """The Gaussians that a text names; see `Scene.select`, which takes many texts at once."""
+        return self._scene.select(text)[0]
+
+    @cached_property
+    def _scene(self) -> "Scene":
+        if self.home is None:
+            raise WorkspaceError("only a field loaded from the folder of its scene can be asked; load that")
+        from gags.scene import Scene  # which itself is made of a field
+
+        return Scene.load(self.home)
 
     def check(self, gaussians: Gaussians, where: str = "the field") -> None:
         """Make sure that the features belong to these Gaussians.
@@ -155,16 +183,19 @@ class LanguageField:
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
 
     @classmethod
-    def load(cls, path: Path, gaussians: Gaussians | None = None) -> "LanguageField":
+    def load(cls, path: Path | str, gaussians: Gaussians | None = None) -> "LanguageField":
         """Read what `save` wrote.
 
         Args:
-            path: The file.
+            path: The file, or the folder of its scene.
             gaussians: The Gaussians it is to be used with; None skips that check.
 
         Raises:
             WorkspaceError: If the file is missing or damaged, or belongs to other Gaussians.
         """
+        path = Path(path)
+        home = path if path.is_dir() else None
+        path = path / FILE_NAME if home else path
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
@@ -175,7 +206,7 @@ class LanguageField:
             decoder = Decoder(DecoderShape(**json.loads(metadata["decoder"])))
             decoder.load_state_dict({k.removeprefix("decoder."): v for k, v in tensors.items()})
             stamps = json.loads(metadata["stamps"])
-            loaded = cls(features, decoder.eval(), metadata["encoder"], metadata["splats_hash"], stamps)
+            loaded = cls(features, decoder.eval(), metadata["encoder"], metadata["splats_hash"], stamps, home)
         except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
             raise WorkspaceError(
                 f"{path} is missing or damaged ({error}); run `gags distill` again"
