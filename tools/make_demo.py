@@ -45,6 +45,7 @@ def unpack(package: Path, folder: Path) -> Path:
     if package.is_dir():
         return package
     if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         subprocess.run(["dpkg-deb", "-x", str(package), str(folder / "deb")], check=True)
         for library in sorted((folder / "deb/usr/share/sweethome3d/furniture").glob("*.sh3f")):
             with zipfile.ZipFile(library) as archive:
