@@ -7,7 +7,9 @@ from itertools import product
 import cv2
 import numpy as np
 import pytest
+import torch
 
+import gags
 from gags import cli, models, pipeline, scene
 from gags.features import ViewFeatures
 from gags.splats.ply import load_ply
@@ -136,6 +138,18 @@ def test_evaluate_scores_against_labels(finished, toy_capture, tmp_path):
     balls = [row for row in figures["rows"] if row["category"] != "floor"]
     assert np.mean([row["hit"] for row in balls]) == 1.0
     assert np.mean([row["iou"] for row in balls]) > 0.5
+
+
+def test_python_answers_like_the_command_line(finished):
+    loaded = gags.Scene.load(finished)
+    field = gags.LanguageField.load(finished)
+    (answer,) = loaded.query("red ball", "view_00")
+    asked = field.query("red ball", loaded.capture["view_00"])
+    np.testing.assert_array_equal(asked.mask, answer.mask)
+    assert asked.peak == answer.peak
+    (ball,) = loaded.select("red ball")
+    assert torch.equal(field.select("red ball").mask, ball.mask)
+    assert len(ball.gaussians) == int(ball.mask.sum())
 
 
 def test_second_run_does_nothing(workspace, toy_capture, segmenter, capsys):

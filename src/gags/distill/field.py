@@ -138,11 +138,11 @@ class LanguageField:
         )
 
     def query(self, text: str, view: "View | str") -> "Answer":
-        """Where in a view the thing is that a text names; see `Scene.query`, which takes many texts at once."""
+        """Where in a view the thing is that a text names; `Scene.query` takes many texts at once."""
         return self._scene.query(text, view)[0]
 
     def select(self, text: str) -> "Selection":
-        """The Gaussians that a text names; see `Scene.select`, which takes many texts at once."""
+        """The Gaussians that a text names; `Scene.select` takes many texts at once."""
         return self._scene.select(text)[0]
 
     @cached_property
