@@ -66,10 +66,6 @@ class EfficientNetLite2:
     def _run(self, pictures: np.ndarray) -> np.ndarray:
         return np.asarray(self._session.run(None, {"pictures": pictures})[0])
 
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """Scores of the ImageNet classes from features [B, 1280]. float32 [B, 1000]"""
-        return features @ self.class_weights.T + self.class_biases
-
 
 def build_graph(arrays: dict[str, np.ndarray]) -> onnx.ModelProto:
     """Build the graph from pictures to features, batch normalisation folded into the convolutions.

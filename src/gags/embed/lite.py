@@ -3,26 +3,35 @@
 There is no CLIP in it. An EfficientNet knows what the 1000 ImageNet classes look like, MiniLM knows what
 their descriptions mean, and both sides of a comparison are carried over that bridge:
 
-- a region becomes [f ; √.5·t]: f its image features, t the text embedding that its likeliest classes suggest;
-- a text becomes [w ; √.5·e]: w the classifier's weights of the classes it resembles, e its text embedding.
+- a region becomes [x ; √.1·t]: x its image features, t the meaning of the classes it is likeliest to be;
+- a text becomes [w ; √.1·e]: w the classifier's weights of the classes it resembles, e its meaning.
 
-It is an honest stopgap for machines that cannot reach a model hub: good at everyday things that ImageNet has
-a class for, weak beyond them.
+It is an honest stopgap for machines that cannot reach a model hub: fair at everyday things that ImageNet has
+a class for, weak beyond them. `benchmarks/lite.py` measures it and the choices made here.
 """
 
+import hashlib
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from gags import models
-from gags.embed.anchors import class_embeddings
+from gags.embed.anchors import class_texts
 from gags.embed.base import CropRule
-from gags.embed.efficientnet import SIZE, EfficientNetLite2
+from gags.embed.efficientnet import SIZE, WIDTH, EfficientNetLite2
 from gags.embed.minilm import MiniLM
+from gags.embed.typical import typical_crops
+from gags.files import atomic_write
 from gags.progress import SILENT, Reporter
 
-TEXT_WEIGHT = 0.5
+IMAGE_DIM, TEXT_DIM = 384, 128
+"""Principal directions kept of the image half and of the text half; scores rank as with all 1280 + 384."""
+
+TEXT_WEIGHT = 0.1
 """Share of the text half of a vector, relative to the image half."""
 
 CLASSES_KEPT = 10
@@ -34,19 +43,64 @@ LOGIT_TEMPERATURE = 2.0
 ANCHOR_TEMPERATURE = 0.1
 """Divides the cosine of a text to the class descriptions; small, so that a text takes few classes."""
 
+_RECIPE = "1"  # part of the cache key: to be raised whenever what `_compute` returns changes
+
+ROOM = (
+    "wall, floor, ceiling, door, window, curtain, carpet, wooden table, desk, shelf, cabinet, chair, sofa, "
+    "bed, picture frame, lamp, cable, power outlet, blanket, pillow, box, bag, book, paper, plant, shadow"
+)
+"""Surfaces and furniture that surround what people ask for."""
+
+EVERYDAY = (
+    "cornmeal, dress hat, jet plane, gun, webcam, garden clippers, bird, sculpture, pliers, hand towel, "
+    "hairbrush, smoothie, horse, watermelon, apron, musical instrument, ironing board, bat, bulletin board, "
+    "toy, tights, river boat, pinecone, headlight, laptop computer, tomato, cowbell, slipper, garbage, "
+    "snowboard, wristlet, knitting needle, saucer, zucchini, recliner, crayon, drinking straw, power shovel, "
+    "batter, battery, vinegar, starfish, notepad, softball, blackberry, clutch bag, motor vehicle, coat, "
+    "sparkler"
+)
+"""Medoids of fifty clusters of everyday names (LVIS's): an even spread, chosen without any scene in mind.
+
+A region is relevant if the query explains it about as well as the best of these; that a query is itself among
+them, or close, does no harm.
+"""
+
+
+@dataclass(eq=False)
+class Tables:
+    """What `lite` computes once a machine.
+
+    Attributes:
+        typical: Mean image features of pictures of nothing in particular, for each crop. float32 [2, 1280]
+        text_mean: Mean embedding of the class texts. float32 [384]
+        anchors: Embeddings of the class texts less their mean, as unit vectors. float32 [1000, 384]
+        image_basis: Principal directions of what tells the classes apart, in columns. float32 [1280, 384]
+        text_basis: Principal directions of the class texts, in columns. float32 [384, 128]
+        looks: What tells each class from the others, unit before it went into the basis. float32 [1000, 384]
+        meanings: Embeddings of the class texts less their mean, in the basis. float32 [1000, 128]
+    """
+
+    typical: np.ndarray
+    text_mean: np.ndarray
+    anchors: np.ndarray
+    image_basis: np.ndarray
+    text_basis: np.ndarray
+    looks: np.ndarray
+    meanings: np.ndarray
+
 
 class LiteEncoder:
     """Implements `gags.embed.base.Encoder`."""
 
     name = "lite"
-    dim = 1280 + 384
+    dim = IMAGE_DIM + TEXT_DIM
     image_size = SIZE
     crops = (
         CropRule(padding=0.03, keep_background=False, fill=127, square="box"),
         CropRule(padding=0.10, keep_background=True, fill=127, square="box"),
     )
-    temperature = 10.0
-    negatives: tuple[str, ...] = ("object", "things", "stuff", "texture")
+    temperature = 20.0
+    negatives: tuple[str, ...] = (*ROOM.split(", "), *EVERYDAY.split(", "))
 
     def __init__(self, report: Reporter = SILENT) -> None:
         """Load both nets.
@@ -60,32 +114,85 @@ class LiteEncoder:
         files = models.files("lite")
         self._image_net = EfficientNetLite2(files["efficientnet-lite2-9656183e.pth"])
         self._text_net = MiniLM(files["model.safetensors"].parent)
-        self._class_texts = class_embeddings(self._text_net, report)
+        self._tables = load_tables(self._image_net, self._text_net, report)
 
     def encode_images(self, crops: np.ndarray) -> np.ndarray:
-        """Embed regions from their two crops, uint8 [B, 2, 260, 260, 3]. Returns float32 [B, D]"""
-        count, views = crops.shape[:2]
-        features = self._image_net.features(crops.reshape(-1, *crops.shape[2:]))
-        chances = softmax(self._image_net.logits(features) / LOGIT_TEMPERATURE)
-        features = unit(features).reshape(count, views, features.shape[1]).sum(1)
-        chances = chances.reshape(count, views, chances.shape[1]).mean(1)
-        suggested = _keep_top(chances) @ self._class_texts
-        return _join(features, suggested - self._text_mean)
+        """Embed regions from their two crops, uint8 [B, 2, 260, 260, 3]. Returns float32 [B, 512]"""
+        tables = self._tables
+        features = self._image_net.features(crops.reshape(-1, SIZE, SIZE, 3))
+        features = features.reshape(len(crops), len(self.crops), WIDTH) - tables.typical
+        logits = features @ self._image_net.class_weights.T
+        chances = _keep_top(softmax(logits / LOGIT_TEMPERATURE).mean(1))
+        return _join(unit(features).sum(1) @ tables.image_basis, chances @ tables.meanings)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts. Returns float32 [T, D]"""
-        embeddings = self._text_net.encode(texts)
-        resemblance = unit(embeddings - self._text_mean) @ unit(self._class_texts - self._text_mean).T
-        return _join(softmax(resemblance / ANCHOR_TEMPERATURE) @ self._class_directions, embeddings)
+        """Embed texts. Returns float32 [T, 512]"""
+        tables = self._tables
+        meanings = self._text_net.encode(texts) - tables.text_mean
+        resemblance = softmax(unit(meanings) @ tables.anchors.T / ANCHOR_TEMPERATURE)
+        return _join(resemblance @ tables.looks, meanings @ tables.text_basis)
 
-    @cached_property
-    def _text_mean(self) -> np.ndarray:
-        return self._class_texts.mean(0)
 
-    @cached_property
-    def _class_directions(self) -> np.ndarray:
-        """What tells each class from the others, as unit vectors of the image net. float32 [1000, 1280]"""
-        return unit(self._image_net.class_weights - self._image_net.class_weights.mean(0))
+class ImageNet(Protocol):
+    """Features of pictures and a linear classifier on top, see `EfficientNetLite2`."""
+
+    class_weights: np.ndarray
+
+    def features(self, pictures: np.ndarray) -> np.ndarray: ...
+
+
+class TextNet(Protocol):
+    """Embeds texts as unit vectors, float32 [T, 384]."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray: ...
+
+
+def load_tables(image_net: ImageNet, text_net: TextNet, report: Reporter = SILENT) -> Tables:
+    """Read the tables from the cache folder, or compute them (some 10 s) and keep them there."""
+    texts = class_texts()
+    key = "\n".join([_RECIPE, *(file.sha256 for file in models.model("lite").files), *texts])
+    name = f"tables-{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
+    cached = models.cache_folder() / "lite" / name
+    try:
+        return Tables(**load_file(cached))
+    except (OSError, SafetensorError, TypeError):
+        pass  # not there yet, or damaged
+    report.say("Preparing the encoder lite, once on this machine (about 10 s)")
+    tables = _compute(image_net, text_net.encode(texts))
+    with atomic_write(cached) as temporary:
+        save_file({key: np.ascontiguousarray(table) for key, table in vars(tables).items()}, temporary)
+    return tables
+
+
+def _compute(image_net: ImageNet, class_texts: np.ndarray) -> Tables:
+    crops = typical_crops(LiteEncoder.crops, SIZE)
+    typical = image_net.features(crops.reshape(-1, SIZE, SIZE, 3)).reshape(*crops.shape[:2], WIDTH).mean(0)
+    text_mean = class_texts.mean(0)
+    weights = image_net.class_weights
+    looks, meanings = unit(weights - weights.mean(0)), class_texts - text_mean
+    image_basis, text_basis = _principal(looks, IMAGE_DIM), _principal(meanings, TEXT_DIM)
+    return Tables(
+        typical=typical,
+        text_mean=text_mean,
+        anchors=unit(meanings),
+        image_basis=image_basis,
+        text_basis=text_basis,
+        looks=looks @ image_basis,
+        meanings=meanings @ text_basis,
+    )
+
+
+def _principal(vectors: np.ndarray, count: int) -> np.ndarray:
+    """Directions that carry most of the vectors' energy, in columns; the same on every machine.
+
+    Files made with the encoder hold coordinates in this basis. So it is computed in double precision, and the
+    sign of a direction, which is free, is settled by its largest entry.
+    """
+    doubles = vectors.astype(np.float64)
+    _, directions = np.linalg.eigh(doubles.T @ doubles)
+    basis = directions[:, ::-1][:, :count]
+    largest = basis[np.abs(basis).argmax(0), np.arange(count)]
+    return (basis * np.sign(largest)).astype(np.float32)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

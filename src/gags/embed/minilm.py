@@ -3,7 +3,9 @@
 In plain PyTorch, because importing transformers takes longer than everything a query does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,22 @@ _LAYERS = 6
 _HEADS = 12
 _NORM_EPSILON = 1e-12
 _MAX_TOKENS = 256
-_BATCH = 32
+_BATCH = 16
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[int]:
+    """Keep PyTorch from splitting operations; gives the number of threads that are free for whole batches.
+
+    The operations are so small that threads inside them wait for each other most of the time, on a machine
+    that is busy with other things nearly all of it.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
 
 
 class MiniLM:
@@ -35,11 +52,15 @@ class MiniLM:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts, each as many tokens as fit in 256. Returns unit vectors, float32 [T, 384]"""
         embeddings = np.empty((len(texts), WIDTH), np.float32)
-        by_length = np.argsort([len(text) for text in texts], kind="stable")
-        with torch.inference_mode():
-            for start in range(0, len(texts), _BATCH):
-                rows: list[int] = by_length[start : start + _BATCH].tolist()
+        order: list[int] = np.argsort([len(text) for text in texts], kind="stable").tolist()
+        batches = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
+
+        def run(rows: list[int]) -> None:
+            with torch.inference_mode():
                 embeddings[rows] = self._encode_batch([texts[row] for row in rows]).numpy()
+
+        with _one_thread_each() as threads, ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run, batches))
         return embeddings
 
     def _encode_batch(self, texts: Sequence[str]) -> torch.Tensor:
