@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit, prange
 
-from gags.render._cpu_project import (
+from gags.render._cpu_layout import (
     CENTRE_X,
     CENTRE_Y,
     FAINTEST,
@@ -101,13 +101,10 @@ def _first_light(columns):
 @njit
 def _row_numbers():
     """One vector a row, so that nothing has to be spread over the lanes while blending."""
-    return np.repeat(np.arange(TILE_HEIGHT), LANES).astype(np.float32)
-
-
-@njit
-def _row_numbers():
-    """One vector a row, so that nothing has to be spread over the lanes while blending."""
-    return np.repeat(np.arange(TILE_HEIGHT), LANES).astype(np.float32)
+    numbers = np.empty(TILE_HEIGHT * LANES, np.float32)
+    for row in range(TILE_HEIGHT):
+        store(numbers, row * LANES, splat(row))
+    return numbers
 
 
 @njit

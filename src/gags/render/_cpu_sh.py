@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit, prange
 
-from gags.render._cpu_project import FEATURES, record_stride
+from gags.render._cpu_layout import FEATURES, record_stride
 from gags.render._simd import LANES, gather, larger, load, root, scatter, select, splat, store
 
 _C0 = 0.28209479177387814

@@ -5,25 +5,25 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from gags.render._cpu_project import (
+from gags.render._cpu_layout import (
     BULGE,
-    CENTRE_X,
-    CENTRE_Y,
     DEPTH,
     FIRST_TILE,
     HALF_X,
     HALF_Y,
     LAST_TILE,
     OUTLINE,
+    OUTLINE_X,
+    OUTLINE_Y,
     RADIUS,
     ROOM,
     TILE_HEIGHT,
     TILE_WIDTH,
     TILT,
     TOP,
-    record_stride,
     slack,
 )
+from gags.render._cpu_memory import Scratch
 from gags.render._simd import (
     LANES,
     ceiling,
@@ -31,6 +31,7 @@ from gags.render._simd import (
     lane_numbers,
     larger,
     lesser,
+    load_splat,
     prefetch,
     root,
     splat,
@@ -65,44 +66,57 @@ class TileLists(NamedTuple):
 
 
 def list_tiles(
-    records: np.ndarray,
     outlines: np.ndarray,
-    channels: int,
+    planes: np.ndarray,
     n: int,
     size: tuple[int, int],
     wanted: np.ndarray,
     shares: int,
+    scratch: Scratch,
 ) -> tuple[TileLists, np.ndarray]:
     """Sort Gaussians by depth and find the tiles and rows each one touches.
 
     Args:
-        records, outlines, channels: Projected Gaussians.
+        outlines, planes: Projected Gaussians.
         n: Their number.
         size: Width and height of the picture.
         wanted: Tiles to be listed; all if empty. bool [tiles]
         shares: In how many parts to share out the work.
+        scratch: Memory to work in.
 
     Returns:
         The lists, and the screen radii as int32 [N].
     """
-    shown, order, spans, room, radii = _sort_by_depth(outlines, outlines.view(np.int32), n)
-    patches = np.empty(room, np.int64)
-    _enumerate(shown, records, record_stride(channels), outlines, *size, wanted, shares, spans, patches)
+    shown, order, spans, slots_needed, radii = _sort_by_depth(planes, planes.view(np.int32), n)
+    room = int(slots_needed)
+    found = _Found(
+        scratch.take("found tiles", room, np.int32),
+        scratch.take("found members", room, np.int64),
+        scratch.take("found slots", room, np.int32),
+    )
     tile_count = -(-size[0] // TILE_WIDTH) * -(-size[1] // TILE_HEIGHT)
     cursors = np.zeros((shares, tile_count), np.int64)
     starts = np.empty(tile_count + 1, np.int64)
     members, slots = np.empty(room, np.int64), np.empty(room, np.int32)
-    _distribute(order, shown, spans, patches, cursors, starts, members, slots)
+    _fill(shown, order, spans, outlines, *size, wanted, found, cursors, starts, members, slots)
     return TileLists(shown, spans, room, members, slots, starts), radii
 
 
+class _Found(NamedTuple):
+    """Members in the order of their Gaussians' depth, before they are handed out to the tiles."""
+
+    tiles: np.ndarray
+    members: np.ndarray
+    slots: np.ndarray
+
+
 @njit(cache=True)
-def _sort_by_depth(outlines, outline_bits, n):
+def _sort_by_depth(planes, plane_bits, n):
     """Collect the Gaussians in the picture, and sort them stably by the bits of their depth (radix sort).
 
     Returns:
-        Their indices, padded; the order of these by depth; the slots reserved for each (start twice)
-        and for all; radii of all.
+        Their indices, padded; the order of these by depth; the slots reserved for each, and their number;
+        the radii of all.
     """
     padded = -(-n // LANES) * LANES
     radii = np.empty(n, np.int32)
@@ -111,20 +125,21 @@ def _sort_by_depth(outlines, outline_bits, n):
     count = 0
     lowest, highest = np.int32(2**31 - 1), np.int32(0)
     for i in range(n):
-        radius = outlines[RADIUS * padded + i]
+        radius = planes[RADIUS * padded + i]
         radii[i] = np.int32(radius)
         if radius > 0:
-            key = outline_bits[DEPTH * padded + i]
+            key = plane_bits[DEPTH * padded + i]
             keys[count] = key
             shown[count] = i
             count += 1
             lowest, highest = min(lowest, key), max(highest, key)
     order = np.arange(count).astype(np.int32)
     spans = np.empty((count, 2), np.int64)
-    room = 0
+    room = np.int64(0)
     for rank in range(count):
-        spans[rank, 0] = spans[rank, 1] = room
-        room += np.int64(outlines[ROOM * padded + shown[rank]])
+        spans[rank, 0] = room
+        room += np.int64(planes[ROOM * padded + shown[rank]])
+        spans[rank, 1] = room
     bits = 0
     while count > 0 and (highest - lowest) >> bits > 0:
         bits += 1
@@ -153,35 +168,40 @@ def _sort_by_depth(outlines, outline_bits, n):
 
 
 @njit
-def _enumerate_share(low, high, shown, records, stride, outlines, width, height, wanted, spans, patches):
-    """Find the patches of some Gaussians: tile in the upper, rows in it as bits in the lower half."""
+def _find_members(shown, order, spans, outlines, width, height, wanted, low, high, first, found, totals):
+    """Find the members that some Gaussians, given by their places in the order, make; count them by tile.
+
+    Returns:
+        Where they end among those found; they start at `first`.
+    """
     tiles_x = -(-width // TILE_WIDTH)
-    padded = len(outlines) // OUTLINE
-    lane_left = lane_numbers() * TILE_WIDTH
+    lane_left = lane_numbers() * TILE_WIDTH + np.float32(0.5)
     between = np.empty(2 * LANES, np.float32)
-    for rank in range(low, high):
+    end = first
+    for place in range(low, high):
+        prefetch(spans, 2 * order[min(place + _AHEAD, high - 1)])
+        prefetch(outlines, np.int64(shown[order[min(place + _AHEAD, high - 1)]]) * OUTLINE)
+        rank = order[place]
         i = np.int64(shown[rank])
-        u, v = records[i * stride + CENTRE_X], records[i * stride + CENTRE_Y]
-        half_x, half_y = outlines[HALF_X * padded + i], outlines[HALF_Y * padded + i]
-        tilt, bulge, top = (
-            outlines[TILT * padded + i],
-            outlines[BULGE * padded + i],
-            outlines[TOP * padded + i],
-        )
+        at = i * OUTLINE
+        u, v = load_splat(outlines, at + OUTLINE_X), load_splat(outlines, at + OUTLINE_Y)
+        half_x, half_y = load_splat(outlines, at + HALF_X), load_splat(outlines, at + HALF_Y)
+        tilt, bulge = load_splat(outlines, at + TILT), load_splat(outlines, at + BULGE)
+        top = load_splat(outlines, at + TOP)
         widening = slack(half_y)
-        tile_x1 = np.int64(outlines[LAST_TILE * padded + i])
+        tile_x1 = np.int64(outlines[at + LAST_TILE])
         slot = spans[rank, 0]
         # 16 columns of tiles at once: between which rows the outline runs in each
-        for tile_x0 in range(np.int64(outlines[FIRST_TILE * padded + i]), tile_x1 + 1, LANES):
-            left = lane_left + (np.float32(tile_x0 * TILE_WIDTH) + np.float32(0.5) - u)
-            right = lesser(left + (TILE_WIDTH - 1), splat(half_x))
-            left = larger(left, splat(-half_x))
-            dx = lesser(larger(splat(top), left), right)
+        for tile_x0 in range(np.int64(outlines[at + FIRST_TILE]), tile_x1 + 1, LANES):
+            left = lane_left + (np.float32(tile_x0 * TILE_WIDTH) - u)
+            right = lesser(left + (TILE_WIDTH - 1), half_x)
+            left = larger(left, -1.0 * half_x)
+            dx = lesser(larger(top, left), right)
             above = tilt * dx - bulge * root(larger(half_x * half_x - dx * dx, splat(0.0)))
-            dx = lesser(larger(splat(-top), left), right)
+            dx = lesser(larger(-1.0 * top, left), right)
             below = tilt * dx + bulge * root(larger(half_x * half_x - dx * dx, splat(0.0)))
-            store(between, 0, larger(ceiling(v + above - (0.5 + widening)), splat(0.0)))
-            store(between, LANES, lesser(floor(v + below - (0.5 - widening)), splat(height - 1)))
+            store(between, 0, larger(ceiling(v + above - (widening + 0.5)), splat(0.0)))
+            store(between, LANES, lesser(floor(v + below + (widening - 0.5)), splat(height - 1)))
             for j in range(min(LANES, tile_x1 + 1 - tile_x0)):
                 y0, y1 = np.int64(between[j]), np.int64(between[LANES + j])
                 for tile_y in range(y0 // TILE_HEIGHT, y1 // TILE_HEIGHT + 1 if y0 <= y1 else 0):
@@ -190,53 +210,48 @@ def _enumerate_share(low, high, shown, records, stride, outlines, width, height,
                         continue
                     row0 = max(y0 - tile_y * TILE_HEIGHT, 0)
                     row1 = min(y1 - tile_y * TILE_HEIGHT, TILE_HEIGHT - 1)
-                    patches[slot] = (tile << 32) | ((np.int64(2) << row1) - (np.int64(1) << row0))
+                    found.tiles[end] = tile
+                    found.members[end] = (i << 32) | ((np.int64(2) << row1) - (np.int64(1) << row0))
+                    found.slots[end] = slot
+                    totals[tile] += 1
                     slot += 1
+                    end += 1
         spans[rank, 1] = slot
-
-
-@njit(parallel=True, cache=True)
-def _enumerate(shown, records, stride, outlines, width, height, wanted, shares, spans, patches):
-    n = len(spans)
-    for s in prange(shares):
-        _enumerate_share(
-            *(s * n // shares, (s + 1) * n // shares, shown, records, stride, outlines, width, height),
-            *(wanted, spans, patches),
-        )
+    return end
 
 
 @njit
-def _count_share(low, high, order, spans, patches, totals):
-    for r in range(low, high):
-        prefetch(spans, 2 * order[min(r + 2 * _AHEAD, high - 1)])
-        prefetch(patches, spans[order[min(r + _AHEAD, high - 1)], 0])
-        rank = order[r]
-        for slot in range(spans[rank, 0], spans[rank, 1]):
-            totals[patches[slot] >> 32] += 1
+def _hand_out(first, end, found, cursor, members, slots):
+    for k in range(first, end):
+        tile = found.tiles[k]
+        place = cursor[tile]
+        cursor[tile] = place + 1
+        members[place] = found.members[k]
+        slots[place] = found.slots[k]
 
 
 @njit
-def _distribute_share(low, high, order, shown, spans, patches, cursor, members, slots):
-    for r in range(low, high):
-        prefetch(spans, 2 * order[min(r + 2 * _AHEAD, high - 1)])
-        prefetch(patches, spans[order[min(r + _AHEAD, high - 1)], 0])
-        rank = order[r]
-        i = np.int64(shown[rank])
-        for slot in range(spans[rank, 0], spans[rank, 1]):
-            patch = patches[slot]
-            tile = patch >> 32
-            place = cursor[tile]
-            members[place] = (i << 32) | (patch & 0xFFFFFFFF)
-            slots[place] = slot
-            cursor[tile] = place + 1
+def _room_of(order, spans, low, high):
+    room = 0
+    for rank in order[low:high]:
+        room += spans[rank, 1] - spans[rank, 0]
+    return room
 
 
 @njit(parallel=True, cache=True)
-def _distribute(order, shown, spans, patches, cursors, starts, members, slots):
-    """Put the members into the lists of their tiles by depth; fills `starts`, `members` and `slots`."""
+def _fill(shown, order, spans, outlines, width, height, wanted, found, cursors, starts, members, slots):
+    """Fill `starts`, `members`, `slots` and the ends of `spans`; `cursors` is zeros, one row a share."""
     shares, n = len(cursors), len(order)
+    firsts, ends = np.zeros(shares + 1, np.int64), np.empty(shares, np.int64)
     for s in prange(shares):
-        _count_share(s * n // shares, (s + 1) * n // shares, order, spans, patches, cursors[s])
+        firsts[s + 1] = _room_of(order, spans, s * n // shares, (s + 1) * n // shares)
+    for s in range(shares):
+        firsts[s + 1] += firsts[s]
+    for s in prange(shares):
+        low, high = s * n // shares, (s + 1) * n // shares
+        ends[s] = _find_members(
+            shown, order, spans, outlines, width, height, wanted, low, high, firsts[s], found, cursors[s]
+        )
     place = 0
     for tile in range(len(starts) - 1):
         starts[tile] = place
@@ -246,5 +261,4 @@ def _distribute(order, shown, spans, patches, cursors, starts, members, slots):
             place += count
     starts[-1] = place
     for s in prange(shares):
-        low, high = s * n // shares, (s + 1) * n // shares
-        _distribute_share(low, high, order, shown, spans, patches, cursors[s], members, slots)
+        _hand_out(firsts[s], ends[s], found, cursors[s], members, slots)

@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit, prange
 
 from gags.render._cpu_blend import STRONGEST, aligned
-from gags.render._cpu_project import (
+from gags.render._cpu_layout import (
     CENTRE_X,
     CENTRE_Y,
     FAINTEST,

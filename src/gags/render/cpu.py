@@ -3,13 +3,11 @@
 A picture takes four steps: project the Gaussians (`_cpu_project`, colours from harmonics in `_cpu_sh`), sort
 them by depth and list the members of each tile (`_cpu_tiles`), blend tile by tile (`_cpu_blend`). The
 gradient walks the tiles front to back once more, leaves one row of sums for every Gaussian in a tile, adds
-the rows up per Gaussian and goes back through the projection. No thread writes where another one does and no
-sum depends on timing, so the same input gives the same numbers.
+the rows up per Gaussian and goes back through the projection (`_cpu_project_backward`). No thread writes
+where another one does and no sum depends on timing, so the same input gives the same numbers.
 """
 
-import threading
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -17,12 +15,14 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.render import _cpu_blend, _cpu_project, _cpu_sh, _cpu_tiles, _cpu_weights
+from gags.render import _cpu_blend, _cpu_project, _cpu_project_backward, _cpu_sh, _cpu_tiles, _cpu_weights
+from gags.render._cpu_layout import OUTLINE, PLANES, record_stride, sums_stride
+from gags.render._cpu_memory import Scratch, aligned
 from gags.render._simd import LANES
 from gags.render.types import BlendWeights, Rendering
 
-# Numba's fallback threading layer must not be entered by two Python threads at once.
-_ONE_AT_A_TIME = threading.Lock()
+# Its lock also keeps Numba's fallback threading layer from being entered by two Python threads at once.
+_SCRATCH = Scratch()
 _NONE = np.empty(0, np.float32)
 
 
@@ -39,8 +39,8 @@ def rasterize(
 ) -> Rendering:
     """Render Gaussians into one view; see `gags.render.rasterize`."""
     tensors = (means, quats, scales, opacities, colors, background, means2d_offset)
-    flat = [None if t is None else t.float().contiguous() for t in tensors]
-    image, depths, alphas, radii = _Rasterize.apply(*flat, camera, sh_degree)
+    plain = [None if t is None else t.float().contiguous() for t in tensors]
+    image, depths, alphas, radii = _Rasterize.apply(*plain, camera, sh_degree)
     return Rendering(image, depths, alphas, radii)
 
 
@@ -55,28 +55,22 @@ def blend_weights(
     top_k: int,
 ) -> BlendWeights:
     """The Gaussians that make up chosen pixels; see `gags.render.blend_weights`."""
-    flat = [_flat(t.float().contiguous()) for t in (means, quats, scales, opacities)]
-    scene = _Scene(*flat, _NONE)
-    count = len(pixels)
-    found = BlendWeights(
-        torch.empty(count, top_k, dtype=torch.int32), torch.empty(count, top_k), torch.empty(count)
-    )
+    means, quats, scales, opacities = (t.float().contiguous() for t in (means, quats, scales, opacities))
+    geometry = _Geometry.of(means, quats, scales, opacities, None)
+    size = (len(pixels), top_k)
+    found = BlendWeights(torch.empty(size, dtype=torch.int32), torch.empty(size), torch.empty(len(pixels)))
+    results = (found.indices.numpy(), found.weights.numpy(), found.alphas.numpy())
     where = pixels.to(torch.int64).contiguous().numpy()
-    with _ONE_AT_A_TIME:
-        threads = numba.get_num_threads()
+    with _SCRATCH.lock:
         order, starts = _cpu_weights.group_pixels(where, camera.width, camera.height)
-        records, outlines = scene.project(camera, channels=0)
-        size = (camera.width, camera.height)
-        lists, _ = _cpu_tiles.list_tiles(records, outlines, 0, len(means), size, np.diff(starts) > 0, threads)
-        results = (found.indices.numpy(), found.weights.numpy(), found.alphas.numpy())
-        todo = np.zeros(1, np.int64)
-        _cpu_weights.weigh(threads, todo, where, order, starts, records, lists, top_k, *results)
+        seen = _see(geometry, camera, _NONE, 0, np.diff(starts) > 0)
+        work = (numba.get_num_threads(), np.zeros(1, np.int64))
+        _cpu_weights.weigh(*work, where, order, starts, seen.records, seen.lists, top_k, *results)
     return found
 
 
-@dataclass(eq=False)
-class _Scene:
-    """The inputs of the kernels as flat arrays."""
+class _Geometry(NamedTuple):
+    """Gaussians as the flat arrays that kernels take; no offsets are an empty array."""
 
     means: np.ndarray
     quats: np.ndarray
@@ -84,90 +78,101 @@ class _Scene:
     opacities: np.ndarray
     offsets: np.ndarray
 
-    def project(self, camera: Camera, channels: int) -> tuple[np.ndarray, np.ndarray]:
-        """Records (without colours) and outlines of all Gaussians."""
-        n = len(self.opacities)
-        rows = np.minimum(np.arange(-(-n // LANES) * LANES, dtype=np.int32), n - 1)
-        records = _aligned(n * _cpu_project.record_stride(channels))
-        outlines = _aligned(len(rows) * _cpu_project.OUTLINE)
-        view = _cpu_project.pack_camera(camera)
-        inputs = (self.means, self.quats, self.scales, self.opacities, self.offsets)
-        _cpu_project.project(rows, *inputs, view, channels, records, outlines)
-        return records, outlines
+    @classmethod
+    def of(
+        cls, means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, offsets: Tensor | None
+    ) -> "_Geometry":
+        return cls(_flat(means), _flat(quats), _flat(scales), _flat(opacities), _flat(offsets))
 
 
-def _aligned(size: int) -> np.ndarray:
-    """float32 memory that starts at a cache line, as PyTorch allots it and NumPy does not."""
-    return torch.empty(size).numpy()
+class _Seen(NamedTuple):
+    """Gaussians as one view sees them."""
+
+    records: np.ndarray
+    lists: _cpu_tiles.TileLists
+    radii: np.ndarray
 
 
 def _flat(tensor: Tensor | None) -> np.ndarray:
     return _NONE if tensor is None else tensor.detach().numpy().reshape(-1)
 
 
+def _see(
+    geometry: _Geometry, camera: Camera, colors: np.ndarray, channels: int, wanted_tiles: np.ndarray
+) -> _Seen:
+    """Project Gaussians and list the members of the tiles (all tiles if `wanted_tiles` is empty)."""
+    n = len(geometry.opacities)
+    rows = np.minimum(np.arange(-(-n // LANES) * LANES, dtype=np.int32), n - 1)
+    records = aligned(n * record_stride(channels))
+    outlines = _SCRATCH.take("outlines", n * OUTLINE)
+    planes = _SCRATCH.take("planes", len(rows) * PLANES)
+    view = _cpu_project.pack_camera(camera)
+    _cpu_project.project(rows, *geometry, view, colors, channels, records, outlines, planes)
+    size, shares = (camera.width, camera.height), numba.get_num_threads()
+    lists, radii = _cpu_tiles.list_tiles(outlines, planes, n, size, wanted_tiles, shares, _SCRATCH)
+    return _Seen(records, lists, radii)
+
+
 class _Rasterize(torch.autograd.Function):
+    """Arguments: means, quats, scales, opacities, colors, background, offsets, camera, sh_degree."""
+
     @staticmethod
-    def forward(
-        ctx: Any, means, quats, scales, opacities, colors, background, offsets, camera: Camera, sh_degree
-    ):
-        scene = _Scene(*(_flat(t) for t in (means, quats, scales, opacities, offsets)))
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        *tensors, camera, sh_degree = args
+        means, quats, scales, opacities, colors, background, offsets = tensors
+        geometry = _Geometry.of(means, quats, scales, opacities, offsets)
         channels = colors.shape[-1]
         size = (camera.height, camera.width)
         image, depths, alphas = torch.empty(*size, channels), torch.empty(size), torch.empty(size)
-        with _ONE_AT_A_TIME:
-            threads = numba.get_num_threads()
-            records, outlines = scene.project(camera, channels)
-            everywhere = np.empty(0, np.bool_)
-            lists, radii = _cpu_tiles.list_tiles(
-                records, outlines, channels, len(means), (camera.width, camera.height), everywhere, threads
-            )
-            if sh_degree is None:
-                _cpu_project.fill_colors(lists.shown, _flat(colors), channels, records)
-            else:
+        with _SCRATCH.lock:
+            final_colors = _flat(colors) if sh_degree is None else _NONE
+            seen = _see(geometry, camera, final_colors, channels, np.empty(0, np.bool_))
+            if sh_degree is not None:
                 position = camera.position.astype(np.float32)
                 harmonics = (_flat(colors), colors.shape[1], sh_degree)
-                _cpu_sh.sh_colors(lists.shown, scene.means, position, *harmonics, records)
-            shared = (records, channels, _flat(background), lists)
-            pictures = (_flat(image), _flat(depths), _flat(alphas))
-            todo = np.zeros(1, np.int64)
-            _cpu_blend.blend(threads, todo, camera.width, camera.height, *shared, *pictures)
-        ctx.save_for_backward(
-            means, quats, scales, opacities, colors, background, offsets, image, depths, alphas
-        )
-        ctx.camera, ctx.sh_degree, ctx.shared = camera, sh_degree, shared
-        radii = torch.from_numpy(radii)
+                _cpu_sh.sh_colors(seen.lists.shown, geometry.means, position, *harmonics, seen.records)
+            work = (numba.get_num_threads(), np.zeros(1, np.int64), camera.width, camera.height)
+            scene = (seen.records, channels, _flat(background), seen.lists)
+            _cpu_blend.blend(*work, *scene, _flat(image), _flat(depths), _flat(alphas))
+        ctx.save_for_backward(*tensors, image, depths, alphas)
+        ctx.camera, ctx.sh_degree, ctx.scene = camera, sh_degree, scene
+        radii = torch.from_numpy(seen.radii)
         ctx.mark_non_differentiable(radii)
         return image, depths, alphas, radii
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any):
-        g_image, g_depths, g_alphas = (g.contiguous() for g in grad_outputs[:3])
-        means, quats, scales, opacities, colors, background, offsets, *pictures = ctx.saved_tensors
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, g_image: Tensor, g_depths: Tensor, g_alphas: Tensor, _: Any
+    ) -> tuple[Tensor | None, ...]:
+        means, quats, scales, opacities, colors, background, offsets = ctx.saved_tensors[:7]
+        image, depths, alphas = ctx.saved_tensors[7:]
+        pictures = (_flat(image), _flat(depths), _flat(alphas))
+        g_image = g_image.contiguous()
+        g_pictures = (_flat(g_image), _flat(g_depths.contiguous()), _flat(g_alphas.contiguous()))
+        geometry = _Geometry.of(means, quats, scales, opacities, None)
         camera, sh_degree = ctx.camera, ctx.sh_degree
-        records, channels, _, lists = ctx.shared
-        scene = _Scene(*(_flat(t) for t in (means, quats, scales, opacities, offsets)))
-        stride = _cpu_project.sums_stride(channels)
-        slot_gradients = _aligned(lists.room * stride)
-        gradients = [torch.zeros_like(t) for t in (means, quats, scales, opacities)]
+        scene: tuple[np.ndarray, int, np.ndarray, _cpu_tiles.TileLists] = ctx.scene
+        records, channels, _, lists = scene
+        g_geometry = [torch.zeros_like(t) for t in (means, quats, scales, opacities)]
         g_offsets = None if offsets is None else torch.zeros_like(offsets)
         g_colors = torch.zeros_like(colors)
-        g_final = g_colors if sh_degree is None else torch.zeros(len(means), 3)
-        view = _cpu_project.pack_camera(camera)
-        geometry = (scene.means, scene.quats, scene.scales, scene.opacities)
-        with _ONE_AT_A_TIME:
-            start = (numba.get_num_threads(), np.zeros(1, np.int64), camera.width, camera.height)
-            pictures_and_gradients = [_flat(t) for t in (*pictures, g_image, g_depths, g_alphas)]
-            _cpu_blend.blend_backward(*start, *ctx.shared, *pictures_and_gradients, slot_gradients)
-            sums = (lists.shown, lists.spans, slot_gradients, channels)
-            written = [_flat(g) for g in (*gradients, g_offsets, g_final)]
-            _cpu_project.project_backward(*sums, *geometry, view, *written)
+        g_final_colors = g_colors if sh_degree is None else torch.zeros(len(means), 3)
+        with _SCRATCH.lock:
+            sums = _SCRATCH.take("sums", lists.room * sums_stride(channels))
+            work = (numba.get_num_threads(), np.zeros(1, np.int64), camera.width, camera.height)
+            _cpu_blend.blend_backward(*work, *scene, *pictures, *g_pictures, sums)
+            _cpu_project_backward.project_backward(
+                *(lists.shown, lists.spans, sums, channels),
+                *(*geometry[:4], _cpu_project.pack_camera(camera)),
+                *map(_flat, (*g_geometry, g_offsets, g_final_colors)),
+            )
             if sh_degree is not None:
                 position = camera.position.astype(np.float32)
                 harmonics = (_flat(colors), colors.shape[1], sh_degree, records)
-                written = [_flat(g) for g in (g_final, g_colors, gradients[0])]
-                _cpu_sh.sh_colors_backward(lists.shown, scene.means, position, *harmonics, *written)
+                written = [_flat(g) for g in (g_final_colors, g_colors, g_geometry[0])]
+                _cpu_sh.sh_colors_backward(lists.shown, geometry.means, position, *harmonics, *written)
         g_background = None
-        if background is not None and ctx.needs_input_grad[5]:
-            g_background = torch.einsum("hw,hwc->c", 1 - pictures[2], g_image)
-        return *gradients, g_colors, g_background, g_offsets, None, None
+        if background is not None:
+            g_background = torch.einsum("hw,hwc->c", 1 - alphas, g_image)
+        return *g_geometry, g_colors, g_background, g_offsets, None, None
