@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numba
 import numpy as np
 import pytest
@@ -75,6 +77,18 @@ def test_agrees_on_opaque_layers():
     found, found_gradients = with_gradients(scene, None, True, "cpu")
     true, true_gradients = with_gradients(scene, None, True, "reference")
     assert (true.alphas > 0.999).float().mean() > 0.5
+    for name in ("colors", "depths", "alphas"):
+        assert (getattr(found, name) - getattr(true, name)).abs().max() <= 1e-3, name
+    assert_gradients_agree(found_gradients, true_gradients)
+
+
+def test_wide_picture():
+    """Gaussians that cross more columns of tiles than the kernels take at once."""
+    scene = random_scene(60, size=(700, 40), seed=11)
+    scene.scales *= 2
+    found, found_gradients = with_gradients(scene, None, True, "cpu")
+    true, true_gradients = with_gradients(scene, None, True, "reference")
+    assert true.radii.max() > 300
     for name in ("colors", "depths", "alphas"):
         assert (getattr(found, name) - getattr(true, name)).abs().max() <= 1e-3, name
     assert_gradients_agree(found_gradients, true_gradients)
@@ -164,6 +178,14 @@ def test_same_numbers_whatever_the_threads():
     finally:
         numba.set_num_threads(before)
     assert all(torch.equal(all_threads[name], one_thread[name]) for name in all_threads)
+
+
+def test_two_python_threads_at_once():
+    scene = random_scene(200, seed=12)
+    alone = render(scene, None, True, "cpu").colors
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda _: render(scene, None, True, "cpu").colors, range(8)))
+    assert all(torch.equal(picture, alone) for picture in together)
 
 
 def test_float64_inputs_get_float64_gradients():

@@ -5,7 +5,7 @@ import torch
 from render_scenes import all_pixels, random_scene
 
 from gags.errors import GagsError
-from gags.render import blend_weights, rasterize
+from gags.render import blend_weights, cuda, rasterize
 from gags.render.cuda import strongest
 
 
@@ -13,7 +13,7 @@ def test_missing_gsplat_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "gsplat", None)
     scene = random_scene(3)
     with pytest.raises(GagsError, match=r"pip install 'gags\[cuda\]'"):
-        rasterize(*scene.geometry(), scene.colors, scene.camera, backend="cuda")
+        cuda.rasterize(*scene.geometry(), scene.colors, scene.camera, None, None, None)
 
 
 def test_strongest_of_three_rays():

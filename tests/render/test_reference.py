@@ -6,6 +6,7 @@ import torch
 from render_scenes import random_scene
 
 from gags.capture.camera import Camera
+from gags.errors import GagsError
 from gags.render import blend_weights, rasterize
 from gags.render.reference import rotation_matrices, sh_colors
 from gags.render.types import EPS2D
@@ -136,5 +137,11 @@ def test_wrong_input_is_named():
         rasterize(scene.means, scene.quats[:3], scene.scales, scene.opacities, scene.colors, scene.camera)
     with pytest.raises(ValueError, match="sh_degree 2"):
         rasterize(*scene.geometry(), torch.zeros(5, 4, 3), scene.camera, sh_degree=2)
+    with pytest.raises(ValueError, match=r"background must have shape \[3\]"):
+        rasterize(*scene.geometry(), scene.colors, scene.camera, background=torch.zeros(4))
+    with pytest.raises(ValueError, match="top_k"):
+        blend_weights(*scene.geometry(), scene.camera, torch.tensor([[0, 0]]), top_k=0)
+    with pytest.raises(GagsError, match="needs tensors on cuda"):
+        rasterize(*scene.geometry(), scene.colors, scene.camera, backend="cuda")
     with pytest.raises(ValueError, match="inside the 75x53 image"):
         blend_weights(*scene.geometry(), scene.camera, torch.tensor([[75, 0]]))

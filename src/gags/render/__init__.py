@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
+from gags.errors import GagsError
 from gags.render.types import BlendWeights, Rendering
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]
@@ -46,10 +47,16 @@ def rasterize(
         Colours, expected depth, alpha and screen radii.
 
     Raises:
-        ValueError: If shapes, dtypes or devices do not fit each other.
+        ValueError: If shapes or devices do not fit each other.
         GagsError: If the backend asked for does not work here.
     """
-    _check(means, quats, scales, opacities, colors, sh_degree)
+    _check(
+        *(means, quats, scales, opacities),
+        colors=colors,
+        background=background,
+        means2d_offset=means2d_offset,
+    )
+    _check_colors(len(means), colors, sh_degree, background, means2d_offset)
     return _load(backend, means.device).rasterize(
         means, quats, scales, opacities, colors, camera, sh_degree, background, means2d_offset
     )
@@ -82,9 +89,12 @@ def blend_weights(
         Indices, weights and total alpha of the P pixels, in their order.
 
     Raises:
-        ValueError: If a pixel lies outside the image or shapes do not fit.
+        ValueError: If a pixel lies outside the image, or shapes or devices do not fit each other.
+        GagsError: If the backend asked for does not work here.
     """
-    _check(means, quats, scales, opacities, None, None)
+    _check(means, quats, scales, opacities, pixels=pixels)
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
     if pixels.ndim != 2 or pixels.shape[1] != 2:
         raise ValueError(f"pixels must be [P, 2] (x, y), got {tuple(pixels.shape)}")
     limit = torch.tensor([camera.width, camera.height], device=pixels.device)
@@ -97,39 +107,36 @@ def _load(backend: Backend, device: torch.device) -> ModuleType:
     """Import a backend only when it is used: Numba and gsplat are slow to import."""
     if backend == "auto":
         backend = "cuda" if device.type == "cuda" else "cpu"
+    if backend not in ("reference", "cpu", "cuda"):
+        raise ValueError(f"backend must be auto, reference, cpu or cuda, got {backend!r}")
+    if backend in ("cpu", "cuda") and device.type != backend:
+        raise GagsError(f"the {backend} rasteriser needs tensors on {backend}, these are on {device}")
     if backend == "reference":
         from gags.render import reference as module
     elif backend == "cpu":
         from gags.render import cpu as module
-    elif backend == "cuda":
-        from gags.render import cuda as module
     else:
-        raise ValueError(f"backend must be auto, reference, cpu or cuda, got {backend!r}")
+        from gags.render import cuda as module
     return module
 
 
-def _check(
-    means: Tensor,
-    quats: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    colors: Tensor | None,
-    sh_degree: int | None,
-) -> None:
+def _check(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, **more: Tensor | None) -> None:
+    """Shapes and devices of the Gaussians, and the devices of what else is given by name."""
     n = means.shape[0]
-    expected: dict[str, tuple[Tensor, tuple[int, ...]]] = {
-        "means": (means, (n, 3)),
-        "quats": (quats, (n, 4)),
-        "scales": (scales, (n, 3)),
-    }
-    expected["opacities"] = (opacities, (n,))
-    for name, (tensor, shape) in expected.items():
-        if tuple(tensor.shape) != shape:
-            raise ValueError(f"{name} must have shape {list(shape)}, got {list(tensor.shape)}")
-    if colors is None:
-        return
+    tensors = {"means": means, "quats": quats, "scales": scales, "opacities": opacities}
+    shapes = {"means": (n, 3), "quats": (n, 4), "scales": (n, 3), "opacities": (n,)}
+    for name, shape in shapes.items():
+        _check_shape(name, tensors[name], shape)
+    for name, tensor in (tensors | more).items():
+        if tensor is not None and tensor.device != means.device:
+            raise ValueError(f"{name} is on {tensor.device}, but means are on {means.device}")
+
+
+def _check_colors(
+    n: int, colors: Tensor, sh_degree: int | None, background: Tensor | None, means2d_offset: Tensor | None
+) -> None:
     if sh_degree is None:
-        if colors.ndim != 2 or colors.shape[0] != n:
+        if colors.ndim != 2 or colors.shape[0] != n or colors.shape[1] == 0:
             raise ValueError(f"colors must be [{n}, C] without sh_degree, got {list(colors.shape)}")
     elif not 0 <= sh_degree <= 3:
         raise ValueError(f"sh_degree must be 0, 1, 2 or 3, got {sh_degree}")
@@ -139,5 +146,16 @@ def _check(
         or colors.shape[1] < (sh_degree + 1) ** 2
         or colors.shape[2] != 3
     ):
-        wanted = f"[{n}, K >= {(sh_degree + 1) ** 2}, 3]"
-        raise ValueError(f"colors must be {wanted} for sh_degree {sh_degree}, got {list(colors.shape)}")
+        raise ValueError(
+            f"colors must be [{n}, K >= {(sh_degree + 1) ** 2}, 3] for sh_degree {sh_degree}, "
+            f"got {list(colors.shape)}"
+        )
+    if background is not None:
+        _check_shape("background", background, (colors.shape[-1],))
+    if means2d_offset is not None:
+        _check_shape("means2d_offset", means2d_offset, (n, 2))
+
+
+def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} must have shape {list(shape)}, got {list(tensor.shape)}")
