@@ -10,8 +10,9 @@ import gags.splats.fit as fit_module
 from gags.capture import Capture
 from gags.errors import CaptureError
 from gags.progress import Bar, Reporter
-from gags.splats.fit import FitSettings, Training, fit, held_out_quality
+from gags.splats.fit import FitSettings, fit, held_out_quality
 from gags.splats.state import NAMES
+from gags.splats.training import Training
 
 TINY = FitSettings(
     steps=60,
@@ -161,3 +162,25 @@ def test_a_capture_without_points_or_photos_is_an_error(capture):
 def test_settings_that_make_no_sense(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         FitSettings(**wrong)
+
+
+def test_no_more_points_than_gaussians_may_be_are_started_from(capture):
+    training = Training.of(capture, replace(TINY, max_gaussians=15))
+    state = training.begin()
+    assert len(state) == 15
+    known = {tuple(point) for point in capture.points.tolist()}
+    assert {tuple(mean) for mean in state.gaussians.means.tolist()} <= known
+    assert len(fit(capture, replace(TINY, max_gaussians=15))) <= 15
+
+
+def test_holes_are_filled_once(capture):
+    settings = replace(TINY, fill_holes_at=5, densify_from=59)
+    training = Training.of(capture, settings)
+    state = training.begin()
+    counts = []
+    for _ in range(8):
+        training.step(state)
+        counts.append(len(state))
+    assert counts[:4] == [40] * 4
+    assert counts[4] > 40
+    assert counts[4:] == [counts[4]] * 4

@@ -8,17 +8,17 @@ from typing import Literal
 class FitSettings:
     """How 3D Gaussians are trained from photos."""
 
-    steps: int = 4000
+    steps: int = 2000
     """Training steps; each looks at one photo."""
     seed: int = 0
     """Seed of the photo order, the backgrounds and the splits; the same seed gives the same Gaussians."""
-    max_gaussians: int = 150_000
+    max_gaussians: int = 100_000
     """Densification stops adding at this many Gaussians."""
     sh_degree: int = 2
     """Final degree of the spherical harmonics, 0 to 3 (0: colours do not depend on the direction)."""
-    sh_interval: int = 800
+    sh_interval: int = 400
     """Steps between two raises of the spherical-harmonics degree, beginning at 0."""
-    resolutions: tuple[tuple[float, int], ...] = ((0.0, 4), (0.15, 2), (0.5, 1))
+    resolutions: tuple[tuple[float, int], ...] = ((0.0, 4), (0.25, 2), (0.65, 1))
     """Coarse to fine: from which share of the steps on the photos are used at 1/n of their size."""
     lambda_dssim: float = 0.2
     """Weight of D-SSIM in the loss; L1 has the rest."""
@@ -30,23 +30,23 @@ class FitSettings:
     """Weight of the mean opacity in the loss; lets superfluous Gaussians fade until they are pruned."""
     scale_penalty: float = 0.0
     """Weight of the mean scale (in scene extents) in the loss; keeps large blurry Gaussians away."""
-    initial_opacity: float = 0.2
+    initial_opacity: float = 0.5
     """Opacity of the Gaussians that start at the sparse points."""
-    fill_holes_at: int = 200
+    fill_holes_at: int = 100
     """Step after which surfaces without sparse points get Gaussians; 0: never."""
     means_lr: float = 2e-4
     """First learning rate of the centres, in scene extents per step."""
     means_lr_final: float = 4e-6
     """Last learning rate of the centres; the decay between is exponential."""
-    quats_lr: float = 2e-3
+    quats_lr: float = 4e-3
     """Learning rate of the rotations."""
-    scales_lr: float = 1e-2
+    scales_lr: float = 2e-2
     """Learning rate of the log-scales."""
     opacities_lr: float = 5e-2
     """Learning rate of the opacity logits."""
-    sh_lr: float = 5e-3
+    sh_lr: float = 0.01
     """Learning rate of the base colours; higher harmonics take a twentieth."""
-    densify_from: int = 200
+    densify_from: int = 100
     """First step of densification and pruning."""
     densify_until: float = 0.7
     """Share of the steps after which no Gaussians are added any more."""
