@@ -180,3 +180,16 @@ def test_prompts_fall_where_visible_centres_project():
     assert {tuple(cell) for cell in sub_patches.tolist()} == {(0, 0), (5, 5)}
     assert abs((sub_patches[:, 0] == 0).mean() - 2 / 3) < 0.03
     assert set(points[:, 0].tolist()) == {0.5, 1.5, 10.5, 11.5}
+
+
+def test_few_prompts_never_share_a_sub_patch():
+    camera = _camera(160, 80, focal=100, position=(0, 0, 0))
+    depth = np.full((80, 160), 2, np.float32)
+    columns, rows = np.meshgrid(np.arange(10) * 2 + 0.5, np.arange(4) + 0.5)
+    pixels = np.stack([columns.ravel(), rows.ravel()], 1)  # 40 sub-patches of the first patch show a centre
+    means = camera.unproject(pixels, np.full(40, 2.0))
+    counts = np.zeros((8, 8), int)
+    counts[0, 0] = 40
+    points = sample_prompts(counts, camera, means, depth, seed=0, name="x")
+    assert len({(x // 2, y // 1) for x, y in points.tolist()}) == 40
+    assert (points[:, 1] < 4).all()

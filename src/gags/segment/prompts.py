@@ -97,6 +97,10 @@ def sample_prompts(
 ) -> np.ndarray:
     """Draw prompts, denser where many Gaussians lie (GAGS 6.1, METHOD §1.4).
 
+    Each patch is cut into 10×10 sub-patches. One is drawn with a chance that grows with the number of its
+    pixels onto which a visible Gaussian centre projects, and only once as long as there are others: few
+    prompts find more things that way. Its pixel is drawn evenly.
+
     Args:
         counts: Prompts of each patch. [G, G]
         camera: The view; prompts are in px of its image.
@@ -122,7 +126,8 @@ def sample_prompts(
         chance = weights[patch] if weights[patch].any() else areas[patch]
         if not chance.any():  # an image of fewer pixels than patches
             continue
-        picked = rng.choice(chance.size, counts[j, i], p=chance.ravel() / chance.sum())
+        repeat = counts[j, i] > np.count_nonzero(chance)
+        picked = rng.choice(chance.size, counts[j, i], replace=repeat, p=chance.ravel() / chance.sum())
         row, column = np.divmod(picked, SUBPATCHES) + np.array([[j], [i]]) * SUBPATCHES
         drawn.append(
             np.stack(
