@@ -16,8 +16,8 @@ class FitSettings:
     """Densification stops adding at this many Gaussians."""
     sh_degree: int = 2
     """Final degree of the spherical harmonics, 0 to 3 (0: colours do not depend on the direction)."""
-    sh_interval: int = 400
-    """Steps between two raises of the spherical-harmonics degree, beginning at 0."""
+    sh_interval: float = 0.2
+    """Share of the steps between two raises of the spherical-harmonics degree, beginning at 0."""
     resolutions: tuple[tuple[float, int], ...] = ((0.0, 4), (0.25, 2), (0.65, 1))
     """Coarse to fine: from which share of the steps on the photos are used at 1/n of their size."""
     lambda_dssim: float = 0.2
@@ -26,10 +26,6 @@ class FitSettings:
     """Weight of the distance between rendered depth and sparse points in the loss; 0 ignores the points."""
     background: Literal["random", "black", "white"] = "random"
     """Colour behind the Gaussians while training; random colours make surfaces opaque."""
-    opacity_penalty: float = 0.0
-    """Weight of the mean opacity in the loss; lets superfluous Gaussians fade until they are pruned."""
-    scale_penalty: float = 0.0
-    """Weight of the mean scale (in scene extents) in the loss; keeps large blurry Gaussians away."""
     initial_opacity: float = 0.5
     """Opacity of the Gaussians that start at the sparse points."""
     fill_holes_at: int = 100

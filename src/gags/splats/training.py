@@ -93,12 +93,10 @@ class Training:
             means2d_offset=offset,
         )
         loss = photometric_loss(rendering.colors.detach().numpy(), photo, settings.lambda_dssim)
-        penalty = settings.opacity_penalty * leaves.opacities.mean()
-        penalty = penalty + settings.scale_penalty / self.extent * leaves.scales.mean()
         depth = sparse_depth_loss(rendering.depths.detach().numpy(), camera, self.guides)
         torch.autograd.backward(
-            [rendering.colors, rendering.depths, penalty],
-            [torch.from_numpy(loss.gradient), torch.from_numpy(settings.depth_weight * depth.gradient), None],
+            [rendering.colors, rendering.depths],
+            [torch.from_numpy(loss.gradient), torch.from_numpy(settings.depth_weight * depth.gradient)],
         )
         visible = rendering.radii > 0
         self.descend(state, leaves, visible.numpy())
@@ -180,7 +178,7 @@ class Training:
 
     def sh_degree(self, step: int) -> int:
         """Degree of the harmonics that are trained in a step."""
-        return min(self.settings.sh_degree, step // self.settings.sh_interval)
+        return min(self.settings.sh_degree, int(step / self.settings.steps / self.settings.sh_interval))
 
     def divisor(self, step: int) -> int:
         """By how much the photos are shrunk in a step."""
