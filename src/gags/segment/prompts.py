@@ -126,7 +126,7 @@ def sample_prompts(
         chance = weights[patch] if weights[patch].any() else areas[patch]
         if not chance.any():  # an image of fewer pixels than patches
             continue
-        repeat = counts[j, i] > np.count_nonzero(chance)
+        repeat = bool(counts[j, i] > np.count_nonzero(chance))
         picked = rng.choice(chance.size, counts[j, i], replace=repeat, p=chance.ravel() / chance.sum())
         row, column = np.divmod(picked, SUBPATCHES) + np.array([[j], [i]]) * SUBPATCHES
         drawn.append(
