@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from gags import models
 from gags.capture import Camera, Capture, View, load_capture
@@ -16,6 +17,7 @@ from gags.embed.crops import embed_masks
 from gags.errors import WorkspaceError
 from gags.features import LEVELS, ViewFeatures
 from gags.progress import SILENT, Reporter
+from gags.query.locate import MIN_ALPHA
 from gags.render import rasterize
 from gags.scene import Scene
 from gags.segment import load_segmenter
@@ -231,7 +233,7 @@ def place_prompts(
 def render_depths(
     gaussians: Gaussians, cameras: Sequence[Camera], *, report: Reporter = SILENT
 ) -> list[np.ndarray]:
-    """Expected depth of every view, at most `DEPTH_WIDTH` wide. float32 [h, w] each"""
+    """Expected depth of every view, at most `DEPTH_WIDTH` wide, 0 where nothing is. float32 [h, w] each"""
     scales, opacities = gaussians.scales, gaussians.opacities
     colors = gaussians.means.new_zeros(len(gaussians), 1)
     depths = []
@@ -240,7 +242,8 @@ def render_depths(
             factor = min(1.0, DEPTH_WIDTH / camera.width)
             small = camera.resized(round(camera.width * factor), round(camera.height * factor))
             rendering = rasterize(gaussians.means, gaussians.quats, scales, opacities, colors, small)
-            depths.append(rendering.depths.cpu().numpy())
+            solid = rendering.alphas >= MIN_ALPHA
+            depths.append(torch.where(solid, rendering.depths, 0).cpu().numpy())
             bar.advance()
     return depths
 
