@@ -52,9 +52,9 @@ def cut_crops(
         rows = range(start, min(start + batch, len(masks)))
         crops = np.empty((len(rows), len(rules), size, size, 3), np.uint8)
         for place, row in enumerate(rows):
-            labels = masks.labels[masks.levels[row]]
+            mask = masks.mask(row)
             for number, rule in enumerate(rules):
-                crops[place, number] = cut_crop(image, labels == row, masks.boxes[row], rule, size)
+                crops[place, number] = cut_crop(image, mask, masks.boxes[row], rule, size)
         yield crops
 
 
