@@ -180,7 +180,8 @@ def describe(
     """
     capture, splats_stamp = _reconstructed(workspace)
     mask_stamp = stamp("masks", splats_stamp, settings, segmenter)
-    goal = stamp(mask_stamp, encoder)
+    embedder = load_encoder(encoder, report)
+    goal = stamp(mask_stamp, embedder.name, embedder.dim)
     stamps = {"masks": mask_stamp, "embeddings": goal}
     waiting = [view for view in capture.train if _stamps(workspace, view) != stamps]
     record = workspace.record("describe")
@@ -192,7 +193,6 @@ def describe(
     if any(_stamps(workspace, view).get("masks") != mask_stamp for view in waiting):
         prompts = place_prompts(load_ply(workspace.splats), capture.train, settings, report=report)
     chosen = load_segmenter(segmenter) if prompts else None
-    embedder = load_encoder(encoder)
     with report.stage("Segmenting and embedding", len(capture.train), "photos") as bar:
         bar.advance(len(capture.train) - len(waiting))
         for view in waiting:
