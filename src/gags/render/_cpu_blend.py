@@ -1,4 +1,4 @@
-"""Front-to-back blending of tiles, and its gradient; one vector is one row of a tile."""
+"""Front-to-back blending of tiles; one vector is one row of a tile."""
 
 import numpy as np
 from numba import njit, prange
@@ -13,51 +13,32 @@ from gags.render._cpu_layout import (
     QUAD_XX,
     QUAD_XY,
     QUAD_YY,
-    SUM,
-    SUM_FEATURES,
-    SUM_X,
-    SUM_XX,
-    SUM_XY,
-    SUM_Y,
-    SUM_YY,
     TILE_HEIGHT,
     TILE_WIDTH,
     groups_of,
     record_stride,
-    sums_stride,
 )
 from gags.render._simd import (
     LANES,
     any_lane,
     exp2,
-    fetch_add,
     lane_numbers,
     lesser,
-    load,
-    load_every,
-    load_splat,
-    load_triples,
     lowest_bit,
     minus_size,
-    prefetch,
     rarely,
-    row_sums,
     select,
     splat,
-    store,
-    store_every,
-    store_triples,
 )
+from gags.render._simd_memory import fetch_add, load, load_splat, prefetch, store, store_every, store_triples
 from gags.render.types import MAX_ALPHA, MIN_TRANSMITTANCE
 
-_AHEAD = 6  # members whose records are fetched from memory ahead of time
+AHEAD = 6  # members whose records are fetched from memory ahead of time
 STRONGEST = float(np.log2(MAX_ALPHA))
 
 # What is kept of a row of pixels while its tile is walked, one vector each. Light is what still gets through,
 # −light once the pixel is finished.
 LIGHT, BLENDED = range(2)  # then the blended features
-# The gradient also keeps what is to come of Σ w dL/dw, and the gradients of the weights and of the features.
-TO_COME, G_WEIGHT, G_FEATURES = range(1, 4)
 
 
 @njit
@@ -69,37 +50,28 @@ def aligned(size):
 
 
 @njit
-def _corner(tile, width):
+def corner(tile, width):
+    """Column and row of the first pixel of a tile."""
     tiles_x = -(-width // TILE_WIDTH)
     return tile % tiles_x * TILE_WIDTH, tile // tiles_x * TILE_HEIGHT
 
 
 @njit
-def _crop(picture, x0, y0, columns, rows, width, channels):
-    """A tile at the right edge of a flat picture, as a picture of the width of a whole tile."""
-    tile = np.zeros(TILE_HEIGHT * TILE_WIDTH * channels, np.float32)
-    for row in range(rows):
-        for j in range(columns * channels):
-            tile[row * TILE_WIDTH * channels + j] = picture[((y0 + row) * width + x0) * channels + j]
-    return tile
-
-
-@njit
 def _paste(tile, picture, x0, y0, columns, rows, width, channels):
-    """Put back what `_crop` cuts out."""
+    """Write a tile of whole width into the part of it that a flat picture has, at its right edge."""
     for row in range(rows):
         for j in range(columns * channels):
             picture[((y0 + row) * width + x0) * channels + j] = tile[row * TILE_WIDTH * channels + j]
 
 
 @njit
-def _first_light(columns):
+def first_light(columns):
     """Light 1 inside the picture; pixels beyond its edge are finished from the start."""
     return select(lane_numbers() < columns, splat(1.0), splat(-1.0))
 
 
 @njit
-def _row_numbers():
+def number_rows():
     """One vector a row, so that nothing has to be spread over the lanes while blending."""
     numbers = np.empty(TILE_HEIGHT * LANES, np.float32)
     for row in range(TILE_HEIGHT):
@@ -108,7 +80,7 @@ def _row_numbers():
 
 
 @njit
-def _falloff(r, x, y0, records):
+def falloff(r, x, y0, records):
     """One Gaussian in one tile: log2 α = constant + dy (slope + yy dy) with dy = first_y + row; and dx."""
     dx = x - load_splat(records, r + CENTRE_X)
     constant = load_splat(records, r + PEAK) + load_splat(records, r + QUAD_XX) * dx * dx
@@ -118,7 +90,7 @@ def _falloff(r, x, y0, records):
 
 
 @njit
-def _load_group(array, at):
+def load_group(array, at):
     """One group of features, each in all lanes."""
     return (
         load_splat(array, at),
@@ -129,7 +101,7 @@ def _load_group(array, at):
 
 
 @njit
-def _load_rows(array, at):
+def load_rows(array, at):
     """A group of features that differ from lane to lane."""
     return (
         load(array, at),
@@ -140,7 +112,7 @@ def _load_rows(array, at):
 
 
 @njit
-def _store_rows(array, at, rows):
+def store_rows(array, at, rows):
     store(array, at, rows[0])
     store(array, at + LANES, rows[1])
     store(array, at + 2 * LANES, rows[2])
@@ -148,7 +120,7 @@ def _store_rows(array, at, rows):
 
 
 @njit
-def _plus(sums, weight, features):
+def plus(sums, weight, features):
     """A group of sums, each with one weighted feature more."""
     return (
         sums[0] + weight * features[0],
@@ -156,11 +128,6 @@ def _plus(sums, weight, features):
         sums[2] + weight * features[2],
         sums[3] + weight * features[3],
     )
-
-
-@njit
-def _dot(a, b):
-    return (a[0] * b[0] + a[1] * b[1]) + (a[2] * b[2] + a[3] * b[3])
 
 
 @njit
@@ -173,13 +140,13 @@ def _blend_tile(x0, y0, rows_inside, records, channels, lists, tile, row_numbers
     x = lane_numbers() + (x0 + np.float32(0.5))
     last = lists.starts[tile + 1] - 1
     for k in range(lists.starts[tile], last + 1):
-        prefetch(records, (lists.members[min(k + _AHEAD, last)] >> 32) * stride)
+        prefetch(records, (lists.members[min(k + AHEAD, last)] >> 32) * stride)
         rows = lists.members[k] & live
         if rows == 0:
             continue
         r = (lists.members[k] >> 32) * stride
-        constant, slope, yy, first_y, _ = _falloff(r, x, y0, records)
-        features = _load_group(records, r + FEATURES)
+        constant, slope, yy, first_y, _ = falloff(r, x, y0, records)
+        features = load_group(records, r + FEATURES)
         while rows != 0:
             row = lowest_bit(rows)
             rows &= rows - 1
@@ -194,11 +161,11 @@ def _blend_tile(x0, y0, rows_inside, records, channels, lists, tile, row_numbers
             weight = select(lit, absorbed, splat(0.0))
             store(state, at, select(lit, behind, minus_size(light)))
             place = at + BLENDED * LANES
-            _store_rows(state, place, _plus(_load_rows(state, place), weight, features))
+            store_rows(state, place, plus(load_rows(state, place), weight, features))
             for g in range(1, groups):
-                more = _load_group(records, r + FEATURES + GROUP * g)
+                more = load_group(records, r + FEATURES + GROUP * g)
                 place = at + (BLENDED + GROUP * g) * LANES
-                _store_rows(state, place, _plus(_load_rows(state, place), weight, more))
+                store_rows(state, place, plus(load_rows(state, place), weight, more))
             if not any_lane(lit):
                 rarely()
                 live &= ~(np.int64(1) << row)
@@ -223,7 +190,7 @@ def _close_tile(x0, y0, rows_inside, width, channels, background, state, image, 
             for c in range(channels):
                 store(state, at + c * LANES, load(state, at + c * LANES) + through * background[c])
         if channels == 3:
-            red, green, blue, _ = _load_rows(state, at)
+            red, green, blue, _ = load_rows(state, at)
             store_triples(image, pixel * 3, red, green, blue)
         else:
             for c in range(channels):
@@ -241,12 +208,12 @@ def _blend_tiles(
         tile = fetch_add(todo, 0, 1)
         if tile >= tiles:
             break
-        x0, y0 = _corner(tile, width)
+        x0, y0 = corner(tile, width)
         columns, rows = min(TILE_WIDTH, width - x0), min(TILE_HEIGHT, height - y0)
         for at in range(0, TILE_HEIGHT * row_size, LANES):
             store(state, at, splat(0.0))
         for at in range(LIGHT, TILE_HEIGHT * row_size, row_size):
-            store(state, at, _first_light(columns))
+            store(state, at, first_light(columns))
         _blend_tile(x0, y0, rows, records, channels, lists, tile, row_numbers, state)
         if columns == TILE_WIDTH:
             _close_tile(x0, y0, rows, width, channels, background, state, image, depths, alphas)
@@ -275,196 +242,9 @@ def blend(threads, todo, width, height, records, channels, background, lists, im
         lists: Members of the tiles.
         image, depths, alphas: Flat pictures, written.
     """
-    row_numbers = _row_numbers()
+    row_numbers = number_rows()
     for _ in prange(threads):
         _blend_tiles(
             *(todo, width, height, records, channels, background, lists, row_numbers),
             *(image, depths, alphas),
-        )
-
-
-@njit
-def _open_gradients(
-    x0, y0, rows, width, channels, background, image, depths, alphas, g_image, g_depths, g_alphas, state
-):
-    """Upstream gradients of one tile of whole width, as gradients of each pixel's blending weights.
-
-    With D = Σ w z / Σ w and the background behind, dL/dw = g_weight + Σ g_feature feature, the depth being
-    one of the features. Gives the rows that have any gradient.
-    """
-    groups = groups_of(channels)
-    row_size = (G_FEATURES + GROUP * groups) * LANES
-    live = np.int64(0)
-    for row in range(rows):
-        pixel = (y0 + row) * width + x0
-        at = row * row_size + G_FEATURES * LANES
-        if channels == 3:
-            red, green, blue = load_triples(g_image, pixel * 3)
-            store(state, at, red)
-            store(state, at + LANES, green)
-            store(state, at + 2 * LANES, blue)
-            r, g, b = load_triples(image, pixel * 3)
-            to_come = red * r + green * g + blue * b
-            some = minus_size(red) + minus_size(green) + minus_size(blue)
-        else:
-            to_come, some = splat(0.0), splat(0.0)
-            for c in range(channels):
-                g_color = load_every(g_image, pixel * channels + c, channels)
-                store(state, at + c * LANES, g_color)
-                to_come += g_color * load_every(image, pixel * channels + c, channels)
-                some += minus_size(g_color)
-        alpha, g_alpha = load(alphas, pixel), load(g_alphas, pixel)
-        g_depth = select(alpha > 0.0, load(g_depths, pixel) / alpha, splat(0.0))
-        some += minus_size(g_depth) + minus_size(g_alpha)
-        if len(background) > 0:
-            behind = splat(0.0)
-            for c in range(channels):
-                behind += load(state, at + c * LANES) * background[c]
-            to_come -= (1.0 - alpha) * behind
-            g_alpha -= behind
-        store(state, at + channels * LANES, g_depth)
-        for c in range(channels + 1, GROUP * groups):
-            store(state, at + c * LANES, splat(0.0))
-        at = row * row_size
-        store(state, at + TO_COME * LANES, to_come + g_alpha * alpha)
-        store(state, at + G_WEIGHT * LANES, g_alpha - g_depth * load(depths, pixel))
-        if any_lane(some < 0.0):
-            live |= np.int64(1) << row
-    return live
-
-
-@njit
-def _blend_tile_backward(
-    x0, y0, live, records, channels, lists, tile, row_numbers, state, weights, sums, gradients
-):
-    """Walk the members of a tile front to back again and write the gradient of each."""
-    groups = groups_of(channels)
-    row_size = (G_FEATURES + GROUP * groups) * LANES
-    stride, out_stride = record_stride(channels), sums_stride(channels)
-    x = lane_numbers() + (x0 + np.float32(0.5))
-    last = lists.starts[tile + 1] - 1
-    for k in range(lists.starts[tile], last + 1):
-        ahead = min(k + _AHEAD, last)
-        prefetch(records, (lists.members[ahead] >> 32) * stride)
-        prefetch(gradients, np.int64(lists.slots[ahead]) * out_stride)
-        out = np.int64(lists.slots[k]) * out_stride
-        rows = lists.members[k] & live
-        if rows == 0:
-            for j in range(0, out_stride, LANES):
-                store(gradients, out + j, splat(0.0))
-            continue
-        r = (lists.members[k] >> 32) * stride
-        constant, slope, yy, first_y, dx = _falloff(r, x, y0, records)
-        features = _load_group(records, r + FEATURES)
-        sum_0, sum_y, sum_yy = splat(0.0), splat(0.0), splat(0.0)
-        g_features = (splat(0.0), splat(0.0), splat(0.0), splat(0.0))
-        left = rows
-        while left != 0:
-            row = lowest_bit(left)
-            left &= left - 1
-            at = row * row_size
-            dy = first_y + load(row_numbers, row * LANES)
-            power = constant + dy * (slope + yy * dy)
-            alpha = select(power >= FAINTEST, exp2(lesser(power, splat(STRONGEST))), splat(0.0))
-            light = load(state, at)
-            absorbed = light * alpha
-            behind = light - absorbed
-            lit = behind > MIN_TRANSMITTANCE
-            weight = select(lit, absorbed, splat(0.0))
-            store(state, at, select(lit, behind, minus_size(light)))
-            upstream = _load_rows(state, at + G_FEATURES * LANES)
-            g_features = _plus(g_features, weight, upstream)
-            g_weight = load(state, at + G_WEIGHT * LANES) + _dot(upstream, features)
-            if groups > 1:
-                store(weights, row * LANES, weight)
-                for g in range(1, groups):
-                    upstream = _load_rows(state, at + (G_FEATURES + GROUP * g) * LANES)
-                    g_weight += _dot(upstream, _load_group(records, r + FEATURES + GROUP * g))
-            part = weight * g_weight
-            to_come = load(state, at + TO_COME * LANES) - part
-            store(state, at + TO_COME * LANES, to_come)
-            g_log_alpha = part - to_come * (alpha / (1.0 - alpha))
-            g_log_alpha = select(lit & (power < STRONGEST), g_log_alpha, splat(0.0))
-            sum_0 += g_log_alpha
-            g_log_alpha *= dy
-            sum_y += g_log_alpha
-            sum_yy += g_log_alpha * dy
-            if not any_lane(lit):
-                rarely()
-                live &= ~(np.int64(1) << row)
-        store(sums, SUM * LANES, sum_0)
-        store(sums, SUM_X * LANES, sum_0 * dx)
-        store(sums, SUM_Y * LANES, sum_y)
-        store(sums, SUM_XX * LANES, sum_0 * dx * dx)
-        store(sums, SUM_XY * LANES, sum_y * dx)
-        store(sums, SUM_YY * LANES, sum_yy)
-        _store_rows(sums, SUM_FEATURES * LANES, g_features)
-        for g in range(1, groups):
-            g_features = (splat(0.0), splat(0.0), splat(0.0), splat(0.0))
-            left = rows
-            while left != 0:
-                row = lowest_bit(left)
-                left &= left - 1
-                upstream = _load_rows(state, row * row_size + (G_FEATURES + GROUP * g) * LANES)
-                g_features = _plus(g_features, load(weights, row * LANES), upstream)
-            _store_rows(sums, (SUM_FEATURES + GROUP * g) * LANES, g_features)
-        for j in range(0, out_stride, LANES):
-            store(gradients, out + j, row_sums(sums, j * LANES))
-
-
-@njit
-def _blend_tiles_backward(
-    todo, width, height, records, channels, background, lists, row_numbers,
-    image, depths, alphas, g_image, g_depths, g_alphas, gradients,
-):  # fmt: skip
-    row_size = (G_FEATURES + GROUP * groups_of(channels)) * LANES
-    state = aligned(TILE_HEIGHT * row_size)
-    weights = aligned(TILE_HEIGHT * LANES)
-    sums = aligned(sums_stride(channels) * LANES)
-    sums[:] = 0
-    tiles = len(lists.starts) - 1
-    while True:
-        tile = fetch_add(todo, 0, 1)
-        if tile >= tiles:
-            break
-        x0, y0 = _corner(tile, width)
-        columns, rows = min(TILE_WIDTH, width - x0), min(TILE_HEIGHT, height - y0)
-        for at in range(LIGHT, TILE_HEIGHT * row_size, row_size):
-            store(state, at, _first_light(columns))
-        if columns == TILE_WIDTH:
-            live = _open_gradients(
-                *(x0, y0, rows, width, channels, background),
-                *(image, depths, alphas, g_image, g_depths, g_alphas, state),
-            )
-        else:
-            where = (x0, y0, columns, rows, width)
-            live = _open_gradients(
-                *(0, 0, rows, TILE_WIDTH, channels, background),
-                *(_crop(image, *where, channels), _crop(depths, *where, 1), _crop(alphas, *where, 1)),
-                *(_crop(g_image, *where, channels), _crop(g_depths, *where, 1), _crop(g_alphas, *where, 1)),
-                state,
-            )
-        _blend_tile_backward(
-            x0, y0, live, records, channels, lists, tile, row_numbers, state, weights, sums, gradients
-        )
-
-
-@njit(parallel=True, cache=True)
-def blend_backward(
-    threads, todo, width, height, records, channels, background, lists,
-    image, depths, alphas, g_image, g_depths, g_alphas, gradients,
-):  # fmt: skip
-    """Gradient of `blend` for every member of a tile.
-
-    Args:
-        threads, todo, width, height, records, channels, background, lists: As in `blend`.
-        image, depths, alphas: What `blend` wrote.
-        g_image, g_depths, g_alphas: Gradients of those. Flat.
-        gradients: `sums_stride(channels)` numbers a slot, written for every member.
-    """
-    row_numbers = _row_numbers()
-    for _ in prange(threads):
-        _blend_tiles_backward(
-            *(todo, width, height, records, channels, background, lists, row_numbers),
-            *(image, depths, alphas, g_image, g_depths, g_alphas, gradients),
         )

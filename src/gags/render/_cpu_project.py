@@ -34,21 +34,8 @@ from gags.render._cpu_layout import (
     record_stride,
     slack,
 )
-from gags.render._simd import (
-    LANES,
-    any_lane,
-    ceiling,
-    floor,
-    gather,
-    larger,
-    lesser,
-    log2,
-    root,
-    scatter,
-    select,
-    splat,
-    store,
-)
+from gags.render._simd import LANES, any_lane, ceiling, floor, larger, lesser, log2, root, select, splat
+from gags.render._simd_memory import gather, scatter, store
 from gags.render.types import EPS2D, NEAR_PLANE
 
 _LARGEST_RADIUS = 1e9  # px; beyond, the arithmetic is not to be trusted

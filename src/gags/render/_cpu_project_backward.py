@@ -5,7 +5,8 @@ from numba import njit, prange
 
 from gags.render._cpu_layout import SUM, SUM_FEATURES, SUM_X, SUM_XX, SUM_XY, SUM_Y, SUM_YY, sums_stride
 from gags.render._cpu_project import covariances, screen_factors
-from gags.render._simd import LANES, gather, load, load_every, scatter, select, splat, store
+from gags.render._simd import LANES, select, splat
+from gags.render._simd_memory import gather, load, load_every, scatter, store
 
 
 @njit

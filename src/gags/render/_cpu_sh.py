@@ -4,7 +4,8 @@ import numpy as np
 from numba import njit, prange
 
 from gags.render._cpu_layout import FEATURES, record_stride
-from gags.render._simd import LANES, gather, larger, load, root, scatter, select, splat, store
+from gags.render._simd import LANES, larger, root, select, splat
+from gags.render._simd_memory import gather, load, scatter, store
 
 _C0 = 0.28209479177387814
 _C1 = 0.4886025119029199

@@ -24,19 +24,8 @@ from gags.render._cpu_layout import (
     slack,
 )
 from gags.render._cpu_memory import Scratch
-from gags.render._simd import (
-    LANES,
-    ceiling,
-    floor,
-    lane_numbers,
-    larger,
-    lesser,
-    load_splat,
-    prefetch,
-    root,
-    splat,
-    store,
-)
+from gags.render._simd import LANES, ceiling, floor, lane_numbers, larger, lesser, root, splat
+from gags.render._simd_memory import load_splat, prefetch, store
 
 _AHEAD = 8  # Gaussians that are fetched from memory ahead of time
 _DIGIT = 12  # most bits of a depth that one pass of the radix sort takes

@@ -16,7 +16,8 @@ from gags.render._cpu_layout import (
     TILE_WIDTH,
     record_stride,
 )
-from gags.render._simd import LANES, any_lane, exp2, fetch_add, lesser, load, select, splat, splat_bits, store
+from gags.render._simd import LANES, any_lane, exp2, lesser, select, splat, splat_bits
+from gags.render._simd_memory import fetch_add, load, store
 from gags.render.types import MIN_TRANSMITTANCE
 
 

@@ -1,7 +1,8 @@
 """Vectors of 16 float32 for Numba kernels, so that SIMD code does not hang on what LLVM finds by itself.
 
 Inside an `@njit` function `+ - * /` and comparisons work lane by lane, also against plain numbers. LLVM maps
-the 16 lanes onto what the processor has: one AVX-512 register, two of AVX2, four of NEON.
+the 16 lanes onto what the processor has: one AVX-512 register, two of AVX2, four of NEON. Numba's cache of
+compiled kernels does not see changes in this file: remove `__pycache__` after one.
 """
 
 import operator
@@ -21,9 +22,9 @@ LANES = 16
 intrinsic: Any = extending.intrinsic
 infer_global: Any = templates.infer_global
 
-_FLOATS = ir.VectorType(ir.FloatType(), LANES)
-_INTS = ir.VectorType(ir.IntType(32), LANES)
-_LONGS = ir.VectorType(ir.IntType(64), LANES)
+FLOATS = ir.VectorType(ir.FloatType(), LANES)
+INTS = ir.VectorType(ir.IntType(32), LANES)
+LONGS = ir.VectorType(ir.IntType(64), LANES)
 _BITS = ir.VectorType(ir.IntType(1), LANES)
 _FUSE = ("contract",)  # a * b + c may become one instruction; nothing else may be rearranged
 
@@ -45,7 +46,7 @@ mask = _MaskType()
 @register_model(_VectorType)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, dmm, fe_type):
-        super().__init__(dmm, fe_type, _FLOATS)
+        super().__init__(dmm, fe_type, FLOATS)
 
 
 @register_model(_MaskType)
@@ -55,26 +56,27 @@ class _MaskModel(models.PrimitiveModel):
 
 
 def _constant(value: float) -> ir.Constant:
-    return ir.Constant(_FLOATS, [ir.Constant(ir.FloatType(), float(np.float32(value)))] * LANES)
+    return ir.Constant(FLOATS, [ir.Constant(ir.FloatType(), float(np.float32(value)))] * LANES)
 
 
 def _int_constant(value: int) -> ir.Constant:
-    return ir.Constant(_INTS, [ir.Constant(ir.IntType(32), value)] * LANES)
+    return ir.Constant(INTS, [ir.Constant(ir.IntType(32), value)] * LANES)
 
 
-def _splat(builder, value, lane_type):
+def broadcast(builder, value, lane_type):
+    """A number in every lane of a vector type."""
     one = builder.insert_element(ir.Constant(lane_type, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    zeros = ir.Constant(_INTS, [ir.Constant(ir.IntType(32), 0)] * LANES)
+    zeros = ir.Constant(INTS, [ir.Constant(ir.IntType(32), 0)] * LANES)
     return builder.shuffle_vector(one, ir.Constant(lane_type, ir.Undefined), zeros)
 
 
 @lower_cast(types.Float, _VectorType)
 @lower_cast(types.Integer, _VectorType)
 def _number_to_vector(context, builder, fromty, toty, value):
-    return _splat(builder, context.cast(builder, value, fromty, types.float32), _FLOATS)
+    return broadcast(builder, context.cast(builder, value, fromty, types.float32), FLOATS)
 
 
-def _shuffle(builder, a, b, lanes):
+def shuffle(builder, a, b, lanes):
     """Pick lanes from two vectors, numbered on from one to the other."""
     order = [ir.Constant(ir.IntType(32), lane) for lane in lanes]
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
@@ -123,17 +125,12 @@ def _mask_and(context, builder, sig, args):
     return builder.and_(*args)
 
 
-def _pointer(context, builder, array_type, array, index, as_type):
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), as_type.as_pointer())
-
-
 @intrinsic
 def splat(typingctx, value):
     """A vector with the same number in every lane."""
 
     def codegen(context, builder, sig, args):
-        return _splat(builder, context.cast(builder, args[0], sig.args[0], types.float32), _FLOATS)
+        return broadcast(builder, context.cast(builder, args[0], sig.args[0], types.float32), FLOATS)
 
     return vector(value), codegen
 
@@ -143,7 +140,7 @@ def splat_bits(typingctx, value):
     """A vector with the same int32 in every lane, to be stored or selected but not computed with."""
 
     def codegen(context, builder, sig, args):
-        return _splat(builder, builder.bitcast(args[0], ir.FloatType()), _FLOATS)
+        return broadcast(builder, builder.bitcast(args[0], ir.FloatType()), FLOATS)
 
     return vector(types.int32), codegen
 
@@ -153,149 +150,9 @@ def lane_numbers(typingctx):
     """0, 1, 2, … 15."""
 
     def codegen(context, builder, sig, args):
-        return ir.Constant(_FLOATS, [ir.Constant(ir.FloatType(), float(i)) for i in range(LANES)])
+        return ir.Constant(FLOATS, [ir.Constant(ir.FloatType(), float(i)) for i in range(LANES)])
 
     return vector(), codegen
-
-
-@intrinsic
-def load(typingctx, array, index):
-    """The 16 numbers of a contiguous float32 array from a flat index on."""
-
-    def codegen(context, builder, sig, args):
-        return builder.load(_pointer(context, builder, sig.args[0], args[0], args[1], _FLOATS), align=4)
-
-    return vector(array, types.intp), codegen
-
-
-@intrinsic
-def load_splat(typingctx, array, index):
-    """The number at a flat index of a contiguous float32 array (not counted from its end) in every lane."""
-
-    def codegen(context, builder, sig, args):
-        pointer = _pointer(context, builder, sig.args[0], args[0], args[1], ir.FloatType())
-        return _splat(builder, builder.load(pointer, align=4), _FLOATS)
-
-    return vector(array, types.intp), codegen
-
-
-@intrinsic
-def store(typingctx, array, index, value):
-    """Write 16 numbers into a contiguous float32 array from a flat index on."""
-
-    def codegen(context, builder, sig, args):
-        builder.store(args[2], _pointer(context, builder, sig.args[0], args[0], args[1], _FLOATS), align=4)
-        return context.get_dummy_value()
-
-    return types.none(array, types.intp, vector), codegen
-
-
-def _lanes_at(builder, data, places):
-    """Pointers to one number a lane, given a vector of int64 places."""
-    return [
-        builder.gep(data, [builder.extract_element(places, ir.Constant(ir.IntType(32), lane))])
-        for lane in range(LANES)
-    ]
-
-
-def _gather_pointers(context, builder, sig, args):
-    array_type, rows_type = sig.args[0], sig.args[1]
-    array, rows, start, stride, offset = args[:5]
-    places = builder.load(_pointer(context, builder, rows_type, rows, start, _INTS), align=4)
-    places = builder.mul(builder.sext(places, _LONGS), _splat(builder, stride, _LONGS))
-    places = builder.add(places, _splat(builder, offset, _LONGS))
-    return _lanes_at(builder, context.make_array(array_type)(context, builder, array).data, places)
-
-
-def _stride_pointers(context, builder, sig, args):
-    array, start, stride = args[:3]
-    data = context.make_array(sig.args[0])(context, builder, array).data
-    steps = [builder.mul(stride, ir.Constant(ir.IntType(64), lane)) for lane in range(LANES)]
-    return [builder.gep(data, [builder.add(start, step)]) for step in steps]
-
-
-def _load_lanes(builder, pointers):
-    result = ir.Constant(_FLOATS, ir.Undefined)
-    for lane, pointer in enumerate(pointers):
-        number = builder.load(pointer, align=4)
-        result = builder.insert_element(result, number, ir.Constant(ir.IntType(32), lane))
-    return result
-
-
-def _store_lanes(builder, pointers, value):
-    for lane, pointer in enumerate(pointers):
-        builder.store(builder.extract_element(value, ir.Constant(ir.IntType(32), lane)), pointer, align=4)
-
-
-@intrinsic
-def gather(typingctx, array, rows, start, stride, offset):
-    """Lane i is `array[rows[start + i] * stride + offset]` (flat float32 array, int32 rows)."""
-
-    def codegen(context, builder, sig, args):
-        return _load_lanes(builder, _gather_pointers(context, builder, sig, args))
-
-    return vector(array, rows, types.intp, types.intp, types.intp), codegen
-
-
-@intrinsic
-def scatter(typingctx, array, rows, start, stride, offset, value):
-    """Put lane i into `array[rows[start + i] * stride + offset]` (flat float32 array, int32 rows)."""
-
-    def codegen(context, builder, sig, args):
-        _store_lanes(builder, _gather_pointers(context, builder, sig, args), args[5])
-        return context.get_dummy_value()
-
-    return types.none(array, rows, types.intp, types.intp, types.intp, vector), codegen
-
-
-@intrinsic
-def load_triples(typingctx, array, start):
-    """Three vectors from 16 triples that lie in a row: all first, all second, all third numbers."""
-
-    def codegen(context, builder, sig, args):
-        wide = ir.VectorType(ir.FloatType(), 3 * LANES)
-        triples = builder.load(_pointer(context, builder, sig.args[0], args[0], args[1], wide), align=4)
-        parts = [_shuffle(builder, triples, triples, range(k, 3 * LANES, 3)) for k in range(3)]
-        return context.make_tuple(builder, sig.return_type, parts)
-
-    return types.UniTuple(vector, 3)(array, types.intp), codegen
-
-
-@intrinsic
-def store_triples(typingctx, array, start, a, b, c):
-    """Write 16 triples one after the other, lane i of each vector into triple i."""
-
-    def codegen(context, builder, sig, args):
-        wide = ir.VectorType(ir.FloatType(), 3 * LANES)
-        both = _shuffle(builder, args[2], args[3], range(2 * LANES))
-        third = _shuffle(builder, args[4], args[4], range(2 * LANES))
-        order = [k // 3 + (k % 3) * LANES for k in range(3 * LANES)]
-        triples = _shuffle(builder, both, third, order)
-        builder.store(triples, _pointer(context, builder, sig.args[0], args[0], args[1], wide), align=4)
-        return context.get_dummy_value()
-
-    return types.none(array, types.intp, vector, vector, vector), codegen
-
-
-@intrinsic
-def load_every(typingctx, array, start, stride):
-    """Lane i is `array[start + i * stride]` (flat float32 array)."""
-
-    def codegen(context, builder, sig, args):
-        return _load_lanes(builder, _stride_pointers(context, builder, sig, args))
-
-    return vector(array, types.intp, types.intp), codegen
-
-
-@intrinsic
-def store_every(typingctx, array, start, stride, value):
-    """Put lane i into `array[start + i * stride]` (flat float32 array)."""
-
-    def codegen(context, builder, sig, args):
-        _store_lanes(builder, _stride_pointers(context, builder, sig, args), args[3])
-        return context.get_dummy_value()
-
-    return types.none(array, types.intp, types.intp, vector), codegen
 
 
 @intrinsic
@@ -330,7 +187,7 @@ def larger(typingctx, a, b):
 
 def _llvm_function(builder, name, args):
     """Call one of LLVM's own functions that take and give one vector."""
-    kind = ir.FunctionType(_FLOATS, [_FLOATS])
+    kind = ir.FunctionType(FLOATS, [FLOATS])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"{name}.v{LANES}f32"), args)
 
 
@@ -385,33 +242,7 @@ def any_lane(typingctx, condition):
     return types.boolean(mask), codegen
 
 
-@intrinsic
-def row_sums(typingctx, array, index):
-    """Sums over the lanes of the 16 vectors that lie one after the other from a flat index on."""
-
-    def codegen(context, builder, sig, args):
-        first = _pointer(context, builder, sig.args[0], args[0], args[1], _FLOATS)
-        rows = [
-            builder.load(builder.gep(first, [ir.Constant(ir.IntType(64), k)]), align=4) for k in range(LANES)
-        ]
-        # Each step joins two vectors whose lanes hold partial sums of several rows, `width` lanes a row, into
-        # one with half as many lanes a row.
-        width = LANES
-        while len(rows) > 1:
-            half = width // 2
-            near = [k for k in range(2 * LANES) if k % width < half]
-            far = [k + half for k in near]
-            pairs = zip(rows[::2], rows[1::2], strict=True)
-            rows = [
-                builder.fadd(_shuffle(builder, *pair, near), _shuffle(builder, *pair, far)) for pair in pairs
-            ]
-            width = half
-        return rows[0]
-
-    return vector(array, types.intp), codegen
-
-
-# 2**f on [-0.5, 0.5], least relative error (1.9e-7) among polynomials of degree 5 with float32 coefficients.
+# 2**f on [-0.5, 0.5], least relative error (2e-7) among polynomials of degree 5.
 _EXP2 = (1.3276471e-3, 9.6755419e-3, 5.5507131e-2, 2.4022120e-1, 6.9314694e-1, 1.0)
 _ROUND = 12582912.0  # 1.5 · 2**23: adding it leaves the rounded number in the lowest bits
 
@@ -433,8 +264,8 @@ def exp2(typingctx, value):
         for high, low in zip(_EXP2[::2], _EXP2[1::2], strict=True):
             pair = _multiply_add(builder, _constant(high), fraction, _constant(low))
             power = pair if power is None else _multiply_add(builder, power, square, pair)
-        exponent = builder.shl(builder.bitcast(shifted, _INTS), _int_constant(23))
-        return builder.bitcast(builder.add(builder.bitcast(power, _INTS), exponent), _FLOATS)
+        exponent = builder.shl(builder.bitcast(shifted, INTS), _int_constant(23))
+        return builder.bitcast(builder.add(builder.bitcast(power, INTS), exponent), FLOATS)
 
     return vector(vector), codegen
 
@@ -447,9 +278,9 @@ def log2(typingctx, value):
     """Logarithm to base 2 of each lane, for normal numbers above 0 (error about 1e-7)."""
 
     def codegen(context, builder, sig, args):
-        bits = builder.bitcast(args[0], _INTS)
+        bits = builder.bitcast(args[0], INTS)
         exponent = builder.ashr(builder.sub(bits, _int_constant(_ROOT_HALF_BITS)), _int_constant(23))
-        mantissa = builder.bitcast(builder.sub(bits, builder.shl(exponent, _int_constant(23))), _FLOATS)
+        mantissa = builder.bitcast(builder.sub(bits, builder.shl(exponent, _int_constant(23))), FLOATS)
         below, above = builder.fsub(mantissa, _constant(1.0)), builder.fadd(mantissa, _constant(1.0))
         s = builder.fdiv(below, above)  # ln m = 2 artanh s, |s| < 0.172
         square = builder.fmul(s, s)
@@ -457,24 +288,9 @@ def log2(typingctx, value):
         for odd in (7, 5, 3, 1):
             series = _multiply_add(builder, series, square, _constant(1 / odd))
         fraction = builder.fmul(builder.fmul(s, series), _constant(2 / np.log(2)))
-        return builder.fadd(builder.sitofp(exponent, _FLOATS), fraction)
+        return builder.fadd(builder.sitofp(exponent, FLOATS), fraction)
 
     return vector(vector), codegen
-
-
-@intrinsic
-def prefetch(typingctx, array, index):
-    """Ask for a flat index of an array to be brought into the cache; nothing happens beyond the memory."""
-
-    def codegen(context, builder, sig, args):
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        place = _pointer(context, builder, sig.args[0], args[0], args[1], ir.IntType(8))
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [place, *(ir.Constant(number, flag) for flag in (0, 3, 1))])
-        return context.get_dummy_value()
-
-    return types.none(array, types.intp), codegen
 
 
 @intrinsic
@@ -499,14 +315,3 @@ def rarely(typingctx):
         return context.get_dummy_value()
 
     return types.none(), codegen
-
-
-@intrinsic
-def fetch_add(typingctx, array, index, amount):
-    """Add to an int64 in memory and give what was there before, atomically: how threads share out work."""
-
-    def codegen(context, builder, sig, args):
-        place = _pointer(context, builder, sig.args[0], args[0], args[1], ir.IntType(64))
-        return builder.atomic_rmw("add", place, args[2], "monotonic")
-
-    return types.int64(array, types.intp, types.int64), codegen

@@ -15,7 +15,15 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.render import _cpu_blend, _cpu_project, _cpu_project_backward, _cpu_sh, _cpu_tiles, _cpu_weights
+from gags.render import (
+    _cpu_blend,
+    _cpu_blend_backward,
+    _cpu_project,
+    _cpu_project_backward,
+    _cpu_sh,
+    _cpu_tiles,
+    _cpu_weights,
+)
 from gags.render._cpu_layout import OUTLINE, PLANES, record_stride, sums_stride
 from gags.render._cpu_memory import Scratch, aligned
 from gags.render._simd import LANES
@@ -161,7 +169,7 @@ class _Rasterize(torch.autograd.Function):
         with _SCRATCH.lock:
             sums = _SCRATCH.take("sums", lists.room * sums_stride(channels))
             work = (numba.get_num_threads(), np.zeros(1, np.int64), camera.width, camera.height)
-            _cpu_blend.blend_backward(*work, *scene, *pictures, *g_pictures, sums)
+            _cpu_blend_backward.blend_backward(*work, *scene, *pictures, *g_pictures, sums)
             _cpu_project_backward.project_backward(
                 *(lists.shown, lists.spans, sums, channels),
                 *(*geometry[:4], _cpu_project.pack_camera(camera)),
