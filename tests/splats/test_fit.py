@@ -145,7 +145,7 @@ def test_learning_rates_decay_and_differ(capture):
     middle = training.rates("means", 30, 4)
     np.testing.assert_allclose(middle, 1e-4 * training.extent)
     sh = training.rates("sh", 0, 4).reshape(4, 3)
-    np.testing.assert_allclose(sh[1:] * 20, np.broadcast_to(sh[0], (3, 3)))
+    np.testing.assert_allclose(sh[1:] * 10, np.broadcast_to(sh[0], (3, 3)))
 
 
 def test_a_capture_without_points_or_photos_is_an_error(capture):

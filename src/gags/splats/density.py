@@ -20,7 +20,7 @@ from gags.splats.state import TrainingState
 
 SPLIT_OFFSET = 0.5  # of the standard deviation along the longest axis: where the halves go
 SPLIT_LENGTH = 0.6  # what is left of the longest axis; with the offset it covers the parent
-SPLIT_WIDTH = 0.9  # what is left of the other axes
+SPLIT_WIDTH = 0.8  # what is left of the other axes
 WEIGHTS_KEPT = 8  # Gaussians a pixel that count when looking for unseen ones
 
 

@@ -50,8 +50,10 @@ def fit(
     state = load_checkpoint(checkpoint, signature, report) if checkpoint else None
     if state is None:
         state = training.begin()
-    with report.stage("Preparing kernels, compiled once on a machine", 1, "step"):
-        training.step(training.begin())  # thrown away: the bar below would take compilation for slow training
+    # The bar of training would take compilation for slow steps.
+    with report.stage("Preparing kernels, compiled once on a machine", 1, "step") as bar:
+        training.rehearse()
+        bar.advance()
     work = training.work()
     recent = Average(len(capture.train))
     saved = time.monotonic()

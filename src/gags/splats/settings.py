@@ -22,7 +22,7 @@ class FitSettings:
     """Coarse to fine: from which share of the steps on the photos are used at 1/n of their size."""
     lambda_dssim: float = 0.2
     """Weight of D-SSIM in the loss; L1 has the rest."""
-    depth_weight: float = 0.1
+    depth_weight: float = 0.2
     """Weight of the distance between rendered depth and sparse points in the loss; 0 ignores the points."""
     background: Literal["random", "black", "white"] = "random"
     """Colour behind the Gaussians while training; random colours make surfaces opaque."""
@@ -41,7 +41,7 @@ class FitSettings:
     opacities_lr: float = 5e-2
     """Learning rate of the opacity logits."""
     sh_lr: float = 0.01
-    """Learning rate of the base colours; higher harmonics take a twentieth."""
+    """Learning rate of the base colours; higher harmonics take a tenth."""
     densify_from: int = 100
     """First step of densification and pruning."""
     densify_until: float = 0.7

@@ -23,7 +23,7 @@ from gags.splats.start import gaussians_at_points, scene_extent
 from gags.splats.state import NAMES, TrainingState
 
 HOLES_SIDE = 120  # longest side of the pictures in which holes are looked for, px
-SH_REST_FACTOR = 1 / 20  # learning rate of the higher harmonics against the base colour (Kerbl et al. 2023)
+SH_REST_FACTOR = 1 / 10  # learning rate of the higher harmonics against the base colour
 DEPTH_POINTS = 20_000  # sparse points that guide depth; more would cost time and tell nothing new
 # What a step costs beside its pixels, in pixels; measured, so that the progress bar keeps a steady pace.
 PIXELS_A_GAUSSIAN = 2.4
@@ -73,6 +73,12 @@ class Training:
         return TrainingState.begin(
             gaussians_at_points(self.points, self.points_rgb, opacity=opacity, extent=self.extent)
         )
+
+    def rehearse(self) -> None:
+        """Go through a step and a pruning whose results are thrown away, so that all kernels are compiled."""
+        state = self.begin()
+        self.step(state)
+        strongest_weights(state.gaussians, [resized(self.views[0].camera, 16)])
 
     def step(self, state: TrainingState) -> float:
         """Look at one photo, improve the Gaussians; returns the PSNR before that."""
