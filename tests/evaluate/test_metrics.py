@@ -28,18 +28,17 @@ def test_peak_in_boxes(peak, hit):
     assert metrics.peak_in_boxes(peak, [(10, 10, 20, 30), (50, 50, 60, 60)]) is hit
 
 
-def test_average_precision():
+def test_ranking_by_hand():
     scores = np.array([0.9, 0.8, 0.7, 0.6])
     truth = np.array([True, False, True, False])
-    assert metrics.average_precision(scores, truth) == pytest.approx((1 + 2 / 3) / 2)
-    assert metrics.average_precision(np.ones(4), truth) == pytest.approx(0.5)  # all tied: precision of all
-    assert math.isnan(metrics.average_precision(scores, np.zeros(4, bool)))
-
-
-def test_best_iou():
-    scores = np.array([0.9, 0.8, 0.7, 0.6])
-    truth = np.array([True, False, True, False])
-    assert metrics.best_iou(scores, truth) == (pytest.approx(2 / 3), pytest.approx(0.7))
+    ranking = metrics.rank(scores, truth)
+    assert ranking.average_precision == pytest.approx((1 + 2 / 3) / 2)
+    assert (ranking.best_iou, ranking.threshold) == (pytest.approx(2 / 3), 0.7)
+    tied = metrics.rank(np.ones(4), truth)  # one threshold, at which all are chosen
+    assert (tied.average_precision, tied.best_iou) == (0.5, 0.5)
+    nothing = metrics.rank(scores, np.zeros(4, bool))
+    assert math.isnan(nothing.average_precision)
+    assert nothing.best_iou == 0
 
 
 @given(
@@ -48,7 +47,7 @@ def test_best_iou():
 )
 def test_best_iou_is_the_best_of_all_thresholds(scores, truth):
     expected = max(metrics.iou(scores >= t, truth) for t in np.unique(scores))
-    assert metrics.best_iou(scores, truth)[0] == pytest.approx(expected)
+    assert metrics.rank(scores, truth).best_iou == pytest.approx(expected)
 
 
 def test_mean_leaves_out_nan():

@@ -162,6 +162,7 @@ def _frame_rows(
     rows = []
     for label, relevancy in zip(frame.labels, maps, strict=True):
         truth = frame.mask(label, width, height)
+        ranking = metrics.rank(relevancy, truth)
         x, y = protocol.peak(relevancy)
         mask = protocol.mask(fill_uncovered(relevancy, covered)) & covered
         rows.append(
@@ -173,8 +174,8 @@ def _frame_rows(
                 peak=(x, y),
                 hit=metrics.peak_in_boxes((x, y), frame.boxes(label, width, height).tolist()),
                 iou=metrics.iou(mask, truth),
-                average_precision=metrics.average_precision(relevancy, truth),
-                best_iou=metrics.best_iou(relevancy, truth)[0],
+                average_precision=ranking.average_precision,
+                best_iou=ranking.best_iou,
             )
         )
     return rows
