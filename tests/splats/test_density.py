@@ -5,7 +5,14 @@ import pytest
 import torch
 from scenes import coloured_balls, orbit_camera
 
-from gags.splats.density import Densifier, rotation_matrices, split, strongest_weights
+from gags.splats.density import (
+    Densifier,
+    floating,
+    nearest_depths,
+    rotation_matrices,
+    split,
+    strongest_weights,
+)
 from gags.splats.gaussians import Gaussians
 from gags.splats.settings import FitSettings
 from gags.splats.state import TrainingState, join
@@ -114,3 +121,30 @@ def test_strongest_weight_sees_what_hides_behind():
     assert weights[2] == 0
     # From the other side the small one is in front.
     assert strongest_weights(gaussians, [orbit_camera(0.0), orbit_camera(np.pi)])[1] > 0.7
+
+
+def test_nearest_depth_ignores_what_is_out_of_view_and_stray_points():
+    camera = orbit_camera(0.0, radius=2.0, height=0.0)  # at (2, 0, 0), looking along -x
+    points = np.zeros((1000, 3))  # depth 2
+    points[:5, 0] = 1.8  # five stray points of depth 0.2 are less than 1 %
+    points[5:400] = (1.9, 1.0, 0)  # of depth 0.1, beside the picture
+    assert nearest_depths(points, [camera]) == pytest.approx([2.0])
+    away = orbit_camera(0.0, radius=-2.0, height=0.0)
+    away.viewmat[2, 3] = -9
+    assert nearest_depths(points, [camera, away])[1] == 0
+
+
+def test_floaters_hover_in_view_before_the_nearest_points():
+    camera = orbit_camera(0.0, radius=2.0, height=0.0)  # pictures reach to 0.5 depth to either side
+    means = torch.tensor(
+        [
+            [1.1, 0, 0],  # depth 0.9, less than half of 2
+            [0.9, 0, 0],  # depth 1.1
+            [1.5, 0.3, 0],  # depth 0.5, 0.05 beyond the edge: within the margin of 15 % of 0.5
+            [1.5, 0.4, 0],  # 0.15 beyond the edge
+            [1.5, 0, -0.3],  # beyond the lower edge of 0.1875 by more than 15 % of 0.375
+            [2.5, 0, 0],  # behind the camera
+        ]
+    )
+    assert floating(means, [camera], [2.0]).tolist() == [True, False, True, False, False, False]
+    assert not floating(means, [camera], [0.0]).any()

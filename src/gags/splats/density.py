@@ -5,7 +5,7 @@ may be at a step and those of the largest screen-space gradient are split first,
 known beforehand. Pruning by the strongest blending weight follows Niemeyer et al. 2024, "RadSplat".
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ from gags.splats.state import TrainingState
 SPLIT_OFFSET = 0.5  # of the standard deviation along the longest axis: where the halves go
 SPLIT_LENGTH = 0.6  # what is left of the longest axis; with the offset it covers the parent
 SPLIT_WIDTH = 0.8  # what is left of the other axes
+NEAREST_PERCENTILE = 1  # of the points in view; a few stray points do not count
+FLOATER_SHARE = 0.5  # of the distance to the nearest points: what is nearer to a camera floats
+VIEW_MARGIN = 0.15  # of the picture's size: how far beyond its edge a Gaussian still reaches into it
 WEIGHTS_KEPT = 8  # Gaussians a pixel that count when looking for unseen ones
 
 
@@ -99,6 +102,50 @@ def rotation_matrices(quats: Tensor) -> Tensor:
         [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
     ]
     return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+
+
+def nearest_depths(points: np.ndarray, cameras: Iterable[Camera]) -> list[float]:
+    """How near to each camera the sparse points come: the depth that 1 % of those in view stay below.
+
+    Args:
+        points: Sparse points, world units. [P, 3]
+        cameras: Views.
+
+    Returns:
+        A depth for every camera, 0 where no point is in view.
+    """
+    nearest = []
+    for camera in cameras:
+        xy, depth = camera.project(points)
+        inside = (depth > 0) & (xy >= 0).all(axis=1) & (xy < (camera.width, camera.height)).all(axis=1)
+        nearest.append(float(np.percentile(depth[inside], NEAREST_PERCENTILE)) if inside.any() else 0.0)
+    return nearest
+
+
+def floating(means: Tensor, cameras: Sequence[Camera], nearest: Sequence[float]) -> Tensor:
+    """Which centres hover right before a camera, where no sparse point is: the usual place for floaters.
+
+    What one photo shows and the others do not (a screen whose picture changed, a passer-by, an edge of the
+    lens) is cheapest to explain by something that only that camera sees.
+
+    Args:
+        means: Centres, world units. [N, 3]
+        cameras: Views that the Gaussians are trained on.
+        nearest: How near to each camera real things come, see `nearest_depths`.
+
+    Returns:
+        Mask of floaters. bool [N]
+    """
+    floats = torch.zeros(len(means), dtype=torch.bool)
+    for camera, depth in zip(cameras, nearest, strict=True):
+        rotation, translation = torch.from_numpy(camera.viewmat[:3]).float().split([3, 1], dim=1)
+        x, y, z = torch.addmm(translation[:, 0], means, rotation.T).unbind(1)
+        near = (z > 0) & (z < FLOATER_SHARE * depth)
+        (K, w, h), m = (camera.K, camera.width, camera.height), VIEW_MARGIN
+        near &= (K[0, 0] * x > (-m * w - K[0, 2]) * z) & (K[0, 0] * x < ((1 + m) * w - K[0, 2]) * z)
+        near &= (K[1, 1] * y > (-m * h - K[1, 2]) * z) & (K[1, 1] * y < ((1 + m) * h - K[1, 2]) * z)
+        floats |= near
+    return floats
 
 
 def strongest_weights(gaussians: Gaussians, cameras: Iterable[Camera]) -> Tensor:

@@ -54,6 +54,8 @@ class FitSettings:
     """Gaussians less opaque than this are removed."""
     prune_weight: float = 0.02
     """Gaussians whose blending weight stays below this in every photo are removed; 0 keeps all."""
+    prune_floaters: bool = True
+    """Remove what hovers between a camera and the nearest sparse points it sees."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:

@@ -13,7 +13,7 @@ from gags.capture.camera import Camera
 from gags.errors import CaptureError
 from gags.render import rasterize
 from gags.splats.adam import adam_step
-from gags.splats.density import Densifier, strongest_weights
+from gags.splats.density import Densifier, floating, nearest_depths, strongest_weights
 from gags.splats.depth import sparse_depth_loss
 from gags.splats.gaussians import Gaussians
 from gags.splats.holes import fill_holes
@@ -40,6 +40,7 @@ class Training:
         points: Sparse points that Gaussians start from, at most as many as there may be Gaussians. [P, 3]
         points_rgb: Their colours. uint8 [P, 3]
         extent: Scene extent, world units.
+        nearest: How near to each view the sparse points come, world units.
         densifier: Adds and removes Gaussians.
         photos: Photos of the size in use.
     """
@@ -49,6 +50,7 @@ class Training:
     points: np.ndarray
     points_rgb: np.ndarray
     extent: float
+    nearest: list[float]
     densifier: Densifier
     photos: "Photos" = field(default_factory=lambda: Photos())
 
@@ -64,8 +66,15 @@ class Training:
         chosen = np.random.default_rng(settings.seed).permutation(len(capture.points))
         chosen = np.sort(chosen[: settings.max_gaussians])
         points, points_rgb = capture.points[chosen], capture.points_rgb[chosen]
-        densifier = Densifier(settings, len(points))
-        return Training(settings, capture.train, points, points_rgb, scene_extent(capture), densifier)
+        return Training(
+            settings,
+            capture.train,
+            points,
+            points_rgb,
+            extent=scene_extent(capture),
+            nearest=nearest_depths(points, [view.camera for view in capture.train]),
+            densifier=Densifier(settings, len(points)),
+        )
 
     def begin(self) -> TrainingState:
         """The state before the first step."""
@@ -137,6 +146,8 @@ class Training:
         """Add and remove Gaussians where the schedule says so."""
         if state.step == self.settings.fill_holes_at:
             fill_holes(state, self.small_photos(state.step), opacity=self.settings.initial_opacity)
+        if self.settings.prune_floaters and state.step % self.settings.densify_every == 0:
+            state.keep(~floating(state.gaussians.means, [view.camera for view in self.views], self.nearest))
         if self.densifier.due(state.step):
             self.densifier.revise(state)
         if state.step == self.densifier.last_step and self.settings.prune_weight > 0:
