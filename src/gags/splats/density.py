@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numba import njit, prange
 from torch import Tensor
 
 from gags.capture.camera import Camera
@@ -136,16 +137,32 @@ def floating(means: Tensor, cameras: Sequence[Camera], nearest: Sequence[float])
     Returns:
         Mask of floaters. bool [N]
     """
-    floats = torch.zeros(len(means), dtype=torch.bool)
-    for camera, depth in zip(cameras, nearest, strict=True):
-        rotation, translation = torch.from_numpy(camera.viewmat[:3]).float().split([3, 1], dim=1)
-        x, y, z = torch.addmm(translation[:, 0], means, rotation.T).unbind(1)
-        near = (z > 0) & (z < FLOATER_SHARE * depth)
-        (K, w, h), m = (camera.K, camera.width, camera.height), VIEW_MARGIN
-        near &= (K[0, 0] * x > (-m * w - K[0, 2]) * z) & (K[0, 0] * x < ((1 + m) * w - K[0, 2]) * z)
-        near &= (K[1, 1] * y > (-m * h - K[1, 2]) * z) & (K[1, 1] * y < ((1 + m) * h - K[1, 2]) * z)
-        floats |= near
-    return floats
+    rows = [
+        np.concatenate(
+            [camera.K @ camera.viewmat[:3], [[camera.width, camera.height, 0, FLOATER_SHARE * depth]]]
+        )
+        for camera, depth in zip(cameras, nearest, strict=True)
+    ]
+    floats = _before_a_camera(means.numpy(), np.array(rows, np.float32).reshape(-1, 4, 4), VIEW_MARGIN)
+    return torch.from_numpy(floats)
+
+
+@njit(parallel=True, cache=True)
+def _before_a_camera(means, views, margin):  # pragma: no cover - compiled
+    """Whether points are in view and nearer than its limit; views are K[R|t], (width, height, 0, limit)."""
+    found = np.zeros(len(means), np.bool_)
+    for i in prange(len(means)):
+        a, b, c = means[i]
+        for view in views:
+            depth = view[2, 0] * a + view[2, 1] * b + view[2, 2] * c + view[2, 3]
+            if depth <= 0 or depth >= view[3, 3]:
+                continue
+            x = (view[0, 0] * a + view[0, 1] * b + view[0, 2] * c + view[0, 3]) / depth / view[3, 0]
+            y = (view[1, 0] * a + view[1, 1] * b + view[1, 2] * c + view[1, 3]) / depth / view[3, 1]
+            if -margin < x < 1 + margin and -margin < y < 1 + margin:
+                found[i] = True
+                break
+    return found
 
 
 def strongest_weights(gaussians: Gaussians, cameras: Iterable[Camera]) -> Tensor:

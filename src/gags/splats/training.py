@@ -26,8 +26,8 @@ HOLES_SIDE = 120  # longest side of the pictures in which holes are looked for, 
 SH_REST_FACTOR = 1 / 10  # learning rate of the higher harmonics against the base colour
 DEPTH_POINTS = 20_000  # sparse points that guide depth; more would cost time and tell nothing new
 # What a step costs beside its pixels, in pixels; measured, so that the progress bar keeps a steady pace.
-PIXELS_A_GAUSSIAN = 2.4
-PIXELS_A_STEP = 50_000
+PIXELS_A_GAUSSIAN = 5
+PIXELS_A_STEP = 120_000
 
 
 @dataclass(eq=False)
