@@ -8,6 +8,7 @@ from rich.table import Table
 
 from gags.commands.common import SceneFolder
 from gags.console import ConsoleReporter
+from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.labels import load_labels
 from gags.evaluate.protocols import Evaluation, Summary, evaluate
 from gags.files import atomic_write
@@ -27,8 +28,7 @@ def command(
     """
     loaded = Scene.load(scene)
     result = evaluate(
-        loaded.field,
-        loaded.gaussians,
+        FieldAnswerer(loaded.gaussians, loaded.field),
         loaded.capture,
         load_labels(labels),
         loaded.encoder,

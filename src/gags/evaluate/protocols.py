@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 
 from gags.capture import Capture, View
-from gags.distill.field import LanguageField
 from gags.embed.base import Encoder
 from gags.errors import LabelError
 from gags.evaluate import metrics
+from gags.evaluate.answerer import Answerer
 from gags.evaluate.labels import FrameLabels
 from gags.progress import SILENT, Reporter
 from gags.query import lerf_ovs
-from gags.query.locate import fill_uncovered, relevancy_maps, render_features
+from gags.query.locate import fill_uncovered
 from gags.query.relevancy import Queries
-from gags.splats.gaussians import Gaussians
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,7 @@ class Evaluation:
 
 
 def evaluate(
-    field: LanguageField,
-    gaussians: Gaussians,
+    answerer: Answerer,
     capture: Capture,
     labels: list[FrameLabels],
     encoder: Encoder,
@@ -109,11 +107,10 @@ def evaluate(
     """Score the answers to every labelled category in its frames.
 
     Args:
-        field: Language field of the scene.
-        gaussians: The scene.
+        answerer: What is scored.
         capture: The photos; frames are matched to views by name, never by position.
         labels: Ground truth, from `load_labels`.
-        encoder: The encoder the field was made with.
+        encoder: The encoder that the answerer takes texts from.
         protocol: Name of a protocol in `PROTOCOLS`.
         report: Told about progress.
 
@@ -124,11 +121,11 @@ def evaluate(
         raise LabelError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
     pairs = [(frame, match_view(frame, capture)) for frame in labels]
     texts = list(dict.fromkeys(label.category for frame in labels for label in frame.labels))
-    queries = Queries.encode(texts, encoder, field)
+    queries = answerer.prepare(texts, encoder)
     rows: list[Row] = []
     with report.stage("Evaluating", len(pairs), "frames") as bar:
         for frame, view in pairs:
-            rows += _frame_rows(field, gaussians, frame, view, queries, PROTOCOLS[protocol])
+            rows += _frame_rows(answerer, frame, view, queries, PROTOCOLS[protocol])
             bar.advance()
     return summarise(protocol, rows)
 
@@ -147,8 +144,7 @@ def match_view(frame: FrameLabels, capture: Capture) -> View:
 
 
 def _frame_rows(
-    field: LanguageField,
-    gaussians: Gaussians,
+    answerer: Answerer,
     frame: FrameLabels,
     view: View,
     queries: Queries,
@@ -156,15 +152,13 @@ def _frame_rows(
 ) -> list[Row]:
     width, height = view.camera.width, view.camera.height
     wanted = [queries.texts.index(label.category) for label in frame.labels]
-    rendered = render_features(gaussians, field, view.camera)
-    maps = relevancy_maps(rendered, field, queries.subset(wanted))
-    covered = rendered.covered.cpu().numpy()
+    answer = answerer.relevancy(view.camera, queries.subset(wanted))
     rows = []
-    for label, relevancy in zip(frame.labels, maps, strict=True):
+    for label, relevancy in zip(frame.labels, answer.maps, strict=True):
         truth = frame.mask(label, width, height)
         ranking = metrics.rank(relevancy, truth)
         x, y = protocol.peak(relevancy)
-        mask = protocol.mask(fill_uncovered(relevancy, covered)) & covered
+        mask = protocol.mask(fill_uncovered(relevancy, answer.covered)) & answer.covered
         rows.append(
             Row(
                 frame=view.name,
