@@ -13,6 +13,7 @@ from torch.nn import functional
 from gags import models
 from gags.embed import embedder_names, lite, load_encoder
 from gags.embed.anchors import class_texts
+from gags.embed.colors import asked_colors, color_shares, color_vector, text_color_vectors
 from gags.embed.crops import embed_masks
 from gags.embed.lite import LiteEncoder, Tables, load_tables, unit
 from gags.embed.typical import typical_crops
@@ -179,12 +180,15 @@ def plain_scores(encoder: LiteEncoder, crops: np.ndarray, texts: list[str]) -> n
     mean = anchors.mean(0)
     weights = net._fc.weight.detach()
     looks = normalize(weights - weights.mean(0), dim=1)
-    query = plain_text_embeddings(texts) - mean
+    nouns = [asked_colors(text)[1] for text in texts]
+    query = plain_text_embeddings(nouns) - mean
     resemblance = torch.softmax(normalize(query, dim=1) @ normalize(anchors - mean, dim=1).T / 0.1, dim=1)
     h = [
         normalize(project(resemblance @ looks, looks, 384), dim=1),
-        0.1**0.5 * normalize(project(query, anchors - mean, 128), dim=1),
+        0.3**0.5 * normalize(project(query, anchors - mean, 128), dim=1),
     ]
+    wanted = torch.from_numpy(text_color_vectors([asked_colors(text)[0] for text in texts]))
+    lengths = torch.sqrt(1.3 + 0.1 * (wanted != 0).any(dim=1))
     scores = []
     for pair in crops:
         x = features(pair) - blanks
@@ -192,14 +196,16 @@ def plain_scores(encoder: LiteEncoder, crops: np.ndarray, texts: list[str]) -> n
         meaning = (best / best.sum()) @ anchors[classes] - mean
         g = [
             normalize(project(normalize(x, dim=1).sum(0), looks, 384), dim=0),
-            0.1**0.5 * normalize(project(meaning, anchors - mean, 128), dim=0),
+            0.3**0.5 * normalize(project(meaning, anchors - mean, 128), dim=0),
         ]
-        scores.append((h[0] @ g[0] + h[1] @ g[1]) / 1.1)
+        pixels = pair[0, ::8, ::8].reshape(-1, 3)
+        shown = color_vector(color_shares(pixels[(pixels != 127).any(axis=1)]))
+        scores.append((h[0] @ g[0] + h[1] @ g[1] + 0.1 * wanted @ shown) / (lengths * 1.4**0.5))
     return torch.stack(scores).numpy()
 
 
 def test_image_halves_are_those_of_the_recipe(encoder: LiteEncoder, crops: np.ndarray) -> None:
-    tables, texts = encoder._tables, ["keyboard", "a red mug"]
+    tables, texts = encoder._tables, ["keyboard", "a mug"]
     weights = torch.from_numpy(encoder._image_net.class_weights)
     looks = functional.normalize(weights - weights.mean(0), dim=1)
     likeness = encoder._text_net.encode(texts) - tables.text_mean
@@ -208,7 +214,7 @@ def test_image_halves_are_those_of_the_recipe(encoder: LiteEncoder, crops: np.nd
     features = encoder._image_net.features(crops.reshape(-1, 260, 260, 3)).reshape(3, 2, -1) - tables.typical
     seen = functional.normalize(torch.from_numpy(features), dim=2).sum(1)
     plain = functional.normalize(project(seen, looks, 384), dim=1) @ wanted.T
-    ours = 1.1 * encoder.encode_images(crops)[:, :384] @ encoder.encode_texts(texts)[:, :384].T
+    ours = (1.4 * 1.3) ** 0.5 * encoder.encode_images(crops)[:, :384] @ encoder.encode_texts(texts)[:, :384].T
     np.testing.assert_allclose(ours, plain.numpy(), atol=1e-4)
 
 

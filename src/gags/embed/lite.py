@@ -3,8 +3,11 @@
 There is no CLIP in it. An EfficientNet knows what the 1000 ImageNet classes look like, MiniLM knows what
 their descriptions mean, and both sides of a comparison are carried over that bridge:
 
-- a region becomes [x ; √.1·t]: x its image features, t the meaning of the classes it is likeliest to be;
-- a text becomes [w ; √.1·e]: w the classifier's weights of the classes it resembles, e its meaning.
+- a region becomes [x ; √.3·t ; √.1·c]: x its image features, t the meaning of the classes it is likeliest to
+  be, c its colours;
+- a text becomes [w ; √.3·e ; √.1·d]: w the classifier's weights of the classes it resembles, e its
+  meaning, d the colours it asks for, 0 for none. Colour words do not count for w and e, lest a red mug
+  resemble red wine.
 
 It is an honest stopgap for machines that cannot reach a model hub: fair at everyday things that ImageNet has
 a class for, weak beyond them. `benchmarks/lite.py` measures it and the choices made here.
@@ -22,6 +25,7 @@ from safetensors.numpy import load_file, save_file
 from gags import models
 from gags.embed.anchors import class_texts
 from gags.embed.base import CropRule
+from gags.embed.colors import TERMS, asked_colors, color_shares, color_vector, text_color_vectors
 from gags.embed.efficientnet import SIZE, WIDTH, EfficientNetLite2
 from gags.embed.minilm import MiniLM
 from gags.embed.typical import typical_crops
@@ -29,13 +33,19 @@ from gags.files import atomic_write
 from gags.progress import SILENT, Reporter
 
 IMAGE_DIM, TEXT_DIM = 384, 128
-"""Principal directions kept of the image half and of the text half; scores rank as with all 1280 + 384."""
+"""Principal directions kept of the image part and of the text part; scores rank as with all 1280 + 384."""
 
-TEXT_WEIGHT = 0.1
-"""Share of the text half of a vector, relative to the image half."""
+TEXT_WEIGHT = 0.3
+"""Share of the text part of a vector, relative to the image part."""
+
+COLOR_WEIGHT = 0.1
+"""Share of the colour part of a vector, relative to the image part."""
+
+COLOR_STEP = 8
+"""Every how many rows and columns of a crop its colours are looked at."""
 
 CLASSES_KEPT = 10
-"""Classes of a region that its text half is made of."""
+"""Classes of a region that its text part is made of."""
 
 LOGIT_TEMPERATURE = 2.0
 """Divides the classifier's logits; above 1, second and third guesses count more."""
@@ -93,7 +103,7 @@ class LiteEncoder:
     """Implements `gags.embed.base.Encoder`."""
 
     name = "lite"
-    dim = IMAGE_DIM + TEXT_DIM
+    dim = IMAGE_DIM + TEXT_DIM + len(TERMS)
     image_size = SIZE
     crops = (
         CropRule(padding=0.03, keep_background=False, fill=127, square="box"),
@@ -117,20 +127,27 @@ class LiteEncoder:
         self._tables = load_tables(self._image_net, self._text_net, report)
 
     def encode_images(self, crops: np.ndarray) -> np.ndarray:
-        """Embed regions from their two crops, uint8 [B, 2, 260, 260, 3]. Returns float32 [B, 512]"""
+        """Embed regions from their two crops, uint8 [B, 2, 260, 260, 3]. Returns float32 [B, 523]"""
         tables = self._tables
         features = self._image_net.features(crops.reshape(-1, SIZE, SIZE, 3))
         features = features.reshape(len(crops), len(self.crops), WIDTH) - tables.typical
         logits = features @ self._image_net.class_weights.T
         chances = _keep_top(softmax(logits / LOGIT_TEMPERATURE).mean(1))
-        return _join(unit(features).sum(1) @ tables.image_basis, chances @ tables.meanings)
+        colors = np.array([color_vector(color_shares(_own_pixels(crop))) for crop in crops[:, 0]])
+        return _join(
+            unit(features).sum(1) @ tables.image_basis,
+            chances @ tables.meanings,
+            colors.reshape(-1, len(TERMS)),
+        )
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts. Returns float32 [T, 512]"""
+        """Embed texts. Returns float32 [T, 523]"""
         tables = self._tables
-        meanings = self._text_net.encode(texts) - tables.text_mean
+        asked = [asked_colors(text) for text in texts]
+        meanings = self._text_net.encode([rest for _, rest in asked]) - tables.text_mean
         resemblance = softmax(unit(meanings) @ tables.anchors.T / ANCHOR_TEMPERATURE)
-        return _join(resemblance @ tables.looks, meanings @ tables.text_basis)
+        colors = text_color_vectors([terms for terms, _ in asked])
+        return _join(resemblance @ tables.looks, meanings @ tables.text_basis, colors)
 
 
 class ImageNet(Protocol):
@@ -213,6 +230,13 @@ def _keep_top(chances: np.ndarray) -> np.ndarray:
     return kept / kept.sum(-1, keepdims=True)
 
 
-def _join(image_half: np.ndarray, text_half: np.ndarray) -> np.ndarray:
-    halves = np.concatenate([unit(image_half), np.sqrt(TEXT_WEIGHT) * unit(text_half)], axis=-1)
-    return unit(halves).astype(np.float32)
+def _own_pixels(crop: np.ndarray) -> np.ndarray:
+    """Some pixels of a masked crop, without the fill around the mask unless all is fill. uint8 [P, 3]"""
+    pixels = crop[::COLOR_STEP, ::COLOR_STEP].reshape(-1, 3)
+    own = (pixels != LiteEncoder.crops[0].fill).any(axis=1)
+    return pixels[own] if own.any() else pixels
+
+
+def _join(image_part: np.ndarray, text_part: np.ndarray, color_part: np.ndarray) -> np.ndarray:
+    parts = [unit(image_part), np.sqrt(TEXT_WEIGHT) * unit(text_part), np.sqrt(COLOR_WEIGHT) * color_part]
+    return unit(np.concatenate(parts, axis=-1)).astype(np.float32)
