@@ -114,6 +114,14 @@ def test_exponent_zero_is_uniform_and_one_is_linear():
     assert (prompts_per_patch(depth, nearest, base=5, exponent=1) == 15).all()
 
 
+def test_uniform_prompts_of_a_broken_number_have_the_right_total():
+    depth = np.ones((80, 80), np.float32)
+    counts = prompts_per_patch(depth, depth, base=4.3, exponent=0)
+    assert set(np.unique(counts)) == {4, 5}
+    assert counts.sum() == round(4.3 * 64)
+    assert counts.sum(axis=1).min() >= 34  # of 8 patches of 4.3: no row is left behind
+
+
 def test_counts_are_the_mean_of_the_ratio_rounded_and_clamped():
     nearest = np.ones((2, 4), np.float32)
     depth = np.array([[1, 2, 30, 30], [1, 1, 1, 1]], np.float32)

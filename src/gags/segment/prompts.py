@@ -74,6 +74,8 @@ def prompts_per_patch(
 ) -> np.ndarray:
     """Number of prompts of each patch (GAGS Eq. 1): n = N0 · mean (d / d_min)², rounded, 1 to 400.
 
+    With exponent 0 an N0 that is no whole number is spread over the patches, so that their total is right.
+
     Args:
         depth: Depth of the view, 0 where nothing was hit. [h, w]
         nearest: d_min of the view, from `nearest_depths`. [h, w]
@@ -84,6 +86,9 @@ def prompts_per_patch(
     Returns:
         int64 [grid, grid]
     """
+    if exponent == 0:
+        ends = np.floor(base * np.arange(grid * grid + 1) + 0.5)
+        return np.clip(np.diff(ends), 1, MAX_PER_PATCH).astype(np.int64).reshape(grid, grid)
     wanted = granularity_map(depth, nearest, base=base, exponent=exponent)
     seen = np.isfinite(wanted)
     totals = _sum_cells(np.where(seen, wanted, 0.0), grid)
