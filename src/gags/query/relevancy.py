@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -57,6 +58,20 @@ def relevancy_from_cosines(queries: Tensor, negatives: Tensor, *, temperature: f
     return torch.sigmoid(temperature * (queries - hardest))
 
 
+class Embedded(Protocol):
+    """What holds features in the space of an encoder: a language field, or a baseline's."""
+
+    @property
+    def encoder_name(self) -> str:
+        """Encoder whose space the features lead to."""
+        ...
+
+    @property
+    def features(self) -> Tensor:
+        """The features; queries are put on their device."""
+        ...
+
+
 @dataclass(eq=False)
 class Queries:
     """Texts made ready for a field.
@@ -74,7 +89,7 @@ class Queries:
     temperature: float
 
     @classmethod
-    def encode(cls, texts: Sequence[str], encoder: Encoder, field: LanguageField) -> "Queries":
+    def encode(cls, texts: Sequence[str], encoder: Encoder, field: Embedded) -> "Queries":
         """Embed texts with the encoder that made the field.
 
         Raises:
