@@ -51,6 +51,30 @@ def test_averaging_levels_is_worse_than_learning_them(scene, field):
     assert own(field) > own(averaged) + 0.02
 
 
+def test_one_level_alone_starts_without_the_others(scene):
+    items = scene.items()
+    for _, features in items:
+        features.embeddings[features.masks.levels == 0] = word_vector("something else")
+    words = torch.tensor(np.stack([word_vector(w) for w in WORDS]), dtype=torch.float32)
+    owner = torch.from_numpy(scene.owner)[:, None]
+    own = {}
+    for levels in ("averaged", "whole", "sub-part"):
+        start = distill(scene.gaussians, items, DistillSettings(steps=0, levels=levels))
+        own[levels] = start.decoder.similarities(start.features, words).gather(1, owner).median()
+    assert own["whole"] > 0.95
+    assert own["averaged"] < 0.92  # two parts of the word and one of something else: 2 / √5
+    assert own["sub-part"] < 0.4
+
+
+def test_fixed_logits_decide_the_levels(scene):
+    levels = torch.from_numpy(np.concatenate([features.masks.levels for _, features in scene.items()]))
+    logits = torch.zeros(len(levels)).masked_fill(levels != 1, float("-inf"))
+    settings = dataclasses.replace(FAST, steps=5)
+    given = distill(scene.gaussians, scene.items(), settings, logits=logits)
+    named = distill(scene.gaussians, scene.items(), dataclasses.replace(settings, levels="part"))
+    assert torch.equal(given.features, named.features)
+
+
 def test_the_same_seed_gives_the_same_field(scene):
     short = dataclasses.replace(FAST, steps=5)
     first, again = (distill(scene.gaussians, scene.items(), short) for _ in range(2))

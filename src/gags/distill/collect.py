@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
+from gags.distill.losses import granularity_weights
 from gags.distill.samples import (
     GROUP,
     PixelGroups,
@@ -33,6 +34,7 @@ def collect(
     components: Tensor,
     settings: DistillSettings,
     report: Reporter,
+    logits: Tensor | None = None,
 ) -> tuple[Samples, Uplift]:
     """Sample pixels of all photos and find the Gaussians they are made of.
 
@@ -42,11 +44,13 @@ def collect(
         components: Principal components of every mask of all photos. [M, d]
         settings: Settings of distillation.
         report: Told about progress.
+        logits: Fixed granularity logit of every mask, −inf for masks that do not count. [M]
 
     Returns:
         The samples, and the weighted means of what the Gaussians' pixels see.
     """
     device = gaussians.means.device
+    fixed = components.new_zeros(len(components)) if logits is None else logits
     uplift = Uplift(len(gaussians), components.shape[1], device)
     parts: list[Samples] = []
     first_mask = 0
@@ -55,13 +59,14 @@ def collect(
             masks = features.masks
             if len(masks):
                 rng = np.random.default_rng([settings.seed, view])
-                parts.append(
-                    _collect_view(gaussians, camera, masks, first_mask, components, settings, rng, uplift)
-                )
+                rows = slice(first_mask, first_mask + len(masks))
+                seen = (components[rows], fixed[rows])
+                parts.append(_collect_view(gaussians, camera, masks, first_mask, seen, settings, rng, uplift))
             first_mask += len(masks)
             bar.advance()
     names = ("indices", "weights", "targets", "density", "levels", "areas")
-    return Samples(*(torch.cat([getattr(part, name) for part in parts]) for name in names)), uplift
+    joined = (torch.cat([getattr(part, name) for part in parts]) for name in names)
+    return Samples(*joined, logits=logits), uplift
 
 
 def _collect_view(
@@ -69,19 +74,19 @@ def _collect_view(
     camera: Camera,
     masks: Masks,
     first_mask: int,
-    components: Tensor,
+    seen: tuple[Tensor, Tensor],
     settings: DistillSettings,
     rng: np.random.Generator,
     uplift: Uplift,
 ) -> Samples:
-    """Samples of one photo; adds its pixels to `uplift`."""
+    """Samples of one photo; adds its pixels, which see components [M, d] with logits [M], to `uplift`."""
     height, width = masks.labels.shape[1:]
     if (camera.width, camera.height) != (width, height):
         camera = camera.resized(width, height)
     areas = mask_areas(masks)
     drawn = draw_pixels(masks, groups_per_region(areas, settings.pixels_per_region), rng)
     grid = _grid(width, height, rng)
-    pixels = torch.from_numpy(np.concatenate([drawn.pixels.reshape(-1, 2), grid])).to(components.device)
+    pixels = torch.from_numpy(np.concatenate([drawn.pixels.reshape(-1, 2), grid])).to(gaussians.means.device)
     blend = blend_weights(
         gaussians.means,
         gaussians.quats,
@@ -93,7 +98,7 @@ def _collect_view(
     )
     count = drawn.pixels.shape[0] * GROUP
     labels = torch.from_numpy(masks.labels[:, grid[:, 1], grid[:, 0]].T.astype(np.int64)).to(pixels.device)
-    _uplift_view(uplift, blend.indices[count:], blend.weights[count:], labels, first_mask, components)
+    _uplift_view(uplift, blend.indices[count:], blend.weights[count:], labels, *seen)
     indices, weights = normalised(blend.indices[:count], blend.weights[:count])
     return _samples(drawn, indices, weights, masks, areas, first_mask)
 
@@ -122,13 +127,22 @@ def _grid(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _uplift_view(
-    uplift: Uplift, indices: Tensor, weights: Tensor, labels: Tensor, first_mask: int, components: Tensor
+    uplift: Uplift, indices: Tensor, weights: Tensor, labels: Tensor, components: Tensor, logits: Tensor
 ) -> None:
-    """Add the pixels that any mask covers, with the mean of their levels' components."""
-    valid = labels >= 0
-    covered = valid.any(dim=-1)
-    valid, labels = valid[covered], (labels[covered] + first_mask).clamp(min=0)
-    values = (components[labels] * valid[..., None]).sum(dim=1) / valid.sum(dim=1, keepdim=True)
+    """Add the pixels that masks cover, with the mean of their levels' components, weighed by their logits.
+
+    Args:
+        uplift: Is added to.
+        indices: Gaussians of every pixel, -1 for padding. [P, K]
+        weights: Their blending weights. [P, K]
+        labels: Mask of the photo that covers each pixel on each level, -1 where there is none. [P, 3]
+        components: What each mask of the photo shows. [M, d]
+        logits: Granularity logit of each mask of the photo, −inf for those that do not count. [M]
+    """
+    masks = labels.clamp(min=0)
+    omega = granularity_weights(logits[masks], (labels >= 0) & logits.isfinite()[masks])
+    covered = omega.sum(dim=-1) > 0
+    values = torch.einsum("pl,pld->pd", omega[covered], components[masks[covered]])
     indices, weights = indices[covered], weights[covered]
     weights = torch.where(indices >= 0, weights, torch.zeros_like(weights))
     uplift.add(indices.clamp(min=0), weights, values)

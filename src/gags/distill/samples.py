@@ -39,6 +39,8 @@ class Samples:
         density: Expected number of samples per px at each pixel. float32 [G, S]
         levels: Level of the mask that each group was drawn from. int64 [G]
         areas: Visible area of every mask, px. float32 [M]
+        logits: Fixed granularity logit of every mask, −inf for masks that do not count; None if granularity
+            is learnt. float32 [M]
     """
 
     indices: Tensor
@@ -47,6 +49,7 @@ class Samples:
     density: Tensor
     levels: Tensor
     areas: Tensor
+    logits: Tensor | None = None
 
     def __len__(self) -> int:
         return self.levels.shape[0]

@@ -27,6 +27,7 @@ def distill(
     items: Sequence[tuple[Camera, ViewFeatures]],
     settings: DistillSettings = DistillSettings(),
     *,
+    logits: Tensor | None = None,
     checkpoint: Path | None = None,
     report: Reporter = SILENT,
 ) -> LanguageField:
@@ -36,6 +37,8 @@ def distill(
         gaussians: The scene; stays as it is.
         items: Camera and masks of every photo to learn from; read twice, so it may load them on demand.
         settings: Settings.
+        logits: Granularity logit of every mask of all photos, −inf for masks that do not count: the levels at
+            a pixel are weighed by the softmax of its masks' logits, whatever `settings.levels` says. [M]
         checkpoint: File to keep the state of training in and to go on from; the caller removes it.
         report: Told about progress.
 
@@ -50,7 +53,10 @@ def distill(
     basis = principal_basis(embeddings)
     coordinates = torch.cat([normalize(e.float() @ basis, dim=-1) for e in embeddings.split(8192)])
     components, weight, bias = principal_features(coordinates, settings.feature_dim)
-    samples, uplift = collect(gaussians, items, components, settings, report)
+    if logits is None:
+        logits = _fixed_logits(items, settings)
+    logits = None if logits is None else logits.to(basis)
+    samples, uplift = collect(gaussians, items, components, settings, report, logits)
     shape = DecoderShape(settings.feature_dim, settings.hidden, basis.shape[1], basis.shape[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -71,6 +77,17 @@ def _all_embeddings(items: Sequence[tuple[Camera, ViewFeatures]]) -> tuple[Tenso
     if not parts:
         raise WorkspaceError("no photo has a single mask, there is nothing to learn; check `gags describe`")
     return torch.from_numpy(np.concatenate(parts).astype(np.float16)), names[0]
+
+
+def _fixed_logits(items: Sequence[tuple[Camera, ViewFeatures]], settings: DistillSettings) -> Tensor | None:
+    """Logit of every mask where the setting, not learning, says how levels are weighed. [M]"""
+    if settings.levels == "learnt":
+        return None
+    levels = torch.from_numpy(np.concatenate([features.masks.levels for _, features in items])).long()
+    logits = torch.zeros(len(levels))
+    if settings.levels != "averaged":
+        logits[levels != LEVELS.index(settings.levels)] = float("-inf")
+    return logits
 
 
 def _train(
@@ -143,7 +160,8 @@ def batch_loss(
     targets = samples.targets[batch].flatten(0, 1).long()
     rendered = embedding_bag(indices, features, per_sample_weights=weights, mode="sum")
     valid = (targets >= 0) & (weights.sum(dim=-1, keepdim=True) > 0)
-    omega = _omega(decoder, rendered, valid, settings)
+    fixed = None if samples.logits is None else samples.logits[targets.clamp(min=0)]
+    omega = _omega(decoder, rendered, valid, settings, fixed)
     targets = targets.clamp(min=0)
     measure = losses.weighted_distillation if settings.loss == "weighted" else losses.mixture_distillation
     pixel_loss = measure(decoder.coordinates(rendered), coordinates[targets], omega)
@@ -164,13 +182,11 @@ def batch_loss(
     )
 
 
-def _omega(decoder: Decoder, rendered: Tensor, valid: Tensor, settings: DistillSettings) -> Tensor:
-    """Granularity weights [P, 3] of rendered features, learnt or fixed by the setting."""
-    if settings.levels == "learnt":
-        source = rendered.detach() if settings.detach_granularity else rendered
-        return losses.granularity_weights(decoder.granularity(source), valid)
-    if settings.levels == "averaged":
-        return losses.granularity_weights(torch.zeros_like(valid, dtype=rendered.dtype), valid)
-    only = torch.zeros_like(valid)
-    only[:, LEVELS.index(settings.levels)] = True
-    return (valid & only).to(rendered.dtype)
+def _omega(
+    decoder: Decoder, rendered: Tensor, valid: Tensor, settings: DistillSettings, fixed: Tensor | None
+) -> Tensor:
+    """Granularity weights [P, 3] of rendered features, learnt or from fixed logits of their masks [P, 3]."""
+    if fixed is not None:
+        return losses.granularity_weights(fixed, valid & fixed.isfinite())
+    source = rendered.detach() if settings.detach_granularity else rendered
+    return losses.granularity_weights(decoder.granularity(source), valid)
