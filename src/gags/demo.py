@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.labels import load_labels
-from gags.evaluate.protocols import Evaluation, evaluate
+from gags.evaluate.protocols import evaluate
+from gags.evaluate.results import Evaluation
 from gags.pipeline import run
 from gags.progress import SILENT, Reporter
 from gags.view.summary import write_scene_report
@@ -41,7 +43,8 @@ def run_demo(out: Path, *, report: Reporter = SILENT) -> DemoResult:
     folder = demo_capture()
     scene = run(folder, out, report=report)
     labels = load_labels(folder / "labels")
-    evaluation = evaluate(scene.field, scene.gaussians, scene.capture, labels, scene.encoder, report=report)
+    answerer = FieldAnswerer(scene.gaussians, scene.field)
+    evaluation = evaluate(answerer, scene.capture, labels, scene.encoder, report=report)
     means = {name: means.mean_iou for name, means in evaluation.categories.items()}
     page = write_scene_report(scene, labels=labels, evaluation=evaluation, report=report)
     return DemoResult(evaluation, page, max(means, key=lambda name: means[name]))

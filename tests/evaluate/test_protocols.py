@@ -6,13 +6,17 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from blobs import WORDS, ToyEncoder, make_scene
 from gags.capture import Capture, View
 from gags.distill.train import DistillSettings, distill
 from gags.errors import LabelError
+from gags.evaluate.answerer import FieldAnswerer, RelevancyMaps
 from gags.evaluate.labels import load_labels
-from gags.evaluate.protocols import evaluate, summarise
+from gags.evaluate.protocols import evaluate
+from gags.evaluate.results import summarise
+from gags.query.relevancy import Queries
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +25,9 @@ def scene():
 
 
 @pytest.fixture(scope="module")
-def field(scene):
-    return distill(scene.gaussians, scene.items(), DistillSettings(steps=40, batch_regions=64))
+def answerer(scene) -> FieldAnswerer:
+    settings = DistillSettings(steps=40, batch_regions=64)
+    return FieldAnswerer(scene.gaussians, distill(scene.gaussians, scene.items(), settings))
 
 
 @pytest.fixture
@@ -52,8 +57,8 @@ def labels(scene, tmp_path):
     return load_labels(folder)
 
 
-def test_evaluation(scene, field, capture, labels):
-    result = evaluate(field, scene.gaussians, capture, labels, ToyEncoder())
+def test_evaluation(answerer, capture, labels):
+    result = evaluate(answerer, capture, labels, ToyEncoder())
     assert result.overall.pairs == 10
     assert (result.held_out.pairs, result.trained_on.pairs) == (5, 5)
     assert {(r.frame, r.split) for r in result.rows} == {("ring/d.jpg", "test"), ("ring/f.jpg", "train")}
@@ -65,18 +70,18 @@ def test_evaluation(scene, field, capture, labels):
     assert json.loads(json.dumps(result.to_json()))["rows"][0]["frame"] in ("ring/d.jpg", "ring/f.jpg")
 
 
-def test_labels_of_no_view_are_an_error(scene, field, capture, labels):
+def test_labels_of_no_view_are_an_error(answerer, capture, labels):
     frame = dataclasses.replace(labels[0], frame="elsewhere")
     with pytest.raises(LabelError, match="'elsewhere', but no photo of that name"):
-        evaluate(field, scene.gaussians, capture, [frame], ToyEncoder())
+        evaluate(answerer, capture, [frame], ToyEncoder())
     with pytest.raises(LabelError, match="unknown protocol 'other'; known: lerf-ovs"):
-        evaluate(field, scene.gaussians, capture, labels, ToyEncoder(), "other")
+        evaluate(answerer, capture, labels, ToyEncoder(), "other")
 
 
-def test_a_name_in_two_folders_is_an_error(scene, field, labels, tmp_path):
+def test_a_name_in_two_folders_is_an_error(scene, answerer, labels, tmp_path):
     views = [View(f"{folder}/d.jpg", tmp_path, scene.cameras[0]) for folder in ("left", "right")]
     with pytest.raises(LabelError, match="2 photos of that name"):
-        evaluate(field, scene.gaussians, Capture(tmp_path, views), labels, ToyEncoder())
+        evaluate(answerer, Capture(tmp_path, views), labels, ToyEncoder())
 
 
 def test_empty_splits_become_none_in_json():
@@ -89,3 +94,24 @@ def test_empty_splits_become_none_in_json():
         "mean_average_precision": None,
         "mean_best_iou": None,
     }
+
+
+class Oracle:
+    """Knows the truth; anything that answers can be scored."""
+
+    def __init__(self, scene) -> None:
+        self.truth = dict(zip(map(id, scene.cameras), scene.ids, strict=True))
+
+    def prepare(self, texts, encoder) -> Queries:
+        vectors = torch.from_numpy(encoder.encode_texts(texts))
+        return Queries(tuple(texts), vectors, vectors[:1], encoder.temperature)
+
+    def relevancy(self, camera, queries) -> RelevancyMaps:
+        ids = self.truth[id(camera)]
+        maps = np.stack([ids == WORDS.index(text) for text in queries.texts])
+        return RelevancyMaps(maps.astype(np.float32), ids >= 0)
+
+
+def test_anything_that_answers_is_scored(scene, capture, labels):
+    result = evaluate(Oracle(scene), capture, labels, ToyEncoder())
+    assert result.overall.mean_best_iou == result.overall.mean_average_precision == 1

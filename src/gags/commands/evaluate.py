@@ -8,8 +8,10 @@ from rich.table import Table
 
 from gags.commands.common import SceneFolder
 from gags.console import ConsoleReporter
+from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.labels import load_labels
-from gags.evaluate.protocols import Evaluation, Summary, evaluate
+from gags.evaluate.protocols import evaluate
+from gags.evaluate.results import Evaluation, Summary
 from gags.files import atomic_write
 from gags.scene import Scene
 
@@ -27,8 +29,7 @@ def command(
     """
     loaded = Scene.load(scene)
     result = evaluate(
-        loaded.field,
-        loaded.gaussians,
+        FieldAnswerer(loaded.gaussians, loaded.field),
         loaded.capture,
         load_labels(labels),
         loaded.encoder,
