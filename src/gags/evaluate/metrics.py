@@ -22,22 +22,31 @@ def peak_in_boxes(peak: tuple[float, float], boxes: Sequence[Sequence[float]]) -
 def rank(scores: np.ndarray, truth: np.ndarray) -> "Ranking":
     """Judge scores as a ranking of pixels, whatever the threshold.
 
-    Tied pixels share one threshold, so that the order of pixels does not matter.
+    Tied pixels share one threshold, so that the order of pixels does not matter. Only scores of true pixels
+    need to be tried: a lower threshold that takes in no further true pixel adds nothing to the precision, and
+    its IoU is less. So values are sorted, which is far quicker than finding the order of pixels.
 
     Args:
         scores: Score of every pixel. [H, W]
         truth: bool [H, W]
+
+    Raises:
+        ValueError: If the shapes differ or a score is NaN.
     """
     _same_shape(scores, truth)
-    order = np.argsort(-scores, axis=None)
-    sorted_scores = scores.reshape(-1)[order]
-    hits = np.cumsum(truth.reshape(-1)[order])
-    last = np.append(np.flatnonzero(np.diff(sorted_scores)), len(order) - 1)
-    hits, chosen, true_count = hits[last], last + 1, hits[-1]
-    ious = hits / (chosen + true_count - hits)
-    best = int(np.argmax(ious))
-    precision = (np.diff(hits, prepend=0) * (hits / chosen)).sum() / true_count if true_count else np.nan
-    return Ranking(float(precision), float(ious[best]), float(sorted_scores[last[best]]))
+    if np.isnan(scores).any():
+        raise ValueError("scores must not hold NaN")
+    wanted, others = np.sort(scores[truth]), np.sort(scores[~truth])
+    if not len(wanted):
+        return Ranking(float("nan"), 0.0, float(others[-1]))
+    first = np.flatnonzero(np.append(True, wanted[1:] != wanted[:-1]))
+    thresholds, hits = wanted[first], len(wanted) - first
+    wrong = len(others) - np.searchsorted(others, thresholds)
+    ious = hits / (wrong + len(wanted))
+    best = len(ious) - 1 - int(np.argmax(ious[::-1]))
+    gained = np.diff(first, append=len(wanted))
+    precision = (gained * (hits / (hits + wrong))).sum() / len(wanted)
+    return Ranking(float(precision), float(ious[best]), float(thresholds[best]))
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class Ranking:
     Attributes:
         average_precision: Mean of the precision at every true pixel, in [0, 1]; NaN without a true pixel.
         best_iou: The largest IoU that any threshold gives.
-        threshold: That threshold (score ≥ threshold).
+        threshold: That threshold (score ≥ threshold); the highest if there are several.
     """
 
     average_precision: float
