@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gags.view import report as reports
+from gags.view import embedding
 from gags.view.page_style import JS
 from gags.view.report import (
     Evaluation,
@@ -278,18 +278,18 @@ def test_page_stays_small_however_much_there_is(tmp_path: Path, full: ReportData
 def test_pictures_shrink_before_any_is_left_out(
     tmp_path: Path, full: ReportData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert reports.PAGE_BYTES < 14_000_000
+    assert embedding.PAGE_BYTES < 14_000_000
     big = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
     many = replace(full, queries=[QueryCard("n", "a.jpg", big, None)] * 20, views=[], evaluations=[])
     _, page = read(write_report(tmp_path / "free", many))
     assert {image["width"] for image in page.images} == {"300"}
-    monkeypatch.setattr(reports, "PAGE_BYTES", 450_000)
+    monkeypatch.setattr(embedding, "PAGE_BYTES", 450_000)
     path = write_report(tmp_path / "tight", many)
     _, page = read(path)
     assert len(page.images) == 20
     assert {int(image["width"]) for image in page.images} < set(range(160, 300))
     assert path.stat().st_size < 550_000
-    monkeypatch.setattr(reports, "PAGE_BYTES", 60_000)
+    monkeypatch.setattr(embedding, "PAGE_BYTES", 60_000)
     path = write_report(tmp_path / "tiny", many)
     _, page = read(path)
     assert 0 < len(page.images) < 20

@@ -1,16 +1,22 @@
 """The report's HTML. Every text that comes from outside goes through `escape`."""
 
-import base64
-import hashlib
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
 from html import escape
 
 from gags.console import seconds
 from gags.features import LEVELS
-from gags.view.colors import LEVEL_COLORS, TRUTH
-from gags.view.page_style import CSS, JS
+from gags.view.colors import LEVEL_COLORS
+from gags.view.page_parts import (
+    Embedded,
+    Images,
+    answer_legend,
+    bar_cell,
+    document,
+    hit_badge,
+    img,
+    page_footer,
+    tiles,
+)
 from gags.view.report_data import (
     MAX_ANSWERS,
     MAX_VIEWS,
@@ -27,18 +33,6 @@ from gags.view.report_data import (
 STAGE_COLORS = ("#c2410c", "#2f6fb3", "#12805c", "#8a4fbf", "#b8860b", "#c23b6b", "#5c7080")
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """A picture inside the page: its data URI and its size in px."""
-
-    uri: str
-    width: int
-    height: int
-
-
-Images = Mapping[str, Embedded]
-
-
 def page(report: ReportData, images: Images) -> str:
     """The whole page.
 
@@ -49,48 +43,31 @@ def page(report: ReportData, images: Images) -> str:
     Returns:
         HTML that loads nothing and whose only script is the one allowed by its hash.
     """
-    script = base64.b64encode(hashlib.sha256(JS.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script}'"
     sections = {
         "answers": ("Answers", _answers(report, images)),
         "scene": ("Scene", _scene(report, images)),
         "numbers": ("Numbers", _numbers(report, images)),
         "next": ("How to go on", _next_steps(report)),
     }
-    present = {key: section for key, section in sections.items() if section[1]}
-    links = "".join(f'<a href="#{key}">{title}</a>' for key, (title, _) in present.items())
-    body = "".join(
-        f'<section id="{key}"><h2>{title}</h2>{content}</section>'
-        for key, (title, content) in present.items()
-    )
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(report.scene)} · gags</title><style>{CSS}</style></head><body>"
-        f"{_headline(report)}<nav>{links}</nav><main>{body}</main>{_footer(report)}"
-        f"<script>{JS}</script></body></html>\n"
-    )
+    footer = page_footer(report.version, "Larger pictures lie in <code>pictures/</code> beside it.")
+    return document(report.scene, _headline(report), sections, footer)
 
 
 def _headline(report: ReportData) -> str:
     photos = f"{report.photos:,} photos" + (f" (and {report.held_out} held out)" if report.held_out else "")
-    tiles = [(f"{report.photos:,}", "photos"), (f"{report.gaussians:,}", "Gaussians")]
+    values = {"photos": f"{report.photos:,}", "Gaussians": f"{report.gaussians:,}"}
     total = sum(stage.seconds for stage in report.stages)
     if report.stages:
-        tiles.append((seconds(total), "from photos to answers"))
+        values["from photos to answers"] = seconds(total)
     if report.psnr is not None:
-        tiles.append((f"{report.psnr:.1f} dB", "PSNR, held-out photos"))
+        values["PSNR, held-out photos"] = f"{report.psnr:.1f} dB"
     for evaluation in report.evaluations[:1]:
-        tiles.append((f"{100 * evaluation.macc:.0f} %", f"found (mAcc, {evaluation.name})"))
-        tiles.append((f"{100 * evaluation.miou:.0f} %", f"overlap (mIoU, {evaluation.name})"))
-    drawn = "".join(
-        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in tiles
-    )
+        values[f"found (mAcc, {evaluation.name})"] = f"{100 * evaluation.macc:.0f} %"
+        values[f"overlap (mIoU, {evaluation.name})"] = f"{100 * evaluation.miou:.0f} %"
     return (
         f"<header><h1>{escape(report.scene)}</h1>"
         f'<p class="faint">{photos} became a 3D scene that answers text.</p>'
-        f'<div class="tiles">{drawn}</div>{_times(report)}{_made_with(report)}</header>'
+        f"{tiles(values)}{_times(report)}{_made_with(report)}</header>"
     )
 
 
@@ -133,20 +110,11 @@ def _answers(report: ReportData, images: Images) -> str:
             groups.setdefault(card.text, []).append(figure)
     if not groups:
         return ""
-    html = _answer_keys_line(any(card.iou is not None for card in report.queries))
+    html = answer_legend(any(card.iou is not None for card in report.queries))
     for text, figures in groups.items():
         cards = [card for card in report.queries if card.text == text]
         html += f'<h3>“{escape(text)}” {_summary(cards)}</h3><div class="cards">{"".join(figures)}</div>'
     return html + _left_out(len(report.queries) - sum(map(len, groups.values())), "answers")
-
-
-def _answer_keys_line(truth_known: bool) -> str:
-    truth = f'<li><i class="stroke" style="background:rgb{TRUTH}"></i>truth</li>' if truth_known else ""
-    return (
-        '<ul class="keys"><li><i class="ramp"></i>the brighter, the better it answers</li>'
-        '<li><i class="stroke" style="background:#fff"></i>answer</li>'
-        f'{truth}<li><i class="ring"></i>best pixel</li></ul>'
-    )
 
 
 def _answer(number: int, card: QueryCard, overlay: Embedded, cut: Embedded | None) -> str:
@@ -154,12 +122,12 @@ def _answer(number: int, card: QueryCard, overlay: Embedded, cut: Embedded | Non
     alt = f"Heat map of “{card.text}” on {card.view}{score}"
     figures = [f"score {card.score:.2f}"] if card.score is not None else []
     figures += [f"IoU {card.iou:.2f}"] if card.iou is not None else []
-    words = f"<b>{escape(card.view)}</b> {_badge(card.hit)}<br>{' · '.join(figures)}"
+    words = f"<b>{escape(card.view)}</b> {hit_badge(card.hit)}<br>{' · '.join(figures)}"
     piece = '<span class="nothing">nothing found</span>'
     if cut is not None:
-        piece = _img(cut, f"“{card.text}” cut out of {card.view}", "cut")
+        piece = img(cut, f"“{card.text}” cut out of {card.view}", "cut")
     return (
-        f'<figure class="answer" id="answer-{number}">{_img(overlay, alt)}'
+        f'<figure class="answer" id="answer-{number}">{img(overlay, alt)}'
         f"<figcaption><span>{words}</span>{piece}</figcaption></figure>"
     )
 
@@ -174,12 +142,6 @@ def _summary(cards: list[QueryCard]) -> str:
     return f'<span class="faint small">{", ".join(parts)}</span>'
 
 
-def _badge(hit: bool | None) -> str:
-    if hit is None:
-        return ""
-    return f'<span class="badge {"good" if hit else "bad"}">{"✓ hit" if hit else "✗ miss"}</span>'
-
-
 def _scene(report: ReportData, images: Images) -> str:
     views = [_view(report, index, view, images) for index, view in enumerate(report.views[:MAX_VIEWS])]
     return "".join(views) + _left_out(len(report.views) - len(views), "views")
@@ -192,7 +154,7 @@ def _view(report: ReportData, index: int, view: ViewPage, images: Images) -> str
     html = f'<h3>{escape(view.name)} {held_out}<span class="faint small">{" · ".join(facts)}</span></h3>'
     pair = [(view_key(report, index, name.lower()), name) for name in ("Photo", "Render")]
     figures = "".join(
-        f"<figure>{_img(images[key], f'{name} of {view.name}')}<figcaption>{name}</figcaption></figure>"
+        f"<figure>{img(images[key], f'{name} of {view.name}')}<figcaption>{name}</figcaption></figure>"
         for key, name in pair
         if key in images
     )
@@ -203,7 +165,7 @@ def _view(report: ReportData, index: int, view: ViewPage, images: Images) -> str
         if key in images:
             meaning = escape(panel.meaning) + (_level_keys() if panel.title == "Granularity" else "")
             panels += (
-                f"<figure>{_img(images[key], f'{panel.title} of {view.name}. {panel.meaning}')}"
+                f"<figure>{img(images[key], f'{panel.title} of {view.name}. {panel.meaning}')}"
                 f"<figcaption><b>{escape(panel.title)}.</b> {meaning}</figcaption></figure>"
             )
     return html + f'<div class="panels">{panels}</div>' * bool(panels)
@@ -231,7 +193,7 @@ def _evaluation(evaluation: Evaluation) -> str:
     rows = "".join(
         f'<tr><td>{escape(row.text)}</td><td class="n">{row.views}</td>'
         f'<td class="n">{100 * row.accuracy:.0f} %</td><td class="n">{row.iou:.2f}</td>'
-        f'<td class="bar"><i style="width:{100 * min(max(row.iou, 0.0), 1.0):.1f}%"></i></td></tr>'
+        f"{bar_cell(row.iou)}</tr>"
         for row in sorted(evaluation.scores, key=lambda row: -row.iou)
     )
     table = (
@@ -257,8 +219,8 @@ def _worst(report: ReportData, images: Images) -> str:
         overlap = "" if card.iou is None else f" · IoU {card.iou:.2f}"
         figures += (
             f'<figure><a href="#answer-{index + 1}">'
-            f"{_img(images[thumb], f'“{card.text}” on {card.view}')}</a>"
-            f"<figcaption><b>{escape(card.text)}</b><br>{escape(card.view)}{overlap} {_badge(card.hit)}"
+            f"{img(images[thumb], f'“{card.text}” on {card.view}')}</a>"
+            f"<figcaption><b>{escape(card.text)}</b><br>{escape(card.view)}{overlap} {hit_badge(card.hit)}"
             "</figcaption></figure>"
         )
     return f'<h3>Worst answers</h3><div class="thumbs">{figures}</div>' if figures else ""
@@ -281,23 +243,7 @@ def _next_steps(report: ReportData) -> str:
     )
 
 
-def _footer(report: ReportData) -> str:
-    version = f" {escape(report.version)}" if report.version else ""
-    return (
-        f"<footer>Written by gags{version}. This page is complete: it loads nothing from anywhere. "
-        "Larger pictures lie in <code>pictures/</code> beside it.</footer>"
-    )
-
-
 def _left_out(count: int, what: str) -> str:
     if count <= 0:
         return ""
     return f'<p class="faint">{count} more {what} are in <code>pictures/</code>.</p>'
-
-
-def _img(image: Embedded, alt: str, kind: str = "") -> str:
-    style = f' class="{kind}"' if kind else ""
-    return (
-        f'<img{style} src="{image.uri}" alt="{escape(alt)}" width="{image.width}" height="{image.height}"'
-        ' loading="lazy">'
-    )

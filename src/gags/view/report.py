@@ -1,10 +1,7 @@
 """The report of a scene: one HTML page that needs nothing else, and its pictures as files beside it."""
 
-import base64
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +10,8 @@ from PIL import Image
 from gags.features import LEVELS
 from gags.files import atomic_write
 from gags.view import pictures
-from gags.view.lettering import fit_within
-from gags.view.page import Embedded, page
+from gags.view.embedding import Picture, embed
+from gags.view.page import page
 from gags.view.report_data import (
     MAX_ANSWERS,
     MAX_VIEWS,
@@ -44,26 +41,7 @@ __all__ = [
     "write_report",
 ]
 
-PAGE_BYTES = 12_000_000  # of pictures in the page, base64 included; larger pages open slowly
-SIZES = (
-    (1100, 82),
-    (900, 76),
-    (700, 70),
-    (500, 62),
-    (340, 52),
-    (240, 40),
-)  # longest side in px, WebP quality
-BATCH = 16  # pictures encoded at once, so that a full page is noticed early
 _FILES = ("answer_*.jpg", "cutout_*.jpg", "view_*.jpg")  # what a report may replace in its folder
-
-
-@dataclass(frozen=True, eq=False)
-class _Picture:
-    """A picture on its way into a file or the page; `share` of the page's picture size, 1 for photos."""
-
-    key: str
-    pixels: np.ndarray
-    share: float
 
 
 def query_card(
@@ -169,30 +147,30 @@ def write_report(folder: Path, report: ReportData) -> Path:
     """
     collected = _collect(report)
     _write_pictures(folder / "pictures", collected)
-    html = page(report, _embed(_for_page(report, collected)))
+    html = page(report, embed(_for_page(report, collected)))
     target = folder / "index.html"
     with atomic_write(target) as temporary:
         temporary.write_bytes(html.encode("utf-8", "replace"))
     return target
 
 
-def _collect(report: ReportData) -> list[_Picture]:
+def _collect(report: ReportData) -> list[Picture]:
     """Every picture that becomes a file, those of the page first."""
-    found: list[_Picture] = []
+    found: list[Picture] = []
     for card, (overlay, cut) in zip(report.queries, answer_keys(report), strict=True):
-        found.append(_Picture(overlay, card.overlay, 0.75))
+        found.append(Picture(overlay, card.overlay, 0.75))
         if card.cutout is not None:
-            found.append(_Picture(cut, card.cutout, 0.4))
+            found.append(Picture(cut, card.cutout, 0.4))
     for index, view in enumerate(report.views):
-        found.append(_Picture(view_key(report, index, "photo"), view.photo, 1.0))
+        found.append(Picture(view_key(report, index, "photo"), view.photo, 1.0))
         if view.render is not None:
-            found.append(_Picture(view_key(report, index, "render"), view.render, 1.0))
+            found.append(Picture(view_key(report, index, "render"), view.render, 1.0))
         for panel in view.panels:
-            found.append(_Picture(view_key(report, index, panel.title), panel.pixels, 0.7))
+            found.append(Picture(view_key(report, index, panel.title), panel.pixels, 0.7))
     return found
 
 
-def _for_page(report: ReportData, collected: Sequence[_Picture]) -> list[_Picture]:
+def _for_page(report: ReportData, collected: Sequence[Picture]) -> list[Picture]:
     """Every picture that goes into the page."""
     answers = answer_keys(report)
     hidden = {key for pair in answers[MAX_ANSWERS:] for key in pair}
@@ -200,47 +178,13 @@ def _for_page(report: ReportData, collected: Sequence[_Picture]) -> list[_Pictur
         titles = ["photo", "render", *(panel.title for panel in report.views[index].panels)]
         hidden |= {view_key(report, index, title) for title in titles}
     thumbs = [
-        _Picture(thumb_key(answers[index][0]), report.queries[index].overlay, 0.35)
+        Picture(thumb_key(answers[index][0]), report.queries[index].overlay, 0.35)
         for index in worst_answers(report)
     ]
     return [picture for picture in collected if picture.key not in hidden] + thumbs
 
 
-def _embed(wanted: Sequence[_Picture]) -> dict[str, Embedded]:
-    """Pictures as data URIs, all at the largest size at which they fit into a page together."""
-    embedded: dict[str, Embedded] = {}
-    for longest, quality in SIZES:
-        embedded = dict(_encoded(wanted, longest, quality))
-        if len(embedded) == len(wanted):
-            break
-    return embedded
-
-
-def _encoded(wanted: Sequence[_Picture], longest: int, quality: int) -> Iterator[tuple[str, Embedded]]:
-    """Encode until the page is full."""
-
-    def encode(picture: _Picture) -> Embedded:
-        pixels = fit_within(picture.pixels, max(160, round(longest * picture.share)))
-        return Embedded(_data_uri(pixels, quality), pixels.shape[1], pixels.shape[0])
-
-    total = 0
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(wanted), BATCH):
-            batch = wanted[start : start + BATCH]
-            for picture, embedded in zip(batch, pool.map(encode, batch), strict=True):
-                total += len(embedded.uri)
-                if total > PAGE_BYTES:
-                    return
-                yield picture.key, embedded
-
-
-def _data_uri(pixels: np.ndarray, quality: int) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=quality, method=2)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _write_pictures(folder: Path, collected: Sequence[_Picture]) -> None:
+def _write_pictures(folder: Path, collected: Sequence[Picture]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     kept = {picture.key for picture in collected}
     for pattern in _FILES:
@@ -248,7 +192,7 @@ def _write_pictures(folder: Path, collected: Sequence[_Picture]) -> None:
             if path.stem not in kept:
                 path.unlink()
 
-    def save(picture: _Picture) -> None:
+    def save(picture: Picture) -> None:
         Image.fromarray(picture.pixels).save(folder / f"{picture.key}.jpg", quality=90, subsampling=0)
 
     with ThreadPoolExecutor() as pool:
