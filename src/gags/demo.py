@@ -6,7 +6,8 @@ from pathlib import Path
 
 from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.labels import load_labels
-from gags.evaluate.protocols import Evaluation, evaluate
+from gags.evaluate.protocols import evaluate
+from gags.evaluate.results import Evaluation
 from gags.pipeline import run
 from gags.progress import SILENT, Reporter
 from gags.view.summary import write_scene_report

@@ -14,7 +14,8 @@ from gags.distill.train import DistillSettings, distill
 from gags.errors import LabelError
 from gags.evaluate.answerer import FieldAnswerer, RelevancyMaps
 from gags.evaluate.labels import load_labels
-from gags.evaluate.protocols import evaluate, summarise
+from gags.evaluate.protocols import evaluate
+from gags.evaluate.results import summarise
 from gags.query.relevancy import Queries
 
 

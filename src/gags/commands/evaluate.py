@@ -10,7 +10,8 @@ from gags.commands.common import SceneFolder
 from gags.console import ConsoleReporter
 from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.labels import load_labels
-from gags.evaluate.protocols import Evaluation, Summary, evaluate
+from gags.evaluate.protocols import evaluate
+from gags.evaluate.results import Evaluation, Summary
 from gags.files import atomic_write
 from gags.scene import Scene
 

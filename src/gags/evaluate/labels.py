@@ -1,6 +1,7 @@
 """Ground truth in the format of LERF-OVS: one JSON file of polygons a frame."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,13 +53,12 @@ class FrameLabels:
         Raises:
             LabelError: If the two have different proportions.
         """
-        scale = np.array([width / self.width, height / self.height])
-        if abs(scale[0] * self.height - height) > 2 and abs(scale[1] * self.width - width) > 2:
+        if not _same_proportions((self.width, self.height), (width, height)):
             raise LabelError(
                 f"{self.path} labels a picture of {self.width}x{self.height}, the view has {width}x{height}; "
                 "label the photo that the capture loads"
             )
-        return scale
+        return np.array([width / self.width, height / self.height])
 
     def mask(self, label: Label, width: int, height: int) -> np.ndarray:
         """Mask of a label at the size of a view. bool [H, W]
@@ -71,6 +71,11 @@ class FrameLabels:
             picture = cv2.imread(str(label.exact), cv2.IMREAD_GRAYSCALE)
             if picture is None:
                 raise LabelError(f"{label.exact} cannot be read as a picture; repair or remove it")
+            if not _same_proportions(picture.shape[::-1], (self.width, self.height)):
+                raise LabelError(
+                    f"{label.exact} is {picture.shape[1]}x{picture.shape[0]}, but {self.path} labels a "
+                    f"picture of {self.width}x{self.height}; repair or remove it"
+                )
             return cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST) > 127
         canvas = np.zeros((height, width), np.uint8)
         for polygon in label.polygons:
@@ -80,6 +85,12 @@ class FrameLabels:
     def boxes(self, label: Label, width: int, height: int) -> np.ndarray:
         """Boxes of a label at the size of a view. float64 [B, 4]"""
         return label.boxes * np.tile(self.scale_to(width, height), 2)
+
+
+def _same_proportions(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether a picture (width, height) can be the other one resized and rounded to pixels."""
+    across, down = other[0] / one[0], other[1] / one[1]
+    return abs(across * one[1] - other[1]) <= 2 or abs(down * one[0] - other[0]) <= 2
 
 
 def load_labels(folder: Path) -> list[FrameLabels]:
@@ -102,14 +113,23 @@ def _read_frame(path: Path) -> FrameLabels:
         info = data["info"]
         grouped: dict[str, list[dict[str, Any]]] = {}
         for thing in data["objects"]:
-            grouped.setdefault(str(thing["category"]), []).append(thing)
+            grouped.setdefault(_category(thing["category"]), []).append(thing)
         labels = [_label(path, category, things) for category, things in grouped.items()]
-        return FrameLabels(path.stem, int(info["width"]), int(info["height"]), labels, path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        width, height = int(info["width"]), int(info["height"])
+        if width < 1 or height < 1:
+            raise ValueError(f"a picture of {width}x{height}")
+        return FrameLabels(path.stem, width, height, labels, path)
+    except (OSError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError) as error:
         raise LabelError(
             f"{path} is not a LERF-OVS label file ({type(error).__name__}: {error}); it needs "
             "info {name, width, height} and objects [{category, segmentation, bbox}]"
         ) from error
+
+
+def _category(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"category must be a text that is not empty, not {name!r}")
+    return name.strip()
 
 
 def _label(path: Path, category: str, things: list[dict[str, Any]]) -> Label:
@@ -126,13 +146,15 @@ def _polygons(segmentation: list[Any]) -> list[np.ndarray]:
     """One polygon [[x, y], …] or a list of them."""
     nested = bool(segmentation) and isinstance(segmentation[0][0], list)
     polygons = [np.asarray(p, np.float64) for p in (segmentation if nested else [segmentation])]
-    if any(p.ndim != 2 or p.shape[1] != 2 for p in polygons):
+    if any(p.ndim != 2 or p.shape[1] != 2 or not np.isfinite(p).all() for p in polygons):
         raise ValueError("segmentation must be a list of [x, y]")
     return polygons
 
 
 def _box(box: list[Any]) -> np.ndarray:
     x1, y1, x2, y2 = np.asarray(box, np.float64).reshape(4)
+    if not np.isfinite([x1, y1, x2, y2]).all():
+        raise ValueError("bbox must be four numbers")
     return np.array([min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)])
 
 

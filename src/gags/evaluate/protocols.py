@@ -1,104 +1,104 @@
 """Named, frozen ways of scoring answers; a changed rule gets a new name."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from gags.capture import Capture, View
+from gags.capture import Camera, Capture, View
 from gags.embed.base import Encoder
 from gags.errors import LabelError
 from gags.evaluate import metrics
-from gags.evaluate.answerer import Answerer
-from gags.evaluate.labels import FrameLabels
+from gags.evaluate.answerer import Answerer, RelevancyMaps, Selector
+from gags.evaluate.frames import held_out_frames, match_frames
+from gags.evaluate.labels import FrameLabels, Label
+from gags.evaluate.results import Evaluation, Row, summarise
 from gags.progress import SILENT, Reporter
 from gags.query import lerf_ovs
 from gags.query.locate import fill_uncovered
-from gags.query.relevancy import Queries
+
+ALL = "all"  # stands for every protocol
+LEAST_SHARE = 0.5  # of a pixel that the chosen Gaussians must make up in `select-3d`
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a relevancy map becomes a peak (x, y) and a mask."""
+    """How an answer becomes a peak and a mask, and which frames count.
+
+    Attributes:
+        name: Under this name figures are published.
+        meaning: The rules in a sentence.
+        asks: What is scored: "relevancy" in the view, or the "share" of a pixel that chosen Gaussians have.
+        cut: Mask from the map of an answer and what is covered, and the threshold it was cut at.
+        frames: "all" labelled frames, or only those that were "held-out".
+    """
 
     name: str
-    peak: Callable[[np.ndarray], tuple[int, int]]
-    mask: Callable[[np.ndarray], np.ndarray]
+    meaning: str
+    asks: Literal["relevancy", "share"]
+    cut: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, float]]
+    frames: Literal["all", "held-out"]
 
 
-PROTOCOLS = {"lerf-ovs": Protocol("lerf-ovs", lerf_ovs.peak, lerf_ovs.mask)}
+def _cut_relevancy(relevancy: np.ndarray, covered: np.ndarray) -> tuple[np.ndarray, float]:
+    mask, threshold = lerf_ovs.cut(fill_uncovered(relevancy, covered))
+    return mask & covered, threshold
 
 
-@dataclass(frozen=True)
-class Row:
-    """One category in one frame.
-
-    Attributes:
-        frame: Name of the view.
-        category: The query.
-        split: "train" if the view was trained on, else "test".
-        score: Relevancy at the peak.
-        peak: Column and row of the peak, px.
-        hit: Whether the peak lies in a ground-truth box.
-        iou: IoU of the protocol's mask with the truth.
-        average_precision: Of the relevancy as a ranking of pixels.
-        best_iou: The largest IoU that any threshold on the relevancy gives.
-    """
-
-    frame: str
-    category: str
-    split: str
-    score: float
-    peak: tuple[int, int]
-    hit: bool
-    iou: float
-    average_precision: float
-    best_iou: float
+def _cut_share(share: np.ndarray, covered: np.ndarray) -> tuple[np.ndarray, float]:
+    return (share >= LEAST_SHARE) & covered, LEAST_SHARE
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Means over pairs of frame and category; shares in [0, 1], NaN without pairs."""
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            "lerf-ovs",
+            "Relevancy in every labelled view: peak after a 30×30 mean, mask at 0.7 of the range.",
+            "relevancy",
+            _cut_relevancy,
+            "all",
+        ),
+        Protocol(
+            "held-out",
+            "The rules of lerf-ovs, on labelled views that were not trained on alone.",
+            "relevancy",
+            _cut_relevancy,
+            "held-out",
+        ),
+        Protocol(
+            "select-3d",
+            "Gaussians chosen in 3D and rendered among all others: mask where they make up half of a pixel.",
+            "share",
+            _cut_share,
+            "all",
+        ),
+    )
+}
 
-    pairs: int
-    frames: int
-    mean_accuracy: float
-    mean_iou: float
-    mean_average_precision: float
-    mean_best_iou: float
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """All rows of one scene and their means.
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One category in one frame: its row, and the pictures the row was computed from.
 
     Attributes:
-        protocol: Name of the protocol.
-        rows: One a pair.
-        overall: Means over all pairs.
-        held_out: Means over the frames that were not trained on.
-        trained_on: Means over those that were.
-        categories: Means by category.
+        row: The figures.
+        values: Relevancy, or share of the pixel. float32 [H, W]
+        mask: The protocol's mask. bool [H, W]
+        truth: bool [H, W]
     """
 
-    protocol: str
-    rows: tuple[Row, ...]
-    overall: Summary
-    held_out: Summary
-    trained_on: Summary
-    categories: dict[str, Summary]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries and lists; NaN becomes None."""
-        return _without_nan(asdict(self))
+    row: Row
+    values: np.ndarray
+    mask: np.ndarray
+    truth: np.ndarray
 
 
 def evaluate(
     answerer: Answerer,
     capture: Capture,
-    labels: list[FrameLabels],
+    labels: Sequence[FrameLabels],
     encoder: Encoder,
     protocol: str = "lerf-ovs",
     *,
@@ -115,97 +115,126 @@ def evaluate(
         report: Told about progress.
 
     Raises:
-        LabelError: If a frame matches no view or the protocol is unknown.
+        LabelError: If a frame matches no view, no frame is left to score, the protocol is unknown, or asks
+            for a choice of Gaussians that the answerer cannot make.
     """
-    if protocol not in PROTOCOLS:
-        raise LabelError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
-    pairs = [(frame, match_view(frame, capture)) for frame in labels]
-    texts = list(dict.fromkeys(label.category for frame in labels for label in frame.labels))
-    queries = answerer.prepare(texts, encoder)
+    rules = named_protocol(protocol)
+    pairs = match_frames(labels, capture)
+    pairs = held_out_frames(pairs, capture) if rules.frames == "held-out" else pairs
+    ask = asking(answerer, [label.category for frame, _ in pairs for label in frame.labels], encoder, rules)
     rows: list[Row] = []
-    with report.stage("Evaluating", len(pairs), "frames") as bar:
+    with report.stage(f"Evaluating ({protocol})", len(pairs), "frames") as bar:
         for frame, view in pairs:
-            rows += _frame_rows(answerer, frame, view, queries, PROTOCOLS[protocol])
+            rows += [judged.row for judged in judge(ask, frame, frame.labels, view, rules)]
             bar.advance()
     return summarise(protocol, rows)
 
 
-def match_view(frame: FrameLabels, capture: Capture) -> View:
-    """The view a frame labels: same file stem; folders in the view's name do not count.
+def named_protocol(name: str) -> Protocol:
+    """The protocol of a name.
 
     Raises:
-        LabelError: If no view or several have that name.
+        LabelError: If there is none.
     """
-    found = [v for v in capture.views if frame.frame == PurePosixPath(v.name).stem]
-    if len(found) != 1:
-        problem = "no photo of that name is" if not found else f"{len(found)} photos of that name are"
-        raise LabelError(f"{frame.path} labels {frame.frame!r}, but {problem} in the capture {capture.root}")
-    return found[0]
+    if name not in PROTOCOLS:
+        raise LabelError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}, {ALL}")
+    return PROTOCOLS[name]
 
 
-def _frame_rows(
-    answerer: Answerer,
-    frame: FrameLabels,
-    view: View,
-    queries: Queries,
-    protocol: Protocol,
-) -> list[Row]:
+def protocols_called(name: str, labels: Sequence[FrameLabels], capture: Capture) -> list[Protocol]:
+    """The protocol of a name, or for "all" every one that can be scored with these labels.
+
+    Raises:
+        LabelError: If there is none of that name, or a frame matches no view.
+    """
+    if name != ALL:
+        return [named_protocol(name)]
+    held_out = any(view.split != "train" for frame, view in match_frames(labels, capture) if frame.labels)
+    return [protocol for protocol in PROTOCOLS.values() if held_out or protocol.frames == "all"]
+
+
+def judge(
+    ask: "Ask", frame: FrameLabels, labels: Sequence[Label], view: View, protocol: Protocol
+) -> Iterator[Judged]:
+    """Score labels of one frame.
+
+    Args:
+        ask: From `asking`.
+        frame: The frame.
+        labels: Those of its labels that are wanted.
+        view: The view of the frame.
+        protocol: The rules.
+
+    Yields:
+        One result a label, in their order.
+    """
+    if not labels:
+        return
     width, height = view.camera.width, view.camera.height
-    wanted = [queries.texts.index(label.category) for label in frame.labels]
-    answer = answerer.relevancy(view.camera, queries.subset(wanted))
-    rows = []
-    for label, relevancy in zip(frame.labels, answer.maps, strict=True):
+    answer = ask(view.camera, [label.category for label in labels])
+    for label, values in zip(labels, answer.maps, strict=True):
         truth = frame.mask(label, width, height)
-        ranking = metrics.rank(relevancy, truth)
-        x, y = protocol.peak(relevancy)
-        mask = protocol.mask(fill_uncovered(relevancy, answer.covered)) & answer.covered
-        rows.append(
-            Row(
-                frame=view.name,
-                category=label.category,
-                split=view.split,
-                score=float(relevancy[y, x]),
-                peak=(x, y),
-                hit=metrics.peak_in_boxes((x, y), frame.boxes(label, width, height).tolist()),
-                iou=metrics.iou(mask, truth),
-                average_precision=ranking.average_precision,
-                best_iou=ranking.best_iou,
-            )
+        mask, threshold = protocol.cut(values, answer.covered)
+        boxes = frame.boxes(label, width, height).tolist()
+        row = _row(view, label.category, values, mask, truth, boxes, threshold)
+        yield Judged(row, values, mask, truth)
+
+
+def _row(
+    view: View,
+    category: str,
+    values: np.ndarray,
+    mask: np.ndarray,
+    truth: np.ndarray,
+    boxes: list[list[float]],
+    threshold: float,
+) -> Row:
+    x, y = lerf_ovs.peak(values)
+    ranking = metrics.rank(values, truth)
+    return Row(
+        frame=view.name,
+        category=category,
+        split=view.split,
+        score=float(values[y, x]),
+        peak=(x, y),
+        boxes=tuple(map(tuple, boxes)),
+        hit=metrics.peak_in_boxes((x, y), boxes),
+        threshold=threshold,
+        mask_pixels=int(np.count_nonzero(mask)),
+        truth_pixels=int(np.count_nonzero(truth)),
+        common_pixels=int(np.count_nonzero(mask & truth)),
+        iou=metrics.iou(mask, truth),
+        average_precision=ranking.average_precision,
+        best_iou=ranking.best_iou,
+        best_threshold=ranking.threshold,
+    )
+
+
+Ask = Callable[[Camera, Sequence[str]], RelevancyMaps]
+"""Asks prepared texts in a view; the maps are relevancies or shares, as the protocol has it."""
+
+
+def asking(answerer: Answerer, texts: Sequence[str], encoder: Encoder, protocol: Protocol) -> Ask:
+    """Prepare texts once, to ask any of them in any number of views.
+
+    Args:
+        answerer: What is asked.
+        texts: All texts that will be asked; repeated ones count once.
+        encoder: The encoder that the answerer takes texts from.
+        protocol: Says what is asked for.
+
+    Raises:
+        LabelError: If the protocol needs a choice of Gaussians and the answerer cannot make one.
+    """
+    unique = list(dict.fromkeys(texts))
+    row = {text: number for number, text in enumerate(unique)}
+    queries = answerer.prepare(unique, encoder)
+    if protocol.asks == "relevancy":
+        return lambda camera, wanted: answerer.relevancy(camera, queries.subset([row[w] for w in wanted]))
+    if not isinstance(answerer, Selector):
+        raise LabelError(
+            f"protocol {protocol.name} scores a choice of Gaussians, {type(answerer).__name__} makes none; "
+            "score it by another protocol"
         )
-    return rows
-
-
-def summarise(protocol: str, rows: list[Row]) -> Evaluation:
-    """Means over all rows, by split and by category."""
-    categories = {name: _summary([r for r in rows if r.category == name]) for name in _names(rows)}
-    return Evaluation(
-        protocol,
-        tuple(rows),
-        _summary(rows),
-        _summary([r for r in rows if r.split != "train"]),
-        _summary([r for r in rows if r.split == "train"]),
-        categories,
-    )
-
-
-def _names(rows: list[Row]) -> list[str]:
-    return sorted({row.category for row in rows})
-
-
-def _summary(rows: list[Row]) -> Summary:
-    return Summary(
-        len(rows),
-        len({row.frame for row in rows}),
-        metrics.mean([float(row.hit) for row in rows]),
-        metrics.mean([row.iou for row in rows]),
-        metrics.mean([row.average_precision for row in rows]),
-        metrics.mean([row.best_iou for row in rows]),
-    )
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and value != value else value
+    selections = answerer.select(queries)
+    return lambda camera, wanted: selections.shares(camera, [row[w] for w in wanted])

@@ -28,10 +28,17 @@ def mask(relevancy: np.ndarray) -> np.ndarray:
     Returns:
         The mask. bool [H, W]
     """
+    return cut(relevancy)[0]
+
+
+def cut(relevancy: np.ndarray) -> tuple[np.ndarray, float]:
+    """The mask, bool [H, W], and the value of r' that its pixels are above before the vote."""
     blended = 0.5 * (relevancy + smooth(relevancy))
-    above = blended - blended.min()
-    stretched = np.clip(2.0 * above / (above.max() + 1e-9) - 1.0, 0.0, 1.0)
-    return majority(stretched > THRESHOLD)
+    least = blended.min()
+    above = blended - least
+    span = above.max() + 1e-9
+    stretched = np.clip(2.0 * above / span - 1.0, 0.0, 1.0)
+    return majority(stretched > THRESHOLD), float(least + 0.5 * (1 + THRESHOLD) * span)
 
 
 def majority(mask: np.ndarray) -> np.ndarray:

@@ -11,8 +11,9 @@ import gags
 from gags.capture import View
 from gags.errors import WorkspaceError
 from gags.evaluate import metrics
+from gags.evaluate.frames import match_view
 from gags.evaluate.labels import FrameLabels
-from gags.evaluate.protocols import Evaluation, Summary, match_view
+from gags.evaluate.results import Evaluation, Summary
 from gags.features import ViewFeatures
 from gags.progress import SILENT, Reporter
 from gags.query.locate import granularity_map, render_features
