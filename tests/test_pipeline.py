@@ -14,6 +14,7 @@ from gags import cli, models, pipeline, scene
 from gags.features import ViewFeatures
 from gags.splats.ply import load_ply
 from gags.workspace import Workspace
+from html_page import Page
 from toy_capture import HEIGHT, WIDTH, ColorEncoder, ColorSegmenter, write_capture
 
 FAST = [
@@ -126,18 +127,48 @@ def test_extract_cuts_out_the_ball(finished, tmp_path):
     assert np.linalg.norm(centre - [-1.0, 1.0, 0.4]) < 0.3
 
 
-def test_evaluate_scores_against_labels(finished, toy_capture, tmp_path):
+def test_evaluate_scores_against_labels(workspace, toy_capture, tmp_path, capsys):
     out = tmp_path / "figures.json"
-    assert (
-        cli.main(["evaluate", str(finished), "--labels", str(toy_capture / "labels"), "--json", str(out)])
-        == 0
-    )
+    command = ["evaluate", str(workspace), "--labels", str(toy_capture / "labels"), "--json", str(out)]
+    assert cli.main(command) == 0
     figures = json.loads(out.read_text())
     assert figures["protocol"] == "lerf-ovs"
     assert figures["overall"]["pairs"] == len(figures["rows"]) >= 8
     balls = [row for row in figures["rows"] if row["category"] != "floor"]
     assert np.mean([row["hit"] for row in balls]) == 1.0
     assert np.mean([row["iou"] for row in balls]) > 0.5
+    for row in figures["rows"]:
+        union = row["mask_pixels"] + row["truth_pixels"] - row["common_pixels"]
+        assert row["iou"] == row["common_pixels"] / union
+        assert row["truth_pixels"] == _truth(toy_capture, row["frame"], row["category"]).sum()
+        assert row["hit"] == any(
+            x1 <= row["peak"][0] <= x2 and y1 <= row["peak"][1] <= y2 for x1, y1, x2, y2 in row["boxes"]
+        )
+    report = workspace / "report"
+    assert json.loads((report / "evaluation_lerf-ovs.json").read_text()) == figures
+    means = json.loads((report / "metrics.json").read_text())["lerf-ovs"]
+    assert means == {key: value for key, value in figures.items() if key != "rows"}
+    printed = capsys.readouterr().out
+    page = report / "evaluation_lerf-ovs.html"
+    assert "red ball" in printed
+    assert str(page) in printed.replace("\n", "")
+    assert len(Page(page.read_text()).images) == min(len(figures["rows"]), 24)
+
+
+def test_evaluate_by_every_protocol_prints_only_json(workspace, toy_capture, capsys):
+    labels = str(toy_capture / "labels")
+    command = ["evaluate", str(workspace), "--labels", labels, "--protocol", "all", "--json", "-"]
+    assert cli.main(command) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert list(figures) == ["lerf-ovs", "held-out", "select-3d"]
+    for name, result in figures.items():
+        assert result["protocol"] == name
+        assert (workspace / "report" / f"evaluation_{name}.html").exists()
+        assert json.loads((workspace / "report" / f"evaluation_{name}.json").read_text()) == result
+    assert set(figures) < set(json.loads((workspace / "report" / "metrics.json").read_text()))
+    balls = [row for row in figures["select-3d"]["rows"] if row["category"] != "floor"]
+    assert np.mean([row["iou"] for row in balls]) > 0.5
+    assert {row["frame"] for row in figures["held-out"]["rows"]} == {"view_00.png"}
 
 
 def test_python_answers_like_the_command_line(finished):
@@ -220,6 +251,11 @@ def test_adopted_gaussians_are_kept_by_later_runs(finished, toy_capture, tmp_pat
         (["describe", "{none}"], "not a gags scene"),
         (["distill", "{none}"], "not a gags scene"),
         (["evaluate", "{ws}", "--labels", "{none}"], "no label files"),
+        (["evaluate", "{none}", "--labels", "{capture}/labels"], "not a gags scene"),
+        (
+            ["evaluate", "{ws}", "--labels", "{capture}/labels", "--protocol", "mine"],
+            "unknown protocol 'mine'; known: lerf-ovs, held-out, select-3d, all",
+        ),
         (["run", "{none}", "--out", "{none}"], "{none}"),
         (["reconstruct", "{capture}", "--out", "{ws}", "--splats", "{none}"], "cannot be read"),
     ],

@@ -41,6 +41,12 @@ def test_polygons_of_one_category_are_united(tmp_path):
     assert frame.mask(cup, 200, 120).sum() == pytest.approx(19 * 19 + 9 * 9, abs=40)
 
 
+def test_corners_of_a_box_may_come_in_any_order(tmp_path):
+    write(tmp_path, "a", [{"category": "cup", "segmentation": square(10, 10, 9), "bbox": [19, 10, 10, 19]}])
+    (frame,) = load_labels(tmp_path)
+    np.testing.assert_array_equal(frame.labels[0].boxes, [[10, 10, 19, 19]])
+
+
 def test_boxes_follow_from_polygons_where_they_are_missing(tmp_path):
     write(tmp_path, "a", [{"category": "cup", "segmentation": [square(10, 10, 9), square(40, 20, 5)]}])
     (frame,) = load_labels(tmp_path)
@@ -58,6 +64,9 @@ def test_exact_masks_win_over_polygons(tmp_path):
     cv2.imwrite(str(tmp_path / "a" / "red cup.png"), exact)
     (frame,) = load_labels(tmp_path)
     np.testing.assert_array_equal(frame.mask(frame.labels[0], 100, 60), exact > 0)
+    cv2.imwrite(str(tmp_path / "a" / "red cup.png"), exact[:, :60])
+    with pytest.raises(LabelError, match=r"red cup\.png is 60x60, but .*a\.json labels a picture of 100x60"):
+        frame.mask(frame.labels[0], 100, 60)
     (tmp_path / "a" / "red cup.png").write_bytes(b"no picture")
     with pytest.raises(LabelError, match=r"red cup\.png cannot be read"):
         frame.mask(frame.labels[0], 100, 60)
@@ -79,6 +88,13 @@ def test_another_shape_of_picture_is_an_error(tmp_path):
         '{"info": {"width": 1, "height": 1}, "objects": [{"category": "cup"}]}',
         '{"info": {"width": 1, "height": 1}, "objects": [{"category": "cup", "segmentation": [1, 2]}]}',
         '{"info": {"width": 1, "height": 1}, "objects": [{"category": "cup", "segmentation": []}]}',
+        '{"info": {"width": 1, "height": 1}, "objects": [{"category": "cup", "segmentation": [[]]}]}',
+        '{"info": {"width": 1, "height": 1}, "objects": [{"category": "cup", "segmentation": [[0, NaN]]}]}',
+        '{"info": {"width": 1, "height": 1}, "objects": [{"category": " ", "segmentation": [[0, 0]]}]}',
+        '{"info": {"width": 1, "height": 1}, "objects": '
+        '[{"category": "cup", "segmentation": [[0, 0]], "bbox": [1, 2, 3]}]}',
+        '{"info": {"width": 0, "height": 1}, "objects": []}',
+        '{"info": {"width": Infinity, "height": 1}, "objects": []}',
     ],
 )
 def test_files_that_are_no_labels_are_named(tmp_path, text):
@@ -97,6 +113,8 @@ def test_real_labels_agree_with_their_exact_masks(captures):
     assert [frame.frame for frame in frames] == [f"frame_00{n}" for n in ("03", "14", "25", "39", "55")]
     for frame in frames[:2]:
         assert len(frame.labels) == 17
+        (router,) = [label for label in frame.labels if label.category == "wifi router"]
+        assert len(router.boxes) == len(router.polygons) == {"frame_0003": 2, "frame_0014": 3}[frame.frame]
         for label in frame.labels:
             exact = frame.mask(label, 962, 539)
             assert label.exact is not None

@@ -41,13 +41,43 @@ def test_ranking_by_hand():
     assert nothing.best_iou == 0
 
 
+def naive_rank(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
+    """By the definitions: every threshold is tried, and the precision at every true pixel averaged."""
+    thresholds = sorted(set(scores.ravel().tolist()), reverse=True)
+    precision = {t: truth[scores >= t].mean() for t in thresholds}
+    average = np.mean([precision[s] for s in scores[truth].tolist()]) if truth.any() else np.nan
+    ious = [(truth & (scores >= t)).sum() / (truth | (scores >= t)).sum() for t in thresholds]
+    return float(average), max(ious), thresholds[int(np.argmax(ious))]
+
+
 @given(
-    hnp.arrays(np.float32, 12, elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])),
-    hnp.arrays(bool, 12).filter(lambda t: t.any()),
+    hnp.arrays(np.float32, (4, 6), elements=st.sampled_from([-1.0, -0.0, 0.0, 0.25, 0.5, 0.500001, 1.0])),
+    hnp.arrays(bool, (4, 6)),
 )
-def test_best_iou_is_the_best_of_all_thresholds(scores, truth):
-    expected = max(metrics.iou(scores >= t, truth) for t in np.unique(scores))
-    assert metrics.rank(scores, truth).best_iou == pytest.approx(expected)
+def test_ranking_equals_its_definition(scores, truth):
+    ranking = metrics.rank(scores, truth)
+    average, best, threshold = naive_rank(scores, truth)
+    assert ranking.average_precision == pytest.approx(average, rel=1e-12, nan_ok=True)
+    assert ranking.best_iou == best
+    assert ranking.threshold == threshold
+    assert metrics.iou(scores >= ranking.threshold, truth) == ranking.best_iou
+
+
+def test_ranking_of_a_picture_without_ties():
+    rng = np.random.default_rng(0)
+    truth = rng.random((30, 40)) < 0.1
+    scores = (rng.random((30, 40)) + 0.4 * truth).astype(np.float32)
+    ranking = metrics.rank(scores, truth)
+    expected = naive_rank(scores, truth)
+    assert (ranking.average_precision, ranking.best_iou, ranking.threshold) == pytest.approx(expected)
+    assert 0.1 < ranking.average_precision < 0.9
+
+
+def test_ranking_of_nan_is_an_error():
+    with pytest.raises(ValueError, match="NaN"):
+        metrics.rank(np.array([0.1, np.nan]), np.array([True, False]))
+    with pytest.raises(ValueError, match="shapes differ"):
+        metrics.rank(np.zeros(2), np.zeros(3, bool))
 
 
 def test_mean_leaves_out_nan():

@@ -47,5 +47,13 @@ def test_mask_follows_the_formula(relevancy):
     assert expected.sum() > 100
 
 
+def test_threshold_is_the_value_the_smoothed_map_is_cut_at(relevancy):
+    blended = 0.5 * (relevancy + slow_mean(relevancy, 30))
+    mask, threshold = lerf_ovs.cut(relevancy)
+    low, high = blended.min(), blended.max()
+    assert threshold == pytest.approx(low + 0.7 * (high - low), abs=1e-5)
+    np.testing.assert_array_equal(mask, lerf_ovs.mask(relevancy))
+
+
 def test_a_flat_map_has_an_empty_mask():
     assert not lerf_ovs.mask(np.full((40, 40), 0.5, np.float32)).any()

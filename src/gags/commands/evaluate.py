@@ -1,4 +1,4 @@
-"""`gags evaluate WS --labels DIR`."""
+"""`gags evaluate WS --labels DIR [--protocol NAME|all] [--json FILE|-]`."""
 
 import json as json_module
 from pathlib import Path
@@ -8,12 +8,13 @@ from rich.table import Table
 
 from gags.commands.common import SceneFolder
 from gags.console import ConsoleReporter
-from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.labels import load_labels
-from gags.evaluate.protocols import evaluate
+from gags.evaluate.protocols import ALL, PROTOCOLS, protocols_called
 from gags.evaluate.results import Evaluation, Summary
-from gags.files import atomic_write
 from gags.scene import Scene
+from gags.view.evaluation import score_scene, write_json
+
+STDOUT = Path("-")
 
 
 def command(
@@ -21,27 +22,32 @@ def command(
 ) -> None:
     """Score a scene's answers against labelled photos.
 
+    All rows, and a page that shows the worst answers, go to the scene's report/ as evaluation_PROTOCOL.json
+    and .html; the means to report/metrics.json.
+
     Args:
         scene: Folder of the scene.
         labels: Folder of <photo>.json files in the LERF-OVS format.
-        protocol: Named rules of scoring.
-        json: File for all rows and means.
+        protocol: Named rules of scoring: lerf-ovs (all labelled photos), held-out (the same, of photos that
+            were not trained on), select-3d (Gaussians chosen in 3D), or all.
+        json: File for all rows and means too; - prints them, and nothing else, on stdout. With --protocol
+            all, one entry a protocol.
     """
-    loaded = Scene.load(scene)
-    result = evaluate(
-        FieldAnswerer(loaded.gaussians, loaded.field),
-        loaded.capture,
-        load_labels(labels),
-        loaded.encoder,
-        protocol,
-        report=ConsoleReporter(),
-    )
-    figures = result.to_json()
-    loaded.workspace.update_metrics({protocol: {k: v for k, v in figures.items() if k != "rows"}})
+    reporter, frames, loaded = ConsoleReporter(), load_labels(labels), Scene.load(scene)
+    chosen = [rules.name for rules in protocols_called(protocol, frames, loaded.capture)]
+    if protocol == ALL and len(chosen) < len(PROTOCOLS):
+        reporter.warn("protocol held-out is left out: no labelled photo was held out")
+    scored = {name: score_scene(loaded, frames, name, report=reporter) for name in chosen}
+    figures = {name: result.evaluation.to_json() for name, result in scored.items()}
+    figures = figures if protocol == ALL else figures[protocol]
+    if json == STDOUT:
+        print(json_module.dumps(figures, indent=2))
+        return
     if json is not None:
-        with atomic_write(json) as path:
-            path.write_text(json_module.dumps(figures, indent=2) + "\n")
-    Console().print(summary_table(result))
+        write_json(json, figures)
+    for result in scored.values():
+        Console().print(summary_table(result.evaluation))
+        print(f"Worst answers: {result.page}\nEvery answer: {result.rows}\n")
 
 
 def summary_table(result: Evaluation) -> Table:

@@ -1,6 +1,6 @@
 """What scoring leaves behind: a row for every pair of frame and category, and means over rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -85,15 +85,22 @@ class Evaluation:
 
 def summarise(protocol: str, rows: Sequence[Row]) -> Evaluation:
     """Means over all rows, by split and by category."""
-    names = sorted({row.category for row in rows})
     return Evaluation(
         protocol,
         tuple(rows),
         _summary(rows),
         _summary([row for row in rows if row.split != "train"]),
         _summary([row for row in rows if row.split == "train"]),
-        {name: _summary([row for row in rows if row.category == name]) for name in names},
+        summary_by(rows, lambda row: row.category),
     )
+
+
+def summary_by(rows: Sequence[Row], name: Callable[[Row], str]) -> dict[str, Summary]:
+    """Means over rows of one name, by name."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(name(row), []).append(row)
+    return {key: _summary(groups[key]) for key in sorted(groups)}
 
 
 def worst_rows(rows: Sequence[Row], count: int, per_category: int) -> list[Row]:

@@ -60,11 +60,12 @@ def tiles(values: Mapping[str, str]) -> str:
     return f'<div class="tiles">{drawn}</div>'
 
 
-def answer_legend(truth_known: bool) -> str:
-    """What the lines and colours of an answer mean."""
+def answer_legend(truth_known: bool, heat: str = "the better it answers") -> str:
+    """What the lines and colours of an answer mean; `heat` is what grows with brightness, in words."""
     truth = f'<li><i class="stroke" style="background:rgb{TRUTH}"></i>truth</li>' if truth_known else ""
     return (
-        '<ul class="keys"><li><i class="ramp"></i>the brighter, the better it answers</li>'
+        '<ul class="keys"><li><i class="ramp"></i>the brighter, '
+        f"{escape(heat)}</li>"
         '<li><i class="stroke" style="background:#fff"></i>answer</li>'
         f'{truth}<li><i class="ring"></i>best pixel</li></ul>'
     )
