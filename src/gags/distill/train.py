@@ -12,6 +12,8 @@ from gags.capture.camera import Camera
 from gags.distill import losses
 from gags.distill.checkpoint import Checkpoint
 from gags.distill.collect import collect
+from gags.distill.consensus import consensus
+from gags.distill.evidence import uplift
 from gags.distill.field import Decoder, DecoderShape, LanguageField, digest, splats_hash
 from gags.distill.samples import Samples
 from gags.distill.settings import DistillSettings
@@ -27,6 +29,7 @@ def distill(
     items: Sequence[tuple[Camera, ViewFeatures]],
     settings: DistillSettings = DistillSettings(),
     *,
+    logits: Tensor | None = None,
     checkpoint: Path | None = None,
     report: Reporter = SILENT,
 ) -> LanguageField:
@@ -36,6 +39,8 @@ def distill(
         gaussians: The scene; stays as it is.
         items: Camera and masks of every photo to learn from; read twice, so it may load them on demand.
         settings: Settings.
+        logits: Granularity logit of every mask of all photos, −inf for masks that do not count: the levels at
+            a pixel are weighed by the softmax of its masks' logits, whatever `settings.levels` says. [M]
         checkpoint: File to keep the state of training in and to go on from; the caller removes it.
         report: Told about progress.
 
@@ -49,15 +54,21 @@ def distill(
     embeddings = embeddings.to(gaussians.means.device)
     basis = principal_basis(embeddings)
     coordinates = torch.cat([normalize(e.float() @ basis, dim=-1) for e in embeddings.split(8192)])
+    logits = _fixed_logits(items, settings) if logits is None else logits
+    logits = None if logits is None else logits.to(basis)
+    samples, evidence = collect(gaussians, items, settings, report)
+    if settings.consensus:
+        coordinates = consensus(evidence, coordinates)
     components, weight, bias = principal_features(coordinates, settings.feature_dim)
-    samples, uplift = collect(gaussians, items, components, settings, report)
+    counts = torch.ones(len(components)) if logits is None else (logits - logits.max()).exp()
+    features = uplift(evidence, components, counts)
     shape = DecoderShape(settings.feature_dim, settings.hidden, basis.shape[1], basis.shape[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         decoder = Decoder(shape).to(basis.device)
     start_from_uplift(decoder, basis, weight, bias)
-    field = LanguageField(uplift.features(), decoder, encoder_name, splats_hash(gaussians))
-    _train(field, samples, coordinates, settings, checkpoint, report)
+    field = LanguageField(features, decoder, encoder_name, splats_hash(gaussians))
+    _train(field, samples, coordinates, logits, settings, checkpoint, report)
     return field
 
 
@@ -73,10 +84,22 @@ def _all_embeddings(items: Sequence[tuple[Camera, ViewFeatures]]) -> tuple[Tenso
     return torch.from_numpy(np.concatenate(parts).astype(np.float16)), names[0]
 
 
+def _fixed_logits(items: Sequence[tuple[Camera, ViewFeatures]], settings: DistillSettings) -> Tensor | None:
+    """Logit of every mask where the setting, not learning, says how levels are weighed. [M]"""
+    if settings.levels == "learnt":
+        return None
+    levels = torch.from_numpy(np.concatenate([features.masks.levels for _, features in items])).long()
+    logits = torch.zeros(len(levels))
+    if settings.levels != "averaged":
+        logits[levels != LEVELS.index(settings.levels)] = float("-inf")
+    return logits
+
+
 def _train(
     field: LanguageField,
     samples: Samples,
     coordinates: Tensor,
+    logits: Tensor | None,
     settings: DistillSettings,
     checkpoint: Path | None,
     report: Reporter,
@@ -94,7 +117,7 @@ def _train(
         bar.advance(first)
         for step in range(first, settings.steps):
             batch = _batch(len(samples), settings.batch_regions, step, settings.seed)
-            loss = batch_loss(features, field.decoder, samples, batch, coordinates, settings, step)
+            loss = batch_loss(features, field.decoder, samples, batch, coordinates, logits, settings, step)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * _decay(step / settings.steps)
             optimizer.zero_grad(set_to_none=True)
@@ -125,6 +148,7 @@ def batch_loss(
     samples: Samples,
     batch: Tensor,
     coordinates: Tensor,
+    logits: Tensor | None,
     settings: DistillSettings,
     step: int,
 ) -> Tensor:
@@ -136,6 +160,7 @@ def batch_loss(
         samples: Sampled pixels of all photos.
         batch: Groups to use. [B]
         coordinates: Unit embeddings of all masks in the decoder's basis. [M, r]
+        logits: Granularity logits of all masks if they are given, not learnt. [M]
         settings: Settings.
         step: Number of this step, for the two halves of training.
     """
@@ -143,8 +168,8 @@ def batch_loss(
     targets = samples.targets[batch].flatten(0, 1).long()
     rendered = embedding_bag(indices, features, per_sample_weights=weights, mode="sum")
     valid = (targets >= 0) & (weights.sum(dim=-1, keepdim=True) > 0)
-    omega = _omega(decoder, rendered, valid, settings)
     targets = targets.clamp(min=0)
+    omega = _omega(decoder, rendered, valid, settings, None if logits is None else logits[targets])
     measure = losses.weighted_distillation if settings.loss == "weighted" else losses.mixture_distillation
     pixel_loss = measure(decoder.coordinates(rendered), coordinates[targets], omega)
     density = samples.density[batch].flatten()
@@ -164,13 +189,11 @@ def batch_loss(
     )
 
 
-def _omega(decoder: Decoder, rendered: Tensor, valid: Tensor, settings: DistillSettings) -> Tensor:
-    """Granularity weights [P, 3] of rendered features, learnt or fixed by the setting."""
-    if settings.levels == "learnt":
-        source = rendered.detach() if settings.detach_granularity else rendered
-        return losses.granularity_weights(decoder.granularity(source), valid)
-    if settings.levels == "averaged":
-        return losses.granularity_weights(torch.zeros_like(valid, dtype=rendered.dtype), valid)
-    only = torch.zeros_like(valid)
-    only[:, LEVELS.index(settings.levels)] = True
-    return (valid & only).to(rendered.dtype)
+def _omega(
+    decoder: Decoder, rendered: Tensor, valid: Tensor, settings: DistillSettings, fixed: Tensor | None
+) -> Tensor:
+    """Granularity weights [P, 3] of rendered features, learnt or from fixed logits of their masks [P, 3]."""
+    if fixed is not None:
+        return losses.granularity_weights(fixed, valid & fixed.isfinite())
+    source = rendered.detach() if settings.detach_granularity else rendered
+    return losses.granularity_weights(decoder.granularity(source), valid)
