@@ -110,7 +110,8 @@ def _train(
     optimizer = torch.optim.Adam(
         [{"params": [features]}, {"params": list(field.decoder.parameters())}], eps=1e-12
     )
-    key = f"{settings} {field.splats_hash} {digest(coordinates)}"
+    inputs = [coordinates] if logits is None else [coordinates, logits]
+    key = f"{settings} {field.splats_hash} {digest(*inputs)}"
     keeper = Checkpoint(checkpoint, [features, *field.decoder.parameters()], optimizer, key)
     first = keeper.restore()
     with report.stage("Distilling language", settings.steps, "steps") as bar:

@@ -1,4 +1,4 @@
-"""A first solution without learning: every Gaussian takes the mean of what its pixels see."""
+"""Where training starts: principal directions of the embeddings, and a decoder that leads back to them."""
 
 import torch
 from torch import Tensor
