@@ -17,6 +17,7 @@ COMMANDS = {
     "query": "where is it? heat map, mask, peak and 3D box of each text",
     "extract": "cut the thing that a text names out of the scene, as .ply",
     "evaluate": "score a scene against labelled photos",
+    "compare": "the method beside baselines and ablations: same Gaussians, same masks, one table",
     "models": "which segmenters and encoders there are, and are on this machine; pull one",
     "doctor": "what works on this machine, and what to do about the rest",
 }

@@ -27,3 +27,7 @@ class QueryError(GagsError):
 
 class LabelError(GagsError):
     """Ground-truth labels that cannot be read or match no view."""
+
+
+class CompareError(GagsError):
+    """A comparison that cannot be made as asked."""

@@ -1,7 +1,8 @@
-"""LangSplat's per-scene autoencoder: embeddings of D numbers become codes of 3 and come back (Qin et al., 3.2)."""
+"""LangSplat's autoencoder of one scene: embeddings of D numbers become codes of 3 and come back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ DECODER = (16, 32, 64, 128, 256, 256)
 class AutoencoderSettings:
     """How the autoencoder is trained; the defaults converge on some thousand masks."""
 
-    steps: int = 4000
+    steps: int = 12000
     """Optimisation steps."""
     batch: int = 256
     """Embeddings a step."""
@@ -50,7 +51,7 @@ class Autoencoder(nn.Module):
 def _layers(widths: Sequence[int]) -> nn.Sequential:
     """Linear layers with a ReLU between each two."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+    for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

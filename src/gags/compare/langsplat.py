@@ -1,8 +1,8 @@
-"""LangSplat (Qin et al., CVPR 2024): three fields of 3 numbers a Gaussian, one a level, behind an autoencoder.
+"""LangSplat (Qin et al., CVPR 2024): three fields of 3 numbers a Gaussian, one a level, and an autoencoder.
 
-Written from the paper's description. Two things differ, both in its favour: the fields start from the weighted
-mean of the codes that every Gaussian's pixels see, rather than from nothing, and pixels of all photos are mixed
-in a step, from blending weights that are computed once.
+Written from the paper's description. Two things differ, both in its favour: the fields start from the
+weighted mean of the codes that every Gaussian's pixels see, rather than from nothing, and pixels of all
+photos are mixed in a step, from blending weights that are computed once.
 """
 
 from collections.abc import Sequence
@@ -38,26 +38,34 @@ from gags.splats.gaussians import Gaussians
 
 
 @dataclass(frozen=True)
-class LangSplat:
-    """Learns one field a level against the codes of that level's masks."""
+class LangSplatSettings:
+    """How LangSplat is trained; the defaults converge."""
 
     steps: int = 1500
     """Optimisation steps; each is one of all three fields."""
     rate: float = 1e-2
-    """Learning rate of Adam, falling to 0 on a cosine."""
+    """Learning rate of the fields, falling to 0 on a cosine."""
+    autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
+    """Training of the autoencoder."""
+
+
+@dataclass(frozen=True)
+class LangSplat:
+    """Learns one field a level against the codes of that level's masks."""
+
+    settings: LangSplatSettings = LangSplatSettings()
+    """Settings of its own."""
     batch_groups: int = 256
     """Groups of 16 pixels a step."""
     pixels_per_region: int = 32
     """Pixels drawn from every mask of every photo."""
     top_k: int = 16
     """Gaussians kept per sampled pixel."""
-    autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
-    """Training of the autoencoder."""
 
     def learn(self, inputs: Inputs, seed: int, path: Path, report: Reporter) -> None:
         """Train the autoencoder, then the fields; see `Learner.learn`."""
         embeddings, levels = inputs.embeddings(), inputs.levels()
-        net = train_autoencoder(embeddings, self.autoencoder, seed, report)
+        net = train_autoencoder(embeddings, self.settings.autoencoder, seed, report)
         codes = torch.cat([net.encode(chunk) for chunk in embeddings.split(CHUNK)])
         sampling = DistillSettings(pixels_per_region=self.pixels_per_region, top_k=self.top_k, seed=seed)
         components = level_components(codes, levels)
@@ -73,11 +81,12 @@ class LangSplat:
     def _train(self, first: Tensor, samples: Samples, codes: Tensor, seed: int, report: Reporter) -> Tensor:
         """Optimise the fields [N, 9] from a start of the same shape."""
         features = torch.nn.Parameter(first)
-        optimizer = torch.optim.Adam([features], self.rate, eps=1e-12)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, self.steps))
+        steps = self.settings.steps
+        optimizer = torch.optim.Adam([features], self.settings.rate, eps=1e-12)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
         chance = torch.Generator().manual_seed(seed)
-        with report.stage("Training three fields", self.steps, "steps") as bar:
-            for step in range(self.steps):
+        with report.stage("Training three fields", steps, "steps") as bar:
+            for step in range(steps):
                 batch = torch.randint(len(samples), (self.batch_groups,), generator=chance)
                 loss = code_loss(features, samples, batch, codes)
                 optimizer.zero_grad(set_to_none=True)
@@ -110,7 +119,7 @@ def start(uplift: Uplift) -> Tensor:
 
 
 def code_loss(features: Tensor, samples: Samples, batch: Tensor, codes: Tensor) -> Tensor:
-    """L1 distance between rendered and wanted codes; every pixel of a photo counts the same, whatever its mask.
+    """L1 distance between rendered and wanted codes; every pixel counts the same, whatever its mask.
 
     Args:
         features: Features of the Gaussians on the three levels. [N, 9]

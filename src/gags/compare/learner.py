@@ -51,7 +51,7 @@ class Inputs:
 
 
 class Learner(Protocol):
-    """Learns language for a scene. A frozen dataclass: its fields are the settings that a result depends on."""
+    """Learns language for a scene. A frozen dataclass: its fields are all settings it depends on."""
 
     def learn(self, inputs: Inputs, seed: int, path: Path, report: Reporter) -> None:
         """Learn from the masks and write what was learnt to a safetensors file, atomically.

@@ -1,0 +1,143 @@
+"""One method with one seed: learn language, ask it, keep both; what is on file and fits is not done again."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gags.compare.learner import Inputs, bytes_per_gaussian
+from gags.compare.measure import StageClock, peak_memory_mb, query_ms
+from gags.compare.methods import Method
+from gags.compare.results import SeedResult, read_json, write_json
+from gags.compare.scenes import Described
+from gags.console import ConsoleReporter
+from gags.embed import load_encoder
+from gags.evaluate.frames import match_frames
+from gags.evaluate.labels import load_labels
+from gags.evaluate.protocols import evaluate, named_protocol
+from gags.pipeline import FeatureFiles
+from gags.progress import Reporter
+from gags.splats.ply import load_ply
+from gags.workspace import file_stamp, stamp
+
+FORMAT = 1  # raised when a learner or a measurement changes, so that older results count as stale
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do, and where it is kept.
+
+    Attributes:
+        method: The method.
+        seed: Its seed.
+        scene: Folder of the scene with the masks to learn from.
+        labels: Folder of ground truth.
+        labels_stamp: Hash of the labels, from `labels_stamp`.
+        protocol: Rules of scoring.
+        folder: Where `language.safetensors`, `language.json` and `scores.json` go.
+    """
+
+    method: Method
+    seed: int
+    scene: Path
+    labels: Path
+    labels_stamp: str
+    protocol: str
+    folder: Path
+
+    @property
+    def language(self) -> Path:
+        """What was learnt."""
+        return self.folder / "language.safetensors"
+
+    def language_stamp(self, scene: Described) -> str:
+        """Hash of all that what is learnt depends on."""
+        learner = self.method.learner
+        return stamp("language", FORMAT, scene.masks.stamp, type(learner).__name__, learner, self.seed)
+
+    def scores_stamp(self, scene: Described) -> str:
+        """Hash of all that the scores depend on."""
+        return stamp("scores", FORMAT, self.language_stamp(scene), self.protocol, self.labels_stamp)
+
+    def finished(self, scene: Described) -> SeedResult | None:
+        """The result of an earlier run, if nothing it depends on has changed."""
+        learnt, scores = self._records()
+        fits = scores.get("stamp") == self.scores_stamp(scene)
+        fits &= learnt.get("stamp") == self.language_stamp(scene)
+        return _result(self.seed, learnt, scores) if fits else None
+
+    def _records(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return read_json(self.folder / "language.json"), read_json(self.folder / "scores.json")
+
+
+def labels_stamp(labels: Path) -> str:
+    """Hash of all labels of a folder, their exact masks included."""
+    truth = sorted(path for path in labels.rglob("*") if path.suffix in (".json", ".png"))
+    return stamp([[str(path.relative_to(labels)), file_stamp(path)] for path in truth])
+
+
+def run_job(job: Job, report: Reporter | None = None) -> None:
+    """Learn and score what is missing or stale.
+
+    Args:
+        job: What to do.
+        report: Told about progress; None shows it on stderr.
+    """
+    clock = StageClock(report or ConsoleReporter())
+    scene = Described.open(job.scene)
+    learnt, _ = job._records()
+    if learnt.get("stamp") != job.language_stamp(scene) or not job.language.exists():
+        _learn(job, scene, clock)
+    _score(job, scene, clock)
+
+
+def _learn(job: Job, scene: Described, clock: StageClock) -> None:
+    gaussians = load_ply(scene.workspace.splats)
+    items = FeatureFiles(scene.workspace, scene.capture.train)
+    inputs = Inputs(gaussians, items, load_encoder(scene.encoder))
+    began = time.perf_counter()
+    job.method.learner.learn(inputs, job.seed, job.language, clock)
+    record = {
+        "stamp": job.language_stamp(scene),
+        "seconds": round(time.perf_counter() - began, 2),
+        "stages": {name: round(seconds, 2) for name, seconds in clock.seconds.items()},
+        "bytes_per_gaussian": bytes_per_gaussian(job.language, len(gaussians)),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    write_json(job.folder / "language.json", record)
+
+
+def _score(job: Job, scene: Described, clock: StageClock) -> None:
+    gaussians = load_ply(scene.workspace.splats)
+    answerer = job.method.learner.load(job.language, gaussians)
+    labels, encoder = load_labels(job.labels), load_encoder(scene.encoder)
+    result = evaluate(answerer, scene.capture, labels, encoder, job.protocol, report=clock)
+    frame, view = next(pair for pair in match_frames(labels, scene.capture) if pair[0].labels)
+    texts = [label.category for label in frame.labels]
+    record = {
+        "stamp": job.scores_stamp(scene),
+        "query_ms": query_ms(answerer, view.camera, texts, encoder, named_protocol(job.protocol)),
+        "evaluation": result.to_json(),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    write_json(job.folder / "scores.json", record)
+
+
+def _result(seed: int, learnt: dict[str, Any], scores: dict[str, Any]) -> SeedResult | None:
+    """The two records as one result; None if one is damaged."""
+    try:
+        return SeedResult(
+            seed=seed,
+            evaluation=scores["evaluation"],
+            language_seconds=learnt["seconds"],
+            stages=learnt["stages"],
+            query_ms=scores["query_ms"],
+            bytes_per_gaussian=learnt["bytes_per_gaussian"],
+            peak_memory_mb=_largest(learnt["peak_memory_mb"], scores["peak_memory_mb"]),
+        )
+    except (KeyError, TypeError):
+        return None
+
+
+def _largest(*values: float | None) -> float | None:
+    return max((value for value in values if value is not None), default=None)

@@ -1,0 +1,142 @@
+"""Measuring what a method costs: time of its stages, memory of a process of its own, time of a query."""
+
+import multiprocessing
+import os
+import statistics
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+from gags.capture.camera import Camera
+from gags.embed.base import Encoder
+from gags.errors import CompareError
+from gags.evaluate.answerer import Answerer
+from gags.evaluate.protocols import Protocol, asking
+from gags.progress import Bar, Reporter
+from gags.query import lerf_ovs
+
+T = TypeVar("T")
+TIMED_QUERIES = 9
+
+
+class StageClock(Reporter):
+    """Passes progress on to another reporter and keeps the seconds of every stage.
+
+    Attributes:
+        seconds: Time of the stages so far, by name.
+    """
+
+    def __init__(self, inner: Reporter) -> None:
+        self._inner = inner
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, total: int, unit: str = "steps") -> Iterator[Bar]:
+        """Open a stage of the other reporter and time it."""
+        began = time.perf_counter()
+        with self._inner.stage(name, total, unit) as bar:
+            yield bar
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def say(self, message: str) -> None:
+        """Passed on."""
+        self._inner.say(message)
+
+    def warn(self, message: str) -> None:
+        """Passed on."""
+        self._inner.warn(message)
+
+
+def query_ms(
+    answerer: Answerer, camera: Camera, texts: Sequence[str], encoder: Encoder, protocol: Protocol
+) -> float:
+    """Median time from one text, already encoded, to its peak and mask in one view, once warm, ms."""
+    ask = asking(answerer, texts, encoder, protocol)
+
+    def answer(text: str) -> float:
+        began = time.perf_counter()
+        found = ask(camera, [text])
+        lerf_ovs.peak(found.maps[0])
+        protocol.cut(found.maps[0], found.covered)
+        return time.perf_counter() - began
+
+    answer(texts[0])
+    return 1000 * statistics.median(answer(texts[turn % len(texts)]) for turn in range(TIMED_QUERIES))
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory this process ever had in use (resident set), 10⁶ bytes; None if nobody says.
+
+    `getrusage` is the second choice: on Linux its figure is not reset when a process starts another program.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            peak = next(line for line in file if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024 / 1e6
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def in_own_process(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function in a fresh process, so that its peak of memory is its own.
+
+    The process ends when this one does, however that ends.
+
+    Args:
+        function: A function of a module.
+        arguments: Its arguments; they, and the result, can be pickled.
+
+    Raises:
+        CompareError: If the process dies; else what the function raises, with its traceback as a note.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(there, function, arguments), daemon=True)
+    process.start()
+    there.close()
+    try:
+        succeeded, value = here.recv()
+    except EOFError:
+        process.join()
+        raise CompareError(
+            f"the process of {function.__name__} died (exit code {process.exitcode}); it may have run out of "
+            "memory: free some, or shrink the photos (--max-size), and run the same line again"
+        ) from None
+    finally:
+        process.terminate()
+        process.join()
+        here.close()
+    if succeeded:
+        return value
+    raise value
+
+
+def _serve(there: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """What the fresh process does: call the function, send what came of it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        outcome = True, function(*arguments)
+    except KeyboardInterrupt:  # the parent got it, too, and tells
+        return
+    except Exception as error:
+        error.add_note("".join(traceback.format_exception(error)))
+        outcome = False, error
+    there.send(outcome)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)  # every file is written atomically: nothing can be left half done

@@ -1,0 +1,138 @@
+"""The scenes that methods learn from: one set of Gaussians, one set of masks for each way of prompting."""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gags import models, pipeline
+from gags.capture import Capture
+from gags.errors import CompareError, WorkspaceError
+from gags.features import ViewFeatures
+from gags.files import atomic_write
+from gags.pipeline import RunSettings
+from gags.progress import SILENT, Reporter
+from gags.segment.masks import SegmentSettings
+from gags.segment.prompts import PATCHES
+from gags.workspace import StageRecord, Workspace
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """A scene that has Gaussians, masks and embeddings.
+
+    Attributes:
+        workspace: Its folder.
+        capture: Photos and poses.
+        splats: Record of how the Gaussians were made.
+        masks: Record of how masks and embeddings were made.
+    """
+
+    workspace: Workspace
+    capture: Capture
+    splats: StageRecord
+    masks: StageRecord
+
+    @classmethod
+    def open(cls, root: Path) -> "Described":
+        """Take up a scene that `gags run` or `gags describe` made.
+
+        Raises:
+            WorkspaceError: If it has no Gaussians, no masks, or masks that were made with other Gaussians.
+        """
+        workspace = Workspace.open(root)
+        splats, masks = workspace.record("splats"), workspace.record("describe")
+        if splats is None or not workspace.splats.exists():
+            raise WorkspaceError(f"{root} has no Gaussians yet; run `gags run` first")
+        if masks is None or masks.settings.get("splats") != splats.stamp:
+            raise WorkspaceError(
+                f"{root} has no masks of its Gaussians yet; run `gags describe {root}` first"
+            )
+        return cls(workspace, Capture.load(workspace.capture), splats, masks)
+
+    @property
+    def encoder(self) -> str:
+        """Name of the encoder that embedded the masks."""
+        return str(self.masks.settings["encoder"])
+
+    @property
+    def segmenter(self) -> str:
+        """Name of the model that cut the masks."""
+        return str(self.masks.settings["segmenter"])
+
+    def segment_settings(self) -> SegmentSettings:
+        """Settings the masks were made with."""
+        try:
+            return SegmentSettings(**self.masks.settings["segment"])
+        except (KeyError, TypeError) as error:
+            raise WorkspaceError(
+                f"{self.workspace.config} has settings of masks that this version does not know ({error}); "
+                f"run `gags describe {self.workspace.root}` again"
+            ) from error
+
+    def prompts(self) -> int:
+        """How many prompts all photos were given."""
+        return sum(len(self._features(view.name).prompts) for view in self.capture.train)
+
+    def figures(self) -> dict[str, Any]:
+        """What a table says of the scene: prompts, masks, seconds of its stages."""
+        return {
+            "prompts": self.prompts(),
+            "masks": pipeline.count_masks(self.workspace, self.capture),
+            "seconds": {"gaussians": self.splats.seconds, "masks": self.masks.seconds},
+        }
+
+    def _features(self, photo: str) -> ViewFeatures:
+        return ViewFeatures.load(self.workspace.features(photo))
+
+
+def shared_scene(
+    capture: Capture,
+    folder: Path,
+    settings: RunSettings = RunSettings(),
+    *,
+    splats: Path | None = None,
+    report: Reporter = SILENT,
+) -> Described:
+    """Gaussians, masks and embeddings of a capture; what is done already is kept (`gags.pipeline`)."""
+    models.ensure(settings.segmenter, report)
+    models.ensure(settings.encoder, report)
+    workspace = Workspace.create(folder)
+    pipeline.reconstruct(capture, workspace, settings.fit, splats=splats, report=report)
+    pipeline.describe(workspace, settings.segment, settings.segmenter, settings.encoder, report=report)
+    return Described.open(folder)
+
+
+def uniform_twin(scene: Described, folder: Path, *, report: Reporter = SILENT) -> Described:
+    """The same Gaussians with masks of uniform prompts, as many in total as `scene` has.
+
+    Args:
+        scene: The scene with granularity-aware prompts.
+        folder: Folder of the twin; what is done already is kept.
+        report: Told about progress.
+    """
+    if scene.segment_settings().exponent == 0:
+        raise CompareError(
+            f"{scene.workspace.root} was itself made with uniform prompts (exponent 0); "
+            "describe it with granularity-aware ones to compare the two"
+        )
+    models.ensure(scene.segmenter, report)
+    twin = Workspace.create(folder)
+    record = twin.record("splats")
+    if record is None or record.stamp != scene.splats.stamp or not twin.splats.exists():
+        _copy(scene.workspace.capture, twin.capture)
+        _copy(scene.workspace.splats, twin.splats)
+        twin.finish("splats", scene.splats.stamp, scene.splats.seconds, scene.splats.settings)
+    settings = uniform_settings(scene.segment_settings(), scene.prompts(), len(scene.capture.train))
+    pipeline.describe(twin, settings, scene.segmenter, scene.encoder, report=report)
+    return Described.open(folder)
+
+
+def uniform_settings(settings: SegmentSettings, prompts: int, photos: int) -> SegmentSettings:
+    """Settings that spread as many prompts evenly over all patches of all photos."""
+    return replace(settings, exponent=0.0, prompts_per_patch=prompts / (max(photos, 1) * PATCHES**2))
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_write(target) as temporary:
+        shutil.copyfile(source, temporary)
