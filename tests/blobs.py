@@ -24,6 +24,7 @@ class ToyEncoder:
     crops = ()
     temperature = 10.0
     negatives = NEGATIVES
+    same_meaning = 2.0
 
     def encode_images(self, crops: np.ndarray) -> np.ndarray:
         raise NotImplementedError

@@ -13,12 +13,11 @@ from gags.compare.langsplat import (
     LangSplatSettings,
     best_level,
     code_loss,
-    level_components,
     start,
 )
 from gags.compare.learner import Inputs, bytes_per_gaussian
+from gags.distill.evidence import merge, view_evidence
 from gags.distill.samples import Samples
-from gags.distill.uplift import Uplift
 from gags.errors import QueryError, WorkspaceError
 from gags.progress import SILENT
 from gags.query import lerf_ovs
@@ -72,14 +71,12 @@ def test_damaged_files_and_other_encoders_are_errors(scene, learnt, tmp_path):
 
 def test_start_is_the_weighted_mean_of_each_level():
     codes = torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])
-    components = level_components(codes, torch.tensor([0, 2, 2]))
-    assert components.shape == (3, 12)
-    sums = Uplift(2, 12, torch.device("cpu"))
     # Gaussian 0 is seen by a pixel of masks 0 and 1 with weight 0.5, and by one of mask 2 with weight 0.25.
-    pixels = torch.stack([(components[0] + components[1]) / 2, components[2]])
-    sums.add(torch.tensor([[0], [0]]), torch.tensor([[0.5], [0.25]]), pixels)
-    expected = torch.tensor([[1.0, 0, 0, 0, 0, 0, 0, 0.5, 0.5], [0.0] * 9])
-    torch.testing.assert_close(start(sums), expected)
+    labels = np.array([[0, -1, 1], [-1, -1, 2]])
+    seen = view_evidence(torch.tensor([[0], [0]]), torch.tensor([[0.5], [0.25]]), labels, 3)
+    found = start(merge([seen], 2), codes, torch.tensor([0, 2, 2]))
+    expected = torch.tensor([[1.0, 0, 0, 0, 0, 0, 0, 2 / 3, 1 / 3], [0.0] * 9])
+    torch.testing.assert_close(found, expected)
 
 
 def test_loss_leaves_out_levels_without_a_mask_and_weighs_pixels_by_their_density():

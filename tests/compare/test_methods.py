@@ -11,15 +11,15 @@ from gags.compare.paper import BENCHMARKS, TABLES, ablation_methods
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
 
-SHARED = DistillSettings(steps=7, pixels_per_region=48, top_k=5)
+SHARED = DistillSettings(steps=7, pixels_per_photo=48, top_k=5)
 
 
 def test_methods_change_what_they_are_about():
     known = all_methods(SHARED, LangSplatSettings(steps=9))
     assert known["gags"].learner == OneField(SHARED)
-    assert known["part"].learner == OneField(replace(SHARED, levels="part"))
+    assert known["part"].learner == OneField(replace(SHARED, consensus=False, levels="part"))
     assert known["langsplat"].learner == LangSplat(
-        LangSplatSettings(steps=9), pixels_per_region=48, top_k=5, batch_groups=SHARED.batch_regions
+        LangSplatSettings(steps=9), pixels_per_photo=48, top_k=5, batch_groups=SHARED.batch_regions
     )
     assert {known[name].prompts for name in DEFAULT} == {"granularity-aware"}
     for name in DEFAULT:
@@ -32,8 +32,7 @@ def test_losses_are_added_one_after_the_other():
     rows = [row.method for row in TABLES[0].rows]
     settings = [known[name].learner.settings for name in rows]
     terms = [(s.region_aware, s.entropy_weight, s.consistency_weight) for s in settings]
-    entropy, consistency = SHARED.entropy_weight, SHARED.consistency_weight
-    assert terms == [(False, 0, 0), (True, 0, 0), (True, entropy, 0), (True, entropy, consistency)]
+    assert terms == [(False, 0, 0), (True, 0, 0), (True, 0.002, 0), (True, 0.002, 0.1)]
     assert len({replace(s, region_aware=True, entropy_weight=0, consistency_weight=0) for s in settings}) == 1
 
 

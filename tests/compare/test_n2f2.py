@@ -33,7 +33,7 @@ def test_masks_that_look_like_a_thing_win(tmp_path):
     items = scene.items(noise=0.05)
     for _, features in items:
         features.embeddings[features.masks.levels == 0] = word_vector("texture")
-    learner = WeightedFusion(DistillSettings(steps=30, batch_regions=64))
+    learner = WeightedFusion(DistillSettings(steps=30, batch_regions=64, consensus=False))
     learner.learn(Inputs(scene.gaussians, items, ToyEncoder()), 0, tmp_path / "f.safetensors", SILENT)
     field = learner.load(tmp_path / "f.safetensors", scene.gaussians).field
     vectors = torch.from_numpy(np.stack([word_vector(word) for word in ("texture", *WORDS)])).float()

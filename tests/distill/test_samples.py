@@ -25,8 +25,10 @@ def test_mask_areas(masks):
     np.testing.assert_array_equal(mask_areas(masks), [2, 50, 1, 100, 0])
 
 
-def test_groups_per_region_leaves_out_hidden_masks(masks):
-    np.testing.assert_array_equal(groups_per_region(mask_areas(masks), 2 * GROUP), [2, 2, 2, 2, 0])
+def test_regions_give_groups_by_their_area_but_never_too_few(masks):
+    areas = mask_areas(masks)  # 153 px, of which mask 1 has a third and mask 3 two thirds
+    np.testing.assert_array_equal(groups_per_region(areas, 30 * GROUP), [2, 10, 2, 20, 0])
+    np.testing.assert_array_equal(groups_per_region(np.zeros(2), 100), [0, 0])
 
 
 def test_every_group_comes_from_its_mask(masks):

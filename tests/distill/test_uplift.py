@@ -1,9 +1,9 @@
-"""The first solution: principal directions and weighted means."""
+"""The first solution: principal directions."""
 
 import pytest
 import torch
 
-from gags.distill.uplift import Uplift, principal_basis, principal_features
+from gags.distill.uplift import principal_basis, principal_features
 
 
 def test_principal_basis_holds_the_energy_asked_for():
@@ -27,14 +27,3 @@ def test_principal_features_lead_back_to_coordinates(feature_dim):
     assert components.shape == (100, feature_dim)
     torch.testing.assert_close(components @ weight.T + bias, coordinates, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(components.mean(0), torch.zeros(feature_dim), atol=1e-4, rtol=0)
-
-
-def test_uplift_is_the_weighted_mean():
-    uplift = Uplift(4, 2, torch.device("cpu"))
-    indices = torch.tensor([[0, 1], [1, 0], [2, 0]])
-    weights = torch.tensor([[0.5, 0.25], [0.75, 0.0], [1.0, 0.0]])
-    values = torch.tensor([[1.0, 0.0], [0.0, 4.0], [7.0, 7.0]])
-    uplift.add(indices, weights, values)
-    expected = torch.tensor([[1.0, 0.0], [0.25, 3.0], [7.0, 7.0], [0.0, 0.0]])
-    torch.testing.assert_close(uplift.features(), expected)
-    torch.testing.assert_close(uplift.evidence, torch.tensor([0.5, 1.0, 1.0, 0.0]))

@@ -38,6 +38,12 @@ def test_a_name_in_two_folders_is_an_error():
         match_view(frame("a", "cup"), capture("left/a.jpg", "right/a.jpg"))
 
 
+def test_a_picture_of_other_proportions_is_an_error_before_any_is_scored():
+    taller = FrameLabels("b", 8, 12, [Label("cup", [], np.zeros((1, 4)))], Path("labels/b.json"))
+    with pytest.raises(LabelError, match=r"labels/b\.json labels a picture of 8x12, the view has 8x6"):
+        match_frames([frame("a", "cup"), taller], capture("a.jpg", "b.jpg"))
+
+
 def test_frames_without_labels_are_allowed_but_not_alone():
     photos = capture("a.jpg", "b.jpg")
     assert len(match_frames([frame("a"), frame("b", "cup")], photos)) == 2

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from blobs import ToyEncoder, make_scene
 from gags.distill.field import Decoder, DecoderShape, LanguageField
 from gags.errors import QueryError
-from gags.query.relevancy import Queries, relevancy, relevancy_from_cosines
+from gags.query.relevancy import Queries, contrary_phrases, relevancy, relevancy_from_cosines
 
 
 @given(
@@ -43,6 +43,20 @@ def test_relevancy_refuses_what_does_not_fit():
         relevancy(torch.zeros(2, 3), torch.zeros(4), torch.zeros(1, 4))
     with pytest.raises(ValueError, match="at least one"):
         relevancy(torch.zeros(2, 3), torch.zeros(3), torch.zeros(0, 3))
+
+
+def test_phrases_that_mean_the_same_do_not_count():
+    texts = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    phrases = torch.tensor([[0.8, 0.6], [0.0, 1.0], [-1.0, 0.0]])
+    contrary = contrary_phrases(texts, phrases, 0.7)
+    assert contrary.tolist() == [[False, True, True], [True, False, True]]
+    feature = torch.tensor([0.6, 0.8])
+    found = relevancy_from_cosines(
+        texts @ feature, phrases @ feature, temperature=5.0, contrary=contrary
+    )  # cosines with the texts .6 and .8, with the phrases .96, .8 and -.6
+    expected = torch.sigmoid(5.0 * torch.tensor([0.6 - 0.8, 0.8 - 0.96]))
+    torch.testing.assert_close(found, expected)
+    assert contrary_phrases(texts, phrases, -1.0).any(dim=1).all()  # one phrase is always left
 
 
 @pytest.fixture

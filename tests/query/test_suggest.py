@@ -11,6 +11,7 @@ class AxisEncoder:
     """Word number i is the i-th axis; the canonical phrase is the last one."""
 
     name, dim, image_size, crops, temperature, negatives = "axis", 4, 8, (), 10.0, ("thing",)
+    same_meaning = 2.0
 
     def encode_images(self, crops):
         raise NotImplementedError

@@ -41,7 +41,8 @@ def command(
         labels: Folder of <photo>.json files in the LERF-OVS format.
         out: Folder of the comparison; made if it is not there.
         methods: Of gags, langsplat, average, sub-part, part, whole, n2f2, uplift; of these with uniform
-            prompts (uniform-gags, …); of gags with fewer losses (losses-none, losses-region, losses-entropy).
+            prompts (uniform-gags, …); of gags without consensus (no-consensus) and with the paper's losses,
+            one after the other (losses-none, losses-region, losses-entropy, losses-all).
         scene: Finished scene whose Gaussians and masks are used, instead of a CAPTURE; it is only read.
         splats: Existing 3DGS .ply to use instead of training Gaussians.
         comparison: What is compared.

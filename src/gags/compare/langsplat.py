@@ -20,10 +20,10 @@ from gags.capture.camera import Camera
 from gags.compare.autoencoder import CODE, Autoencoder, AutoencoderSettings, train_autoencoder
 from gags.compare.learner import Inputs
 from gags.distill.collect import collect
+from gags.distill.evidence import Evidence, uplift
 from gags.distill.field import CHUNK
 from gags.distill.samples import Samples
 from gags.distill.settings import DistillSettings
-from gags.distill.uplift import Uplift
 from gags.embed.base import Encoder
 from gags.errors import WorkspaceError
 from gags.evaluate.answerer import RelevancyMaps
@@ -32,7 +32,7 @@ from gags.files import atomic_write
 from gags.progress import Reporter
 from gags.query import lerf_ovs
 from gags.query.locate import MIN_ALPHA
-from gags.query.relevancy import Queries, relevancy_from_cosines
+from gags.query.relevancy import Queries
 from gags.render import rasterize
 from gags.splats.gaussians import Gaussians
 
@@ -57,8 +57,8 @@ class LangSplat:
     """Settings of its own."""
     batch_groups: int = 256
     """Groups of 16 pixels a step."""
-    pixels_per_region: int = 32
-    """Pixels drawn from every mask of every photo."""
+    pixels_per_photo: int = 24_000
+    """Pixels drawn from every photo; more where it has many small masks."""
     top_k: int = 16
     """Gaussians kept per sampled pixel."""
 
@@ -67,10 +67,9 @@ class LangSplat:
         embeddings, levels = inputs.embeddings(), inputs.levels()
         net = train_autoencoder(embeddings, self.settings.autoencoder, seed, report)
         codes = torch.cat([net.encode(chunk) for chunk in embeddings.split(CHUNK)])
-        sampling = DistillSettings(pixels_per_region=self.pixels_per_region, top_k=self.top_k, seed=seed)
-        components = level_components(codes, levels)
-        samples, uplift = collect(inputs.gaussians, inputs.items, components, sampling, report)
-        features = self._train(start(uplift), samples, codes, seed, report)
+        sampling = DistillSettings(pixels_per_photo=self.pixels_per_photo, top_k=self.top_k, seed=seed)
+        samples, evidence = collect(inputs.gaussians, inputs.items, sampling, report)
+        features = self._train(start(evidence, codes, levels), samples, codes, seed, report)
         learnt = LangSplatFields(inputs.gaussians, features, net, inputs.encoder.name)
         learnt.save(path)
 
@@ -97,25 +96,19 @@ class LangSplat:
         return features.detach()
 
 
-def level_components(codes: Tensor, levels: Tensor) -> Tensor:
-    """What uplift adds up for three fields at once: each mask's code in the place of its level, and a count.
+def start(evidence: Evidence, codes: Tensor, levels: Tensor) -> Tensor:
+    """Weighted mean of the codes that each Gaussian's pixels see on each level, 0 for none.
 
     Args:
+        evidence: Which masks every Gaussian is seen in.
         codes: Code of every mask. [M, 3]
         levels: Level of every mask. int64 [M]
 
     Returns:
-        Three times 3 numbers, all 0 but those of the mask's level, then 1 for that level. [M, 12]
+        The three levels one after the other. [N, 9]
     """
-    belongs = torch.nn.functional.one_hot(levels, len(LEVELS)).to(codes)
-    return torch.cat([(belongs[:, :, None] * codes[:, None]).flatten(1), belongs], dim=1)
-
-
-def start(uplift: Uplift) -> Tensor:
-    """Weighted mean of the codes that each Gaussian's pixels see on each level, 0 for none. [N, 9]"""
-    sums, counts = uplift.sums[:, : -len(LEVELS)], uplift.sums[:, -len(LEVELS) :]
-    means = sums.unflatten(1, (len(LEVELS), CODE)) / counts.clamp(min=1e-8)[..., None]
-    return means.flatten(1)
+    means = [uplift(evidence, codes, (levels == level).float()) for level in range(len(LEVELS))]
+    return torch.cat(means, dim=1)
 
 
 def code_loss(features: Tensor, samples: Samples, batch: Tensor, codes: Tensor) -> Tensor:
@@ -175,9 +168,8 @@ class LangSplatFields:
         parts = []
         for chunk in codes.split(CHUNK):
             embeddings = self.net.decode(normalize(chunk, dim=-1))
-            cosines = embeddings @ queries.vectors.T
-            negatives = embeddings @ queries.negatives.T
-            parts.append(relevancy_from_cosines(cosines, negatives, temperature=queries.temperature))
+            cosines = embeddings @ torch.cat([queries.vectors, queries.negatives]).T
+            parts.append(queries.relevancy_from_cosines(cosines))
         return torch.cat(parts) if parts else codes.new_zeros(0, len(queries.texts))
 
     def save(self, path: Path) -> None:

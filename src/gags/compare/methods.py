@@ -14,6 +14,7 @@ from gags.errors import CompareError
 
 Prompts = Literal["granularity-aware", "uniform"]
 DEFAULT = ("gags", "langsplat", "average", "sub-part", "part", "whole", "n2f2", "uplift")
+PAPER_ENTROPY, PAPER_CONSISTENCY = 0.002, 0.1  # λ_e and λ_c of the second half, as released
 UNIFORM = "uniform-"  # before the name of a method: the same with uniform prompts
 
 
@@ -43,17 +44,19 @@ def all_methods(
         distill: Settings of distillation that all methods share; the methods change what they are about.
         langsplat: Settings of LangSplat alone.
     """
-    bare = replace(distill, region_aware=False, entropy_weight=0.0, consistency_weight=0.0)
+    plain = replace(distill, consensus=False)  # masks agree across photos in GAGS alone, no baseline has that
+    bare = replace(plain, region_aware=False, entropy_weight=0.0, consistency_weight=0.0)
     region = replace(bare, region_aware=True)
-    fields = LangSplat(langsplat, distill.batch_regions, distill.pixels_per_region, distill.top_k)
+    entropy = replace(region, entropy_weight=PAPER_ENTROPY)
+    fields = LangSplat(langsplat, distill.batch_regions, distill.pixels_per_photo, distill.top_k)
     given = [
         Method("gags", "GAGS", OneField(distill)),
         Method("langsplat", "LangSplat (three fields)", fields),
-        Method("average", "levels averaged", OneField(replace(distill, levels="averaged"))),
-        Method("sub-part", "sub-part level alone", OneField(replace(distill, levels="sub-part"))),
-        Method("part", "part level alone", OneField(replace(distill, levels="part"))),
-        Method("whole", "whole level alone", OneField(replace(distill, levels="whole"))),
-        Method("n2f2", "weighted fusion (N2F2)", WeightedFusion(distill)),
+        Method("average", "levels averaged", OneField(replace(plain, levels="averaged"))),
+        Method("sub-part", "sub-part level alone", OneField(replace(plain, levels="sub-part"))),
+        Method("part", "part level alone", OneField(replace(plain, levels="part"))),
+        Method("whole", "whole level alone", OneField(replace(plain, levels="whole"))),
+        Method("n2f2", "weighted fusion (N2F2)", WeightedFusion(plain)),
         Method("uplift", "training-free uplift", Uplift(distill.top_k)),
     ]
     given += [
@@ -62,11 +65,11 @@ def all_methods(
     given += [
         Method("losses-none", "GAGS without the three losses", OneField(bare)),
         Method("losses-region", "+ region-aware", OneField(region)),
+        Method("losses-entropy", "+ entropy", OneField(entropy)),
         Method(
-            "losses-entropy",
-            "+ entropy",
-            OneField(replace(region, entropy_weight=distill.entropy_weight)),
+            "losses-all", "+ consistency", OneField(replace(entropy, consistency_weight=PAPER_CONSISTENCY))
         ),
+        Method("no-consensus", "GAGS without consensus", OneField(plain)),
     ]
     return {method.name: method for method in given}
 

@@ -27,7 +27,7 @@ from gags.features import LEVELS, Masks
 from gags.files import atomic_write
 from gags.progress import Reporter
 from gags.query.locate import MIN_ALPHA
-from gags.query.relevancy import Queries, relevancy_from_cosines
+from gags.query.relevancy import Queries
 from gags.render import blend_weights, rasterize
 from gags.splats.gaussians import Gaussians
 
@@ -125,11 +125,8 @@ class UpliftedFeatures:
     def relevancy(self, camera: Camera, queries: Queries) -> RelevancyMaps:
         """Relevancy (GAGS Eq. 8) of the Gaussians, rendered into the view."""
         g = self.gaussians
-        values = relevancy_from_cosines(
-            self.features @ queries.vectors.T,
-            self.features @ queries.negatives.T,
-            temperature=queries.temperature,
-        )
+        texts = torch.cat([queries.vectors, queries.negatives])
+        values = queries.relevancy_from_cosines(self.features @ texts.T)
         drawn = rasterize(g.means, g.quats, g.scales, g.opacities, values, camera)
         covered = drawn.alphas >= MIN_ALPHA
         maps = torch.where(covered[..., None], drawn.colors / drawn.alphas.clamp(min=1e-6)[..., None], 0)

@@ -9,6 +9,7 @@ from torch import Tensor
 from gags.features import Masks
 
 GROUP = 16  # pixels of one region that always travel together, so that Eq. 6 has something to compare
+LEAST_GROUPS = 2  # of even the smallest region
 
 
 @dataclass(eq=False)
@@ -39,8 +40,6 @@ class Samples:
         density: Expected number of samples per px at each pixel. float32 [G, S]
         levels: Level of the mask that each group was drawn from. int64 [G]
         areas: Visible area of every mask, px. float32 [M]
-        logits: Fixed granularity logit of every mask, −inf for masks that do not count; None if granularity
-            is learnt. float32 [M]
     """
 
     indices: Tensor
@@ -49,7 +48,6 @@ class Samples:
     density: Tensor
     levels: Tensor
     areas: Tensor
-    logits: Tensor | None = None
 
     def __len__(self) -> int:
         return self.levels.shape[0]
@@ -63,9 +61,18 @@ def mask_areas(masks: Masks) -> np.ndarray:
     return areas
 
 
-def groups_per_region(areas: np.ndarray, pixels_per_region: int) -> np.ndarray:
-    """How many groups a region gives: the same for all, none for masks that are painted over. int64 [M]"""
-    return np.where(areas > 0, max(1, round(pixels_per_region / GROUP)), 0).astype(np.int64)
+def groups_per_region(areas: np.ndarray, pixels: int) -> np.ndarray:
+    """How many groups each region of a photo gives: by its area, but enough to know small ones, too.
+
+    Args:
+        areas: Visible areas of the masks of all levels, px. [M]
+        pixels: Pixels to draw from the photo if they all go by area.
+
+    Returns:
+        Number of groups, 0 for masks that are painted over. int64 [M]
+    """
+    wanted = np.round(areas / max(float(areas.sum()), 1.0) * pixels / GROUP)
+    return np.where(areas > 0, np.maximum(wanted, LEAST_GROUPS), 0).astype(np.int64)
 
 
 def draw_pixels(masks: Masks, groups: np.ndarray, rng: np.random.Generator) -> PixelGroups:

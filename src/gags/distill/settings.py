@@ -16,21 +16,26 @@ class DistillSettings:
     """Optimisation steps; 0 keeps the weighted mean of what every Gaussian's pixels see."""
     batch_regions: int = 256
     """Groups of pixels a step, each from one mask of any photo."""
-    pixels_per_region: int = 32
-    """Pixels drawn from every mask of every photo."""
+    pixels_per_photo: int = 24_000
+    """Pixels drawn from every photo; more where it has many small masks."""
+    consensus: bool = True
+    """Whether masks take the mean embedding of the masks of other photos that cover the same thing."""
     levels: Literal["learnt", "averaged", "sub-part", "part", "whole"] = "learnt"
     """How the three levels are weighed: learnt granularity, all alike, or one level alone (ablations)."""
     loss: Literal["weighted", "mixture"] = "weighted"
     """Eq. 3 as in the paper (weighted squared distances) or as released (L1 distance to the mixture)."""
-    region_aware: bool = True
-    """Whether every region counts the same (Eq. 5) rather than every pixel."""
-    entropy_weight: float = 0.02
-    """λ_e of Eq. 7 in the second half; half of it in the first."""
+    region_aware: bool = False
+    """Whether every region counts the same (Eq. 5) rather than every pixel. Off: small regions, most of them
+    seen from far, have the worst embeddings, and would count as much as the same things seen from near."""
+    entropy_weight: float = -0.12
+    """λ_e of Eq. 7 in the second half; half of it in the first. The paper's 0.002 drives every pixel to one
+    level, and all of them to the one whose embeddings vary least; below 0 the levels that are nearly as good
+    keep a part."""
     consistency_weight: float = 0.01
     """λ_c of Eq. 7 in the second half; 0 in the first."""
     detach_granularity: bool = True
     """Whether the granularity logits leave the features alone (released program)."""
-    feature_rate: float = 1e-2
+    feature_rate: float = 3e-3
     """Learning rate of the features."""
     decoder_rate: float = 1e-3
     """Learning rate of the decoder."""

@@ -12,6 +12,8 @@ from gags.capture.camera import Camera
 from gags.distill import losses
 from gags.distill.checkpoint import Checkpoint
 from gags.distill.collect import collect
+from gags.distill.consensus import consensus
+from gags.distill.evidence import uplift
 from gags.distill.field import Decoder, DecoderShape, LanguageField, digest, splats_hash
 from gags.distill.samples import Samples
 from gags.distill.settings import DistillSettings
@@ -52,18 +54,21 @@ def distill(
     embeddings = embeddings.to(gaussians.means.device)
     basis = principal_basis(embeddings)
     coordinates = torch.cat([normalize(e.float() @ basis, dim=-1) for e in embeddings.split(8192)])
-    components, weight, bias = principal_features(coordinates, settings.feature_dim)
-    if logits is None:
-        logits = _fixed_logits(items, settings)
+    logits = _fixed_logits(items, settings) if logits is None else logits
     logits = None if logits is None else logits.to(basis)
-    samples, uplift = collect(gaussians, items, components, settings, report, logits)
+    samples, evidence = collect(gaussians, items, settings, report)
+    if settings.consensus:
+        coordinates = consensus(evidence, coordinates)
+    components, weight, bias = principal_features(coordinates, settings.feature_dim)
+    counts = torch.ones(len(components)) if logits is None else (logits - logits.max()).exp()
+    features = uplift(evidence, components, counts)
     shape = DecoderShape(settings.feature_dim, settings.hidden, basis.shape[1], basis.shape[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         decoder = Decoder(shape).to(basis.device)
     start_from_uplift(decoder, basis, weight, bias)
-    field = LanguageField(uplift.features(), decoder, encoder_name, splats_hash(gaussians))
-    _train(field, samples, coordinates, settings, checkpoint, report)
+    field = LanguageField(features, decoder, encoder_name, splats_hash(gaussians))
+    _train(field, samples, coordinates, logits, settings, checkpoint, report)
     return field
 
 
@@ -94,6 +99,7 @@ def _train(
     field: LanguageField,
     samples: Samples,
     coordinates: Tensor,
+    logits: Tensor | None,
     settings: DistillSettings,
     checkpoint: Path | None,
     report: Reporter,
@@ -104,14 +110,15 @@ def _train(
     optimizer = torch.optim.Adam(
         [{"params": [features]}, {"params": list(field.decoder.parameters())}], eps=1e-12
     )
-    key = f"{settings} {field.splats_hash} {digest(coordinates)}"
+    inputs = [coordinates] if logits is None else [coordinates, logits]
+    key = f"{settings} {field.splats_hash} {digest(*inputs)}"
     keeper = Checkpoint(checkpoint, [features, *field.decoder.parameters()], optimizer, key)
     first = keeper.restore()
     with report.stage("Distilling language", settings.steps, "steps") as bar:
         bar.advance(first)
         for step in range(first, settings.steps):
             batch = _batch(len(samples), settings.batch_regions, step, settings.seed)
-            loss = batch_loss(features, field.decoder, samples, batch, coordinates, settings, step)
+            loss = batch_loss(features, field.decoder, samples, batch, coordinates, logits, settings, step)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * _decay(step / settings.steps)
             optimizer.zero_grad(set_to_none=True)
@@ -142,6 +149,7 @@ def batch_loss(
     samples: Samples,
     batch: Tensor,
     coordinates: Tensor,
+    logits: Tensor | None,
     settings: DistillSettings,
     step: int,
 ) -> Tensor:
@@ -153,6 +161,7 @@ def batch_loss(
         samples: Sampled pixels of all photos.
         batch: Groups to use. [B]
         coordinates: Unit embeddings of all masks in the decoder's basis. [M, r]
+        logits: Granularity logits of all masks if they are given, not learnt. [M]
         settings: Settings.
         step: Number of this step, for the two halves of training.
     """
@@ -160,9 +169,8 @@ def batch_loss(
     targets = samples.targets[batch].flatten(0, 1).long()
     rendered = embedding_bag(indices, features, per_sample_weights=weights, mode="sum")
     valid = (targets >= 0) & (weights.sum(dim=-1, keepdim=True) > 0)
-    fixed = None if samples.logits is None else samples.logits[targets.clamp(min=0)]
-    omega = _omega(decoder, rendered, valid, settings, fixed)
     targets = targets.clamp(min=0)
+    omega = _omega(decoder, rendered, valid, settings, None if logits is None else logits[targets])
     measure = losses.weighted_distillation if settings.loss == "weighted" else losses.mixture_distillation
     pixel_loss = measure(decoder.coordinates(rendered), coordinates[targets], omega)
     density = samples.density[batch].flatten()

@@ -1,4 +1,4 @@
-"""A first solution without learning: every Gaussian takes the mean of what its pixels see."""
+"""Where training starts: principal directions of the embeddings, and a decoder that leads back to them."""
 
 import torch
 from torch import Tensor
@@ -52,26 +52,6 @@ def principal_features(coordinates: Tensor, feature_dim: int) -> tuple[Tensor, T
     components = centred @ directions
     scale = components.square().mean().sqrt().clamp(min=1e-6)
     return components / scale, directions * scale, bias
-
-
-class Uplift:
-    """Weighted mean of what the pixels of every Gaussian see, Σ w F / Σ w (Occam's LGS), photo by photo."""
-
-    def __init__(self, count: int, feature_dim: int, device: torch.device) -> None:
-        self.sums = torch.zeros(count, feature_dim, device=device)
-        self.evidence = torch.zeros(count, device=device)
-
-    def add(self, indices: Tensor, weights: Tensor, values: Tensor) -> None:
-        """Add pixels: their Gaussians [P, K] (weight 0 for padding), weights [P, K] and values [P, d]."""
-        for start in range(0, len(indices), 1 << 15):
-            part = slice(start, start + (1 << 15))
-            index, weight = indices[part].reshape(-1).long(), weights[part]
-            self.sums.index_add_(0, index, (weight[..., None] * values[part, None]).flatten(0, 1))
-            self.evidence.index_add_(0, index, weight.reshape(-1))
-
-    def features(self) -> Tensor:
-        """Feature of every Gaussian; 0, the mean of all masks, for those that no pixel saw. [N, d]"""
-        return self.sums / self.evidence.clamp(min=1e-8)[:, None]
 
 
 @torch.no_grad()

@@ -35,6 +35,8 @@ class Encoder(Protocol):
         crops: The crops C it wants of every mask, in order.
         temperature: Logit scale of relevancy (Eq. 8) that belongs to this encoder.
         negatives: Canonical phrases of Eq. 8 for this encoder.
+        same_meaning: Cosine of two texts from which on they mean the same, so that a canonical phrase cannot
+            speak against a text; above 1 if all phrases count against all texts.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Encoder(Protocol):
     crops: tuple[CropRule, ...]
     temperature: float
     negatives: tuple[str, ...]
+    same_meaning: float
 
     def encode_images(self, crops: np.ndarray) -> np.ndarray:
         """Embed masks from their crops, uint8 RGB [B, C, S, S, 3]. Returns L2-normalised float32 [B, D]."""

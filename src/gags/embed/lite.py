@@ -71,8 +71,7 @@ EVERYDAY = (
 )
 """Medoids of fifty clusters of everyday names (LVIS's): an even spread, chosen without any scene in mind.
 
-A region is relevant if the query explains it about as well as the best of these; that a query is itself among
-them, or close, does no harm.
+A region is relevant if the query explains it about as well as the best of these that means something else.
 """
 
 
@@ -110,6 +109,7 @@ class LiteEncoder:
         CropRule(padding=0.10, keep_background=True, fill=127, square="box"),
     )
     temperature = 20.0
+    same_meaning = 0.6
     negatives: tuple[str, ...] = (*ROOM.split(", "), *EVERYDAY.split(", "))
 
     def __init__(self, report: Reporter = SILENT) -> None:

@@ -33,12 +33,16 @@ def match_frames(labels: Sequence[FrameLabels], capture: Capture) -> list[tuple[
     """Every frame with its view.
 
     Raises:
-        LabelError: If a frame matches no view or several, or nothing is labelled in any.
+        LabelError: If a frame matches no view or several, or one of other proportions, or nothing is
+            labelled in any.
     """
     if not any(frame.labels for frame in labels):
         where = listed([str(frame.path) for frame in labels]) or "no label files"
         raise LabelError(f"nothing is labelled ({where}); label objects of some photos")
-    return [(frame, match_view(frame, capture)) for frame in labels]
+    pairs = [(frame, match_view(frame, capture)) for frame in labels]
+    for frame, view in pairs:
+        frame.scale_to(view.camera.width, view.camera.height)  # before any of them is scored
+    return pairs
 
 
 def held_out_frames(

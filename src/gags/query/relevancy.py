@@ -38,13 +38,16 @@ def relevancy(features: Tensor, query: Tensor, negatives: Tensor, *, temperature
     return scores[..., 0]
 
 
-def relevancy_from_cosines(queries: Tensor, negatives: Tensor, *, temperature: float) -> Tensor:
+def relevancy_from_cosines(
+    queries: Tensor, negatives: Tensor, *, temperature: float, contrary: Tensor | None = None
+) -> Tensor:
     """Eq. 8 from cosines: exp(τ q) / (exp(τ q) + exp(τ n)) = sigmoid(τ (q − n)), least for the largest n.
 
     Args:
         queries: Cosines with T query texts. [..., T]
         negatives: Cosines with C canonical phrases. [..., C]
         temperature: Logit scale τ.
+        contrary: Which phrases count against which text, see `contrary_phrases`; None for all. bool [T, C]
 
     Returns:
         Relevancy to each query. [..., T]
@@ -55,7 +58,28 @@ def relevancy_from_cosines(queries: Tensor, negatives: Tensor, *, temperature: f
     if negatives.shape[-1] == 0:
         raise ValueError("relevancy needs at least one canonical phrase")
     hardest = negatives.amax(dim=-1, keepdim=True)
+    if contrary is not None and not contrary.all():
+        columns = [negatives[..., row].amax(dim=-1) if not row.all() else hardest[..., 0] for row in contrary]
+        hardest = torch.stack(columns, dim=-1)
     return torch.sigmoid(temperature * (queries - hardest))
+
+
+def contrary_phrases(queries: Tensor, negatives: Tensor, same_meaning: float) -> Tensor:
+    """Which canonical phrases mean something else than a text, so that they can speak against it.
+
+    Eq. 8 asks whether a text explains a feature better than any canonical phrase does. A phrase that means
+    the same as the text, as "laptop computer" does for "laptop", would explain it as well: no contrast left.
+
+    Args:
+        queries: Embeddings of texts, L2-normalised. [T, D]
+        negatives: Embeddings of the canonical phrases, L2-normalised. [C, D]
+        same_meaning: Cosine from which on two texts mean the same; belongs to the encoder.
+
+    Returns:
+        bool [T, C]; at least the least similar phrase counts against each text.
+    """
+    cosines = queries @ negatives.T
+    return (cosines < same_meaning) | (cosines == cosines.amin(dim=-1, keepdim=True))
 
 
 class Embedded(Protocol):
@@ -81,12 +105,14 @@ class Queries:
         vectors: Their embeddings, L2-normalised. float32 [T, D]
         negatives: Embeddings of the encoder's canonical phrases, L2-normalised. float32 [C, D]
         temperature: Logit scale of the encoder.
+        contrary: Which phrases count against which text; None for all. bool [T, C]
     """
 
     texts: tuple[str, ...]
     vectors: Tensor
     negatives: Tensor
     temperature: float
+    contrary: Tensor | None = None
 
     @classmethod
     def encode(cls, texts: Sequence[str], encoder: Encoder, field: Embedded) -> "Queries":
@@ -105,18 +131,32 @@ class Queries:
         device = field.features.device
         vectors = torch.from_numpy(encoder.encode_texts(list(texts))).float().to(device)
         negatives = torch.from_numpy(encoder.encode_texts(list(encoder.negatives))).float().to(device)
-        return cls(tuple(texts), vectors, negatives, float(encoder.temperature))
+        contrary = contrary_phrases(vectors, negatives, encoder.same_meaning)
+        return cls(tuple(texts), vectors, negatives, float(encoder.temperature), contrary)
 
     def subset(self, rows: Sequence[int]) -> "Queries":
         """Some of the texts, by row."""
         rows = list(rows)
         return Queries(
-            tuple(self.texts[row] for row in rows), self.vectors[rows], self.negatives, self.temperature
+            tuple(self.texts[row] for row in rows),
+            self.vectors[rows],
+            self.negatives,
+            self.temperature,
+            None if self.contrary is None else self.contrary[rows],
         )
 
     def relevancy(self, features: Tensor, field: LanguageField) -> Tensor:
         """Relevancy of features of the field, blended or not, to every text. [P, d] → [P, T]"""
-        cosines = field.decoder.similarities(features, torch.cat([self.vectors, self.negatives]))
+        return self.relevancy_from_cosines(
+            field.decoder.similarities(features, torch.cat([self.vectors, self.negatives]))
+        )
+
+    def relevancy_from_cosines(self, cosines: Tensor) -> Tensor:
+        """Relevancy from cosines with the texts, then the phrases. [..., T + C] → [..., T]"""
+        count = len(self.texts)
         return relevancy_from_cosines(
-            cosines[:, : len(self.texts)], cosines[:, len(self.texts) :], temperature=self.temperature
+            cosines[..., :count],
+            cosines[..., count:],
+            temperature=self.temperature,
+            contrary=self.contrary,
         )

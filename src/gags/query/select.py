@@ -13,6 +13,7 @@ from gags.splats.gaussians import Gaussians
 
 VOXELS_ACROSS = 150  # of the scene; one voxel is the neighbourhood that relevancy is smoothed over
 MIN_NEIGHBOURS = 16  # Gaussians that half of them must find in the voxels around them
+SOFTNESS = 0.05  # ε of the logit; without it, how irrelevant the rest of the scene is would set the range
 THRESHOLD = 0.7  # of the range of what is smoothed, as in the 2D protocol
 MIN_PIECE = 0.3  # pieces with less than this share of the best piece's weight are dropped
 
@@ -54,7 +55,7 @@ def select(gaussians: Gaussians, field: LanguageField, queries: Queries) -> list
 
     Relevancy is decoded from the Gaussians' own features, averaged over neighbourhoods in units of the scene,
     cut at a share of its range, and only connected pieces of some weight are kept. Means and range are those
-    of its logit, τ (q − n), which does not saturate.
+    of its softened logit.
 
     Args:
         gaussians: The scene.
@@ -89,9 +90,9 @@ def neighbourhoods(means: np.ndarray, size: float) -> Voxels:
 
 
 def logit(relevancy: np.ndarray) -> np.ndarray:
-    """log r / (1 − r), finite for 0 and 1."""
-    r = np.clip(relevancy.astype(np.float64), 1e-7, 1 - 1e-7)
-    return np.log(r / (1 - r))
+    """log (r + ε) / (1 + ε − r): saturates less than r, stretches less than the exact logit. [N] → [N]"""
+    r = relevancy.astype(np.float64)
+    return np.log((r + SOFTNESS) / (1 + SOFTNESS - r))
 
 
 def choose(values: np.ndarray, weights: np.ndarray, voxels: Voxels) -> np.ndarray:

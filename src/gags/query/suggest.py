@@ -7,7 +7,7 @@ import torch
 
 from gags.embed.base import Encoder
 from gags.features import ViewFeatures
-from gags.query.relevancy import relevancy_from_cosines
+from gags.query.relevancy import contrary_phrases, relevancy_from_cosines
 from gags.query.words import EVERYDAY
 
 BEST_MASKS = 3  # a word counts as much as the mean of its best masks, so that one odd mask suggests nothing
@@ -30,6 +30,7 @@ def suggest_texts(
     """
     vectors = torch.from_numpy(encoder.encode_texts(words))
     negatives = torch.from_numpy(encoder.encode_texts(list(encoder.negatives)))
+    contrary = contrary_phrases(vectors, negatives, encoder.same_meaning)
     scores: dict[str, list[float]] = {}
     for photo in features:
         large = _areas(photo) >= MIN_PIXELS * photo.masks.labels[0].size
@@ -37,7 +38,10 @@ def suggest_texts(
             continue
         embeddings = torch.from_numpy(photo.embeddings[large].astype(np.float32))
         relevancy = relevancy_from_cosines(
-            embeddings @ vectors.T, embeddings @ negatives.T, temperature=encoder.temperature
+            embeddings @ vectors.T,
+            embeddings @ negatives.T,
+            temperature=encoder.temperature,
+            contrary=contrary,
         )
         for best, score in zip(relevancy.argmax(1).tolist(), relevancy.amax(1).tolist(), strict=True):
             scores.setdefault(words[int(best)], []).append(score)

@@ -26,7 +26,7 @@ from gags.view import report as pages
 from gags.view.pictures import FeatureBasis, feature_basis
 
 VIEWS = 4  # views of the scene shown, half of them held out
-ANSWERS = 2  # views in which a text is answered
+ANSWERS = 3  # views in which a text is answered
 SUGGESTED = 6  # texts asked where the user gave none
 
 

@@ -1,0 +1,129 @@
+"""Which masks of different photos are the same thing, and what they say together.
+
+One photo's embedding of a mask is noisy: the thing may be small, cut off or seen from behind. Masks of other
+photos that cover the same surface show the same thing, so their mean says far more reliably what it is. And
+it lifts granularity out of the noise: what still differs between the photos of a surface, on a level, is
+where that level's masks do not agree on what one thing is, which is what the granularity weights learn.
+"""
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from gags.distill.evidence import Evidence
+
+LANDMARKS = 20_000  # Gaussians on which masks are compared; more tell nothing new
+SAME = 0.5  # masks of a smaller IoU are different things
+
+
+def agreement(evidence: Evidence, view: int, landmarks: int = LANDMARKS) -> np.ndarray:
+    """IoU of the masks of one photo with all masks, on the surface that both photos see.
+
+    A mask is the set of Gaussians that its pixels show. Gaussian i belongs to mask m of photo u by the share
+    w_im / w_iu of its weight there, and counts √(w_iu w_iv) when photos u and v are compared, w_iu being its
+    weight over all pixels of u: what one of them does not see says nothing.
+
+    Args:
+        evidence: Of all photos.
+        view: The photo u, its masks are the rows.
+        landmarks: About how many Gaussians to compare on.
+
+    Returns:
+        float32 [M_u, M]; 0 between masks of one photo, but 1 of each with itself.
+    """
+    rows = np.flatnonzero(evidence.view_of[: evidence.mask_count] == view)
+    if not len(rows):
+        return np.zeros((0, evidence.mask_count), np.float32)
+    stride = max(1, (len(evidence.starts) - 1) // landmarks)
+    shared = _overlaps(
+        evidence.starts,
+        evidence.columns,
+        evidence.weights,
+        evidence.view_of,
+        evidence.mask_count,
+        int(rows[0]),
+        len(rows),
+        stride,
+    )
+    return iou_of_overlaps(shared[0], shared[1], evidence.view_of, rows)
+
+
+def iou_of_overlaps(
+    overlaps: np.ndarray, sizes: np.ndarray, view_of: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """IoU from intersections.
+
+    Args:
+        overlaps: What each row shares with each mask [R, M], and with each photo as a whole [R, V] behind.
+        sizes: How much of each mask the rows' photo sees. [M]
+        view_of: Photo of each column. [M + V]
+        rows: Masks that the rows are, all of one photo. [R]
+    """
+    count = overlaps.shape[1] - (int(view_of[-1]) + 1)
+    shared, seen = overlaps[:, :count], overlaps[:, count:]
+    union = seen[:, view_of[:count]] + sizes[None] - shared
+    iou = np.divide(shared, union, out=np.zeros_like(shared), where=union > 1e-6)
+    iou[:, view_of[:count] == view_of[rows[0]]] = 0
+    iou[np.arange(len(rows)), rows] = 1
+    return iou
+
+
+def consensus(evidence: Evidence, embeddings: Tensor) -> Tensor:
+    """Give every mask the mean of the masks that agree with it, weighed by IoU².
+
+    Args:
+        evidence: Of all photos.
+        embeddings: Unit embeddings of all masks, in any basis. [M, r]
+
+    Returns:
+        Unit vectors. [M, r]
+    """
+    means = []
+    for view in range(evidence.view_count):
+        iou = torch.from_numpy(agreement(evidence, view)).to(embeddings)
+        weights = torch.where(iou >= SAME, iou.square(), torch.zeros_like(iou))
+        means.append(weights @ embeddings)
+    return normalize(torch.cat(means), dim=-1) if means else embeddings
+
+
+@njit(cache=True, fastmath=True)
+def _overlaps(
+    starts: np.ndarray,
+    columns: np.ndarray,
+    weights: np.ndarray,
+    view_of: np.ndarray,
+    mask_count: int,
+    first: int,
+    count: int,
+    stride: int,
+) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
+    """What masks from `first` on share with all columns [count, M + V], and their photo with masks [M]."""
+    view = view_of[first]
+    overlaps = np.zeros((count, len(view_of)), np.float32)
+    sizes = np.zeros(mask_count, np.float32)
+    whole = np.zeros(len(view_of) - mask_count, np.float32)
+    own = np.empty(count, np.int64)
+    for gaussian in range(0, len(starts) - 1, stride):
+        begin, end = starts[gaussian], starts[gaussian + 1]
+        here, found = np.float32(0), 0
+        for e in range(begin, end):
+            if first <= columns[e] < first + count:
+                own[found] = e
+                found += 1
+            elif columns[e] >= mask_count:
+                whole[view_of[columns[e]]] = weights[e]
+                if view_of[columns[e]] == view:
+                    here = weights[e]
+        if here == 0:
+            continue
+        for e in range(begin, end):
+            column = columns[e]
+            # Share of the Gaussian in the column, times √(w_iu w_iv).
+            part = weights[e] * np.sqrt(here / whole[view_of[column]])
+            if column < mask_count:
+                sizes[column] += part
+            for k in range(found):
+                overlaps[columns[own[k]] - first, column] += weights[own[k]] / here * part
+    return overlaps, sizes

@@ -1,0 +1,156 @@
+"""What all photos together say about every Gaussian: which masks cover it, and how much of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+LEAST_WEIGHT = 0.01  # blending weights below this tell nothing but cost memory
+
+
+@dataclass(eq=False)
+class ViewEvidence:
+    """What one photo says: a sparse matrix of Gaussians and masks, entries sorted by Gaussian.
+
+    The sum of blending weights, over the pixels looked at, of Gaussian i in mask m is the entry (i, m). One
+    more column, M, holds the weights over all pixels, covered by a mask or not.
+
+    Attributes:
+        gaussians: Gaussian of each entry. int32 [E]
+        masks: Mask of each entry, M for the photo as a whole. int32 [E]
+        weights: float32 [E]
+        count: Number M of masks of the photo.
+    """
+
+    gaussians: np.ndarray
+    masks: np.ndarray
+    weights: np.ndarray
+    count: int
+
+
+@dataclass(eq=False)
+class Evidence:
+    """The same for all photos: rows are Gaussians, columns all masks (M), then all photos (V).
+
+    Attributes:
+        starts: First entry of each Gaussian, and the end. int64 [N + 1]
+        columns: Mask, or M + photo. int32 [E]
+        weights: Sum of blending weights over the pixels looked at. float32 [E]
+        view_of: Photo of each column. int32 [M + V]
+    """
+
+    starts: np.ndarray
+    columns: np.ndarray
+    weights: np.ndarray
+    view_of: np.ndarray
+
+    @property
+    def mask_count(self) -> int:
+        """Number M of masks of all photos."""
+        return len(self.view_of) - self.view_count
+
+    @property
+    def view_count(self) -> int:
+        """Number V of photos."""
+        return int(self.view_of[-1]) + 1 if len(self.view_of) else 0
+
+
+def view_evidence(indices: Tensor, weights: Tensor, labels: np.ndarray, mask_count: int) -> ViewEvidence:
+    """Sum up one photo's pixels.
+
+    Args:
+        indices: Gaussians that make up each pixel, -1 for padding. [P, K]
+        weights: Their blending weights. [P, K]
+        labels: Masks that cover each pixel on the three levels, -1 where there is none. int [P, 3]
+        mask_count: Number M of masks of the photo.
+    """
+    flat, blend = indices.cpu().numpy().reshape(-1), weights.cpu().numpy().reshape(-1)
+    used = np.flatnonzero((flat >= 0) & (blend > LEAST_WEIGHT))
+    order = used[np.argsort(flat[used], kind="stable")]
+    gaussians, masks, sums = _sum_entries(
+        flat[order].astype(np.int32),
+        blend[order].astype(np.float32),
+        np.ascontiguousarray(labels[order // indices.shape[1]], np.int32),
+        mask_count,
+    )
+    return ViewEvidence(gaussians, masks, sums, mask_count)
+
+
+def merge(views: Sequence[ViewEvidence], gaussian_count: int) -> Evidence:
+    """Put the photos' entries together, Gaussian by Gaussian."""
+    first = np.cumsum([0] + [view.count for view in views])
+    total = int(first[-1])
+    columns = [
+        np.where(view.masks == view.count, total + number, view.masks + first[number]).astype(np.int32)
+        for number, view in enumerate(views)
+    ]
+    gaussians = np.concatenate([np.empty(0, np.int32), *(view.gaussians for view in views)])
+    order = np.argsort(gaussians, kind="stable")
+    starts = np.zeros(gaussian_count + 1, np.int64)
+    np.cumsum(np.bincount(gaussians, minlength=gaussian_count), out=starts[1:])
+    numbers = np.arange(len(views), dtype=np.int32)
+    return Evidence(
+        starts,
+        np.concatenate([np.empty(0, np.int32), *columns])[order],
+        np.concatenate([np.empty(0, np.float32), *(view.weights for view in views)])[order],
+        np.concatenate([np.repeat(numbers, [view.count for view in views]), numbers]),
+    )
+
+
+def uplift(evidence: Evidence, values: Tensor, mask_weights: Tensor) -> Tensor:
+    """Weighted mean of what every Gaussian's pixels see, Σ w F / Σ w (Occam's LGS).
+
+    Args:
+        evidence: Of N Gaussians and M masks.
+        values: What each mask says. [M, d]
+        mask_weights: How much each mask counts, 0 to leave it out. [M]
+
+    Returns:
+        float32 [N, d]; 0 for Gaussians that no mask covers.
+    """
+    is_mask = evidence.columns < evidence.mask_count
+    columns = torch.from_numpy(evidence.columns[is_mask].astype(np.int64))
+    counts = np.concatenate([[0], np.cumsum(is_mask)])[evidence.starts]
+    weights = torch.from_numpy(evidence.weights[is_mask]) * mask_weights.cpu()[columns]
+    with_ones = torch.cat([values.float().cpu(), torch.ones(len(values), 1)], dim=1)
+    sums = embedding_bag(
+        columns, with_ones, torch.from_numpy(counts[:-1]), mode="sum", per_sample_weights=weights
+    ).to(values.device)
+    return sums[:, :-1] / sums[:, -1:].clamp(min=1e-8)
+
+
+@njit(cache=True)
+def _sum_entries(
+    gaussians: np.ndarray, weights: np.ndarray, labels: np.ndarray, mask_count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # pragma: no cover - compiled
+    """Entries of ViewEvidence from contributions sorted by Gaussian, each with its pixel's labels."""
+    size = len(gaussians)
+    out_gaussians = np.empty(4 * size, np.int32)
+    out_masks = np.empty(4 * size, np.int32)
+    out_weights = np.empty(4 * size, np.float32)
+    sums = np.zeros(mask_count + 1, np.float32)
+    touched = np.empty(mask_count + 1, np.int32)
+    count, first = 0, 0
+    while first < size:
+        last, found = first, 0
+        while last < size and gaussians[last] == gaussians[first]:
+            for level in range(labels.shape[1] + 1):
+                mask = mask_count if level == labels.shape[1] else labels[last, level]
+                if mask < 0:
+                    continue
+                if sums[mask] == 0:
+                    touched[found] = mask
+                    found += 1
+                sums[mask] += weights[last]
+            last += 1
+        for k in range(found):
+            mask = touched[k]
+            out_gaussians[count], out_masks[count], out_weights[count] = gaussians[first], mask, sums[mask]
+            sums[mask] = 0
+            count += 1
+        first = last
+    return out_gaussians[:count].copy(), out_masks[:count].copy(), out_weights[:count].copy()

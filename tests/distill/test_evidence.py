@@ -1,0 +1,77 @@
+"""Which masks cover what the Gaussians show, and weighted means over them."""
+
+import numpy as np
+import pytest
+import torch
+
+from gags.distill.evidence import Evidence, merge, uplift, view_evidence
+
+
+def dense(evidence: Evidence) -> np.ndarray:
+    """The sparse matrix as an ordinary one. [N, M + V]"""
+    matrix = np.zeros((len(evidence.starts) - 1, len(evidence.view_of)))
+    for row, (begin, end) in enumerate(zip(evidence.starts[:-1], evidence.starts[1:], strict=True)):
+        matrix[row, evidence.columns[begin:end]] = evidence.weights[begin:end]
+    return matrix
+
+
+@pytest.fixture
+def evidence() -> Evidence:
+    """Two photos of three Gaussians: masks 0 and 1 in the first, mask 2 in the second."""
+    first = view_evidence(
+        torch.tensor([[0, 1], [1, 0], [2, -1]]),
+        torch.tensor([[0.5, 0.25], [0.75, 0.125], [1.0, 0.9]]),
+        np.array([[0, -1, 1], [-1, -1, 1], [-1, -1, -1]]),
+        2,
+    )
+    second = view_evidence(torch.tensor([[1, 1]]), torch.tensor([[0.5, 0.25]]), np.array([[-1, 0, -1]]), 1)
+    return merge([first, second], 3)
+
+
+def test_entries_are_sums_of_blending_weights(evidence):
+    assert (evidence.mask_count, evidence.view_count) == (3, 2)
+    np.testing.assert_array_equal(evidence.view_of, [0, 0, 1, 0, 1])
+    expected = [  # masks 0, 1, 2, then all pixels of the first and of the second photo
+        [0.5, 0.625, 0.0, 0.625, 0.0],
+        [0.25, 1.0, 0.75, 1.0, 0.75],
+        [0.0, 0.0, 0.0, 1.0, 0.0],
+    ]
+    np.testing.assert_allclose(dense(evidence), expected, atol=1e-6)
+
+
+def test_uplift_is_the_weighted_mean(evidence):
+    values = torch.tensor([[1.0, 0.0], [0.0, 4.0], [7.0, 7.0]])
+    found = uplift(evidence, values, torch.tensor([1.0, 1.0, 1.0]))
+    matrix = torch.from_numpy(dense(evidence)[:, :3]).float()
+    expected = matrix @ values / matrix.sum(1, keepdim=True).clamp(min=1e-8)
+    torch.testing.assert_close(found, expected)
+    assert found[2].tolist() == [0.0, 0.0]  # no mask covers it
+    only = uplift(evidence, values, torch.tensor([0.0, 0.0, 1.0]))
+    torch.testing.assert_close(only, torch.tensor([[0.0, 0.0], [7.0, 7.0], [0.0, 0.0]]))
+
+
+def test_random_pixels_against_a_plain_loop():
+    rng = np.random.default_rng(0)
+    pixels, kept, gaussians, masks = 200, 4, 30, 9
+    indices = rng.integers(-1, gaussians, (pixels, kept))
+    weights = rng.uniform(0.02, 1, (pixels, kept)).astype(np.float32)
+    labels = rng.integers(-1, masks, (pixels, 3))
+    labels[:, 1] = np.where(labels[:, 1] == labels[:, 0], -1, labels[:, 1])  # a mask has one level
+    labels[:, 2] = -1
+    expected = np.zeros((gaussians, masks + 1))
+    for p in range(pixels):
+        for k in range(kept):
+            if indices[p, k] >= 0:
+                expected[indices[p, k], masks] += weights[p, k]
+                for mask in labels[p][labels[p] >= 0]:
+                    expected[indices[p, k], mask] += weights[p, k]
+    found = merge(
+        [view_evidence(torch.from_numpy(indices), torch.from_numpy(weights), labels, masks)], gaussians
+    )
+    np.testing.assert_allclose(dense(found), expected, rtol=1e-5)
+
+
+def test_nothing_seen_at_all():
+    nothing = view_evidence(torch.full((2, 3), -1), torch.zeros(2, 3), np.full((2, 3), -1), 1)
+    evidence = merge([nothing], 4)
+    torch.testing.assert_close(uplift(evidence, torch.ones(1, 2), torch.ones(1)), torch.zeros(4, 2))
