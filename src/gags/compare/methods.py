@@ -58,6 +58,10 @@ def all_methods(
         Method("whole", "whole level alone", OneField(replace(plain, levels="whole"))),
         Method("n2f2", "weighted fusion (N2F2)", WeightedFusion(plain)),
         Method("uplift", "training-free uplift", Uplift(distill.top_k)),
+        Method("no-consensus", "GAGS without consensus", OneField(plain)),
+        Method(
+            "average-consensus", "levels averaged, consensus", OneField(replace(distill, levels="averaged"))
+        ),
     ]
     given += [
         replace(m, name=UNIFORM + m.name, title=f"{m.title}, uniform", prompts="uniform") for m in given
@@ -69,7 +73,6 @@ def all_methods(
         Method(
             "losses-all", "+ consistency", OneField(replace(entropy, consistency_weight=PAPER_CONSISTENCY))
         ),
-        Method("no-consensus", "GAGS without consensus", OneField(plain)),
     ]
     return {method.name: method for method in given}
 
