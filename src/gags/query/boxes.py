@@ -38,14 +38,14 @@ class OrientedBox:
     def contains(self, xyz: np.ndarray) -> np.ndarray:
         """Which points lie inside. [..., 3] → bool [...]"""
         inside = np.abs((xyz - self.center) @ self.axes.T) <= self.size / 2 * (1 + 1e-9)
-        return inside.all(axis=-1)
+        return np.asarray(inside.all(axis=-1))
 
 
 def oriented_box(xyz: np.ndarray, weights: np.ndarray) -> OrientedBox:
     """A small box around the centres of Gaussians, whatever way it is turned; no direction need be up.
 
-    Outliers are left out along the principal axes of the weighted points. The box starts along these axes, and
-    along the world's, and is turned about one side after the other to the smallest rectangle around the
+    Outliers are left out along the principal axes of the weighted points. The box starts along these axes,
+    and along the world's, and is turned about one side after the other to the smallest rectangle around the
     points seen along that side, until it shrinks no more; the smaller of both is taken.
 
     Args:

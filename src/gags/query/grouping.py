@@ -4,7 +4,7 @@ A mask of one photo may be a scrap, a thing, or several things at once. What pho
 the same border of the same surface is a thing, or a part of one that stands out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -34,22 +34,30 @@ LEAST_JOINT = 0.5  # of the photos that see two things must join them, or they s
 
 @torch.no_grad()
 def gather_evidence(
-    gaussians: Gaussians, items: Sequence[tuple[Camera, ViewFeatures]], report: Reporter = SILENT
-) -> Evidence:
+    gaussians: Gaussians,
+    items: Iterable[tuple[Camera, ViewFeatures]],
+    count: int,
+    report: Reporter = SILENT,
+) -> tuple[Evidence, np.ndarray]:
     """Which masks of which photos cover every Gaussian.
 
     Args:
         gaussians: The scene.
-        items: Camera and masks of every photo; each is read once.
+        items: Camera and masks of every photo, each needed once.
+        count: How many there are.
         report: Told about progress.
+
+    Returns:
+        The evidence, and the level (0, 1, 2) of every mask, int8 [M].
     """
     views: list[ViewEvidence] = []
-    with report.stage("Finding things", len(items), "photos") as bar:
-        for row in range(len(items)):
-            camera, features = items[row]
+    levels = [np.zeros(0, np.int8)]
+    with report.stage("Finding things", count, "photos") as bar:
+        for camera, features in items:
             views.append(_view_evidence(gaussians, camera, features))
+            levels.append(features.masks.levels)
             bar.advance()
-    return merge(views, len(gaussians))
+    return merge(views, len(gaussians)), np.concatenate(levels)
 
 
 def _view_evidence(gaussians: Gaussians, camera: Camera, features: ViewFeatures) -> ViewEvidence:
@@ -103,7 +111,7 @@ def similar_masks(evidence: Evidence, least: float = SAME) -> list[tuple[np.ndar
 
 
 def _clusters(evidence: Evidence) -> list[np.ndarray]:
-    """Masks of each thing: the mask that most others agree with and those others, then the same of the rest."""
+    """Masks of each thing: the mask that most others agree with and these, then the same of the rest."""
     similar = similar_masks(evidence)
     support = np.array([iou.sum() for _, iou in similar])
     free = np.ones(len(similar), bool)
@@ -245,7 +253,7 @@ def _unite(evidence: Evidence, things: Things, clusters: list[np.ndarray], joine
     groups = [np.flatnonzero(joined == first) for first in np.unique(joined)]
     photos = [_photos(evidence, np.concatenate([clusters[c] for c in group])) for group in groups]
     order = sorted(range(len(groups)), key=lambda k: -len(photos[k]))
-    parts = [np.unique(np.concatenate([things[c] for c in groups[k]])) for k in order]
+    parts = [np.unique(np.concatenate([things[int(c)] for c in groups[k]])) for k in order]
     owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return Things.build(np.concatenate(parts), owners, [photos[k] for k in order])
 

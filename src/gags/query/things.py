@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 
 from gags.files import atomic_write
 
+PART_PHOTOS = 0.5  # of the photos that agree on the whole, for a part to be more than a scrap of it
 FORMAT = "gags-things-1"
 _TENSORS = ("starts", "members", "parents", "photos")
 
@@ -46,7 +47,7 @@ class Things:
             np.concatenate([[0], np.cumsum(counts[kept])]).astype(np.int64),
             gaussians[order].astype(np.int32),
             np.full(len(kept), -1, np.int32),
-            np.array([len(photos[thing]) for thing in kept], np.int32),
+            np.array([len(photos[thing]) for thing in kept.tolist()], np.int32),
         )
 
     @classmethod
@@ -61,6 +62,11 @@ class Things:
     def __getitem__(self, thing: int) -> np.ndarray:
         """Gaussians of one thing. int32 [n]"""
         return self.members[self.starts[thing] : self.starts[thing + 1]]
+
+    def stands_out(self, thing: int) -> bool:
+        """Whether a thing is no part, or one that nearly as many photos tell apart as the whole."""
+        parent = self.parents[thing]
+        return bool(parent < 0 or self.photos[thing] >= PART_PHOTOS * self.photos[parent])
 
     def means(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Weighted mean of the Gaussians' values over every thing.
