@@ -2,11 +2,11 @@
 
     python benchmarks/locate.py CAPTURE SCENE [--json]
 
-CAPTURE holds `objects.json`, and `depth/` (16 bit, 0.1 mm) and `instance/` (8 bit ids) of some views. Truth of
-an object: its pixels of all those views as world points; their axis-aligned bounding box, whose middle is the
-true centre. A Gaussian belongs to the id that most of these views show at its pixel, of those whose depth
-there is within 1 cm of its own. An instance *lies on* the object (or wall, table …) that most opacity of its
-Gaussians belongs to.
+CAPTURE holds `objects.json`, and `depth/` (16 bit, 0.1 mm) and `instance/` (8 bit ids) of some views. Truth
+of an object: its pixels of all those views as world points; their axis-aligned bounding box, whose middle is
+the true centre. A Gaussian belongs to the id that most of these views show at its pixel, of those whose
+depth there is within 1 cm of its own. An instance *lies on* the object (or wall, table …) that most opacity
+of its Gaussians belongs to.
 
 An object is *found* by a text if the best instance lies on it, and *placed* if, besides, the middle of that
 instance's box is within 5 cm of the true centre. A *phantom* lies on something else; a text has it *above* if

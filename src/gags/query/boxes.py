@@ -7,6 +7,8 @@ import numpy as np
 
 FENCE = 1.5  # interquartile ranges beyond the quartiles at which outliers begin (Tukey); a full box has none
 FAINT = 0.1  # Gaussians of less opacity than this are not seen, and bound nothing
+DIRECTIONS = 1000  # in which the farthest points are kept; no other can bound a box by much
+NUDGE = np.deg2rad(8.0)
 ROUNDS = 10  # of turning about the three axes; two or three settle it
 
 
@@ -46,7 +48,7 @@ def oriented_box(xyz: np.ndarray, weights: np.ndarray) -> OrientedBox:
 
     Outliers are left out along the principal axes of the weighted points. The box starts along these axes,
     and along the world's, and is turned about one side after the other to the smallest rectangle around the
-    points seen along that side, until it shrinks no more; the smaller of both is taken.
+    points seen along that side, until it shrinks no more; the smallest found is taken.
 
     Args:
         xyz: Centres. [n, 3], n ≥ 1
@@ -57,7 +59,35 @@ def oriented_box(xyz: np.ndarray, weights: np.ndarray) -> OrientedBox:
     xyz, weights = xyz[seen], weights[seen]
     axes = _principal_axes(xyz, weights)
     xyz = xyz[_within_fences(xyz @ axes.T, weights)]
-    return min((_shrunk(xyz, start) for start in (axes, np.eye(3))), key=lambda box: float(box.size.prod()))
+    hull = _extremes(xyz)
+    best = min((_shrunk(hull, start) for start in (axes, np.eye(3))), key=_volume)
+    # Turned about one side at a time, a box gets stuck a degree or two from the best; a push sets it free.
+    pushed = [_shrunk(hull, _nudged(best.axes, about, sign)) for about in range(3) for sign in (-1, 1)]
+    return _box_along(xyz, min([best, *pushed], key=_volume).axes)
+
+
+def _volume(box: OrientedBox) -> float:
+    return float(box.size.prod())
+
+
+def _extremes(xyz: np.ndarray) -> np.ndarray:
+    """The points that lie farthest in some direction; all, if they are few. [n, 3] → [m, 3]"""
+    if len(xyz) <= DIRECTIONS:
+        return xyz
+    row = np.arange(DIRECTIONS) + 0.5  # a spiral that covers the sphere evenly
+    height, angle = 1 - 2 * row / DIRECTIONS, np.pi * (1 + np.sqrt(5)) * row
+    flat = np.sqrt(1 - height**2)
+    directions = np.stack([flat * np.cos(angle), flat * np.sin(angle), height])
+    return xyz[np.unique((xyz @ directions).argmax(axis=0))]
+
+
+def _nudged(axes: np.ndarray, about: int, sign: int) -> np.ndarray:
+    """The axes turned a little about one of them."""
+    one, two = axes[(about + 1) % 3], axes[(about + 2) % 3]
+    nudged = axes.copy()
+    nudged[(about + 1) % 3] = np.cos(NUDGE) * one + sign * np.sin(NUDGE) * two
+    nudged[(about + 2) % 3] = np.cos(NUDGE) * two - sign * np.sin(NUDGE) * one
+    return nudged
 
 
 def _principal_axes(xyz: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -86,9 +116,9 @@ def _shrunk(xyz: np.ndarray, axes: np.ndarray) -> OrientedBox:
         for fixed in range(3):
             axes = _turned(xyz, axes, fixed)
         box = _box_along(xyz, axes)
-        if box.size.prod() >= volume * (1 - 1e-6):
+        if _volume(box) >= volume * (1 - 1e-6):
             break
-        volume = float(box.size.prod())
+        volume = _volume(box)
     return _box_along(xyz, axes)
 
 
