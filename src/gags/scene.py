@@ -13,7 +13,7 @@ from gags.features import ViewFeatures
 from gags.progress import SILENT, Reporter
 from gags.query.catalog import Entry, catalog
 from gags.query.instances import Instance, locate_instances
-from gags.query.locate import Answer, locate
+from gags.query.locate import Answer, answers_in_view, locate
 from gags.query.relevancy import Queries
 from gags.query.seen import seen_in
 from gags.query.select import Selection, select
@@ -133,10 +133,11 @@ class Scene:
 
     def best_views(self, queries: Queries, count: int = 3) -> list[list[View]]:
         """Photos in which each text is answered with the highest score, best first; `count` each."""
+        relevancies = queries.of_gaussians(self.field)
         scores = []
         for view in self.capture.views:
             camera = view.camera.resized(max(1, view.camera.width // 4), max(1, view.camera.height // 4))
-            answers = locate(self.gaussians, self.field, camera, queries, view=view.name)
+            answers = answers_in_view(self.gaussians, relevancies, queries.texts, camera)
             scores.append([answer.score for answer in answers])
         ranked = []
         for column in zip(*scores, strict=True):

@@ -77,7 +77,7 @@ def locate_instances(
     Returns:
         Instances of each text, best first; none where no Gaussian has a relevancy of `MATCHES` or more.
     """
-    relevancies = queries.relevancy(field.features, field).cpu().numpy()
+    relevancies = queries.of_gaussians(field).cpu().numpy()
     space = Space.build(gaussians, things)
     scores = things.means(relevancies, space.opacities)
     found = []
