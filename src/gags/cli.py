@@ -17,6 +17,7 @@ COMMANDS = {
     "query": "where is it? heat map, mask, peak and 3D box of each text",
     "locate": "every instance of what a text names: centre, turned box, score",
     "catalog": "what is in this scene: its things, named, and a labelled picture",
+    "view": "the scene in the browser: ask it, click on things, cut them out (extra `view`)",
     "extract": "cut the things that texts name out of the scene: .ply, .spz or .splat",
     "delete": "the scene without the things that texts name",
     "recolor": "the scene with the things that texts name in another colour",

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from torch import Tensor
+
 from gags.capture import Capture, View
 from gags.distill.field import LanguageField
 from gags.embed import load_encoder
@@ -42,6 +44,7 @@ class Scene:
         self.gaussians = gaussians
         self.field = field
         self._things: Things | None = None
+        self._negatives: Tensor | None = None  # canonical phrases of the encoder, once embedded
 
     @classmethod
     def load(cls, root: Path | str) -> "Scene":
@@ -65,7 +68,10 @@ class Scene:
 
     def queries(self, texts: str | Sequence[str]) -> Queries:
         """Texts made ready; doing this once saves time when many views are asked."""
-        return Queries.encode([texts] if isinstance(texts, str) else texts, self.encoder, self.field)
+        texts = [texts] if isinstance(texts, str) else texts
+        queries = Queries.encode(texts, self.encoder, self.field, negatives=self._negatives)
+        self._negatives = queries.negatives
+        return queries
 
     def query(self, texts: str | Sequence[str] | Queries, view: View | str) -> list[Answer]:
         """Where in a view the things are that the texts name; one answer a text.

@@ -115,8 +115,16 @@ class Queries:
     contrary: Tensor | None = None
 
     @classmethod
-    def encode(cls, texts: Sequence[str], encoder: Encoder, field: Embedded) -> "Queries":
+    def encode(
+        cls, texts: Sequence[str], encoder: Encoder, field: Embedded, *, negatives: Tensor | None = None
+    ) -> "Queries":
         """Embed texts with the encoder that made the field.
+
+        Args:
+            texts: The texts.
+            encoder: The encoder.
+            field: The field.
+            negatives: Those of earlier queries with this encoder, not to embed the canonical phrases again.
 
         Raises:
             QueryError: If there is no text, a text is empty, or the field was made with another encoder.
@@ -130,7 +138,8 @@ class Queries:
             raise QueryError("a query needs a text that is not empty")
         device = field.features.device
         vectors = torch.from_numpy(encoder.encode_texts(list(texts))).float().to(device)
-        negatives = torch.from_numpy(encoder.encode_texts(list(encoder.negatives))).float().to(device)
+        if negatives is None:
+            negatives = torch.from_numpy(encoder.encode_texts(list(encoder.negatives))).float().to(device)
         contrary = contrary_phrases(vectors, negatives, encoder.same_meaning)
         return cls(tuple(texts), vectors, negatives, float(encoder.temperature), contrary)
 
