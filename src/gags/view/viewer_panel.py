@@ -156,9 +156,7 @@ class Panel:
         self._button("Undo", viser.Icon.ARROW_BACK_UP, actions.undo, "The last delete or recolour.")
         self._button("Save picture", viser.Icon.CAMERA, actions.save_picture, "Of this view, as a .png.")
         self._button("Save scene", viser.Icon.DOWNLOAD, actions.save_scene, "As edited, as a 3DGS .ply.")
-        cameras = gui.add_checkbox(
-            "Cameras", True, hint="Of the photos; click one to go there."
-        )
+        cameras = gui.add_checkbox("Cameras", True, hint="Of the photos; click one to go there.")
         cameras.on_update(self._guarded(lambda: actions.show_cameras(cameras.value)))
         if photos:
             photo = gui.add_dropdown("Go to", photos, hint="Look from where a photo was taken.")
