@@ -2,10 +2,10 @@
 
     python benchmarks/view.py [--gaussians N] [--repeats N] [--page]
 
-Gaussians and their field are random, the encoder is `lite`. With --page, a headless Chromium types:
-"in the page" is the time from the key to the answer's score in the page, which comes behind the colours in the
-same connection. Drawing is not in it: headless, there is no GPU. Median milliseconds, once warm; processor time of all threads
-beside them, for machines that do other work.
+Gaussians and their field are random, the encoder is `lite`. With --page, a headless Chromium types: "in the
+page" is the time from the key to the answer's score in the page, which comes behind the colours in the same
+connection. Drawing is not in it: headless, there is no GPU. Median milliseconds, once warm; processor time of
+all threads beside them, for machines that do other work.
 """
 
 import argparse
