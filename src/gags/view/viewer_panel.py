@@ -143,27 +143,23 @@ class Panel:
         gui, actions = self._gui, self._actions
         self._thing = gui.add_markdown("")
         self.show_picked(None)
-        self._button("Cut out", viser.Icon.CUT, actions.cut_out, "Download it as a 3DGS .ply.")
-        self._button("Delete", viser.Icon.TRASH, actions.delete, "In this browser only; undo brings it back.")
+        self._buttons({"Cut out": actions.cut_out, "Delete": actions.delete, "Let go": actions.unselect})
         color = gui.add_rgb("Colour", (255, 64, 64))
-        self._button(
-            "Recolour", viser.Icon.PALETTE, lambda: actions.recolour(color.value), "Give it that colour."
-        )
-        self._button("Let go", viser.Icon.BULB_OFF, actions.unselect, "Put the light out.")
+        self._buttons({"Recolour": lambda: actions.recolour(color.value)})
 
     def _scene_controls(self, photos: list[str]) -> None:
         gui, actions = self._gui, self._actions
-        self._button("Undo", viser.Icon.ARROW_BACK_UP, actions.undo, "The last delete or recolour.")
-        self._button("Save picture", viser.Icon.CAMERA, actions.save_picture, "Of this view, as a .png.")
-        self._button("Save scene", viser.Icon.DOWNLOAD, actions.save_scene, "As edited, as a 3DGS .ply.")
+        self._buttons({"Undo": actions.undo})
+        self._buttons({"Save picture": actions.save_picture, "Save scene": actions.save_scene})
         cameras = gui.add_checkbox("Cameras", True, hint="Of the photos; click one to go there.")
         cameras.on_update(self._guarded(lambda: actions.show_cameras(cameras.value)))
         if photos:
             photo = gui.add_dropdown("Go to", photos, hint="Look from where a photo was taken.")
             photo.on_update(self._guarded(lambda: actions.go_to(photo.value)))
 
-    def _button(self, label: str, icon: viser.IconName, action: Callable[[], None], hint: str) -> None:
-        self._gui.add_button(label, icon=icon, hint=hint).on_click(self._guarded(action))
+    def _buttons(self, actions: dict[str, Callable[[], None]]) -> None:
+        group = self._gui.add_button_group("", tuple(actions))
+        group.on_click(self._guarded(lambda: actions[group.value]()))
 
     def show_answer(self, message: str) -> None:
         """What became of the text being typed; plain text."""

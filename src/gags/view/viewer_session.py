@@ -283,7 +283,7 @@ class Session:
         for node in ("/box", "/label"):
             with contextlib.suppress(KeyError, ValueError):
                 self._client.scene.remove_by_name(node)
-        if not boxes:
+        if not boxes or self.closed:
             return
         corners = [self._place.to_browser(box.corners) for box in boxes]
         lines = np.concatenate([corner[np.array(EDGES)] for corner in corners])
