@@ -11,8 +11,8 @@ from gags.errors import CaptureError
 from gags.view.viewer_cameras import field_of_view, quaternion
 from gags.view.viewer_place import SIZE, Place
 
-HEIGHT = SIZE / 40  # of a camera, in the browser's units
-NEAR = 2 * HEIGHT  # within which a camera would be in the way of who looks from it
+HEIGHT = SIZE / 60  # of a camera, in the browser's units
+NEAR = SIZE / 5  # within which cameras would hide the scene from who looks from among them
 THUMBNAIL = 160  # longest side in px
 COLOR = (120, 170, 255)
 HELD_OUT = (255, 170, 90)
