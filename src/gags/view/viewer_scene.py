@@ -72,9 +72,7 @@ class ViewerScene:
         self.size = scene_size(self.means, self.opacities)
         self._words = tuple(words)
         self._named: Queries | None = None
-        self._phrases: tuple[Tensor, Tensor, Tensor] | None = (
-            None  # cosines [N, C], maximum, its column
-        )
+        self._phrases: tuple[Tensor, Tensor, Tensor] | None = None  # cosines [N, C], maximum, its column
         self._space: Space | None = None
         self._colors: dict[str, np.ndarray] = {}
         self._asking = threading.Lock()  # the encoder and the field
