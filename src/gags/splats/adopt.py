@@ -1,6 +1,6 @@
 """Taking Gaussians that somebody else trained, after a look whether they belong to these photos."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -50,7 +50,7 @@ def adopt(path: Path, capture: Capture, report: Reporter = SILENT) -> Gaussians:
     Raises:
         SplatsError: If the file cannot be read, or its Gaussians do not fit the capture.
     """
-    gaussians = load_ply(path, report)
+    gaussians = before_activation(load_ply(path, report), path, report)
     likeness = compare(gaussians, capture.train or capture.views)
     remedy = (
         "its frame is probably not that of the poses (recentred, rescaled or turned, as nerfstudio does "
@@ -72,6 +72,19 @@ def adopt(path: Path, capture: Capture, report: Reporter = SILENT) -> Gaussians:
             f"(correlation {likeness.correlation:.2f}, 1 is perfect); if answers are wrong: {remedy}"
         )
     return gaussians
+
+
+def before_activation(gaussians: Gaussians, path: Path, report: Reporter = SILENT) -> Gaussians:
+    """Gaussians as 3DGS files store them, where a file holds sizes and opacities as they are.
+
+    No trained scene has only opacities of 50 to 73 % and nothing smaller than a world unit, as such a file
+    would mean if it were read by the book.
+    """
+    log_scales, logits = gaussians.log_scales, gaussians.logit_opacities
+    if not bool((log_scales > 0).all() and (logits >= 0).all() and (logits <= 1).all()):
+        return gaussians
+    report.warn(f"{path} holds scales and opacities as they are, not as logarithm and logit; taking them so")
+    return replace(gaussians, log_scales=log_scales.log(), logit_opacities=logits.logit(1e-6))
 
 
 def compare(gaussians: Gaussians, views: list[View]) -> Likeness:
