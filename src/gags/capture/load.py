@@ -120,7 +120,7 @@ def _read(root: Path, report: Reporter) -> Source:
     if metadata_file(root):
         return read_record3d(root, report)
     raise CaptureError(
-        f"{root} holds neither a COLMAP model (images/ and sparse/0/cameras.bin or .txt) nor transforms.json, "
+        f"{root} holds neither a COLMAP model (images/ and sparse/0/cameras.bin or .txt) nor transforms.json "
         "nor an export of Polycam (keyframes/) or Record3D (metadata and rgb/); if these are photos without "
         f"poses: gags poses {root} --out my_capture"
     )
@@ -147,7 +147,7 @@ def _check_source(root: Path, source: Source, require_points: bool, report: Repo
     if require_points and len(source.points) == 0:
         raise CaptureError(
             f"{root} has no sparse points, from which the Gaussians start; add points3D.bin (COLMAP) or "
-            "ply_file_path (nerfstudio), or find poses and points anew from its photos with gags poses"
+            "ply_file_path (nerfstudio), or find both anew with gags poses"
         )
 
 

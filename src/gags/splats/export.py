@@ -11,7 +11,8 @@ from torch.nn.functional import normalize
 from gags.errors import SplatsError
 from gags.files import atomic_write
 from gags.splats.gaussians import Gaussians
-from gags.splats.ply import SH_C0, save_ply
+from gags.splats.packed import SH_C0
+from gags.splats.ply import save_ply
 
 SPLAT_ROW = np.dtype(
     [("position", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("rotation", "u1", 4)]

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from gags.errors import SplatsError
 from gags.files import atomic_write
-from gags.ply import PlyError, read_vertices
+from gags.ply import PlyError, read_elements, read_vertices
 from gags.progress import SILENT, Reporter
 from gags.splats.gaussians import Gaussians
+from gags.splats.packed import SH_C0, unpacked
 
 _MEANS = ["x", "y", "z"]
 _NORMALS = ["nx", "ny", "nz"]
@@ -18,7 +19,6 @@ _DC = ["f_dc_0", "f_dc_1", "f_dc_2"]
 _SCALES = ["scale_0", "scale_1", "scale_2"]
 _QUATS = ["rot_0", "rot_1", "rot_2", "rot_3"]
 _RGB = ["red", "green", "blue"]  # what exports without view-dependent colour hold instead of f_dc
-SH_C0 = 0.28209479177387814  # Y of degree 0; colour = ½ + C0 · coefficient
 
 
 def load_ply(path: str | Path, report: Reporter = SILENT) -> Gaussians:
@@ -26,8 +26,7 @@ def load_ply(path: str | Path, report: Reporter = SILENT) -> Gaussians:
 
     Values are kept as stored (before activation), as float32; properties that Gaussians do not have are
     ignored, and so are spherical harmonics above degree 3. Plain colours (red, green, blue) stand in for a
-    missing f_dc. Gaussians with values that are not finite or with rotations of length 0 are dropped with a
-    warning.
+    missing f_dc. Gaussians with values that are not finite are dropped with a warning.
 
     Raises:
         SplatsError: If the file is missing, damaged, no PLY, or holds no Gaussians.
@@ -47,7 +46,7 @@ def load_ply(path: str | Path, report: Reporter = SILENT) -> Gaussians:
     if len(vertices) == 0:
         raise SplatsError(f"{path} holds no Gaussians (its element `vertex` has 0 rows)")
     table = _unpacked(path) if packed else _table(vertices, rest)
-    return _from_table(torch.from_numpy(_usable(table, path, report)))
+    return _from_table(torch.from_numpy(_finite(table, path, report)))
 
 
 def save_ply(gaussians: Gaussians, path: str | Path) -> None:
@@ -88,33 +87,21 @@ def _table(vertices: np.ndarray, rest: list[str]) -> np.ndarray:
 
 
 def _unpacked(path: Path) -> np.ndarray:
-    """The same rows from a compressed PLY as SuperSplat writes it: 256 Gaussians share their bounds."""
-    import gsply
-
+    """The same rows from a compressed PLY."""
     try:
-        data = gsply.plyread(str(path))
-    except (ValueError, RuntimeError, OSError, IndexError) as error:
-        raise SplatsError(f"{path} is a damaged compressed PLY ({error}); export it again") from error
-    rest = np.zeros((len(data.means), 0, 3)) if data.shN is None else np.asarray(data.shN)
-    columns = [data.means, data.quats, data.scales, np.asarray(data.opacities).reshape(-1, 1), data.sh0]
-    columns.append(rest.transpose(0, 2, 1).reshape(len(rest), -1))
-    return np.concatenate([np.asarray(column, dtype=np.float32) for column in columns], axis=1)
+        return unpacked(read_elements(path))
+    except (PlyError, ValueError) as error:
+        raise SplatsError(f"{path}, a compressed PLY, {error}; export it again") from error
 
 
-def _usable(table: np.ndarray, path: Path, report: Reporter) -> np.ndarray:
-    """Rows that can be drawn; says how many cannot."""
+def _finite(table: np.ndarray, path: Path, report: Reporter) -> np.ndarray:
+    """Rows that are finite; says how many are not."""
     finite = np.isfinite(table).all(axis=1)
     if not finite.any():
         raise SplatsError(f"{path}: no Gaussian is finite, the training that wrote it diverged")
     if not finite.all():
         report.warn(f"{path}: {np.count_nonzero(~finite)} of {len(table)} Gaussians are not finite, dropped")
-    turned = (table[:, 3:7] != 0).any(axis=1)
-    if not turned[finite].all():
-        count = np.count_nonzero(finite & ~turned)
-        report.warn(f"{path}: {count} of {len(table)} Gaussians have a rotation of length 0, dropped")
-    if not (finite & turned).any():
-        raise SplatsError(f"{path}: every rotation is 0, these are no Gaussians; export the 3DGS .ply again")
-    return table[finite & turned]
+    return table[finite]
 
 
 def _rest_names(path: Path, names: tuple[str, ...], report: Reporter) -> list[str]:

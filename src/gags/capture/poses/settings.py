@@ -11,14 +11,14 @@ class PoseSettings:
     """How poses are found for photos that have none."""
 
     matching: Matching = "auto"
-    """Photos that are compared: all pairs, neighbours in the order of names, or those that look alike.
+    """What is compared: all pairs, neighbours in the order of names, or photos that look alike.
     auto: sequential for a video, exhaustive for few photos, nearest for many."""
     exhaustive_up_to: int = 200
     """With auto: most photos of which all pairs are compared."""
     overlap: int = 10
-    """With sequential and nearest: how many following photos, in the order of names, each is compared with."""
+    """With sequential and nearest: how many following photos each is compared with, in the order of names."""
     neighbours: int = 30
-    """With nearest: how many photos that look alike each is compared with; with sequential a fifth of it."""
+    """With nearest: how many photos that look alike each is compared with; with sequential, a fifth of it."""
     frames: int = 150
     """Most frames taken from a video, the sharpest of each interval."""
     max_size: int = 1600
