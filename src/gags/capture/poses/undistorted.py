@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gags.capture.lens import Lens, pinhole_intrinsics, undistort
+from gags.capture.lens import Lens, pinhole_intrinsics, rays_through, undistort
 from gags.capture.poses.database import quiet
 from gags.capture.poses.inputs import BarePhoto
 from gags.errors import CaptureError
@@ -42,18 +42,7 @@ def undistorted_points(xy: np.ndarray, lens: Lens, K: np.ndarray) -> np.ndarray:
     Returns:
         float64 [N, 2]
     """
-    import cv2
-
-    if not len(xy):
-        return xy.reshape(0, 2)
-    coefficients = np.zeros(8)
-    coefficients[: len(lens.distortion)] = lens.distortion
-    criteria = (cv2.TERM_CRITERIA_MAX_ITER | cv2.TERM_CRITERIA_EPS, 50, 1e-10)
-    # The half pixel between OpenCV's and COLMAP's convention is in both matrices and cancels.
-    rays = cv2.undistortPointsIter(
-        xy[:, None].astype(np.float64), lens.K, coefficients, np.eye(3), np.eye(3), criteria
-    )
-    return rays[:, 0] * K[[0, 1], [0, 1]] + K[:2, 2]
+    return rays_through(lens, xy.reshape(-1, 2), rounds=8) * K[[0, 1], [0, 1]] + K[:2, 2]
 
 
 def write_capture(model: Any, photos: list[BarePhoto], out: Path, report: Reporter = SILENT) -> None:
