@@ -40,19 +40,21 @@ def asked(toy, monkeypatch) -> list[tuple]:
 
 
 def test_captures_stay_as_they_are(toy, asked, tmp_path):
-    assert pipeline.with_poses(toy, tmp_path / "poses") == toy
-    assert pipeline.with_poses(tmp_path / "nowhere", tmp_path / "poses") == tmp_path / "nowhere"
+    assert pipeline.with_poses(toy, tmp_path / "ws") == toy
+    assert pipeline.with_poses(tmp_path / "nowhere", tmp_path / "ws") == tmp_path / "nowhere"
     assert asked == []
+    assert not (tmp_path / "ws").exists()
 
 
 def test_photos_and_videos_get_poses(toy, asked, tmp_path):
     heard = Heard()
     photos, video = toy / "images", tmp_path / "walk.mp4"
     video.write_bytes(b"")
-    assert pipeline.with_poses(photos, tmp_path / "a", report=heard) == tmp_path / "a"
-    assert pipeline.with_poses(video, tmp_path / "b", report=heard) == tmp_path / "b"
-    assert asked == [(photos, tmp_path / "a"), (video, tmp_path / "b")]
-    assert heard.said[0] == f"{photos} holds no poses: finding them first; they are kept in {tmp_path / 'a'}"
+    a, b = tmp_path / "a" / "poses", tmp_path / "b" / "poses"
+    assert pipeline.with_poses(photos, a.parent, report=heard) == a
+    assert pipeline.with_poses(video, b.parent, report=heard) == b
+    assert asked == [(photos, a), (video, b)]
+    assert heard.said[0] == f"{photos} holds no poses: finding them first; they are kept in {a}"
 
 
 def test_existing_gaussians_need_their_own_poses(toy, asked, tmp_path):

@@ -77,7 +77,7 @@ def read_capture(
 ) -> Capture:
     """Read photos, poses and points of a folder as the settings say; see `load_capture`.
 
-    Photos without poses, or a video, get theirs in the folder `find_poses_in`, if it is given.
+    Photos without poses, or a video, get theirs in the scene's folder `find_poses_in`, if it is given.
     """
     if find_poses_in is not None:
         path = with_poses(path, find_poses_in, adopting=not require_points, report=report)
@@ -92,8 +92,8 @@ def read_capture(
     )
 
 
-def with_poses(path: Path, found: Path, *, adopting: bool = False, report: Reporter = SILENT) -> Path:
-    """A capture with poses: `path` itself, or what is found, in `found`, from the photos alone in it."""
+def with_poses(path: Path, scene: Path, *, adopting: bool = False, report: Reporter = SILENT) -> Path:
+    """A capture with poses: `path` itself, or what is found from photos alone, kept in a scene's folder."""
     path = path.expanduser()
     bare = is_video(path) or (path.is_dir() and not has_poses(path) and bool(photos_in(path, deep=True)))
     if not bare:
@@ -103,6 +103,7 @@ def with_poses(path: Path, found: Path, *, adopting: bool = False, report: Repor
             f"{path} holds no poses, and Gaussians that exist need those they were trained with; give the "
             "capture they come from, or leave --splats out"
         )
+    found = Workspace.create(scene).poses
     report.say(f"{path} holds no poses: finding them first; they are kept in {found}")
     return find_poses(path, found, report=report)
 
@@ -130,14 +131,12 @@ def run(
     Raises:
         GagsError: If an input is unfit or a model is missing; finished pieces stay.
     """
+    if not isinstance(capture, Capture):
+        need = splats is None
+        capture = read_capture(Path(capture), require_points=need, find_poses_in=Path(out), report=report)
     models.ensure(settings.segmenter, report)
     models.ensure(settings.encoder, report)
     workspace = Workspace.create(out)
-    if not isinstance(capture, Capture):
-        need = splats is None
-        capture = read_capture(
-            Path(capture), require_points=need, find_poses_in=workspace.poses, report=report
-        )
     reconstruct(capture, workspace, settings.fit, splats=splats, report=report)
     describe(workspace, settings.segment, settings.segmenter, settings.encoder, report=report)
     distill_scene(workspace, settings.distill, report=report)

@@ -31,10 +31,9 @@ def command(
         fit: Training of the Gaussians.
     """
     report = ConsoleReporter()
+    need = splats is None
+    loaded = read_capture(capture, photos, require_points=need, find_poses_in=out, report=report)
     workspace = Workspace.create(out)
-    loaded = read_capture(
-        capture, photos, require_points=splats is None, find_poses_in=workspace.poses, report=report
-    )
     reconstruct(loaded, workspace, fit, splats=splats, report=report)
     figures = workspace.read_metrics()
     if "psnr" in figures:

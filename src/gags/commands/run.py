@@ -7,7 +7,6 @@ from gags.commands.common import CaptureFolder, Flat, Photos
 from gags.console import ConsoleReporter
 from gags.pipeline import CaptureSettings, RunSettings, read_capture, run
 from gags.view.summary import write_scene_report
-from gags.workspace import Workspace
 
 
 def command(
@@ -33,10 +32,8 @@ def command(
         settings: Settings of the stages.
     """
     report = ConsoleReporter()
-    workspace = Workspace.create(out)
-    loaded = read_capture(
-        capture, photos, require_points=splats is None, find_poses_in=workspace.poses, report=report
-    )
+    need = splats is None
+    loaded = read_capture(capture, photos, require_points=need, find_poses_in=out, report=report)
     scene = run(loaded, out, settings, splats=splats, report=report)
     page = write_scene_report(scene, report=report)
     print(f"The report: {page}")

@@ -94,7 +94,7 @@ def test_a_second_call_keeps_what_is_there(room):
 
 
 def test_a_stopped_run_goes_on_with_the_database(room, tmp_path, monkeypatch):
-    folder, _ = room
+    folder, cameras = room
     shutil.copytree(folder / "found", tmp_path / "found")
     shutil.rmtree(tmp_path / "found" / "sparse")
     asked = []
@@ -102,9 +102,9 @@ def test_a_stopped_run_goes_on_with_the_database(room, tmp_path, monkeypatch):
     monkeypatch.setattr("pycolmap.match_image_pairs", lambda *_: asked.append("matches"))
     find_poses(folder / "photos", tmp_path / "found")
     assert asked == []
-    again, first = load_capture(tmp_path / "found"), load_capture(folder / "found")
-    for one, other in zip(again, first, strict=True):
-        np.testing.assert_allclose(one.camera.viewmat, other.camera.viewmat, atol=1e-6)
+    angles, distances = errors(load_capture(tmp_path / "found"), cameras)
+    assert angles.max() < 0.5
+    assert distances.max() < 0.02
 
 
 def test_record_tells_of_every_photo(room):

@@ -58,10 +58,13 @@ def find_features(
         settings: Sizes and counts.
         report: Told about progress.
     """
+    import pycolmap
+
     with quiet(), opened(path) as database:
         known = {image.name: image.image_id for image in database.read_all_images()}
         if not known:
-            known = _register(database, photos, settings)
+            with pycolmap.DatabaseTransaction(database):  # all photos or none, should this be stopped
+                known = _register(database, photos, settings)
         waiting = [photo for photo in photos if not database.exists_descriptors(known[photo.key])]
         with report.stage("Finding features", len(photos), "photos") as bar:
             bar.advance(len(photos) - len(waiting))
@@ -73,11 +76,15 @@ def find_features(
                 bar.advance(note=f"{len(keypoints)} in {photo.name}")
 
 
-def descriptors_of(path: Path, photos: list[BarePhoto]) -> list[np.ndarray]:
-    """Features of every photo. uint8 [n_i, 128] each"""
+def descriptors_of(path: Path, photos: list[BarePhoto], most: int = 1024) -> list[np.ndarray]:
+    """Features of every photo, evenly chosen if there are more than `most`. uint8 [n_i, 128] each"""
+    chosen = []
     with opened(path) as database:
         known = {image.name: image.image_id for image in database.read_all_images()}
-        return [np.array(database.read_descriptors(known[photo.key]).data) for photo in photos]
+        for photo in photos:
+            rows = database.read_descriptors(known[photo.key]).data
+            chosen.append(np.array(rows[:: max(1, -(-len(rows) // most))]))
+    return chosen
 
 
 def counts_of(path: Path) -> tuple[dict[str, int], dict[str, int]]:

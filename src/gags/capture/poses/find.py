@@ -19,7 +19,7 @@ from gags.capture.colmap import model_folder
 from gags.capture.poses import mapping
 from gags.capture.poses.account import Account, PhotoFate, account
 from gags.capture.poses.database import counts_of, descriptors_of, find_features
-from gags.capture.poses.inputs import BarePhoto, bare_photos, is_video
+from gags.capture.poses.inputs import LEAST_PHOTOS, BarePhoto, bare_photos, is_video
 from gags.capture.poses.pairs import chosen_matching, photo_pairs
 from gags.capture.poses.settings import PoseSettings
 from gags.capture.poses.undistorted import write_capture
@@ -79,8 +79,9 @@ def _photos(source: Path, out: Path, settings: PoseSettings, report: Reporter) -
         return bare_photos(source, ignore=out)
     folder = out / "matching" / "frames"
     count = extract_frames(source, folder, settings.frames, report)
-    if count < 3:
-        raise CaptureError(f"{source} gives only {count} frames, and poses need 3; film for longer")
+    if count < LEAST_PHOTOS:
+        need = f"poses need {LEAST_PHOTOS}; film for longer"
+        raise CaptureError(f"{source} gives only {count} sharp frames, and {need}")
     return bare_photos(folder)
 
 
@@ -109,7 +110,7 @@ def _check(
     content = _read(record) | {"summary": result.summary, "photos": [asdict(fate) for fate in fates]}
     _write(record, content)
     advice = "; ".join(result.advice)
-    if result.placed < 3 or result.share < settings.least_share:
+    if result.placed < LEAST_PHOTOS or result.share < settings.least_share:
         raise CaptureError(f"{result.summary}, too few to go on: {advice} (details in {record})")
     if advice:
         report.warn(f"{result.summary}: {advice} (details in {record})")
@@ -139,7 +140,8 @@ def _start_over(out: Path, record: Path, key: str, report: Reporter) -> None:
     if record.is_file():
         report.say("Poses: photos or settings have changed, finding them again")
     try:
-        (record.parent / "database.db").unlink(missing_ok=True)
+        for beside in ("", "-wal", "-shm", "-journal"):  # SQLite's own, after a crash
+            (record.parent / f"database.db{beside}").unlink(missing_ok=True)
         for folder in ("images", "sparse"):
             if record.is_file():
                 shutil.rmtree(out / folder, ignore_errors=True)
