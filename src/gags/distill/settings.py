@@ -34,7 +34,7 @@ class DistillSettings:
     """What learnt granularity weights go by: how well other photos repeat the mask of a level, or, as in the
     paper, the distances of Eq. 3 and the entropy of Eq. 4."""
     sharpness: float = 2.0
-    """Exponent of repeatability: weights that are learnt by it go towards repeatability^sharpness."""
+    """Exponent of repeatability r: weights learnt by it go towards r^sharpness over the level's median r."""
     entropy_weight: float = -0.12
     """λ_e of Eq. 7 in the second half, half of it in the first, for weights learnt by distance. The paper's
     0.002 drives every pixel to one level, and all of them to the one whose embeddings vary least; below 0 the

@@ -33,17 +33,17 @@ class Targets:
 
     Attributes:
         coordinates: Their unit embeddings in the decoder's basis. [M, r]
-        repeatability: How well other photos repeat each, in (0, 1]. [M]
+        steadiness: The logits that granularity weights learn from repeatability. [M]
         logits: Their granularity logits if these are given, not learnt. [M]
     """
 
     coordinates: Tensor
-    repeatability: Tensor
+    steadiness: Tensor
     logits: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
         """All there is."""
-        given = (self.coordinates, self.repeatability, self.logits)
+        given = (self.coordinates, self.steadiness, self.logits)
         return [tensor for tensor in given if tensor is not None]
 
 
@@ -60,7 +60,7 @@ def distill(
 
     Args:
         gaussians: The scene; stays as it is.
-        items: Camera and masks of every photo to learn from; read twice, so it may load them on demand.
+        items: Camera and masks of every photo to learn from; read several times, so it may load them on demand.
         settings: Settings.
         logits: Granularity logit of every mask of all photos, −inf for masks that do not count: the levels at
             a pixel are weighed by the softmax of its masks' logits, whatever `settings.levels` says. [M]
@@ -82,7 +82,8 @@ def distill(
     samples, evidence = collect(gaussians, items, settings, report)
     agreed = consensus(evidence, coordinates)
     coordinates = agreed.embeddings if settings.consensus else coordinates
-    targets = Targets(coordinates, agreed.repeatability.clamp(min=LEAST_REPEATABILITY), logits)
+    steadiness = repeatability_logits(agreed.repeatability, _levels(items), settings.sharpness)
+    targets = Targets(coordinates, steadiness, logits)
     components, weight, bias = principal_features(coordinates, settings.feature_dim)
     counts = torch.ones(len(components)) if logits is None else (logits - logits.max()).exp()
     features = uplift(evidence, components, counts)
@@ -112,10 +113,38 @@ def _fixed_logits(items: Sequence[tuple[Camera, ViewFeatures]], settings: Distil
     """Logit of every mask where the setting, not learning, says how levels are weighed. [M]"""
     if settings.levels == "learnt":
         return None
-    levels = torch.from_numpy(np.concatenate([features.masks.levels for _, features in items])).long()
+    levels = _levels(items)
     logits = torch.zeros(len(levels))
     if settings.levels != "averaged":
         logits[levels != LEVELS.index(settings.levels)] = float("-inf")
+    return logits
+
+
+def _levels(items: Sequence[tuple[Camera, ViewFeatures]]) -> Tensor:
+    """Level of every mask of all photos. int64 [M]"""
+    return torch.from_numpy(np.concatenate([features.masks.levels for _, features in items])).long()
+
+
+def repeatability_logits(repeatability: Tensor, levels: Tensor, sharpness: float) -> Tensor:
+    """Logits of granularity weights ω ∝ r^sharpness / r̄, r̄ being the median of a level's repeatability r.
+
+    Large masks are repeated more easily than small ones, whatever they show: without r̄ most weight would go
+    to "whole".
+
+    Args:
+        repeatability: How well other photos repeat each mask, in [0, 1]. [M]
+        levels: Level of each mask. int64 [M]
+        sharpness: Exponent.
+
+    Returns:
+        float32 [M]
+    """
+    logs = repeatability.clamp(min=LEAST_REPEATABILITY).log()
+    logits = sharpness * logs
+    for level in range(len(LEVELS)):
+        members = (levels == level).to(logs.device)
+        if members.any():
+            logits[members] -= logs[members].median()
     return logits
 
 
@@ -229,5 +258,5 @@ def _granularity(
     if settings.granularity == "distance":
         half = 1.0 if 2 * step >= settings.steps else 0.5
         return omega, settings.entropy_weight * half * losses.entropy(omega).mean()
-    wanted = losses.granularity_weights(settings.sharpness * targets.repeatability[masks].log(), valid)
+    wanted = losses.granularity_weights(targets.steadiness[masks], valid)
     return omega.detach(), losses.divergence(omega, wanted).mean()

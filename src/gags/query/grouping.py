@@ -103,7 +103,7 @@ def similar_masks(evidence: Evidence, least: float = SAME) -> list[tuple[np.ndar
     """Masks of other photos that show the same as each mask, and their IoU. int64 [n], float32 [n] each"""
     rows: list[tuple[np.ndarray, np.ndarray]] = []
     for view in range(evidence.view_count):
-        for iou in agreement(evidence, view):
+        for iou in agreement(evidence, view).iou:
             same = np.flatnonzero(iou >= least)
             same = same[same != len(rows)]
             rows.append((same, iou[same]))
