@@ -62,6 +62,16 @@ def test_unsure_depth_is_left_out(tmp_path):
     assert len(load_capture(tmp_path, test_every=0).points) == 2
 
 
+def test_depth_beyond_the_range_of_the_lidar_is_left_out(tmp_path):
+    folder = write_polycam(tmp_path, 1)
+    (folder / "depth").mkdir()
+    depth = np.full((6, 8), 5001, np.uint16)
+    depth[1, 2], depth[3, 3] = 5000, 0
+    Image.fromarray(depth).save(folder / "depth" / "100.png")
+    (point,) = load_capture(tmp_path, test_every=0).points
+    assert load_capture(tmp_path, test_every=0).views[0].camera.project(point)[1] == pytest.approx(5.0)
+
+
 def test_saved_captures_find_their_points_again(tmp_path):
     from gags.capture import Capture
 

@@ -20,6 +20,7 @@ from gags.errors import CaptureError
 MOST_POINTS = 50_000
 MILLIMETRE = 1e-3
 SURE = 127  # of 255: medium confidence of the LiDAR; depth below that is a guess
+FARTHEST_M = 5.0  # the range of the LiDAR
 _MATRIX = [[f"t_{row}{column}" for column in range(4)] for row in range(3)]
 
 
@@ -108,7 +109,7 @@ def depth_points(
 
     depth = _map(depth_file).astype(np.float64) * MILLIMETRE
     height, width = depth.shape
-    solid = depth > 0
+    solid = (depth > 0) & (depth <= FARTHEST_M)
     if confidence_file.is_file():
         confidence = _map(confidence_file)
         if confidence.shape == depth.shape:
