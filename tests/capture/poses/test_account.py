@@ -1,8 +1,4 @@
-"""What became of the photos, in words; and the similarity that tests compare poses with."""
-
-import cv2
-import numpy as np
-import pytest
+"""What became of the photos, in words."""
 
 from gags.capture.poses.account import (
     BETWEEN,
@@ -11,7 +7,6 @@ from gags.capture.poses.account import (
     STEP_ASIDE,
     PhotoFate,
     account,
-    similarity,
 )
 
 
@@ -51,19 +46,3 @@ def test_nothing_placed():
     result = account(fates((0, 0, None), (5, 0, None), (9, 0, None)))
     assert (result.placed, result.total, result.share) == (0, 3, 0.0)
     assert len(result.advice) == 1
-
-
-@pytest.mark.parametrize("scale", [0.3, 1.0, 7.0])
-def test_similarity_is_found_again(scale):
-    points = np.random.default_rng(1).normal(size=(20, 3))
-    R, t = cv2.Rodrigues(np.array([0.4, 0.8, -0.2]))[0], np.array([1.0, -2.0, 3.0])
-    found = similarity(points, scale * points @ R.T + t)
-    assert found[0] == pytest.approx(scale)
-    np.testing.assert_allclose(found[1], R, atol=1e-9)
-    np.testing.assert_allclose(found[2], t, atol=1e-9)
-
-
-def test_similarity_never_mirrors():
-    points = np.random.default_rng(2).normal(size=(9, 3))
-    _, R, _ = similarity(points, points * [1, 1, -1])
-    assert np.linalg.det(R) == pytest.approx(1)

@@ -6,13 +6,13 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from alignment import similarity
 from textured import WIDTH, photo, write_photos
 from textured import camera as textured_camera
 
 from gags import cli
 from gags.capture import load_capture
 from gags.capture.poses import PoseSettings, find_poses, mapping
-from gags.capture.poses.account import similarity
 from gags.errors import CaptureError
 from gags.progress import Reporter
 
@@ -163,3 +163,28 @@ def test_changed_settings_start_over(room, tmp_path):
 
 def test_small_collections_may_give_small_models():
     assert [mapping.mapper_options(count, 0).min_model_size for count in (3, 12, 20, 400)] == [3, 3, 5, 10]
+
+
+def test_a_video_becomes_a_capture(tmp_path):
+    """Every second frame is blurred; the sharp ones are taken, and placed."""
+    cameras = [textured_camera(angle) for angle in np.linspace(-0.6, 0.6, 9)]
+    writer = cv2.VideoWriter(str(tmp_path / "walk.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (WIDTH, 240))
+    for camera in cameras:
+        frame = photo(camera)[..., ::-1]
+        writer.write(frame)
+        writer.write(cv2.GaussianBlur(frame, (0, 0), 4.0))
+    writer.release()
+    capture = load_capture(find_poses(tmp_path / "walk.avi", tmp_path / "found"))
+    assert [view.name for view in capture] == [f"frame_{2 * i:06d}.jpg" for i in range(9)]
+    angles, distances = errors(capture, cameras)
+    assert angles.max() < 1
+    assert distances.max() < 0.04
+
+
+def test_a_video_that_is_too_short(tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (64, 48))
+    for level in (50, 90, 130):
+        writer.write(np.full((48, 64, 3), level, np.uint8))
+    writer.release()
+    with pytest.raises(CaptureError, match="gives only 2 sharp frames, and poses need 3; film for longer"):
+        find_poses(tmp_path / "a.avi", tmp_path / "found")

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from gags.capture.photos import listed
 
 FEW_FEATURES = 300  # a photo of a textured place has thousands
@@ -97,22 +95,3 @@ def _advice(fates: list[PhotoFate]) -> list[str]:
     groups = len({fate.group for fate in apart})
     add(apart, f"were placed apart from the rest, in {groups} group{'s' if groups > 1 else ''}", BETWEEN)
     return [text for _, text in sorted(reasons, key=lambda reason: -reason[0])]
-
-
-def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """The similarity that maps points best onto others: target ≈ s · R · source + t (Umeyama 1991).
-
-    Args:
-        source: Points. [N, 3]
-        target: Where they should go. [N, 3]
-
-    Returns:
-        Scale s, rotation R [3, 3], translation t [3].
-    """
-    mean_source, mean_target = source.mean(axis=0), target.mean(axis=0)
-    a, b = source - mean_source, target - mean_target
-    u, singular, vt = np.linalg.svd(b.T @ a / len(a))
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
-    R = u @ np.diag(sign) @ vt
-    scale = float((singular * sign).sum() / (a**2).sum(axis=1).mean())
-    return scale, R, mean_target - scale * R @ mean_source
