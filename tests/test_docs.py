@@ -45,7 +45,11 @@ def test_every_page_is_in_the_navigation():
 
 def test_commands_that_the_docs_name_exist():
     text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
-    named = set(re.findall(r"(?:^|`)gags ([a-z]+)", text, flags=re.MULTILINE))
+    shell = "\n".join(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL))
+    named = set(re.findall(r"^gags ([a-z]+)", shell, flags=re.MULTILINE)) | set(
+        re.findall(r"`gags ([a-z]+)", text)
+    )
+    assert {"run", "query", "poses", "demo"} <= named
     assert named - {"view"} <= set(COMMANDS)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import textwrap
 from typing import Any
 
 MARK = "<!-- commands -->"
@@ -44,5 +45,11 @@ def help_of(command: str) -> str:
                 os.environ[name] = value
     if code != 0:
         raise RuntimeError(f"`gags {command} --help` ended with {code}")
-    lines = _STYLE.sub("", printed.getvalue()).splitlines()
-    return "\n".join(line.rstrip() for line in lines).strip("\n")
+    lines = [line.rstrip() for line in _STYLE.sub("", printed.getvalue()).splitlines()]
+    wrapped = [short for line in lines for short in _fitting(line)]
+    return "\n".join(wrapped).strip("\n")
+
+
+def _fitting(line: str) -> list[str]:
+    """A line as it is, or, where a description runs on, cut at blanks."""
+    return [line] if len(line) <= WIDTH else textwrap.wrap(line, WIDTH)

@@ -48,6 +48,12 @@ def test_names_begin_where_the_photos_do(tmp_path):
     assert photos[0].key == "x%201.jpg"  # COLMAP's lists of pairs are split at blanks
 
 
+def test_photos_come_in_the_order_people_count(tmp_path):
+    for name in ("10.jpg", "9.jpg", "100.jpg", "a2.jpg", "a11.jpg"):
+        write(tmp_path / name)
+    assert [p.name for p in bare_photos(tmp_path)] == ["9.jpg", "10.jpg", "100.jpg", "a2.jpg", "a11.jpg"]
+
+
 def test_the_result_inside_the_folder_is_left_out(tmp_path):
     for name in ("a.jpg", "b.jpg", "c.jpg", "out/images/a.jpg"):
         write(tmp_path / name)

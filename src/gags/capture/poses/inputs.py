@@ -1,6 +1,7 @@
 """Photos that have no poses yet: which there are, how large, and which share a camera."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
@@ -73,7 +74,7 @@ def is_video(path: Path) -> bool:
 
 
 def bare_photos(folder: Path, *, ignore: Path | None = None) -> list[BarePhoto]:
-    """All photos of a folder and the folders below it, sorted by name.
+    """All photos of a folder and the folders below it, in the order of their names as people count: 9, 10.
 
     Args:
         folder: Where to look.
@@ -92,7 +93,8 @@ def bare_photos(folder: Path, *, ignore: Path | None = None) -> list[BarePhoto]:
     if len(paths) < LEAST_PHOTOS:
         raise CaptureError(_too_few(folder, len(paths)))
     common = Path(os.path.commonpath([path.parent for path in paths]))
-    photos = [bare_photo(path, path.relative_to(common).as_posix()) for path in paths]
+    names = {path.relative_to(common).as_posix(): path for path in paths}
+    photos = [bare_photo(names[name], name) for name in sorted(names, key=counting_order)]
     stems = [PurePosixPath(photo.name).with_suffix("").as_posix() for photo in photos]
     twins = sorted({photo.name for photo, stem in zip(photos, stems, strict=True) if stems.count(stem) > 1})
     if twins:
@@ -100,6 +102,12 @@ def bare_photos(folder: Path, *, ignore: Path | None = None) -> list[BarePhoto]:
             f"{folder}: photos share a name but for the suffix ({listed(twins)}); rename one of each"
         )
     return photos
+
+
+def counting_order(name: str) -> list[str | int]:
+    """Sort key that takes digits as numbers: "2.jpg" before "10.jpg"; photos are taken in this order."""
+    parts = re.split("([0-9]+)", name)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
 def bare_photo(path: Path, name: str) -> BarePhoto:
