@@ -60,7 +60,7 @@ def distill(
 
     Args:
         gaussians: The scene; stays as it is.
-        items: Camera and masks of every photo to learn from; read several times, so it may load them on demand.
+        items: Camera and masks of every photo to learn from; read several times, may load on demand.
         settings: Settings.
         logits: Granularity logit of every mask of all photos, −inf for masks that do not count: the levels at
             a pixel are weighed by the softmax of its masks' logits, whatever `settings.levels` says. [M]
