@@ -10,11 +10,15 @@ import torch
 
 from gags import models
 from gags.capture import Camera, Capture, View, load_capture
+from gags.capture.load import has_poses
+from gags.capture.photos import photos_in
+from gags.capture.poses import find_poses
+from gags.capture.poses.inputs import is_video
 from gags.distill.field import LanguageField
 from gags.distill.train import DistillSettings, distill
 from gags.embed import load_encoder
 from gags.embed.crops import embed_masks
-from gags.errors import WorkspaceError
+from gags.errors import CaptureError, WorkspaceError
 from gags.features import LEVELS, ViewFeatures
 from gags.progress import SILENT, Reporter
 from gags.query.maps import MIN_ALPHA
@@ -68,9 +72,15 @@ def read_capture(
     settings: CaptureSettings = CaptureSettings(),
     *,
     require_points: bool = True,
+    find_poses_in: Path | None = None,
     report: Reporter = SILENT,
 ) -> Capture:
-    """Read photos, poses and points of a folder as the settings say; see `load_capture`."""
+    """Read photos, poses and points of a folder as the settings say; see `load_capture`.
+
+    Photos without poses, or a video, get theirs in the scene's folder `find_poses_in`, if it is given.
+    """
+    if find_poses_in is not None:
+        path = with_poses(path, find_poses_in, adopting=not require_points, report=report)
     return load_capture(
         path,
         downscale=settings.downscale,
@@ -80,6 +90,22 @@ def read_capture(
         require_points=require_points,
         report=report,
     )
+
+
+def with_poses(path: Path, scene: Path, *, adopting: bool = False, report: Reporter = SILENT) -> Path:
+    """A capture with poses: `path` itself, or what is found from photos alone, kept in a scene's folder."""
+    path = path.expanduser()
+    bare = is_video(path) or (path.is_dir() and not has_poses(path) and bool(photos_in(path, deep=True)))
+    if not bare:
+        return path
+    if adopting:
+        raise CaptureError(
+            f"{path} holds no poses, and Gaussians that exist need those they were trained with; give the "
+            "capture they come from, or leave --splats out"
+        )
+    found = Workspace.create(scene).poses
+    report.say(f"{path} holds no poses: finding them first; they are kept in {found}")
+    return find_poses(path, found, report=report)
 
 
 def run(
@@ -93,7 +119,7 @@ def run(
     """Photos with poses → a scene that answers text; goes on where an earlier run of the same folder stopped.
 
     Args:
-        capture: Photos, poses and points, or the folder they are in.
+        capture: Photos, poses and points, or the folder they are in; poses are found if it has none.
         out: Folder of the scene.
         settings: Settings of every stage.
         splats: 3DGS `.ply` to adopt instead of training Gaussians.
@@ -106,7 +132,8 @@ def run(
         GagsError: If an input is unfit or a model is missing; finished pieces stay.
     """
     if not isinstance(capture, Capture):
-        capture = read_capture(Path(capture), require_points=splats is None, report=report)
+        need = splats is None
+        capture = read_capture(Path(capture), require_points=need, find_poses_in=Path(out), report=report)
     models.ensure(settings.segmenter, report)
     models.ensure(settings.encoder, report)
     workspace = Workspace.create(out)
