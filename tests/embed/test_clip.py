@@ -75,7 +75,7 @@ def photo(height: int, width: int) -> np.ndarray:
 def test_masks_are_embedded_as_a_plain_forward_embeds_their_squares(
     folders: dict[str, Path], kind: str, height: int, width: int
 ) -> None:
-    """METHOD §1.7 by hand: black background, the box, padded evenly to a square; the rest is the processor's."""
+    """METHOD §1.7 by hand: black background, the box, padded to a square; the rest is the processor's."""
     image, masks = photo(height, width), blob_masks(height, width)
     squares = []
     for row, (x1, y1, x2, y2) in enumerate(masks.boxes):
@@ -258,7 +258,7 @@ def test_open_clip_weights_of_another_design_are_refused(tmp_path: Path) -> None
 def test_a_tokenizer_that_is_not_there_is_told(tmp_path: Path) -> None:
     folder = write_clip(tmp_path / "clip")
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(ModelError, match="the tokenizer in .*clip cannot be loaded"):
+    with pytest.raises(ModelError, match=r"the tokenizer in .*clip cannot be loaded"):
         load_clip(folder)
 
 
@@ -278,7 +278,7 @@ def test_the_name_on_file_finds_the_encoder_again(folders: dict[str, Path]) -> N
 
 
 def test_crops_are_resized_as_pillow_does_and_cut_in_order(folders: dict[str, Path]) -> None:
-    """Shrunk to a quarter, a checkerboard of single pixels is grey; without averaging it would stay 0 or 255."""
+    """Shrunk to a quarter, a checkerboard of single pixels is grey; without averaging it would not be."""
     board = (np.indices((4 * CLIP_SIDE, 4 * CLIP_SIDE)).sum(0) % 2 * 255).astype(np.uint8)
     image = np.repeat(board[..., None], 3, axis=2)
     mask = np.ones(board.shape, bool)
