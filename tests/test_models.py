@@ -11,6 +11,7 @@ import pytest
 
 from gags import models, npm
 from gags.errors import ModelError
+from gags.hub_models import KNOWN
 from gags.models import Model, ModelFile
 from gags.progress import Reporter
 
@@ -144,7 +145,7 @@ def test_truncated_file_in_the_cache_is_noticed(tiny: Model, cache: Path, tmp_pa
     (cache / "tiny" / "sam.onnx").write_bytes(b"a mask")
     with pytest.raises(ModelError, match=r"sam\.onnx is damaged or another version: 6 bytes, not 14"):
         models.path("tiny")
-    assert [row.installed for row in models.listing()] == [False]
+    assert not models.listing()[0].installed
     models.pull("tiny", tmp_path / "source")
     assert_installed(models.path("tiny"), cache)
 
@@ -217,7 +218,8 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_listing_of_an_empty_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
     rows = {row.name: row for row in models.listing()}
-    assert list(rows) == ["mobile-sam", "lite"]
+    assert list(rows)[:2] == ["mobile-sam", "lite"]
+    assert {entry.repo for entry in KNOWN} == set(list(rows)[2:])
     assert not rows["mobile-sam"].installed
     assert rows["mobile-sam"].size == 28_085_517 + 16_501_766
     assert "pip install 'gags[lite]'" in rows["lite"].note

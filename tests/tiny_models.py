@@ -139,7 +139,7 @@ def write_clip(folder: Path, kind: str = "clip", *, seed: int = 0) -> Path:
     text = tower | {"vocab_size": 64, "max_position_embeddings": TEXT_LENGTH}
     vision = tower | {"image_size": CLIP_SIDE, "patch_size": 8}
     if kind == "clip":
-        text |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+        text |= {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0}
         config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=20)
         model = transformers.CLIPModel(config)
     elif kind == "siglip":
@@ -168,7 +168,7 @@ def write_clip(folder: Path, kind: str = "clip", *, seed: int = 0) -> Path:
 
 def write_tokenizer(folder: Path, kind: str) -> None:
     """A tokenizer that knows `WORDS`, as `tokenizer.json`; CLIP's encloses a text, SigLIP's ends it."""
-    special = ["[PAD]", "[BOS]", "[EOS]", "[UNK]"]
+    special = ["[PAD]", "[EOS]", "[BOS]", "[UNK]"]  # an end of id 2 would mean an old mistake to CLIP
     vocabulary = {word: number for number, word in enumerate([*special, *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -177,7 +177,7 @@ def write_tokenizer(folder: Path, kind: str) -> None:
         tokenizer.normalizer = normalizers.Lowercase()
     single = "[BOS] $A [EOS]" if kind == "clip" else "$A [EOS]"
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=single, special_tokens=[("[BOS]", 1), ("[EOS]", 2)]
+        single=single, special_tokens=[("[EOS]", 1), ("[BOS]", 2)]
     )
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {

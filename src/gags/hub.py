@@ -7,15 +7,16 @@ folder. `HF_HOME` and `HF_HUB_CACHE` say where fetched models lie, `HF_HUB_OFFLI
 
 import functools
 import hashlib
+import json
 import os
 import re
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from gags.errors import ModelError
 from gags.hub_models import KNOWN, HubModel
-from gags.pixels import read_json
 from gags.progress import SILENT, Reporter
 
 PROBE_SECONDS = 2.0
@@ -118,6 +119,21 @@ def locate(name: str) -> Path | None:
         return None
     folder = Path(config).parent
     return folder if weight_files(folder) else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a model's folder.
+
+    Raises:
+        ModelError: If the file is missing or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); fetch the model's files again") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds no JSON object; fetch the model's files again")
+    return content
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 The processors of `transformers` need torchvision for some models; the few steps are the same for all.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from gags.errors import ModelError
+from gags.hub import read_json
 
 Color = tuple[float, float, float]
 
@@ -43,21 +43,6 @@ class PixelRule:
         mean = torch.tensor(self.mean, device=device)[:, None, None]
         std = torch.tensor(self.std, device=device)[:, None, None]
         return (pixels * self.scale - mean) / std
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a model's folder.
-
-    Raises:
-        ModelError: If the file is missing or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); fetch the model's files again") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} holds no JSON object; fetch the model's files again")
-    return content
 
 
 def read_processor(folder: Path) -> dict[str, Any]:

@@ -92,13 +92,13 @@ def test_masks_are_embedded_as_a_plain_forward_embeds_their_squares(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_texts_are_those_of_a_plain_forward(folders: dict[str, Path], kind: str) -> None:
-    """[PAD] [BOS] [EOS] [UNK] are 0 to 3, then the words from "object", 4, on; "red" is 8, "ball" 12."""
+    """[PAD] [EOS] [BOS] [UNK] are 0 to 3, then the words from "object", 4, on; "red" is 8, "ball" 12."""
     texts = ["red ball", "Ball", "object a red nothing"]
     words = [[8, 12], [12], [4, 14, 8, 3]]
     if kind == "clip":
-        tokens = [[1, *row, 2] for row in words]
+        tokens = [[2, *row, 1] for row in words]
     else:
-        tokens = [([*row, 2] + [0] * TEXT_LENGTH)[:TEXT_LENGTH] for row in words]
+        tokens = [([*row, 1] + [0] * TEXT_LENGTH)[:TEXT_LENGTH] for row in words]
     found = load_clip(folders[kind], device=CPU).encode_texts(texts)
     np.testing.assert_allclose(found, plain_texts(kind, folders[kind], tokens), atol=2e-5)
 
@@ -107,14 +107,14 @@ def test_long_texts_keep_their_end(folders: dict[str, Path]) -> None:
     for kind in KINDS:
         (tokens,) = load_clip(folders[kind], device=CPU)._tokens(["red " * 40])["input_ids"].tolist()
         assert len(tokens) == TEXT_LENGTH
-        assert tokens[-1] == 2
+        assert tokens[-1] == 1
         assert set(tokens[1:-1]) == {8}
 
 
 def test_siglip_drops_punctuation_and_siglip2_only_case(folders: dict[str, Path]) -> None:
     siglip, siglip2 = (load_clip(folders[kind], device=CPU)._tokens for kind in ("siglip", "siglip2"))
-    assert siglip(["  RED, \n ball!"])["input_ids"][0, :4].tolist() == [8, 12, 2, 0]
-    assert siglip2(["  RED, \n ball"])["input_ids"][0, :4].tolist() == [3, 12, 2, 0]  # "red," is no word
+    assert siglip(["  RED, \n ball!"])["input_ids"][0, :4].tolist() == [8, 12, 1, 0]
+    assert siglip2(["  RED, \n ball"])["input_ids"][0, :4].tolist() == [3, 12, 1, 0]  # "red," is no word
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -194,7 +194,7 @@ class OpenClip(nn.Module):
         later = torch.full((length, length), -torch.inf).triu(1)
         for block in self.transformer.resblocks:
             states = block(states, later)
-        ends = (tokens == 2).int().argmax(1)
+        ends = (tokens == 1).int().argmax(1)
         return normalize(self.ln_final(states)[range(len(tokens)), ends] @ self.text_projection, dim=-1)
 
 
@@ -236,7 +236,7 @@ def test_open_clip_weights_give_open_clips_embeddings(tmp_path: Path) -> None:
     pictures = np.random.default_rng(2).integers(0, 256, (3, 1, CLIP_SIDE, CLIP_SIDE, 3), dtype=np.uint8)
     pixels = encoder._pixels.apply(pictures[:, 0], CPU)
     np.testing.assert_allclose(encoder.encode_images(pictures), model.images(pixels).numpy(), atol=2e-5)
-    tokens = torch.tensor([[1, 8, 12, 2], [1, 12, 2, 0]])
+    tokens = torch.tensor([[2, 8, 12, 1], [2, 12, 1, 0]])
     np.testing.assert_allclose(
         encoder.encode_texts(["red ball", "ball"]), model.texts(tokens).numpy(), atol=2e-5
     )

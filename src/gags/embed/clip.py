@@ -16,8 +16,8 @@ from gags.embed.base import CropRule
 from gags.embed.open_clip import renamed
 from gags.embed.tokens import Tokens
 from gags.errors import ModelError
-from gags.hub import OPEN_CLIP_WEIGHTS, WEIGHTS
-from gags.pixels import PixelRule, read_json, read_pixel_rule, read_processor
+from gags.hub import OPEN_CLIP_WEIGHTS, WEIGHTS, read_json
+from gags.pixels import PixelRule, read_pixel_rule, read_processor
 from gags.pretrained import check_weights, load_pretrained, quiet
 
 Family = Literal["clip", "siglip", "siglip2"]

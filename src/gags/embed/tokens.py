@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from gags.errors import ModelError
-from gags.pixels import read_json
+from gags.hub import read_json
 from gags.pretrained import quiet
 
 
@@ -60,13 +60,14 @@ def _tokenizer_class(folder: Path) -> str:
 
 
 def _load(folder: Path) -> Any:
+    """The tokenizer that the folder describes; of two descriptions, the one that needs no other code."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    whole = (folder / "tokenizer.json").is_file()
+    kind = PreTrainedTokenizerFast if whole else AutoTokenizer
     try:
         with quiet():
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # a missing package or file, each class with an exception of its own
-        if (folder / "tokenizer.json").is_file():  # needs neither sentencepiece nor the class's own code
-            return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+            return kind.from_pretrained(folder, local_files_only=True, padding_side="right")
+    except Exception as error:  # a missing package or file: every class raises its own
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"the tokenizer in {folder} cannot be loaded: {reason}") from error

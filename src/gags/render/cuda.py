@@ -1,8 +1,8 @@
 """The CUDA backend: gsplat's kernels (1.5.3 or newer) behind the same two functions.
 
 gsplat's one-call `rasterization` cannot shift projected centres, so its steps are called one by one, and
-unpacked: one view at a time gains nothing from packing. Its classic mode and pinhole projection are those of the
-reference; the principal point may lie anywhere.
+unpacked: one view at a time gains nothing from packing. Its classic mode and pinhole projection are those of
+the reference; the principal point may lie anywhere.
 """
 
 from itertools import pairwise

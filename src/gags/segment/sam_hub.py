@@ -13,7 +13,8 @@ from torch import Tensor
 
 from gags.device import free_bytes, neural_device, neural_dtype
 from gags.errors import ModelError
-from gags.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelRule, read_json, read_pixel_rule
+from gags.hub import read_json
+from gags.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelRule, read_pixel_rule
 from gags.pretrained import load_pretrained
 from gags.segment.base import PromptedMasks
 
