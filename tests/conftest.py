@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Before anything imports the hub's client: no test may depend on what a hub has, or fetch gigabytes.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 SHARED = Path(os.environ.get("GAGS_SHARED", Path(__file__).parents[1].parent / "shared"))
 
 

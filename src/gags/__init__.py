@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gags.capture import Capture, load_capture
+    from gags.capture.poses import find_poses
     from gags.distill.field import LanguageField
     from gags.pipeline import RunSettings, run
     from gags.scene import Scene
@@ -21,6 +22,7 @@ _WHERE = {
     "LanguageField": "gags.distill.field",
     "RunSettings": "gags.pipeline",
     "Scene": "gags.scene",
+    "find_poses": "gags.capture.poses",
     "load_capture": "gags.capture",
     "load_ply": "gags.splats.ply",
     "run": "gags.pipeline",
@@ -34,6 +36,7 @@ __all__ = [
     "LanguageField",
     "RunSettings",
     "Scene",
+    "find_poses",
     "load_capture",
     "load_ply",
     "run",

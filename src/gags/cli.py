@@ -11,6 +11,7 @@ from gags.errors import GagsError
 COMMANDS = {
     "demo": "the bundled capture through everything; ends with a report to look at",
     "run": "photos + poses → a scene that answers text (all stages, resumable)",
+    "poses": "photos or a video → a capture with poses (structure from motion)",
     "reconstruct": "photos + poses → 3D Gaussians; or adopt an existing 3DGS .ply",
     "describe": "masks on three levels and an embedding a mask, for every photo",
     "distill": "masks and embeddings → one language field",

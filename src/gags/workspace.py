@@ -124,6 +124,11 @@ class Workspace:
         return self.root / "capture.json"
 
     @property
+    def poses(self) -> Path:
+        """The capture made of photos that came without poses."""
+        return self.root / "poses"
+
+    @property
     def splats(self) -> Path:
         """The Gaussians, a standard 3DGS PLY."""
         return self.root / "splats.ply"

@@ -47,8 +47,8 @@ def test_loading_gives_the_same_capture(root, tmp_path):
 
 
 def test_people_can_read_it(root, tmp_path):
-    load_capture(root).save(tmp_path / "capture.json")
-    content = json.loads((tmp_path / "capture.json").read_text())
+    load_capture(root).save(tmp_path / "ws" / "capture.json")
+    content = json.loads((tmp_path / "ws" / "capture.json").read_text())
     assert content["root"] == str(root)
     assert content["points"]["count"] in (2, 5)
     view = content["views"][1]
@@ -131,3 +131,14 @@ def test_fingerprint_follows_everything_a_stage_depends_on(tmp_path):
     shutil.rmtree(tmp_path / "sparse")
     write_colmap(tmp_path, NAMES, model="RADIAL")
     assert changed(load_capture(tmp_path)) == 6
+
+
+def test_a_capture_inside_the_scene_moves_with_it(tmp_path):
+    write_colmap(tmp_path / "ws" / "poses", NAMES)
+    load_capture(tmp_path / "ws" / "poses").save(tmp_path / "ws" / "capture.json")
+    assert json.loads((tmp_path / "ws" / "capture.json").read_text())["root"] == "poses"
+    (tmp_path / "ws").rename(tmp_path / "moved")
+    capture = Capture.load(tmp_path / "moved")
+    assert capture.root == tmp_path / "moved" / "poses"
+    assert all(view.path.is_file() for view in capture)
+    assert len(capture.points) == 5

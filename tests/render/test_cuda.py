@@ -1,4 +1,5 @@
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,57 @@ def test_missing_gsplat_names_the_extra(monkeypatch):
     scene = random_scene(3)
     with pytest.raises(GagsError, match=r"pip install 'gags\[cuda\]'"):
         cuda.rasterize(*scene.geometry(), scene.colors, scene.camera, None, None, None)
+
+
+class FakeGsplat:
+    """Stands in for gsplat's last step: blends five Gaussians evenly, and notes how many channels."""
+
+    def __init__(self) -> None:
+        self.widths: list[int] = []
+
+    def rasterize_to_pixels(
+        self, means2d, conics, colors, opacities, width, height, tile, offsets, ids, backgrounds
+    ):
+        assert colors.shape[:2] == means2d.shape[:2] == opacities.shape == (1, 5)
+        self.widths.append(colors.shape[-1])
+        image = colors.mean(1)[:, None, None].expand(1, height, width, -1)
+        image = image if backgrounds is None else image + 0.5 * backgrounds[:, None, None]
+        return image, torch.full((1, height, width, 1), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "widths"),
+    [(3, [4]), (32, [33]), (33, [33, 1]), (64, [33, 32]), (600, [33, *[32] * 17, 24])],
+)
+@pytest.mark.parametrize("with_background", [False, True])
+def test_features_of_any_width_are_blended_in_parts(channels, widths, with_background):
+    scene = random_scene(5, channels=channels)
+    nothing = torch.zeros(1, 5, 3)
+    seen = cuda._Projected(nothing, nothing[..., :2], nothing[..., 0], nothing, nothing, nothing)
+    features = torch.cat([torch.rand(5, 1), scene.colors], 1)
+    background = torch.cat([torch.zeros(1), scene.background]) if with_background else None
+    gsplat = FakeGsplat()
+    image, alphas = cuda._blend(gsplat, seen, features, scene.opacities, scene.camera, background)
+    assert gsplat.widths == widths
+    assert image.shape == (scene.camera.height, scene.camera.width, 1 + channels)
+    assert alphas.shape == image.shape[:2]
+    expected = features.mean(0) + (0 if background is None else 0.5 * background)
+    assert torch.allclose(image[3, 7], expected)
+
+
+def fake_package(monkeypatch, kernels):
+    backend = SimpleNamespace(_C=kernels)
+    package = SimpleNamespace(_backend=backend)
+    monkeypatch.setitem(sys.modules, "gsplat", SimpleNamespace(cuda=package))
+    monkeypatch.setitem(sys.modules, "gsplat.cuda", package)
+
+
+def test_gsplat_without_a_compiler_is_told(monkeypatch):
+    fake_package(monkeypatch, None)
+    with pytest.raises(GagsError, match="finds no CUDA compiler; `gags doctor` tells more"):
+        cuda._gsplat()
+    fake_package(monkeypatch, object())
+    assert cuda._gsplat() is sys.modules["gsplat"]
 
 
 def test_strongest_of_three_rays():
@@ -65,6 +117,31 @@ def test_agrees_with_the_reference(sh_degree):
         assert (getattr(pictures[0], name).cpu() - getattr(pictures[1], name)).abs().max() <= 1e-3, name
     for name, truth in gradients[1].items():
         assert (gradients[0][name] - truth).norm() / truth.norm() <= 1e-2, name
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels", [1, 16, 40, 600])
+def test_wide_features_agree_with_the_reference(channels):
+    scene = random_scene(100, channels=channels, seed=3)
+    found = rasterize(
+        *(value.cuda() for value in (*scene.geometry(), scene.colors)), scene.camera, backend="cuda"
+    )
+    truth = rasterize(*scene.geometry(), scene.colors, scene.camera, backend="reference")
+    assert (found.colors.cpu() - truth.colors).abs().max() <= 1e-3
+    assert (found.depths.cpu() - truth.depths).abs().max() <= 1e-3
+
+
+@pytest.mark.gpu
+def test_a_view_of_nothing_is_empty():
+    scene = random_scene(20, seed=4)
+    behind = scene.means - 1000 * torch.from_numpy(scene.camera.viewmat[2, :3]).float()
+    tensors = [value.cuda() for value in (behind, *scene.geometry()[1:], scene.colors)]
+    found = rasterize(*tensors, scene.camera, backend="cuda")
+    assert found.colors.abs().max() == found.alphas.abs().max() == found.depths.abs().max() == 0
+    pixels = all_pixels(scene.camera)[:5].cuda()
+    weights = blend_weights(*tensors[:4], scene.camera, pixels, top_k=3, backend="cuda")
+    assert weights.alphas.abs().max() == 0
+    assert (weights.indices == -1).all()
 
 
 @pytest.mark.gpu

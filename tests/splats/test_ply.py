@@ -233,13 +233,101 @@ def test_odd_number_of_harmonics(tmp_path, rest):
         load_ply(tmp_path / "a.ply")
 
 
-def test_compressed_files_are_named_as_such(tmp_path):
-    header = (
-        b"ply\nformat binary_little_endian 1.0\nelement vertex 1\nproperty uint packed_position\nend_header\n"
+def write_compressed(path, words: list[tuple[int, int, int, int]], sh: bytes = b"") -> None:
+    """SuperSplat's first layout, one chunk: x in -1..1, y in 0..2, z in 4..8, log-scales in -6..0."""
+    bounds = {"x": (-1, 1), "y": (0, 2), "z": (4, 8)} | {f"scale_{a}": (-6, 0) for a in "xyz"}
+    names = [
+        f"{end}_{name}"
+        for group in ("xyz", "scale")
+        for end in ("min", "max")
+        for name in bounds
+        if (name in "xyz") == (group == "xyz")
+    ]
+    chunk = [bounds[name.split("_", 1)[1]][name.startswith("max")] for name in names]
+    packed = ["packed_position", "packed_rotation", "packed_scale", "packed_color"]
+    lines = ["ply", "format binary_little_endian 1.0", "element chunk 1"]
+    lines += [f"property float {name}" for name in names] + [f"element vertex {len(words)}"]
+    lines += [f"property uint {name}" for name in packed]
+    if sh:
+        lines += [f"element sh {len(words)}"] + [f"property uchar f_rest_{i}" for i in range(9)]
+    body = struct.pack(f"<{len(chunk)}f", *chunk) + b"".join(struct.pack("<4I", *row) for row in words) + sh
+    path.write_bytes("\n".join([*lines, "end_header"]).encode() + b"\n" + body)
+
+
+def test_compressed_files_are_unpacked(tmp_path):
+    """Two Gaussians by hand: all bits 0, and all bits 1 but for the rotation, which is the identity."""
+    half = 511.5 / 1023  # a component of 0 lies between two of the 1024 steps
+    identity = (0 << 30) | (512 << 20) | (512 << 10) | 512
+    write_compressed(
+        tmp_path / "a.ply", [(0, identity, 0, 0x80808080), (0xFFFFFFFF, identity, 0xFFFFFFFF, 0x00FF80C0)]
     )
-    (tmp_path / "a.ply").write_bytes(header + bytes(4))
-    with pytest.raises(SplatsError, match="compressed"):
+    gaussians = load_ply(tmp_path / "a.ply")
+    np.testing.assert_allclose(gaussians.means, [[-1, 0, 4], [1, 2, 8]], atol=1e-5)
+    np.testing.assert_allclose(gaussians.log_scales, [[-6] * 3, [0] * 3], atol=1e-5)
+    off = (512 / 1023 - half) * 2**0.5
+    np.testing.assert_allclose(gaussians.quats, [[1, off, off, off]] * 2, atol=1e-5)
+    colors = 0.5 + 0.28209479177387814 * gaussians.sh[:, 0]
+    np.testing.assert_allclose(colors, np.array([[0x80] * 3, [0x00, 0xFF, 0x80]]) / 255, atol=1e-5)
+    opacities = 1 / (1 + np.exp(-gaussians.logit_opacities.numpy()))
+    np.testing.assert_allclose(opacities, [0x80 / 255, 0xC0 / 255], atol=1e-5)
+    assert gaussians.sh_degree == 0
+
+
+def test_truncated_compressed_files(tmp_path):
+    write_compressed(tmp_path / "a.ply", [(0, 0, 0, 0)] * 3)
+    (tmp_path / "a.ply").write_bytes((tmp_path / "a.ply").read_bytes()[:-5])
+    with pytest.raises(SplatsError, match="ends too early: 2 of 3 rows"):
         load_ply(tmp_path / "a.ply")
+
+
+def test_compressed_files_of_another_program(tmp_path):
+    """What gsply compresses comes out again as nearly as the bits allow."""
+    rng = np.random.default_rng(5)
+    n = 300  # two chunks
+    quats = rng.normal(size=(n, 4))
+    arrays = {
+        "means": rng.normal(size=(n, 3)),
+        "quats": quats / np.linalg.norm(quats, axis=1, keepdims=True),
+        "scales": rng.uniform(-5, -2, (n, 3)),
+        "opacities": rng.uniform(-3, 3, n),
+        "sh0": rng.uniform(-1, 1, (n, 3)),
+        "shN": rng.uniform(-1, 1, (n, 3, 3)),
+    }
+    data = gsply.GSData.from_arrays(**{k: v.astype(np.float32) for k, v in arrays.items()}, format="ply")
+    gsply.plywrite(str(tmp_path / "a.ply"), data, compressed=True)
+    written = next(tmp_path.glob("a*.ply"))
+    gaussians, theirs = load_ply(written), gsply.plyread(str(written))
+    np.testing.assert_allclose(gaussians.means, theirs.means, atol=1e-4)
+    np.testing.assert_allclose(gaussians.log_scales, theirs.scales, atol=1e-4)
+    np.testing.assert_allclose(gaussians.sh[:, 0], theirs.sh0, atol=1e-3)
+    np.testing.assert_allclose(gaussians.sh[:, 1:], np.asarray(theirs.shN), atol=8 / 256)
+    same = np.abs((gaussians.quats.numpy() * np.asarray(theirs.quats)).sum(axis=1))
+    np.testing.assert_allclose(same, 1, atol=1e-4)
+    opacities = 1 / (1 + np.exp(-gaussians.logit_opacities.numpy()))
+    np.testing.assert_allclose(opacities, 1 / (1 + np.exp(-np.asarray(theirs.opacities))), atol=1e-2)
+
+
+def test_plain_colours_stand_in_for_harmonics(tmp_path):
+    names = ["x", "y", "z", "red", "green", "blue", *REST_OF_NAMES]
+    row = [1.0, 2, 3, 255, 0, 51, *range(8)]
+    write_by_hand(
+        tmp_path / "a.ply", "binary_little_endian", names, [row], dict.fromkeys(names[3:6], "uchar")
+    )
+    gaussians = load_ply(tmp_path / "a.ply")
+    np.testing.assert_allclose(0.5 + 0.28209479177387814 * gaussians.sh[:, 0], [[1, 0, 0.2]], atol=1e-6)
+    np.testing.assert_array_equal(gaussians.means, [[1, 2, 3]])
+
+
+def test_harmonics_above_degree_3_are_left_out(tmp_path):
+    names = [*PLAIN_NAMES, *(f"f_rest_{i}" for i in range(72))]
+    write_by_hand(tmp_path / "a.ply", "ascii", names, [[float(i) for i in range(len(names))]])
+    heard = Heard()
+    gaussians = load_ply(tmp_path / "a.ply", heard)
+    assert gaussians.sh_degree == 3
+    first = len(PLAIN_NAMES)
+    np.testing.assert_array_equal(gaussians.sh[0, 1:, 0], np.arange(first, first + 15))
+    np.testing.assert_array_equal(gaussians.sh[0, 1:, 1], np.arange(first + 24, first + 39))
+    assert "degree 4" in heard.warned[0]
 
 
 def test_failed_write_keeps_what_was_there(tmp_path, monkeypatch):

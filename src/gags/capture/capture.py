@@ -75,7 +75,7 @@ class Capture:
     Attributes:
         root: Folder of the capture.
         views: All views, sorted by name.
-        format: "colmap" or "nerfstudio": which reader `root` is for.
+        format: "colmap", "nerfstudio", "polycam" or "record3d": which reader `root` is for.
         options: What `load_capture` was asked for, to be kept beside the result.
     """
 
@@ -213,7 +213,7 @@ class Capture:
             digest.update(f"{view.name}\0{view.split}\0{camera.width}×{camera.height}\0{view.lens}".encode())
             digest.update(np.asarray(camera.viewmat, dtype="<f8").tobytes())
             digest.update(np.asarray(camera.K, dtype="<f8").tobytes())
-            digest.update(_file_sample(view.path))
+            digest.update(file_sample(view.path))
         return digest.hexdigest()
 
     def _sparse(self) -> tuple[np.ndarray, np.ndarray]:
@@ -248,7 +248,7 @@ def _points_digest(points: np.ndarray, points_rgb: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _file_sample(path: Path, block: int = 1 << 16) -> bytes:
+def file_sample(path: Path, block: int = 1 << 16) -> bytes:
     """Hash of a file's size and of its first, middle and last 64 KiB."""
     try:
         size = path.stat().st_size

@@ -140,14 +140,30 @@ def _jacobian(lens: Lens, xy: np.ndarray) -> np.ndarray:
     return np.stack(columns, axis=-1)
 
 
-def _undistorted_centre(lens: Lens) -> np.ndarray:
-    """The ray through the middle of the photo, at depth 1, by Newton's method. [2]"""
-    middle = np.array([lens.width / 2, lens.height / 2])
-    target = (middle - [lens.cx, lens.cy]) / [lens.fx, lens.fy]
+def rays_through(lens: Lens, pixels: np.ndarray, rounds: int = 50) -> np.ndarray:
+    """The rays through pixels of the photo, at depth 1, by Newton's method.
+
+    Args:
+        lens: What took the photo.
+        pixels: The centre of the first pixel is at 0.5. [..., 2]
+        rounds: Steps of the method.
+
+    Returns:
+        x and y at depth 1. float64 [..., 2]
+    """
+    target = (np.asarray(pixels, np.float64) - [lens.cx, lens.cy]) / [lens.fx, lens.fy]
     xy = target
-    for _ in range(50):
-        xy = xy - np.linalg.pinv(_jacobian(lens, xy)) @ (_distort(lens, xy) - target)
+    if not lens.is_distorted:
+        return xy
+    for _ in range(rounds):
+        error = (_distort(lens, xy) - target)[..., None]
+        xy = xy - (np.linalg.pinv(_jacobian(lens, xy)) @ error)[..., 0]
     return xy
+
+
+def _undistorted_centre(lens: Lens) -> np.ndarray:
+    """The ray through the middle of the photo, at depth 1. [2]"""
+    return rays_through(lens, np.array([lens.width / 2, lens.height / 2]))
 
 
 def _covers(lens: Lens, centre: np.ndarray, zoom: float) -> bool:

@@ -12,7 +12,10 @@ from gags.capture.lens import Lens, pinhole_intrinsics
 from gags.capture.nerfstudio import read_nerfstudio, transforms_file
 from gags.capture.nerfstudio import read_points as read_nerfstudio_points
 from gags.capture.photos import listed, photo_size
-from gags.capture.source import Pose, Source
+from gags.capture.polycam import keyframes_folder, read_polycam
+from gags.capture.polycam import read_points as read_polycam_points
+from gags.capture.record3d import metadata_file, read_record3d
+from gags.capture.source import Pose, Source, finite_points
 from gags.errors import CaptureError
 from gags.progress import SILENT, Reporter
 
@@ -29,14 +32,15 @@ def load_capture(
     require_points: bool = True,
     report: Reporter = SILENT,
 ) -> Capture:
-    """Load a COLMAP or nerfstudio capture.
+    """Load a capture of COLMAP, nerfstudio, Polycam or Record3D.
 
     Photos are matched to poses by name. Distorted photos are undistorted when they are decoded
     (see `gags.capture.lens.pinhole_intrinsics`). Where all photos are a smaller or larger copy of what their
     cameras describe, the cameras are rescaled.
 
     Args:
-        path: Folder with `images/` and `sparse/0` (COLMAP), or with `transforms.json` (nerfstudio).
+        path: Folder with `images/` and `sparse/0` (COLMAP), `transforms.json` (nerfstudio), `keyframes/`
+            (Polycam), or `metadata` and `rgb/` (Record3D).
         downscale: Images are made smaller by this factor, ≥ 1.
         max_size: Then, if the longer side still exceeds this many pixels, they are made smaller again.
         test_list: File with the held-out views, a name or stem a line.
@@ -74,7 +78,15 @@ def load_capture(
 
 def read_points(root: Path, format: str) -> tuple[np.ndarray, np.ndarray]:
     """Sparse points [P, 3] and colours [P, 3] of a capture whose format is known."""
-    return read_nerfstudio_points(root) if format == "nerfstudio" else read_colmap_points(root)
+    if format == "record3d":
+        return finite_points(np.zeros((0, 3)), np.zeros((0, 3)))
+    readers = {"nerfstudio": read_nerfstudio_points, "polycam": read_polycam_points}
+    return readers.get(format, read_colmap_points)(root)
+
+
+def has_poses(root: Path) -> bool:
+    """Whether a folder holds a capture in one of the formats, rather than photos alone."""
+    return any(find(root) for find in (model_folder, transforms_file, keyframes_folder, metadata_file))
 
 
 def _check_options(
@@ -92,7 +104,10 @@ def _check_options(
 
 def _read(root: Path, report: Reporter) -> Source:
     if not root.is_dir():
-        raise CaptureError(f"capture {root} is {'not a folder' if root.exists() else 'not there'}")
+        reason = "not a folder" if root.exists() else "not there"
+        packed = root.suffix.lower() == ".r3d"
+        remedy = "; it is a zip file: unpack it, and give the folder" if packed else ""
+        raise CaptureError(f"capture {root} is {reason}{remedy}")
     colmap, nerfstudio = model_folder(root), transforms_file(root)
     if colmap and nerfstudio:
         report.say(f"{root} holds a COLMAP model and transforms.json; reading the COLMAP model")
@@ -100,8 +115,14 @@ def _read(root: Path, report: Reporter) -> Source:
         return read_colmap(root, report)
     if nerfstudio:
         return read_nerfstudio(root)
+    if keyframes_folder(root):
+        return read_polycam(root)
+    if metadata_file(root):
+        return read_record3d(root, report)
     raise CaptureError(
-        f"{root} holds neither a COLMAP model (images/ and sparse/0/cameras.bin or .txt) nor transforms.json"
+        f"{root} holds neither a COLMAP model (images/ and sparse/0/cameras.bin or .txt) nor transforms.json "
+        "nor an export of Polycam (keyframes/) or Record3D (metadata and rgb/); if these are photos without "
+        f"poses: gags poses {root} --out my_capture"
     )
 
 
@@ -126,7 +147,7 @@ def _check_source(root: Path, source: Source, require_points: bool, report: Repo
     if require_points and len(source.points) == 0:
         raise CaptureError(
             f"{root} has no sparse points, from which the Gaussians start; add points3D.bin (COLMAP) or "
-            "ply_file_path (nerfstudio)"
+            "ply_file_path (nerfstudio), or find both anew with gags poses"
         )
 
 

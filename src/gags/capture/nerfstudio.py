@@ -14,7 +14,7 @@ import numpy as np
 
 from gags.capture.lens import Lens
 from gags.capture.photos import SUFFIXES, photo_size, photos_in
-from gags.capture.source import Pose, Source, finite_points
+from gags.capture.source import Pose, Source, finite_points, opengl_viewmat
 from gags.errors import CaptureError
 from gags.ply import PlyError, read_vertices
 
@@ -87,25 +87,9 @@ def _photo(root: Path, path: Path, frame: dict[str, Any]) -> Path:
 
 
 def _viewmat(frame: dict[str, Any], where: str) -> np.ndarray:
-    try:
-        pose = np.array(frame["transform_matrix"], dtype=np.float64)
-    except KeyError as error:
-        raise CaptureError(f"{where}: has no `transform_matrix`; write the capture again") from error
-    except (TypeError, ValueError):
-        pose = np.zeros(0)
-    if pose.shape not in ((4, 4), (3, 4)) or not np.isfinite(pose).all():
-        raise CaptureError(f"{where}: `transform_matrix` is not 4×4 numbers; write the capture again")
-    R = pose[:3, :3]
-    if not np.allclose(R @ R.T, np.eye(3), atol=1e-2) or np.linalg.det(R) < 0:
-        raise CaptureError(
-            f"{where}: `transform_matrix` holds no rotation (scaled or mirrored); correct the pose"
-        )
-    u, _, vt = np.linalg.svd(R)  # to the nearest rotation: files often carry few digits
-    R_world_camera = u @ vt @ np.diag([1.0, -1.0, -1.0])
-    viewmat = np.eye(4)
-    viewmat[:3, :3] = R_world_camera.T
-    viewmat[:3, 3] = -R_world_camera.T @ pose[:3, 3]
-    return viewmat
+    if "transform_matrix" not in frame:
+        raise CaptureError(f"{where}: has no `transform_matrix`; write the capture again")
+    return opengl_viewmat(frame["transform_matrix"], f"{where}: `transform_matrix`")
 
 
 def _lens(values: dict[str, Any], photo: Path, where: str) -> Lens:

@@ -19,10 +19,11 @@ _VERSION = 1
 
 def save_capture(capture: Capture, path: Path) -> None:
     """Write capture.json, atomically; photos are named relative to the capture's folder."""
-    root = Path(os.path.abspath(capture.root))
+    root, home = Path(os.path.abspath(capture.root)), Path(os.path.abspath(path)).parent
+    inside = home in root.parents  # a capture inside the scene's own folder moves with it
     content = {
         "version": _VERSION,
-        "root": str(root),
+        "root": root.relative_to(home).as_posix() if inside else str(root),
         "format": capture.format,
         "options": capture.options,
         "points": {"count": len(capture.points), "sha256": capture.points_digest()},
@@ -40,7 +41,7 @@ def read_capture(path: Path) -> Capture:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["version"] != _VERSION:
             raise CaptureError(f"{path} was written by another version of gags; run `gags run` again")
-        root = Path(content["root"])
+        root = path.parent / content["root"]
         views = [_view_from_json(view, root) for view in content["views"]]
         extra = (content["format"], content["options"], content["points"]["sha256"])
     except FileNotFoundError as error:

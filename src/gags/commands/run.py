@@ -18,20 +18,22 @@ def command(
     photos: Photos = CaptureSettings(),
     settings: Annotated[RunSettings, Flat] = RunSettings(),
 ) -> None:
-    """Turn photos with poses into a scene that answers text.
+    """Turn photos into a scene that answers text.
 
-    Trains Gaussians, cuts the photos into masks, embeds these and distils one language field. A run that was
-    stopped goes on where it was; stages whose settings and inputs have not changed are not done again.
+    Finds poses if there are none, trains Gaussians, cuts the photos into masks, embeds these and distils one
+    language field. A run that was stopped goes on where it was; stages whose settings and inputs have not
+    changed are not done again.
 
     Args:
-        capture: Folder with photos and poses (COLMAP or nerfstudio).
+        capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D), photos alone, or a video.
         out: Folder of the scene; made if it is not there.
         splats: Existing 3DGS .ply to use instead of training Gaussians.
         photos: How photos are read.
         settings: Settings of the stages.
     """
     report = ConsoleReporter()
-    loaded = read_capture(capture, photos, require_points=splats is None, report=report)
+    need = splats is None
+    loaded = read_capture(capture, photos, require_points=need, find_poses_in=out, report=report)
     scene = run(loaded, out, settings, splats=splats, report=report)
     page = write_scene_report(scene, report=report)
     print(f"The report: {page}")

@@ -1,9 +1,12 @@
 """Cut the picture of every mask out of a photo, the way an encoder wants to see it, and embed them."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
+import torch
+from PIL import Image
 
 from gags.embed.base import CropRule, Encoder
 from gags.features import Masks
@@ -24,14 +27,20 @@ def embed_masks(image: np.ndarray, masks: Masks, encoder: Encoder, *, batch: int
     Returns:
         One L2-normalised embedding a mask. float32 [M, D]
     """
-    embeddings = [encoder.encode_images(crops) for crops in cut_crops(image, masks, encoder, batch=batch)]
-    return np.concatenate([np.empty((0, encoder.dim), np.float32), *embeddings])
+    embeddings = [np.empty((0, encoder.dim), np.float32)]
+    batches = cut_crops(image, masks, encoder, batch=batch)
+    with ThreadPoolExecutor(1) as ahead:  # the next crops are cut while the encoder looks at these
+        waiting = ahead.submit(next, batches, None)
+        while (crops := waiting.result()) is not None:
+            waiting = ahead.submit(next, batches, None)
+            embeddings.append(encoder.encode_images(crops))
+    return np.concatenate(embeddings)
 
 
 def cut_crops(
     image: np.ndarray, masks: Masks, encoder: Encoder, *, batch: int = BATCH
 ) -> Iterator[np.ndarray]:
-    """Cut the crops of all masks of a photo, in order, a batch at a time.
+    """Cut the crops of all masks of a photo, in order, a batch at a time; a thread a mask.
 
     Args:
         image: The photo. uint8 RGB [H, W, 3]
@@ -48,14 +57,14 @@ def cut_crops(
     if masks.labels.shape[1:] != image.shape[:2]:
         raise ValueError(f"label maps are {masks.labels.shape[1:]}, the photo is {image.shape[:2]}")
     size, rules = encoder.image_size, encoder.crops
-    for start in range(0, len(masks), batch):
-        rows = range(start, min(start + batch, len(masks)))
-        crops = np.empty((len(rows), len(rules), size, size, 3), np.uint8)
-        for place, row in enumerate(rows):
-            mask = masks.mask(row)
-            for number, rule in enumerate(rules):
-                crops[place, number] = cut_crop(image, mask, masks.boxes[row], rule, size)
-        yield crops
+
+    def cut(row: int) -> list[np.ndarray]:
+        mask = masks.mask(row)
+        return [cut_crop(image, mask, masks.boxes[row], rule, size) for rule in rules]
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for start in range(0, len(masks), batch):
+            yield np.array(list(pool.map(cut, range(start, min(start + batch, len(masks))))))
 
 
 def cut_crop(image: np.ndarray, mask: np.ndarray, box: np.ndarray, rule: CropRule, size: int) -> np.ndarray:
@@ -69,7 +78,7 @@ def cut_crop(image: np.ndarray, mask: np.ndarray, box: np.ndarray, rule: CropRul
         size: Side of the crop, px.
 
     Returns:
-        The crop, resized bicubically. uint8 RGB [size, size, 3]
+        The crop, resized as the rule says. uint8 RGB [size, size, 3]
     """
     left, top, right, bottom = _window(box, rule)
     side = max(right - left, bottom - top)
@@ -82,6 +91,8 @@ def cut_crop(image: np.ndarray, mask: np.ndarray, box: np.ndarray, rule: CropRul
         target = canvas[y1 + offset_y : y2 + offset_y, x1 + offset_x : x2 + offset_x]
         pixels, inside = image[y1:y2, x1:x2], mask[y1:y2, x1:x2]
         np.copyto(target, pixels, where=True if rule.keep_background else inside[..., None])
+    if rule.resample is not None:
+        return np.asarray(Image.fromarray(canvas).resize((size, size), rule.resample))
     return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_CUBIC)
 
 

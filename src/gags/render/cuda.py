@@ -1,8 +1,11 @@
-"""The CUDA backend: gsplat's kernels behind the same two functions.
+"""The CUDA backend: gsplat's kernels (1.5.3 or newer) behind the same two functions.
 
-gsplat's one-call `rasterization` cannot shift projected centres, so its steps are called one by one.
+gsplat's one-call `rasterization` cannot shift projected centres, so its steps are called one by one, and
+unpacked: one view at a time gains nothing from packing. Its classic mode and pinhole projection are those of
+the reference; the principal point may lie anywhere.
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +17,7 @@ from gags.render.types import EPS2D, MAX_ALPHA, NEAR_PLANE, BlendWeights, Render
 
 _TILE_SIZE = 16
 _ALL_BATCHES = 1 << 30  # more batches of Gaussians than any tile has
+_CHANNELS = 32  # blended at a time: gsplat takes 513 at most, and wide ones no longer fit its registers
 
 
 class _Projected(NamedTuple):
@@ -51,17 +55,46 @@ def rasterize(
         directions = means - means.new_tensor(camera.position)
         visible = (seen.radii[0] > 0).all(-1)
         colors = (gsplat.spherical_harmonics(sh_degree, directions, colors, masks=visible) + 0.5).clamp_min(0)
-    features = torch.cat([colors, seen.depths[0, :, None]], -1)[None]
+    features = torch.cat([seen.depths[0, :, None], colors], -1)
     if background is not None:
-        background = torch.cat([background, background.new_zeros(1)])[None]
-    image, alphas = gsplat.rasterize_to_pixels(
-        *(seen.means2d, seen.conics, features, opacities[None]),
-        *(camera.width, camera.height, _TILE_SIZE, seen.isect_offsets, seen.flatten_ids),
-        backgrounds=background,
-    )
-    image, alphas = image[0], alphas[0, ..., 0]
-    depths = image[..., -1] / alphas.clamp_min(1e-10)
-    return Rendering(image[..., :-1], depths, alphas, seen.radii[0].amax(-1).int())
+        background = torch.cat([background.new_zeros(1), background])
+    image, alphas = _blend(gsplat, seen, features, opacities, camera, background)
+    depths = image[..., 0] / alphas.clamp_min(1e-10)
+    return Rendering(image[..., 1:], depths, alphas, seen.radii[0].amax(-1).int())
+
+
+def _blend(
+    gsplat: Any,
+    seen: _Projected,
+    features: Tensor,
+    opacities: Tensor,
+    camera: Camera,
+    background: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Blend features of any width, some channels at a time, the first of which carry the depth along.
+
+    Args:
+        gsplat: The package.
+        seen: The Gaussians in the view.
+        features: Of every Gaussian, depth first. [N, 1 + C]
+        opacities: In (0, 1). [N]
+        camera: The view.
+        background: Behind everything. [1 + C] or None.
+
+    Returns:
+        Blended features [H, W, 1 + C] and alphas [H, W].
+    """
+    # 1 + 32 channels is one of the widths that gsplat has a kernel for; others it pads to a power of two.
+    ends = [0, *range(1 + _CHANNELS, features.shape[1], _CHANNELS), features.shape[1]]
+    parts = []
+    for start, end in pairwise(ends):
+        image, alphas = gsplat.rasterize_to_pixels(
+            *(seen.means2d, seen.conics, features[None, :, start:end], opacities[None]),
+            *(camera.width, camera.height, _TILE_SIZE, seen.isect_offsets, seen.flatten_ids),
+            backgrounds=None if background is None else background[None, start:end],
+        )
+        parts.append((image[0], alphas[0, ..., 0]))
+    return torch.cat([image for image, _ in parts], -1), parts[0][1]
 
 
 @torch.no_grad()
@@ -154,8 +187,17 @@ def _project(
 
 
 def _gsplat() -> Any:
+    """The package, its kernels compiled: at the first use on a machine that takes minutes."""
     try:
         import gsplat  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise GagsError("the cuda backend needs gsplat; install it with: pip install 'gags[cuda]'") from error
+    try:
+        from gsplat.cuda import _backend  # pyright: ignore[reportMissingImports]
+    except (ImportError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise GagsError(f"gsplat's kernels cannot be compiled: {reason}; `gags doctor` tells more") from error
+    # Without a CUDA compiler gsplat only prints a line and goes on with None.
+    if getattr(_backend, "_C", None) is None:
+        raise GagsError("gsplat has no compiled kernels and finds no CUDA compiler; `gags doctor` tells more")
     return gsplat

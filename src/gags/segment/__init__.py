@@ -1,20 +1,34 @@
 """Photos → masks on three levels, with prompts that follow distance."""
 
-from gags import models
+from gags import hub, models
 from gags.errors import ModelError
+from gags.progress import SILENT, Reporter
 from gags.segment.base import Segmenter
 
 __all__ = ["Segmenter", "load_segmenter"]
 
 
-def load_segmenter(name: str) -> Segmenter:
-    """Load a segmenter by name; its weights must be on this machine.
+def load_segmenter(name: str, report: Reporter = SILENT) -> Segmenter:
+    """Load a segmenter.
+
+    Args:
+        name: "mobile-sam", whose weights must be on this machine, or a SAM, SAM-HQ or SAM 2 by hub id
+            (fetched if it is not on this machine) or folder; see `gags.hub`.
+        report: Told when something is fetched.
 
     Raises:
-        ModelError: If there is no segmenter of that name, or its weights are missing.
+        ModelError: If there is no such segmenter, or its weights are not to be had.
     """
-    if name != "mobile-sam":
-        raise ModelError(f"no segmenter is called {name!r}; there is: mobile-sam")
-    from gags.segment.sam import MobileSam
+    if models.is_own(name) or not hub.is_name(name):
+        if name != "mobile-sam":
+            raise ModelError(
+                f"no segmenter is called {name!r}; there are: mobile-sam, and SAM, SAM-HQ and SAM 2 by hub "
+                "id or folder"
+            )
+        from gags.segment.sam import MobileSam
 
-    return MobileSam(models.path(name))
+        return MobileSam(models.path(name))
+    from gags.segment.sam_hub import HubSam
+
+    folder = hub.ensure(name, report)
+    return HubSam(folder, hub.canonical(name))

@@ -11,11 +11,12 @@ from gags.capture.camera import Camera
 PATCHES = 8  # patches a side of the image (METHOD §1.3)
 SUBPATCHES = 10  # sub-patches a side of a patch (METHOD §1.4)
 MAX_PER_PATCH = 400
+WORK_WIDTH = 160  # px; of the grids of depth that are compared between views
 DEPTH_TOLERANCE = 0.25  # a point farther than this share from the rendered depth counts as hidden
 
 
 def nearest_depths(
-    depths: Sequence[np.ndarray], cameras: Sequence[Camera], *, work_width: int = 160
+    depths: Sequence[np.ndarray], cameras: Sequence[Camera], *, work_width: int = WORK_WIDTH
 ) -> list[np.ndarray]:
     """The least depth at which any view sees the surface point behind each pixel (METHOD §1.2).
 
@@ -30,11 +31,17 @@ def nearest_depths(
     Raises:
         ValueError: If there are not as many depths as cameras.
     """
-    if len(depths) != len(cameras):
-        raise ValueError(f"{len(depths)} depths for {len(cameras)} cameras; give one each")
-    if not depths:
+    small = [sampled(depth, work_width) for depth in depths]
+    found = nearest_of_sampled(small, cameras)
+    return [upscaled(*parts) for parts in zip(found, small, depths, strict=True)]
+
+
+def nearest_of_sampled(small: Sequence[np.ndarray], cameras: Sequence[Camera]) -> list[np.ndarray]:
+    """`nearest_depths` of depths that are compared as they are, see there. float32 [h, w] each"""
+    if len(small) != len(cameras):
+        raise ValueError(f"{len(small)} depths for {len(cameras)} cameras; give one each")
+    if not small:
         return []
-    small = [_sampled(np.asarray(depth, np.float32), work_width) for depth in depths]
     offsets = np.cumsum([0] + [depth.size for depth in small])
     shapes = np.array([depth.shape for depth in small])
     flat = np.concatenate([depth.ravel() for depth in small])
@@ -45,8 +52,7 @@ def nearest_depths(
     viewmats = np.array([c.viewmat for c in resized])
     nearest = _nearest(flat, offsets, shapes, viewmats, intrinsics)
     return [
-        _upscaled(nearest[a:b].reshape(low.shape), low, np.asarray(depth, np.float32))
-        for a, b, low, depth in zip(offsets[:-1], offsets[1:], small, depths, strict=True)
+        nearest[a:b].reshape(low.shape) for a, b, low in zip(offsets[:-1], offsets[1:], small, strict=True)
     ]
 
 
@@ -175,8 +181,9 @@ def _sum_cells(values: np.ndarray, cells: int) -> np.ndarray:
     return np.diff(np.diff(sums[np.ix_(rows, columns)], axis=0), axis=1)
 
 
-def _sampled(depth: np.ndarray, width: int) -> np.ndarray:
+def sampled(depth: np.ndarray, width: int = WORK_WIDTH) -> np.ndarray:
     """Nearest-neighbour sample of a depth map, at most `width` wide; depths of an edge are never mixed."""
+    depth = np.asarray(depth, np.float32)
     h, w = depth.shape
     if w <= width:
         return depth
@@ -186,8 +193,9 @@ def _sampled(depth: np.ndarray, width: int) -> np.ndarray:
     return depth[np.ix_(rows, columns)]
 
 
-def _upscaled(nearest: np.ndarray, low: np.ndarray, depth: np.ndarray) -> np.ndarray:
+def upscaled(nearest: np.ndarray, low: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """d_min at the resolution of `depth`, from the ratio d_min / d of the sampled grid `low`."""
+    depth = np.asarray(depth, np.float32)
     if nearest.shape == depth.shape:
         return nearest
     ratio = np.divide(nearest, low, out=np.ones_like(low), where=low > 0)

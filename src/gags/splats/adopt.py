@@ -1,6 +1,6 @@
 """Taking Gaussians that somebody else trained, after a look whether they belong to these photos."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -50,7 +50,7 @@ def adopt(path: Path, capture: Capture, report: Reporter = SILENT) -> Gaussians:
     Raises:
         SplatsError: If the file cannot be read, or its Gaussians do not fit the capture.
     """
-    gaussians = load_ply(path, report)
+    gaussians = by_the_book(load_ply(path, report), path, report)
     likeness = compare(gaussians, capture.train or capture.views)
     remedy = (
         "its frame is probably not that of the poses (recentred, rescaled or turned, as nerfstudio does "
@@ -72,6 +72,29 @@ def adopt(path: Path, capture: Capture, report: Reporter = SILENT) -> Gaussians:
             f"(correlation {likeness.correlation:.2f}, 1 is perfect); if answers are wrong: {remedy}"
         )
     return gaussians
+
+
+def by_the_book(gaussians: Gaussians, path: Path, report: Reporter = SILENT) -> Gaussians:
+    """Gaussians as 3DGS files store them: rotations not 0, scales as logarithms, opacities as logits.
+
+    A file may hold sizes and opacities as they are. Read by the book, it would mean that every opacity is 50
+    to 73 % and nothing is smaller than a world unit; no trained scene is like that.
+
+    Raises:
+        SplatsError: If no Gaussian has a rotation.
+    """
+    turned = (gaussians.quats != 0).any(dim=-1)
+    if not bool(turned.any()):
+        raise SplatsError(f"{path}: every rotation is 0, these are no Gaussians; export the 3DGS .ply again")
+    if not bool(turned.all()):
+        count = int((~turned).sum())
+        report.warn(f"{path}: {count} of {len(gaussians)} Gaussians have a rotation of length 0, dropped")
+        gaussians = gaussians[turned]
+    log_scales, logits = gaussians.log_scales, gaussians.logit_opacities
+    if not bool((log_scales > 0).all() and (logits >= 0).all() and (logits <= 1).all()):
+        return gaussians
+    report.warn(f"{path} holds scales and opacities as they are, not as logarithm and logit; taking them so")
+    return replace(gaussians, log_scales=log_scales.log(), logit_opacities=logits.logit(1e-6))
 
 
 def compare(gaussians: Gaussians, views: list[View]) -> Likeness:

@@ -11,9 +11,9 @@ from torch.nn.functional import normalize
 from gags.errors import SplatsError
 from gags.files import atomic_write
 from gags.splats.gaussians import Gaussians
+from gags.splats.packed import SH_C0
 from gags.splats.ply import save_ply
 
-SH_C0 = 0.28209479177387814  # Y of degree 0; colour = ½ + C0 · coefficient
 SPLAT_ROW = np.dtype(
     [("position", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("rotation", "u1", 4)]
 )  # 32 bytes a Gaussian, nothing before or after

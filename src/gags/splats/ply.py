@@ -8,22 +8,25 @@ from torch import Tensor
 
 from gags.errors import SplatsError
 from gags.files import atomic_write
-from gags.ply import PlyError, read_vertices
+from gags.ply import PlyError, read_elements, read_vertices
 from gags.progress import SILENT, Reporter
 from gags.splats.gaussians import Gaussians
+from gags.splats.packed import SH_C0, unpacked
 
 _MEANS = ["x", "y", "z"]
 _NORMALS = ["nx", "ny", "nz"]
 _DC = ["f_dc_0", "f_dc_1", "f_dc_2"]
 _SCALES = ["scale_0", "scale_1", "scale_2"]
 _QUATS = ["rot_0", "rot_1", "rot_2", "rot_3"]
+_RGB = ["red", "green", "blue"]  # what exports without view-dependent colour hold instead of f_dc
 
 
 def load_ply(path: str | Path, report: Reporter = SILENT) -> Gaussians:
-    """Read a 3DGS PLY: ascii or binary, SH degree 0 to 3, with or without normals.
+    """Read a 3DGS PLY: ascii or binary, with or without normals; or SuperSplat's compressed one.
 
     Values are kept as stored (before activation), as float32; properties that Gaussians do not have are
-    ignored. Gaussians with values that are not finite are dropped with a warning.
+    ignored, and so are spherical harmonics above degree 3. Plain colours (red, green, blue) stand in for a
+    missing f_dc. Gaussians with values that are not finite are dropped with a warning.
 
     Raises:
         SplatsError: If the file is missing, damaged, no PLY, or holds no Gaussians.
@@ -37,19 +40,13 @@ def load_ply(path: str | Path, report: Reporter = SILENT) -> Gaussians:
         raise SplatsError(f"{path} {error}; export the 3DGS .ply again") from error
     except OSError as error:
         raise SplatsError(f"{path} cannot be read ({error.strerror})") from error
-    rest = _rest_names(path, vertices.dtype.names or ())
+    names = vertices.dtype.names or ()
+    packed = "packed_position" in names
+    rest = [] if packed else _rest_names(path, names, report)
     if len(vertices) == 0:
         raise SplatsError(f"{path} holds no Gaussians (its element `vertex` has 0 rows)")
-
-    wanted = [*_MEANS, *_QUATS, *_SCALES, "opacity", *_DC, *rest]
-    table = np.stack([vertices[name].astype(np.float32, copy=False) for name in wanted], axis=1)
-    finite = np.isfinite(table).all(axis=1)
-    if not finite.any():
-        raise SplatsError(f"{path}: no Gaussian is finite, the training that wrote it diverged")
-    if not finite.all():
-        report.warn(f"{path}: {np.count_nonzero(~finite)} of {len(table)} Gaussians are not finite, dropped")
-        table = table[finite]
-    return _from_table(torch.from_numpy(table))
+    table = _unpacked(path) if packed else _table(vertices, rest)
+    return _from_table(torch.from_numpy(_finite(table, path, report)))
 
 
 def save_ply(gaussians: Gaussians, path: str | Path) -> None:
@@ -74,11 +71,43 @@ def save_ply(gaussians: Gaussians, path: str | Path) -> None:
         file.write(table.astype("<f4", copy=False).tobytes())
 
 
-def _rest_names(path: Path, names: tuple[str, ...]) -> list[str]:
+def _table(vertices: np.ndarray, rest: list[str]) -> np.ndarray:
+    """Rows of means, quats, scales, opacity, DC and rest. float32 [N, 14 + R]"""
+    wanted = [*_MEANS, *_QUATS, *_SCALES, "opacity"]
+    columns = [vertices[name].astype(np.float32, copy=False) for name in wanted]
+    for coefficient, channel in zip(_DC, _RGB, strict=True):
+        if coefficient in (vertices.dtype.names or ()):
+            columns.append(vertices[coefficient].astype(np.float32, copy=False))
+        else:
+            color = vertices[channel].astype(np.float32)
+            color = color / 255 if vertices[channel].dtype.kind in "iu" else color
+            columns.append((color - 0.5) / SH_C0)
+    columns += [vertices[name].astype(np.float32, copy=False) for name in rest]
+    return np.stack(columns, axis=1)
+
+
+def _unpacked(path: Path) -> np.ndarray:
+    """The same rows from a compressed PLY."""
+    try:
+        return unpacked(read_elements(path))
+    except (PlyError, ValueError) as error:
+        raise SplatsError(f"{path}, a compressed PLY, {error}; export it again") from error
+
+
+def _finite(table: np.ndarray, path: Path, report: Reporter) -> np.ndarray:
+    """Rows that are finite; says how many are not."""
+    finite = np.isfinite(table).all(axis=1)
+    if not finite.any():
+        raise SplatsError(f"{path}: no Gaussian is finite, the training that wrote it diverged")
+    if not finite.all():
+        report.warn(f"{path}: {np.count_nonzero(~finite)} of {len(table)} Gaussians are not finite, dropped")
+    return table[finite]
+
+
+def _rest_names(path: Path, names: tuple[str, ...], report: Reporter) -> list[str]:
     """The properties f_rest_* in order, once everything a Gaussian needs is known to be there."""
-    missing = [name for name in (*_MEANS, *_DC, "opacity", *_SCALES, *_QUATS) if name not in names]
-    if "packed_position" in names:
-        raise SplatsError(f"{path} is a compressed splat PLY; convert it to the standard 3DGS layout first")
+    colors = () if set(_RGB) <= set(names) else _DC
+    missing = [name for name in (*_MEANS, *colors, "opacity", *_SCALES, *_QUATS) if name not in names]
     if missing:
         raise SplatsError(
             f"{path} is a PLY, but not of 3D Gaussians: it has no {', '.join(missing[:4])}"
@@ -86,6 +115,9 @@ def _rest_names(path: Path, names: tuple[str, ...]) -> list[str]:
         )
     count = sum(name.startswith("f_rest_") for name in names)
     rest = [f"f_rest_{i}" for i in range(count)]
+    if count == 72 and set(rest) <= set(names):
+        report.warn(f"{path} has spherical harmonics of degree 4; those above degree 3 are left out")
+        return [f"f_rest_{24 * channel + i}" for channel in range(3) for i in range(15)]
     if count not in (0, 9, 24, 45) or not set(rest) <= set(names):
         raise SplatsError(
             f"{path} has {count} properties f_rest_*, which is no spherical-harmonics degree from 0 to 3 "

@@ -1,0 +1,31 @@
+"""`gags poses PHOTOS|VIDEO --out CAPTURE`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from gags.capture.poses import PoseSettings, find_poses
+from gags.commands.common import Flat
+from gags.console import ConsoleReporter
+
+
+def command(
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTOS|VIDEO")],
+    /,
+    *,
+    out: Path,
+    settings: Annotated[PoseSettings, Flat] = PoseSettings(),
+) -> None:
+    """Find where photos, or the frames of a video, were taken from (structure from motion, with COLMAP).
+
+    Writes a capture for `gags run`: undistorted photos in images/, poses and sparse points in sparse/0/. A
+    run that was stopped goes on where it was. `gags run PHOTOS` does this by itself.
+
+    Args:
+        source: Folder of photos, or a video.
+        out: Folder of the capture; made if it is not there.
+        settings: How poses are found.
+    """
+    find_poses(source, out, settings, ConsoleReporter())
+    print(f"Now: gags run {out} --out my_scene")

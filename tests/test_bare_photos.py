@@ -1,0 +1,80 @@
+"""`gags run` and `gags reconstruct` on photos without poses: found in the scene's folder, and kept there."""
+
+import json
+import shutil
+
+import pytest
+
+from gags import cli, pipeline
+from gags.capture import Capture
+from gags.errors import CaptureError
+from gags.progress import Reporter
+from toy_capture import write_capture
+
+
+class Heard(Reporter):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return write_capture(tmp_path_factory.mktemp("bare") / "balls")
+
+
+@pytest.fixture
+def asked(toy, monkeypatch) -> list[tuple]:
+    """Structure from motion is replaced by the true poses; remembers what it was asked."""
+    calls = []
+
+    def find(source, out, report=None):
+        calls.append((source, out))
+        shutil.copytree(toy, out, dirs_exist_ok=True)
+        return out
+
+    monkeypatch.setattr(pipeline, "find_poses", find)
+    return calls
+
+
+def test_captures_stay_as_they_are(toy, asked, tmp_path):
+    assert pipeline.with_poses(toy, tmp_path / "ws") == toy
+    assert pipeline.with_poses(tmp_path / "nowhere", tmp_path / "ws") == tmp_path / "nowhere"
+    assert asked == []
+    assert not (tmp_path / "ws").exists()
+
+
+def test_photos_and_videos_get_poses(toy, asked, tmp_path):
+    heard = Heard()
+    photos, video = toy / "images", tmp_path / "walk.mp4"
+    video.write_bytes(b"")
+    a, b = tmp_path / "a" / "poses", tmp_path / "b" / "poses"
+    assert pipeline.with_poses(photos, a.parent, report=heard) == a
+    assert pipeline.with_poses(video, b.parent, report=heard) == b
+    assert asked == [(photos, a), (video, b)]
+    assert heard.said[0] == f"{photos} holds no poses: finding them first; they are kept in {a}"
+
+
+def test_existing_gaussians_need_their_own_poses(toy, asked, tmp_path):
+    with pytest.raises(CaptureError, match="holds no poses, and Gaussians that exist need those"):
+        pipeline.with_poses(toy / "images", tmp_path / "a", adopting=True)
+
+
+def test_a_folder_without_photos_is_no_capture(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["reconstruct", str(tmp_path / "empty"), "--out", str(tmp_path / "ws")]) == 1
+    assert "holds neither a COLMAP model" in capsys.readouterr().err
+
+
+def test_reconstruct_keeps_the_poses_in_the_scene(toy, asked, tmp_path):
+    command = ["reconstruct", str(toy / "images"), "--out", str(tmp_path / "ws"), "--fit.steps", "2"]
+    assert cli.main([*command, "--debug"]) == 0
+    assert asked == [(toy / "images", tmp_path / "ws" / "poses")]
+    assert json.loads((tmp_path / "ws" / "capture.json").read_text())["root"] == "poses"
+    shutil.move(tmp_path / "ws", tmp_path / "elsewhere")
+    capture = Capture.load(tmp_path / "elsewhere")
+    assert len(capture) == 12
+    assert all(view.path.is_file() for view in capture)
+    assert len(capture.points) == 644
