@@ -62,7 +62,7 @@ class ClipEncoder:
         dtype: By default half precision on an NVIDIA GPU, single elsewhere.
     """
 
-    negatives = CANONICAL
+    negatives: tuple[str, ...] = CANONICAL
     same_meaning = ALL_COUNT
 
     def __init__(
