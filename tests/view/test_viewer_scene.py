@@ -55,6 +55,14 @@ def test_asking_finds_the_ball_and_nothing_else(shown, toy, state):
         shown.ask("  ", (255, 0, 0))
 
 
+@pytest.mark.parametrize("same_meaning", [2.0, 0.9, -2.0])
+def test_asking_quickly_is_asking(shown, monkeypatch, same_meaning):
+    monkeypatch.setattr(shown.scene.encoder, "same_meaning", same_meaning, raising=False)
+    for text in ("blue ball", "object"):  # which is a canonical phrase itself
+        expected = shown.scene.queries(text).of_gaussians(shown.scene.field)[:, 0].detach()
+        np.testing.assert_allclose(shown.ask(text, (0, 0, 0)).relevancy, expected, atol=1e-5)
+
+
 def test_a_click_on_a_ball_picks_it_with_its_box_and_name(shown, toy, state):
     picked = shown.pick(*_ray(toy, RED_CENTRE), state)
     assert picked is not None
