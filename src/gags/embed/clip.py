@@ -22,7 +22,7 @@ from gags.pretrained import check_weights, load_pretrained, quiet
 
 Family = Literal["clip", "siglip", "siglip2"]
 
-CANONICAL = ("object", "things", "stuff", "texture")
+CANONICAL: tuple[str, ...] = ("object", "things", "stuff", "texture")
 """Canonical phrases of Eq. 8 (LERF's)."""
 
 CLIP_TEMPERATURE = 10.0
@@ -62,7 +62,7 @@ class ClipEncoder:
         dtype: By default half precision on an NVIDIA GPU, single elsewhere.
     """
 
-    negatives = CANONICAL
+    negatives: tuple[str, ...] = CANONICAL
     same_meaning = ALL_COUNT
 
     def __init__(
@@ -185,9 +185,10 @@ def _load_open_clip(folder: Path) -> Any:
     weights = renamed(load_file(folder / OPEN_CLIP_WEIGHTS))
     with quiet():
         config = CLIPConfig.from_pretrained(folder, local_files_only=True)
-        model, info = CLIPModel.from_pretrained(
+        loaded: Any = CLIPModel.from_pretrained(
             None, config=config, state_dict=weights, output_loading_info=True, dtype=torch.float32
         )
+    model, info = loaded
     check_weights(info, folder, "CLIPModel")
     return model.eval().requires_grad_(False)
 

@@ -58,13 +58,13 @@ def box_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarr
         Which boxes stay, best first. int64 [M]
     """
     order = np.argsort(-scores, kind="stable")
-    boxes = boxes[order].astype(np.float32)
+    boxes = boxes[order].astype(np.float64)  # an IoU of just the threshold must not hang on rounding
     low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     overlap = np.clip(high - low, 0, None).prod(-1)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
     union = area[:, None] + area[None] - overlap
-    clashes = overlap > threshold * union
+    clashes = overlap / np.maximum(union, 1e-12) > threshold
     stays = np.ones(len(boxes), bool)
     for row in range(len(boxes)):
         if stays[row]:
