@@ -64,7 +64,7 @@ def box_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarr
     overlap = np.clip(high - low, 0, None).prod(-1)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
     union = area[:, None] + area[None] - overlap
-    clashes = overlap / np.maximum(union, 1e-12) > threshold
+    clashes = overlap > threshold * union
     stays = np.ones(len(boxes), bool)
     for row in range(len(boxes)):
         if stays[row]:

@@ -109,7 +109,8 @@ class ViewerScene:
             return queries.of_gaussians(field)[:, 0].cpu().numpy()
         if self._phrases is None:
             cosines = field.similarities(queries.negatives)
-            self._phrases = cosines, *cosines.max(dim=1)
+            hardest, at = cosines.max(dim=1)
+            self._phrases = cosines, hardest, at
         cosines, hardest, at = self._phrases
         contrary = None if queries.contrary is None else queries.contrary[0]
         if contrary is not None and not contrary.all():  # the hardest phrase may mean the same as the text
