@@ -58,7 +58,7 @@ def box_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarr
         Which boxes stay, best first. int64 [M]
     """
     order = np.argsort(-scores, kind="stable")
-    boxes = boxes[order].astype(np.float32)
+    boxes = boxes[order].astype(np.float64)
     low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     overlap = np.clip(high - low, 0, None).prod(-1)
