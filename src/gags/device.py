@@ -35,7 +35,7 @@ def free_bytes(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + kept
-    if device.type == "mps":
+    if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):  # torch 2.5 or newer
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return _free_system_memory()
 

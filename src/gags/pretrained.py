@@ -13,37 +13,40 @@ from gags.errors import ModelError
 SHOWN_KEYS = 3  # names of missing weights that an error lists
 
 
-def load_pretrained(model_class: type, folder: Path, *, config: Any = None) -> Any:
+def load_pretrained(
+    model_class: Any, folder: Path, *, config: Any = None, weights: dict[str, torch.Tensor] | None = None
+) -> Any:
     """Load a model in single precision, ready for inference on the CPU; nothing is fetched, nothing pickled.
 
     Args:
         model_class: A model class of `transformers`.
         folder: Holds `config.json` and the weights as safetensors.
-        config: Stands in for the configuration of the folder.
+        config: Stands in for the configuration of the folder; must be given with `weights`.
+        weights: Stand in for those of the folder.
 
     Raises:
         ModelError: If a file is missing or damaged, or weights of the model are not in the files; they would
             stay random.
     """
-    options = {} if config is None else {"config": config}
+    options = {"config": config, "state_dict": weights}
     try:
         with quiet():
-            model, info = model_class.from_pretrained(  # type: ignore[attr-defined]
-                folder,
+            model, info = model_class.from_pretrained(
+                folder if weights is None else None,
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
                 dtype=torch.float32,
-                **options,
+                **{key: value for key, value in options.items() if value is not None},
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{folder} cannot be loaded as {model_class.__name__}: {reason}") from error
-    check_weights(info, folder, model_class.__name__)
+    _check_weights(info, folder, model_class.__name__)
     return model.eval().requires_grad_(False)
 
 
-def check_weights(info: dict[str, Any], folder: Path, name: str) -> None:
+def _check_weights(info: dict[str, Any], folder: Path, name: str) -> None:
     """Refuse a model of which weights were missing or of other shapes.
 
     Args:

@@ -249,6 +249,9 @@ def test_open_clip_weights_of_another_design_are_refused(tmp_path: Path) -> None
     save_file(weights | {"visual.attn_pool.query": torch.zeros(2)}, path)
     with pytest.raises(ModelError, match=r"visual\.attn_pool\.query, which no plain CLIP has"):
         load_clip(tmp_path / "clip")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"open_clip_model\.safetensors cannot be read"):
+        load_clip(tmp_path / "clip")
     del weights["ln_final.bias"]
     save_file(weights, path)
     with pytest.raises(ModelError, match=r"text_model\.final_layer_norm\.bias"):

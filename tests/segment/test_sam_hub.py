@@ -182,7 +182,7 @@ def test_memory_that_runs_out_halves_the_batch(
     def small_memory(encoded: object, batch: np.ndarray) -> object:
         sizes.append(len(batch))
         if len(batch) > room:
-            raise torch.OutOfMemoryError
+            raise torch.cuda.OutOfMemoryError
         return decode(encoded, batch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(segmenter, "_decode", small_memory)

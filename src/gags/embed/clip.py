@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -18,7 +19,7 @@ from gags.embed.tokens import Tokens
 from gags.errors import ModelError
 from gags.hub import OPEN_CLIP_WEIGHTS, WEIGHTS, read_json
 from gags.pixels import PixelRule, read_pixel_rule, read_processor
-from gags.pretrained import check_weights, load_pretrained, quiet
+from gags.pretrained import load_pretrained
 
 Family = Literal["clip", "siglip", "siglip2"]
 
@@ -182,15 +183,12 @@ def _image_size(vision: Any, family: Family, folder: Path) -> int:
 def _load_open_clip(folder: Path) -> Any:
     from transformers import CLIPConfig, CLIPModel
 
-    weights = renamed(load_file(folder / OPEN_CLIP_WEIGHTS))
-    with quiet():
-        config = CLIPConfig.from_pretrained(folder, local_files_only=True)
-        loaded: Any = CLIPModel.from_pretrained(
-            None, config=config, state_dict=weights, output_loading_info=True, dtype=torch.float32
-        )
-    model, info = loaded
-    check_weights(info, folder, "CLIPModel")
-    return model.eval().requires_grad_(False)
+    config = CLIPConfig.from_dict(read_json(folder / "config.json"))
+    try:
+        weights = load_file(folder / OPEN_CLIP_WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{folder / OPEN_CLIP_WEIGHTS} cannot be read ({error}); fetch it again") from error
+    return load_pretrained(CLIPModel, folder, config=config, weights=renamed(weights))
 
 
 def _unit(output: Any) -> np.ndarray:

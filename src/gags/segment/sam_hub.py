@@ -26,8 +26,8 @@ FAMILIES: dict[str, Family] = {"sam": "sam", "sam_hq": "sam_hq", "sam2": "sam2",
 CELLS = 4  # cells of the mask logits a position of the image features, along a side
 MOST_PROMPTS = 64  # a call; more of them keep a GPU no busier
 SHARE_OF_FREE_MEMORY = 0.25  # that the prompts of one call may take
-MAPS_PER_PROMPT = {"sam": 40, "sam_hq": 100, "sam2": 48}
-"""Memory that a prompt takes in the decoder, in maps of its image features; measured, rounded up."""
+MAPS_PER_PROMPT = {"sam": 12, "sam_hq": 26, "sam2": 14}
+"""Memory that a prompt takes in the decoder, in maps of its image features; measured on a CPU, rounded up."""
 
 
 @dataclass(eq=False)
@@ -112,7 +112,7 @@ class HubSam:
                 logits, ious = self._decode(encoded, batch)
                 kept = logits[ious > min_iou][:, :rows, :columns]
                 parts.append((kept.float().cpu().numpy(), ious.float().cpu().numpy()))
-            except torch.OutOfMemoryError as error:
+            except torch.cuda.OutOfMemoryError as error:
                 if most == 1:
                     raise ModelError(f"{self.name} needs more memory than {self._device} has free") from error
                 most = max(1, len(batch) // 2)
