@@ -17,7 +17,7 @@ from gags.embed.crops import embed_masks
 from gags.errors import WorkspaceError
 from gags.features import LEVELS, ViewFeatures
 from gags.progress import SILENT, Reporter
-from gags.query.locate import MIN_ALPHA
+from gags.query.maps import MIN_ALPHA
 from gags.render import rasterize
 from gags.scene import Scene
 from gags.segment import load_segmenter

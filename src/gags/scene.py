@@ -9,7 +9,7 @@ from gags.distill.field import LanguageField
 from gags.embed import load_encoder
 from gags.embed.base import Encoder
 from gags.errors import WorkspaceError
-from gags.query.locate import Answer, locate
+from gags.query.locate import Answer, answers_in_view, locate
 from gags.query.relevancy import Queries
 from gags.query.select import Selection, select
 from gags.splats.gaussians import Gaussians
@@ -76,10 +76,11 @@ class Scene:
 
     def best_views(self, queries: Queries, count: int = 3) -> list[list[View]]:
         """Photos in which each text is answered with the highest score, best first; `count` each."""
+        relevancies = queries.of_gaussians(self.field)
         scores = []
         for view in self.capture.views:
             camera = view.camera.resized(max(1, view.camera.width // 4), max(1, view.camera.height // 4))
-            answers = locate(self.gaussians, self.field, camera, queries, view=view.name)
+            answers = answers_in_view(self.gaussians, relevancies, queries.texts, camera)
             scores.append([answer.score for answer in answers])
         ranked = []
         for column in zip(*scores, strict=True):

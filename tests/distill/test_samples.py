@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from gags.distill.samples import GROUP, draw_pixels, groups_per_region, mask_areas, normalised
+from gags.distill.samples import (
+    GROUP,
+    draw_pixels,
+    groups_per_region,
+    mask_areas,
+    normalised,
+    one_gaussian,
+)
 from gags.features import Masks
 
 
@@ -77,3 +84,18 @@ def test_normalised_weights():
     index, weight = normalised(indices, weights)
     torch.testing.assert_close(weight, torch.tensor([[0.75, 0.25, 0.0], [0.0, 0.0, 0.0]]))
     assert index.min() == 0
+
+
+def test_one_gaussian_stands_for_a_share_of_the_pixels_as_often_as_it_weighs():
+    weights = torch.tensor([[0.5, 0.3, 0.2]]).repeat(20_000, 1)
+    found = one_gaussian(weights, 0.4, torch.Generator().manual_seed(0))
+    alone = (found == 1).any(dim=-1)
+    assert alone.float().mean() == pytest.approx(0.4, abs=0.02)
+    torch.testing.assert_close(found[alone].mean(dim=0), weights[0], atol=0.02, rtol=0)
+    assert torch.equal(found[~alone], weights[~alone])
+    assert torch.equal(found, one_gaussian(weights, 0.4, torch.Generator().manual_seed(0)))
+
+
+def test_padding_and_empty_pixels_never_stand_for_anything():
+    weights = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]).repeat(500, 1)
+    assert torch.equal(one_gaussian(weights, 1.0, torch.Generator().manual_seed(0)), weights)

@@ -7,8 +7,8 @@ import torch
 from blobs import WORDS, ToyEncoder, make_scene
 from gags.capture import Camera
 from gags.distill.train import DistillSettings, distill
-from gags.evaluate import answerer as module
 from gags.evaluate.answerer import FieldAnswerer, Selections
+from gags.query import maps as module
 from gags.query.locate import locate
 from gags.query.relevancy import Queries
 from gags.query.select import select
@@ -27,7 +27,7 @@ def one_behind_the_other() -> Gaussians:
 
 @pytest.mark.parametrize("at_once", [1, 32])
 def test_shares_are_of_what_is_seen_from_the_front(monkeypatch, at_once):
-    monkeypatch.setattr(module, "TEXTS_AT_ONCE", at_once)
+    monkeypatch.setattr(module, "MAPS_AT_ONCE", at_once)
     chosen = torch.tensor([[True, False], [False, True], [True, True], [False, False]])
     answer = Selections(one_behind_the_other(), chosen).shares(CAMERA, [0, 1, 2, 3])
     # On the axis the front one takes 0.6 of the light; the one behind 0.9 of the remaining 0.4.

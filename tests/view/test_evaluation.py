@@ -13,10 +13,10 @@ from PIL import Image
 
 from blobs import ToyEncoder
 from gags.capture import Camera, Capture, View
-from gags.evaluate.answerer import RelevancyMaps
 from gags.evaluate.labels import FrameLabels, Label
 from gags.evaluate.protocols import PROTOCOLS, evaluate
 from gags.evaluate.results import Evaluation, summarise
+from gags.query.maps import ValueMaps
 from gags.query.relevancy import Queries
 from gags.view.colors import TRUTH
 from gags.view.evaluation import draw_worst, write_page
@@ -43,10 +43,10 @@ class Stubborn:
         vectors = torch.from_numpy(encoder.encode_texts(texts))
         return Queries(tuple(texts), vectors, vectors[:1], 10.0)
 
-    def relevancy(self, camera, queries) -> RelevancyMaps:
+    def relevancy(self, camera, queries) -> ValueMaps:
         self.asked.append(queries.texts)
         one = np.where(square(40), 0.9, 0.1).astype(np.float32)
-        return RelevancyMaps(np.stack([one] * len(queries.texts)), np.ones((HEIGHT, WIDTH), bool))
+        return ValueMaps(np.stack([one] * len(queries.texts)), np.ones((HEIGHT, WIDTH), bool))
 
 
 @pytest.fixture

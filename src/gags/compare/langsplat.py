@@ -26,12 +26,11 @@ from gags.distill.samples import Samples
 from gags.distill.settings import DistillSettings
 from gags.embed.base import Encoder
 from gags.errors import WorkspaceError
-from gags.evaluate.answerer import RelevancyMaps
 from gags.features import LEVELS
 from gags.files import atomic_write
 from gags.progress import Reporter
 from gags.query import lerf_ovs
-from gags.query.locate import MIN_ALPHA
+from gags.query.maps import MIN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
 from gags.render import rasterize
 from gags.splats.gaussians import Gaussians
@@ -150,7 +149,7 @@ class LangSplatFields:
         return Queries.encode(texts, encoder, self)
 
     @torch.no_grad()
-    def relevancy(self, camera: Camera, queries: Queries) -> RelevancyMaps:
+    def relevancy(self, camera: Camera, queries: Queries) -> ValueMaps:
         """Relevancy (GAGS Eq. 8) on the level that answers each text best."""
         g = self.gaussians
         drawn = rasterize(g.means, g.quats, g.scales, g.opacities, self.features, camera)
@@ -161,7 +160,7 @@ class LangSplatFields:
             maps = torch.zeros(*covered.shape, len(queries.texts), device=covered.device)
             maps[covered] = self._relevancy(fields[:, level], queries)
             levels.append(maps.permute(2, 0, 1).contiguous().cpu().numpy())
-        return RelevancyMaps(best_level(np.stack(levels)), covered.cpu().numpy())
+        return ValueMaps(best_level(np.stack(levels)), covered.cpu().numpy())
 
     def _relevancy(self, codes: Tensor, queries: Queries) -> Tensor:
         """Relevancy of rendered codes to every text. [P, 3] → [P, T]"""

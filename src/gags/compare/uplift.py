@@ -22,13 +22,12 @@ from gags.capture.camera import Camera
 from gags.compare.learner import Inputs
 from gags.embed.base import Encoder
 from gags.errors import WorkspaceError
-from gags.evaluate.answerer import RelevancyMaps
 from gags.features import LEVELS, Masks
 from gags.files import atomic_write
 from gags.progress import Reporter
-from gags.query.locate import MIN_ALPHA
+from gags.query.maps import ValueMaps, render_values
 from gags.query.relevancy import Queries
-from gags.render import blend_weights, rasterize
+from gags.render import blend_weights
 from gags.splats.gaussians import Gaussians
 
 CELLS = 1 << 26  # pairs of a Gaussian and a mask summed at once, to bound memory
@@ -122,15 +121,10 @@ class UpliftedFeatures:
         return Queries.encode(texts, encoder, self)
 
     @torch.no_grad()
-    def relevancy(self, camera: Camera, queries: Queries) -> RelevancyMaps:
+    def relevancy(self, camera: Camera, queries: Queries) -> ValueMaps:
         """Relevancy (GAGS Eq. 8) of the Gaussians, rendered into the view."""
-        g = self.gaussians
         texts = torch.cat([queries.vectors, queries.negatives])
-        values = queries.relevancy_from_cosines(self.features @ texts.T)
-        drawn = rasterize(g.means, g.quats, g.scales, g.opacities, values, camera)
-        covered = drawn.alphas >= MIN_ALPHA
-        maps = torch.where(covered[..., None], drawn.colors / drawn.alphas.clamp(min=1e-6)[..., None], 0)
-        return RelevancyMaps(maps.permute(2, 0, 1).contiguous().cpu().numpy(), covered.cpu().numpy())
+        return render_values(self.gaussians, queries.relevancy_from_cosines(self.features @ texts.T), camera)
 
     def save(self, path: Path) -> None:
         """Write to a safetensors file, atomically; features are kept as float16."""

@@ -27,6 +27,7 @@ FORMAT = "gags-field-1"
 FILE_NAME = "field.safetensors"  # in the folder of a scene
 GRANULARITY_HIDDEN = 64  # three logits need no more; the released program's six layers learn no faster
 CHUNK = 1 << 16  # features decoded at once, to bound memory
+KEPT_BYTES = 1 << 30  # of decoded Gaussians; of a scene with more they are decoded at every query
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,10 @@ class Decoder(nn.Module):
         """Logits of the levels sub-part, part and whole. [..., d] → [..., 3]"""
         return self.levels(features)
 
+    def fold(self, vectors: Tensor) -> Tensor:
+        """Vectors of the encoder's space in the coordinates of `basis`, as columns. [T, D] → [r, T]"""
+        return (vectors.to(self.basis) @ self.basis).T
+
     @torch.no_grad()
     def similarities(self, features: Tensor, vectors: Tensor) -> Tensor:
         """Cosines of decoded features with vectors of the encoder's space, at no cost that grows with D·P.
@@ -99,7 +104,7 @@ class Decoder(nn.Module):
         Returns:
             Cosines. [P, T]
         """
-        folded = (vectors.to(self.basis) @ self.basis).T
+        folded = self.fold(vectors)
         return torch.cat([self.coordinates(chunk) @ folded for chunk in features.split(CHUNK)])
 
 
@@ -152,6 +157,29 @@ class LanguageField:
         from gags.scene import Scene  # which itself is made of a field
 
         return Scene.load(self.home)
+
+    def similarities(self, vectors: Tensor) -> Tensor:
+        """Cosines of every Gaussian with vectors of the encoder's space, e.g. of texts.
+
+        The Gaussians are decoded once and kept, N·r numbers; `features` and `decoder` must not change after.
+
+        Args:
+            vectors: L2-normalised embeddings. [T, D]
+
+        Returns:
+            Cosines. [N, T]
+        """
+        if self._coordinates is None:
+            return self.decoder.similarities(self.features, vectors)
+        return self._coordinates @ self.decoder.fold(vectors)
+
+    @cached_property
+    def _coordinates(self) -> Tensor | None:
+        """Every Gaussian decoded [N, r]; None if that is too much to keep."""
+        if 4 * len(self) * self.decoder.shape.rank > KEPT_BYTES:
+            return None
+        with torch.no_grad():
+            return torch.cat([self.decoder.coordinates(chunk) for chunk in self.features.split(CHUNK)])
 
     def check(self, gaussians: Gaussians, where: str = "the field") -> None:
         """Make sure that the features belong to these Gaussians.

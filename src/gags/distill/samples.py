@@ -122,6 +122,27 @@ def _draw_level(
     return flat, np.repeat(members, groups[members])
 
 
+def one_gaussian(weights: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Let some pixels be made up of one of their Gaussians alone, drawn by its weight.
+
+    Queries ask Gaussians, not pixels. Learnt from blends alone, a Gaussian may mean anything as long as its
+    mixtures are right; learnt alone, it takes the mean of what its pixels show, blurred where things meet.
+
+    Args:
+        weights: Blending weights of P pixels over their sums. [P, K]
+        share: Share of the pixels.
+        generator: Source of chance; on the CPU.
+
+    Returns:
+        The weights, one-hot at the chosen pixels; pixels of which nothing was hit stay 0. [P, K]
+    """
+    chance = torch.rand(2, len(weights), 1, generator=generator).to(weights.device)
+    drawn = (weights.cumsum(dim=-1) < chance[0]).sum(dim=-1, keepdim=True).clamp(max=weights.shape[1] - 1)
+    alone = torch.zeros_like(weights).scatter_(1, drawn, 1.0)
+    chosen = (chance[1] < share) & (weights.sum(dim=-1, keepdim=True) > 0)
+    return torch.where(chosen, alone, weights)
+
+
 def normalised(indices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Blending weights [..., K] over their sum, padding (-1) turned into index 0 with weight 0."""
     weights = torch.where(indices >= 0, weights, torch.zeros_like(weights))

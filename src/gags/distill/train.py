@@ -15,7 +15,7 @@ from gags.distill.collect import collect
 from gags.distill.consensus import consensus
 from gags.distill.evidence import uplift
 from gags.distill.field import Decoder, DecoderShape, LanguageField, digest, splats_hash
-from gags.distill.samples import Samples
+from gags.distill.samples import Samples, one_gaussian
 from gags.distill.settings import DistillSettings
 from gags.distill.uplift import principal_basis, principal_features, start_from_uplift
 from gags.errors import WorkspaceError
@@ -166,6 +166,8 @@ def batch_loss(
         step: Number of this step, for the two halves of training.
     """
     indices, weights = samples.indices[batch].flatten(0, 1), samples.weights[batch].flatten(0, 1)
+    chance = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+    weights = one_gaussian(weights, settings.single_share, chance)
     targets = samples.targets[batch].flatten(0, 1).long()
     rendered = embedding_bag(indices, features, per_sample_weights=weights, mode="sum")
     valid = (targets >= 0) & (weights.sum(dim=-1, keepdim=True) > 0)

@@ -4,34 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
 from gags.distill.field import LanguageField
 from gags.embed.base import Encoder
-from gags.query.locate import MIN_ALPHA, relevancy_maps, render_features
+from gags.query.maps import ValueMaps, render_values
 from gags.query.relevancy import Queries
 from gags.query.select import select
-from gags.render import rasterize
 from gags.splats.gaussians import Gaussians
-
-TEXTS_AT_ONCE = 32  # channels rendered together, to bound memory
-
-
-@dataclass(frozen=True, eq=False)
-class RelevancyMaps:
-    """Where texts are in one view.
-
-    Attributes:
-        maps: Relevancy of every pixel to every text, or the share of it that the Gaussians chosen for a text
-            make up; 0 where nothing was rendered. float32 [T, H, W]
-        covered: Pixels where enough was rendered to know. bool [H, W]
-    """
-
-    maps: np.ndarray
-    covered: np.ndarray
 
 
 class Answerer(Protocol):
@@ -45,7 +27,7 @@ class Answerer(Protocol):
         """
         ...
 
-    def relevancy(self, camera: Camera, queries: Queries) -> RelevancyMaps:
+    def relevancy(self, camera: Camera, queries: Queries) -> ValueMaps:
         """Where the texts are in a view; one map a text, in their order, at the size of the view."""
         ...
 
@@ -63,7 +45,7 @@ class Selections:
     chosen: Tensor
 
     @torch.no_grad()
-    def shares(self, camera: Camera, texts: Sequence[int]) -> RelevancyMaps:
+    def shares(self, camera: Camera, texts: Sequence[int]) -> ValueMaps:
         """Share of every pixel that the chosen Gaussians make up: Σ w over them / Σ w over all.
 
         The whole scene is rendered, with colour 1 for the chosen and 0 for the others, so that what stands
@@ -73,16 +55,8 @@ class Selections:
             camera: The view.
             texts: Rows of `chosen`.
         """
-        g = self.gaussians
-        parts = []
-        alphas = torch.zeros(camera.height, camera.width)
-        for rows in torch.tensor(list(texts)).split(TEXTS_AT_ONCE):
-            colors = self.chosen[rows.to(self.chosen.device)].T.to(g.means)
-            rendering = rasterize(g.means, g.quats, g.scales, g.opacities, colors, camera)
-            alphas = rendering.alphas
-            share = rendering.colors / alphas.clamp(min=1e-6)[..., None]
-            parts.append(torch.where(alphas[..., None] >= MIN_ALPHA, share, 0).permute(2, 0, 1).cpu())
-        return RelevancyMaps(torch.cat(parts).contiguous().numpy(), (alphas >= MIN_ALPHA).cpu().numpy())
+        rows = torch.tensor(list(texts), device=self.chosen.device)
+        return render_values(self.gaussians, self.chosen[rows].T, camera)
 
 
 @runtime_checkable
@@ -96,7 +70,7 @@ class Selector(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FieldAnswerer:
-    """A language field that is asked by rendering its features.
+    """A language field whose Gaussians are asked.
 
     Attributes:
         gaussians: The scene.
@@ -110,10 +84,9 @@ class FieldAnswerer:
         """Texts embedded with the encoder that made the field; see `Queries.encode`."""
         return Queries.encode(texts, encoder, self.field)
 
-    def relevancy(self, camera: Camera, queries: Queries) -> RelevancyMaps:
-        """Relevancy (GAGS Eq. 8) of the features rendered into the view."""
-        rendered = render_features(self.gaussians, self.field, camera)
-        return RelevancyMaps(relevancy_maps(rendered, self.field, queries), rendered.covered.cpu().numpy())
+    def relevancy(self, camera: Camera, queries: Queries) -> ValueMaps:
+        """Relevancy (GAGS Eq. 8) of the Gaussians, rendered into the view."""
+        return render_values(self.gaussians, queries.of_gaussians(self.field), camera)
 
     def select(self, queries: Queries) -> Selections:
         """The Gaussians that `gags.query.select` chooses."""

@@ -10,13 +10,14 @@ from gags.capture import Camera, Capture, View
 from gags.embed.base import Encoder
 from gags.errors import LabelError
 from gags.evaluate import metrics
-from gags.evaluate.answerer import Answerer, RelevancyMaps, Selector
+from gags.evaluate.answerer import Answerer, Selector
 from gags.evaluate.frames import held_out_frames, match_frames
 from gags.evaluate.labels import FrameLabels, Label
 from gags.evaluate.results import Evaluation, Row, summarise
 from gags.progress import SILENT, Reporter
 from gags.query import lerf_ovs
 from gags.query.locate import fill_uncovered
+from gags.query.maps import ValueMaps
 
 ALL = "all"  # stands for every protocol
 LEAST_SHARE = 0.5  # of a pixel that the chosen Gaussians must make up in `select-3d`
@@ -210,7 +211,7 @@ def _row(
     )
 
 
-Ask = Callable[[Camera, Sequence[str]], RelevancyMaps]
+Ask = Callable[[Camera, Sequence[str]], ValueMaps]
 """Asks prepared texts in a view; the maps are relevancies or shares, as the protocol has it."""
 
 

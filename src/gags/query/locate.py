@@ -1,5 +1,6 @@
 """Where in a view the thing is that a text asks for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,10 @@ from torch import Tensor
 from gags.capture.camera import Camera
 from gags.distill.field import LanguageField
 from gags.query import lerf_ovs
+from gags.query.maps import MIN_ALPHA, render_values
 from gags.query.relevancy import Queries
 from gags.render import Backend, rasterize
 from gags.splats.gaussians import Gaussians
-
-MIN_ALPHA = 0.5  # pixels with less are background: nothing is known about them
 
 
 @dataclass(eq=False)
@@ -54,7 +54,7 @@ class RenderedFeatures:
 def render_features(
     gaussians: Gaussians, field: LanguageField, camera: Camera, *, backend: Backend = "auto"
 ) -> RenderedFeatures:
-    """Render the features of a field into a view; one rendering serves any number of texts."""
+    """Render the features of a field into a view; queries need no such picture, see `locate`."""
     rendering = rasterize(
         gaussians.means,
         gaussians.quats,
@@ -68,14 +68,6 @@ def render_features(
     return RenderedFeatures(rendering.colors / alphas.clamp(min=1e-6)[..., None], alphas >= MIN_ALPHA)
 
 
-def relevancy_maps(rendered: RenderedFeatures, field: LanguageField, queries: Queries) -> np.ndarray:
-    """Relevancy of every pixel to every text, 0 where nothing was rendered. float32 [T, H, W]"""
-    height, width = rendered.covered.shape
-    maps = torch.zeros(height, width, len(queries.texts), device=rendered.covered.device)
-    maps[rendered.covered] = queries.relevancy(rendered.features[rendered.covered], field)
-    return maps.permute(2, 0, 1).contiguous().cpu().numpy()
-
-
 def locate(
     gaussians: Gaussians,
     field: LanguageField,
@@ -86,6 +78,10 @@ def locate(
     backend: Backend = "auto",
 ) -> list[Answer]:
     """Answer texts in one view.
+
+    Relevancy is taken of every Gaussian and rendered, one number a text. The paper renders features and
+    decodes every pixel: that costs more, and where things overlap a pixel's mean feature may be decoded to
+    something that neither of them is.
 
     Args:
         gaussians: The scene.
@@ -98,12 +94,24 @@ def locate(
     Returns:
         One answer a text.
     """
-    rendered = render_features(gaussians, field, camera, backend=backend)
-    covered = rendered.covered.cpu().numpy()
-    maps = relevancy_maps(rendered, field, queries)
-    return [
-        _answer(text, view, relevancy, covered) for text, relevancy in zip(queries.texts, maps, strict=True)
-    ]
+    return answers_in_view(
+        gaussians, queries.of_gaussians(field), queries.texts, camera, view=view, backend=backend
+    )
+
+
+def answers_in_view(
+    gaussians: Gaussians,
+    relevancies: Tensor,
+    texts: Sequence[str],
+    camera: Camera,
+    *,
+    view: str = "",
+    backend: Backend = "auto",
+) -> list[Answer]:
+    """The answers of `locate`, from the relevancy of every Gaussian to every text [N, T]."""
+    drawn = render_values(gaussians, relevancies, camera, backend=backend)
+    found = zip(texts, drawn.maps, strict=True)
+    return [_answer(text, view, relevancy, drawn.covered) for text, relevancy in found]
 
 
 def _answer(text: str, view: str, relevancy: np.ndarray, covered: np.ndarray) -> Answer:

@@ -151,6 +151,10 @@ class Queries:
             field.decoder.similarities(features, torch.cat([self.vectors, self.negatives]))
         )
 
+    def of_gaussians(self, field: LanguageField) -> Tensor:
+        """Relevancy of every Gaussian of a field to every text. [N, T]"""
+        return self.relevancy_from_cosines(field.similarities(torch.cat([self.vectors, self.negatives])))
+
     def relevancy_from_cosines(self, cosines: Tensor) -> Tensor:
         """Relevancy from cosines with the texts, then the phrases. [..., T + C] → [..., T]"""
         count = len(self.texts)

@@ -65,7 +65,7 @@ def select(gaussians: Gaussians, field: LanguageField, queries: Queries) -> list
     Returns:
         One selection a text.
     """
-    relevancies = queries.relevancy(field.features, field).cpu().numpy()
+    relevancies = queries.of_gaussians(field).cpu().numpy()
     means = gaussians.means.cpu().double().numpy()
     opacities = gaussians.opacities.cpu().double().numpy()
     voxels = neighbourhoods(means, scene_size(means, opacities) / VOXELS_ACROSS)
