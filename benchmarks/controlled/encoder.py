@@ -1,8 +1,8 @@
 """An encoder that is told what a mask covers: embeddings as CLIP's would be, but for its errors of naming.
 
-A picture of a thing, to CLIP, is a vector at a cosine of 0.25 to 0.32 to the thing's name and of 0.12 to 0.24 to other
-names; pictures of one thing have cosines of 0.8 to 0.9, of different things 0.5 to 0.75. Here (energies are
-squared lengths, of 1 in total for a large mask that covers one thing exactly):
+A picture of a thing, to CLIP, is a vector at a cosine of 0.25 to 0.32 to the thing's name and of 0.12 to 0.24
+to other names; pictures of one thing have cosines of 0.8 to 0.9, of different things 0.5 to 0.75. Here
+(energies are squared lengths, of about 1 in total for a large mask that covers one thing exactly):
 
     x = unit( a·μ + b·g + Σ_k ω_k (s·t_k + v·e_k) + η·n )
 
@@ -12,10 +12,10 @@ squared lengths, of 1 in total for a large mask that covers one thing exactly):
   things of like names look alike, half its own. v² = 0.22. The same in all views: no averaging removes it.
 - ω_k are the squared shares of the mask that things cover, summing to 1. A part counts where the mask shows
   more of it than a picture of the whole would; a mask of a whole fork is no fork handle.
-- n is noise of length 1, half of it of the kind that names differ by, so that it misleads. Its energy η² falls
-  with the area of the mask and with the share of the thing that it covers (see `noise_energy`). It is the mean
-  over the mask of a random field on the photo: masks that overlap have noise in common, and a thing that
-  comes out alike on two levels gets one embedding twice, not two independent ones.
+- n is noise of length 1, half of it of the kind that names differ by, so that it misleads. Its energy η²
+  falls with the area of the mask and with the share of the thing that it covers (see `noise_energy`). It is
+  the mean over the mask of a random field on the photo: masks that overlap have noise in common, and a thing
+  that comes out alike on two levels gets one embedding twice, not two independent ones.
 
 Not modelled: errors that photos taken side by side share, context around a mask, and things cut by the
 photo's edge, which count as whole.
@@ -57,16 +57,16 @@ class ControlledEncoder:
     image_size = 1
     crops: tuple[CropRule, ...] = ()
     temperature = 10.0
-    """The paper's. With cosines like CLIP's the relevancy of a thing to its name comes out at about 0.67 and to
-    other names at 0.4 to 0.6, as with the real encoder: a range that the protocol stretches."""
-    negatives = ("object", "things", "stuff", "texture")
+    """The paper's. With cosines like CLIP's the relevancy of a thing to its name comes out at about 0.66 and
+    to other names at 0.34 to 0.6: a narrow range, but the protocol stretches it."""
+    negatives: tuple[str, ...] = ("object", "things", "stuff", "texture")
     same_meaning = 2.0
     """All phrases count against all texts, as in the paper."""
 
     def __init__(self, texts: TextVectors, truth: Truth, seed: int = 0) -> None:
         self._texts = texts
         self._truth = truth
-        self._seed = seed
+        self.seed = seed
         random = generator("looks", seed)
         offset = random.standard_normal(self.dim)
         self._common = COMMON * texts.mean + OFFSET * unit(texts.own(offset))
@@ -110,7 +110,7 @@ class ControlledEncoder:
     def _noise(self, masks: Masks, view: str) -> np.ndarray:
         """Noise of all masks, of length 1, alike for masks that overlap. float64 [M, D]"""
         cells, count = mask_cells(masks)
-        random = generator("noise", self._seed, view)
+        random = generator("noise", self.seed, view)
         any_kind = random.standard_normal((count, self.dim)) / np.sqrt(self.dim)
         misleading = random.standard_normal((count, len(self._texts.spread))) @ self._texts.spread
         field = np.sqrt(MISLEADING) * misleading + np.sqrt(1 - MISLEADING) * any_kind
@@ -149,7 +149,8 @@ def content(covered: np.ndarray, seen: np.ndarray, truth: Truth) -> tuple[np.nda
     excess = pixels[:, parts] / np.maximum(pixels[:, wholes], 1) - usual
     moved = np.clip(excess / np.maximum(1 - usual, 1e-9), 0, 1) * shares[:, wholes]
     shares[:, parts] = moved
-    np.subtract.at(shares, (slice(None), wholes), moved)
+    for column, whole in enumerate(wholes):  # several parts may belong to one object
+        shares[:, whole] -= moved[:, column]
     weights = np.square(shares)
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
     return weights, (weights * complete).sum(axis=1)

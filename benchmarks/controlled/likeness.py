@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from controlled.segmenter import ControlledSegmenter
 from controlled.truth import Truth
-
 from gags.capture import Capture
 from gags.features import LEVELS, Masks, ViewFeatures
 from gags.segment.masks import SegmentSettings, segment_photo

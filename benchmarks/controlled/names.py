@@ -1,14 +1,14 @@
 """Texts as real CLIP text vectors: names of the capture's things, mapped by hand to categories of LVIS.
 
-The vectors are those of CLIP ViT-B/32 for "a NAME" (from facebookresearch/Detic, Apache-2.0). A name that LVIS
-lacks takes the sum of two that it has: "mug handle" lies between "handle" and "mug", as CLIP's own vector of
-such a phrase does. It keeps their distance from the mean of all names: a sum alone would be nearer to it, as
-if the phrase said less.
+The vectors are those of CLIP ViT-B/32 for "a NAME" (from facebookresearch/Detic, Apache-2.0). A name that
+LVIS lacks takes the sum of two that it has: "mug handle" lies between "handle" and "mug", as CLIP's own
+vector of such a phrase does. It keeps their distance from the mean of all names: a sum alone would be nearer
+to it, as if the phrase said less.
 
 No vector of LVIS means nothing in particular, which the canonical phrases of Eq. 8 do ("object", "things",
 "stuff", "texture"). They are made up: the mean direction of all LVIS vectors and a little of something
-random. So they lie at a cosine of about 0.75 to every name, as the real ones do, and at 0.18 to 0.24 to images.
-Paraphrases ("red enamel cup") are their name moved by something random, to a cosine of about 0.93.
+random. So they lie at cosines of 0.7 to 0.85 to all names, and of 0.15 to 0.24 to images, as CLIP's do.
+Paraphrases ("red enamel cup") are their name moved by something random, to a cosine of about 0.96.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""All that a segmenter might call a thing at each place of a photo: patch in part in object in group in scene."""
+"""All that a segmenter might take for a thing: patches in parts in objects in groups in the whole scene."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -80,7 +80,7 @@ def build_nest(ids: np.ndarray, image: np.ndarray, truth: Truth, random: np.rand
     scale = GRID / max(height, width)
     extent = (width * scale, height * scale)
     size = int(np.ceil(extent[0])), int(np.ceil(extent[1]))
-    small = cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST)
+    small = cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST).astype(np.int64)
     blurred = cv2.GaussianBlur(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (0, 0), COLOR_BLUR)
     colors = cv2.cvtColor(blurred, cv2.COLOR_RGB2LAB)
     nest = Nest(np.full(small.shape, -1, np.int32), extent, 1 / scale**2)
@@ -102,7 +102,7 @@ def build_nest(ids: np.ndarray, image: np.ndarray, truth: Truth, random: np.rand
 def _leaves(
     nest: Nest, ids: np.ndarray, whole: np.ndarray, truth: Truth
 ) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Cells of the parts of an object and of what is left of it, each with its region; alone without parts."""
+    """Cells of the parts of an object and of what is left of it, each with its region if there are parts."""
     parts = truth.part_of[ids]
     found = [int(row) for row in np.unique(parts[whole])]
     for row in found:
@@ -157,9 +157,7 @@ def _split(
     return patches
 
 
-def _groups(
-    nest: Nest, things: dict[int, np.ndarray], random: np.random.Generator
-) -> dict[int, list[int]]:
+def _groups(nest: Nest, things: dict[int, np.ndarray], random: np.random.Generator) -> dict[int, list[int]]:
     """Regions of ever more neighbours of each thing: two that are near and small are joined, again and again.
 
     What lies between the members of a group belongs to it.

@@ -2,17 +2,17 @@
 
 What MobileSAM does on photos whose instance maps are known was measured (README), and is imitated:
 
-1. **Regions.** At each place of a photo there is a chain of nested regions (`nest`): small and large patches of
-   like colour, the part, the object, ever larger groups of neighbours, all things with the table, all.
-2. **Answers depend on apparent size** (`choice`). Each level prefers regions of a certain size in px, and those
-   that look like things. A large near object is the answer at "whole", its patches at "sub-part"; the same
-   object far away is the answer at "sub-part", and "whole" is a group it stands in. Which regions look like
-   things is drawn once a view, so that prompts on one object mostly agree and views do not.
+1. **Regions.** At each place of a photo there is a chain of nested regions (`nest`): small and large patches
+   of like colour, the part, the object, ever larger groups of neighbours, all things with the table, all.
+2. **Answers depend on apparent size** (`choice`). Each level prefers regions of a certain size in px, and
+   those that look like things. A large near object is the answer at "whole", its patches at "sub-part"; the
+   same object far away is the answer at "sub-part", and "whole" is a group it stands in. Which regions look
+   like things is drawn once a view, so that prompts on one object mostly agree and views do not.
 3. **Quality.** Objects come out sharp and with a high predicted IoU. Patches and groups are fuzzy (low
    stability), and where another region would have been as good an answer, the predicted IoU falls. Some fail
    the usual filters.
-4. **Boundaries** waver by about 0.6 of a cell of a 256-cell grid: next to nothing for a large thing, a tenth of a
-   small one.
+4. **Boundaries** are drawn on a grid of 256 cells along the longer side and waver by a third to a half of a
+   cell: next to nothing for a large thing, much for a small one.
 
 A prompt is answered for its own place alone, whatever the other prompts are, as SAM does. So how prompts are
 spread matters in two ways only, both of which follow from that: a thing that no prompt hits has no mask; and
@@ -46,8 +46,8 @@ QUALITY: dict[int, tuple[tuple[float, float], tuple[float, float]]] = {
 TOGETHER = 0.8  # correlation of the two
 OF_REGION = 0.8  # share, in variance, of what all prompts on a region have in common
 DOUBT = 1.0  # how much the logarithm of the missing IoU grows when another answer is as good
-WAVER = {PATCH: 0.5, PART: 0.35, OBJECT: 0.35, STUFF: 0.35, GROUP: 0.5, SCENE: 0.5}  # cells, of the boundary of a region ...
-PROMPT_WAVER = 0.15  # ... and from prompt to prompt
+WAVER = {PATCH: 0.5, PART: 0.35, OBJECT: 0.35, STUFF: 0.35, GROUP: 0.5, SCENE: 0.5}  # cells, of a boundary
+PROMPT_WAVER = 0.15  # cells, from prompt to prompt
 FIELDS = 24  # random fields that boundaries waver by
 SMOOTH = 3.0  # cells, of these fields
 SHARPEST = 0.05  # cells, from a logit of 0 to one of 1

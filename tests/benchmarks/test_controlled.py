@@ -1,0 +1,335 @@
+"""The controlled experiment: its embeddings look like CLIP's, its masks break granularity as SAM's do."""
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from controlled import encoder as encoder_module
+from controlled.choice import Habits, choose
+from controlled.encoder import ControlledEncoder, content, mask_cells, noise_energy
+from controlled.names import GROUPS, NAMES, TextVectors
+from controlled.nest import STEPS
+from controlled.segmenter import ControlledSegmenter, signed_distance, sloped
+from controlled.truth import Truth
+
+from gags.errors import CaptureError, ModelError, QueryError
+from gags.features import Masks
+from gags.segment.suppress import measure
+
+WIDTH, HEIGHT = 512, 384
+MUG, HANDLE, PLATE, TABLE = 1, 2, 3, 240
+LVIS = ("mug", "handle", "plate", "table", "dining table", "apple", "sponge", "box")
+PLAIN = Habits(view_spread=0.0, prompt_spread=0.0)
+
+
+@pytest.fixture(scope="module")
+def clip_text(tmp_path_factory) -> Path:
+    """Made-up text vectors of a few names, with the common part that CLIP's have."""
+    folder = tmp_path_factory.mktemp("text")
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((len(LVIS), 512)) / np.sqrt(512) + 1.6 * np.eye(512)[0]
+    np.save(folder / "lvis_v1.npy", vectors.astype(np.float16))
+    table = [{"name": name, "synonyms": [name, f"a {name}"]} for name in LVIS]
+    (folder / "lvis_v1.json").write_text(json.dumps(table))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory) -> Truth:
+    """A mug with a handle and a plate on a table, from near and from far."""
+    folder = tmp_path_factory.mktemp("capture")
+    entry = {"part_of": None, "ids": [], "queries": [], "kind": "object"}
+    objects = {
+        "101": entry | {"name": "red mug", "ids": [HANDLE, MUG], "queries": ["red mug", "red cup"]},
+        "2": entry | {"name": "mug handle", "ids": [HANDLE], "kind": "part", "part_of": "red mug"},
+        "1": entry | {"name": "red mug (rest)", "ids": [MUG], "kind": "remainder", "part_of": "red mug"},
+        "3": entry | {"name": "plate", "ids": [PLATE]},
+        "240": entry | {"name": "wooden table", "ids": [TABLE], "kind": "stuff"},
+    }
+    (folder / "objects.json").write_text(json.dumps(objects))
+    (folder / "instance").mkdir()
+    for stem, size in (("near", 150), ("far", 20)):
+        cv2.imwrite(str(folder / "instance" / f"{stem}.png"), _table(size))
+    return Truth.load(folder)
+
+
+def _table(size: int) -> np.ndarray:
+    """Leaf ids of a mug of `size` px a side, handle at its right, a plate beside that. uint8 [H, W]"""
+    ids = np.full((HEIGHT, WIDTH), TABLE, np.uint8)
+    y, x = HEIGHT // 2 - size // 2, WIDTH // 2 - size
+    ids[y : y + size, x : x + size] = MUG
+    ids[y + size // 4 : y + 3 * size // 4, x + size : x + size + size // 4] = HANDLE
+    ids[y : y + size, x + 3 * size // 2 : x + 5 * size // 2] = PLATE
+    return ids
+
+
+def _photo(ids: np.ndarray) -> np.ndarray:
+    """The mug is red above and blue below, the rest is grey."""
+    photo = np.full((*ids.shape, 3), 120, np.uint8)
+    photo[ids == MUG] = (200, 40, 40)
+    lower = (ids == MUG) & (np.arange(HEIGHT)[:, None] >= HEIGHT // 2)
+    photo[lower] = (40, 40, 200)
+    return photo
+
+
+def _masks(*masks: np.ndarray) -> Masks:
+    """Masks of one level, or of the next one if they overlap."""
+    labels = np.full((3, *masks[0].shape), -1, np.int16)
+    levels = []
+    for row, mask in enumerate(masks):
+        level = next(level for level in range(3) if (labels[level][mask] < 0).all())
+        labels[level][mask] = row
+        levels.append(level)
+    boxes = np.zeros((len(masks), 4), np.int32)
+    return Masks(labels, np.array(levels, np.int8), boxes, np.ones(len(masks), np.float32))
+
+
+# --- texts ---
+
+
+def test_names_and_paraphrases_and_vague_phrases(clip_text: Path):
+    texts = TextVectors(clip_text, {"red cup": "red mug"})
+    vectors = np.load(clip_text / "lvis_v1.npy").astype(float)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    mug, synonym, both, cup, vague = texts.encode(["red mug", "a mug", "mug handle", "red cup", "object"])
+    np.testing.assert_allclose(mug, vectors[0])
+    np.testing.assert_allclose(synonym, vectors[0])
+    np.testing.assert_allclose([np.linalg.norm(v) for v in (both, cup, vague)], 1)
+    assert both @ texts.mean == pytest.approx((vectors[:2] @ texts.mean).mean())  # as specific as its two
+    assert both @ vectors[0] > vectors[1] @ vectors[0] + 0.05
+    assert 0.9 < cup @ mug < 0.99
+    assert vague @ texts.mean == pytest.approx(1 / np.hypot(1, 0.5))
+    again = TextVectors(clip_text, {"red cup": "red mug"}).encode(["red cup"])
+    np.testing.assert_array_equal(again, cup[None])
+    with pytest.raises(QueryError, match="screwdriver"):
+        texts.encode(["screwdriver"])
+
+
+def test_missing_text_vectors_say_which(tmp_path: Path):
+    with pytest.raises(ModelError, match="lvis_v1"):
+        TextVectors(tmp_path)
+
+
+def test_everything_of_pantry_has_a_vector(captures: Path, models_dir: Path):
+    truth = Truth.load(captures / "pantry")
+    texts = TextVectors(models_dir / "clip_text", truth.aliases)
+    queries = json.loads((captures / "pantry" / "queries.json").read_text())
+    wanted = {label["query"] for label in queries["labelled"]} | set(queries["coarse"])
+    wanted |= {alias for label in queries["labelled"] for alias in label["aliases"]}
+    for path in (captures / "pantry" / "labels").glob("*.json"):
+        wanted |= {label["category"] for label in json.loads(path.read_text())["objects"]}
+    assert texts.encode(sorted(wanted)).shape == (len(wanted), 512)
+    assert {thing.name for thing in truth.things} == set(NAMES)
+    assert set(queries["coarse"]) == set(GROUPS)
+
+
+# --- truth ---
+
+
+def test_truth_tells_objects_from_parts(truth: Truth):
+    assert [thing.name for thing in truth.things] == ["red mug", "plate", "wooden table", "mug handle"]
+    np.testing.assert_array_equal(truth.whole_of[[0, MUG, HANDLE, PLATE, TABLE]], [-1, 0, 0, 1, 2])
+    np.testing.assert_array_equal(truth.part_of[[MUG, HANDLE]], [-1, 3])
+    np.testing.assert_array_equal(truth.parents, [-1, -1, -1, 0])
+    assert truth.aliases == {"red cup": "red mug"}
+    assert truth.ids("near", WIDTH // 2, HEIGHT // 2).shape == (HEIGHT // 2, WIDTH // 2)
+
+
+def test_no_truth_says_what_is_missing(tmp_path: Path, truth: Truth):
+    with pytest.raises(CaptureError, match=r"objects\.json"):
+        Truth.load(tmp_path)
+    with pytest.raises(CaptureError, match=r"elsewhere\.png"):
+        truth.ids("elsewhere", WIDTH, HEIGHT)
+
+
+# --- embeddings ---
+
+
+def test_a_mask_shows_what_it_covers_most(truth: Truth):
+    seen = np.zeros(256, int)
+    seen[[MUG, HANDLE, PLATE, TABLE]] = 300, 100, 400, 5000
+    covered = np.zeros((6, 256), int)
+    covered[0, [MUG, HANDLE]] = 300, 100  # the whole mug
+    covered[1, HANDLE] = 100  # its handle
+    covered[2, MUG] = 150  # half of its body
+    covered[3, [MUG, HANDLE]] = 50, 50  # twice the usual share of handle: a third of the way to a handle
+    covered[4, [PLATE, TABLE]] = 300, 100  # shares ¾ and ¼, squared 9 to 1
+    weights, complete = content(covered, seen, truth)
+    mug, plate, table, handle = np.eye(4)
+    np.testing.assert_allclose(weights[:3], [mug, handle, mug], atol=1e-12)
+    np.testing.assert_allclose(weights[3], (4 * mug + handle) / 5)
+    np.testing.assert_allclose(weights[4], 0.9 * plate + 0.1 * table)
+    np.testing.assert_allclose(weights[5], 0)
+    expected = [1, 1, 150 / 400, 0.8 * 0.25 + 0.2 * 0.5, 0.9 * 0.75 + 0.1 * 0.02, 0]
+    np.testing.assert_allclose(complete, expected)
+
+
+def test_overlapping_masks_share_their_noise():
+    whole = np.zeros((64, 64), bool)
+    whole[:32, :32] = True
+    quarter, other = np.zeros_like(whole), np.zeros_like(whole)
+    quarter[:16, :16] = True
+    other[32:, 32:] = True
+    cells, count = mask_cells(_masks(whole, quarter, other))
+    assert count == 64
+    # |A ∩ B| / √(|A| |B|) = 256 / √(1024 · 256)
+    np.testing.assert_allclose(cells @ cells.T, [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]], atol=1e-12)
+
+
+def test_small_masks_and_pieces_are_noisier():
+    small, large, piece = noise_energy(np.array([1000, 1e9, 1e9]), np.array([1.0, 1.0, 0.5]))
+    least = encoder_module.LEAST_NOISE
+    assert large == pytest.approx(least, abs=1e-6)
+    assert small == pytest.approx(least + encoder_module.SMALL_NOISE / 2)
+    assert piece == pytest.approx(least + encoder_module.PIECE_NOISE / 2, abs=1e-6)
+
+
+def test_the_encoder_looks_at_no_pictures(clip_text: Path, truth: Truth):
+    encoder = ControlledEncoder(TextVectors(clip_text), truth)
+    with pytest.raises(ModelError, match="embed_masks"):
+        encoder.encode_images(np.zeros((1, 1, 1, 1, 3), np.uint8))
+    nothing = Masks(np.full((3, 8, 8), -1, np.int16), *(np.zeros(0, np.int8),) * 3)
+    assert encoder.embed_masks(nothing, np.zeros((8, 8), np.uint8), "view").shape == (0, 512)
+
+
+def test_cosines_look_like_clips(captures: Path, models_dir: Path):
+    """Exact masks of pantry's things of at least 1000 px, in every sixth photo."""
+    truth = Truth.load(captures / "pantry")
+    encoder = ControlledEncoder(TextVectors(models_dir / "clip_text", truth.aliases), truth)
+    images, names, views = [], [], []
+    for number in range(0, 72, 6):
+        ids = truth.ids(f"train_{number:03d}", 640, 480)
+        wholes, parts = truth.whole_of[ids], truth.part_of[ids]
+        maps = [np.where(truth.parents[row] < 0, wholes, parts) == row for row in range(len(truth.things))]
+        rows = [row for row, mask in enumerate(maps) if mask.sum() >= 1000]
+        images.append(encoder.embed_masks(_masks(*(maps[row] for row in rows)), ids, str(number)))
+        names += rows
+        views += [number] * len(rows)
+    image, name, view = np.concatenate(images), np.array(names), np.array(views)
+    text = encoder.encode_texts([thing.name for thing in truth.things])
+    vague = encoder.encode_texts(encoder.negatives)
+    with_text, own = image @ text.T, np.arange(len(text)) == name[:, None]
+    assert 0.25 < np.median(with_text[own]) < 0.32
+    assert np.percentile(with_text[own], 10) > 0.22
+    np.testing.assert_array_less(np.percentile(with_text[~own], [5, 95]), [0.18, 0.27])
+    np.testing.assert_array_less([0.12, 0.2], np.percentile(with_text[~own], [5, 95]))
+    assert 0.18 < np.median(image @ vague.T) < 0.24
+    np.testing.assert_array_less(0.65, text @ vague.T)
+    np.testing.assert_array_less(text @ vague.T, 0.88)
+    cosines, same = image @ image.T, name[:, None] == name
+    across = cosines[same & (view[:, None] != view)]
+    assert 0.8 < np.median(across) < 0.9
+    np.testing.assert_array_less(0.5, np.percentile(cosines[~same], 3))
+    assert np.percentile(cosines[~same], 97) < 0.75
+    assert 0.8 < (with_text.argmax(axis=1) == name).mean() < 1.0  # naming is good, and not perfect
+    relevancy = 1 / (1 + np.exp(-encoder.temperature * (with_text - (image @ vague.T).max(1)[:, None])))
+    assert 0.6 < np.median(relevancy[own]) < 0.7
+    assert 0.4 < np.median(relevancy[~own]) < 0.5
+
+
+# --- masks ---
+
+
+def test_levels_follow_apparent_size(truth: Truth):
+    """One mug: whole and cut up from near, the smallest answer from far."""
+    areas = {}
+    for stem, size in (("near", 150), ("far", 20)):
+        ids = truth.ids(stem, WIDTH, HEIGHT)
+        segmenter = ControlledSegmenter(truth, ids, stem, habits=PLAIN)
+        point = np.array([[WIDTH // 2 - size / 2, HEIGHT // 2 + size / 4]], np.float32)
+        found = segmenter.predict(segmenter.encode(_photo(ids)), point)
+        assert found.levels.tolist() == [0, 1, 2]
+        mug = np.count_nonzero((ids == MUG) | (ids == HANDLE)) / 4  # two px a cell
+        areas[stem] = (found.logits > 0).sum(axis=(1, 2)) / mug
+    assert areas["near"][0] < 0.6  # a patch or less
+    assert areas["near"][1] == pytest.approx(1, abs=0.1)
+    assert areas["far"][0] == pytest.approx(1, abs=0.25)  # the mug itself, its boundary wavers
+    assert areas["far"][2] > 1.6  # with the plate
+
+
+def test_masks_are_the_things(truth: Truth):
+    ids = truth.ids("near", WIDTH, HEIGHT)
+    segmenter = ControlledSegmenter(truth, ids, "near", habits=PLAIN)
+    encoded = segmenter.encode(_photo(ids))
+    points = np.array([[WIDTH // 2 - 75, HEIGHT // 2], [WIDTH // 2 + 200, HEIGHT // 2], [5, 5]], np.float32)
+    found = segmenter.predict(encoded, points)
+    assert found.extent == (256, 192)
+    small = cv2.resize(ids, (256, 192), interpolation=cv2.INTER_NEAREST)
+    for prompt, leaves in enumerate([(MUG, HANDLE), (PLATE,), (TABLE,)]):
+        thing = np.isin(small, leaves)
+        masks = found.logits[found.prompts == prompt] > 0
+        overlaps = [(mask & thing).sum() / (mask | thing).sum() for mask in masks]
+        assert max(overlaps) > 0.95
+        column, row = (points[prompt] / 2).astype(int)
+        assert all(mask[row, column] for mask in masks)
+
+
+def test_an_answer_belongs_to_its_prompt_alone(truth: Truth):
+    ids = truth.ids("near", WIDTH, HEIGHT)
+    ids[:40] = 0  # nothing is there
+    segmenter = ControlledSegmenter(truth, ids, "near")
+    encoded = segmenter.encode(_photo(ids))
+    random = np.random.default_rng(0)
+    points = random.uniform(0, (WIDTH, HEIGHT), (20, 2)).astype(np.float32)
+    together = segmenter.predict(encoded, points)
+    alone = ControlledSegmenter(truth, ids, "near")
+    for prompt in range(3):
+        single = alone.predict(alone.encode(_photo(ids)), points[prompt : prompt + 1])
+        np.testing.assert_array_equal(single.logits, together.logits[together.prompts == prompt])
+    good = segmenter.predict(encoded, points, min_iou=0.9)
+    kept = together.ious > 0.9
+    assert 0 < kept.sum() < len(kept)
+    np.testing.assert_array_equal(good.ious, together.ious[kept])
+    nowhere = segmenter.predict(encoded, np.array([[WIDTH // 2, 10]], np.float32))
+    assert nowhere.logits.shape == (0, 192, 256)
+
+
+def test_choice_takes_the_best_nested_triple():
+    # Regions 0 ⊂ 1 ⊂ 2; level 0 would like 2 best, but no level may go below the one before it.
+    scored = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.5, 0.0, 1.0]])
+    chains = np.array([[0, 1, 2] + [-1] * (STEPS - 3), [-1] * STEPS])
+    regions, doubts = choose(scored, chains, PLAIN, np.zeros((2, STEPS, 3)))
+    np.testing.assert_array_equal(regions, [[0, 1, 2], [-1, -1, -1]])
+    # The best triple scores 3. The next best with another first, second or third region are (1, 1, 2),
+    # (0, 0, 2) or (0, 2, 2), and (0, 1, 1): all score 2, less what the repeated region costs.
+    np.testing.assert_allclose(doubts[0], np.exp(2 - PLAIN.repeat - 3))
+
+
+def test_stability_comes_out_as_wanted():
+    mask = np.zeros((100, 100), bool)
+    mask[20:80, 20:80] = True
+    assert signed_distance(mask)[50, 20] == pytest.approx(0.5)
+    assert signed_distance(mask)[50, 15] == pytest.approx(-4.5, abs=0.01)
+    for wanted in (0.6, 0.8):
+        logits = sloped(signed_distance(mask), wanted)
+        (stability,), _ = measure(logits[None], 1.0)
+        assert stability == pytest.approx(wanted, abs=0.05)
+        np.testing.assert_array_equal(logits > 0, mask)
+
+
+def test_granularity_breaks_between_rings_of_pantry(captures: Path):
+    """The banana of a near photo is cut up and whole; in a far one the levels are the banana and more."""
+    truth = Truth.load(captures / "pantry")
+    relative = {}
+    for stem in ("train_003", "train_060"):
+        image = cv2.imread(str(captures / "pantry" / "images" / f"{stem}.jpg"))[..., ::-1]
+        ids = truth.ids(stem, 640, 480)
+        rows, columns = np.nonzero(truth.whole_of[ids] == 0)
+        assert truth.things[0].name == "banana"
+        picked = np.linspace(0, len(rows) - 1, 12).astype(int)
+        points = np.stack([columns, rows], axis=1)[picked].astype(np.float32) + 0.5
+        ratios = []
+        for seed in range(3):
+            segmenter = ControlledSegmenter(truth, ids, stem, seed)
+            found = segmenter.predict(segmenter.encode(image), points)
+            area = (found.logits > 0).sum(axis=(1, 2)) * 6.25 / len(rows)
+            ratios.append([np.median(area[found.levels == level]) for level in range(3)])
+        relative[stem] = np.median(ratios, axis=0)
+    assert relative["train_003"][0] < 0.8
+    assert (relative["train_060"] > 1.3 * relative["train_003"]).all()
