@@ -19,7 +19,7 @@ from gags.segment.masks import SegmentSettings, segment_photo
 from gags.splats.gaussians import Gaussians
 from gags.workspace import stamp
 
-FORMAT = 1  # raised when segmenter or encoder change, so that masks on disk count as stale
+FORMAT = 2  # raised when segmenter or encoder change, so that masks on disk count as stale
 
 
 class DescribedViews(Sequence[tuple[Camera, ViewFeatures]]):

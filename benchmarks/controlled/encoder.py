@@ -4,7 +4,7 @@ A picture of a thing, to CLIP, is a vector at a cosine of 0.25 to 0.32 to the th
 to other names; pictures of one thing have cosines of 0.8 to 0.9, of different things 0.5 to 0.75. Here
 (energies are squared lengths, of about 1 in total for a large mask that covers one thing exactly):
 
-    x = unit( a·μ + b·g + Σ_k ω_k (s·t_k + v·e_k) + η·n )
+    x = unit( a·μ + b·g + Σ_k ω_k (r_k z_k + l_k p_k) + η·n ),  z_k = s·t_k + v·e_k
 
 - μ is the mean direction of all names, g the common offset of images (the modality gap): a² + b² = 0.6.
 - t_k is what name k has beside μ, of length 1: s² = 0.03. It alone tells which name fits.
@@ -12,10 +12,14 @@ to other names; pictures of one thing have cosines of 0.8 to 0.9, of different t
   things of like names look alike, half its own. v² = 0.22. The same in all views: no averaging removes it.
 - ω_k are the squared shares of the mask that things cover, summing to 1. A part counts where the mask shows
   more of it than a picture of the whole would; a mask of a whole fork is no fork handle.
+- r_k = c^0.3, where the mask covers the share c of what is visible of an object or part: so much of thing k
+  is still to be seen in a piece of it, measured on real pictures (see the README). What is lost, 1 − r_k² in
+  energy, becomes something else: a third looks like pieces of this thing always do, p_k, which no averaging
+  removes, the rest is noise. Pieces of stuff are stuff: r_k = 1.
 - n is noise of length 1, half of it of the kind that names differ by, so that it misleads. Its energy η²
-  falls with the area of the mask and with the share of the thing that it covers (see `noise_energy`). It is
-  the mean over the mask of a random field on the photo: masks that overlap have noise in common, and a thing
-  that comes out alike on two levels gets one embedding twice, not two independent ones.
+  falls with the area of the mask (see `noise_energy`). It is the mean over the mask of a random field on the
+  photo: masks that overlap have noise in common, and a thing that comes out alike on two levels gets one
+  embedding twice, not two independent ones.
 
 Not modelled: errors that photos taken side by side share, context around a mask, and things cut by the
 photo's edge, which count as whole.
@@ -40,7 +44,8 @@ MISLEADING = 0.5  # share of the noise, in energy, that is of the kind that name
 CELL = 8  # px, of the random field that the noise is the mean of
 LEAST_NOISE = 0.10
 SMALL_NOISE, SMALL_AREA = 0.25, 1000  # energy added to vanishing masks; half of it at this area, px
-PIECE_NOISE = 0.20  # energy added to masks that cover next to nothing of a thing
+RECOGNISED = 0.3  # power of the share of a thing that a mask covers: how much of its vector is left
+ALWAYS = 1 / 3  # share, in energy, of what a piece looks like instead that is the same for all its pieces
 
 
 class ControlledEncoder:
@@ -75,6 +80,8 @@ class ControlledEncoder:
         single = np.stack([unit(generator("look", seed, t.name).standard_normal(512)) for t in truth.things])
         look = np.sqrt(LIKENESS) * meaning @ turn + np.sqrt(1 - LIKENESS) * single
         self._images = MEANING * meaning + LOOK * unit(look)
+        other = np.stack([texts.something(f"piece {seed} {thing.name}") for thing in truth.things])
+        self._pieces = MEANING * other + LOOK * unit(random.standard_normal(other.shape))
 
     def encode_images(self, crops: np.ndarray) -> np.ndarray:
         """Not to be had: a crop does not say what it shows.
@@ -102,10 +109,12 @@ class ControlledEncoder:
         if not len(masks):
             return np.zeros((0, self.dim), np.float32)
         covered, areas = areas_covered(masks, ids)
-        weights, completeness = content(covered, np.bincount(ids.ravel(), minlength=256), self._truth)
-        energy = noise_energy(areas, completeness)
-        noise = self._noise(masks, view) * np.sqrt(energy)[:, None]
-        return unit(self._common + weights @ self._images + noise).astype(np.float32)
+        weights, complete = content(covered, np.bincount(ids.ravel(), minlength=256), self._truth)
+        seen, lost = weights * complete**RECOGNISED, weights * np.sqrt(1 - complete ** (2 * RECOGNISED))
+        shown = seen @ self._images + np.sqrt(ALWAYS) * lost @ self._pieces
+        random = (1 - ALWAYS) * (MEANING**2 + LOOK**2) * np.square(lost).sum(axis=1)
+        noise = self._noise(masks, view) * np.sqrt(noise_energy(areas) + random)[:, None]
+        return unit(self._common + shown + noise).astype(np.float32)
 
     def _noise(self, masks: Masks, view: str) -> np.ndarray:
         """Noise of all masks, of length 1, alike for masks that overlap. float64 [M, D]"""
@@ -128,7 +137,7 @@ def areas_covered(masks: Masks, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def content(covered: np.ndarray, seen: np.ndarray, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
-    """Which things masks show, and how completely.
+    """Which things masks show, and how much of each.
 
     Args:
         covered: Pixels of each leaf id in each mask. int [M, 256]
@@ -137,7 +146,8 @@ def content(covered: np.ndarray, seen: np.ndarray, truth: Truth) -> tuple[np.nda
 
     Returns:
         Weights ω of the things, 0 in sum for a mask of nothing, else 1. float64 [M, K]
-        Share of the things' visible pixels that the mask covers, by these weights. float64 [M]
+        Share of the visible pixels of each thing that the mask covers; 1 for stuff, which looks the same in
+        pieces. float64 [M, K]
     """
     pixels = np.stack([covered[:, list(thing.leaves)].sum(axis=1) for thing in truth.things], axis=1)
     visible = np.array([seen[list(thing.leaves)].sum() for thing in truth.things])
@@ -153,17 +163,13 @@ def content(covered: np.ndarray, seen: np.ndarray, truth: Truth) -> tuple[np.nda
         shares[:, whole] -= moved[:, column]
     weights = np.square(shares)
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
-    return weights, (weights * complete).sum(axis=1)
+    stuff = ~truth.is_object & (truth.parents < 0)
+    return weights, np.where(stuff, 1.0, complete)
 
 
-def noise_energy(areas: np.ndarray, completeness: np.ndarray) -> np.ndarray:
-    """Energy η² of the noise of masks.
-
-    Args:
-        areas: px. [M]
-        completeness: Share of the thing that a mask covers. [M]
-    """
-    return LEAST_NOISE + SMALL_NOISE * SMALL_AREA / (SMALL_AREA + areas) + PIECE_NOISE * (1 - completeness)
+def noise_energy(areas: np.ndarray) -> np.ndarray:
+    """Energy η² of the noise of masks of some areas, px. [M] → [M]"""
+    return LEAST_NOISE + SMALL_NOISE * SMALL_AREA / (SMALL_AREA + areas)
 
 
 def mask_cells(masks: Masks) -> tuple[np.ndarray, int]:

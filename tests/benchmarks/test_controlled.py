@@ -10,9 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from controlled import encoder as encoder_module
 from controlled.choice import Habits, choose
-from controlled.encoder import ControlledEncoder, content, mask_cells, noise_energy
+from controlled.encoder import LEAST_NOISE, SMALL_NOISE, ControlledEncoder, content, mask_cells, noise_energy
 from controlled.names import GROUPS, NAMES, TextVectors
 from controlled.nest import STEPS
 from controlled.segmenter import ControlledSegmenter, signed_distance, sloped
@@ -166,8 +165,10 @@ def test_a_mask_shows_what_it_covers_most(truth: Truth):
     np.testing.assert_allclose(weights[3], (4 * mug + handle) / 5)
     np.testing.assert_allclose(weights[4], 0.9 * plate + 0.1 * table)
     np.testing.assert_allclose(weights[5], 0)
-    expected = [1, 1, 150 / 400, 0.8 * 0.25 + 0.2 * 0.5, 0.9 * 0.75 + 0.1 * 0.02, 0]
-    np.testing.assert_allclose(complete, expected)
+    np.testing.assert_allclose(complete[:, 0], [1, 0.25, 150 / 400, 0.25, 0, 0])
+    np.testing.assert_allclose(complete[:, 1], [0, 0, 0, 0, 0.75, 0])
+    np.testing.assert_allclose(complete[:, 2], 1)  # stuff looks the same in pieces
+    np.testing.assert_allclose(complete[:, 3], [1, 1, 0, 0.5, 0, 0])
 
 
 def test_overlapping_masks_share_their_noise():
@@ -182,12 +183,28 @@ def test_overlapping_masks_share_their_noise():
     np.testing.assert_allclose(cells @ cells.T, [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]], atol=1e-12)
 
 
-def test_small_masks_and_pieces_are_noisier():
-    small, large, piece = noise_energy(np.array([1000, 1e9, 1e9]), np.array([1.0, 1.0, 0.5]))
-    least = encoder_module.LEAST_NOISE
-    assert large == pytest.approx(least, abs=1e-6)
-    assert small == pytest.approx(least + encoder_module.SMALL_NOISE / 2)
-    assert piece == pytest.approx(least + encoder_module.PIECE_NOISE / 2, abs=1e-6)
+def test_small_masks_are_noisier():
+    small, large = noise_energy(np.array([1000, 1e9]))
+    assert large == pytest.approx(LEAST_NOISE, abs=1e-6)
+    assert small == pytest.approx(LEAST_NOISE + SMALL_NOISE / 2)
+
+
+def test_pieces_look_less_like_the_thing(clip_text: Path, truth: Truth):
+    """What is left of a thing in a mask of a share c of it is c^0.3 (unit vectors, means over many views)."""
+    encoder = ControlledEncoder(TextVectors(clip_text), truth)
+    ids = np.zeros((200, 200), np.uint8)
+    ids[:100, :100] = PLATE
+    ids[100:, 100:] = MUG
+    whole, other = ids == PLATE, ids == MUG
+    piece = whole & (np.arange(200) < 50)[:, None] & (np.arange(200) < 50)  # a quarter
+    views = [encoder.embed_masks(_masks(whole, piece, other), ids, str(view)) for view in range(200)]
+    plate, quarter, mug = (mean / np.linalg.norm(mean) for mean in np.mean(views, axis=0))
+    assert plate @ quarter < 0.97
+    assert plate @ quarter > mug @ quarter + 0.1
+    text, quarters = encoder.encode_texts(["plate"])[0], np.stack(views)[:, 1]
+    own = np.stack(views)[:, 0] @ text - np.stack(views)[:, 2] @ text  # beside what every mask has
+    lost = quarters @ text - np.stack(views)[:, 2] @ text
+    assert lost.mean() / own.mean() == pytest.approx(0.25**0.3, abs=0.15)
 
 
 def test_the_encoder_looks_at_no_pictures(clip_text: Path, truth: Truth):
