@@ -3,9 +3,9 @@
     python benchmarks/controlled/pieces.py CAPTURE --clip-text DIR --scene WS
 
 WS is a scene of the capture that a real segmenter and encoder have described. Of its masks those count of
-which nine tenths lie on one object. Embeddings, less their mean over the objects, are compared with the mean of the
-masks that show the object whole: the cosine is 1 if all that a mask shows is what they have in common. The
-controlled encoder embeds the same masks.
+which nine tenths lie on one object. Embeddings, less their mean over the objects, are compared with the mean
+of the masks that show the object whole: the cosine is 1 if all that a mask shows is what they have in common.
+The controlled encoder embeds the same masks.
 """
 
 import argparse
