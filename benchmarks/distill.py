@@ -24,6 +24,7 @@ from gags.pipeline import FeatureFiles
 from gags.scene import Scene
 
 DEFAULT = DistillSettings()
+BY_DISTANCE = replace(DEFAULT, granularity="distance")
 ROWS = {
     "default": DEFAULT,
     "levels averaged": replace(DEFAULT, levels="averaged"),
@@ -32,9 +33,14 @@ ROWS = {
     "whole alone": replace(DEFAULT, levels="whole"),
     "no consensus": replace(DEFAULT, consensus=False),
     "no consensus, averaged": replace(DEFAULT, consensus=False, levels="averaged"),
-    "paper's entropy, 0.002": replace(DEFAULT, entropy_weight=0.002),
-    "no entropy": replace(DEFAULT, entropy_weight=0.0),
-    "released loss": replace(DEFAULT, loss="mixture", entropy_weight=0.002),
+    "sharpness 1": replace(DEFAULT, sharpness=1.0),
+    "sharpness 3": replace(DEFAULT, sharpness=3.0),
+    "by distance": BY_DISTANCE,
+    "by distance, entropy -0.5": replace(BY_DISTANCE, entropy_weight=-0.5),
+    "by distance, paper's entropy 0.002": replace(BY_DISTANCE, entropy_weight=0.002),
+    "released loss": replace(BY_DISTANCE, loss="mixture", entropy_weight=0.002),
+    "blended pixels alone": replace(DEFAULT, single_share=0.0),
+    "single Gaussians alone": replace(DEFAULT, single_share=1.0),
     "region-aware": replace(DEFAULT, region_aware=True),
     "consistency 0.1": replace(DEFAULT, consistency_weight=0.1),
     "half the pixels": replace(DEFAULT, pixels_per_photo=DEFAULT.pixels_per_photo // 2),

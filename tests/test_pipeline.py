@@ -247,7 +247,7 @@ def test_adopted_gaussians_are_kept_by_later_runs(finished, toy_capture, tmp_pat
         (["query", "{ws}"], "nothing to look for"),
         (["query", "{ws}", "mug", "--view", "view_99"], "no view 'view_99'"),
         (["query", "{none}", "mug"], "not a gags scene"),
-        (["extract", "{ws}", "mug", "--out", "mug.xyz"], "does not end in .ply"),
+        (["extract", "{ws}", "mug", "--out", "mug.xyz"], "ends in none of .ply, .spz, .splat"),
         (["describe", "{none}"], "not a gags scene"),
         (["distill", "{none}"], "not a gags scene"),
         (["evaluate", "{ws}", "--labels", "{none}"], "no label files"),

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from gags.distill.field import LanguageField
     from gags.pipeline import RunSettings, run
     from gags.scene import Scene
+    from gags.splats.export import save_splats
     from gags.splats.gaussians import Gaussians
     from gags.splats.ply import load_ply, save_ply
 
@@ -24,6 +25,7 @@ _WHERE = {
     "load_ply": "gags.splats.ply",
     "run": "gags.pipeline",
     "save_ply": "gags.splats.ply",
+    "save_splats": "gags.splats.export",
 }
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "load_ply",
     "run",
     "save_ply",
+    "save_splats",
 ]
 
 

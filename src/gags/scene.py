@@ -9,12 +9,19 @@ from gags.distill.field import LanguageField
 from gags.embed import load_encoder
 from gags.embed.base import Encoder
 from gags.errors import WorkspaceError
+from gags.features import ViewFeatures
+from gags.progress import SILENT, Reporter
+from gags.query.catalog import Entry, catalog
+from gags.query.instances import Instance, locate_instances
 from gags.query.locate import Answer, answers_in_view, locate
 from gags.query.relevancy import Queries
+from gags.query.seen import seen_in
 from gags.query.select import Selection, select
+from gags.query.things import Things
+from gags.query.words import EVERYDAY
 from gags.splats.gaussians import Gaussians
 from gags.splats.ply import load_ply
-from gags.workspace import Workspace
+from gags.workspace import Workspace, stamp
 
 
 class Scene:
@@ -34,6 +41,7 @@ class Scene:
         self.capture = capture
         self.gaussians = gaussians
         self.field = field
+        self._things: Things | None = None
 
     @classmethod
     def load(cls, root: Path | str) -> "Scene":
@@ -73,6 +81,55 @@ class Scene:
         """The Gaussians that each text names, their box and their score; one selection a text."""
         queries = texts if isinstance(texts, Queries) else self.queries(texts)
         return select(self.gaussians, self.field, queries)
+
+    def locate(
+        self, texts: str | Sequence[str] | Queries, *, report: Reporter = SILENT
+    ) -> list[list[Instance]]:
+        """Every instance of what each text names, best first, with its box and the photos that see it.
+
+        Boxes are in the capture's own frame and units: `load_capture` moves and scales nothing.
+        """
+        queries = texts if isinstance(texts, Queries) else self.queries(texts)
+        found = locate_instances(self.gaussians, self.field, queries, self.things(report))
+        cameras = [view.camera for view in self.capture.views]
+        every = [instance for instances in found for instance in instances]
+        seen = seen_in(self.gaussians, cameras, [instance.mask for instance in every])
+        for instance, views in zip(every, seen.sum(axis=0).tolist(), strict=True):
+            instance.views = views
+        return found
+
+    def catalog(self, words: Sequence[str] | Queries = EVERYDAY, *, report: Reporter = SILENT) -> list[Entry]:
+        """The things that many photos agree on, each with the words that name it best."""
+        queries = words if isinstance(words, Queries) else self.queries(words)
+        things = self.things(report)
+        return catalog(self.gaussians, self.field, queries, things, len(self.capture.train))
+
+    def things(self, report: Reporter = SILENT) -> Things:
+        """The single things of the scene, found from the masks of its photos.
+
+        They are kept in `things.safetensors` in the scene's folder, if that can be written, and found anew
+        when masks or Gaussians have changed.
+        """
+        if self._things is None:
+            self._things = self._load_things(report)
+        return self._things
+
+    def _load_things(self, report: Reporter) -> Things:
+        views = [v for v in self.capture.train if self.workspace.features(v.name).exists()]
+        stamps = {v.name: ViewFeatures.stamps_of(self.workspace.features(v.name)) for v in views}
+        key, path = stamp(self.field.splats_hash, stamps), self.workspace.root / "things.safetensors"
+        known = Things.load(path, key)
+        if known is not None or not views:
+            return known or Things.none()
+        from gags.query.grouping import find_things, gather_evidence  # compiles kernels
+
+        items = ((v.camera, ViewFeatures.load(self.workspace.features(v.name))) for v in views)
+        things = find_things(*gather_evidence(self.gaussians, items, len(views), report))
+        try:
+            things.save(path, key)
+        except OSError:
+            report.say(f"{path} cannot be written; the things of the scene are found anew every time")
+        return things
 
     def best_views(self, queries: Queries, count: int = 3) -> list[list[View]]:
         """Photos in which each text is answered with the highest score, best first; `count` each."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gags.distill.consensus import agreement, consensus
+from gags.distill.consensus import agreement, consensus, repeatability
 from gags.distill.evidence import Evidence, merge, view_evidence
 
 # Gaussians 0-9. The first photo sees 0-7, the second 2-9, the third 0-4; each Gaussian fills one pixel.
@@ -38,7 +38,7 @@ def expected_iou(first: tuple[int, int], second: tuple[int, int]) -> float:
 def test_agreement_is_the_iou_on_what_both_photos_see(evidence):
     names = [(view, mask) for view, masks in enumerate(MASKS) for mask in masks]
     for view in range(3):
-        found = agreement(evidence, view)
+        found = agreement(evidence, view).iou
         rows = [name for name in names if name[0] == view]
         expected = [
             [expected_iou(row, column) if row[0] != column[0] else float(row == column) for column in names]
@@ -50,7 +50,7 @@ def test_agreement_is_the_iou_on_what_both_photos_see(evidence):
 def test_agreeing_masks_take_each_others_mean(evidence):
     """Masks 0 and 2 agree fully, 1 and 3 as well; mask 4 agrees with 0 and 2 by 4/5 and 2/3."""
     vectors = torch.eye(5)
-    means = consensus(evidence, vectors)
+    means = consensus(evidence, vectors).embeddings
     weights = torch.tensor(
         [
             [1, 0, 1, 0, 0.8**2],
@@ -63,8 +63,19 @@ def test_agreeing_masks_take_each_others_mean(evidence):
     torch.testing.assert_close(means, torch.nn.functional.normalize(weights, dim=-1), atol=1e-5, rtol=0)
 
 
+def test_repeatability_is_the_best_iou_of_other_photos_by_what_they_see(evidence):
+    agreed = agreement(evidence, 0)
+    np.testing.assert_allclose(agreed.seen, [[0, 2 / 4, 1], [0, 1, 1 / 4]], atol=1e-6)
+    found = repeatability(agreed, evidence.view_of[: evidence.mask_count])
+    # Mask 0 is 2-3 of the second photo to the letter, and 4 of the 5 Gaussians of the third; mask 1 is 4-7 of
+    # the second photo, and 1 of the 5 of the third.
+    expected = [(0.5 * 1 + 1 * 0.8) / 1.5, (1 * 1 + 0.25 * 0.2) / 1.25]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(consensus(evidence, torch.eye(5)).repeatability[:2], expected, atol=1e-6)
+
+
 def test_landmarks_thin_out_the_comparison(evidence):
-    found = agreement(evidence, 0, landmarks=5)  # every second Gaussian: 0, 2, 4, 6, 8
+    found = agreement(evidence, 0, landmarks=5).iou  # every second Gaussian: 0, 2, 4, 6, 8
     both = [g for g in range(0, 10, 2) if 2 <= g < 8]
     assert both == [2, 4, 6]
     np.testing.assert_allclose(found[0, 2], 1.0, atol=1e-6)

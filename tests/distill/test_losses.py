@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,7 +70,26 @@ def test_consistency_counts_only_chosen_pixels():
     assert losses.consistency(features, torch.zeros_like(counts)).item() == 0.0
 
 
-def test_total():
-    terms = [torch.tensor(v) for v in (2.0, 3.0, 5.0)]
-    total = losses.total(*terms, entropy_weight=0.1, consistency_weight=0.01)
-    assert total.item() == pytest.approx(2.35)
+def test_divergence_is_zero_at_the_target_and_ignores_levels_without_a_mask():
+    target = torch.tensor([[0.5, 0.25, 0.25], [0.8, 0.2, 0.0], [0.0, 0.0, 0.0]])
+    assert losses.divergence(target, target).tolist() == pytest.approx([0, 0, 0])
+    even = torch.tensor([[1 / 3] * 3, [0.5, 0.5, 0.0], [0.0, 0.0, 0.0]])
+    expected = [
+        sum(1 / 3 * np.log(1 / 3 / share) for share in (0.5, 0.25, 0.25)),
+        0.5 * np.log(0.5 / 0.8) + 0.5 * np.log(0.5 / 0.2),
+        0,
+    ]
+    assert losses.divergence(even, target).tolist() == pytest.approx(expected)
+
+
+def test_divergence_leads_weights_to_the_target():
+    valid = torch.tensor([[True, True, False]])
+    target = losses.granularity_weights(torch.tensor([[0.9, 0.3, 0.5]]).log() * 2, valid)
+    logits = torch.zeros(1, 3, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], 0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        losses.divergence(losses.granularity_weights(logits, valid), target).sum().backward()
+        optimizer.step()
+    found = losses.granularity_weights(logits.detach(), valid)
+    torch.testing.assert_close(found, torch.tensor([[0.9, 0.1, 0.0]]), atol=1e-2, rtol=0)

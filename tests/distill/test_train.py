@@ -103,7 +103,14 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(scene, tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    "change", [{"levels": "part"}, {"loss": "mixture"}, {"region_aware": False}, {"steps": 0}]
+    "change",
+    [
+        {"levels": "part"},
+        {"loss": "mixture"},
+        {"region_aware": True},
+        {"granularity": "distance"},
+        {"steps": 0},
+    ],
 )
 def test_ablations_still_learn_the_objects(scene, change):
     field = distill(scene.gaussians, scene.items(), dataclasses.replace(FAST, **change))

@@ -1,35 +1,28 @@
-"""`gags extract WS TEXT --out FILE.ply`."""
+"""`gags extract WS TEXT… --out FILE [--invert]`."""
 
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from gags.commands.common import SceneFolder
-from gags.errors import QueryError
-from gags.scene import Scene
-from gags.splats.ply import save_ply
+from gags.commands.common import SceneFolder, Texts
+from gags.commands.objects import locate_for
+from gags.query.edit import extracted, union
+from gags.splats.export import save_splats
 
 
-def command(
-    scene: SceneFolder,
-    text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")],
-    /,
-    *,
-    out: Path,
-) -> None:
-    """Cut the thing that a text names out of the scene.
+def command(scene: SceneFolder, texts: Texts, /, *, out: Path, invert: bool = False) -> None:
+    """Cut the things that texts name out of the scene: connected, solid pieces, every Gaussian as it was.
+
+    What is cut out is what `gags locate` lists. Nothing is written if nothing matches.
 
     Args:
-        scene: Folder of the scene.
-        text: What to cut out.
-        out: 3DGS .ply file to write.
+        scene: Folder of the scene; stays as it is.
+        texts: What to cut out.
+        out: File to write: .ply, .spz or .splat.
+        invert: Cut out everything else instead.
     """
-    if out.suffix.lower() != ".ply":
-        raise QueryError(f"{out} does not end in .ply, the format that is written; rename --out")
-    (selection,) = Scene.load(scene).select(text)
-    save_ply(selection.gaussians, out)
-    size = ", ".join(f"{side:.3g}" for side in selection.box[1] - selection.box[0])
-    print(
-        f"{out}: {len(selection.gaussians)} Gaussians, box {size} (world units), score {selection.score:.2f}"
-    )
+    loaded, instances = locate_for(scene, texts, out)
+    chosen = extracted(loaded.gaussians, union(instances, len(loaded.gaussians), invert=invert))
+    if not len(chosen):
+        print(f"there is nothing to cut out, {out} is not written")
+        return
+    save_splats(chosen, out)
+    print(f"{out}: {len(chosen)} of {len(loaded.gaussians)} Gaussians")

@@ -45,7 +45,8 @@ def all_methods(
         langsplat: Settings of LangSplat alone.
     """
     plain = replace(distill, consensus=False)  # masks agree across photos in GAGS alone, no baseline has that
-    bare = replace(plain, region_aware=False, entropy_weight=0.0, consistency_weight=0.0)
+    paper = replace(plain, granularity="distance")
+    bare = replace(paper, region_aware=False, entropy_weight=0.0, consistency_weight=0.0)
     region = replace(bare, region_aware=True)
     entropy = replace(region, entropy_weight=PAPER_ENTROPY)
     fields = LangSplat(langsplat, distill.batch_regions, distill.pixels_per_photo, distill.top_k)
@@ -59,6 +60,12 @@ def all_methods(
         Method("n2f2", "weighted fusion (N2F2)", WeightedFusion(plain)),
         Method("uplift", "training-free uplift", Uplift(distill.top_k)),
         Method("no-consensus", "GAGS without consensus", OneField(plain)),
+        Method(
+            "by-distance",
+            "GAGS, granularity learnt by distance",
+            OneField(replace(distill, granularity="distance")),
+        ),
+        Method("by-distance-alone", "the same without consensus", OneField(paper)),
         Method(
             "average-consensus", "levels averaged, consensus", OneField(replace(distill, levels="averaged"))
         ),

@@ -6,6 +6,8 @@ it lifts granularity out of the noise: what still differs between the photos of 
 where that level's masks do not agree on what one thing is, which is what the granularity weights learn.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numba import njit
@@ -18,8 +20,35 @@ LANDMARKS = 20_000  # Gaussians on which masks are compared; more tell nothing n
 SAME = 0.5  # masks of a smaller IoU are different things
 
 
-def agreement(evidence: Evidence, view: int, landmarks: int = LANDMARKS) -> np.ndarray:
-    """IoU of the masks of one photo with all masks, on the surface that both photos see.
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """How the masks of one photo (rows, M_u) relate to those of all photos (M masks of V photos).
+
+    Attributes:
+        iou: IoU on the surface that both photos see; 0 between masks of one photo, but 1 of each with itself.
+            float32 [M_u, M]
+        seen: Share of the mask's surface that each photo sees; 0 for its own photo. float32 [M_u, V]
+    """
+
+    iou: np.ndarray
+    seen: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Consensus:
+    """What all photos together say about every mask.
+
+    Attributes:
+        embeddings: Mean of the masks that agree with it, unit vectors. [M, r]
+        repeatability: How well other photos repeat the mask, in [0, 1]. [M]
+    """
+
+    embeddings: Tensor
+    repeatability: Tensor
+
+
+def agreement(evidence: Evidence, view: int, landmarks: int = LANDMARKS) -> Agreement:
+    """Compare the masks of one photo with all masks.
 
     A mask is the set of Gaussians that its pixels show. Gaussian i belongs to mask m of photo u by the share
     w_im / w_iu of its weight there, and counts √(w_iu w_iv) when photos u and v are compared, w_iu being its
@@ -29,25 +58,26 @@ def agreement(evidence: Evidence, view: int, landmarks: int = LANDMARKS) -> np.n
         evidence: Of all photos.
         view: The photo u, its masks are the rows.
         landmarks: About how many Gaussians to compare on.
-
-    Returns:
-        float32 [M_u, M]; 0 between masks of one photo, but 1 of each with itself.
     """
-    rows = np.flatnonzero(evidence.view_of[: evidence.mask_count] == view)
+    count = evidence.mask_count
+    rows = np.flatnonzero(evidence.view_of[:count] == view)
     if not len(rows):
-        return np.zeros((0, evidence.mask_count), np.float32)
+        return Agreement(np.zeros((0, count), np.float32), np.zeros((0, evidence.view_count), np.float32))
     stride = max(1, (len(evidence.starts) - 1) // landmarks)
-    shared = _overlaps(
+    overlaps, sizes = _overlaps(
         evidence.starts,
         evidence.columns,
         evidence.weights,
         evidence.view_of,
-        evidence.mask_count,
+        count,
         int(rows[0]),
         len(rows),
         stride,
     )
-    return iou_of_overlaps(shared[0], shared[1], evidence.view_of, rows)
+    both = overlaps[:, count:]  # what the rows share with each photo as a whole
+    seen = np.minimum(both / np.maximum(both[:, [view]], 1e-6), 1)
+    seen[:, view] = 0
+    return Agreement(iou_of_overlaps(overlaps, sizes, evidence.view_of, rows), seen)
 
 
 def iou_of_overlaps(
@@ -62,30 +92,50 @@ def iou_of_overlaps(
         rows: Masks that the rows are, all of one photo. [R]
     """
     count = overlaps.shape[1] - (int(view_of[-1]) + 1)
-    shared, seen = overlaps[:, :count], overlaps[:, count:]
-    union = seen[:, view_of[:count]] + sizes[None] - shared
+    shared, both = overlaps[:, :count], overlaps[:, count:]
+    union = both[:, view_of[:count]] + sizes[None] - shared
     iou = np.divide(shared, union, out=np.zeros_like(shared), where=union > 1e-6)
     iou[:, view_of[:count] == view_of[rows[0]]] = 0
     iou[np.arange(len(rows)), rows] = 1
     return iou
 
 
-def consensus(evidence: Evidence, embeddings: Tensor) -> Tensor:
-    """Give every mask the mean of the masks that agree with it, weighed by IoU².
+def repeatability(agreed: Agreement, view_of: np.ndarray) -> np.ndarray:
+    """Mean over the other photos of the best IoU there, each photo counting by how much of a mask it sees.
+
+    It says how sure a level of granularity is: that a segmenter cuts the same thing out of every photo.
+
+    Args:
+        agreed: Masks of one photo.
+        view_of: Photo of every mask. [M]
+
+    Returns:
+        0 for masks of what no other photo sees. float32 [M_u]
+    """
+    best = np.zeros_like(agreed.seen)
+    views, first = np.unique(view_of, return_index=True)
+    if len(best) and len(views):
+        best[:, views] = np.maximum.reduceat(agreed.iou, first, axis=1)
+    return (agreed.seen * best).sum(axis=1) / np.maximum(agreed.seen.sum(axis=1), 1e-6)
+
+
+def consensus(evidence: Evidence, embeddings: Tensor) -> Consensus:
+    """Give every mask the mean of the masks that agree with it, weighed by IoU², and its repeatability.
 
     Args:
         evidence: Of all photos.
         embeddings: Unit embeddings of all masks, in any basis. [M, r]
-
-    Returns:
-        Unit vectors. [M, r]
     """
-    means = []
+    means, repeated = [embeddings[:0]], [np.zeros(0, np.float32)]
     for view in range(evidence.view_count):
-        iou = torch.from_numpy(agreement(evidence, view)).to(embeddings)
+        agreed = agreement(evidence, view)
+        iou = torch.from_numpy(agreed.iou).to(embeddings)
         weights = torch.where(iou >= SAME, iou.square(), torch.zeros_like(iou))
         means.append(weights @ embeddings)
-    return normalize(torch.cat(means), dim=-1) if means else embeddings
+        repeated.append(repeatability(agreed, evidence.view_of[: evidence.mask_count]))
+    return Consensus(
+        normalize(torch.cat(means), dim=-1), torch.from_numpy(np.concatenate(repeated)).to(embeddings)
+    )
 
 
 @njit(cache=True, fastmath=True)

@@ -44,6 +44,19 @@ def entropy(omega: Tensor) -> Tensor:
     return torch.special.entr(omega).sum(dim=-1)
 
 
+def divergence(omega: Tensor, target: Tensor) -> Tensor:
+    """Kullback-Leibler divergence Σ_l ω_l log (ω_l / ω*_l) of weights ω from what they should be.
+
+    Args:
+        omega: Granularity weights, 0 for levels without a mask. [P, L]
+        target: The weights ω* to go towards; above 0 wherever ω is. [P, L]
+
+    Returns:
+        At least 0 (up to rounding); 0 where both agree, or no level has a mask. [P]
+    """
+    return (torch.special.xlogy(omega, omega) - torch.special.xlogy(omega, target.clamp(min=1e-8))).sum(-1)
+
+
 def region_weights(omega: Tensor, areas: Tensor, density: Tensor) -> Tensor:
     """Eq. 5 for sampled pixels: 1/A of the region that counts, over the density the pixel was drawn with.
 
@@ -77,15 +90,3 @@ def consistency(features: Tensor, counts: Tensor) -> Tensor:
     share = counts.float() / counts.sum(dim=-1, keepdim=True).clamp(min=1)
     mean = (share[..., None] * features).sum(dim=1, keepdim=True)
     return (share * (features - mean).square().sum(dim=-1)).sum()
-
-
-def total(
-    distillation: Tensor,
-    entropy_mean: Tensor,
-    consistency_mean: Tensor,
-    *,
-    entropy_weight: float,
-    consistency_weight: float,
-) -> Tensor:
-    """Eq. 7: L = L_r + λ_e L_e + λ_c L_c, from the three terms already averaged. []"""
-    return distillation + entropy_weight * entropy_mean + consistency_weight * consistency_mean

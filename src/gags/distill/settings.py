@@ -30,11 +30,16 @@ class DistillSettings:
     region_aware: bool = False
     """Whether every region counts the same (Eq. 5) rather than every pixel. Off: small regions, most of them
     seen from far, have the worst embeddings, and would count as much as the same things seen from near."""
+    granularity: Literal["repeatability", "distance"] = "repeatability"
+    """What learnt granularity weights go by: how well other photos repeat the mask of a level, or, as in the
+    paper, the distances of Eq. 3 and the entropy of Eq. 4."""
+    sharpness: float = 2.0
+    """Exponent of repeatability: weights that are learnt by it go towards repeatability^sharpness."""
     entropy_weight: float = -0.12
-    """λ_e of Eq. 7 in the second half; half of it in the first. The paper's 0.002 drives every pixel to one
-    level, and all of them to the one whose embeddings vary least; below 0 the levels that are nearly as good
-    keep a part."""
-    consistency_weight: float = 0.01
+    """λ_e of Eq. 7 in the second half, half of it in the first, for weights learnt by distance. The paper's
+    0.002 drives every pixel to one level, and all of them to the one whose embeddings vary least; below 0 the
+    levels that are nearly as good keep a part."""
+    consistency_weight: float = 0.05
     """λ_c of Eq. 7 in the second half; 0 in the first."""
     detach_granularity: bool = True
     """Whether the granularity logits leave the features alone (released program)."""

@@ -1,6 +1,7 @@
 """Distillation: the embeddings of all photos' masks become one feature a Gaussian (METHOD §2)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,28 @@ from gags.errors import WorkspaceError
 from gags.features import LEVELS, ViewFeatures
 from gags.progress import SILENT, Reporter
 from gags.splats.gaussians import Gaussians
+
+LEAST_REPEATABILITY = 0.02  # so that no level of granularity is ruled out
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What the M masks of all photos say.
+
+    Attributes:
+        coordinates: Their unit embeddings in the decoder's basis. [M, r]
+        repeatability: How well other photos repeat each, in (0, 1]. [M]
+        logits: Their granularity logits if these are given, not learnt. [M]
+    """
+
+    coordinates: Tensor
+    repeatability: Tensor
+    logits: Tensor | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """All there is."""
+        given = (self.coordinates, self.repeatability, self.logits)
+        return [tensor for tensor in given if tensor is not None]
 
 
 def distill(
@@ -57,8 +80,9 @@ def distill(
     logits = _fixed_logits(items, settings) if logits is None else logits
     logits = None if logits is None else logits.to(basis)
     samples, evidence = collect(gaussians, items, settings, report)
-    if settings.consensus:
-        coordinates = consensus(evidence, coordinates)
+    agreed = consensus(evidence, coordinates)
+    coordinates = agreed.embeddings if settings.consensus else coordinates
+    targets = Targets(coordinates, agreed.repeatability.clamp(min=LEAST_REPEATABILITY), logits)
     components, weight, bias = principal_features(coordinates, settings.feature_dim)
     counts = torch.ones(len(components)) if logits is None else (logits - logits.max()).exp()
     features = uplift(evidence, components, counts)
@@ -68,7 +92,7 @@ def distill(
         decoder = Decoder(shape).to(basis.device)
     start_from_uplift(decoder, basis, weight, bias)
     field = LanguageField(features, decoder, encoder_name, splats_hash(gaussians))
-    _train(field, samples, coordinates, logits, settings, checkpoint, report)
+    _train(field, samples, targets, settings, checkpoint, report)
     return field
 
 
@@ -98,8 +122,7 @@ def _fixed_logits(items: Sequence[tuple[Camera, ViewFeatures]], settings: Distil
 def _train(
     field: LanguageField,
     samples: Samples,
-    coordinates: Tensor,
-    logits: Tensor | None,
+    targets: Targets,
     settings: DistillSettings,
     checkpoint: Path | None,
     report: Reporter,
@@ -110,15 +133,14 @@ def _train(
     optimizer = torch.optim.Adam(
         [{"params": [features]}, {"params": list(field.decoder.parameters())}], eps=1e-12
     )
-    inputs = [coordinates] if logits is None else [coordinates, logits]
-    key = f"{settings} {field.splats_hash} {digest(*inputs)}"
+    key = f"{settings} {field.splats_hash} {digest(*targets.tensors())}"
     keeper = Checkpoint(checkpoint, [features, *field.decoder.parameters()], optimizer, key)
     first = keeper.restore()
     with report.stage("Distilling language", settings.steps, "steps") as bar:
         bar.advance(first)
         for step in range(first, settings.steps):
             batch = _batch(len(samples), settings.batch_regions, step, settings.seed)
-            loss = batch_loss(features, field.decoder, samples, batch, coordinates, logits, settings, step)
+            loss = batch_loss(features, field.decoder, samples, batch, targets, settings, step)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * _decay(step / settings.steps)
             optimizer.zero_grad(set_to_none=True)
@@ -148,8 +170,7 @@ def batch_loss(
     decoder: Decoder,
     samples: Samples,
     batch: Tensor,
-    coordinates: Tensor,
-    logits: Tensor | None,
+    targets: Targets,
     settings: DistillSettings,
     step: int,
 ) -> Tensor:
@@ -160,43 +181,53 @@ def batch_loss(
         decoder: The decoder.
         samples: Sampled pixels of all photos.
         batch: Groups to use. [B]
-        coordinates: Unit embeddings of all masks in the decoder's basis. [M, r]
-        logits: Granularity logits of all masks if they are given, not learnt. [M]
+        targets: What the masks say.
         settings: Settings.
         step: Number of this step, for the two halves of training.
     """
     indices, weights = samples.indices[batch].flatten(0, 1), samples.weights[batch].flatten(0, 1)
     chance = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
     weights = one_gaussian(weights, settings.single_share, chance)
-    targets = samples.targets[batch].flatten(0, 1).long()
+    masks = samples.targets[batch].flatten(0, 1).long()
     rendered = embedding_bag(indices, features, per_sample_weights=weights, mode="sum")
-    valid = (targets >= 0) & (weights.sum(dim=-1, keepdim=True) > 0)
-    targets = targets.clamp(min=0)
-    omega = _omega(decoder, rendered, valid, settings, None if logits is None else logits[targets])
+    valid = (masks >= 0) & (weights.sum(dim=-1, keepdim=True) > 0)
+    masks = masks.clamp(min=0)
+    omega, granularity_loss = _granularity(decoder, rendered, valid, masks, targets, settings, step)
     measure = losses.weighted_distillation if settings.loss == "weighted" else losses.mixture_distillation
-    pixel_loss = measure(decoder.coordinates(rendered), coordinates[targets], omega)
+    pixel_loss = measure(decoder.coordinates(rendered), targets.coordinates[masks], omega)
     density = samples.density[batch].flatten()
-    areas = samples.areas[targets] if settings.region_aware else torch.ones_like(omega)
+    areas = samples.areas[masks] if settings.region_aware else torch.ones_like(omega)
     covered = omega.sum(dim=-1) > 0
     pixel_loss = pixel_loss * covered * losses.region_weights(omega, areas, density)
-    second_half = 2 * step >= settings.steps
     level = samples.levels[batch]
     counts = (omega.argmax(dim=-1) == level.repeat_interleave(len(covered) // len(level))) & covered
     grouped = rendered.reshape(len(level), -1, rendered.shape[-1])
-    return losses.total(
-        pixel_loss.mean(),
-        losses.entropy(omega).mean(),
-        losses.consistency(grouped, counts.reshape(len(level), -1)) / len(level),
-        entropy_weight=settings.entropy_weight * (1.0 if second_half else 0.5),
-        consistency_weight=settings.consistency_weight if second_half else 0.0,
-    )
+    steadiness = losses.consistency(grouped, counts.reshape(len(level), -1)) / len(level)
+    late = 2 * step >= settings.steps
+    return pixel_loss.mean() + granularity_loss + settings.consistency_weight * late * steadiness
 
 
-def _omega(
-    decoder: Decoder, rendered: Tensor, valid: Tensor, settings: DistillSettings, fixed: Tensor | None
-) -> Tensor:
-    """Granularity weights [P, 3] of rendered features, learnt or from fixed logits of their masks [P, 3]."""
-    if fixed is not None:
-        return losses.granularity_weights(fixed, valid & fixed.isfinite())
+def _granularity(
+    decoder: Decoder,
+    rendered: Tensor,
+    valid: Tensor,
+    masks: Tensor,
+    targets: Targets,
+    settings: DistillSettings,
+    step: int,
+) -> tuple[Tensor, Tensor | float]:
+    """Granularity weights [P, 3] of rendered features, and the loss of their own.
+
+    Weights are fixed by the logits of the masks, or learnt: by distance, which is Eq. 3 and the entropy of
+    Eq. 4, or by repeatability, so that Eq. 3 teaches the features alone.
+    """
+    if targets.logits is not None:
+        fixed = targets.logits[masks]
+        return losses.granularity_weights(fixed, valid & fixed.isfinite()), 0.0
     source = rendered.detach() if settings.detach_granularity else rendered
-    return losses.granularity_weights(decoder.granularity(source), valid)
+    omega = losses.granularity_weights(decoder.granularity(source), valid)
+    if settings.granularity == "distance":
+        half = 1.0 if 2 * step >= settings.steps else 0.5
+        return omega, settings.entropy_weight * half * losses.entropy(omega).mean()
+    wanted = losses.granularity_weights(settings.sharpness * targets.repeatability[masks].log(), valid)
+    return omega.detach(), losses.divergence(omega, wanted).mean()

@@ -108,7 +108,7 @@ class LiteEncoder:
         CropRule(padding=0.03, keep_background=False, fill=127, square="box"),
         CropRule(padding=0.10, keep_background=True, fill=127, square="box"),
     )
-    temperature = 20.0
+    temperature = 30.0
     same_meaning = 0.6
     negatives: tuple[str, ...] = (*ROOM.split(", "), *EVERYDAY.split(", "))
 

@@ -13,6 +13,7 @@ from gags.view.colors import colorize
 PAPER = (22, 24, 29)  # background of captions and sheets
 INK = (236, 238, 242)
 FAINT = (160, 166, 176)
+MIN_LETTERS = 11  # px, of tags
 MIN_WIDTH = 200  # px; a captioned picture is at least this wide, or its letters could not be read
 
 
@@ -40,6 +41,29 @@ def caption(picture: np.ndarray, text: str, right: str = "") -> np.ndarray:
     if right:
         _write(band, right, (band.shape[1] - pad - _text_width(right, size), size // 2), size, FAINT)
     return stack([picture, band])
+
+
+def tag(picture: np.ndarray, text: str, xy: tuple[float, float], color: Sequence[int] | np.ndarray) -> None:
+    """Write a short text into a picture, on a plate of a colour, moved so that all of it is inside.
+
+    The letters are smaller than those of captions.
+
+    Args:
+        picture: uint8 RGB [H, W, 3]; changed in place.
+        text: Cut off if it is wider than the picture.
+        xy: Top left corner of the plate, px.
+        color: Of the plate, RGB; the letters are dark.
+    """
+    height, width = picture.shape[:2]
+    size = max(1, min(max(MIN_LETTERS, width // 80), height // 2))
+    text = _fit(_one_line(text), size, width - size)
+    plate = (_text_width(text, size) + size // 2, round(size * 1.3))
+    x, y = (
+        round(min(max(0, at), max(0, room - side)))
+        for at, room, side in zip(xy, (width, height), plate, strict=True)
+    )
+    picture[y : y + plate[1], x : x + plate[0]] = np.asarray(color, np.uint8)
+    _write(picture, text, (x + size // 4, y + size // 8), size, PAPER)
 
 
 def scale_legend(colormap: str, low: str, high: str, *, width: int = 480) -> np.ndarray:

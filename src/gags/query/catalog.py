@@ -1,0 +1,144 @@
+"""What is in a scene: its things, each with the words that name it best."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gags.distill.field import LanguageField
+from gags.errors import QueryError
+from gags.query.boxes import OrientedBox
+from gags.query.relevancy import Queries
+from gags.query.space import Space
+from gags.query.things import Things
+from gags.splats.gaussians import Gaussians
+
+NAMES = 5  # that are given of everything
+LEAST_PHOTOS = 0.08  # of the photos that must agree on a thing for it to be listed
+NAMED_ON = 4096  # Gaussians of a thing that are looked at to name it; more tell nothing new
+
+
+@dataclass(eq=False)
+class Entry:
+    """One thing of a scene.
+
+    Attributes:
+        names: The best words and their scores, best first.
+        mask: Its Gaussians, on the CPU. bool [N]
+        box: Around them, in the frame and units of the capture.
+        photos: Number of photos whose masks agree on it.
+        part_of: Row of the catalogue that it is a part of, None if it stands for itself.
+    """
+
+    names: list[tuple[str, float]]
+    mask: Tensor
+    box: OrientedBox
+    photos: int
+    part_of: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The best word."""
+        return self.names[0][0]
+
+    def to_json(self) -> dict[str, Any]:
+        """What catalog.json holds of it; lengths and coordinates in the units of the capture."""
+        return {
+            "name": self.name,
+            "score": round(self.names[0][1], 4),
+            "names": [{"word": word, "score": round(score, 4)} for word, score in self.names],
+            "photos": self.photos,
+            "gaussians": int(self.mask.sum()),
+            "part_of": self.part_of,
+            "center": self.box.center.tolist(),
+            "box": {"size": self.box.size.tolist(), "axes": self.box.axes.tolist()},
+        }
+
+
+@torch.no_grad()
+def names_of(
+    features: Tensor,
+    field: LanguageField,
+    words: Queries,
+    *,
+    weights: Tensor | None = None,
+    count: int = NAMES,
+) -> list[tuple[str, float]]:
+    """The words that name some Gaussians best: those of a thing, or the few under a pointer.
+
+    Args:
+        features: Their features of the field. [n, d], n ≥ 1
+        field: The field.
+        words: Words to choose from, made ready by `Queries.encode`.
+        weights: How much each Gaussian counts, e.g. its opacity; None for all alike. [n]
+        count: How many words.
+
+    Returns:
+        At most `count` words with their mean relevancy over the Gaussians, in [0, 1], best first.
+    """
+    relevancy = words.relevancy(features, field)
+    weights = torch.ones(len(features), device=features.device) if weights is None else weights
+    means = weights.to(relevancy) @ relevancy / weights.sum().clamp(min=1e-12)
+    best = means.topk(min(count, len(words.texts)))
+    return [
+        (words.texts[word], score)
+        for word, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
+@torch.no_grad()
+def catalog(
+    gaussians: Gaussians, field: LanguageField, words: Queries, things: Things, photos: int
+) -> list[Entry]:
+    """List the things of a scene that many photos agree on, those with most photos first.
+
+    Args:
+        gaussians: The scene.
+        field: Its language field.
+        words: Words to name things with.
+        things: The things of the scene.
+        photos: Number of photos that they were found from.
+
+    Returns:
+        Things, and parts of them that stand out nearly as often as the whole; scraps are left out.
+    """
+    space = Space.build(gaussians, things)
+    entries: list[Entry] = []
+    row_of: dict[int, int] = {}  # of the things that are listed
+    for thing in range(len(things)):
+        parent = int(things.parents[thing])
+        rare = things.photos[thing] < LEAST_PHOTOS * photos
+        if rare or not things.stands_out(thing) or (parent >= 0 and parent not in row_of):
+            continue
+        rows = space.solid(things[thing])
+        mask, box = space.filled(rows), space.box(rows)
+        wholes = [entry for entry in entries if entry.part_of is None]
+        if parent < 0 and any(space.is_scrap(mask, entry.mask.numpy(), entry.box) for entry in wholes):
+            continue
+        sample = torch.from_numpy(rows[:: -(-len(rows) // NAMED_ON)]).to(field.features.device)
+        weights = torch.from_numpy(space.opacities)[sample]
+        names = names_of(field.features[sample], field, words, weights=weights)
+        row_of[thing] = len(entries)
+        agree = int(things.photos[thing])
+        entries.append(Entry(names, torch.from_numpy(mask), box, agree, row_of.get(parent)))
+    return entries
+
+
+def read_words(path: Path) -> list[str]:
+    """Words of a text file, one a line; empty lines, doubles, and lines that begin with # are left out.
+
+    Raises:
+        QueryError: If the file cannot be read or holds no word.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise QueryError(f"list of words {path} cannot be read ({error}); write a word a line") from error
+    words: Sequence[str] = [" ".join(line.split()) for line in lines]
+    words = list(dict.fromkeys(word for word in words if word and not word.startswith("#")))
+    if not words:
+        raise QueryError(f"list of words {path} is empty; write a word a line")
+    return words
