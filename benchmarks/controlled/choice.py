@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from controlled.names import generator
 from controlled.nest import KINDS, STEPS, Nest
 
 LEVELS = 3
@@ -23,8 +24,10 @@ class Habits:
     """How many factors of e off that area a region scores ½ less."""
     looks: tuple[float, ...] = (-1.2, -1.0, 0.75, 4.0, 0.65, -0.6)
     """How much patches, parts, objects, stuff, groups and scenes look like a thing."""
-    view_spread: float = 1.8
-    """Standard deviation of the looks of single regions of one view, the same for all prompts."""
+    spread: float = 1.8
+    """Standard deviation of the looks of single regions, the same for all prompts in a view."""
+    persistence: float = 0.7
+    """Share of it, in variance, that is the same in all views: some regions stand out."""
     prompt_spread: float = 0.15
     """Scale of what differs from prompt to prompt (Gumbel)."""
     repeat: float = 1.4
@@ -37,12 +40,24 @@ def triples() -> np.ndarray:
     return steps[(np.diff(steps, axis=1) >= 0).all(axis=1)]
 
 
-def scores(nest: Nest, habits: Habits, random: np.random.Generator) -> np.ndarray:
-    """Score of every region of a view at every level. float64 [N, 3]"""
+def scores(nest: Nest, habits: Habits, seed: int, random: np.random.Generator) -> np.ndarray:
+    """Score of every region of a view at every level.
+
+    Args:
+        nest: The regions.
+        habits: How they score.
+        seed: Of looks that all views have in common.
+        random: Draws looks of this view.
+
+    Returns:
+        float64 [N, 3]
+    """
     areas = np.log(np.maximum(nest.areas, 1.0))[:, None]
     fits = -0.5 * np.square((areas - np.array(habits.centres)) / np.array(habits.widths))
-    looks = np.array(habits.looks)[np.array(nest.kinds, int)]
-    return fits + (looks + habits.view_spread * random.standard_normal(len(looks)))[:, None]
+    always = np.array([generator("look", seed, key).standard_normal() for key in nest.keys])
+    here = random.standard_normal(len(always))
+    own = np.sqrt(habits.persistence) * always + np.sqrt(1 - habits.persistence) * here
+    return fits + (np.array(habits.looks)[np.array(nest.kinds, int)] + habits.spread * own)[:, None]
 
 
 def choose(

@@ -7,19 +7,21 @@ import numpy as np
 
 from controlled.choice import Habits
 from controlled.encoder import ControlledEncoder
+from controlled.nest import on_grid
 from controlled.segmenter import ControlledSegmenter
+from controlled.textures import find_patches, patch_maps, see
 from controlled.truth import Truth
 from gags.capture import Camera, View
 from gags.compare.scenes import uniform_settings
 from gags.errors import WorkspaceError
 from gags.features import LEVELS, ViewFeatures
-from gags.pipeline import place_prompts
+from gags.pipeline import place_prompts, render_depths
 from gags.progress import SILENT, Reporter
 from gags.segment.masks import SegmentSettings, segment_photo
 from gags.splats.gaussians import Gaussians
 from gags.workspace import stamp
 
-FORMAT = 2  # raised when segmenter or encoder change, so that masks on disk count as stale
+FORMAT = 3  # raised when segmenter or encoder change, so that masks on disk count as stale
 
 
 class DescribedViews(Sequence[tuple[Camera, ViewFeatures]]):
@@ -83,22 +85,45 @@ def describe(
     waiting = [view for view in views if _made_with(folder, view) != goal]
     if waiting:
         prompts = place_prompts(gaussians, views, settings, report=report)
+        patches = all_patches(views, gaussians, truth, settings.seed, report=report)
         with report.stage("Controlled masks", len(views), "photos") as bar:
             bar.advance(len(views) - len(waiting))
             for view in waiting:
-                features = _describe_view(view, prompts[view.name], truth, encoder, settings)
+                features = _describe_view(
+                    view, prompts[view.name], patches[view.name], truth, encoder, settings
+                )
                 features.stamps = goal
                 features.save(features_path(folder, view))
                 bar.advance(note=f"{len(features.masks)} masks in {view.name}")
     return DescribedViews(views, folder)
 
 
+def all_patches(
+    views: Sequence[View], gaussians: Gaussians, truth: Truth, seed: int, *, report: Reporter = SILENT
+) -> dict[str, np.ndarray]:
+    """Patches of the surfaces that photos show, by the photo's name; see `textures.patch_maps`."""
+    depths = render_depths(gaussians, [view.camera for view in views], report=report)
+    surfaces, ids = [], []
+    for view, depth in zip(views, depths, strict=True):
+        image = view.image()
+        ids.append(on_grid(truth.ids(view.stem, view.camera.width, view.camera.height)))
+        surfaces.append(see(image, depth, view.camera, *ids[-1].shape[::-1]))
+    patches = find_patches(surfaces, ids, truth, seed)
+    maps = [patch_maps(surface, here, patches) for surface, here in zip(surfaces, ids, strict=True)]
+    return {view.name: found for view, found in zip(views, maps, strict=True)}
+
+
 def _describe_view(
-    view: View, points: np.ndarray, truth: Truth, encoder: ControlledEncoder, settings: SegmentSettings
+    view: View,
+    points: np.ndarray,
+    patches: np.ndarray,
+    truth: Truth,
+    encoder: ControlledEncoder,
+    settings: SegmentSettings,
 ) -> ViewFeatures:
-    """Masks and embeddings of one photo from its prompts. [P, 2]"""
+    """Masks and embeddings of one photo from its prompts [P, 2] and the patches it shows [2, h, w]."""
     ids = truth.ids(view.stem, view.camera.width, view.camera.height)
-    segmenter = ControlledSegmenter(truth, ids, view.name, settings.seed)
+    segmenter = ControlledSegmenter(truth, ids, patches, view.name, settings.seed)
     masks = segment_photo(view.image(), points, segmenter, settings)
     embeddings = encoder.embed_masks(masks, ids, view.name).astype(np.float16)
     return ViewFeatures(masks, embeddings, encoder.name, prompts=points)

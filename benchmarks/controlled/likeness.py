@@ -16,11 +16,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from controlled.describe import all_patches
 from controlled.segmenter import ControlledSegmenter
 from controlled.truth import Truth
 from gags.capture import Capture
 from gags.features import LEVELS, Masks, ViewFeatures
 from gags.segment.masks import SegmentSettings, segment_photo
+from gags.splats.ply import load_ply
 from gags.workspace import Workspace
 
 SHOWS = ("piece", "object", "several", "stuff")
@@ -90,10 +92,12 @@ def main() -> None:
     arguments = parser.parse_args()
     truth, workspace = Truth.load(arguments.capture), Workspace.open(arguments.scene)
     found = []
-    for view in Capture.load(workspace.capture).train[:: arguments.every]:
+    views = Capture.load(workspace.capture).train[:: arguments.every]
+    patches = all_patches(views, load_ply(workspace.splats), truth, 0)
+    for view in views:
         real = ViewFeatures.load(workspace.features(view.name))
         ids = truth.ids(view.stem, view.camera.width, view.camera.height)
-        segmenter = ControlledSegmenter(truth, ids, view.name)
+        segmenter = ControlledSegmenter(truth, ids, patches[view.name], view.name)
         masks = segment_photo(view.image(), real.prompts, segmenter, SegmentSettings())
         wholes = truth.whole_of[ids]
         objects = np.where((wholes >= 0) & truth.is_object[wholes], wholes, -1)

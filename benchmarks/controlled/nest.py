@@ -13,14 +13,10 @@ KINDS = ("patch", "part", "object", "stuff", "group", "scene")
 PATCH, PART, OBJECT, STUFF, GROUP, SCENE = range(len(KINDS))
 STEPS = 10  # longest chain: two patches, part, object, groups, scene
 LEAST_PATCH = 60  # px
-PATCHES_OF_OBJECT = 2, 3  # large patches of an object or part, and small patches of a large one
-STUFF_PATCH = 60_000, 20_000  # px, of the large and small patches of a table or a wall
 GROWTH = 1.25  # a group counts if its area is this many times that of what is in it
-SPREAD_OF_GAPS = 0.5  # of the logarithm of the gap between two things, and
-GAP_NOISE = 2.0  # cells, at most added to it: which things look like one group differs between views
+SPREAD_OF_GAPS = 0.3  # of the logarithm of the gap between two things, and
+GAP_NOISE = 1.0  # cells, at most added to it: which things look like one group differs between views
 SIZE_COST = 0.3  # cells of gap that a cell of the size of a group is worth: small things join first
-COLOR_BLUR = 1.5  # cells, before a surface is cut into patches by colour
-COLOR_WEIGHT = 1.5  # of colours beside places when a surface is cut into patches
 
 
 @dataclass(eq=False)
@@ -31,9 +27,11 @@ class Nest:
         masks: The regions, on the grid. List of bool [h, w]
         kinds: What each is, a row of `KINDS`.
         areas: Area of each, px of the photo.
+        keys: What each is called in all views.
         chains: Regions that lie in each other, small to large, -1 behind the last. List of int [STEPS]
         chain_of: Row of the chain of every cell, -1 for none. int32 [h, w]
         extent: Width and height of the photo in cells.
+        cell_area: px.
     """
 
     chain_of: np.ndarray
@@ -42,10 +40,12 @@ class Nest:
     masks: list[np.ndarray] = field(default_factory=list)
     kinds: list[int] = field(default_factory=list)
     areas: list[float] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
     chains: list[list[int]] = field(default_factory=list)
 
-    def add(self, mask: np.ndarray, kind: int) -> int:
+    def add(self, mask: np.ndarray, kind: int, key: str) -> int:
         """Add a region; returns its row."""
+        self.keys.append(key)
         self.masks.append(mask)
         self.kinds.append(kind)
         self.areas.append(float(np.count_nonzero(mask)) * self.cell_area)
@@ -67,94 +67,72 @@ class Nest:
         return self.kinds[region] in (PART, OBJECT, STUFF)
 
 
-def build_nest(ids: np.ndarray, image: np.ndarray, truth: Truth, random: np.random.Generator) -> Nest:
+def grid_of(width: int, height: int) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Columns and rows of the grid laid over a photo, and width and height of the photo in its cells."""
+    scale = GRID / max(height, width)
+    return (int(np.ceil(width * scale)), int(np.ceil(height * scale))), (width * scale, height * scale)
+
+
+def on_grid(ids: np.ndarray) -> np.ndarray:
+    """Leaf id at every cell of the grid. uint8 [H, W] → int64 [h, w]"""
+    size, _ = grid_of(ids.shape[1], ids.shape[0])
+    return cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST).astype(np.int64)
+
+
+def build_nest(ids: np.ndarray, patches: np.ndarray, truth: Truth, random: np.random.Generator) -> Nest:
     """The regions of one view.
 
     Args:
         ids: Leaf id of every pixel. uint8 [H, W]
-        image: The photo, which tells where surfaces change colour. uint8 RGB [H, W, 3]
+        patches: Large and small patch of every cell, from `textures.patch_maps`. int64 [2, h, w]
         truth: What the ids are.
-        random: Draws which things form groups and where patches begin.
+        random: Draws which things form groups.
     """
-    height, width = ids.shape
-    scale = GRID / max(height, width)
-    extent = (width * scale, height * scale)
-    size = int(np.ceil(extent[0])), int(np.ceil(extent[1]))
-    small = cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST).astype(np.int64)
-    blurred = cv2.GaussianBlur(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (0, 0), COLOR_BLUR)
-    colors = cv2.cvtColor(blurred, cv2.COLOR_RGB2LAB)
-    nest = Nest(np.full(small.shape, -1, np.int32), extent, 1 / scale**2)
+    _, extent = grid_of(ids.shape[1], ids.shape[0])
+    small = on_grid(ids)
+    nest = Nest(np.full(small.shape, -1, np.int32), extent, ids.shape[1] * ids.shape[0] / np.prod(extent))
     wholes = truth.whole_of[small]
     present = [int(row) for row in np.unique(wholes[wholes >= 0])]
-    regions = {row: nest.add(wholes == row, OBJECT if truth.is_object[row] else STUFF) for row in present}
+    kinds = {row: OBJECT if truth.is_object[row] else STUFF for row in present}
+    regions = {row: nest.add(wholes == row, kind, f"thing {row}") for row, kind in kinds.items()}
     objects = [row for row in present if truth.is_object[row]]
     groups = _groups(nest, {row: nest.masks[regions[row]] for row in objects}, random)
     scenes = _scenes(nest, wholes, objects, present)
     for row in present:
         around = [regions[row], *groups.get(row, []), *scenes]
-        for cells, leaf in _leaves(nest, small, wholes == row, truth):
-            count = _patch_counts(truth.is_object[row], np.count_nonzero(cells) * nest.cell_area)
-            for patch, patches in _patches(nest, cells, colors, count, random):
-                nest.add_chain(patch, [*patches, *leaf, *around])
+        for cells, leaf, key in _leaves(nest, small, wholes == row, truth):
+            for patch, inside in _patches(nest, cells, patches, key):
+                nest.add_chain(patch, [*inside, *leaf, *around])
     return nest
 
 
 def _leaves(
     nest: Nest, ids: np.ndarray, whole: np.ndarray, truth: Truth
-) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Cells of the parts of an object and of what is left of it, each with its region if there are parts."""
+) -> Iterator[tuple[np.ndarray, list[int], str]]:
+    """Cells of an object's parts and of what is left of it, with its region if there are parts; and a key."""
     parts = truth.part_of[ids]
     found = [int(row) for row in np.unique(parts[whole])]
     for row in found:
         cells = whole & (parts == row)
-        yield cells, ([nest.add(cells, PART)] if len(found) > 1 else [])
-
-
-def _patch_counts(is_object: bool, area: float) -> tuple[int, int]:
-    """How many large patches a surface of an area (px) has, and how many small ones each of them."""
-    if is_object:
-        large, small = PATCHES_OF_OBJECT
-    else:
-        large, small = max(1, round(area / STUFF_PATCH[0])), round(STUFF_PATCH[0] / STUFF_PATCH[1])
-    return min(large, int(area // LEAST_PATCH)), small
+        key = f"leaf {ids[cells][0]}"
+        yield cells, ([nest.add(cells, PART, key)] if len(found) > 1 else []), key
 
 
 def _patches(
-    nest: Nest, cells: np.ndarray, colors: np.ndarray, count: tuple[int, int], random: np.random.Generator
+    nest: Nest, cells: np.ndarray, patches: np.ndarray, key: str
 ) -> Iterator[tuple[np.ndarray, list[int]]]:
     """Cells of the small patches of a surface, each with the patches it lies in, small to large."""
-    for large in _split(cells, colors, count[0], random):
-        most = int(np.count_nonzero(large) * nest.cell_area // LEAST_PATCH)
-        outer = [nest.add(large, PATCH)] if count[0] > 1 else []
-        for small in _split(large, colors, min(count[1], most), random):
-            inner = [nest.add(small, PATCH)] if min(count[1], most) > 1 else []
-            yield small, inner + outer
+    for large in np.unique(patches[0][cells]):
+        outer = cells & (patches[0] == large)
+        outside = _patch(nest, outer, f"{key} {large}")
+        for small in np.unique(patches[1][outer]):
+            inner = outer & (patches[1] == small)
+            yield inner, _patch(nest, inner, f"{key} {large} {small}") + outside
 
 
-def _split(
-    cells: np.ndarray, colors: np.ndarray, count: int, random: np.random.Generator, rounds: int = 8
-) -> list[np.ndarray]:
-    """Cut a surface into about `count` patches of like colour and place (k-means). List of bool [h, w]"""
-    rows, columns = np.nonzero(cells)
-    if count < 2 or len(rows) <= count:
-        return [cells]
-    places = np.stack([rows, columns], axis=1) / np.sqrt(len(rows) / count)
-    seen = colors[rows, columns].astype(np.float64)
-    features = np.hstack([places, COLOR_WEIGHT * (seen - seen.mean(axis=0)) / (seen.std() + 5)])
-    centres = features[random.choice(len(rows), count, replace=False)]
-    nearest = np.zeros(len(rows), np.int64)
-    for _ in range(rounds):
-        distances = np.square(centres).sum(axis=1) - 2 * features @ centres.T
-        nearest = distances.argmin(axis=1)
-        sizes = np.bincount(nearest, minlength=count)
-        sums = np.stack([np.bincount(nearest, column, minlength=count) for column in features.T], axis=1)
-        centres = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], centres)
-    patches = []
-    for number in np.unique(nearest):
-        patch = np.zeros_like(cells)
-        patch[rows[nearest == number], columns[nearest == number]] = True
-        patches.append(patch)
-    return patches
+def _patch(nest: Nest, cells: np.ndarray, key: str) -> list[int]:
+    """The region of a patch, none if it is too small."""
+    return [nest.add(cells, PATCH, key)] if np.count_nonzero(cells) * nest.cell_area >= LEAST_PATCH else []
 
 
 def _groups(nest: Nest, things: dict[int, np.ndarray], random: np.random.Generator) -> dict[int, list[int]]:
@@ -180,7 +158,7 @@ def _groups(nest: Nest, things: dict[int, np.ndarray], random: np.random.Generat
         gaps[a] = gaps[:, a] = np.minimum(gaps[a], gaps[b])
         gaps = np.delete(np.delete(gaps, b, axis=0), b, axis=1)
         gaps[a, a] = np.inf
-        region = nest.add(unions[a], GROUP)
+        region = nest.add(unions[a], GROUP, f"group {sorted(clusters[a])}")
         for row in clusters[a]:
             chains[row].append(region)
     return chains
@@ -204,5 +182,5 @@ def _scenes(nest: Nest, wholes: np.ndarray, objects: list[int], present: list[in
     around = cv2.dilate(things.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & ~things
     border = wholes[around]
     borders = np.bincount(border[border >= 0], minlength=1)
-    regions = [nest.add(things | (wholes == borders.argmax()), SCENE)] if borders.any() else []
-    return [*regions, nest.add(wholes >= 0, SCENE)] if len(present) > 1 else regions
+    regions = [nest.add(things | (wholes == borders.argmax()), SCENE, "scene")] if borders.any() else []
+    return [*regions, nest.add(wholes >= 0, SCENE, "all")] if len(present) > 1 else regions

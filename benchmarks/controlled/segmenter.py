@@ -3,11 +3,12 @@
 What MobileSAM does on photos whose instance maps are known was measured (README), and is imitated:
 
 1. **Regions.** At each place of a photo there is a chain of nested regions (`nest`): small and large patches
-   of like colour, the part, the object, ever larger groups of neighbours, all things with the table, all.
+   of like colour and place, the same in all views (`textures`), the part, the object, ever larger groups of
+   neighbours as this view has them, all things with the table, all.
 2. **Answers depend on apparent size** (`choice`). Each level prefers regions of a certain size in px, and
    those that look like things. A large near object is the answer at "whole", its patches at "sub-part"; the
    same object far away is the answer at "sub-part", and "whole" is a group it stands in. Which regions look
-   like things is drawn once a view, so that prompts on one object mostly agree and views do not.
+   like things is drawn once, most of it for all views, the rest for each: prompts on one object mostly agree.
 3. **Quality.** Objects come out sharp and with a high predicted IoU. Patches and groups are fuzzy (low
    stability), and where another region would have been as good an answer, the predicted IoU falls. Some fail
    the usual filters.
@@ -19,7 +20,7 @@ spread matters in two ways only, both of which follow from that: a thing that no
 every further prompt on a thing may hit another patch of it, whose mask is then painted over the thing's. More
 prompts cut a thing into more pieces, as many prompts cut it alike in all views.
 
-The segmenter knows nothing of other views, of the scene's Gaussians or of any method: it gives none an
+The segmenter knows nothing of other prompts, of what methods learn, or of any method: it gives none an
 advantage but the one that follows from where its prompts are.
 """
 
@@ -88,6 +89,7 @@ class ControlledSegmenter:
     Args:
         truth: What the capture shows.
         ids: Leaf id of every pixel of the view. uint8 [H, W]
+        patches: Large and small patch of every cell, from `textures.patch_maps`. int64 [2, h, w]
         view: Name of the view.
         seed: With the view it decides all that is random; the same prompt always leads to the same masks.
         habits: How regions are chosen.
@@ -96,15 +98,23 @@ class ControlledSegmenter:
     name = "controlled-sam"
 
     def __init__(
-        self, truth: Truth, ids: np.ndarray, view: str, seed: int = 0, habits: Habits = Habits()
+        self,
+        truth: Truth,
+        ids: np.ndarray,
+        patches: np.ndarray,
+        view: str,
+        seed: int = 0,
+        habits: Habits = Habits(),
     ) -> None:
         self._truth = truth
         self._ids = ids
+        self._patches = patches
+        self._seed = seed
         self._key = ("segmenter", seed, view)
         self._habits = habits
 
     def encode(self, image: np.ndarray) -> EncodedView:
-        """Find the regions of the view, uint8 RGB [H, W, 3]; colours decide where patches end.
+        """Find the regions of the view, uint8 RGB [H, W, 3].
 
         Raises:
             ValueError: If the photo is not of the size of the instance map.
@@ -112,8 +122,8 @@ class ControlledSegmenter:
         if image.shape[:2] != self._ids.shape:
             raise ValueError(f"the photo is {image.shape[:2]}, the instance map {self._ids.shape}")
         random = generator(*self._key)
-        nest = build_nest(self._ids, image, self._truth, random)
-        scored = scores(nest, self._habits, random)
+        nest = build_nest(self._ids, self._patches, self._truth, random)
+        scored = scores(nest, self._habits, self._seed, random)
         quality = random.standard_normal((len(nest.masks), 2))
         return EncodedView(nest, scored, quality, _fields(nest, random), (image.shape[1], image.shape[0]))
 
