@@ -1,0 +1,142 @@
+"""Masks and embeddings of every training photo from the controlled segmenter and encoder, kept on disk."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from controlled.choice import Habits
+from controlled.encoder import ControlledEncoder
+from controlled.nest import on_grid
+from controlled.segmenter import ControlledSegmenter
+from controlled.textures import find_patches, patch_maps, see
+from controlled.truth import Truth
+from gags.capture import Camera, View
+from gags.compare.scenes import uniform_settings
+from gags.errors import WorkspaceError
+from gags.features import LEVELS, ViewFeatures
+from gags.pipeline import place_prompts, render_depths
+from gags.progress import SILENT, Reporter
+from gags.segment.masks import SegmentSettings, segment_photo
+from gags.splats.gaussians import Gaussians
+from gags.workspace import stamp
+
+FORMAT = 3  # raised when segmenter or encoder change, so that masks on disk count as stale
+
+
+class DescribedViews(Sequence[tuple[Camera, ViewFeatures]]):
+    """Cameras and features of photos, read from disk when asked for.
+
+    Args:
+        views: The photos.
+        folder: Where their features are.
+    """
+
+    def __init__(self, views: Sequence[View], folder: Path) -> None:
+        self._views = views
+        self._folder = folder
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __getitem__(self, index: int) -> tuple[Camera, ViewFeatures]:  # type: ignore[override]
+        view = self._views[index]
+        return view.camera, ViewFeatures.load(features_path(self._folder, view))
+
+    def prompts(self) -> int:
+        """How many prompts all photos were given."""
+        return sum(len(features.prompts) for _, features in self)
+
+    def masks(self) -> list[int]:
+        """How many masks all photos have on each level. [3]"""
+        counts = [np.bincount(features.masks.levels, minlength=len(LEVELS)) for _, features in self]
+        return np.sum(counts, axis=0).tolist()
+
+
+def features_path(folder: Path, view: View) -> Path:
+    """File of one photo's masks and embeddings."""
+    return folder / f"{view.name}.safetensors"
+
+
+def describe(
+    views: Sequence[View],
+    gaussians: Gaussians,
+    splats_stamp: str,
+    truth: Truth,
+    encoder: ControlledEncoder,
+    settings: SegmentSettings,
+    folder: Path,
+    *,
+    report: Reporter = SILENT,
+) -> DescribedViews:
+    """Segment and embed photos; those on disk that were made with the same settings are kept.
+
+    Args:
+        views: Photos to learn from.
+        gaussians: The scene, for its depth and the places of prompts.
+        splats_stamp: Hash of the Gaussians.
+        truth: What the capture shows.
+        encoder: Embeds the masks.
+        settings: Prompts and filters; their seed is also the segmenter's.
+        folder: Where features go.
+        report: Told about progress.
+    """
+    goal = {"embeddings": stamp("controlled", FORMAT, splats_stamp, settings, Habits(), encoder.seed)}
+    waiting = [view for view in views if _made_with(folder, view) != goal]
+    if waiting:
+        prompts = place_prompts(gaussians, views, settings, report=report)
+        patches = all_patches(views, gaussians, truth, settings.seed, report=report)
+        with report.stage("Controlled masks", len(views), "photos") as bar:
+            bar.advance(len(views) - len(waiting))
+            for view in waiting:
+                features = _describe_view(
+                    view, prompts[view.name], patches[view.name], truth, encoder, settings
+                )
+                features.stamps = goal
+                features.save(features_path(folder, view))
+                bar.advance(note=f"{len(features.masks)} masks in {view.name}")
+    return DescribedViews(views, folder)
+
+
+def all_patches(
+    views: Sequence[View], gaussians: Gaussians, truth: Truth, seed: int, *, report: Reporter = SILENT
+) -> dict[str, np.ndarray]:
+    """Patches of the surfaces that photos show, by the photo's name; see `textures.patch_maps`."""
+    depths = render_depths(gaussians, [view.camera for view in views], report=report)
+    surfaces, ids = [], []
+    for view, depth in zip(views, depths, strict=True):
+        image = view.image()
+        ids.append(on_grid(truth.ids(view.stem, view.camera.width, view.camera.height)))
+        surfaces.append(see(image, depth, view.camera, *ids[-1].shape[::-1]))
+    patches = find_patches(surfaces, ids, truth, seed)
+    maps = [patch_maps(surface, here, patches) for surface, here in zip(surfaces, ids, strict=True)]
+    return {view.name: found for view, found in zip(views, maps, strict=True)}
+
+
+def _describe_view(
+    view: View,
+    points: np.ndarray,
+    patches: np.ndarray,
+    truth: Truth,
+    encoder: ControlledEncoder,
+    settings: SegmentSettings,
+) -> ViewFeatures:
+    """Masks and embeddings of one photo from its prompts [P, 2] and the patches it shows [2, h, w]."""
+    ids = truth.ids(view.stem, view.camera.width, view.camera.height)
+    segmenter = ControlledSegmenter(truth, ids, patches, view.name, settings.seed)
+    masks = segment_photo(view.image(), points, segmenter, settings)
+    embeddings = encoder.embed_masks(masks, ids, view.name).astype(np.float16)
+    return ViewFeatures(masks, embeddings, encoder.name, prompts=points)
+
+
+def uniform(settings: SegmentSettings, aware: DescribedViews) -> SegmentSettings:
+    """Settings that spread as many prompts as granularity-aware ones took evenly over all photos."""
+    return uniform_settings(settings, aware.prompts(), len(aware))
+
+
+def _made_with(folder: Path, view: View) -> dict[str, str]:
+    """Stamps of a photo's features on file, empty if there are none or they are damaged."""
+    try:
+        return ViewFeatures.stamps_of(features_path(folder, view))
+    except WorkspaceError:
+        return {}
