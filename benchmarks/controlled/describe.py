@@ -15,9 +15,9 @@ from gags.capture import Camera, View
 from gags.compare.scenes import uniform_settings
 from gags.errors import WorkspaceError
 from gags.features import LEVELS, ViewFeatures
-from gags.pipeline import place_prompts, render_depths
 from gags.progress import SILENT, Reporter
 from gags.segment.masks import SegmentSettings, segment_photo
+from gags.segment.placing import PromptPlacer, render_depth
 from gags.splats.gaussians import Gaussians
 from gags.workspace import stamp
 
@@ -84,14 +84,15 @@ def describe(
     goal = {"embeddings": stamp("controlled", FORMAT, splats_stamp, settings, Habits(), encoder.seed)}
     waiting = [view for view in views if _made_with(folder, view) != goal]
     if waiting:
-        prompts = place_prompts(gaussians, views, settings, report=report)
+        placer = PromptPlacer(gaussians, [view.camera for view in views], settings, report=report)
         patches = all_patches(views, gaussians, truth, settings.seed, report=report)
         with report.stage("Controlled masks", len(views), "photos") as bar:
             bar.advance(len(views) - len(waiting))
-            for view in waiting:
-                features = _describe_view(
-                    view, prompts[view.name], patches[view.name], truth, encoder, settings
-                )
+            for row, view in enumerate(views):
+                if view not in waiting:
+                    continue
+                points = placer.place(row, view.name)
+                features = _describe_view(view, points, patches[view.name], truth, encoder, settings)
                 features.stamps = goal
                 features.save(features_path(folder, view))
                 bar.advance(note=f"{len(features.masks)} masks in {view.name}")
@@ -102,12 +103,13 @@ def all_patches(
     views: Sequence[View], gaussians: Gaussians, truth: Truth, seed: int, *, report: Reporter = SILENT
 ) -> dict[str, np.ndarray]:
     """Patches of the surfaces that photos show, by the photo's name; see `textures.patch_maps`."""
-    depths = render_depths(gaussians, [view.camera for view in views], report=report)
     surfaces, ids = [], []
-    for view, depth in zip(views, depths, strict=True):
-        image = view.image()
-        ids.append(on_grid(truth.ids(view.stem, view.camera.width, view.camera.height)))
-        surfaces.append(see(image, depth, view.camera, *ids[-1].shape[::-1]))
+    with report.stage("Seeing surfaces", len(views), "photos") as bar:
+        for view in views:
+            depth = render_depth(gaussians, view.camera)
+            ids.append(on_grid(truth.ids(view.stem, view.camera.width, view.camera.height)))
+            surfaces.append(see(view.image(), depth, view.camera, *ids[-1].shape[::-1]))
+            bar.advance()
     patches = find_patches(surfaces, ids, truth, seed)
     maps = [patch_maps(surface, here, patches) for surface, here in zip(surfaces, ids, strict=True)]
     return {view.name: found for view, found in zip(views, maps, strict=True)}
