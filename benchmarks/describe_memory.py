@@ -1,6 +1,6 @@
 """Show that the memory of `describe` does not grow with the number of photos.
 
-    python benchmarks/describe_memory.py CAPTURE [--counts 70 140] [--max-size 640]
+    python benchmarks/describe_memory.py CAPTURE [--counts 70 140] [--max-size 480]
 
 Every count is a process of its own: so many photos of the capture (each as often as it takes, under names of
 its own), Gaussians at the sparse points without training, and stand-ins for the models that take next to no
@@ -135,7 +135,7 @@ def measure(path: Path, count: int, max_size: int) -> str:
         masks = sum(workspace.read_metrics()["masks"].values())
     cells = [count, masks, f"{before:.0f}"]
     cells += [f"{watch.megabytes[row]:.0f}" for row in (len(watch.megabytes) // 10, -1)]
-    return " | ".join(["|", *map(str, cells), f"{peak():.0f}", f"{seconds:.0f}", "|"])[2:]
+    return f"| {' | '.join([*map(str, cells), f'{peak():.0f}', f'{seconds:.0f}'])} |"
 
 
 def main() -> None:
@@ -144,7 +144,7 @@ def main() -> None:
     )
     parser.add_argument("capture", type=Path)
     parser.add_argument("--counts", type=int, nargs="+", default=[70, 140])
-    parser.add_argument("--max-size", type=int, default=640)
+    parser.add_argument("--max-size", type=int, default=480)
     parser.add_argument("--row", type=int, help=argparse.SUPPRESS)  # one count, in this process
     given = parser.parse_args()
     if given.row:
@@ -155,7 +155,7 @@ def main() -> None:
     for count in given.counts:
         command = [sys.executable, __file__, str(given.capture), "--row", str(count)]
         row = subprocess.run([*command, "--max-size", str(given.max_size)], check=True, text=True, stdout=-1)
-        print("| " + row.stdout.strip(), flush=True)
+        print(row.stdout.strip(), flush=True)
 
 
 if __name__ == "__main__":
