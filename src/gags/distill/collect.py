@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.distill.evidence import Evidence, ViewEvidence, merge, view_evidence
+from gags.distill.evidence import Evidence, ViewEvidence, merge, pixel_grid, view_evidence
 from gags.distill.samples import (
     GROUP,
     PixelGroups,
@@ -72,18 +72,16 @@ def _collect_view(
 ) -> tuple[Samples, ViewEvidence]:
     """Samples of one photo, and its evidence from a grid of pixels."""
     height, width = masks.labels.shape[1:]
-    if (camera.width, camera.height) != (width, height):
-        camera = camera.resized(width, height)
     areas = mask_areas(masks)
     drawn = draw_pixels(masks, groups_per_region(areas, settings.pixels_per_photo), rng)
-    grid = _grid(width, height, rng)
+    grid = pixel_grid(width, height, EVIDENCE_PIXELS, rng)
     pixels = torch.from_numpy(np.concatenate([drawn.pixels.reshape(-1, 2), grid])).to(gaussians.means.device)
     blend = blend_weights(
         gaussians.means,
         gaussians.quats,
         gaussians.scales,
         gaussians.opacities,
-        camera,
+        camera.resized(width, height),
         pixels,
         top_k=settings.top_k,
     )
@@ -107,11 +105,3 @@ def _samples(
         torch.from_numpy(masks.levels[drawn.rows].astype(np.int64)).to(device),
         torch.from_numpy(areas).to(device),
     )
-
-
-def _grid(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
-    """About `EVIDENCE_PIXELS` pixels on a regular grid with a random offset. int64 [P, 2] (x, y)"""
-    stride = max(1, int(np.ceil(np.sqrt(width * height / EVIDENCE_PIXELS))))
-    xs = np.arange(int(rng.integers(stride)), width, stride)
-    ys = np.arange(int(rng.integers(stride)), height, stride)
-    return np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)

@@ -59,6 +59,24 @@ class Evidence:
         return int(self.view_of[-1]) + 1 if len(self.view_of) else 0
 
 
+def pixel_grid(width: int, height: int, most: int, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Pixels of a photo on a regular grid.
+
+    Args:
+        width: Of the photo, px.
+        height: Of the photo, px.
+        most: About how many pixels, at most.
+        rng: Draws where the grid begins; without it, it lies in the middle.
+
+    Returns:
+        x, y of each. int64 [P, 2]
+    """
+    stride = max(1, int(np.ceil(np.sqrt(width * height / most))))
+    left, top = (stride // 2, stride // 2) if rng is None else rng.integers(stride, size=2)
+    xs, ys = np.arange(left, width, stride), np.arange(top, height, stride)
+    return np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
+
+
 def view_evidence(indices: Tensor, weights: Tensor, labels: np.ndarray, mask_count: int) -> ViewEvidence:
     """Sum up one photo's pixels.
 

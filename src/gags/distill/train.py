@@ -14,7 +14,7 @@ from gags.distill import losses
 from gags.distill.checkpoint import Checkpoint
 from gags.distill.collect import collect
 from gags.distill.consensus import consensus
-from gags.distill.evidence import uplift
+from gags.distill.evidence import Evidence, uplift
 from gags.distill.field import Decoder, DecoderShape, LanguageField, digest, splats_hash
 from gags.distill.samples import Samples, one_gaussian
 from gags.distill.settings import DistillSettings
@@ -28,17 +28,32 @@ LEAST_REPEATABILITY = 0.02  # so that no level of granularity is ruled out
 
 
 @dataclass(frozen=True, eq=False)
+class MaskTable:
+    """The M masks of all photos, in order.
+
+    Attributes:
+        embeddings: float16 [M, D]
+        levels: 0, 1, 2 for sub-part, part, whole. int64 [M]
+        encoder: Name of the encoder of all embeddings.
+    """
+
+    embeddings: Tensor
+    levels: Tensor
+    encoder: str
+
+
+@dataclass(frozen=True, eq=False)
 class Targets:
     """What the M masks of all photos say.
 
     Attributes:
         coordinates: Their unit embeddings in the decoder's basis. [M, r]
-        steadiness: The logits that granularity weights learn from repeatability. [M]
+        steadiness: The logits that granularity weights learn from repeatability, if they learn from it. [M]
         logits: Their granularity logits if these are given, not learnt. [M]
     """
 
     coordinates: Tensor
-    steadiness: Tensor
+    steadiness: Tensor | None = None
     logits: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
@@ -73,18 +88,15 @@ def distill(
     Raises:
         WorkspaceError: If the photos have no masks at all, or embeddings of several encoders.
     """
-    embeddings, encoder_name = _all_embeddings(items)
-    embeddings = embeddings.to(gaussians.means.device)
+    table = _read_masks(items)
+    embeddings = table.embeddings.to(gaussians.means.device)
     basis = principal_basis(embeddings)
     coordinates = torch.cat([normalize(e.float() @ basis, dim=-1) for e in embeddings.split(8192)])
-    logits = _fixed_logits(items, settings) if logits is None else logits
+    logits = _fixed_logits(table.levels, settings) if logits is None else logits
     logits = None if logits is None else logits.to(basis)
     samples, evidence = collect(gaussians, items, settings, report)
-    agreed = consensus(evidence, coordinates)
-    coordinates = agreed.embeddings if settings.consensus else coordinates
-    steadiness = repeatability_logits(agreed.repeatability, _levels(items), settings.sharpness)
-    targets = Targets(coordinates, steadiness, logits)
-    components, weight, bias = principal_features(coordinates, settings.feature_dim)
+    targets = _targets(coordinates, logits, table.levels, evidence, settings)
+    components, weight, bias = principal_features(targets.coordinates, settings.feature_dim)
     counts = torch.ones(len(components)) if logits is None else (logits - logits.max()).exp()
     features = uplift(evidence, components, counts)
     shape = DecoderShape(settings.feature_dim, settings.hidden, basis.shape[1], basis.shape[0])
@@ -92,37 +104,50 @@ def distill(
         torch.manual_seed(settings.seed)
         decoder = Decoder(shape).to(basis.device)
     start_from_uplift(decoder, basis, weight, bias)
-    field = LanguageField(features, decoder, encoder_name, splats_hash(gaussians))
+    field = LanguageField(features, decoder, table.encoder, splats_hash(gaussians))
     _train(field, samples, targets, settings, checkpoint, report)
     return field
 
 
-def _all_embeddings(items: Sequence[tuple[Camera, ViewFeatures]]) -> tuple[Tensor, str]:
-    """Embeddings of all masks of all photos [M, D], float16, and the name of their encoder."""
-    views = [features for _, features in items]
-    names = sorted({v.encoder for v in views})
+def _read_masks(items: Sequence[tuple[Camera, ViewFeatures]]) -> MaskTable:
+    """What the files of all photos say of their masks, but for label maps, which would fill memory."""
+    embeddings, levels, names = [], [], set()
+    for _, features in items:
+        embeddings.append(features.embeddings.astype(np.float16))
+        levels.append(features.masks.levels.astype(np.int64))
+        names.add(features.encoder)
     if len(names) > 1:
-        raise WorkspaceError(f"photos were embedded by several encoders ({', '.join(names)}); describe again")
-    parts = [v.embeddings for v in views if len(v.embeddings)]
-    if not parts:
+        listed = ", ".join(sorted(names))
+        raise WorkspaceError(f"photos were embedded by several encoders ({listed}); describe again")
+    if not sum(map(len, levels)):
         raise WorkspaceError("no photo has a single mask, there is nothing to learn; check `gags describe`")
-    return torch.from_numpy(np.concatenate(parts).astype(np.float16)), names[0]
+    every = np.concatenate([part for part in embeddings if len(part)])
+    return MaskTable(torch.from_numpy(every), torch.from_numpy(np.concatenate(levels)), names.pop())
 
 
-def _fixed_logits(items: Sequence[tuple[Camera, ViewFeatures]], settings: DistillSettings) -> Tensor | None:
-    """Logit of every mask where the setting, not learning, says how levels are weighed. [M]"""
+def _fixed_logits(levels: Tensor, settings: DistillSettings) -> Tensor | None:
+    """Logit of every mask [M] by its level, where the setting, not learning, says how levels are weighed."""
     if settings.levels == "learnt":
         return None
-    levels = _levels(items)
     logits = torch.zeros(len(levels))
     if settings.levels != "averaged":
         logits[levels != LEVELS.index(settings.levels)] = float("-inf")
     return logits
 
 
-def _levels(items: Sequence[tuple[Camera, ViewFeatures]]) -> Tensor:
-    """Level of every mask of all photos. int64 [M]"""
-    return torch.from_numpy(np.concatenate([features.masks.levels for _, features in items])).long()
+def _targets(
+    coordinates: Tensor, logits: Tensor | None, levels: Tensor, evidence: Evidence, settings: DistillSettings
+) -> Targets:
+    """What to learn of masks with these coordinates [M, r], given logits [M] and levels [M]."""
+    by_repeatability = logits is None and settings.granularity == "repeatability"
+    if not (settings.consensus or by_repeatability):
+        return Targets(coordinates, logits=logits)
+    agreed = consensus(evidence, coordinates)
+    return Targets(
+        agreed.embeddings if settings.consensus else coordinates,
+        repeatability_logits(agreed.repeatability, levels, settings.sharpness) if by_repeatability else None,
+        logits,
+    )
 
 
 def repeatability_logits(repeatability: Tensor, levels: Tensor, sharpness: float) -> Tensor:
@@ -255,7 +280,7 @@ def _granularity(
         return losses.granularity_weights(fixed, valid & fixed.isfinite()), 0.0
     source = rendered.detach() if settings.detach_granularity else rendered
     omega = losses.granularity_weights(decoder.granularity(source), valid)
-    if settings.granularity == "distance":
+    if targets.steadiness is None:
         half = 1.0 if 2 * step >= settings.steps else 0.5
         return omega, settings.entropy_weight * half * losses.entropy(omega).mean()
     wanted = losses.granularity_weights(targets.steadiness[masks], valid)

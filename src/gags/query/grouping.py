@@ -12,7 +12,7 @@ from numba import njit
 
 from gags.capture.camera import Camera
 from gags.distill.consensus import agreement
-from gags.distill.evidence import Evidence, ViewEvidence, merge, view_evidence
+from gags.distill.evidence import Evidence, ViewEvidence, merge, pixel_grid, view_evidence
 from gags.features import ViewFeatures
 from gags.progress import SILENT, Reporter
 from gags.query.things import Things
@@ -62,9 +62,7 @@ def gather_evidence(
 
 def _view_evidence(gaussians: Gaussians, camera: Camera, features: ViewFeatures) -> ViewEvidence:
     height, width = features.masks.labels.shape[1:]
-    stride = max(1, int(np.ceil(np.sqrt(width * height / PIXELS))))
-    xs, ys = np.arange(stride // 2, width, stride), np.arange(stride // 2, height, stride)
-    grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
+    grid = pixel_grid(width, height, PIXELS)
     blend = blend_weights(
         gaussians.means,
         gaussians.quats,
