@@ -26,7 +26,7 @@ class Habits:
     """How much patches, parts, objects, stuff, groups and scenes look like a thing."""
     spread: float = 1.8
     """Standard deviation of the looks of single regions, the same for all prompts in a view."""
-    persistence: float = 0.7
+    persistence: float = 0.85
     """Share of it, in variance, that is the same in all views: some regions stand out."""
     prompt_spread: float = 0.15
     """Scale of what differs from prompt to prompt (Gumbel)."""

@@ -358,7 +358,7 @@ def test_stability_comes_out_as_wanted():
 
 
 def test_granularity_breaks_between_rings_of_pantry(captures: Path):
-    """Means of ten seeds: levels are a piece of a banana, most of it, and more; from far all are larger."""
+    """Means of twenty seeds: levels are a piece of a banana, most of it, and more; from far all are larger."""
     truth = Truth.load(captures / "pantry")
     relative = {}
     for stem in ("train_003", "train_060"):
@@ -372,7 +372,7 @@ def test_granularity_breaks_between_rings_of_pantry(captures: Path):
         picked = np.linspace(0, len(rows) - 1, 12).astype(int)
         points = np.stack([columns, rows], axis=1)[picked].astype(np.float32) + 0.5
         ratios = []
-        for seed in range(10):
+        for seed in range(20):
             segmenter = ControlledSegmenter(truth, ids, patches, stem, seed)
             found = segmenter.predict(segmenter.encode(np.zeros((480, 640, 3), np.uint8)), points)
             area = (found.logits > 0).sum(axis=(1, 2)) * 6.25 / len(rows)
