@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -59,6 +61,15 @@ def test_names_of_the_python_page_exist():
     for name in re.findall(r"^::: (\S+)$", (ROOT / "docs" / "python.md").read_text(), flags=re.MULTILINE):
         module, attribute = name.rsplit(".", 1)
         assert hasattr(importlib.import_module(module), attribute), name
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    reference = (tmp_path / "commands" / "index.html").read_text(encoding="utf-8")
+    assert all(f"usage: gags {name}" in reference for name in COMMANDS)
+    assert "relevancy" in (tmp_path / "python" / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_extra_holds_what_the_site_needs():

@@ -358,7 +358,7 @@ def test_stability_comes_out_as_wanted():
 
 
 def test_granularity_breaks_between_rings_of_pantry(captures: Path):
-    """Means of twenty seeds: levels are a piece of a banana, most of it, and more; from far all are larger."""
+    """Means of 20 seeds: levels are a piece of a banana, most of it, and more; from far all are larger."""
     truth = Truth.load(captures / "pantry")
     relative = {}
     for stem in ("train_003", "train_060"):
