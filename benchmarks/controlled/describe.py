@@ -81,7 +81,8 @@ def describe(
         folder: Where features go.
         report: Told about progress.
     """
-    goal = {"embeddings": stamp("controlled", FORMAT, splats_stamp, settings, Habits(), encoder.seed)}
+    made_by = (FORMAT, splats_stamp, settings, Habits(), encoder.seed, encoder.recognised)
+    goal = {"embeddings": stamp("controlled", *made_by)}
     waiting = [view for view in views if _made_with(folder, view) != goal]
     if waiting:
         placer = PromptPlacer(gaussians, [view.camera for view in views], settings, report=report)

@@ -44,7 +44,7 @@ MISLEADING = 0.5  # share of the noise, in energy, that is of the kind that name
 CELL = 8  # px, of the random field that the noise is the mean of
 LEAST_NOISE = 0.10
 SMALL_NOISE, SMALL_AREA = 0.25, 1000  # energy added to vanishing masks; half of it at this area, px
-RECOGNISED = 0.3  # power of the share of a thing that a mask covers: how much of its vector is left
+RECOGNISED = 0.3  # measured on real pictures
 ALWAYS = 1 / 3  # share, in energy, of what a piece looks like instead that is the same for all its pieces
 
 
@@ -55,6 +55,8 @@ class ControlledEncoder:
         texts: Vectors of texts.
         truth: What the capture shows.
         seed: Of offset, looks and noise.
+        recognised: Power of the share of a thing that a mask covers: how much of its vector is left. Larger
+            than what was measured, it makes an encoder that knows things as wholes alone.
     """
 
     name = "controlled-clip"
@@ -68,10 +70,13 @@ class ControlledEncoder:
     same_meaning = 2.0
     """All phrases count against all texts, as in the paper."""
 
-    def __init__(self, texts: TextVectors, truth: Truth, seed: int = 0) -> None:
+    def __init__(
+        self, texts: TextVectors, truth: Truth, seed: int = 0, recognised: float = RECOGNISED
+    ) -> None:
         self._texts = texts
         self._truth = truth
         self.seed = seed
+        self.recognised = recognised
         random = generator("looks", seed)
         offset = random.standard_normal(self.dim)
         self._common = COMMON * texts.mean + OFFSET * unit(texts.own(offset))
@@ -110,7 +115,10 @@ class ControlledEncoder:
             return np.zeros((0, self.dim), np.float32)
         covered, areas = areas_covered(masks, ids)
         weights, complete = content(covered, np.bincount(ids.ravel(), minlength=256), self._truth)
-        seen, lost = weights * complete**RECOGNISED, weights * np.sqrt(1 - complete ** (2 * RECOGNISED))
+        seen, lost = (
+            weights * complete**self.recognised,
+            weights * np.sqrt(1 - complete ** (2 * self.recognised)),
+        )
         shown = seen @ self._images + np.sqrt(ALWAYS) * lost @ self._pieces
         random = (1 - ALWAYS) * (MEANING**2 + LOOK**2) * np.square(lost).sum(axis=1)
         noise = self._noise(masks, view) * np.sqrt(noise_energy(areas) + random)[:, None]

@@ -1,7 +1,8 @@
 """What prompts and distillation do, apart from how well an encoder names things.
 
     python benchmarks/controlled/run.py CAPTURE --clip-text DIR --scene WS --out DIR
-        [--methods gags average …] [--seeds 1] [--prompts-per-patch 4] [--set NAME=VALUE …] [--json]
+        [--methods gags average …] [--seeds 1] [--prompts-per-patch 4]
+        [--recognised 0.3] [--set NAME=VALUE …] [--json]
 
 CAPTURE is a synthetic capture with exact instance maps and labels, WS a scene of it that has Gaussians, DIR
 the folder of CLIP's text vectors. Every training photo is cut by the controlled segmenter, with
@@ -23,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from controlled.describe import DescribedViews, describe, uniform
-from controlled.encoder import ControlledEncoder
+from controlled.encoder import RECOGNISED, ControlledEncoder
 from controlled.names import TextVectors
 from controlled.results import Outcome, main_table, paper_tables
 from controlled.truth import Truth
@@ -54,6 +55,7 @@ class Experiment:
         scene: Folder of a scene of the capture, for its Gaussians and cameras.
         out: Folder of what is kept.
         prompts_per_patch: N0 of Eq. 1.
+        recognised: See `ControlledEncoder`.
         report: Told about progress.
     """
 
@@ -62,6 +64,7 @@ class Experiment:
     scene: Path
     out: Path
     prompts_per_patch: float
+    recognised: float
     report: Reporter
 
     def __post_init__(self) -> None:
@@ -79,7 +82,7 @@ class Experiment:
 
     def described(self, prompts: str, seed: int) -> tuple[DescribedViews, ControlledEncoder]:
         """Masks and embeddings of all training photos, made if they are not on disk."""
-        encoder = ControlledEncoder(self.texts, self.truth, seed)
+        encoder = ControlledEncoder(self.texts, self.truth, seed, self.recognised)
         settings = SegmentSettings(prompts_per_patch=self.prompts_per_patch, seed=seed)
         if prompts == "uniform":
             settings = uniform(settings, self.described("granularity-aware", seed)[0])
@@ -150,6 +153,7 @@ def main() -> int:
     parser.add_argument("--methods", nargs="+", default=DEFAULT, metavar="METHOD")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--prompts-per-patch", type=float, default=SegmentSettings().prompts_per_patch)
+    parser.add_argument("--recognised", type=float, default=RECOGNISED, help="how fast pieces lose a name")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of distillation")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments = parser.parse_args()
@@ -173,6 +177,7 @@ def _run(arguments: argparse.Namespace) -> str:
         arguments.scene,
         arguments.out,
         arguments.prompts_per_patch,
+        arguments.recognised,
         report,
     )
     outcomes = []
