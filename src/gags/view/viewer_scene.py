@@ -14,7 +14,7 @@ from gags.capture.camera import Camera
 from gags.errors import QueryError
 from gags.progress import SILENT, Reporter
 from gags.query.boxes import OrientedBox
-from gags.query.catalog import NAMED_ON, names_of
+from gags.query.catalog import names_of_gaussians
 from gags.query.instances import MATCHES, SOLID, Instance, locate_instances
 from gags.query.relevancy import Queries
 from gags.query.select import scene_size
@@ -210,13 +210,9 @@ class ViewerScene:
 
     def _names(self, rows: np.ndarray) -> list[tuple[str, float]]:
         self.warm_up()
-        field = self.scene.field
-        sample = torch.from_numpy(rows[:: -(-len(rows) // NAMED_ON)])
-        weights = torch.from_numpy(self.opacities)[sample]
         with self._asking:
             assert self._named is not None
-            features = field.features[sample.to(field.features.device)]
-            return names_of(features, field, self._named, weights=weights)
+            return names_of_gaussians(rows, self.opacities, self.scene.field, self._named)
 
     def picture(self, camera: Camera, state: ViewerState) -> bytes:
         """What a browser shows, rendered here: the same on every machine, with all harmonics in colour mode.
