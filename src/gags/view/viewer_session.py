@@ -20,7 +20,7 @@ from gags.view.viewer_panel import Panel
 from gags.view.viewer_photos import PhotoCameras
 from gags.view.viewer_place import Place
 from gags.view.viewer_scene import Picked, ViewerScene, ply_bytes
-from gags.view.viewer_state import Color, Layer, Mode, ViewerState
+from gags.view.viewer_state import Color, Layer, ViewerState
 
 BOX_COLOR = (255, 214, 64)
 REST_SECONDS = 0.4  # without a move, after which a camera rests
@@ -36,6 +36,10 @@ class Session:
         shown: The scene, shared with other browsers.
         views: The photos.
         place: Where the scene is in the browser's world.
+
+    Attributes:
+        state: What is asked, selected and edited.
+        started: Set when all that `start` does is done.
     """
 
     def __init__(
@@ -43,11 +47,15 @@ class Session:
     ) -> None:
         self._client, self._shown, self._views, self._place = client, shown, views, place
         self.state = ViewerState(len(shown))
+        self.started = threading.Event()
         self._notices = Notices(client)
         self._picked: Picked | None = None
         self._selected_name = ""
-        self._wanted = ""  # newest content of the text box
-        self._lock = threading.RLock()  # guards the state and the page; never held while things are found
+        self._answered = ""  # content of the text box that the colours are of
+        self._turn = 0
+        # Guards the state and the page; never held while things are found. Callbacks come in threads, in any
+        # order: they read what the controls say when they hold it, never before, so that the newest stays.
+        self._lock = threading.RLock()
         self._moved = 0.0
         self._jumped = 0.0
         self._resting: asyncio.Task[None] | None = None
@@ -59,7 +67,7 @@ class Session:
             self._opacities(),
         )
         names = [view.name for view in views]
-        self._panel = Panel(client.gui, self.state, names, self, self._notices.guarded)
+        self._panel = Panel(client.gui, self.state, names, self, self._notices)
         self._photos = PhotoCameras(client, views, place, self._clicked_photo)
         client.camera.on_update(self._camera_moved)
         client.scene.on_click()(self._clicked)
@@ -72,6 +80,7 @@ class Session:
         """Do what takes a while: the photos' pictures, the encoder, the things; all shown in the page."""
         self._notices.guarded(self._warm_up)(None)
         self._notices.guarded(self._load_photos)(None)
+        self.started.set()
 
     def _warm_up(self) -> None:
         with self._notices.busy("Getting ready to answer"):
@@ -81,7 +90,7 @@ class Session:
 
     def _load_photos(self) -> None:
         missing = self._photos.load(lambda: self._notices.closed)
-        self._photos.hide_near(self._position())
+        self.show_cameras()
         if missing:
             self._notices.tell(
                 "Photos are missing", f"{missing} cannot be read; their cameras have no picture."
@@ -89,13 +98,14 @@ class Session:
 
     # What the panel does.
 
-    def typed(self, text: str) -> None:
-        """Colour by what is being typed; a newer text overtakes older ones that still wait."""
-        self._wanted = text
+    def typed(self) -> None:
+        """Colour by what the text box holds; of several callbacks that wait, the first answers for all."""
         with self._lock:
-            if self._wanted != text:
+            text = self._panel.text.value
+            if text == self._answered:
                 return
-            self._picked = self.state.selected = self.state.draft = None
+            self._answered, self.state.draft = text, None
+            self._drop_selection()
             if text.strip():
                 self.state.draft = self._shown.ask(text, self.state.next_color())
             self._draw()
@@ -110,16 +120,16 @@ class Session:
 
     def keep(self) -> None:
         """Make the text in the box a layer."""
-        text = self._panel.text.value
-        if not text.strip():
-            raise QueryError('nothing to look for; type a text that is not empty, as in: "red mug"')
         with self._lock:
+            text = self._panel.text.value
+            if not text.strip():
+                raise QueryError('nothing to look for; type a text that is not empty, as in: "red mug"')
             if self.state.draft is None or self.state.draft.text != " ".join(text.split()):
                 self.state.draft = self._shown.ask(text, self.state.next_color())
             layer = self.state.keep()
-            self._wanted = ""
-            self._panel.text.value = ""
+            self._answered = self._panel.text.value = ""  # which calls `typed`
             self._panel.show_answer("")
+            self._drop_selection()
             self._redraw()
         if layer is not None and not self._shown.answers(layer):
             self._notices.tell(
@@ -128,25 +138,36 @@ class Session:
                 color="orange",
             )
 
-    def set_threshold(self, threshold: float) -> None:
-        """Match from another relevancy on; a newer value overtakes older ones that still wait."""
-        self.state.threshold = threshold
+    def set_threshold(self) -> None:
+        """Match from another relevancy on."""
         with self._lock:
-            if self.state.threshold == threshold:
+            threshold = self._panel.threshold.value
+            if threshold != self.state.threshold:
+                self.state.threshold = threshold
                 self._redraw()
                 self._panel.show_answer(self._answer_of(self.state.draft))
 
-    def set_mode(self, mode: Mode) -> None:
+    def set_mode(self) -> None:
         """Show something else."""
         with self._lock:
-            self.state.mode = mode
+            self.state.mode = self._panel.mode.value
+            self._panel.show_hint(self.state.mode)
             self._draw()
+
+    def set_layer_color(self, layer: Layer) -> None:
+        """Show a layer in another colour."""
+        with self._lock:
+            if layer in self.state.layers and layer.color != self._panel.color_of(layer):
+                layer.color = self._panel.color_of(layer)
+                self._redraw()
 
     def layer_action(self, layer: Layer, action: str) -> None:
         """Hide or show a layer, select what it names, or remove it."""
         if action == "select":
             return self._select(layer)
         with self._lock:
+            if layer not in self.state.layers:  # clicked once more while it was being removed
+                return None
             if action == "remove":
                 self.state.layers.remove(layer)
             else:
@@ -155,12 +176,15 @@ class Session:
         return None
 
     def _select(self, layer: Layer) -> None:
+        turn = self._next_turn()
         with self._notices.busy(f'Looking for every "{layer.text}"') as report:
             found = self._shown.instances(layer.text, report)
         if not found:
             raise QueryError(f'nothing in the scene matches "{layer.text}", so there is nothing to select')
         mask = np.any([instance.mask.numpy() for instance in found], axis=0)
         with self._lock:
+            if turn != self._turn:
+                return
             self._light(mask & self.state.alive, [instance.box for instance in found], layer.text)
             scores = ", ".join(f"{instance.score:.2f}" for instance in found)
             title = f"**{len(found)} × {layer.text}** ({scores})\n\n{int(mask.sum()):,} Gaussians"
@@ -168,8 +192,10 @@ class Session:
 
     def cut_out(self) -> None:
         """Send what is selected as a file."""
-        mask, name = self._selection()
-        self._send(f"{name}.ply", ply_bytes(self.state.edited(self._shown.scene.gaussians, mask)))
+        with self._lock:
+            mask, name = self._selection()
+            state = self.state.copy()
+        self._send(f"{name}.ply", ply_bytes(state.edited(self._shown.scene.gaussians, mask)))
 
     def delete(self) -> None:
         """Delete what is selected, in this browser."""
@@ -196,14 +222,20 @@ class Session:
     def unselect(self) -> None:
         """Put the light out."""
         with self._lock:
-            self._picked = self.state.selected = None
-            self._boxes([], "")
-            self._panel.show_picked(None)
+            self._drop_selection()
             self._draw()
+
+    def _drop_selection(self) -> None:
+        self._next_turn()
+        self._picked = self.state.selected = None
+        self._boxes([], "")
+        self._panel.show_picked(None)
 
     def save_scene(self) -> None:
         """Send all that is left as a file."""
-        self._send("scene.ply", ply_bytes(self.state.edited(self._shown.scene.gaussians)))
+        with self._lock:
+            state = self.state.copy()
+        self._send("scene.ply", ply_bytes(state.edited(self._shown.scene.gaussians)))
 
     def save_picture(self) -> None:
         """Send what is seen as a picture, rendered on this side."""
@@ -212,13 +244,16 @@ class Session:
         size = (camera.image_width, camera.image_height)
         seen = browser_camera(rotation, self._position(), camera.fov, *size)
         with self._notices.busy("Rendering the picture"):
-            picture = self._shown.picture(seen, self.state)
+            with self._lock:
+                state = self.state.copy()
+            picture = self._shown.picture(seen, state)
         self._send("view.png", picture)
 
-    def show_cameras(self, shown: bool) -> None:
-        """Show or hide the cameras of the photos."""
-        self._photos.show(shown)
-        self._photos.hide_near(self._position())
+    def show_cameras(self) -> None:
+        """Hide the cameras of the photos, or show those that are not close by, as the panel says."""
+        with self._lock:
+            self._photos.show(self._panel.cameras.value)
+            self._photos.hide_near(self._position())
 
     def go_to(self, name: str) -> None:
         """Look from where a photo was taken."""
@@ -238,15 +273,24 @@ class Session:
             self._notices.guarded(lambda: self._pick(origin, np.array(event.ray_direction)))(event)
 
     def _pick(self, origin: np.ndarray, direction: np.ndarray) -> None:
-        with self._notices.busy("Looking what this is", after=0.5) as report:
-            picked = self._shown.pick(origin, direction, self.state, self._picked, report)
-        if picked is None:
-            return self.unselect()
         with self._lock:
-            self._light(picked.mask, [picked.box], picked.names[0][0])
+            turn, state, previous = self._next_turn(), self.state.copy(), self._picked
+        with self._notices.busy("Looking what this is", after=0.5) as report:
+            picked = self._shown.pick(origin, direction, state, previous, report)
+        with self._lock:
+            if turn != self._turn:
+                return
+            if picked is None:
+                return self.unselect()
+            self._light(picked.mask & self.state.alive, [picked.box], picked.names[0][0])
             self._picked = picked
             self._panel.show_picked(picked)
-        return None
+
+    def _next_turn(self) -> int:
+        """A number for a selection that is on its way: it comes too late if a newer one has been given."""
+        with self._lock:
+            self._turn += 1
+            return self._turn
 
     async def _camera_moved(self, _: viser.CameraHandle) -> None:
         self._moved = time.monotonic()
@@ -259,7 +303,7 @@ class Session:
         self._notices.in_background(self._rested)
 
     def _rested(self) -> None:
-        self._photos.hide_near(self._position())
+        self.show_cameras()
         with self._lock:
             if self.state.mode == "depth":
                 self._draw()
