@@ -12,7 +12,7 @@ from gags.view.viewer_scene import Picked
 from gags.view.viewer_state import MODES, Color, Layer, Mode, ViewerState
 
 _NO_LAYERS = "*Enter keeps a text as a layer.*"
-_LAYERS = "*Score, and how many Gaussians reach the threshold.*"
+_LAYERS = "*Score · Gaussians above the threshold*"
 _NO_PHOTO = "choose a photo"
 LAYER_BUTTONS = ("hide / show", "select", "remove")
 _ROW = (
