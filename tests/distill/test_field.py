@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from blobs import make_scene
+from gags.distill import field as field_module
 from gags.distill.field import Decoder, DecoderShape, LanguageField, splats_hash
 from gags.errors import WorkspaceError
 
@@ -30,6 +31,22 @@ def test_similarities_equal_cosines_of_full_embeddings(field):
     torch.testing.assert_close(embeddings.norm(dim=-1), torch.ones(len(field)))
     found = field.decoder.similarities(field.features, vectors)
     torch.testing.assert_close(found, embeddings @ vectors.T, atol=1e-5, rtol=1e-4)
+
+
+def test_similarities_are_remembered_for_the_same_tensor_alone(field, monkeypatch):
+    vectors = torch.nn.functional.normalize(torch.randn(3, 20), dim=-1)
+    with torch.no_grad():
+        expected = field.decoder.embeddings(field.features) @ vectors.T
+    first = field.remembered_similarities(vectors)
+    assert first is not None
+    torch.testing.assert_close(first.cosines, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(first.largest, expected.amax(dim=1), atol=1e-5, rtol=1e-4)
+    assert field.remembered_similarities(vectors) is first
+    turned = field.remembered_similarities(-vectors)
+    assert turned is not None
+    torch.testing.assert_close(turned.cosines, -expected, atol=1e-5, rtol=1e-4)
+    monkeypatch.setattr(field_module, "KEPT_BYTES", 4 * len(field) * 3 - 1)
+    assert field.remembered_similarities(vectors) is None
 
 
 def test_saved_and_loaded_fields_answer_alike(field, gaussians, tmp_path):

@@ -59,6 +59,22 @@ def test_phrases_that_mean_the_same_do_not_count():
     assert contrary_phrases(texts, phrases, -1.0).any(dim=1).all()  # one phrase is always left
 
 
+@given(seed=st.integers(0, 10_000), excluded=st.integers(0, 5))
+def test_leaving_phrases_out_is_the_plain_formula(seed, excluded):
+    generator = torch.Generator().manual_seed(seed)
+    queries = torch.rand(2, 7, 2, generator=generator, dtype=torch.float64)
+    steps = torch.randint(0, 4, (2, 7, 6), generator=generator)  # so that phrases often tie
+    negatives = steps.double() / 4
+    contrary = torch.ones(2, 6, dtype=torch.bool)
+    contrary[0, torch.randperm(6, generator=generator)[:excluded]] = False
+    found = relevancy_from_cosines(queries, negatives, temperature=3.0, contrary=contrary)
+    for column, row in enumerate(contrary):
+        own = (3.0 * queries[..., column, None]).exp()
+        pairwise = own / (own + (3.0 * negatives[..., row]).exp())
+        torch.testing.assert_close(found[..., column], pairwise.amin(dim=-1))
+    torch.testing.assert_close(negatives, steps.double() / 4)  # stay as they were
+
+
 @pytest.fixture
 def field() -> LanguageField:
     decoder = Decoder(DecoderShape(4, 8, 6, ToyEncoder.dim))
@@ -79,6 +95,20 @@ def test_queries_equal_relevancy_of_decoded_embeddings(field):
         torch.testing.assert_close(found[:, column], expected, atol=1e-5, rtol=1e-4)
     assert queries.subset([1]).texts == ("floor",)
     torch.testing.assert_close(queries.subset([1]).relevancy(field.features, field), found[:, 1:])
+
+
+def test_gaussians_are_answered_by_the_literal_formula_with_phrases_left_out(field):
+    encoder = ToyEncoder()
+    queries = Queries.encode(["red ball", "floor"], encoder, field)
+    queries.contrary = torch.tensor([[True, False], [True, True]])
+    with torch.no_grad():
+        embeddings = field.decoder.embeddings(field.features)
+    for _ in range(2):  # afresh, and remembered
+        found = queries.of_gaussians(field)
+        for column, vector in enumerate(queries.vectors):
+            negatives = queries.negatives[queries.contrary[column]]
+            expected = relevancy(embeddings, vector, negatives, temperature=10.0)
+            torch.testing.assert_close(found[:, column], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_queries_need_the_right_encoder_and_a_text(field):

@@ -60,7 +60,19 @@ def _open(viewer, chromium):
     page.goto(viewer.url)
     page.locator("form input").wait_for()
     _wait(lambda: np.ptp(_middle(page)) > 100, "the scene is drawn")
+    _wait_until_all_is_shown(_session(viewer), page)
     return page
+
+
+def _wait_until_all_is_shown(session, page) -> None:
+    """Progress notes lie over the scene and cameras appear in it; pictures from before differ for good."""
+    _wait(session.started.is_set, "everything is loaded")
+    mark = session._client.add_notification("Everything was sent", "")  # messages come in order
+    page.get_by_text("Everything was sent").wait_for()
+    mark.remove()
+    for title in ("Everything was sent", "Getting ready to answer", "Finding things"):
+        page.get_by_text(title).wait_for(state="detached")
+    _wait(lambda: _changed(_middle(page), _middle(page)) == 0, "the picture is still")
 
 
 def _wait(condition, what: str) -> None:

@@ -27,7 +27,9 @@ FORMAT = "gags-field-1"
 FILE_NAME = "field.safetensors"  # in the folder of a scene
 GRANULARITY_HIDDEN = 64  # three logits need no more; the released program's six layers learn no faster
 CHUNK = 1 << 16  # features decoded at once, to bound memory
-KEPT_BYTES = 1 << 30  # of decoded Gaussians; of a scene with more they are decoded at every query
+KEPT_BYTES = (
+    1 << 30
+)  # of decoded Gaussians, and of remembered cosines; what is larger is computed at every query
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,19 @@ class Decoder(nn.Module):
         return torch.cat([self.coordinates(chunk) @ folded for chunk in features.split(CHUNK)])
 
 
+@dataclass(frozen=True, eq=False)
+class Similarities:
+    """Cosines of every Gaussian with some vectors.
+
+    Attributes:
+        cosines: [N, C]
+        largest: Of each Gaussian. [N]
+    """
+
+    cosines: Tensor
+    largest: Tensor
+
+
 @dataclass(eq=False)
 class LanguageField:
     """What distillation leaves behind: language for the Gaussians of one splats file.
@@ -127,6 +142,7 @@ class LanguageField:
     splats_hash: str
     stamps: dict[str, str] = field(default_factory=dict)
     home: Path | None = None
+    _remembered: tuple[Tensor, Similarities] | None = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
         return self.features.shape[0]
@@ -172,6 +188,27 @@ class LanguageField:
         if self._coordinates is None:
             return self.decoder.similarities(self.features, vectors)
         return self._coordinates @ self.decoder.fold(vectors)
+
+    @torch.no_grad()
+    def remembered_similarities(self, vectors: Tensor) -> Similarities | None:
+        """`similarities` with vectors that many queries share, as canonical phrases; N·C numbers are kept.
+
+        Only the vectors of the last call are remembered, and known again by being the same tensor, not an
+        equal one; they must not be written into.
+
+        Args:
+            vectors: L2-normalised embeddings. [C, D], C ≥ 1
+
+        Returns:
+            The cosines, not to be written into; None if they are too much to keep.
+        """
+        if 4 * len(self) * len(vectors) > KEPT_BYTES:
+            return None
+        remembered = self._remembered  # read once: threads may ask with other vectors meanwhile
+        if remembered is None or remembered[0] is not vectors:
+            cosines = self.similarities(vectors)
+            remembered = self._remembered = vectors, Similarities(cosines, cosines.amax(dim=-1))
+        return remembered[1]
 
     @cached_property
     def _coordinates(self) -> Tensor | None:

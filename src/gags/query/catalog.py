@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -89,6 +90,25 @@ def names_of(
     ]
 
 
+def names_of_gaussians(
+    rows: np.ndarray, opacities: np.ndarray, field: LanguageField, words: Queries
+) -> list[tuple[str, float]]:
+    """The words that name some Gaussians of a scene best, the more opaque ones counting more.
+
+    Args:
+        rows: Which; of many, a regular sample is looked at. int64 [n], n ≥ 1
+        opacities: Of all Gaussians. [N]
+        field: Their language field.
+        words: Words to choose from, made ready by `Queries.encode`.
+
+    Returns:
+        See `names_of`.
+    """
+    sample = rows[:: -(-len(rows) // NAMED_ON)]
+    features = field.features[torch.from_numpy(sample).to(field.features.device)]
+    return names_of(features, field, words, weights=torch.from_numpy(opacities[sample]))
+
+
 @torch.no_grad()
 def catalog(
     gaussians: Gaussians, field: LanguageField, words: Queries, things: Things, photos: int
@@ -118,9 +138,7 @@ def catalog(
         wholes = [entry for entry in entries if entry.part_of is None]
         if parent < 0 and any(space.is_scrap(mask, entry.mask.numpy(), entry.box) for entry in wholes):
             continue
-        sample = torch.from_numpy(rows[:: -(-len(rows) // NAMED_ON)]).to(field.features.device)
-        weights = torch.from_numpy(space.opacities)[sample]
-        names = names_of(field.features[sample], field, words, weights=weights)
+        names = names_of_gaussians(rows, space.opacities, field, words)
         row_of[thing] = len(entries)
         agree = int(things.photos[thing])
         entries.append(Entry(names, torch.from_numpy(mask), box, agree, row_of.get(parent)))

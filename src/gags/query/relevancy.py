@@ -39,7 +39,12 @@ def relevancy(features: Tensor, query: Tensor, negatives: Tensor, *, temperature
 
 
 def relevancy_from_cosines(
-    queries: Tensor, negatives: Tensor, *, temperature: float, contrary: Tensor | None = None
+    queries: Tensor,
+    negatives: Tensor,
+    *,
+    temperature: float,
+    contrary: Tensor | None = None,
+    hardest: Tensor | None = None,
 ) -> Tensor:
     """Eq. 8 from cosines: exp(τ q) / (exp(τ q) + exp(τ n)) = sigmoid(τ (q − n)), least for the largest n.
 
@@ -48,6 +53,7 @@ def relevancy_from_cosines(
         negatives: Cosines with C canonical phrases. [..., C]
         temperature: Logit scale τ.
         contrary: Which phrases count against which text, see `contrary_phrases`; None for all. bool [T, C]
+        hardest: The largest of `negatives`, if it is known already. [...]
 
     Returns:
         Relevancy to each query. [..., T]
@@ -57,11 +63,36 @@ def relevancy_from_cosines(
     """
     if negatives.shape[-1] == 0:
         raise ValueError("relevancy needs at least one canonical phrase")
-    hardest = negatives.amax(dim=-1, keepdim=True)
+    hardest = negatives.amax(dim=-1) if hardest is None else hardest
+    against = hardest[..., None]
     if contrary is not None and not contrary.all():
-        columns = [negatives[..., row].amax(dim=-1) if not row.all() else hardest[..., 0] for row in contrary]
-        hardest = torch.stack(columns, dim=-1)
-    return torch.sigmoid(temperature * (queries - hardest))
+        against = torch.stack([_hardest_contrary(negatives, hardest, row) for row in contrary], dim=-1)
+    return torch.sigmoid(temperature * (queries - against))
+
+
+def _hardest_contrary(negatives: Tensor, hardest: Tensor, contrary: Tensor) -> Tensor:
+    """The largest cosine with those phrases that count.
+
+    Args:
+        negatives: Cosines with all phrases. [..., C]
+        hardest: The largest of each. [...]
+        contrary: Which phrases count, one at least. bool [C]
+
+    Returns:
+        [...]
+    """
+    excluded = torch.nonzero(~contrary)[:, 0].tolist()
+    if not excluded:
+        return hardest
+    if 2 * len(excluded) > len(contrary):
+        return negatives[..., contrary].amax(dim=-1)
+    # Where no excluded phrase is the hardest one, leaving them out changes nothing: seldom done for all.
+    reached = torch.zeros_like(hardest, dtype=torch.bool)
+    for column in excluded:
+        reached |= negatives[..., column] == hardest
+    hardest = hardest.clone()
+    hardest[reached] = negatives[reached][:, contrary].amax(dim=-1)
+    return hardest
 
 
 def contrary_phrases(queries: Tensor, negatives: Tensor, same_meaning: float) -> Tensor:
@@ -161,8 +192,17 @@ class Queries:
         )
 
     def of_gaussians(self, field: LanguageField) -> Tensor:
-        """Relevancy of every Gaussian of a field to every text. [N, T]"""
-        return self.relevancy_from_cosines(field.similarities(torch.cat([self.vectors, self.negatives])))
+        """Relevancy of every Gaussian of a field to every text; the field remembers the phrases. [N, T]"""
+        phrases = field.remembered_similarities(self.negatives)
+        if phrases is None:
+            return self.relevancy_from_cosines(field.similarities(torch.cat([self.vectors, self.negatives])))
+        return relevancy_from_cosines(
+            field.similarities(self.vectors),
+            phrases.cosines,
+            temperature=self.temperature,
+            contrary=self.contrary,
+            hardest=phrases.largest,
+        )
 
     def relevancy_from_cosines(self, cosines: Tensor) -> Tensor:
         """Relevancy from cosines with the texts, then the phrases. [..., T + C] → [..., T]"""

@@ -77,7 +77,7 @@ class Viewer:
     def _disconnect(self, client: viser.ClientHandle) -> None:
         session = self.sessions.pop(client.client_id, None)
         if session is not None:
-            session.closed = True
+            session.close()
 
     def wait(self) -> None:
         """Serve until interrupted."""
@@ -86,7 +86,7 @@ class Viewer:
     def stop(self) -> None:
         """Close the server."""
         for session in self.sessions.values():
-            session.closed = True
+            session.close()
         with contextlib.redirect_stdout(io.StringIO()):
             self._server.stop()
 

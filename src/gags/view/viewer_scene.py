@@ -9,16 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.distill.field import KEPT_BYTES
 from gags.errors import QueryError
 from gags.progress import SILENT, Reporter
 from gags.query.boxes import OrientedBox
-from gags.query.catalog import NAMED_ON, names_of
+from gags.query.catalog import names_of_gaussians
 from gags.query.instances import MATCHES, SOLID, Instance, locate_instances
-from gags.query.relevancy import Queries, relevancy_from_cosines
+from gags.query.relevancy import Queries
 from gags.query.select import scene_size
 from gags.query.space import Space
 from gags.query.things import Things
@@ -72,7 +70,6 @@ class ViewerScene:
         self.size = scene_size(self.means, self.opacities)
         self._words = tuple(words)
         self._named: Queries | None = None
-        self._phrases: tuple[Tensor, Tensor, Tensor] | None = None  # cosines [N, C], maximum, its column
         self._space: Space | None = None
         self._colors: dict[str, np.ndarray] = {}
         self._asking = threading.Lock()  # the encoder and the field
@@ -103,22 +100,8 @@ class ViewerScene:
         return Layer(text, relevancy, layer_score(relevancy, self.solid), color)
 
     def _relevancy(self, text: str) -> np.ndarray:
-        """What `Queries.of_gaussians` says of one text, with the canonical phrases' cosines kept. [N]"""
-        field, queries = self.scene.field, self.scene.queries(text)
-        if 4 * len(self) * len(queries.negatives) > KEPT_BYTES:
-            return queries.of_gaussians(field)[:, 0].cpu().numpy()
-        if self._phrases is None:
-            cosines = field.similarities(queries.negatives)
-            hardest, at = cosines.max(dim=1)
-            self._phrases = cosines, hardest, at
-        cosines, hardest, at = self._phrases
-        contrary = None if queries.contrary is None else queries.contrary[0]
-        if contrary is not None and not contrary.all():  # the hardest phrase may mean the same as the text
-            rows = torch.nonzero(~contrary[at])[:, 0]
-            hardest = hardest.index_copy(0, rows, cosines[rows][:, contrary].amax(dim=1))
-        own = field.similarities(queries.vectors)
-        relevancy = relevancy_from_cosines(own, hardest[:, None], temperature=queries.temperature)
-        return relevancy[:, 0].cpu().numpy()
+        """Relevancy of every Gaussian; the caller holds `_asking`. float32 [N]"""
+        return self.scene.queries(text).of_gaussians(self.scene.field)[:, 0].cpu().numpy()
 
     def answers(self, layer: Layer) -> bool:
         """Whether anything solid matches a text better than the canonical phrases ("object", "wall") do."""
@@ -227,13 +210,9 @@ class ViewerScene:
 
     def _names(self, rows: np.ndarray) -> list[tuple[str, float]]:
         self.warm_up()
-        field = self.scene.field
-        sample = torch.from_numpy(rows[:: -(-len(rows) // NAMED_ON)])
-        weights = torch.from_numpy(self.opacities)[sample]
         with self._asking:
             assert self._named is not None
-            features = field.features[sample.to(field.features.device)]
-            return names_of(features, field, self._named, weights=weights)
+            return names_of_gaussians(rows, self.opacities, self.scene.field, self._named)
 
     def picture(self, camera: Camera, state: ViewerState) -> bytes:
         """What a browser shows, rendered here: the same on every machine, with all harmonics in colour mode.

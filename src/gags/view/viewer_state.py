@@ -80,6 +80,10 @@ class ViewerState:
     selected: np.ndarray | None = None
     edits: list[Edit] = field(default_factory=list)
 
+    def copy(self) -> "ViewerState":
+        """The state as it is now, whatever becomes of this one; masks and relevancies are shared."""
+        return replace(self, layers=[replace(layer) for layer in self.layers], edits=list(self.edits))
+
     def next_color(self) -> Color:
         """The first of the distinct colours that no kept layer has."""
         taken = {layer.color for layer in self.layers}
