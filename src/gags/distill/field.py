@@ -27,9 +27,7 @@ FORMAT = "gags-field-1"
 FILE_NAME = "field.safetensors"  # in the folder of a scene
 GRANULARITY_HIDDEN = 64  # three logits need no more; the released program's six layers learn no faster
 CHUNK = 1 << 16  # features decoded at once, to bound memory
-KEPT_BYTES = (
-    1 << 30
-)  # of decoded Gaussians, and of remembered cosines; what is larger is computed at every query
+KEPT_BYTES = 1 << 30  # of decoded Gaussians, and of remembered cosines; more is computed at every query
 
 
 @dataclass(frozen=True)
