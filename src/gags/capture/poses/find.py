@@ -25,7 +25,7 @@ from gags.capture.poses.settings import PoseSettings
 from gags.capture.poses.undistorted import write_capture
 from gags.capture.poses.video import extract_frames
 from gags.errors import CaptureError
-from gags.files import atomic_write
+from gags.files import atomic_write, listed_lines
 from gags.progress import SILENT, Reporter
 
 
@@ -154,8 +154,7 @@ def _keep_test_list(source: Path, out: Path) -> None:
     """Photos that the folder itself holds out stay held out, by stem: suffixes may have changed."""
     listed = source / "test.txt"
     if source.is_dir() and listed.is_file():
-        lines = [line.strip() for line in listed.read_text(encoding="utf-8-sig").splitlines()]
-        stems = [line.rsplit(".", 1)[0] for line in lines if line and not line.startswith("#")]
+        stems = [line.rsplit(".", 1)[0] for line in listed_lines(listed)]
         placed = {
             p.relative_to(out / "images").with_suffix("").as_posix() for p in (out / "images").rglob("*.*")
         }
