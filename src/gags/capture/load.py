@@ -148,7 +148,7 @@ def _check_source(root: Path, source: Source, require_points: bool, report: Repo
     if require_points and len(source.points) == 0:
         raise CaptureError(
             f"{root} has no sparse points, from which the Gaussians start; add points3D.bin (COLMAP) or "
-            "ply_file_path (nerfstudio), or find both anew with gags poses"
+            f"ply_file_path (nerfstudio), or find some: gags poses {root} --out my_capture"
         )
 
 
