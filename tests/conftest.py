@@ -1,6 +1,7 @@
-"""Fixtures shared by all rooms: real captures and weights, where they are to be had."""
+"""Fixtures shared by all rooms: a finished toy scene; real captures and weights, where they are to be had."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,17 @@ def captures() -> Path:
 def models_dir() -> Path:
     """Folder of real weights: `mobile_sam/`, `clip_text/`."""
     return _folder("models")
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory) -> Path:
+    """A finished toy scene, made once; nothing is written into it."""
+    from finished_scene import write_scene
+
+    return write_scene(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(scope="module")
+def finished(finished_once, tmp_path_factory) -> Path:
+    """A finished toy scene, as `gags run` would leave it, for the tests of one file."""
+    return Path(shutil.copytree(finished_once, tmp_path_factory.mktemp("copied") / "ws"))

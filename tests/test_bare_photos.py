@@ -8,16 +8,8 @@ import pytest
 from gags import cli, pipeline
 from gags.capture import Capture
 from gags.errors import CaptureError
-from gags.progress import Reporter
+from heard import Heard
 from toy_capture import write_capture
-
-
-class Heard(Reporter):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 @pytest.fixture(scope="module")

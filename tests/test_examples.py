@@ -11,30 +11,10 @@ import pytest
 
 from blobs import ToyEncoder, make_scene
 from gags import scene
-from gags.capture import load_capture
-from gags.distill.train import DistillSettings, distill
-from gags.splats.ply import load_ply, save_ply
-from gags.workspace import Workspace
-from toy_capture import HEIGHT, WIDTH, write_capture
+from gags.splats.ply import load_ply
+from toy_capture import HEIGHT, WIDTH
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    """A scene of exact Gaussians, with masks and a field, as `gags run` would leave it."""
-    folder = tmp_path_factory.mktemp("examples")
-    capture = load_capture(write_capture(folder / "capture"), test_every=0)
-    toy = make_scene(12)
-    workspace = Workspace.create(folder / "ws")
-    capture.save(workspace.capture)
-    save_ply(toy.gaussians, workspace.splats)
-    items = toy.items()
-    for view, (_, features) in zip(capture.train, items, strict=True):
-        features.save(workspace.features(view.name))
-    settings = DistillSettings(steps=100, batch_regions=64)
-    distill(load_ply(workspace.splats), items, settings).save(workspace.field)
-    return workspace.root
 
 
 @pytest.fixture

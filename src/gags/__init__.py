@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gags.capture import Capture, load_capture
-    from gags.capture.poses import find_poses
+    from gags.capture.poses import find_points, find_poses
     from gags.distill.field import LanguageField
     from gags.pipeline import RunSettings, run
     from gags.scene import Scene
@@ -22,6 +22,7 @@ _WHERE = {
     "LanguageField": "gags.distill.field",
     "RunSettings": "gags.pipeline",
     "Scene": "gags.scene",
+    "find_points": "gags.capture.poses",
     "find_poses": "gags.capture.poses",
     "load_capture": "gags.capture",
     "load_ply": "gags.splats.ply",
@@ -36,6 +37,7 @@ __all__ = [
     "LanguageField",
     "RunSettings",
     "Scene",
+    "find_points",
     "find_poses",
     "load_capture",
     "load_ply",

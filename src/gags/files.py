@@ -1,4 +1,4 @@
-"""Writing files so that a crash never leaves half of one behind."""
+"""Files: written so that a crash never leaves half of one behind, and lists that people wrote."""
 
 import os
 from collections.abc import Iterator
@@ -22,3 +22,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def listed_lines(path: Path) -> list[str]:
+    """Lines of a list that a person wrote: stripped, without empty ones and those that begin with #.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is no UTF-8.
+    """
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]

@@ -10,7 +10,7 @@ import numpy as np
 from gags.capture import Camera, Capture, View, load_capture
 from gags.capture.load import has_poses
 from gags.capture.photos import photos_in
-from gags.capture.poses import find_poses
+from gags.capture.poses import find_points, find_poses
 from gags.capture.poses.inputs import is_video
 from gags.choose import choose_encoder, choose_segmenter
 from gags.distill.field import LanguageField
@@ -75,19 +75,19 @@ def read_capture(
 ) -> Capture:
     """Read photos, poses and points of a folder as the settings say; see `load_capture`.
 
-    Photos without poses, or a video, get theirs in the scene's folder `find_poses_in`, if it is given.
+    Photos without poses, or a video, get theirs in the scene's folder `find_poses_in`, if it is given; so do
+    poses without the points that are required.
     """
     if find_poses_in is not None:
         path = with_poses(path, find_poses_in, adopting=not require_points, report=report)
-    return load_capture(
-        path,
-        downscale=settings.downscale,
-        max_size=settings.max_size,
-        test_list=settings.test_list,
-        test_every=settings.test_every,
-        require_points=require_points,
-        report=report,
-    )
+    scene = find_poses_in if require_points else None
+    required = require_points and scene is None
+    capture = load_capture(path, **vars(settings), require_points=required, report=report)
+    if scene is None or len(capture.points):
+        return capture
+    found = Workspace.create(scene).poses
+    report.say(f"{path} has poses, but no points: finding some first; they are kept in {found}")
+    return load_capture(find_points(path, found, report=report), **vars(settings), report=report)
 
 
 def with_poses(path: Path, scene: Path, *, adopting: bool = False, report: Reporter = SILENT) -> Path:

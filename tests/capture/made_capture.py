@@ -8,8 +8,6 @@ import numpy as np
 import pycolmap
 from PIL import Image
 
-from gags.progress import Reporter
-
 LENSES = {
     "SIMPLE_PINHOLE": [210.0, 90.0, 80.0],
     "PINHOLE": [210.0, 220.0, 110.0, 62.0],
@@ -19,20 +17,6 @@ LENSES = {
     "FULL_OPENCV": [210.0, 220.0, 92.0, 81.0, -0.2, 0.05, 0.004, -0.006, 0.01, 0.02, -0.01, 0.003],
 }
 SIZE = (200, 150)
-
-
-class Heard(Reporter):
-    """Remembers what was reported."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
-
-    def warn(self, message: str) -> None:
-        self.warned.append(message)
 
 
 def turned(angle: float, axis: list[float]) -> np.ndarray:

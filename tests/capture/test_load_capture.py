@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from made_capture import Heard, plain_photo, pose, write_colmap, write_photo
+from made_capture import plain_photo, pose, write_colmap, write_photo
 from PIL import Image
 
 from gags.capture import Camera, Capture, View, load_capture
 from gags.errors import CaptureError
+from heard import Heard
 
 NAMES = [f"frame_{i:02}.png" for i in range(10)]
 

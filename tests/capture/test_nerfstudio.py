@@ -6,10 +6,11 @@ import os
 
 import numpy as np
 import pytest
-from made_capture import Heard, plain_photo, pose, write_nerfstudio, write_photo
+from made_capture import plain_photo, pose, write_nerfstudio, write_photo
 
 from gags.capture import load_capture
 from gags.errors import CaptureError
+from heard import Heard
 
 NAMES = [f"images/frame_{i:02}.png" for i in range(4)]
 

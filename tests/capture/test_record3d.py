@@ -5,11 +5,12 @@ import json
 import cv2
 import numpy as np
 import pytest
-from made_capture import Heard, pose, write_photo
+from made_capture import pose, write_photo
 
 from gags.capture import load_capture
 from gags.capture.record3d import MOST_FRAMES
 from gags.errors import CaptureError
+from heard import Heard
 
 
 def quaternion(R: np.ndarray) -> list[float]:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,30 +9,9 @@ import pytest
 
 from blobs import WORDS, ToyEncoder, make_scene
 from gags import cli, scene
-from gags.capture import load_capture
-from gags.distill.train import DistillSettings, distill
-from gags.splats.ply import load_ply, save_ply
-from gags.workspace import Workspace
-from toy_capture import write_capture
+from gags.splats.ply import load_ply
 
 RED_CENTRE = [1.0, 1.0, 0.4]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    """A scene of exact Gaussians, with masks and a field, as `gags run` would leave it."""
-    folder = tmp_path_factory.mktemp("objects")
-    capture = load_capture(write_capture(folder / "capture"), test_every=0)
-    toy = make_scene(12)
-    workspace = Workspace.create(folder / "ws")
-    capture.save(workspace.capture)
-    save_ply(toy.gaussians, workspace.splats)
-    items = toy.items()
-    for view, (_, features) in zip(capture.train, items, strict=True):
-        features.save(workspace.features(view.name))
-    gaussians = load_ply(workspace.splats)
-    distill(gaussians, items, DistillSettings(steps=100, batch_regions=64)).save(workspace.field)
-    return workspace.root
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ from scenes import coloured_balls, photograph
 
 from gags.capture import Capture
 from gags.errors import SplatsError
-from gags.progress import Reporter
 from gags.splats.adopt import adopt, by_the_book, compare
 from gags.splats.gaussians import Gaussians
 from gags.splats.ply import save_ply
+from heard import Heard
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +51,6 @@ def test_gaussians_in_another_frame_are_refused(capture, tmp_path):
     turned.means = turned.means @ torch.tensor(np.diag([1.0, -1, -1]), dtype=torch.float32)
     with pytest.raises(SplatsError, match="do not look like the photos"):
         adopt(saved(turned, tmp_path), capture)
-
-
-class Heard(Reporter):
-    def __init__(self) -> None:
-        self.warned: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warned.append(message)
 
 
 def test_sizes_and_opacities_as_they_are_become_logarithms_and_logits():

@@ -4,22 +4,10 @@ import pytest
 import torch
 from scenes import coloured_balls, photograph
 
-from gags.progress import Reporter
 from gags.splats.checkpoint import load_checkpoint, run_signature, save_checkpoint
 from gags.splats.settings import FitSettings
 from gags.splats.state import NAMES, TrainingState
-
-
-class Listener(Reporter):
-    def __init__(self):
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, message):
-        self.said.append(message)
-
-    def warn(self, message):
-        self.warned.append(message)
+from heard import Heard
 
 
 def test_state_survives(tmp_path):
@@ -30,7 +18,7 @@ def test_state_survives(tmp_path):
     state.step = 123
     path = tmp_path / "fit.safetensors"
     save_checkpoint(path, state, "abc")
-    again = load_checkpoint(path, "abc", Listener())
+    again = load_checkpoint(path, "abc", Heard())
     assert again is not None
     assert again.step == 123
     for part in ("gaussians", "first", "second"):
@@ -45,7 +33,7 @@ def test_damage_is_a_warning(tmp_path, damage):
     path = tmp_path / "fit.safetensors"
     save_checkpoint(path, TrainingState.begin(coloured_balls(9)), "abc")
     path.write_bytes(damage(path.read_bytes()))
-    listener = Listener()
+    listener = Heard()
     assert load_checkpoint(path, "abc", listener) is None
     assert len(listener.warned) == 1
     assert str(path) in listener.warned[0]
@@ -56,7 +44,7 @@ def test_values_that_are_not_finite_are_a_warning(tmp_path):
     state = TrainingState.begin(coloured_balls(9))
     state.gaussians.means[3, 1] = float("nan")
     save_checkpoint(path, state, "abc")
-    listener = Listener()
+    listener = Heard()
     assert load_checkpoint(path, "abc", listener) is None
     assert "damaged" in listener.warned[0]
 
@@ -64,7 +52,7 @@ def test_values_that_are_not_finite_are_a_warning(tmp_path):
 def test_another_run_begins_anew(tmp_path):
     path = tmp_path / "fit.safetensors"
     save_checkpoint(path, TrainingState.begin(coloured_balls(9)), "abc")
-    listener = Listener()
+    listener = Heard()
     assert load_checkpoint(path, "abd", listener) is None
     assert "other photos or settings" in listener.said[0]
     assert load_checkpoint(tmp_path / "none.safetensors", "abc", listener) is None

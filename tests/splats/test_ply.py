@@ -12,20 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gags.errors import SplatsError
-from gags.progress import Reporter
 from gags.splats.gaussians import Gaussians
 from gags.splats.ply import load_ply, save_ply
+from heard import Heard
 
 REST_OF_NAMES = ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
 PLAIN_NAMES = ["x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", *REST_OF_NAMES]
-
-
-class Heard(Reporter):
-    def __init__(self) -> None:
-        self.warned: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warned.append(message)
 
 
 def counted(n: int, degree: int) -> Gaussians:

@@ -7,10 +7,10 @@ import time
 
 import numpy as np
 import pytest
-from finished_scene import write_scene
 from PIL import Image
 
 from blobs import WORDS, ToyEncoder, make_scene
+from finished_scene import write_scene
 from gags import scene as scene_module
 from gags.scene import Scene
 from gags.splats.ply import load_ply

@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from finished_scene import write_scene
 from PIL import Image
 
 from blobs import WORDS, ToyEncoder, make_scene
+from finished_scene import write_scene
 from gags import scene as scene_module
 from gags.errors import QueryError, SplatsError
 from gags.scene import Scene

@@ -57,3 +57,21 @@ class Camera:
         xy = (xy - self.K[:2, 2]) / self.K[[0, 1], [0, 1]] * depth[..., None]
         xyz_camera = np.concatenate([xy, depth[..., None]], axis=-1)
         return (xyz_camera - self.viewmat[:3, 3]) @ self.viewmat[:3, :3]
+
+
+def rotations(unit_quats: np.ndarray) -> np.ndarray:
+    """Rotation matrices of unit quaternions.
+
+    Args:
+        unit_quats: Components w, x, y, z, of length 1; nothing is normalised here. [..., 4]
+
+    Returns:
+        [..., 3, 3]
+    """
+    w, x, y, z = np.moveaxis(unit_quats, -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from gags.capture.camera import rotations
 from gags.capture.lens import Lens
 from gags.capture.photos import photos_in
 from gags.capture.source import Pose, Source, finite_points
@@ -132,13 +133,8 @@ def _viewmat(quat_wxyz: tuple[float, ...], translation: tuple[float, ...]) -> np
     norm = float(np.linalg.norm(quat_wxyz))
     if not 0 < norm < np.inf or not np.isfinite(translation).all():
         raise ValueError(f"pose {quat_wxyz} {translation} is not a rotation and a translation")
-    w, x, y, z = (q / norm for q in quat_wxyz)
     viewmat = np.eye(4)
-    viewmat[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
+    viewmat[:3, :3] = rotations(np.array(quat_wxyz) / norm)
     viewmat[:3, 3] = translation
     return viewmat
 

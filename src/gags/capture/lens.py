@@ -1,9 +1,12 @@
 """Lens distortion: from the camera that took a photo to the pinhole camera that every stage works with."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+
+from gags.errors import CaptureError
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,28 @@ class Lens:
         return replace(
             self, width=width, height=height, fx=self.fx * x, fy=self.fy * y, cx=self.cx * x, cy=self.cy * y
         )
+
+
+def plain_lens(width: int, height: int, fx: float, fy: float, cx: float, cy: float, where: str) -> Lens:
+    """A lens without distortion, from numbers that a file gave.
+
+    Args:
+        width: Image width in pixels.
+        height: Image height in pixels.
+        fx: Horizontal focal length in pixels.
+        fy: Vertical focal length in pixels.
+        cx: Principal point from the left edge, in pixels.
+        cy: Principal point from the top edge, in pixels.
+        where: What the numbers belong to, for the message.
+
+    Raises:
+        CaptureError: If one is not finite, or a size or focal length is not positive.
+    """
+    if not all(map(math.isfinite, (fx, fy, cx, cy))) or min(fx, fy, width, height) <= 0:
+        raise CaptureError(
+            f"{where}: {width}×{height} with focal lengths {fx}, {fy} is no camera; export it again"
+        )
+    return Lens(width, height, fx, fy, cx, cy)
 
 
 @lru_cache(maxsize=256)

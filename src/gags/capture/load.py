@@ -17,6 +17,7 @@ from gags.capture.polycam import read_points as read_polycam_points
 from gags.capture.record3d import metadata_file, read_record3d
 from gags.capture.source import Pose, Source, finite_points
 from gags.errors import CaptureError
+from gags.files import listed_lines
 from gags.progress import SILENT, Reporter
 
 TEST_EVERY = 8  # the habit of the field since LLFF: the first of every eight views is held out
@@ -147,7 +148,7 @@ def _check_source(root: Path, source: Source, require_points: bool, report: Repo
     if require_points and len(source.points) == 0:
         raise CaptureError(
             f"{root} has no sparse points, from which the Gaussians start; add points3D.bin (COLMAP) or "
-            "ply_file_path (nerfstudio), or find both anew with gags poses"
+            f"ply_file_path (nerfstudio), or find some: gags poses {root} --out my_capture"
         )
 
 
@@ -218,10 +219,9 @@ def _test_names(
 
 def _listed_names(capture: Capture, source: Source, path: Path) -> list[str]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        names = listed_lines(path)
     except (OSError, ValueError) as error:
         raise CaptureError(f"list of test views {path} cannot be read ({error})") from error
-    names = [line for line in lines if line and not line.startswith("#")]
     unposed = {alias for name in source.photos for alias in (name, name.rsplit(".", 1)[0])}
     unknown = [name for name in names if name not in capture and name not in unposed]
     if unknown:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gags.capture.lens import Lens
+from gags.capture.lens import Lens, plain_lens
 from gags.capture.photos import photos_in, read_photo
 from gags.capture.source import Pose, Source, finite_points, opengl_viewmat
 from gags.errors import CaptureError
@@ -73,9 +73,8 @@ def _camera(file: Path) -> tuple[np.ndarray, Lens]:
         raise CaptureError(
             f"{file} is no camera of Polycam ({error!r}); export the raw data again"
         ) from error
-    if not all(map(math.isfinite, (fx, fy, cx, cy))) or min(fx, fy, width, height) <= 0:
-        raise CaptureError(f"{file}: {width}×{height} with focal lengths {fx}, {fy} is no camera")
-    return opengl_viewmat(matrix, f"{file}: t_00 … t_23"), Lens(width, height, fx, fy, cx, cy)
+    lens = plain_lens(width, height, fx, fy, cx, cy, str(file))
+    return opengl_viewmat(matrix, f"{file}: t_00 … t_23"), lens
 
 
 def _points(folder: Path, poses: list[Pose]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gags.capture.lens import Lens
+from gags.capture.camera import rotations
+from gags.capture.lens import Lens, plain_lens
 from gags.capture.photos import photos_in
 from gags.capture.source import Pose, Source, finite_points, opengl_viewmat
 from gags.errors import CaptureError
@@ -72,14 +73,7 @@ def _viewmat(pose: np.ndarray, where: str) -> np.ndarray:
     norm = float(np.linalg.norm(pose[:4]))
     if not 0 < norm < math.inf:
         raise CaptureError(f"{where}: is no rotation; record again")
-    x, y, z, w = pose[:4] / norm
-    R = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    R = rotations(pose[[3, 0, 1, 2]] / norm)
     return opengl_viewmat(np.concatenate([R, pose[4:, None]], axis=1), where)
 
 
@@ -95,6 +89,4 @@ def _lens(metadata: dict[str, Any], index: int, where: str) -> Lens:
             fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     except (KeyError, TypeError, ValueError) as error:
         raise CaptureError(f"{where}: has no intrinsics ({error!r}); unpack the .r3d again") from error
-    if not all(map(math.isfinite, (fx, fy, cx, cy))) or min(fx, fy, width, height) <= 0:
-        raise CaptureError(f"{where}: {width}×{height} with focal lengths {fx}, {fy} is no camera")
-    return Lens(width, height, float(fx), float(fy), float(cx), float(cy))
+    return plain_lens(width, height, float(fx), float(fy), float(cx), float(cy), where)

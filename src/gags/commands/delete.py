@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from gags.commands.common import SceneFolder, Texts
-from gags.commands.objects import locate_for
-from gags.query.edit import deleted, union
-from gags.splats.export import save_splats
+from gags.commands.objects import locate_for, write_some
+from gags.query.edit import deleted
 
 
 def command(scene: SceneFolder, texts: Texts, /, *, out: Path, invert: bool = False) -> None:
@@ -19,10 +18,5 @@ def command(scene: SceneFolder, texts: Texts, /, *, out: Path, invert: bool = Fa
         out: File to write: .ply, .spz or .splat.
         invert: Leave out everything else instead.
     """
-    loaded, instances = locate_for(scene, texts, out)
-    rest = deleted(loaded.gaussians, union(instances, len(loaded.gaussians), invert=invert))
-    if not len(rest):
-        print(f"no Gaussian is left, {out} is not written")
-        return
-    save_splats(rest, out)
-    print(f"{out}: {len(rest)} of {len(loaded.gaussians)} Gaussians")
+    gaussians, mask = locate_for(scene, texts, out, invert=invert)
+    write_some(deleted(gaussians, mask), len(gaussians), out, if_none="no Gaussian is left")

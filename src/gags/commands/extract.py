@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from gags.commands.common import SceneFolder, Texts
-from gags.commands.objects import locate_for
-from gags.query.edit import extracted, union
-from gags.splats.export import save_splats
+from gags.commands.objects import locate_for, write_some
+from gags.query.edit import extracted
 
 
 def command(scene: SceneFolder, texts: Texts, /, *, out: Path, invert: bool = False) -> None:
@@ -19,10 +18,5 @@ def command(scene: SceneFolder, texts: Texts, /, *, out: Path, invert: bool = Fa
         out: File to write: .ply, .spz or .splat.
         invert: Cut out everything else instead.
     """
-    loaded, instances = locate_for(scene, texts, out)
-    chosen = extracted(loaded.gaussians, union(instances, len(loaded.gaussians), invert=invert))
-    if not len(chosen):
-        print(f"there is nothing to cut out, {out} is not written")
-        return
-    save_splats(chosen, out)
-    print(f"{out}: {len(chosen)} of {len(loaded.gaussians)} Gaussians")
+    gaussians, mask = locate_for(scene, texts, out, invert=invert)
+    write_some(extracted(gaussians, mask), len(gaussians), out, if_none="there is nothing to cut out")

@@ -2,16 +2,29 @@
 
 from pathlib import Path
 
+from torch import Tensor
+
 from gags.console import ConsoleReporter
 from gags.errors import QueryError, SplatsError
+from gags.query.edit import union
 from gags.query.instances import Instance
 from gags.scene import Scene
-from gags.splats.export import writer_for
+from gags.splats.export import save_splats, writer_for
+from gags.splats.gaussians import Gaussians
 from gags.workspace import Workspace
 
 
-def locate_for(folder: Path, texts: tuple[str, ...], out: Path) -> tuple[Scene, list[Instance]]:
+def locate_for(folder: Path, texts: tuple[str, ...], out: Path, *, invert: bool) -> tuple[Gaussians, Tensor]:
     """Load a scene and find what texts name, for a command that writes to `out`; prints what it found.
+
+    Args:
+        folder: Of the scene.
+        texts: What to find.
+        out: Where the command is going to write.
+        invert: Everything else instead.
+
+    Returns:
+        All Gaussians, and which of them any of the texts names. bool [N]
 
     Raises:
         GagsError: If there is no text, no scene, or `out` is no place to write Gaussians to.
@@ -25,7 +38,17 @@ def locate_for(folder: Path, texts: tuple[str, ...], out: Path) -> tuple[Scene, 
     found = scene.locate(texts, report=ConsoleReporter())
     for text, instances in zip(texts, found, strict=True):
         print(f"{text}: {describe(instances)}")
-    return scene, [instance for instances in found for instance in instances]
+    every = [instance for instances in found for instance in instances]
+    return scene.gaussians, union(every, len(scene.gaussians), invert=invert)
+
+
+def write_some(some: Gaussians, count: int, out: Path, *, if_none: str) -> None:
+    """Write some of a scene's `count` Gaussians; if they are none, say `if_none` and write nothing."""
+    if not len(some):
+        print(f"{if_none}, {out} is not written")
+        return
+    save_splats(some, out)
+    print(f"{out}: {len(some)} of {count} Gaussians")
 
 
 def check_texts(texts: tuple[str, ...]) -> None:

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import tyro
 
-from gags.capture.poses import PoseSettings, find_poses
+from gags.capture import load_capture
+from gags.capture.load import has_poses
+from gags.capture.poses import PoseSettings, find_points, find_poses
 from gags.commands.common import Flat
 from gags.console import ConsoleReporter
 
@@ -19,13 +21,21 @@ def command(
 ) -> None:
     """Find where photos, or the frames of a video, were taken from (structure from motion, with COLMAP).
 
+    A capture that has poses but no sparse points, such as a recording of Record3D, keeps its poses and gets
+    points.
+
     Writes a capture for `gags run`: undistorted photos in images/, poses and sparse points in sparse/0/. A
     run that was stopped goes on where it was. `gags run PHOTOS` does this by itself.
 
     Args:
-        source: Folder of photos, or a video.
+        source: Folder of photos, a video, or a capture with poses but no points.
         out: Folder of the capture; made if it is not there.
         settings: How poses are found.
     """
-    find_poses(source, out, settings, ConsoleReporter())
+    report = ConsoleReporter()
+    if has_poses(source) and not len(load_capture(source, require_points=False).points):
+        report.say(f"{source} has poses, but no points: finding these")
+        find_points(source, out, settings, report)
+    else:
+        find_poses(source, out, settings, report)
     print(f"Now: gags run {out} --out my_scene")

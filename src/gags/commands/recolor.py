@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gags.commands.common import SceneFolder, Texts
 from gags.commands.objects import locate_for
-from gags.query.edit import parse_color, recolored, union
+from gags.query.edit import parse_color, recolored
 from gags.splats.export import save_splats
 
 
@@ -21,7 +21,6 @@ def command(scene: SceneFolder, texts: Texts, /, *, out: Path, color: str, inver
         invert: Colour everything else instead.
     """
     rgb = parse_color(color)
-    loaded, instances = locate_for(scene, texts, out)
-    mask = union(instances, len(loaded.gaussians), invert=invert)
-    save_splats(recolored(loaded.gaussians, mask, rgb), out)
-    print(f"{out}: {int(mask.sum())} of {len(loaded.gaussians)} Gaussians coloured")
+    gaussians, mask = locate_for(scene, texts, out, invert=invert)
+    save_splats(recolored(gaussians, mask, rgb), out)
+    print(f"{out}: {int(mask.sum())} of {len(gaussians)} Gaussians coloured")

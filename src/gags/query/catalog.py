@@ -1,6 +1,5 @@
 """What is in a scene: its things, each with the words that name it best."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from gags.distill.field import LanguageField
 from gags.errors import QueryError
+from gags.files import listed_lines
 from gags.query.boxes import OrientedBox
 from gags.query.relevancy import Queries
 from gags.query.space import Space
@@ -152,11 +152,10 @@ def read_words(path: Path) -> list[str]:
         QueryError: If the file cannot be read or holds no word.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = listed_lines(path)
     except (OSError, ValueError) as error:
         raise QueryError(f"list of words {path} cannot be read ({error}); write a word a line") from error
-    words: Sequence[str] = [" ".join(line.split()) for line in lines]
-    words = list(dict.fromkeys(word for word in words if word and not word.startswith("#")))
+    words = list(dict.fromkeys(" ".join(line.split()) for line in lines))
     if not words:
         raise QueryError(f"list of words {path} is empty; write a word a line")
     return words

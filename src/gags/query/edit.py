@@ -8,9 +8,7 @@ from torch import Tensor
 
 from gags.errors import QueryError
 from gags.query.instances import Instance
-from gags.splats.gaussians import Gaussians
-
-SH_C0 = 0.28209479177387814  # Y of degree 0, 1 / (2 √π): colour = ½ + C0 · coefficient (Kerbl et al. 2023)
+from gags.splats.gaussians import SH_C0, Gaussians
 
 
 def union(instances: Sequence[Instance], count: int, *, invert: bool = False) -> Tensor:

@@ -10,8 +10,7 @@ from torch.nn.functional import normalize
 
 from gags.errors import SplatsError
 from gags.files import atomic_write
-from gags.splats.gaussians import Gaussians
-from gags.splats.packed import SH_C0
+from gags.splats.gaussians import SH_C0, Gaussians
 from gags.splats.ply import save_ply
 
 SPLAT_ROW = np.dtype(

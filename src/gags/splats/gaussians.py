@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+SH_C0 = 0.28209479177387814  # Y of degree 0, 1 / (2 √π): colour = ½ + C0 · coefficient (Kerbl et al. 2023)
+
 
 @dataclass(eq=False)
 class Gaussians:

@@ -8,8 +8,7 @@ import torch
 
 from gags.capture.camera import Camera
 from gags.splats.adopt import render
-from gags.splats.gaussians import Gaussians
-from gags.splats.start import SH_DC
+from gags.splats.gaussians import SH_C0, Gaussians
 from gags.splats.state import TrainingState
 
 HOLE_ALPHA = 0.5  # where less than this is hit, something is missing
@@ -60,7 +59,7 @@ def _gaussians_on(
     count = len(means)
     quats, sh = torch.zeros(count, 4), torch.zeros(count, harmonics, 3)
     quats[:, 0] = 1
-    sh[:, 0] = (torch.from_numpy(photo[holes]).float() / 255 - 0.5) / SH_DC
+    sh[:, 0] = (torch.from_numpy(photo[holes]).float() / 255 - 0.5) / SH_C0
     return Gaussians(
         means=torch.from_numpy(means).float(),
         quats=quats,

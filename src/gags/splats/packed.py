@@ -6,8 +6,9 @@ of colours are read, too.
 
 import numpy as np
 
+from gags.splats.gaussians import SH_C0
+
 CHUNK = 256  # Gaussians that share bounds
-SH_C0 = 0.28209479177387814  # Y of degree 0; colour = ½ + C0 · coefficient
 SH_RANGE = 8.0  # harmonics above degree 0 lie in −4 … 4
 _AXES = ("x", "y", "z")
 _SCALES = ("scale_x", "scale_y", "scale_z")

@@ -10,8 +10,8 @@ from gags.errors import SplatsError
 from gags.files import atomic_write
 from gags.ply import PlyError, read_elements, read_vertices
 from gags.progress import SILENT, Reporter
-from gags.splats.gaussians import Gaussians
-from gags.splats.packed import SH_C0, unpacked
+from gags.splats.gaussians import SH_C0, Gaussians
+from gags.splats.packed import unpacked
 
 _MEANS = ["x", "y", "z"]
 _NORMALS = ["nx", "ny", "nz"]

@@ -6,9 +6,8 @@ import torch
 
 from gags.capture import Capture
 from gags.errors import CaptureError
-from gags.splats.gaussians import Gaussians
+from gags.splats.gaussians import SH_C0, Gaussians
 
-SH_DC = 0.28209479177387814  # value of the constant spherical harmonic
 NEIGHBOURS = 3
 EXACT_KD_TREE = 4  # cv2.flann's name-less constant FLANN_INDEX_KDTREE_SINGLE
 LARGEST_SCALE = 0.1  # of the scene extent; lone outliers would otherwise start as large as the room
@@ -68,7 +67,7 @@ def gaussians_at_points(
         quats=quats,
         log_scales=torch.from_numpy(np.log(scales)).float()[:, None].repeat(1, 3),
         logit_opacities=torch.full((count,), float(np.log(opacity / (1 - opacity)))),
-        sh=(torch.from_numpy(np.array(points_rgb)).float()[:, None] / 255 - 0.5) / SH_DC,
+        sh=(torch.from_numpy(np.array(points_rgb)).float()[:, None] / 255 - 0.5) / SH_C0,
     )
 
 

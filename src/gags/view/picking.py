@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gags.capture.camera import rotations
 from gags.query.things import Things
 from gags.render.types import MAX_ALPHA, MIN_ALPHA
 
@@ -87,13 +88,7 @@ class Ellipsoids:
 
 def rotation_matrices(quats: np.ndarray) -> np.ndarray:
     """Rotations of wxyz quaternions of any length but 0. [N, 4] → [N, 3, 3]"""
-    w, x, y, z = (quats / np.linalg.norm(quats, axis=1, keepdims=True)).T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    return rotations(quats / np.linalg.norm(quats, axis=1, keepdims=True))
 
 
 def things_hit(things: Things, hits: RayHits) -> list[int]:

@@ -14,21 +14,9 @@ from gags import cli
 from gags.capture import load_capture
 from gags.capture.poses import PoseSettings, find_poses, mapping
 from gags.errors import CaptureError
-from gags.progress import Reporter
+from heard import Heard
 
 COUNT = 8
-
-
-class Heard(Reporter):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
-
-    def warn(self, message: str) -> None:
-        self.warned.append(message)
 
 
 @pytest.fixture(scope="session")

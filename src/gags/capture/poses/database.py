@@ -107,11 +107,7 @@ def _register(database: Any, photos: list[BarePhoto], settings: PoseSettings) ->
 
     rigs: dict[str, tuple[int, int]] = {}
     for group in camera_groups(photos):
-        first = group[0]
-        focal = first.focal or DEFAULT_FOCAL * max(first.width, first.height)
-        model = getattr(pycolmap.CameraModelId, settings.camera_model)
-        camera = pycolmap.Camera.create_from_model_id(0, model, focal, first.width, first.height)
-        camera.has_prior_focal_length = first.focal is not None
+        camera = _camera(group[0], settings)
         camera.camera_id = database.write_camera(camera)
         rig = pycolmap.Rig()
         rig.add_ref_sensor(camera.sensor_id)
@@ -127,6 +123,19 @@ def _register(database: Any, photos: list[BarePhoto], settings: PoseSettings) ->
         database.write_frame(frame)
         numbers[photo.key] = image.image_id
     return numbers
+
+
+def _camera(photo: BarePhoto, settings: PoseSettings) -> Any:
+    """The camera of a photo, with what is known of it."""
+    import pycolmap
+
+    focal = photo.focal or DEFAULT_FOCAL * max(photo.width, photo.height)
+    model = getattr(pycolmap.CameraModelId, "PINHOLE" if photo.pinhole else settings.camera_model)
+    camera = pycolmap.Camera.create_from_model_id(0, model, focal, photo.width, photo.height)
+    camera.has_prior_focal_length = photo.focal is not None or photo.pinhole is not None
+    if photo.pinhole is not None:
+        camera.params = list(photo.pinhole)
+    return camera
 
 
 def _features(photos: list[BarePhoto], settings: PoseSettings) -> Iterator[tuple[np.ndarray, Any]]:

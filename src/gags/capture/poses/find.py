@@ -9,7 +9,6 @@ OUT/
 
 import hashlib
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,22 @@ from gags.capture.capture import file_sample
 from gags.capture.colmap import model_folder
 from gags.capture.poses import mapping
 from gags.capture.poses.account import Account, PhotoFate, account
-from gags.capture.poses.database import counts_of, descriptors_of, find_features
+from gags.capture.poses.database import counts_of
 from gags.capture.poses.inputs import LEAST_PHOTOS, BarePhoto, bare_photos, is_video
-from gags.capture.poses.pairs import chosen_matching, photo_pairs
+from gags.capture.poses.record import (
+    database_file,
+    foreign,
+    prepare,
+    read_record,
+    record_file,
+    unwritable,
+    write_record,
+)
 from gags.capture.poses.settings import PoseSettings
 from gags.capture.poses.undistorted import write_capture
 from gags.capture.poses.video import extract_frames
 from gags.errors import CaptureError
-from gags.files import atomic_write
+from gags.files import listed_lines
 from gags.progress import SILENT, Reporter
 
 
@@ -50,26 +57,21 @@ def find_poses(
         CaptureError: If there are no photos, or too few of them can be placed.
     """
     source, out = Path(source).expanduser(), Path(out).expanduser()
-    record = out / "matching" / "record.json"
-    if model_folder(out) and not record.is_file():
-        raise CaptureError(f"{out} holds a capture that was not made here; choose another --out")
-    video = is_video(source)
+    if model_folder(out) and not record_file(out).is_file():  # before frames of a video are written
+        raise foreign(out)
+    held_out = _held_out(source)
     photos = _photos(source, out, settings, report)
-    key = _key(photos, settings)
-    if _read(record).get("key") != key:
-        _start_over(out, record, key, report)
-    elif model_folder(out):
-        report.say(f"Poses: done already, {_read(record).get('summary', out)}")
+    if prepare(out, _key(photos, settings), "Poses", report):
         return out
     try:
-        models = _place(photos, out / "matching" / "database.db", settings, report, video=video)
+        mapping.match_photos(photos, database_file(out), settings, report, in_order=is_video(source))
+        models = mapping.place_photos(database_file(out), len(photos), settings.seed, report)
         result = _check(photos, models, out, settings, report)
         write_capture(models[0], photos, out, report)
     except OSError as error:
-        raise CaptureError(
-            f"cannot write to {out} ({error.strerror or error}); choose another --out"
-        ) from error
-    _keep_test_list(source, out)
+        raise unwritable(out, error) from error
+    if held_out is not None:
+        _keep_test_list(held_out, out)
     report.say(f"Poses: {result.summary}")
     return out
 
@@ -85,30 +87,18 @@ def _photos(source: Path, out: Path, settings: PoseSettings, report: Reporter) -
     return bare_photos(folder)
 
 
-def _place(
-    photos: list[BarePhoto], database: Path, settings: PoseSettings, report: Reporter, *, video: bool
-) -> list[Any]:
-    """Features, matches, poses: connected groups of photos, the largest first."""
-    find_features(photos, database, settings, report)
-    matching = chosen_matching(settings, len(photos), video=video)
-    descriptors = [] if matching == "exhaustive" else descriptors_of(database, photos)
-    pairs = photo_pairs(matching, descriptors, settings, known=len(photos))
-    mapping.compare_pairs([photo.key for photo in photos], pairs, database, settings.seed, report)
-    return mapping.place_photos(database, len(photos), settings.seed, report)
-
-
 def _check(
     photos: list[BarePhoto], models: list[Any], out: Path, settings: PoseSettings, report: Reporter
 ) -> Account:
     """Put on record what became of every photo; warn, or fail if too few were placed."""
-    fates = _fates(photos, models, out / "matching" / "database.db")
+    fates = _fates(photos, models, database_file(out))
     points, error = (
         (models[0].num_points3D(), models[0].compute_mean_reprojection_error()) if models else (0, 0)
     )
     result = account(fates, points, error if models else None)
-    record = out / "matching" / "record.json"
-    content = _read(record) | {"summary": result.summary, "photos": [asdict(fate) for fate in fates]}
-    _write(record, content)
+    record = record_file(out)
+    content = read_record(record) | {"summary": result.summary, "photos": [asdict(fate) for fate in fates]}
+    write_record(record, content)
     advice = "; ".join(result.advice)
     if result.placed < LEAST_PHOTOS or result.share < settings.least_share:
         raise CaptureError(f"{result.summary}, too few to go on: {advice} (details in {record})")
@@ -135,41 +125,19 @@ def _key(photos: list[BarePhoto], settings: PoseSettings) -> str:
     return digest.hexdigest()[:16]
 
 
-def _start_over(out: Path, record: Path, key: str, report: Reporter) -> None:
-    """Remove what was found for other photos or settings."""
-    if record.is_file():
-        report.say("Poses: photos or settings have changed, finding them again")
+def _held_out(source: Path) -> list[str] | None:
+    """Stems of the photos that the folder itself holds out; None if it has no list of them."""
+    path = source / "test.txt"
+    if not path.is_file():
+        return None
     try:
-        for beside in ("", "-wal", "-shm", "-journal"):  # SQLite's own, after a crash
-            (record.parent / f"database.db{beside}").unlink(missing_ok=True)
-        for folder in ("images", "sparse"):
-            if record.is_file():
-                shutil.rmtree(out / folder, ignore_errors=True)
-        _write(record, {"key": key})
-    except OSError as error:
-        raise CaptureError(f"cannot write to {out} ({error.strerror}); choose another --out") from error
+        return [line.rsplit(".", 1)[0] for line in listed_lines(path)]
+    except (OSError, ValueError) as error:
+        raise CaptureError(f"list of test views {path} cannot be read ({error})") from error
 
 
-def _keep_test_list(source: Path, out: Path) -> None:
-    """Photos that the folder itself holds out stay held out, by stem: suffixes may have changed."""
-    listed = source / "test.txt"
-    if source.is_dir() and listed.is_file():
-        lines = [line.strip() for line in listed.read_text(encoding="utf-8-sig").splitlines()]
-        stems = [line.rsplit(".", 1)[0] for line in lines if line and not line.startswith("#")]
-        placed = {
-            p.relative_to(out / "images").with_suffix("").as_posix() for p in (out / "images").rglob("*.*")
-        }
-        (out / "test.txt").write_text("".join(f"{stem}\n" for stem in stems if stem in placed))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+def _keep_test_list(stems: list[str], out: Path) -> None:
+    """Photos that were held out stay held out, by stem: suffixes may have changed."""
+    images = out / "images"
+    placed = {path.relative_to(images).with_suffix("").as_posix() for path in images.rglob("*.*")}
+    (out / "test.txt").write_text("".join(f"{stem}\n" for stem in stems if stem in placed))

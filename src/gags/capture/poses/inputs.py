@@ -4,6 +4,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -42,6 +43,7 @@ class BarePhoto:
         turned: EXIF orientation, 1 if the pixels are upright as they are.
         focal: Focal length in pixels from EXIF, None if EXIF does not tell.
         maker: Make and model of the camera, "" if EXIF does not tell.
+        pinhole: fx, fy, cx, cy in pixels where they are known and need not be found.
     """
 
     name: str
@@ -51,6 +53,7 @@ class BarePhoto:
     turned: int = 1
     focal: float | None = None
     maker: str = ""
+    pinhole: tuple[float, float, float, float] | None = None
 
     @property
     def key(self) -> str:
@@ -58,9 +61,10 @@ class BarePhoto:
         return quote(self.name)
 
     @property
-    def camera_key(self) -> tuple[int, int, str, float | None]:
+    def camera_key(self) -> tuple[Any, ...]:
         """Photos with equal keys were taken by one camera, at one zoom, as far as can be told."""
-        return self.width, self.height, self.maker, None if self.focal is None else round(self.focal, 1)
+        focal = None if self.focal is None else round(self.focal, 1)
+        return self.width, self.height, self.maker, focal, self.pinhole
 
     def upright(self) -> np.ndarray:
         """The pixels, turned as EXIF says. uint8 RGB [height, width, 3]"""
@@ -149,7 +153,7 @@ def focal_pixels(equivalent_mm: object, width: int, height: int) -> float | None
 
 def camera_groups(photos: list[BarePhoto]) -> list[list[BarePhoto]]:
     """Photos by the camera that took them, in the order of their first photos."""
-    groups: dict[tuple[int, int, str, float | None], list[BarePhoto]] = {}
+    groups: dict[tuple[Any, ...], list[BarePhoto]] = {}
     for photo in photos:
         groups.setdefault(photo.camera_key, []).append(photo)
     return list(groups.values())

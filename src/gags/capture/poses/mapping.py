@@ -4,13 +4,39 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from gags.capture.poses.database import opened, quiet
-from gags.capture.poses.pairs import Pair
+from gags.capture.poses.database import descriptors_of, find_features, opened, quiet
+from gags.capture.poses.inputs import BarePhoto
+from gags.capture.poses.pairs import Pair, chosen_matching, photo_pairs
+from gags.capture.poses.settings import PoseSettings
 from gags.errors import CaptureError
 from gags.progress import SILENT, Bar, Reporter
 
 PAIRS_AT_ONCE = 200  # between two steps of the bar, and most that is lost when stopped
 LEAST_MODEL = 3  # photos
+
+
+def match_photos(
+    photos: list[BarePhoto],
+    database: Path,
+    settings: PoseSettings,
+    report: Reporter = SILENT,
+    *,
+    in_order: bool = False,
+) -> None:
+    """Find features of all photos, and verified matches of the pairs that settings choose.
+
+    Args:
+        photos: All photos.
+        database: COLMAP's; what it holds already is not done again.
+        settings: What is looked for, and in which pairs.
+        report: Told about progress.
+        in_order: Whether photos that follow each other show nearly the same, as frames of a video do.
+    """
+    find_features(photos, database, settings, report)
+    matching = chosen_matching(settings, len(photos), video=in_order)
+    descriptors = [] if matching == "exhaustive" else descriptors_of(database, photos)
+    pairs = photo_pairs(matching, descriptors, settings, known=len(photos))
+    compare_pairs([photo.key for photo in photos], pairs, database, settings.seed, report)
 
 
 def compare_pairs(

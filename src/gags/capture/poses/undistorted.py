@@ -73,17 +73,23 @@ def write_capture(model: Any, photos: list[BarePhoto], out: Path, report: Report
                     f"the lens of {source.path} came out unusable ({error}); choose another "
                     "--camera-model, or take more photos"
                 ) from error
-            _write_photo(source, lens, folder / image.name)
+            write_photo(source, lens, folder / image.name)
             points = image.points2D
             for point, xy in zip(
                 points, undistorted_points(np.array([p.xy for p in points]), lens, K), strict=True
             ):
                 point.xy = xy
             bar.advance()
-    _write_model(model, lenses, folder, out / "sparse" / "0")
+    _make_pinholes(model, lenses)
+    write_model(model, folder, out / "sparse" / "0")
 
 
-def _write_photo(photo: BarePhoto, lens: Lens, path: Path) -> None:
+def write_photo(photo: BarePhoto, lens: Lens, path: Path) -> None:
+    """Write a photo upright and undistorted; copied as it is if it is both already.
+
+    Raises:
+        CaptureError: If it cannot be encoded.
+    """
     import cv2
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,8 +104,8 @@ def _write_photo(photo: BarePhoto, lens: Lens, path: Path) -> None:
     path.write_bytes(encoded.tobytes())
 
 
-def _write_model(model: Any, lenses: dict[int, Lens], images: Path, folder: Path) -> None:
-    """Write the three files, whole or not at all: a model tells that the poses are done."""
+def _make_pinholes(model: Any, lenses: dict[int, Lens]) -> None:
+    """Give a reconstruction the cameras of undistorted photos."""
     import pycolmap
 
     for number, lens in lenses.items():
@@ -107,6 +113,16 @@ def _write_model(model: Any, lenses: dict[int, Lens], images: Path, folder: Path
         camera = model.camera(number)
         camera.model = pycolmap.CameraModelId.PINHOLE
         camera.params = [K[0, 0], K[1, 1], K[0, 2], K[1, 2]]
+
+
+def write_model(model: Any, images: Path, folder: Path) -> None:
+    """Write the files of a reconstruction, whole or not at all: a model tells that the search is done.
+
+    Args:
+        model: `pycolmap.Reconstruction`; its points get the colours of the photos.
+        images: Folder of the photos, by the names that the reconstruction has for them.
+        folder: Where to write; what is there is replaced.
+    """
     with quiet():
         model.extract_colors_for_all_images(images)
     temporary = folder.with_name(f".{folder.name}.tmp")
