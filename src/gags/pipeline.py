@@ -13,6 +13,7 @@ from gags.capture.photos import photos_in
 from gags.capture.poses import find_poses
 from gags.capture.poses.inputs import is_video
 from gags.choose import choose_encoder, choose_segmenter
+from gags.device import scene_device
 from gags.distill.field import LanguageField
 from gags.distill.train import DistillSettings, distill
 from gags.embed import load_encoder
@@ -169,11 +170,11 @@ def reconstruct(
         return
     if kept:
         report.say("Gaussians: photos or settings have changed, making them again")
-    started = time.monotonic()
+    started, device = time.monotonic(), scene_device(report)
     if splats is not None:
-        gaussians = adopt(splats, capture, report=report)
+        gaussians = adopt(splats, capture, device=device, report=report)
     else:
-        gaussians = fit(capture, settings, checkpoint=workspace.checkpoint, report=report)
+        gaussians = fit(capture, settings, checkpoint=workspace.checkpoint, device=device, report=report)
     capture.save(workspace.capture)
     save_ply(gaussians, workspace.splats)
     workspace.finish("splats", goal, time.monotonic() - started, adopted or settings)
@@ -231,7 +232,7 @@ def describe(
     chosen = placer = None
     if any(_stamps(workspace, view).get("masks") != mask_stamp for view in waiting):
         cameras = [view.camera for view in capture.train]
-        placer = PromptPlacer(load_ply(workspace.splats), cameras, settings, report=report)
+        placer = PromptPlacer(load_ply(workspace.splats).to(scene_device()), cameras, settings, report=report)
         chosen = load_segmenter(segmenter)
     with report.stage("Segmenting and embedding", len(capture.train), "photos") as bar:
         bar.advance(len(capture.train) - len(waiting))
@@ -272,7 +273,7 @@ def distill_scene(
     started = time.monotonic()
     checkpoint = workspace.root / "field_checkpoint.safetensors"
     items = FeatureFiles(workspace, capture.train)
-    gaussians = load_ply(workspace.splats)
+    gaussians = load_ply(workspace.splats).to(scene_device())
     learnt: LanguageField = distill(gaussians, items, settings, checkpoint=checkpoint, report=report)
     learnt.save(workspace.field)
     workspace.finish("field", goal, time.monotonic() - started, settings)

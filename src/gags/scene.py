@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from gags.capture import Capture, View
+from gags.device import scene_device
 from gags.distill.field import LanguageField
 from gags.embed import load_encoder
 from gags.embed.base import Encoder
@@ -48,7 +49,7 @@ class Scene:
 
     @classmethod
     def load(cls, root: Path | str) -> "Scene":
-        """Load the scene of a folder.
+        """Load the scene of a folder, onto the device that Gaussians are rasterised on (`gags.device`).
 
         Raises:
             WorkspaceError: If a piece is missing, damaged, or belongs to other Gaussians.
@@ -58,8 +59,8 @@ class Scene:
             if not path.exists():
                 raise WorkspaceError(f"{root} is not finished, there is no {path.name}; run `gags {stage}`")
         gaussians = load_ply(workspace.splats)
-        field = LanguageField.load(workspace.field, gaussians)
-        return cls(workspace, Capture.load(workspace.capture), gaussians, field)
+        field, device = LanguageField.load(workspace.field, gaussians), scene_device()
+        return cls(workspace, Capture.load(workspace.capture), gaussians.to(device), field.to(device))
 
     @cached_property
     def encoder(self) -> Encoder:
