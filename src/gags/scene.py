@@ -16,7 +16,7 @@ from gags.features import ViewFeatures
 from gags.progress import SILENT, Reporter
 from gags.query.catalog import Entry, catalog
 from gags.query.instances import Instance, locate_instances
-from gags.query.locate import Answer, answers_in_view, locate
+from gags.query.locate import Answer, locate, scores_in_view
 from gags.query.relevancy import Queries
 from gags.query.seen import seen_in
 from gags.query.select import Selection, select
@@ -143,9 +143,8 @@ class Scene:
         relevancies = queries.of_gaussians(self.field)
         scores = []
         for view in self.capture.views:
-            camera = view.camera.resized(max(1, view.camera.width // 4), max(1, view.camera.height // 4))
-            answers = answers_in_view(self.gaussians, relevancies, queries.texts, camera)
-            scores.append([answer.score for answer in answers])
+            camera = view.camera.within(max(view.camera.width, view.camera.height) // 4)
+            scores.append(scores_in_view(self.gaussians, relevancies, camera))
         ranked = []
         for column in zip(*scores, strict=True):
             order = sorted(range(len(column)), key=lambda row: -column[row])
