@@ -59,8 +59,12 @@ def cut(relevancy: Map) -> tuple[Map, float]:
             from gags.query import lerf_ovs_gpu
 
             return lerf_ovs_gpu.cut(relevancy)
-        found, threshold = cut(relevancy.numpy())
+        found, threshold = _cut(relevancy.numpy())
         return torch.from_numpy(found), threshold
+    return _cut(relevancy)
+
+
+def _cut(relevancy: np.ndarray) -> tuple[np.ndarray, float]:
     blended = 0.5 * (relevancy + smooth(relevancy))
     least = blended.min()
     above = blended - least

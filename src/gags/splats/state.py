@@ -38,8 +38,9 @@ class TrainingState:
 
     def to(self, device: torch.device) -> "TrainingState":
         """The same state on another device."""
-        parts = (self.gaussians, self.first, self.second, self.gradient_sum, self.seen)
-        return TrainingState(*(part.to(device) for part in parts), step=self.step)
+        parts = (part.to(device) for part in (self.gaussians, self.first, self.second))
+        window = (sums.to(device) for sums in (self.gradient_sum, self.seen))
+        return TrainingState(*parts, *window, step=self.step)
 
     def __len__(self) -> int:
         return len(self.gaussians)
