@@ -20,7 +20,7 @@ from gags.render import cpu, cuda
 from gags.render.types import BlendWeights, Rendering
 
 GPU = torch.device("cuda")
-ASIDE = (torch._C._nn._parse_to, torch._has_compatible_shallow_copy_type)  # how modules move
+ASIDE = (torch.device, torch._C._nn._parse_to, torch._has_compatible_shallow_copy_type)  # move nothing
 BY_ROWS = (Tensor.__getitem__, Tensor.__setitem__)  # the CPU may say which rows of a GPU
 
 

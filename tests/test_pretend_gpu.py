@@ -9,7 +9,7 @@ from gags.distill.settings import DistillSettings
 from gags.pipeline import RunSettings
 from gags.scene import Scene
 from gags.segment.masks import SegmentSettings
-from gags.splats import training
+from gags.splats import gpu_steps, training
 from gags.splats.settings import FitSettings
 from pretend_gpu import GPU, marked, pretend_gpu
 from toy_capture import ColorEncoder, ColorSegmenter, write_capture
@@ -65,8 +65,12 @@ def _agree(made: Scene, plain: Scene) -> None:
 def test_a_run_is_the_same_on_a_pretended_gpu(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     capture = write_capture(tmp_path / "capture", views=8)
     plain = _run(capture, tmp_path / "cpu", monkeypatch, "cpu")
+    steps: list[int] = []
+    adam_step = gpu_steps.adam_step
+    monkeypatch.setattr(gpu_steps, "adam_step", lambda *a: steps.append(a[-1]) or adam_step(*a))
     with pretend_gpu():
         made = _run(capture, tmp_path / "gpu", monkeypatch, "cuda")
+        assert max(steps) == SETTINGS.fit.steps - 1  # trained there, too
         assert marked(made.gaussians.means)
         assert marked(made.field.features)
         assert marked(made.select("red ball")[0].mask)

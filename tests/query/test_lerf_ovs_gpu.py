@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gags.query import lerf_ovs, lerf_ovs_gpu
-from gags.query.locate import fill_unknown
+from gags.query.locate import fill_uncovered
 
 
 def random_map(height: int, width: int, seed: int) -> np.ndarray:
@@ -63,7 +63,7 @@ def test_tensors_on_the_cpu_go_the_way_of_arrays() -> None:
     ],
 )
 def test_unknown_pixels_take_the_least_of_the_known(known: list[bool], expected: list[float]) -> None:
-    filled = fill_unknown(torch.tensor([[0.5, 0.2, 0.7]]), torch.tensor([known]))
+    filled = fill_uncovered(torch.tensor([[0.5, 0.2, 0.7]]), torch.tensor([known]))
     assert filled[0].tolist() == pytest.approx(expected)
 
 

@@ -17,7 +17,7 @@ from gags.evaluate.labels import FrameLabels, Label
 from gags.evaluate.results import Evaluation, Row, summarise
 from gags.progress import SILENT, Reporter
 from gags.query import lerf_ovs
-from gags.query.locate import fill_unknown
+from gags.query.locate import fill_uncovered
 from gags.query.maps import ValueMaps
 
 ALL = "all"  # stands for every protocol
@@ -44,7 +44,7 @@ class Protocol:
 
 
 def _cut_relevancy(relevancy: Tensor, known: Tensor) -> tuple[Tensor, float]:
-    mask, threshold = lerf_ovs.cut(fill_unknown(relevancy, known))
+    mask, threshold = lerf_ovs.cut(fill_uncovered(relevancy, known))
     return mask & known, threshold
 
 

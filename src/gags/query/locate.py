@@ -122,7 +122,7 @@ def scores_in_view(gaussians: Gaussians, relevancies: Tensor, camera: Camera) ->
 
 def _answer(text: str, view: str, relevancy: Tensor, known: Tensor) -> Answer:
     peak = lerf_ovs.peak(relevancy)
-    mask = lerf_ovs.mask(fill_unknown(relevancy, known)) & known
+    mask = lerf_ovs.mask(fill_uncovered(relevancy, known)) & known
     score = _score(relevancy, peak)
     return Answer(text, view, relevancy.cpu().numpy(), mask.cpu().numpy(), peak, score)
 
@@ -131,7 +131,7 @@ def _score(relevancy: Tensor, peak: tuple[int, int]) -> float:
     return float(relevancy[peak[1], peak[0]])
 
 
-def fill_unknown(relevancy: Tensor, known: Tensor) -> Tensor:
+def fill_uncovered(relevancy: Tensor, known: Tensor) -> Tensor:
     """Give pixels that show nothing the least relevancy of the others, to keep its range. [H, W]"""
     least = relevancy.masked_fill(~known, float("inf")).min()
     return torch.where(known | ~known.any(), relevancy, least)

@@ -38,9 +38,14 @@ class TrainingState:
 
     def to(self, device: torch.device) -> "TrainingState":
         """The same state on another device."""
-        parts = (part.to(device) for part in (self.gaussians, self.first, self.second))
-        window = (sums.to(device) for sums in (self.gradient_sum, self.seen))
-        return TrainingState(*parts, *window, step=self.step)
+        return TrainingState(
+            self.gaussians.to(device),
+            self.first.to(device),
+            self.second.to(device),
+            self.gradient_sum.to(device),
+            self.seen.to(device),
+            self.step,
+        )
 
     def __len__(self) -> int:
         return len(self.gaussians)
