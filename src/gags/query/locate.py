@@ -133,7 +133,12 @@ def _score(relevancy: Tensor, peak: tuple[int, int]) -> float:
 
 def fill_uncovered(relevancy: Tensor, known: Tensor) -> Tensor:
     """Give pixels that show nothing the least relevancy of the others, to keep its range. [H, W]"""
-    least = relevancy.masked_fill(~known, float("inf")).min()
+    if relevancy.device.type == "cpu":
+        values, there = relevancy.numpy(), known.numpy()
+        if there.all() or not there.any():
+            return relevancy
+        return torch.from_numpy(np.where(there, values, values[there].min()))
+    least = relevancy.masked_fill(~known, float("inf")).min()  # a GPU is not asked whether there is any
     return torch.where(known | ~known.any(), relevancy, least)
 
 
