@@ -42,9 +42,9 @@ class PixelAnswerer:
         """Relevancy (GAGS Eq. 8) of the features rendered into the view."""
         rendered = render_features(self.gaussians, self.field, camera)
         covered = rendered.covered
-        maps = torch.zeros(*covered.shape, len(queries.texts))
+        maps = torch.zeros(*covered.shape, len(queries.texts), device=covered.device)
         maps[covered] = queries.relevancy(rendered.features[covered], self.field)
-        return ValueMaps(maps.permute(2, 0, 1).contiguous().numpy(), covered.numpy())
+        return ValueMaps(maps.permute(2, 0, 1).contiguous(), covered)
 
 
 def row(answerer: Answerer, scene: Scene, labels: Path) -> str:

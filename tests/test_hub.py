@@ -267,10 +267,6 @@ def test_pull_by_hub_id(monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: 
         models.pull("owner/model", tmp_path)
 
 
-def test_auto_needs_nothing_yet() -> None:
-    assert models.ensure("auto") == models.cache_folder()
-
-
 def test_a_folder_called_like_a_model_of_gags_own_hides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

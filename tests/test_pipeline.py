@@ -12,6 +12,7 @@ import torch
 import gags
 from gags import cli, models, pipeline, scene
 from gags.features import ViewFeatures
+from gags.segment.masks import SegmentSettings
 from gags.splats.ply import load_ply
 from gags.workspace import Workspace
 from html_page import Page
@@ -202,6 +203,17 @@ def test_a_lost_photo_is_described_again_alone(workspace, toy_capture, segmenter
     assert _run(toy_capture, workspace) == 0
     assert segmenter.encoded == 1
     np.testing.assert_array_equal(ViewFeatures.load(features).masks.labels, before)
+
+
+def test_describe_reads_the_stamps_of_every_photo_once(workspace, monkeypatch):
+    read = []
+    stamps_of = ViewFeatures.stamps_of
+    monkeypatch.setattr(ViewFeatures, "stamps_of", lambda path: read.append(path) or stamps_of(path))
+    lost = next((workspace / "features").glob("*.safetensors"))
+    lost.unlink()
+    pipeline.describe(Workspace.open(workspace), SegmentSettings(min_area=6, prompts_per_patch=1))
+    assert lost.exists()
+    assert len(read) == len(set(read)) == len(list((workspace / "features").iterdir()))
 
 
 def test_changed_distillation_keeps_gaussians_and_masks(workspace, toy_capture, segmenter):

@@ -11,10 +11,10 @@ from controlled.nest import on_grid
 from controlled.segmenter import ControlledSegmenter
 from controlled.textures import find_patches, patch_maps, see
 from controlled.truth import Truth
-from gags.capture import Camera, View
+from gags.capture import View
 from gags.compare.scenes import uniform_settings
-from gags.errors import WorkspaceError
 from gags.features import LEVELS, ViewFeatures
+from gags.pipeline import FeatureFiles
 from gags.progress import SILENT, Reporter
 from gags.segment.masks import SegmentSettings, segment_photo
 from gags.segment.placing import PromptPlacer, render_depth
@@ -24,7 +24,7 @@ from gags.workspace import stamp
 FORMAT = 3  # raised when segmenter or encoder change, so that masks on disk count as stale
 
 
-class DescribedViews(Sequence[tuple[Camera, ViewFeatures]]):
+class DescribedViews(FeatureFiles):
     """Cameras and features of photos, read from disk when asked for.
 
     Args:
@@ -33,15 +33,7 @@ class DescribedViews(Sequence[tuple[Camera, ViewFeatures]]):
     """
 
     def __init__(self, views: Sequence[View], folder: Path) -> None:
-        self._views = views
-        self._folder = folder
-
-    def __len__(self) -> int:
-        return len(self._views)
-
-    def __getitem__(self, index: int) -> tuple[Camera, ViewFeatures]:  # type: ignore[override]
-        view = self._views[index]
-        return view.camera, ViewFeatures.load(features_path(self._folder, view))
+        super().__init__(lambda name: folder / f"{name}.safetensors", views)
 
     def prompts(self) -> int:
         """How many prompts all photos were given."""
@@ -51,11 +43,6 @@ class DescribedViews(Sequence[tuple[Camera, ViewFeatures]]):
         """How many masks all photos have on each level. [3]"""
         counts = [np.bincount(features.masks.levels, minlength=len(LEVELS)) for _, features in self]
         return np.sum(counts, axis=0).tolist()
-
-
-def features_path(folder: Path, view: View) -> Path:
-    """File of one photo's masks and embeddings."""
-    return folder / f"{view.name}.safetensors"
 
 
 def describe(
@@ -83,7 +70,9 @@ def describe(
     """
     made_by = (FORMAT, splats_stamp, settings, Habits(), encoder.seed, encoder.recognised)
     goal = {"embeddings": stamp("controlled", *made_by)}
-    waiting = [view for view in views if _made_with(folder, view) != goal]
+    files = DescribedViews(views, folder)
+    known = files.stamps()
+    waiting = [view for view in views if known[view.name] != goal]
     if waiting:
         placer = PromptPlacer(gaussians, [view.camera for view in views], settings, report=report)
         patches = all_patches(views, gaussians, truth, settings.seed, report=report)
@@ -95,9 +84,9 @@ def describe(
                 points = placer.place(row, view.name)
                 features = _describe_view(view, points, patches[view.name], truth, encoder, settings)
                 features.stamps = goal
-                features.save(features_path(folder, view))
+                features.save(files.path(view))
                 bar.advance(note=f"{len(features.masks)} masks in {view.name}")
-    return DescribedViews(views, folder)
+    return files
 
 
 def all_patches(
@@ -135,11 +124,3 @@ def _describe_view(
 def uniform(settings: SegmentSettings, aware: DescribedViews) -> SegmentSettings:
     """Settings that spread as many prompts as granularity-aware ones took evenly over all photos."""
     return uniform_settings(settings, aware.prompts(), len(aware))
-
-
-def _made_with(folder: Path, view: View) -> dict[str, str]:
-    """Stamps of a photo's features on file, empty if there are none or they are damaged."""
-    try:
-        return ViewFeatures.stamps_of(features_path(folder, view))
-    except WorkspaceError:
-        return {}

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from gags.choose import SMALL_ENCODER, SMALL_SEGMENTER
 from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.labels import load_labels
 from gags.evaluate.protocols import evaluate
 from gags.evaluate.results import Evaluation
-from gags.pipeline import run
+from gags.pipeline import RunSettings, run
 from gags.progress import SILENT, Reporter
 from gags.view.summary import write_scene_report
 
@@ -33,15 +34,25 @@ def demo_capture() -> Path:
     return Path(str(files("gags") / "data" / "demo"))
 
 
-def run_demo(out: Path, *, report: Reporter = SILENT) -> DemoResult:
+def run_demo(
+    out: Path,
+    *,
+    segmenter: str = SMALL_SEGMENTER,
+    encoder: str = SMALL_ENCODER,
+    report: Reporter = SILENT,
+) -> DemoResult:
     """Run the bundled capture through every stage, score it and write its report.
 
     Args:
         out: Folder of the scene.
+        segmenter: Model that cuts photos into masks; a small one unless told otherwise, so that a first look
+            waits for no large download and shows the same everywhere.
+        encoder: Model that embeds masks and texts; likewise.
         report: Told about progress.
     """
     folder = demo_capture()
-    scene = run(folder, out, report=report)
+    report.say(f"Demo: segmenter {segmenter}, encoder {encoder} (--segmenter and --encoder choose others)")
+    scene = run(folder, out, RunSettings(segmenter=segmenter, encoder=encoder), report=report)
     labels = load_labels(folder / "labels")
     answerer = FieldAnswerer(scene.gaussians, scene.field)
     evaluation = evaluate(answerer, scene.capture, labels, scene.encoder, report=report)

@@ -1,22 +1,64 @@
-"""Where neural nets run, in which precision, and how much memory is free there.
+"""Where Gaussians and neural nets are computed, in which precision, and how much memory is free there.
 
-Gaussians are another matter: they are rasterised on the CPU unless they lie on an NVIDIA GPU (`gags.render`).
-On a Mac, segmenters and encoders thus run on its GPU and the rasteriser on its CPU.
+Gaussians need a rasteriser, of which there are two: Numba's on the CPU, and gsplat's on an NVIDIA GPU (extra
+`cuda`). On a Mac, segmenters and encoders thus run on its GPU and the rasteriser on its CPU. The environment
+variable `GAGS_DEVICE` (auto, cpu or cuda) overrides both choices.
 """
 
 import os
 
 import torch
 
+from gags.doctor_cuda import cuda_facts, cuda_problem
+from gags.errors import GagsError
+from gags.progress import SILENT, Reporter
+
+CHOICE = "GAGS_DEVICE"
+CHOICES = ("auto", "cpu", "cuda")
 UNKNOWN_FREE = 4 << 30
 """Bytes taken to be free where the system does not tell."""
 
 
-def neural_device() -> torch.device:
-    """The fastest device for neural nets: an NVIDIA GPU, else Apple's, else the CPU."""
-    if torch.cuda.is_available():
+def scene_device(report: Reporter = SILENT) -> torch.device:
+    """Where Gaussians and what is learnt of them live: an NVIDIA GPU that gsplat works on, else the CPU.
+
+    Args:
+        report: Told what keeps a GPU that is there from being used, and what to do about it.
+
+    Raises:
+        GagsError: If `GAGS_DEVICE` asks for what is not to be had here, or for nothing known.
+    """
+    chosen = _choice()
+    if chosen == "cpu" or (chosen == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    problem = cuda_problem(cuda_facts())
+    if not problem:
         return torch.device("cuda")
-    if torch.backends.mps.is_available():
+    if chosen == "cuda":
+        raise GagsError(f"{CHOICE} is cuda, but {problem}")
+    report.say(f"Gaussians stay on the CPU: {problem}")
+    return torch.device("cpu")
+
+
+def _choice() -> str:
+    chosen = os.environ.get(CHOICE) or "auto"
+    if chosen not in CHOICES:
+        raise GagsError(f"{CHOICE} must be {', '.join(CHOICES[:-1])} or {CHOICES[-1]}, not {chosen!r}")
+    return chosen
+
+
+def neural_device() -> torch.device:
+    """The fastest device for neural nets: an NVIDIA GPU, else Apple's, else the CPU.
+
+    Raises:
+        GagsError: If `GAGS_DEVICE` asks for a GPU that torch cannot use, or for nothing known.
+    """
+    chosen = _choice()
+    if chosen == "cuda" and not torch.cuda.is_available():
+        raise GagsError(f"{CHOICE} is cuda, but {cuda_problem(cuda_facts())}")
+    if chosen != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda")
+    if chosen != "cpu" and torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
 

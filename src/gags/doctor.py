@@ -11,7 +11,7 @@ import torch
 
 from gags import __version__, hub, models
 from gags.capture.camera import Camera
-from gags.device import free_bytes, neural_device, neural_dtype
+from gags.device import CHOICE, free_bytes, neural_device, neural_dtype, scene_device
 from gags.doctor_cuda import cuda_facts, cuda_problem
 from gags.errors import GagsError
 from gags.hub_models import PAPER_ENCODER, PAPER_SEGMENTER
@@ -43,7 +43,7 @@ def examine() -> list[Check]:
     checks = [Check("gags", True, f"{__version__}, {system}")]
     threads = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
     checks.append(_backend("cpu", f"rasteriser in Numba, {threads}", needed=True))
-    checks += [_cuda(), _nets()]
+    checks += [_cuda(), _device(), _nets()]
     defaults = (*(own.name for own in models.MODELS), PAPER_SEGMENTER, PAPER_ENCODER)
     checks += [Check(row.name, row.installed, row.note) for row in models.listing() if row.name in defaults]
     checks += [_hub(), _disk(models.cache_folder()), _disk(hub.cache()), _disk(Path.cwd())]
@@ -58,8 +58,20 @@ def _cuda() -> Check:
     return _backend("cuda", torch.cuda.get_device_name(0), needed=False)
 
 
+def _device() -> Check:
+    try:
+        device = scene_device()
+    except GagsError as error:
+        return Check("device", False, str(error), needed=True)
+    where = {"cuda": "the NVIDIA GPU", "cpu": "the CPU"}[device.type]
+    return Check("device", True, f"Gaussians are computed on {where} ({CHOICE}=cpu or cuda overrides)")
+
+
 def _nets() -> Check:
-    device = neural_device()
+    try:
+        device = neural_device()
+    except GagsError as error:
+        return Check("nets", False, str(error), needed=True)
     kind = {"cuda": "the NVIDIA GPU", "mps": "Apple's GPU", "cpu": "the CPU"}[device.type]
     precision = "half" if neural_dtype(device) == torch.float16 else "single"
     free = free_bytes(device) / 1e9

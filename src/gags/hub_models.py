@@ -32,7 +32,8 @@ class HubModel:
 
 
 # The commits are those that several public projects have written down for these repositories; none was looked
-# up on the hub itself. "main" where no second record was found. `NAME@REVISION` asks for another one.
+# up on the hub itself. SAM-HQ's is in one record only, which has those of the three SAMs as the others have
+# them. `NAME@REVISION` asks for another one.
 KNOWN = (
     HubModel(
         PAPER_SEGMENTER,
@@ -72,6 +73,7 @@ KNOWN = (
         2_570_000_000,
         "SAM-HQ ViT-H, finer edges",
         "Apache-2.0",
+        "9d9d53502fbf666297e7eb3804f64137f930055e",
     ),
     HubModel(
         PAPER_ENCODER,

@@ -231,14 +231,12 @@ def ensure(name: str, report: Reporter = SILENT) -> Path:
     """Folder of a model, pulling or fetching it first when it is not on this machine.
 
     Args:
-        name: A model of this registry, a hub id, or a folder; "auto" needs nothing yet.
+        name: A model of this registry, a hub id, or a folder.
         report: Told what is fetched from where.
 
     Raises:
         ModelError: If it is missing and cannot be fetched; says which files to put where.
     """
-    if name == AUTO:
-        return cache_folder()
     if not is_own(name) and hub.is_name(name):
         return hub.ensure(name, report)
     found = model(name)

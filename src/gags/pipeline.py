@@ -1,7 +1,7 @@
 """The stages in order, each one skipped when its settings and inputs have not changed."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from gags.capture.photos import photos_in
 from gags.capture.poses import find_points, find_poses
 from gags.capture.poses.inputs import is_video
 from gags.choose import choose_encoder, choose_segmenter
+from gags.device import scene_device
 from gags.distill.field import LanguageField
 from gags.distill.train import DistillSettings, distill
 from gags.embed import load_encoder
@@ -169,11 +170,11 @@ def reconstruct(
         return
     if kept:
         report.say("Gaussians: photos or settings have changed, making them again")
-    started = time.monotonic()
+    started, device = time.monotonic(), scene_device(report)
     if splats is not None:
-        gaussians = adopt(splats, capture, report=report)
+        gaussians = adopt(splats, capture, device=device, report=report)
     else:
-        gaussians = fit(capture, settings, checkpoint=workspace.checkpoint, report=report)
+        gaussians = fit(capture, settings, checkpoint=workspace.checkpoint, device=device, report=report)
     capture.save(workspace.capture)
     save_ply(gaussians, workspace.splats)
     workspace.finish("splats", goal, time.monotonic() - started, adopted or settings)
@@ -221,7 +222,9 @@ def describe(
     embedder = load_encoder(encoder, report)
     goal = stamp(mask_stamp, embedder.name, embedder.dim)
     stamps = {"masks": mask_stamp, "embeddings": goal}
-    waiting = [view for view in capture.train if _stamps(workspace, view) != stamps]
+    files = FeatureFiles(workspace, capture.train)
+    known = files.stamps()
+    waiting = [view for view in capture.train if known[view.name] != stamps]
     record = workspace.record("describe")
     if not waiting and record is not None and record.stamp == goal:
         report.say(f"Masks and embeddings: done already for {len(capture.train)} photos")
@@ -229,23 +232,23 @@ def describe(
     started = time.monotonic()
     rows = {view.name: row for row, view in enumerate(capture.train)}
     chosen = placer = None
-    if any(_stamps(workspace, view).get("masks") != mask_stamp for view in waiting):
+    if any(known[view.name].get("masks") != mask_stamp for view in waiting):
         cameras = [view.camera for view in capture.train]
-        placer = PromptPlacer(load_ply(workspace.splats), cameras, settings, report=report)
+        placer = PromptPlacer(load_ply(workspace.splats).to(scene_device()), cameras, settings, report=report)
         chosen = load_segmenter(segmenter)
     with report.stage("Segmenting and embedding", len(capture.train), "photos") as bar:
         bar.advance(len(capture.train) - len(waiting))
         for view in waiting:
             image = view.image()
-            if chosen and placer and _stamps(workspace, view).get("masks") != mask_stamp:
+            if chosen and placer and known[view.name].get("masks") != mask_stamp:
                 points = placer.place(rows[view.name], view.name)
                 masks = segment_photo(image, points, chosen, settings)
             else:  # only the encoder changed
-                kept = ViewFeatures.load(workspace.features(view.name))
+                kept = ViewFeatures.load(files.path(view))
                 masks, points = kept.masks, kept.prompts
             embeddings = embed_masks(image, masks, embedder).astype(np.float16)
             features = ViewFeatures(masks, embeddings, embedder.name, stamps, points)
-            features.save(workspace.features(view.name))
+            features.save(files.path(view))
             bar.advance(note=f"{len(masks)} masks in {view.name}")
     workspace.update_metrics({"masks": count_masks(workspace, capture)})
     as_run = {"segment": settings, "segmenter": segmenter, "encoder": encoder, "splats": splats_stamp}
@@ -272,7 +275,7 @@ def distill_scene(
     started = time.monotonic()
     checkpoint = workspace.root / "field_checkpoint.safetensors"
     items = FeatureFiles(workspace, capture.train)
-    gaussians = load_ply(workspace.splats)
+    gaussians = load_ply(workspace.splats).to(scene_device())
     learnt: LanguageField = distill(gaussians, items, settings, checkpoint=checkpoint, report=report)
     learnt.save(workspace.field)
     workspace.finish("field", goal, time.monotonic() - started, settings)
@@ -280,10 +283,15 @@ def distill_scene(
 
 
 class FeatureFiles(Sequence[tuple[Camera, ViewFeatures]]):
-    """Cameras and features of photos, read from disk when asked for: memory does not grow with them."""
+    """Cameras and features of photos, read from disk when asked for: memory does not grow with them.
 
-    def __init__(self, workspace: Workspace, views: Sequence[View]) -> None:
-        self._workspace = workspace
+    Args:
+        where: The scene, or what names the file of a photo's features.
+        views: The photos.
+    """
+
+    def __init__(self, where: Workspace | Callable[[str], Path], views: Sequence[View]) -> None:
+        self._find = where.features if isinstance(where, Workspace) else where
         self._views = views
 
     def __len__(self) -> int:
@@ -291,7 +299,21 @@ class FeatureFiles(Sequence[tuple[Camera, ViewFeatures]]):
 
     def __getitem__(self, index: int) -> tuple[Camera, ViewFeatures]:  # type: ignore[override]
         view = self._views[index]
-        return view.camera, ViewFeatures.load(self._workspace.features(view.name))
+        return view.camera, ViewFeatures.load(self.path(view))
+
+    def path(self, view: View) -> Path:
+        """File of a photo's features, there or not."""
+        return self._find(view.name)
+
+    def stamps(self) -> dict[str, dict[str, str]]:
+        """Stamps of every photo's features by its name; empty if there are none or they are damaged."""
+        return {view.name: self._stamps(view) for view in self._views}
+
+    def _stamps(self, view: View) -> dict[str, str]:
+        try:
+            return ViewFeatures.stamps_of(self.path(view))
+        except WorkspaceError:
+            return {}
 
 
 def count_masks(workspace: Workspace, capture: Capture) -> dict[str, int]:
@@ -309,11 +331,3 @@ def _reconstructed(workspace: Workspace) -> tuple[Capture, str]:
     if record is None or not workspace.splats.exists():
         raise WorkspaceError(f"{workspace.root} has no Gaussians yet; run `gags reconstruct` first")
     return Capture.load(workspace.capture), record.stamp
-
-
-def _stamps(workspace: Workspace, view: View) -> dict[str, str]:
-    """Stamps of a photo's features on file, empty if there are none or they are damaged."""
-    try:
-        return ViewFeatures.stamps_of(workspace.features(view.name))
-    except WorkspaceError:
-        return {}

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from gags.capture import Capture, View
+from gags.device import scene_device
 from gags.distill.field import LanguageField
 from gags.embed import load_encoder
 from gags.embed.base import Encoder
@@ -15,7 +16,7 @@ from gags.features import ViewFeatures
 from gags.progress import SILENT, Reporter
 from gags.query.catalog import Entry, catalog
 from gags.query.instances import Instance, locate_instances
-from gags.query.locate import Answer, answers_in_view, locate
+from gags.query.locate import Answer, locate, scores_in_view
 from gags.query.relevancy import Queries
 from gags.query.seen import seen_in
 from gags.query.select import Selection, select
@@ -48,7 +49,7 @@ class Scene:
 
     @classmethod
     def load(cls, root: Path | str) -> "Scene":
-        """Load the scene of a folder.
+        """Load the scene of a folder, onto the device that Gaussians are rasterised on (`gags.device`).
 
         Raises:
             WorkspaceError: If a piece is missing, damaged, or belongs to other Gaussians.
@@ -58,8 +59,8 @@ class Scene:
             if not path.exists():
                 raise WorkspaceError(f"{root} is not finished, there is no {path.name}; run `gags {stage}`")
         gaussians = load_ply(workspace.splats)
-        field = LanguageField.load(workspace.field, gaussians)
-        return cls(workspace, Capture.load(workspace.capture), gaussians, field)
+        field, device = LanguageField.load(workspace.field, gaussians), scene_device()
+        return cls(workspace, Capture.load(workspace.capture), gaussians.to(device), field.to(device))
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -142,9 +143,8 @@ class Scene:
         relevancies = queries.of_gaussians(self.field)
         scores = []
         for view in self.capture.views:
-            camera = view.camera.resized(max(1, view.camera.width // 4), max(1, view.camera.height // 4))
-            answers = answers_in_view(self.gaussians, relevancies, queries.texts, camera)
-            scores.append([answer.score for answer in answers])
+            camera = view.camera.within(max(view.camera.width, view.camera.height) // 4)
+            scores.append(scores_in_view(self.gaussians, relevancies, camera))
         ranked = []
         for column in zip(*scores, strict=True):
             order = sorted(range(len(column)), key=lambda row: -column[row])

@@ -105,7 +105,7 @@ class Fixed:
         return Queries(tuple(texts), vectors, vectors[:1], encoder.temperature)
 
     def relevancy(self, camera, queries) -> ValueMaps:
-        return ValueMaps(np.stack([self.maps[text] for text in queries.texts]), self.covered)
+        return ValueMaps.of(np.stack([self.maps[text] for text in queries.texts]), self.covered)
 
 
 def slow_lerf_ovs(relevancy: np.ndarray, covered: np.ndarray) -> tuple[tuple[int, int], np.ndarray, float]:

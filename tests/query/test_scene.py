@@ -67,8 +67,8 @@ def test_a_field_too_large_to_be_kept_decoded_answers_alike(field, queries, monk
 
 
 def test_uncovered_pixels_do_not_stretch_the_range():
-    relevancy = np.array([[0.0, 0.4], [0.6, 0.0]], np.float32)
-    covered = np.array([[False, True], [True, False]])
+    relevancy = torch.tensor([[0.0, 0.4], [0.6, 0.0]])
+    covered = torch.tensor([[False, True], [True, False]])
     np.testing.assert_array_equal(
         fill_uncovered(relevancy, covered), np.array([[0.4, 0.4], [0.6, 0.4]], np.float32)
     )

@@ -46,7 +46,7 @@ class Stubborn:
     def relevancy(self, camera, queries) -> ValueMaps:
         self.asked.append(queries.texts)
         one = np.where(square(40), 0.9, 0.1).astype(np.float32)
-        return ValueMaps(np.stack([one] * len(queries.texts)), np.ones((HEIGHT, WIDTH), bool))
+        return ValueMaps.of(np.stack([one] * len(queries.texts)), np.ones((HEIGHT, WIDTH), bool))
 
 
 @pytest.fixture

@@ -36,6 +36,11 @@ class Camera:
         K[1] *= height / self.height
         return replace(self, K=K, width=width, height=height)
 
+    def within(self, longest_side: int) -> "Camera":
+        """The same camera with an image of at most so many pixels on its longer side, in proportion."""
+        scale = min(1.0, longest_side / max(self.width, self.height))
+        return self.resized(max(1, round(self.width * scale)), max(1, round(self.height * scale)))
+
     def project(self, xyz_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Project world points.
 

@@ -11,6 +11,7 @@ from gags.compare.methods import Method
 from gags.compare.results import SeedResult, read_json, write_json
 from gags.compare.scenes import Described
 from gags.console import ConsoleReporter
+from gags.device import scene_device
 from gags.embed import load_encoder
 from gags.evaluate.frames import match_frames
 from gags.evaluate.labels import load_labels
@@ -92,7 +93,7 @@ def run_job(job: Job, report: Reporter | None = None) -> None:
 
 
 def _learn(job: Job, scene: Described, clock: StageClock) -> None:
-    gaussians = load_ply(scene.workspace.splats)
+    gaussians = load_ply(scene.workspace.splats).to(scene_device())
     items = FeatureFiles(scene.workspace, scene.capture.train)
     inputs = Inputs(gaussians, items, load_encoder(scene.encoder))
     began = time.perf_counter()
@@ -108,7 +109,7 @@ def _learn(job: Job, scene: Described, clock: StageClock) -> None:
 
 
 def _score(job: Job, scene: Described, clock: StageClock) -> None:
-    gaussians = load_ply(scene.workspace.splats)
+    gaussians = load_ply(scene.workspace.splats).to(scene_device())
     answerer = job.method.learner.load(job.language, gaussians)
     labels, encoder = load_labels(job.labels), load_encoder(scene.encoder)
     result = evaluate(answerer, scene.capture, labels, encoder, job.protocol, report=clock)

@@ -30,6 +30,7 @@ from gags.features import LEVELS
 from gags.files import atomic_write
 from gags.progress import Reporter
 from gags.query import lerf_ovs
+from gags.query.lerf_ovs import Map
 from gags.query.maps import MIN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
 from gags.render import rasterize
@@ -159,8 +160,8 @@ class LangSplatFields:
         for level in range(len(LEVELS)):
             maps = torch.zeros(*covered.shape, len(queries.texts), device=covered.device)
             maps[covered] = self._relevancy(fields[:, level], queries)
-            levels.append(maps.permute(2, 0, 1).contiguous().cpu().numpy())
-        return ValueMaps(best_level(np.stack(levels)), covered.cpu().numpy())
+            levels.append(maps.permute(2, 0, 1))
+        return ValueMaps(best_level(torch.stack(levels)), covered)
 
     def _relevancy(self, codes: Tensor, queries: Queries) -> Tensor:
         """Relevancy of rendered codes to every text. [P, 3] → [P, T]"""
@@ -204,7 +205,7 @@ def _layer(name: str) -> int:
     return int(name.split(".")[0])
 
 
-def best_level(maps: np.ndarray) -> np.ndarray:
+def best_level(maps: Map) -> Map:
     """For each text the map of the level whose smoothed relevancy has the highest peak (LangSplat 3.4).
 
     Args:
@@ -213,5 +214,5 @@ def best_level(maps: np.ndarray) -> np.ndarray:
     Returns:
         float32 [T, H, W]
     """
-    peaks = np.array([[lerf_ovs.smooth(relevancy).max() for relevancy in level] for level in maps])
+    peaks = np.array([[float(lerf_ovs.smooth(relevancy).max()) for relevancy in level] for level in maps])
     return maps[peaks.argmax(axis=0), np.arange(maps.shape[1])]

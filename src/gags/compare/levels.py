@@ -29,7 +29,8 @@ class OneField:
 
     def load(self, path: Path, gaussians: Gaussians) -> FieldAnswerer:
         """What `learn` wrote."""
-        return FieldAnswerer(gaussians, LanguageField.load(path, gaussians))
+        field = LanguageField.load(path, gaussians).to(gaussians.means.device)
+        return FieldAnswerer(gaussians, field)
 
     def logits(self, inputs: Inputs) -> Tensor | None:
         """Granularity logit of every mask, or None to go by the settings. [M]"""

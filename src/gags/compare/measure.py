@@ -61,8 +61,8 @@ def query_ms(
     def answer(text: str) -> float:
         began = time.perf_counter()
         found = ask(camera, [text])
-        lerf_ovs.peak(found.maps[0])
-        protocol.cut(found.maps[0], found.covered)
+        lerf_ovs.peak(found.values[0])
+        protocol.cut(found.values[0], found.known)
         return time.perf_counter() - began
 
     answer(texts[0])

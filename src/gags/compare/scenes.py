@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gags import models, pipeline
+from gags import pipeline
 from gags.capture import Capture
 from gags.errors import CompareError, WorkspaceError
 from gags.features import ViewFeatures
@@ -95,11 +95,13 @@ def shared_scene(
     report: Reporter = SILENT,
 ) -> Described:
     """Gaussians, masks and embeddings of a capture; what is done already is kept (`gags.pipeline`)."""
-    models.ensure(settings.segmenter, report)
-    models.ensure(settings.encoder, report)
     workspace = Workspace.create(folder)
+    # Before the long work, so that a model that is not to be had is told at once.
+    segmenter, encoder = pipeline.choose_models(
+        workspace, settings.segmenter, settings.encoder, report=report
+    )
     pipeline.reconstruct(capture, workspace, settings.fit, splats=splats, report=report)
-    pipeline.describe(workspace, settings.segment, settings.segmenter, settings.encoder, report=report)
+    pipeline.describe(workspace, settings.segment, segmenter, encoder, report=report)
     return Described.open(folder)
 
 
@@ -116,7 +118,6 @@ def uniform_twin(scene: Described, folder: Path, *, report: Reporter = SILENT) -
             f"{scene.workspace.root} was itself made with uniform prompts (exponent 0); "
             "describe it with granularity-aware ones to compare the two"
         )
-    models.ensure(scene.segmenter, report)
     twin = Workspace.create(folder)
     record = twin.record("splats")
     if record is None or record.stamp != scene.splats.stamp or not twin.splats.exists():

@@ -60,8 +60,7 @@ class Uplift:
     ) -> None:
         """Add Σ w F over the pixels of a photo to the Gaussians' sums [N, D]."""
         height, width = masks.labels.shape[1:]
-        if (camera.width, camera.height) != (width, height):
-            camera = camera.resized(width, height)
+        camera = camera.resized(width, height)
         rows, columns = np.nonzero((masks.labels >= 0).any(axis=0))
         if not len(rows):
             return

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from torch import Tensor
 
 from gags.capture import Camera, Capture, View
 from gags.embed.base import Encoder
@@ -31,24 +32,24 @@ class Protocol:
         name: Under this name figures are published.
         meaning: The rules in a sentence.
         asks: What is scored: "relevancy" in the view, or the "share" of a pixel that chosen Gaussians have.
-        cut: Mask from the map of an answer and what is covered, and the threshold it was cut at.
+        cut: Mask from the map of an answer and what of it is known, and the threshold it was cut at.
         frames: "all" labelled frames, or only those that were "held-out".
     """
 
     name: str
     meaning: str
     asks: Literal["relevancy", "share"]
-    cut: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, float]]
+    cut: Callable[[Tensor, Tensor], tuple[Tensor, float]]
     frames: Literal["all", "held-out"]
 
 
-def _cut_relevancy(relevancy: np.ndarray, covered: np.ndarray) -> tuple[np.ndarray, float]:
-    mask, threshold = lerf_ovs.cut(fill_uncovered(relevancy, covered))
-    return mask & covered, threshold
+def _cut_relevancy(relevancy: Tensor, known: Tensor) -> tuple[Tensor, float]:
+    mask, threshold = lerf_ovs.cut(fill_uncovered(relevancy, known))
+    return mask & known, threshold
 
 
-def _cut_share(share: np.ndarray, covered: np.ndarray) -> tuple[np.ndarray, float]:
-    return (share >= LEAST_SHARE) & covered, LEAST_SHARE
+def _cut_share(share: Tensor, known: Tensor) -> tuple[Tensor, float]:
+    return (share >= LEAST_SHARE) & known, LEAST_SHARE
 
 
 PROTOCOLS = {
@@ -173,24 +174,26 @@ def judge(
         return
     width, height = view.camera.width, view.camera.height
     answer = ask(view.camera, [label.category for label in labels])
-    for label, values in zip(labels, answer.maps, strict=True):
+    for label, values, array in zip(labels, answer.values, answer.maps, strict=True):
         truth = frame.mask(label, width, height)
-        mask, threshold = protocol.cut(values, answer.covered)
+        found, threshold = protocol.cut(values, answer.known)
+        mask, peak = found.cpu().numpy(), lerf_ovs.peak(values)
         boxes = frame.boxes(label, width, height).tolist()
-        row = _row(view, label.category, values, mask, truth, boxes, threshold)
-        yield Judged(row, values, mask, truth)
+        row = _row(view, label.category, array, peak, mask, truth, boxes, threshold)
+        yield Judged(row, array, mask, truth)
 
 
 def _row(
     view: View,
     category: str,
     values: np.ndarray,
+    peak: tuple[int, int],
     mask: np.ndarray,
     truth: np.ndarray,
     boxes: list[list[float]],
     threshold: float,
 ) -> Row:
-    x, y = lerf_ovs.peak(values)
+    x, y = peak
     ranking = metrics.rank(values, truth)
     return Row(
         frame=view.name,

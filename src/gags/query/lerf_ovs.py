@@ -1,25 +1,46 @@
-"""From a relevancy map to a peak and a mask, as the protocol `lerf-ovs` does it (METHOD §3). Frozen."""
+"""From a relevancy map to a peak and a mask, as the protocol `lerf-ovs` does it (METHOD §3). Frozen.
+
+Maps are arrays, or tensors: those on a GPU stay there, and go through `lerf_ovs_gpu`, a twin of this module.
+"""
+
+from typing import TypeVar
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 BOX = 30  # px, of the mean filter
 THRESHOLD = 0.4  # on the range −1..1, that is 0.7 on 0..1
 VOTE = 7  # px, of the majority vote
 
+Map = TypeVar("Map", np.ndarray, Tensor)
 
-def smooth(relevancy: np.ndarray) -> np.ndarray:
+
+def smooth(relevancy: Map) -> Map:
     """Mean over 30×30 px around every pixel, mirrored at the border. float32 [H, W] → [H, W]"""
+    if isinstance(relevancy, Tensor):
+        if relevancy.device.type != "cpu":
+            from gags.query import lerf_ovs_gpu
+
+            return lerf_ovs_gpu.smooth(relevancy)
+        return torch.from_numpy(smooth(relevancy.numpy()))
     return cv2.blur(relevancy.astype(np.float32), (BOX, BOX), borderType=cv2.BORDER_REFLECT_101)
 
 
-def peak(relevancy: np.ndarray) -> tuple[int, int]:
+def peak(relevancy: np.ndarray | Tensor) -> tuple[int, int]:
     """Column and row of the largest smoothed relevancy; the first in raster order if there are several."""
+    if isinstance(relevancy, Tensor):
+        if relevancy.device.type != "cpu":
+            from gags.query import lerf_ovs_gpu
+
+            return lerf_ovs_gpu.peak(relevancy)
+        relevancy = relevancy.numpy()
     row, column = np.unravel_index(int(smooth(relevancy).argmax()), relevancy.shape)
     return int(column), int(row)
 
 
-def mask(relevancy: np.ndarray) -> np.ndarray:
+def mask(relevancy: Map) -> Map:
     """Pixels above 0.7 of the range of r' = ½(r + mean30(r)), then a 7×7 majority vote.
 
     Args:
@@ -31,8 +52,19 @@ def mask(relevancy: np.ndarray) -> np.ndarray:
     return cut(relevancy)[0]
 
 
-def cut(relevancy: np.ndarray) -> tuple[np.ndarray, float]:
+def cut(relevancy: Map) -> tuple[Map, float]:
     """The mask, bool [H, W], and the value of r' that its pixels are above before the vote."""
+    if isinstance(relevancy, Tensor):
+        if relevancy.device.type != "cpu":
+            from gags.query import lerf_ovs_gpu
+
+            return lerf_ovs_gpu.cut(relevancy)
+        found, threshold = _cut(relevancy.numpy())
+        return torch.from_numpy(found), threshold
+    return _cut(relevancy)
+
+
+def _cut(relevancy: np.ndarray) -> tuple[np.ndarray, float]:
     blended = 0.5 * (relevancy + smooth(relevancy))
     least = blended.min()
     above = blended - least

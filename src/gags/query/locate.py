@@ -110,21 +110,36 @@ def answers_in_view(
 ) -> list[Answer]:
     """The answers of `locate`, from the relevancy of every Gaussian to every text [N, T]."""
     drawn = render_values(gaussians, relevancies, camera, backend=backend)
-    found = zip(texts, drawn.maps, strict=True)
-    return [_answer(text, view, relevancy, drawn.covered) for text, relevancy in found]
+    found = zip(texts, drawn.values, strict=True)
+    return [_answer(text, view, relevancy, drawn.known) for text, relevancy in found]
 
 
-def _answer(text: str, view: str, relevancy: np.ndarray, covered: np.ndarray) -> Answer:
+def scores_in_view(gaussians: Gaussians, relevancies: Tensor, camera: Camera) -> list[float]:
+    """The scores that `answers_in_view` gives the T texts, without their masks."""
+    drawn = render_values(gaussians, relevancies, camera)
+    return [_score(relevancy, lerf_ovs.peak(relevancy)) for relevancy in drawn.values]
+
+
+def _answer(text: str, view: str, relevancy: Tensor, known: Tensor) -> Answer:
     peak = lerf_ovs.peak(relevancy)
-    mask = lerf_ovs.mask(fill_uncovered(relevancy, covered)) & covered
-    return Answer(text, view, relevancy, mask, peak, float(relevancy[peak[1], peak[0]]))
+    mask = lerf_ovs.mask(fill_uncovered(relevancy, known)) & known
+    score = _score(relevancy, peak)
+    return Answer(text, view, relevancy.cpu().numpy(), mask.cpu().numpy(), peak, score)
 
 
-def fill_uncovered(relevancy: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """Give pixels that show nothing the least relevancy of the others, to keep its range."""
-    if covered.all() or not covered.any():
-        return relevancy
-    return np.where(covered, relevancy, relevancy[covered].min())
+def _score(relevancy: Tensor, peak: tuple[int, int]) -> float:
+    return float(relevancy[peak[1], peak[0]])
+
+
+def fill_uncovered(relevancy: Tensor, known: Tensor) -> Tensor:
+    """Give pixels that show nothing the least relevancy of the others, to keep its range. [H, W]"""
+    if relevancy.device.type == "cpu":
+        values, there = relevancy.numpy(), known.numpy()
+        if there.all() or not there.any():
+            return relevancy
+        return torch.from_numpy(np.where(there, values, values[there].min()))
+    least = relevancy.masked_fill(~known, float("inf")).min()  # a GPU is not asked whether there is any
+    return torch.where(known | ~known.any(), relevancy, least)
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Values of the Gaussians seen from a view: relevancies, or which of them were chosen, as maps."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,12 +20,27 @@ class ValueMaps:
     """What some values of the Gaussians look like in one view.
 
     Attributes:
-        maps: Mean value of what each pixel shows, one map a value; 0 where not covered. float32 [T, H, W]
-        covered: Pixels where enough was rendered to know. bool [H, W]
+        values: Mean value of what each pixel shows, one map a value; 0 where not known. float32 [T, H, W]
+        known: Pixels where enough was rendered to know, on the same device. bool [H, W]
     """
 
-    maps: np.ndarray
-    covered: np.ndarray
+    values: Tensor
+    known: Tensor
+
+    @classmethod
+    def of(cls, maps: np.ndarray, covered: np.ndarray) -> "ValueMaps":
+        """Maps that are arrays, float32 [T, H, W] and bool [H, W]; nothing is copied."""
+        return cls(torch.from_numpy(maps), torch.from_numpy(covered))
+
+    @cached_property
+    def maps(self) -> np.ndarray:
+        """The values as an array; from a GPU they are copied. float32 [T, H, W]"""
+        return self.values.cpu().numpy()
+
+    @cached_property
+    def covered(self) -> np.ndarray:
+        """What is known as an array. bool [H, W]"""
+        return self.known.cpu().numpy()
 
 
 @torch.no_grad()
@@ -42,13 +58,13 @@ def render_values(
         backend: Rasteriser.
     """
     g = gaussians
-    maps = np.empty((values.shape[1], camera.height, camera.width), np.float32)
-    covered = np.zeros((camera.height, camera.width), bool)
+    maps = g.means.new_empty(values.shape[1], camera.height, camera.width)
+    known = torch.zeros(camera.height, camera.width, dtype=torch.bool, device=g.means.device)
+    scales, opacities = g.scales, g.opacities
     for first in range(0, values.shape[1], MAPS_AT_ONCE):
         part = values[:, first : first + MAPS_AT_ONCE].to(g.means).contiguous()
-        drawn = rasterize(g.means, g.quats, g.scales, g.opacities, part, camera, backend=backend)
-        enough = drawn.alphas >= MIN_ALPHA
+        drawn = rasterize(g.means, g.quats, scales, opacities, part, camera, backend=backend)
+        known = drawn.alphas >= MIN_ALPHA
         mean = drawn.colors / drawn.alphas.clamp(min=1e-6)[..., None]
-        maps[first : first + MAPS_AT_ONCE] = (mean * enough[..., None]).permute(2, 0, 1).cpu().numpy()
-        covered = enough.cpu().numpy()
-    return ValueMaps(maps, covered)
+        maps[first : first + MAPS_AT_ONCE] = (mean * known[..., None]).permute(2, 0, 1)
+    return ValueMaps(maps, known)

@@ -50,9 +50,7 @@ def visible(gaussians: Gaussians, means: np.ndarray, camera: Camera) -> np.ndarr
     Returns:
         bool [N]
     """
-    scale = min(1.0, LONGEST_SIDE / max(camera.width, camera.height))
-    camera = camera.resized(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
-    g = gaussians
+    camera, g = camera.within(LONGEST_SIDE), gaussians
     depths = rasterize(g.means, g.quats, g.scales, g.opacities, g.sh[:, 0], camera).depths.cpu().numpy()
     xy, z = camera.project(means)
     inside = (z > 0) & (xy >= 0).all(axis=1) & (xy < [camera.width, camera.height]).all(axis=1)

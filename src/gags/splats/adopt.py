@@ -36,21 +36,24 @@ class Likeness:
     correlation: float
 
 
-def adopt(path: Path, capture: Capture, report: Reporter = SILENT) -> Gaussians:
+def adopt(
+    path: Path, capture: Capture, report: Reporter = SILENT, *, device: torch.device | str = "cpu"
+) -> Gaussians:
     """Read a 3DGS PLY file instead of training, and check that the capture's cameras see it.
 
     Args:
         path: PLY file of another program, in the world frame of the capture's poses.
         capture: Posed photos.
         report: Is warned if the renders look little like the photos.
+        device: Where the Gaussians are looked at.
 
     Returns:
-        The Gaussians of the file.
+        The Gaussians of the file, on that device.
 
     Raises:
         SplatsError: If the file cannot be read, or its Gaussians do not fit the capture.
     """
-    gaussians = by_the_book(load_ply(path, report), path, report)
+    gaussians = by_the_book(load_ply(path, report), path, report).to(device)
     likeness = compare(gaussians, capture.train or capture.views)
     remedy = (
         "its frame is probably not that of the poses (recentred, rescaled or turned, as nerfstudio does "
@@ -102,15 +105,12 @@ def compare(gaussians: Gaussians, views: list[View]) -> Likeness:
     chosen = [views[i] for i in np.unique(np.linspace(0, len(views) - 1, VIEWS_CHECKED).round().astype(int))]
     renders, photos, alphas = [], [], []
     for view in chosen:
-        shrink = min(1.0, LONGEST_SIDE / max(view.camera.width, view.camera.height))
-        camera = view.camera.resized(
-            max(1, round(view.camera.width * shrink)), max(1, round(view.camera.height * shrink))
-        )
+        camera = view.camera.within(LONGEST_SIDE)
         rendering = render(gaussians, camera)
         photo = cv2.resize(view.image(), (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-        renders.append(_detail(rendering.colors.numpy()))
+        renders.append(_detail(rendering.colors.cpu().numpy()))
         photos.append(_detail(photo.astype(np.float32) / 255))
-        alphas.append(rendering.alphas.numpy().reshape(-1))
+        alphas.append(rendering.alphas.cpu().numpy().reshape(-1))
     weight = np.concatenate(alphas).astype(np.float64)
     coverage = float(weight.mean())
     if coverage == 0:

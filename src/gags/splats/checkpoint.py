@@ -33,11 +33,11 @@ def save_checkpoint(path: Path, state: TrainingState, signature: str) -> None:
         signature: Hash of the run, see `run_signature`.
     """
     tensors = {
-        f"{part}.{name}": getattr(getattr(state, part), name).detach().contiguous()
+        f"{part}.{name}": getattr(getattr(state, part), name).detach().cpu().contiguous()
         for part in PARTS
         for name in NAMES
     }
-    tensors |= {"gradient_sum": state.gradient_sum, "seen": state.seen}
+    tensors |= {"gradient_sum": state.gradient_sum.cpu(), "seen": state.seen.cpu()}
     metadata = {"format": FORMAT, "signature": signature, "step": str(state.step)}
     with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata)

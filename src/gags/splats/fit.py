@@ -1,4 +1,4 @@
-"""Training 3D Gaussians from posed photos (Kerbl et al. 2023), coarse to fine, on the CPU."""
+"""Training 3D Gaussians from posed photos (Kerbl et al. 2023), coarse to fine, on the CPU or a GPU."""
 
 import time
 from collections import deque
@@ -28,6 +28,7 @@ def fit(
     settings: FitSettings = FitSettings(),
     *,
     checkpoint: Path | None = None,
+    device: torch.device | str = "cpu",
     report: Reporter = SILENT,
 ) -> Gaussians:
     """Train Gaussians on the training photos of a capture.
@@ -37,19 +38,19 @@ def fit(
         settings: Length, budget, learning rates and schedules.
         checkpoint: File to save the training state to about once a minute, and to go on from if it exists and
             belongs to the same photos and settings. It stays when training is done.
+        device: Where to train, see `gags.device.scene_device`.
         report: Receives the progress.
 
     Returns:
-        The trained Gaussians, on the CPU.
+        The trained Gaussians, on that device.
 
     Raises:
         CaptureError: If there are no training photos, no points, or no point in front of a camera.
     """
-    training = Training.of(capture, settings)
+    training = Training.of(capture, settings, device)
     signature = run_signature(capture, settings)
     state = load_checkpoint(checkpoint, signature, report) if checkpoint else None
-    if state is None:
-        state = training.begin()
+    state = training.begin() if state is None else state.to(training.device)
     # The bar of training would take compilation for slow steps.
     with report.stage("Preparing kernels, compiled once on a machine", 1, "step") as bar:
         training.rehearse()
@@ -61,7 +62,9 @@ def fit(
         bar.advance(work[state.step])
         while state.step < settings.steps:
             divisor = training.divisor(state.step)
-            recent.add(training.step(state))
+            psnr = training.step(state)
+            if psnr is not None:
+                recent.add(psnr)
             size = "full size" if divisor == 1 else f"1/{divisor} size"
             count = f"{round(len(state) / 1000)}k Gaussians"
             note = f"step {state.step} · PSNR {recent.value:.1f} dB · {count} · {size}"
@@ -91,7 +94,7 @@ def held_out_quality(gaussians: Gaussians, capture: Capture, report: Reporter = 
         for split, views in (("test", capture.test), ("train", sample)):
             for view in views:
                 picture = render(gaussians, view.camera).colors.clamp(0, 1)
-                photo = torch.from_numpy(view.image()).float() / 255
+                photo = torch.from_numpy(view.image()).to(picture.device).float() / 255
                 scores[split].append((float(psnr(picture, photo)), float(ssim(picture, photo))))
                 bar.advance(note=f"PSNR {scores[split][-1][0]:.1f} dB in {view.name}")
     figures: dict[str, Any] = {}
@@ -115,4 +118,4 @@ class Average:
 
     @property
     def value(self) -> float:
-        return sum(self._values) / len(self._values)
+        return sum(self._values) / max(len(self._values), 1)

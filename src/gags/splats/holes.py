@@ -30,10 +30,11 @@ def fill_holes(state: TrainingState, photos: Iterable[tuple[np.ndarray, Camera]]
     before = len(state)
     for photo, camera in photos:
         rendering = render(state.gaussians, camera)
-        holes = rendering.alphas.numpy() < HOLE_ALPHA
+        holes = rendering.alphas.cpu().numpy() < HOLE_ALPHA
         if holes.any() and not holes.all():
-            depths = _nearest_depths(rendering.depths.numpy(), holes)
-            state.append(_gaussians_on(holes, depths, photo, camera, opacity, state.gaussians.sh.shape[1]))
+            depths = _nearest_depths(rendering.depths.cpu().numpy(), holes)
+            found = _gaussians_on(holes, depths, photo, camera, opacity, state.gaussians.sh.shape[1])
+            state.append(found.to(state.gaussians.means.device))
     return len(state) - before
 
 

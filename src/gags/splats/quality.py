@@ -117,6 +117,8 @@ def _filter(image: Tensor) -> Tensor:
         return torch.from_numpy(blurred.reshape(array.shape))
     taps = torch.from_numpy(window).to(image)
     planes = image.permute(2, 0, 1)[:, None]
-    planes = torch.nn.functional.conv2d(planes, taps.view(1, 1, 1, -1), padding=(0, _RADIUS))
-    planes = torch.nn.functional.conv2d(planes, taps.view(1, 1, -1, 1), padding=(_RADIUS, 0))
+    # TF32, which GPUs convolve with by default, has 10 bits: variances would drown in its rounding.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        planes = torch.nn.functional.conv2d(planes, taps.view(1, 1, 1, -1), padding=(0, _RADIUS))
+        planes = torch.nn.functional.conv2d(planes, taps.view(1, 1, -1, 1), padding=(_RADIUS, 0))
     return planes[:, 0].permute(1, 2, 0)

@@ -33,9 +33,18 @@ class TrainingState:
     @staticmethod
     def begin(gaussians: Gaussians) -> "TrainingState":
         """The state before the first step."""
-        count = len(gaussians)
+        sums, seen = (torch.zeros(len(gaussians), device=gaussians.means.device) for _ in range(2))
+        return TrainingState(gaussians, _zeros(gaussians), _zeros(gaussians), sums, seen)
+
+    def to(self, device: torch.device) -> "TrainingState":
+        """The same state on another device."""
         return TrainingState(
-            gaussians, _zeros(gaussians), _zeros(gaussians), torch.zeros(count), torch.zeros(count)
+            self.gaussians.to(device),
+            self.first.to(device),
+            self.second.to(device),
+            self.gradient_sum.to(device),
+            self.seen.to(device),
+            self.step,
         )
 
     def __len__(self) -> int:
@@ -57,15 +66,15 @@ class TrainingState:
 
     def forget_gradients(self) -> None:
         """Begin a new window of densification statistics."""
-        self.gradient_sum = torch.zeros(len(self))
-        self.seen = torch.zeros(len(self))
+        self.gradient_sum = torch.zeros_like(self.gradient_sum)
+        self.seen = torch.zeros_like(self.seen)
 
     def grow_sh(self, degree: int) -> None:
         """Make room for spherical harmonics up to a degree; the new coefficients are 0."""
         for part in (self.gaussians, self.first, self.second):
             missing = (degree + 1) ** 2 - part.sh.shape[1]
             if missing > 0:
-                part.sh = torch.cat([part.sh, torch.zeros(len(part), missing, 3)], dim=1)
+                part.sh = torch.cat([part.sh, part.sh.new_zeros(len(part), missing, 3)], dim=1)
 
 
 def join(a: Gaussians, b: Gaussians) -> Gaussians:

@@ -1,7 +1,8 @@
 """One training run: what a step looks at, learns and changes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -10,10 +11,12 @@ from torch import Tensor
 
 from gags.capture import Capture, View
 from gags.capture.camera import Camera
+from gags.device import free_bytes
 from gags.errors import CaptureError
-from gags.render import rasterize
+from gags.render import Rendering, rasterize
+from gags.splats import density, gpu_steps
 from gags.splats.adam import adam_step
-from gags.splats.density import Densifier, floating, nearest_depths, strongest_weights
+from gags.splats.density import Densifier, nearest_depths
 from gags.splats.depth import sparse_depth_loss
 from gags.splats.gaussians import Gaussians
 from gags.splats.holes import fill_holes
@@ -28,6 +31,8 @@ DEPTH_POINTS = 20_000  # sparse points that guide depth; more would cost time an
 # What a step costs beside its pixels, in pixels; measured, so that the progress bar keeps a steady pace.
 PIXELS_A_GAUSSIAN = 5
 PIXELS_A_STEP = 120_000
+STEPS_A_PSNR = 10  # on a GPU: to ask for a number is to wait for all that was queued before it
+PHOTOS_SHARE = 0.25  # of a GPU's free memory that photos may stay in
 
 
 @dataclass(eq=False)
@@ -43,6 +48,7 @@ class Training:
         nearest: How near to each view the sparse points come, world units.
         densifier: Adds and removes Gaussians.
         photos: Photos of the size in use.
+        device: Where the Gaussians are.
     """
 
     settings: FitSettings
@@ -53,9 +59,10 @@ class Training:
     nearest: list[float]
     densifier: Densifier
     photos: "Photos" = field(default_factory=lambda: Photos())
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @staticmethod
-    def of(capture: Capture, settings: FitSettings) -> "Training":
+    def of(capture: Capture, settings: FitSettings, device: torch.device | str = "cpu") -> "Training":
         """Prepare training on the training photos of a capture; see `fit` for the errors."""
         if not capture.train:
             raise CaptureError(f"{capture.root} has no training photos; shorten the list of test photos")
@@ -74,28 +81,33 @@ class Training:
             extent=scene_extent(capture),
             nearest=nearest_depths(points, [view.camera for view in capture.train]),
             densifier=Densifier(settings, len(points)),
+            device=torch.device(device),
         )
 
     def begin(self) -> TrainingState:
         """The state before the first step."""
         opacity = self.settings.initial_opacity
-        return TrainingState.begin(
-            gaussians_at_points(self.points, self.points_rgb, opacity=opacity, extent=self.extent)
-        )
+        gaussians = gaussians_at_points(self.points, self.points_rgb, opacity=opacity, extent=self.extent)
+        return TrainingState.begin(gaussians.to(self.device))
 
     def rehearse(self) -> None:
         """Go through a step and a pruning whose results are thrown away, so that all kernels are compiled."""
         state = self.begin()
         self.step(state)
-        strongest_weights(state.gaussians, [resized(self.views[0].camera, 16)])
+        self.strongest_weights(state, [resized(self.views[0].camera, 16)])
 
-    def step(self, state: TrainingState) -> float:
-        """Look at one photo, improve the Gaussians; returns the PSNR before that."""
-        settings, step = self.settings, state.step
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the CPU's own kernels can be used."""
+        return self.device.type == "cpu"
+
+    def step(self, state: TrainingState) -> float | None:
+        """Look at one photo, improve the Gaussians; returns the PSNR before that, if it was asked for."""
+        step = state.step
         state.grow_sh(self.sh_degree(step))
         photo, camera = self.photos.at(self.view(step), self.divisor(step))
         leaves = Gaussians(*(getattr(state.gaussians, name).detach().requires_grad_() for name in NAMES))
-        offset = torch.zeros(len(state), 2, requires_grad=True) if self.densifier.gathers(step) else None
+        offset = self.offset(state) if self.densifier.gathers(step) else None
         rendering = rasterize(
             leaves.means,
             leaves.quats,
@@ -107,52 +119,80 @@ class Training:
             background=self.background(step),
             means2d_offset=offset,
         )
-        loss = photometric_loss(rendering.colors.detach().numpy(), photo, settings.lambda_dssim)
-        depth = sparse_depth_loss(rendering.depths.detach().numpy(), camera, self.guides)
-        torch.autograd.backward(
-            [rendering.colors, rendering.depths],
-            [torch.from_numpy(loss.gradient), torch.from_numpy(settings.depth_weight * depth.gradient)],
-        )
+        psnr, slopes = self.slopes(rendering, photo, camera, step)
+        torch.autograd.backward([rendering.colors, rendering.depths], slopes)
         visible = rendering.radii > 0
-        self.descend(state, leaves, visible.numpy())
+        self.descend(state, leaves, visible)
         if offset is not None and offset.grad is not None:
-            half_size = torch.tensor([camera.width / 2, camera.height / 2])
+            half_size = offset.new_tensor([camera.width / 2, camera.height / 2])
             state.gradient_sum += (offset.grad * half_size).norm(dim=1)
             state.seen += visible
         state.step += 1
         self.revise(state)
-        return loss.psnr
+        return psnr
 
-    def descend(self, state: TrainingState, leaves: Gaussians, visible: np.ndarray) -> None:
+    def offset(self, state: TrainingState) -> Tensor:
+        """Zeros that receive the screen-space gradient. [N, 2]"""
+        return torch.zeros(len(state), 2, device=self.device, requires_grad=True)
+
+    def slopes(
+        self, rendering: Rendering, photo: np.ndarray, camera: Camera, step: int
+    ) -> tuple[float | None, list[Tensor]]:
+        """PSNR, and the slopes of the loss at the rendered colours [H, W, 3] and depths [H, W]."""
+        settings, colors, depths = self.settings, rendering.colors.detach(), rendering.depths.detach()
+        if self.on_cpu:
+            loss = photometric_loss(colors.numpy(), photo, settings.lambda_dssim)
+            slope = sparse_depth_loss(depths.numpy(), camera, self.guides).gradient
+            slopes = [torch.from_numpy(loss.gradient), torch.from_numpy(settings.depth_weight * slope)]
+            return loss.psnr, slopes
+        there = self.photos.on_device(self.view(step).name, self.device, len(self.views))
+        psnr, slope = gpu_steps.photometric_loss(colors, there, settings.lambda_dssim)
+        towards_points = gpu_steps.sparse_depth_slope(depths, camera, self.guides_there)
+        asked = step % STEPS_A_PSNR == 0
+        return float(psnr) if asked else None, [slope, settings.depth_weight * towards_points]
+
+    def descend(self, state: TrainingState, leaves: Gaussians, visible: Tensor) -> None:
         """One Adam step on every parameter of the Gaussians in view."""
         for name in NAMES:
-            gradient = getattr(leaves, name).grad
-            adam_step(
-                getattr(state.gaussians, name),
-                gradient,
-                getattr(state.first, name),
-                getattr(state.second, name),
-                self.rates(name, state.step, state.gaussians.sh.shape[1]),
-                visible,
-                state.step,
-            )
+            moments = getattr(state.first, name), getattr(state.second, name)
+            rates = self.rates(name, state.step, state.gaussians.sh.shape[1])
+            values, gradient = getattr(state.gaussians, name), getattr(leaves, name).grad
+            if self.on_cpu:
+                adam_step(values, gradient, *moments, rates, visible.numpy(), state.step)
+            else:
+                gpu_steps.adam_step(values, gradient, *moments, rates, visible, state.step)
 
     @property
     def guides(self) -> np.ndarray:
         """The sparse points that depth is compared with. [G, 3]"""
         return self.points[:: max(1, len(self.points) // DEPTH_POINTS)]
 
+    @cached_property
+    def guides_there(self) -> Tensor:
+        """The same on the device of the Gaussians. float64 [G, 3]"""
+        return torch.from_numpy(self.guides.astype(np.float64)).to(self.device)
+
     def revise(self, state: TrainingState) -> None:
         """Add and remove Gaussians where the schedule says so."""
         if state.step == self.settings.fill_holes_at:
             fill_holes(state, self.small_photos(state.step), opacity=self.settings.initial_opacity)
         if self.settings.prune_floaters and state.step % self.settings.densify_every == 0:
-            state.keep(~floating(state.gaussians.means, [view.camera for view in self.views], self.nearest))
+            state.keep(~self.floating(state))
         if self.densifier.due(state.step):
             self.densifier.revise(state)
         if state.step == self.densifier.last_step and self.settings.prune_weight > 0:
             cameras = (resized(view.camera, 2 * self.divisor(state.step)) for view in self.views)
-            state.keep(strongest_weights(state.gaussians, cameras) >= self.settings.prune_weight)
+            state.keep(self.strongest_weights(state, cameras) >= self.settings.prune_weight)
+
+    def floating(self, state: TrainingState) -> Tensor:
+        """Which Gaussians hover right before a camera. bool [N]"""
+        found = density.floating if self.on_cpu else gpu_steps.floating
+        return found(state.gaussians.means, [view.camera for view in self.views], self.nearest)
+
+    def strongest_weights(self, state: TrainingState, cameras: Iterable[Camera]) -> Tensor:
+        """Largest blending weight of every Gaussian over all pixels of some cameras. [N]"""
+        found = density.strongest_weights if self.on_cpu else gpu_steps.strongest_weights
+        return found(state.gaussians, cameras)
 
     def small_photos(self, step: int) -> Iterator[tuple[np.ndarray, Camera]]:
         """All training photos at a size that shows holes and little else, with their cameras."""
@@ -190,8 +230,9 @@ class Training:
         if self.settings.background == "black":
             return None
         if self.settings.background == "white":
-            return torch.ones(3)
-        return torch.from_numpy(np.random.default_rng([self.settings.seed, step, 1]).random(3, np.float32))
+            return torch.ones(3, device=self.device)
+        color = np.random.default_rng([self.settings.seed, step, 1]).random(3, np.float32)
+        return torch.from_numpy(color).to(self.device)
 
     def sh_degree(self, step: int) -> int:
         """Degree of the harmonics that are trained in a step."""
@@ -219,11 +260,12 @@ class Photos:
 
     divisor: int = 0
     held: dict[str, np.ndarray] = field(default_factory=dict)
+    there: dict[str, Tensor] = field(default_factory=dict)  # those that stay on a GPU
 
     def at(self, view: View, divisor: int) -> tuple[np.ndarray, Camera]:
         """A photo shrunk by a divisor, uint8 [H, W, 3], and its camera."""
         if divisor != self.divisor:
-            self.divisor, self.held = divisor, {}
+            self.divisor, self.held, self.there = divisor, {}, {}
         camera = resized(view.camera, divisor)
         if view.name not in self.held:
             image = view.image()
@@ -231,6 +273,15 @@ class Photos:
                 image = cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
             self.held[view.name] = image
         return self.held[view.name], camera
+
+    def on_device(self, name: str, device: torch.device, count: int) -> Tensor:
+        """A photo that `at` has read, on a GPU; kept there if all `count` photos of its size may be."""
+        if name in self.there:
+            return self.there[name]
+        photo = torch.from_numpy(self.held[name]).to(device)
+        if photo.numel() * (count - len(self.there)) < PHOTOS_SHARE * free_bytes(device):
+            self.there[name] = photo
+        return photo
 
 
 def resized(camera: Camera, divisor: float) -> Camera:

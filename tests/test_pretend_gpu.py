@@ -1,0 +1,86 @@
+"""A whole run with its Gaussians on a GPU that is not there: nothing is mixed, and answers are the same."""
+
+import numpy as np
+import pytest
+import torch
+
+from gags import models, pipeline, scene
+from gags.distill.settings import DistillSettings
+from gags.pipeline import RunSettings
+from gags.scene import Scene
+from gags.segment.masks import SegmentSettings
+from gags.splats import gpu_steps, training
+from gags.splats.settings import FitSettings
+from pretend_gpu import GPU, marked, pretend_gpu
+from toy_capture import ColorEncoder, ColorSegmenter, write_capture
+
+SETTINGS = RunSettings(
+    FitSettings(steps=40, fill_holes_at=10, densify_from=10, densify_every=10),
+    SegmentSettings(min_area=6, prompts_per_patch=1),
+    DistillSettings(steps=40),
+    segmenter="mobile-sam",
+    encoder="lite",
+)
+
+
+def test_what_it_finds() -> None:
+    with pretend_gpu():
+        there = torch.ones(3, device="cuda")
+        assert there.device == GPU
+        assert not marked(there.cpu())
+        assert marked((2 * there)[:2].to(torch.float64))
+        assert there.cpu().numpy().sum() == 3
+        with pytest.raises(TypeError, match="to numpy"):
+            there.numpy()
+        with pytest.raises(RuntimeError, match="same device"):
+            there + torch.ones(3)
+        with pytest.raises(RuntimeError, match="same device"):
+            torch.ones(3)[there.long()]
+        assert marked(there[torch.tensor([0, 2])])
+
+
+def _run(capture, out, monkeypatch: pytest.MonkeyPatch, where: str) -> Scene:
+    for module in (pipeline, scene):
+        monkeypatch.setattr(module, "scene_device", lambda report=None: torch.device(where))
+        monkeypatch.setattr(module, "load_encoder", lambda name, report=None: ColorEncoder())
+    monkeypatch.setattr(pipeline, "load_segmenter", lambda name: ColorSegmenter())
+    monkeypatch.setattr(models, "ensure", lambda name, report=None: None)
+    monkeypatch.setattr(training, "free_bytes", lambda device: 1 << 30)
+    return pipeline.run(capture, out, SETTINGS)
+
+
+def _agree(made: Scene, plain: Scene) -> None:
+    """Two scenes of one capture answer alike."""
+    asked = ["red ball", "green ball"]
+    found = made.query(asked, "view_00.png")
+    for answer, other in zip(found, plain.query(asked, "view_00.png"), strict=True):
+        assert np.hypot(*np.subtract(answer.peak, other.peak)) < 20
+        assert np.mean(answer.mask != other.mask) < 0.02
+    assert made.select("red ball")[0].score == pytest.approx(plain.select("red ball")[0].score, abs=0.05)
+    assert len(made.locate("red ball")[0]) == len(plain.locate("red ball")[0]) == 1
+    best = [scene.best_views(scene.queries("red ball"), 1)[0][0] for scene in (made, plain)]
+    assert best[0].name in [view.name for view in plain.best_views(plain.queries("red ball"), 3)[0]]
+
+
+def test_a_run_is_the_same_on_a_pretended_gpu(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    capture = write_capture(tmp_path / "capture", views=8)
+    plain = _run(capture, tmp_path / "cpu", monkeypatch, "cpu")
+    steps: list[int] = []
+    adam_step = gpu_steps.adam_step
+    monkeypatch.setattr(gpu_steps, "adam_step", lambda *a: steps.append(a[-1]) or adam_step(*a))
+    with pretend_gpu():
+        made = _run(capture, tmp_path / "gpu", monkeypatch, "cuda")
+        assert max(steps) == SETTINGS.fit.steps - 1  # trained there, too
+        assert marked(made.gaussians.means)
+        assert marked(made.field.features)
+        assert marked(made.select("red ball")[0].mask)
+        _agree(made, plain)
+
+
+@pytest.mark.gpu
+def test_a_run_is_the_same_on_a_real_gpu(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    capture = write_capture(tmp_path / "capture")
+    plain = _run(capture, tmp_path / "cpu", monkeypatch, "cpu")
+    made = _run(capture, tmp_path / "gpu", monkeypatch, "cuda")
+    assert made.gaussians.means.is_cuda
+    _agree(made, plain)
