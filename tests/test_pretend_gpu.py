@@ -10,7 +10,10 @@ from gags.pipeline import RunSettings
 from gags.scene import Scene
 from gags.segment.masks import SegmentSettings
 from gags.splats import gpu_steps, training
+from gags.splats.export import save_splats
 from gags.splats.settings import FitSettings
+from gags.view.summary import write_scene_report
+from gags.view.viewer_scene import ViewerScene
 from pretend_gpu import GPU, marked, pretend_gpu
 from toy_capture import ColorEncoder, ColorSegmenter, write_capture
 
@@ -75,6 +78,13 @@ def test_a_run_is_the_same_on_a_pretended_gpu(tmp_path, monkeypatch: pytest.Monk
         assert marked(made.field.features)
         assert marked(made.select("red ball")[0].mask)
         _agree(made, plain)
+        assert write_scene_report(made, ["red ball"]).is_file()
+        words = ["red ball", "green ball"]
+        assert [entry.name for entry in made.catalog(words)] == [entry.name for entry in plain.catalog(words)]
+        shown = ViewerScene(made, words)
+        layer = shown.ask("red ball", (255, 0, 0))
+        assert layer.score == pytest.approx(ViewerScene(plain).ask("red ball", (255, 0, 0)).score, abs=0.05)
+        save_splats(made.gaussians[made.select("red ball")[0].mask], tmp_path / "ball.spz")
 
 
 @pytest.mark.gpu

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -215,8 +216,12 @@ def _batch(count: int, size: int, step: int, seed: int) -> Tensor:
     """Groups of one step: permutation after permutation, a function of the step so that training resumes."""
     size = min(size, count)
     epoch, place = divmod(step, count // size)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-    return order[place * size : (place + 1) * size]
+    return _permutation(count, seed * 1_000_003 + epoch)[place * size : (place + 1) * size]
+
+
+@lru_cache(maxsize=1)
+def _permutation(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
 def batch_loss(
@@ -239,6 +244,7 @@ def batch_loss(
         settings: Settings.
         step: Number of this step, for the two halves of training.
     """
+    batch = batch.to(samples.indices.device)
     indices, weights = samples.indices[batch].flatten(0, 1), samples.weights[batch].flatten(0, 1)
     chance = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
     weights = one_gaussian(weights, settings.single_share, chance)

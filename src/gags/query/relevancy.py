@@ -136,7 +136,8 @@ class Queries:
         vectors: Their embeddings, L2-normalised. float32 [T, D]
         negatives: Embeddings of the encoder's canonical phrases, L2-normalised. float32 [C, D]
         temperature: Logit scale of the encoder.
-        contrary: Which phrases count against which text; None for all. bool [T, C]
+        contrary: Which phrases count against which text; None for all. On the CPU, which decides by it what
+            is computed. bool [T, C]
     """
 
     texts: tuple[str, ...]
@@ -171,7 +172,7 @@ class Queries:
         vectors = torch.from_numpy(encoder.encode_texts(list(texts))).float().to(device)
         if negatives is None:
             negatives = torch.from_numpy(encoder.encode_texts(list(encoder.negatives))).float().to(device)
-        contrary = contrary_phrases(vectors, negatives, encoder.same_meaning)
+        contrary = contrary_phrases(vectors, negatives, encoder.same_meaning).cpu()
         return cls(tuple(texts), vectors, negatives, float(encoder.temperature), contrary)
 
     def subset(self, rows: Sequence[int]) -> "Queries":

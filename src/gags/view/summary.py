@@ -55,7 +55,7 @@ def write_scene_report(
     queries = scene.queries(texts) if texts else None
     chosen = spread(scene.capture.test, VIEWS // 2)
     chosen = spread(scene.capture.train, VIEWS - len(chosen)) + chosen
-    basis = feature_basis(scene.field.features.numpy())
+    basis = feature_basis(scene.field.features.cpu().numpy())
     cards: list[pages.QueryCard] = []
     drawn: list[pages.ViewPage] = []
     with report.stage("Writing the report", len(chosen) + len(texts), "pages") as bar:
@@ -74,17 +74,17 @@ def draw_view(scene: Scene, view: View, basis: FeatureBasis) -> pages.ViewPage:
     rendering = render_colors(scene, view)
     rendered = render_features(scene.gaussians, scene.field, view.camera)
     picture = rendering.colors.clamp(0, 1)
-    target = torch.from_numpy(photo).float() / 255
+    target = torch.from_numpy(photo).to(picture.device).float() / 255
     masks = _features(scene, view)
     return pages.view_page(
         view.name,
         photo,
-        render=(picture * 255).round().byte().numpy(),
-        depth=rendering.depths.numpy(),
+        render=(picture * 255).round().byte().cpu().numpy(),
+        depth=rendering.depths.cpu().numpy(),
         omega=granularity_map(rendered, scene.field),
-        features=rendered.features.numpy(),
+        features=rendered.features.cpu().numpy(),
         basis=basis,
-        alpha=rendering.alphas.numpy(),
+        alpha=rendering.alphas.cpu().numpy(),
         labels=masks.masks.labels if masks else None,
         prompts=masks.prompts if masks else None,
         held_out=view.split == "test",
