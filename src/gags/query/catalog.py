@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,14 +11,13 @@ from gags.distill.field import LanguageField
 from gags.errors import QueryError
 from gags.files import listed_lines
 from gags.query.boxes import OrientedBox
+from gags.query.naming import Namer
 from gags.query.relevancy import Queries
 from gags.query.space import Space
 from gags.query.things import Things
 from gags.splats.gaussians import Gaussians
 
-NAMES = 5  # that are given of everything
 LEAST_PHOTOS = 0.08  # of the photos that must agree on a thing for it to be listed
-NAMED_ON = 4096  # Gaussians of a thing that are looked at to name it; more tell nothing new
 
 
 @dataclass(eq=False)
@@ -27,7 +25,7 @@ class Entry:
     """One thing of a scene.
 
     Attributes:
-        names: The best words and their scores, best first.
+        names: The best words, best first, each with its relevancy; see `Namer.names`.
         mask: Its Gaussians, on the CPU. bool [N]
         box: Around them, in the frame and units of the capture.
         photos: Number of photos whose masks agree on it.
@@ -60,56 +58,6 @@ class Entry:
 
 
 @torch.no_grad()
-def names_of(
-    features: Tensor,
-    field: LanguageField,
-    words: Queries,
-    *,
-    weights: Tensor | None = None,
-    count: int = NAMES,
-) -> list[tuple[str, float]]:
-    """The words that name some Gaussians best: those of a thing, or the few under a pointer.
-
-    Args:
-        features: Their features of the field. [n, d], n ≥ 1
-        field: The field.
-        words: Words to choose from, made ready by `Queries.encode`.
-        weights: How much each Gaussian counts, e.g. its opacity; None for all alike. [n]
-        count: How many words.
-
-    Returns:
-        At most `count` words with their mean relevancy over the Gaussians, in [0, 1], best first.
-    """
-    relevancy = words.relevancy(features, field)
-    weights = torch.ones(len(features), device=features.device) if weights is None else weights
-    means = weights.to(relevancy) @ relevancy / weights.sum().clamp(min=1e-12)
-    best = means.topk(min(count, len(words.texts)))
-    return [
-        (words.texts[word], score)
-        for word, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    ]
-
-
-def names_of_gaussians(
-    rows: np.ndarray, opacities: np.ndarray, field: LanguageField, words: Queries
-) -> list[tuple[str, float]]:
-    """The words that name some Gaussians of a scene best, the more opaque ones counting more.
-
-    Args:
-        rows: Which; of many, a regular sample is looked at. int64 [n], n ≥ 1
-        opacities: Of all Gaussians. [N]
-        field: Their language field.
-        words: Words to choose from, made ready by `Queries.encode`.
-
-    Returns:
-        See `names_of`.
-    """
-    sample = rows[:: -(-len(rows) // NAMED_ON)]
-    features = field.features[torch.from_numpy(sample).to(field.features.device)]
-    return names_of(features, field, words, weights=torch.from_numpy(opacities[sample]))
-
-
-@torch.no_grad()
 def catalog(
     gaussians: Gaussians, field: LanguageField, words: Queries, things: Things, photos: int
 ) -> list[Entry]:
@@ -126,6 +74,7 @@ def catalog(
         Things, and parts of them that stand out nearly as often as the whole; scraps are left out.
     """
     space = Space.build(gaussians, things)
+    namer = Namer.of_scene(field, words, space.opacities, things)
     entries: list[Entry] = []
     row_of: dict[int, int] = {}  # of the things that are listed
     for thing in range(len(things)):
@@ -138,7 +87,7 @@ def catalog(
         wholes = [entry for entry in entries if entry.part_of is None]
         if parent < 0 and any(space.is_scrap(mask, entry.mask.numpy(), entry.box) for entry in wholes):
             continue
-        names = names_of_gaussians(rows, space.opacities, field, words)
+        names = namer.names(rows)
         row_of[thing] = len(entries)
         agree = int(things.photos[thing])
         entries.append(Entry(names, torch.from_numpy(mask), box, agree, row_of.get(parent)))

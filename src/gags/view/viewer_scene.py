@@ -14,8 +14,8 @@ from gags.capture.camera import Camera
 from gags.errors import QueryError
 from gags.progress import SILENT, Reporter
 from gags.query.boxes import OrientedBox
-from gags.query.catalog import names_of_gaussians
 from gags.query.instances import MATCHES, SOLID, Instance, locate_instances
+from gags.query.naming import Namer
 from gags.query.relevancy import Queries
 from gags.query.select import scene_size
 from gags.query.space import Space
@@ -71,6 +71,7 @@ class ViewerScene:
         self._words = tuple(words)
         self._named: Queries | None = None
         self._space: Space | None = None
+        self._namer: Namer | None = None
         self._colors: dict[str, np.ndarray] = {}
         self._asking = threading.Lock()  # the encoder and the field
         self._finding = threading.Lock()  # the things, which can take long, while texts are still answered
@@ -191,9 +192,9 @@ class ViewerScene:
             before = hit.index(previous.thing) if previous and previous.thing in hit else -1
             thing = hit[(before + 1) % len(hit)]
             rows = space.solid(things[thing])
-            return Picked(space.filled(rows) & alive, space.box(rows), self._names(rows), thing)
+            return Picked(space.filled(rows) & alive, space.box(rows), self._names(rows, things), thing)
         rows = space.solid(self._alike(hits, alive, space))
-        return Picked(np.isin(np.arange(len(self)), rows), space.box(rows), self._names(rows), None)
+        return Picked(np.isin(np.arange(len(self)), rows), space.box(rows), self._names(rows, things), None)
 
     def _alike(self, hits: RayHits, alive: np.ndarray, space: Space) -> np.ndarray:
         """The connected Gaussians around a hit whose language is like that of what was hit. int64 [n]"""
@@ -208,11 +209,13 @@ class ViewerScene:
         pieces = space.voxels.pieces(space.voxels.sums(alike.astype(float)) > 0)[space.voxels.owner]
         return np.flatnonzero(alike & (pieces == pieces[hits.first]))
 
-    def _names(self, rows: np.ndarray) -> list[tuple[str, float]]:
+    def _names(self, rows: np.ndarray, things: Things) -> list[tuple[str, float]]:
         self.warm_up()
         with self._asking:
             assert self._named is not None
-            return names_of_gaussians(rows, self.opacities, self.scene.field, self._named)
+            if self._namer is None:
+                self._namer = Namer.of_scene(self.scene.field, self._named, self.opacities, things)
+            return self._namer.names(rows)
 
     def picture(self, camera: Camera, state: ViewerState) -> bytes:
         """What a browser shows, rendered here: the same on every machine, with all harmonics in colour mode.
