@@ -86,7 +86,7 @@ def test_balls_that_touch_are_two_if_masks_tell_them_apart():
 
 
 def test_best_comes_first_and_what_is_far_below_is_dropped(scene, things):
-    rows = found(scene, things, 0.1, 0.8, 0.1, 0.9, 0.6)
+    rows = found(scene, things, 0.1, 0.84, 0.1, 0.9, 0.6)
     assert [round(row.score, 1) for row in rows] == [0.9, 0.8]
 
 

@@ -17,9 +17,7 @@ from gags.splats.gaussians import Gaussians
 
 SOLID = 0.5  # opacity of Gaussians whose relevancy says whether a text matches anything
 MATCHES = 0.5  # relevancy below which a canonical phrase ("object", "wall") says better what is there
-NEARLY_BEST = (
-    0.85  # of the best score; an instance with less is a phantom, two things of one kind differ less
-)
+NEARLY_BEST = 0.9  # of the best score; an instance with less is a phantom, two things of one kind differ less
 PART_GAIN = 0.1  # of score that a part must be ahead of the whole for the part to be the answer
 KNOWN = 0.5  # of a selected piece that things must hold for it to be left to them
 
