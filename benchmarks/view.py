@@ -2,22 +2,32 @@
 
     python benchmarks/view.py [--gaussians N] [--repeats N] [--page]
 
-Gaussians and their field are random, the encoder is `lite`. With --page, a headless Chromium types: "in the
-page" is the time from the key to the answer's score in the page, which comes behind the colours in the same
-connection. Drawing is not in it: headless, there is no GPU. Median milliseconds, once warm; processor time of
-all threads beside them, for machines that do other work.
+Gaussians and their field are random, the encoder is `lite`. "On the wire" is the time from a browser's
+message that something was typed to the last byte of the new colours, for a client that speaks viser's
+protocol but draws nothing. With --page, a headless Chromium types: "in the page" is the time from the key to
+the answer's score in the page, which comes behind the colours in the same connection. Headless, there is no
+GPU: Chromium draws all Gaussians on the CPU, one frame a second or less, and neither types nor reads
+meanwhile. Median milliseconds, once warm; processor time of all threads beside them, for machines that do
+other work.
 """
 
 import argparse
+import asyncio
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import torch
+import viser
+import viser._messages
+import websockets
+import zstandard
 
 from gags.capture import Camera, Capture, View
 from gags.distill.field import Decoder, DecoderShape, LanguageField, splats_hash
@@ -73,6 +83,85 @@ def measured(work: Callable[[str], object], repeats: int) -> str:
         wall.append(1000 * (time.perf_counter() - start))
         processor.append(1000 * (time.process_time() - spent))
     return f"{statistics.median(wall[2:]):.0f} | {statistics.median(processor[2:]):.0f}"
+
+
+class WireClient:
+    """A browser that only speaks: it connects to a viewer, types, and receives.
+
+    Args:
+        connection: Open websocket.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def send(self, message: viser._messages.Message) -> None:
+        """Send one of viser's messages."""
+        await self._connection.send(msgspec.msgpack.encode(message.as_serializable_dict()))
+
+    async def receive(self) -> tuple[list[dict[str, Any]], int]:
+        """The next messages, and their bytes."""
+        raw = await self._connection.recv()
+        size = int.from_bytes(raw[8:16], "little")
+        content = zstandard.ZstdDecompressor().decompress(
+            raw[16 : 16 + size], max_output_size=int.from_bytes(raw[:8], "little")
+        )
+        return list(msgspec.msgpack.decode(content)["messages"]), len(raw)
+
+    async def text_box(self) -> str:
+        """Wait for the panel; the identifier of its text box."""
+        while True:
+            for message in (await self.receive())[0]:
+                if message["type"] == "GuiTextMessage" and message["props"]["label"] == "Look for":
+                    return message["uuid"]
+
+    async def quiet(self, seconds: float) -> None:
+        """Receive until nothing has come for so long."""
+        while True:
+            try:
+                await asyncio.wait_for(self.receive(), seconds)
+            except TimeoutError:
+                return
+
+    async def ask(self, box: str, text: str, least: int) -> float:
+        """Type a text; milliseconds until a message of at least `least` bytes, the colours, is here."""
+        start = time.perf_counter()
+        await self.send(viser._messages.GuiUpdateMessage(box, {"value": text}))
+        while (await self.receive())[1] < least:
+            pass
+        return 1000 * (time.perf_counter() - start)
+
+
+def measured_on_wire(viewer: Viewer, count: int, repeats: int) -> str:
+    """Median wall milliseconds from a message of the text box to new colours of `count` Gaussians."""
+
+    async def run() -> list[float]:
+        protocol = websockets.Subprotocol(f"viser-v{viser.__version__}")
+        address = viewer.url.replace("http", "ws")
+        async with websockets.connect(address, subprotocols=[protocol], max_size=None) as connection:
+            client = WireClient(connection)
+            ahead = (
+                (1.0, 0.0, 0.0, 0.0),
+                (0.0, 0.0, -4.0),
+                1.0,
+                0.01,
+                100.0,
+                500,
+                900,
+                (0.0,) * 3,
+                (0.0, -1.0, 0.0),
+            )
+            await client.send(viser._messages.ViewerCameraMessage(*ahead))
+            box = await client.text_box()
+            await client.quiet(3.0)
+            times = []
+            for repeat in range(repeats + 2):
+                text = f"{WORDS[repeat % len(WORDS)]} {repeat}"
+                times.append(await client.ask(box, text, count))
+                await client.quiet(0.3)
+            return times[2:]
+
+    return f"{statistics.median(asyncio.run(run())):.0f} | –"
 
 
 def measured_in_page(viewer: Viewer, repeats: int) -> str:
@@ -137,8 +226,10 @@ def main() -> None:
         print(f"| embedding the text | {measured(scene.queries, arguments.repeats)} |")
         print(f"| … and relevancy | {measured(lambda t: shown.ask(t, (0, 0, 0)), arguments.repeats)} |")
         print(f"| … and colours | {measured(colored, arguments.repeats)} |", flush=True)
-        if arguments.page:
-            with Viewer(scene, port=8200) as viewer:
+        with Viewer(scene, port=8200) as viewer:
+            wire = measured_on_wire(viewer, arguments.gaussians, arguments.repeats)
+            print(f"| on the wire | {wire} |", flush=True)
+            if arguments.page:
                 print(f"| in the page | {measured_in_page(viewer, arguments.repeats)} |")
 
 
