@@ -34,6 +34,7 @@ ROWS = {
     "no consensus": replace(DEFAULT, consensus=False),
     "no consensus, averaged": replace(DEFAULT, consensus=False, levels="averaged"),
     "sharpness 1": replace(DEFAULT, sharpness=1.0),
+    "sharpness 1.5": replace(DEFAULT, sharpness=1.5),
     "sharpness 3": replace(DEFAULT, sharpness=3.0),
     "by distance": BY_DISTANCE,
     "by distance, entropy -0.5": replace(BY_DISTANCE, entropy_weight=-0.5),
