@@ -35,7 +35,7 @@ def scene_device(report: Reporter = SILENT) -> torch.device:
     if not problem:
         return torch.device("cuda")
     if chosen == "cuda":
-        raise GagsError(f"{CHOICE} is cuda, but {problem}")
+        raise _refused(problem)
     report.say(f"Gaussians stay on the CPU: {problem}")
     return torch.device("cpu")
 
@@ -47,6 +47,10 @@ def _choice() -> str:
     return chosen
 
 
+def _refused(problem: str) -> GagsError:
+    return GagsError(f"{CHOICE} is cuda, but {problem}; unset it to go on without")
+
+
 def neural_device() -> torch.device:
     """The fastest device for neural nets: an NVIDIA GPU, else Apple's, else the CPU.
 
@@ -55,7 +59,7 @@ def neural_device() -> torch.device:
     """
     chosen = _choice()
     if chosen == "cuda" and not torch.cuda.is_available():
-        raise GagsError(f"{CHOICE} is cuda, but {cuda_problem(cuda_facts())}")
+        raise _refused(cuda_problem(cuda_facts()))
     if chosen != "cpu" and torch.cuda.is_available():
         return torch.device("cuda")
     if chosen != "cpu" and torch.backends.mps.is_available():

@@ -83,7 +83,7 @@ def _without_gpu(facts: CudaFacts) -> str:
             f"torch was built for CUDA {facts.torch_cuda} but cannot use the GPU, so everything runs on the "
             "CPU; often the driver is too old for it: compare with what nvidia-smi says, and update either"
         )
-    return "no NVIDIA GPU that torch can use; everything runs on the CPU"
+    return "there is no NVIDIA GPU that torch can use, so everything runs on the CPU"
 
 
 def cuda_facts() -> CudaFacts:
