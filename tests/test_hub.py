@@ -15,17 +15,9 @@ from gags import hub, models
 from gags.errors import ModelError
 from gags.hub import HubError
 from gags.hub_models import KNOWN, PAPER_ENCODER, PAPER_SEGMENTER
-from gags.progress import Reporter
+from heard import Heard
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Listener(Reporter):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 @pytest.fixture(autouse=True)
@@ -206,7 +198,7 @@ def test_only_safetensors_and_plain_files_are_fetched(monkeypatch: pytest.Monkey
         "onnx/model.onnx": 1,
     }  # fmt: skip
     asked = made_up_hub(monkeypatch, cache, files)
-    listener = Listener()
+    listener = Heard()
     folder = hub.ensure("owner/model@main", listener)
     assert asked["repo"] == "owner/model"
     assert asked["revision"] == "main"

@@ -13,17 +13,9 @@ from gags import models, npm
 from gags.errors import ModelError
 from gags.hub_models import KNOWN
 from gags.models import Model, ModelFile
-from gags.progress import Reporter
+from heard import Heard
 
 CONTENTS = {"encoder.onnx": b"an image encoder", "sam.onnx": b"a mask decoder"}
-
-
-class Listener(Reporter):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 def model_file(name: str) -> ModelFile:
@@ -164,7 +156,7 @@ def test_npm_on_the_path_is_used(
     archive = write_archive(tmp_path / "served.tgz", CONTENTS)
     fake_npm(tmp_path / "bin", f'[ "$1 $2" = "pack tiny@1.0.0" ] && /bin/cp {archive} tiny-1.0.0.tgz')
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    listener = Listener()
+    listener = Heard()
     assert_installed(models.ensure("tiny", listener), cache)
     assert listener.said[0].startswith("Fetching tiny (0 MB): npm pack tiny@1.0.0")
     listener.said.clear()

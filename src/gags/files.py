@@ -1,9 +1,11 @@
-"""Files: written so that a crash never leaves half of one behind, and lists that people wrote."""
+"""Files: written so that a crash never leaves half of one behind; JSON, and lists that people wrote."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -22,6 +24,22 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> Path:
+    """Write a JSON file, atomically; returns the path."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The object of a JSON file; empty if the file is missing, damaged, or holds something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def listed_lines(path: Path) -> list[str]:

@@ -81,12 +81,11 @@ def read_capture(
     """
     if find_poses_in is not None:
         path = with_poses(path, find_poses_in, adopting=not require_points, report=report)
-    scene = find_poses_in if require_points else None
-    required = require_points and scene is None
+    required = require_points and find_poses_in is None
     capture = load_capture(path, **vars(settings), require_points=required, report=report)
-    if scene is None or len(capture.points):
+    if find_poses_in is None or not require_points or len(capture.points):
         return capture
-    found = Workspace.create(scene).poses
+    found = Workspace.create(find_poses_in).poses
     report.say(f"{path} has poses, but no points: finding some first; they are kept in {found}")
     return load_capture(find_points(path, found, report=report), **vars(settings), report=report)
 

@@ -13,7 +13,7 @@ import tomli_w
 
 import gags
 from gags.errors import WorkspaceError
-from gags.files import atomic_write
+from gags.files import atomic_write, read_table, write_json
 
 FORMAT = 1  # raised when a stage's file format changes so that older pieces count as stale
 
@@ -182,17 +182,11 @@ class Workspace:
 
     def update_metrics(self, figures: dict[str, Any]) -> None:
         """Merge figures into `report/metrics.json`."""
-        merged = self.read_metrics() | figures
-        with atomic_write(self.metrics) as temporary:
-            temporary.write_text(json.dumps(merged, indent=2) + "\n")
+        write_json(self.metrics, self.read_metrics() | figures)
 
     def read_metrics(self) -> dict[str, Any]:
         """The figures of `report/metrics.json`; empty if there are none yet or the file is damaged."""
-        try:
-            figures = json.loads(self.metrics.read_text())
-        except (OSError, ValueError):
-            return {}
-        return figures if isinstance(figures, dict) else {}
+        return read_table(self.metrics)
 
     def is_writable(self) -> bool:
         """Whether files can be made in the folder."""

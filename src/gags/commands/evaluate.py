@@ -11,8 +11,9 @@ from gags.console import ConsoleReporter
 from gags.evaluate.labels import load_labels
 from gags.evaluate.protocols import ALL, PROTOCOLS, protocols_called
 from gags.evaluate.results import Evaluation, Summary
+from gags.files import write_json
 from gags.scene import Scene
-from gags.view.evaluation import score_scene, write_json
+from gags.view.evaluation import score_scene
 
 STDOUT = Path("-")
 

@@ -8,7 +8,7 @@ from typing import Any
 from gags.compare.learner import Inputs, bytes_per_gaussian
 from gags.compare.measure import StageClock, peak_memory_mb, query_ms
 from gags.compare.methods import Method
-from gags.compare.results import SeedResult, read_json, write_json
+from gags.compare.results import SeedResult
 from gags.compare.scenes import Described
 from gags.console import ConsoleReporter
 from gags.device import scene_device
@@ -16,6 +16,7 @@ from gags.embed import load_encoder
 from gags.evaluate.frames import match_frames
 from gags.evaluate.labels import load_labels
 from gags.evaluate.protocols import evaluate, named_protocol
+from gags.files import read_table, write_json
 from gags.pipeline import FeatureFiles
 from gags.progress import Reporter
 from gags.splats.ply import load_ply
@@ -68,7 +69,7 @@ class Job:
         return _result(self.seed, learnt, scores) if fits else None
 
     def _records(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return read_json(self.folder / "language.json"), read_json(self.folder / "scores.json")
+        return read_table(self.folder / "language.json"), read_table(self.folder / "scores.json")
 
 
 def labels_stamp(labels: Path) -> str:

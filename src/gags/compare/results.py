@@ -1,13 +1,9 @@
 """What a comparison leaves behind: figures of every seed, and their medians."""
 
-import json
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
-
-from gags.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -97,18 +93,3 @@ class MethodResult:
             "scene": {key: self.scene[key] for key in ("prompts", "masks")},
             "seeds": [seed.to_json() for seed in self.seeds],
         }
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A table of a JSON file; empty if there is none or it is damaged."""
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return table if isinstance(table, dict) else {}
-
-
-def write_json(path: Path, table: dict[str, Any]) -> None:
-    """Write a JSON file, atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")

@@ -11,13 +11,14 @@ from gags.compare.langsplat import LangSplatSettings
 from gags.compare.measure import in_own_process
 from gags.compare.methods import Method, all_methods, chosen_methods
 from gags.compare.paper import TABLES, PaperTable, ablation_methods
-from gags.compare.results import MethodResult, SeedResult, write_json
+from gags.compare.results import MethodResult, SeedResult
 from gags.compare.scenes import Described, uniform_twin
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
 from gags.evaluate.frames import match_frames
 from gags.evaluate.labels import load_labels
 from gags.evaluate.protocols import named_protocol
+from gags.files import write_json
 from gags.progress import SILENT, Reporter
 
 SCENE = "scene"  # folders of a comparison

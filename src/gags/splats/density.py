@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gags.capture.camera import Camera
 from gags.render import blend_weights
+from gags.render.reference import rotation_matrices
 from gags.splats.gaussians import Gaussians
 from gags.splats.settings import FitSettings
 from gags.splats.state import TrainingState
@@ -92,17 +93,6 @@ def split(state: TrainingState, chosen: Tensor) -> None:
     state.gaussians.log_scales[chosen] = parents.log_scales
     parents.means = parents.means - offset
     state.append(parents)
-
-
-def rotation_matrices(quats: Tensor) -> Tensor:
-    """Rotation matrices of wxyz quaternions of any length. [N, 4] → [N, 3, 3]"""
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=1).unbind(1)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
 
 
 def nearest_depths(points: np.ndarray, cameras: Iterable[Camera]) -> list[float]:

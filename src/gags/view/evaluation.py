@@ -1,6 +1,5 @@
 """An evaluation in the report of a scene: rows and means as JSON, and a page that shows the worst answers."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from gags.evaluate.frames import match_view
 from gags.evaluate.labels import FrameLabels
 from gags.evaluate.protocols import Judged, asking, evaluate, judge, named_protocol
 from gags.evaluate.results import Evaluation, worst_rows
-from gags.files import atomic_write
+from gags.files import atomic_write, write_json
 from gags.progress import SILENT, Reporter
 from gags.scene import Scene
 from gags.view.embedding import Picture, embed
@@ -129,13 +128,6 @@ def _overlay(photo: np.ndarray, judged: Judged, is_share: bool) -> np.ndarray:
     limits = (0.0, 1.0) if is_share else None
     peak = judged.row.peak
     return heat_overlay(photo, judged.values, judged.mask, peak, truth=judged.truth, limits=limits)
-
-
-def write_json(path: Path, figures: object) -> Path:
-    """Write figures atomically; returns the path."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(figures, indent=2) + "\n")
-    return path
 
 
 def write_page(path: Path, page: EvaluationPage) -> Path:

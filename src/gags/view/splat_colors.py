@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gags.query.edit import SH_C0
+from gags.splats.gaussians import SH_C0
 from gags.view.colors import LEVEL_COLORS, colorize, luminance
 from gags.view.pictures import DEPTH, DESATURATION
 from gags.view.viewer_state import Layer

@@ -23,16 +23,14 @@ from gags.capture.poses.record import (
     database_file,
     foreign,
     prepare,
-    read_record,
     record_file,
     unwritable,
-    write_record,
 )
 from gags.capture.poses.settings import PoseSettings
 from gags.capture.poses.undistorted import write_capture
 from gags.capture.poses.video import extract_frames
 from gags.errors import CaptureError
-from gags.files import listed_lines
+from gags.files import listed_lines, read_table, write_json
 from gags.progress import SILENT, Reporter
 
 
@@ -97,8 +95,8 @@ def _check(
     )
     result = account(fates, points, error if models else None)
     record = record_file(out)
-    content = read_record(record) | {"summary": result.summary, "photos": [asdict(fate) for fate in fates]}
-    write_record(record, content)
+    content = read_table(record) | {"summary": result.summary, "photos": [asdict(fate) for fate in fates]}
+    write_json(record, content)
     advice = "; ".join(result.advice)
     if result.placed < LEAST_PHOTOS or result.share < settings.least_share:
         raise CaptureError(f"{result.summary}, too few to go on: {advice} (details in {record})")

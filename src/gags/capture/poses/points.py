@@ -21,14 +21,13 @@ from gags.capture.poses.mapping import mapper_options, match_photos
 from gags.capture.poses.record import (
     database_file,
     prepare,
-    read_record,
     record_file,
     unwritable,
-    write_record,
 )
 from gags.capture.poses.settings import PoseSettings
 from gags.capture.poses.undistorted import result_name, write_model, write_photo
 from gags.errors import CaptureError
+from gags.files import read_table, write_json
 from gags.progress import SILENT, Reporter
 
 LEAST_POINTS = 50  # Gaussians would know nothing of the place from fewer
@@ -189,7 +188,7 @@ def _check(source: Path, views: list[View], model: Any, out: Path, report: Repor
     summary = f"{count} points for {len(views)} photos, {100 * share:.0f} % of the matches fit the poses"
     record = record_file(out)
     details = {"summary": summary, "fitting_share": share, "features": features, "matches": matches}
-    write_record(record, read_record(record) | details)
+    write_json(record, read_table(record) | details)
     if count >= LEAST_POINTS and share >= LEAST_FIT:
         if share < GOOD_FIT:
             report.warn(f"{source}: only {summary}: they are inaccurate; {_anew(views)}")

@@ -1,13 +1,11 @@
 """The record of a search (`matching/record.json`): what it was for, and how it went."""
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 from gags.capture.colmap import model_folder
 from gags.errors import CaptureError
-from gags.files import atomic_write
+from gags.files import read_table, write_json
 from gags.progress import Reporter
 
 
@@ -39,7 +37,7 @@ def prepare(out: Path, key: str, what: str, report: Reporter) -> bool:
     record = record_file(out)
     if model_folder(out) and not record.is_file():
         raise foreign(out)
-    known = read_record(record)
+    known = read_table(record)
     if known.get("key") != key:
         _start_over(out, key, what, report)
         return False
@@ -60,7 +58,7 @@ def _start_over(out: Path, key: str, what: str, report: Reporter) -> None:
         for folder in ("images", "sparse"):
             if record.is_file():
                 shutil.rmtree(out / folder, ignore_errors=True)
-        write_record(record, {"key": key})
+        write_json(record, {"key": key})
     except OSError as error:
         raise unwritable(out, error) from error
 
@@ -73,18 +71,3 @@ def foreign(out: Path) -> CaptureError:
 def unwritable(out: Path, error: OSError) -> CaptureError:
     """What to say if `out` cannot be written to."""
     return CaptureError(f"cannot write to {out} ({error.strerror or error}); choose another --out")
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """The record, empty if there is none or it is damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def write_record(path: Path, content: dict[str, Any]) -> None:
-    """Write the record, atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,5 @@
 """A video as photos: the sharpest frame of each short interval."""
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gags.errors import CaptureError
-from gags.files import atomic_write
+from gags.files import read_table, write_json
 from gags.progress import SILENT, Reporter
 
 LEAST_INTERVAL_S = 0.2  # frames closer in time show the same
@@ -88,8 +87,9 @@ def extract_frames(video: Path, folder: Path, most: int, report: Reporter = SILE
     done = folder / "done.json"
     state = video.stat()
     key = {"video": video.name, "bytes": state.st_size, "modified": state.st_mtime_ns, "most": most}
-    if _read(done).get("key") == key:
-        return int(_read(done)["frames"])
+    known = read_table(done)
+    if known.get("key") == key:
+        return int(known["frames"])
     reader = cv2.VideoCapture(str(video))
     total = max(0, int(reader.get(cv2.CAP_PROP_FRAME_COUNT)))
     rate = reader.get(cv2.CAP_PROP_FPS)
@@ -110,8 +110,7 @@ def extract_frames(video: Path, folder: Path, most: int, report: Reporter = SILE
             f"no frame of {video} can be read: it is empty, damaged, or in a format that OpenCV does not "
             "know; convert it to an .mp4 (H.264), or give photos"
         )
-    with atomic_write(done) as temporary:
-        temporary.write_text(json.dumps({"key": key, "frames": written}))
+    write_json(done, {"key": key, "frames": written})
     return written
 
 
@@ -123,11 +122,3 @@ def _frames(reader: Any, count: Any) -> Iterator[np.ndarray]:
             return
         count()
         yield frame[..., ::-1]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
