@@ -209,13 +209,19 @@ class ViewerScene:
         pieces = space.voxels.pieces(space.voxels.sums(alike.astype(float)) > 0)[space.voxels.owner]
         return np.flatnonzero(alike & (pieces == pieces[hits.first]))
 
-    def _names(self, rows: np.ndarray, things: Things) -> list[tuple[str, float]]:
+    def namer(self, things: Things) -> Namer:
+        """What names things that are clicked on; made once, which takes about a second."""
         self.warm_up()
         with self._asking:
             assert self._named is not None
             if self._namer is None:
                 self._namer = Namer.of_scene(self.scene.field, self._named, self.opacities, things)
-            return self._namer.names(rows)
+            return self._namer
+
+    def _names(self, rows: np.ndarray, things: Things) -> list[tuple[str, float]]:
+        namer = self.namer(things)
+        with self._asking:
+            return namer.names(rows)
 
     def picture(self, camera: Camera, state: ViewerState) -> bytes:
         """What a browser shows, rendered here: the same on every machine, with all harmonics in colour mode.

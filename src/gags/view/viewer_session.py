@@ -86,7 +86,8 @@ class Session:
         with self._notices.busy("Getting ready to answer"):
             self._shown.warm_up()
         with self._notices.busy("Finding things") as report:
-            self._shown.find_things(report)
+            things, _ = self._shown.find_things(report)
+            self._shown.namer(things)  # here, so that the first click need not wait for it
 
     def _load_photos(self) -> None:
         missing = self._photos.load(lambda: self._notices.closed)
