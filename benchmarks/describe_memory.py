@@ -24,11 +24,11 @@ import numpy as np
 from gags import pipeline
 from gags.capture import Capture, load_capture
 from gags.embed.base import CropRule
+from gags.gaussians.ply import save_ply
 from gags.progress import Bar, Reporter
+from gags.reconstruct.start import gaussians_at_points, scene_extent
 from gags.segment.base import PromptedMasks
 from gags.segment.masks import SegmentSettings
-from gags.splats.ply import save_ply
-from gags.splats.start import gaussians_at_points, scene_extent
 from gags.workspace import Workspace
 
 GRID = 256  # cells of SAM's mask logits along the longer side
@@ -126,11 +126,11 @@ def measure(path: Path, count: int, max_size: int) -> str:
         capture.save(workspace.capture)
         save_ply(gaussians, workspace.splats)
         workspace.finish("splats", "made up", 0.0)
-        pipeline.choose_models = lambda workspace, *names, report: ("discs", "mean color")
+        pipeline.choose_models = lambda workspace, *names, progress: ("discs", "mean color")
         pipeline.load_segmenter = lambda name: Discs()
-        pipeline.load_encoder = lambda name, report: MeanColor()
+        pipeline.load_encoder = lambda name, progress: MeanColor()
         before, started, watch = held(), time.monotonic(), Watch()
-        pipeline.describe(workspace, settings, report=watch)
+        pipeline.describe(workspace, settings, progress=watch)
         seconds = time.monotonic() - started
         masks = sum(workspace.read_metrics()["masks"].values())
     cells = [count, masks, f"{before:.0f}"]

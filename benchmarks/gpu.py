@@ -24,21 +24,21 @@ import torch
 
 from gags import pipeline, scene
 from gags.capture import Camera
-from gags.choose import SMALL_ENCODER, SMALL_SEGMENTER
+from gags.cli.console import ConsoleReporter
 from gags.compare.measure import StageClock, peak_memory_mb
-from gags.console import ConsoleReporter
 from gags.demo import demo_capture
-from gags.device import scene_device
 from gags.distill.settings import DistillSettings
 from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.protocols import named_protocol
+from gags.models.choose import SMALL_ENCODER, SMALL_SEGMENTER
+from gags.models.device import scene_device
 from gags.pipeline import RunSettings
 from gags.progress import Bar
 from gags.query import lerf_ovs
+from gags.reconstruct.settings import FitSettings
 from gags.render import blend_weights, rasterize
 from gags.scene import Scene
 from gags.segment.masks import SegmentSettings
-from gags.splats.settings import FitSettings
 
 SIZES = ((960, 540), (1440, 1080))
 QUERIES = 50
@@ -102,7 +102,7 @@ def staged(name: str, capture: Path, out: Path, settings: RunSettings) -> Scene:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
-    made = pipeline.run(capture, out, settings, report=clock)
+    made = pipeline.run(capture, out, settings, progress=clock)
     finish()
     total = time.perf_counter() - began
     photos, count = len(made.capture.views), len(made.gaussians)
@@ -195,12 +195,12 @@ def _camera(width: int, height: int) -> Camera:
 def _toy(folder: Path, stack: ExitStack) -> Path:
     """The tests' capture, and their models in the place of real ones until the stack ends."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from toy_capture import ColorEncoder, ColorSegmenter, write_capture
+    from tests.helpers.toy_capture import ColorEncoder, ColorSegmenter, write_capture
 
     for module in (pipeline, scene):
         stack.enter_context(patch.object(module, "load_encoder", lambda *_: ColorEncoder()))
     stack.enter_context(patch.object(pipeline, "load_segmenter", lambda *_: ColorSegmenter()))
-    stack.enter_context(patch("gags.models.ensure", lambda *_: None))
+    stack.enter_context(patch("gags.models.own.ensure", lambda *_: None))
     return write_capture(folder / "capture")
 
 

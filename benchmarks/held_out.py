@@ -21,7 +21,7 @@ import numpy as np
 from controlled.truth import Truth
 
 from gags.capture import View
-from gags.console import ConsoleReporter
+from gags.cli.console import ConsoleReporter
 from gags.distill.settings import DistillSettings
 from gags.distill.train import distill
 from gags.embed import load_encoder
@@ -69,9 +69,9 @@ def main() -> None:
     arguments = parser.parse_args()
     truth, scene = Truth.load(arguments.capture), Scene.load(arguments.scene)
     items = FeatureFiles(scene.workspace, scene.capture.train)
-    encoder, report = load_encoder(scene.field.encoder_name), ConsoleReporter()
+    encoder, progress = load_encoder(scene.field.encoder_name), ConsoleReporter()
     settings = [replace(DistillSettings(), seed=seed) for seed in range(arguments.seeds)]
-    fields = [distill(scene.gaussians, items, setting, report=report) for setting in settings]
+    fields = [distill(scene.gaussians, items, setting, progress=progress) for setting in settings]
     groups = {"held out": scene.capture.test, "learnt from": scene.capture.train[:: arguments.every]}
     print("| photos | pairs | mAcc | mIoU | mAP | best IoU |\n|---|---|---|---|---|---|", flush=True)
     for name, views in groups.items():
@@ -81,7 +81,7 @@ def main() -> None:
             rows = []
             for field in fields:
                 answerer = FieldAnswerer(scene.gaussians, field)
-                means = evaluate(answerer, scene.capture, labels, encoder, report=report).overall
+                means = evaluate(answerer, scene.capture, labels, encoder, progress=progress).overall
                 rows.append([getattr(means, figure) for figure in FIGURES])
         figures = " | ".join(f"{100 * figure:.1f}" for figure in np.median(rows, axis=0))
         print(f"| {name} ({len(views)}) | {pairs} | {figures} |", flush=True)

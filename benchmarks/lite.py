@@ -20,15 +20,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gags import models
 from gags.embed import Encoder, load_encoder
 from gags.embed.crops import embed_masks
+from gags.embed.description import Masks
 from gags.evaluate.labels import FrameLabels, load_labels
 from gags.evaluate.metrics import iou, peak_in_boxes, rank
-from gags.features import Masks
+from gags.models import own as models
 from gags.query import lerf_ovs
 from gags.segment.masks import SegmentSettings, segment_photo
-from gags.segment.sam import MobileSam
+from gags.segment.sam.mobile import MobileSam
 
 LERF = ("object", "things", "stuff", "texture")
 

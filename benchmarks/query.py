@@ -20,11 +20,11 @@ from gags.embed.base import Encoder
 from gags.evaluate.answerer import Answerer, FieldAnswerer
 from gags.evaluate.labels import load_labels
 from gags.evaluate.protocols import PROTOCOLS, evaluate
-from gags.query.locate import render_features
+from gags.gaussians.gaussians import Gaussians
+from gags.query.answers import render_features
 from gags.query.maps import ValueMaps
 from gags.query.relevancy import Queries
 from gags.scene import Scene
-from gags.splats.gaussians import Gaussians
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,11 +32,11 @@ import zstandard
 from gags.capture import Camera, Capture, View
 from gags.distill.field import Decoder, DecoderShape, LanguageField, splats_hash
 from gags.embed import load_encoder
+from gags.gaussians.gaussians import Gaussians
 from gags.scene import Scene
-from gags.splats.gaussians import Gaussians
-from gags.view.viewer import Viewer
-from gags.view.viewer_scene import ViewerScene
-from gags.view.viewer_state import ViewerState
+from gags.viewer.scene import ViewerScene
+from gags.viewer.server import Viewer
+from gags.viewer.state import ViewerState
 from gags.workspace import Workspace
 
 WORDS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 
 import gags
-from gags.view.pictures import heat_overlay
+from gags.draw.pictures import heat_overlay
 
 
 def main(folder: Path, texts: list[str], out: Path = Path("answers")) -> None:

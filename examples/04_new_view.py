@@ -9,8 +9,8 @@ import numpy as np
 
 import gags
 from gags.capture import Camera
-from gags.query.locate import locate
-from gags.splats.adopt import render
+from gags.query.answers import locate
+from gags.reconstruct.adopt import render
 
 
 def halfway(one: Camera, other: Camera) -> Camera:

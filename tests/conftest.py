@@ -36,7 +36,7 @@ def models_dir() -> Path:
 @pytest.fixture(scope="session")
 def finished_once(tmp_path_factory) -> Path:
     """A finished toy scene, made once; nothing is written into it."""
-    from finished_scene import write_scene
+    from tests.helpers.finished_scene import write_scene
 
     return write_scene(tmp_path_factory.mktemp("finished"))
 

@@ -8,8 +8,8 @@ import pytest
 from gags import cli, pipeline
 from gags.capture import Capture
 from gags.errors import CaptureError
-from heard import Heard
-from toy_capture import write_capture
+from tests.helpers.heard import Heard
+from tests.helpers.toy_capture import write_capture
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def asked(toy, monkeypatch) -> list[tuple]:
     """Structure from motion is replaced by the true poses; remembers what it was asked."""
     calls = []
 
-    def find(source, out, report=None):
+    def find(source, out, progress=None):
         calls.append((source, out))
         shutil.copytree(toy, out, dirs_exist_ok=True)
         return out
@@ -43,8 +43,8 @@ def test_photos_and_videos_get_poses(toy, asked, tmp_path):
     photos, video = toy / "images", tmp_path / "walk.mp4"
     video.write_bytes(b"")
     a, b = tmp_path / "a" / "poses", tmp_path / "b" / "poses"
-    assert pipeline.with_poses(photos, a.parent, report=heard) == a
-    assert pipeline.with_poses(video, b.parent, report=heard) == b
+    assert pipeline.with_poses(photos, a.parent, progress=heard) == a
+    assert pipeline.with_poses(video, b.parent, progress=heard) == b
     assert asked == [(photos, a), (video, b)]
     assert heard.said[0] == f"{photos} holds no poses: finding them first; they are kept in {a}"
 

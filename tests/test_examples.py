@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from blobs import ToyEncoder, make_scene
 from gags import scene
-from gags.splats.ply import load_ply
-from toy_capture import HEIGHT, WIDTH
+from gags.gaussians.ply import load_ply
+from tests.helpers.blobs import ToyEncoder, make_scene
+from tests.helpers.toy_capture import HEIGHT, WIDTH
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 @pytest.fixture
 def run(finished, tmp_path, monkeypatch, capsys):
     """Runs an example in an empty folder; returns what it prints."""
-    monkeypatch.setattr(scene, "load_encoder", lambda name, report=None: ToyEncoder())
+    monkeypatch.setattr(scene, "load_encoder", lambda name, progress=None: ToyEncoder())
     monkeypatch.chdir(tmp_path)
 
     def call(name: str, *words: str) -> str:

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 import gags
-from gags import cli, models, pipeline, scene
-from gags.features import ViewFeatures
+from gags import cli, pipeline, scene
+from gags.embed.description import ViewFeatures
+from gags.gaussians.ply import load_ply
+from gags.models import own as models
 from gags.segment.masks import SegmentSettings
-from gags.splats.ply import load_ply
 from gags.workspace import Workspace
-from html_page import Page
-from toy_capture import HEIGHT, WIDTH, ColorEncoder, ColorSegmenter, write_capture
+from tests.helpers.html_page import Page
+from tests.helpers.toy_capture import HEIGHT, WIDTH, ColorEncoder, ColorSegmenter, write_capture
 
 FAST = [
     "--fit.steps",
@@ -40,9 +41,9 @@ def segmenter(monkeypatch):
     """Stands in for the models that need weights; counts the photos it sees."""
     chosen = ColorSegmenter()
     monkeypatch.setattr(pipeline, "load_segmenter", lambda name: chosen)
-    monkeypatch.setattr(pipeline, "load_encoder", lambda name, report=None: ColorEncoder())
-    monkeypatch.setattr(scene, "load_encoder", lambda name, report=None: ColorEncoder())
-    monkeypatch.setattr(models, "ensure", lambda name, report=None: None)
+    monkeypatch.setattr(pipeline, "load_encoder", lambda name, progress=None: ColorEncoder())
+    monkeypatch.setattr(scene, "load_encoder", lambda name, progress=None: ColorEncoder())
+    monkeypatch.setattr(models, "ensure", lambda name, progress=None: None)
     return chosen
 
 
@@ -56,9 +57,9 @@ def finished(toy_capture, tmp_path_factory):
     out = tmp_path_factory.mktemp("finished") / "ws"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "load_segmenter", lambda name: ColorSegmenter())
-        patch.setattr(pipeline, "load_encoder", lambda name, report=None: ColorEncoder())
-        patch.setattr(scene, "load_encoder", lambda name, report=None: ColorEncoder())
-        patch.setattr(models, "ensure", lambda name, report=None: None)
+        patch.setattr(pipeline, "load_encoder", lambda name, progress=None: ColorEncoder())
+        patch.setattr(scene, "load_encoder", lambda name, progress=None: ColorEncoder())
+        patch.setattr(models, "ensure", lambda name, progress=None: None)
         assert _run(toy_capture, out) == 0
     return out
 
@@ -145,12 +146,12 @@ def test_evaluate_scores_against_labels(workspace, toy_capture, tmp_path, capsys
         assert row["hit"] == any(
             x1 <= row["peak"][0] <= x2 and y1 <= row["peak"][1] <= y2 for x1, y1, x2, y2 in row["boxes"]
         )
-    report = workspace / "report"
-    assert json.loads((report / "evaluation_lerf-ovs.json").read_text()) == figures
-    means = json.loads((report / "metrics.json").read_text())["lerf-ovs"]
+    pages = workspace / "report"
+    assert json.loads((pages / "evaluation_lerf-ovs.json").read_text()) == figures
+    means = json.loads((pages / "metrics.json").read_text())["lerf-ovs"]
     assert means == {key: value for key, value in figures.items() if key != "rows"}
     printed = capsys.readouterr().out
-    page = report / "evaluation_lerf-ovs.html"
+    page = pages / "evaluation_lerf-ovs.html"
     assert "red ball" in printed
     assert str(page) in printed.replace("\n", "")
     assert len(Page(page.read_text()).images) == min(len(figures["rows"]), 24)
@@ -288,7 +289,7 @@ def test_query_with_another_encoder_is_an_error(finished, monkeypatch, capsys):
     class Other(ColorEncoder):
         name = "other"
 
-    monkeypatch.setattr(scene, "load_encoder", lambda name, report=None: Other())
+    monkeypatch.setattr(scene, "load_encoder", lambda name, progress=None: Other())
     assert cli.main(["query", str(finished), "red ball"]) == 1
     assert "encoder 'color'" in capsys.readouterr().err
 

@@ -4,18 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from gags import models, pipeline, scene
+from gags import pipeline, scene
 from gags.distill.settings import DistillSettings
+from gags.gaussians.export import save_splats
+from gags.models import own as models
 from gags.pipeline import RunSettings
+from gags.reconstruct import losses_gpu as gpu_steps
+from gags.reconstruct import training
+from gags.reconstruct.settings import FitSettings
+from gags.report.summary import write_scene_report
 from gags.scene import Scene
 from gags.segment.masks import SegmentSettings
-from gags.splats import gpu_steps, training
-from gags.splats.export import save_splats
-from gags.splats.settings import FitSettings
-from gags.view.summary import write_scene_report
-from gags.view.viewer_scene import ViewerScene
-from pretend_gpu import GPU, marked, pretend_gpu
-from toy_capture import ColorEncoder, ColorSegmenter, write_capture
+from gags.viewer.scene import ViewerScene
+from tests.helpers.pretend_gpu import GPU, marked, pretend_gpu
+from tests.helpers.toy_capture import ColorEncoder, ColorSegmenter, write_capture
 
 SETTINGS = RunSettings(
     FitSettings(steps=40, fill_holes_at=10, densify_from=10, densify_every=10),
@@ -44,10 +46,10 @@ def test_what_it_finds() -> None:
 
 def _run(capture, out, monkeypatch: pytest.MonkeyPatch, where: str) -> Scene:
     for module in (pipeline, scene):
-        monkeypatch.setattr(module, "scene_device", lambda report=None: torch.device(where))
-        monkeypatch.setattr(module, "load_encoder", lambda name, report=None: ColorEncoder())
+        monkeypatch.setattr(module, "scene_device", lambda progress=None: torch.device(where))
+        monkeypatch.setattr(module, "load_encoder", lambda name, progress=None: ColorEncoder())
     monkeypatch.setattr(pipeline, "load_segmenter", lambda name: ColorSegmenter())
-    monkeypatch.setattr(models, "ensure", lambda name, report=None: None)
+    monkeypatch.setattr(models, "ensure", lambda name, progress=None: None)
     monkeypatch.setattr(training, "free_bytes", lambda device: 1 << 30)
     return pipeline.run(capture, out, SETTINGS)
 

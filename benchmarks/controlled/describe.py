@@ -13,12 +13,12 @@ from controlled.textures import find_patches, patch_maps, see
 from controlled.truth import Truth
 from gags.capture import View
 from gags.compare.scenes import uniform_settings
-from gags.features import LEVELS, ViewFeatures
+from gags.embed.description import LEVELS, ViewFeatures
+from gags.gaussians.gaussians import Gaussians
 from gags.pipeline import FeatureFiles
 from gags.progress import SILENT, Reporter
 from gags.segment.masks import SegmentSettings, segment_photo
 from gags.segment.placing import PromptPlacer, render_depth
-from gags.splats.gaussians import Gaussians
 from gags.workspace import stamp
 
 FORMAT = 3  # raised when segmenter or encoder change, so that masks on disk count as stale
@@ -54,7 +54,7 @@ def describe(
     settings: SegmentSettings,
     folder: Path,
     *,
-    report: Reporter = SILENT,
+    progress: Reporter = SILENT,
 ) -> DescribedViews:
     """Segment and embed photos; those on disk that were made with the same settings are kept.
 
@@ -66,7 +66,7 @@ def describe(
         encoder: Embeds the masks.
         settings: Prompts and filters; their seed is also the segmenter's.
         folder: Where features go.
-        report: Told about progress.
+        progress: Told about progress.
     """
     made_by = (FORMAT, splats_stamp, settings, Habits(), encoder.seed, encoder.recognised)
     goal = {"embeddings": stamp("controlled", *made_by)}
@@ -74,9 +74,9 @@ def describe(
     known = files.stamps()
     waiting = [view for view in views if known[view.name] != goal]
     if waiting:
-        placer = PromptPlacer(gaussians, [view.camera for view in views], settings, report=report)
-        patches = all_patches(views, gaussians, truth, settings.seed, report=report)
-        with report.stage("Controlled masks", len(views), "photos") as bar:
+        placer = PromptPlacer(gaussians, [view.camera for view in views], settings, progress=progress)
+        patches = all_patches(views, gaussians, truth, settings.seed, progress=progress)
+        with progress.stage("Controlled masks", len(views), "photos") as bar:
             bar.advance(len(views) - len(waiting))
             for row, view in enumerate(views):
                 if view not in waiting:
@@ -90,11 +90,11 @@ def describe(
 
 
 def all_patches(
-    views: Sequence[View], gaussians: Gaussians, truth: Truth, seed: int, *, report: Reporter = SILENT
+    views: Sequence[View], gaussians: Gaussians, truth: Truth, seed: int, *, progress: Reporter = SILENT
 ) -> dict[str, np.ndarray]:
     """Patches of the surfaces that photos show, by the photo's name; see `textures.patch_maps`."""
     surfaces, ids = [], []
-    with report.stage("Seeing surfaces", len(views), "photos") as bar:
+    with progress.stage("Seeing surfaces", len(views), "photos") as bar:
         for view in views:
             depth = render_depth(gaussians, view.camera)
             ids.append(on_grid(truth.ids(view.stem, view.camera.width, view.camera.height)))

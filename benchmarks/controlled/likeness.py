@@ -20,9 +20,9 @@ from controlled.describe import all_patches
 from controlled.segmenter import ControlledSegmenter
 from controlled.truth import Truth
 from gags.capture import Capture
-from gags.features import LEVELS, Masks, ViewFeatures
+from gags.embed.description import LEVELS, Masks, ViewFeatures
+from gags.gaussians.ply import load_ply
 from gags.segment.masks import SegmentSettings, segment_photo
-from gags.splats.ply import load_ply
 from gags.workspace import Workspace
 
 SHOWS = ("piece", "object", "several", "stuff")

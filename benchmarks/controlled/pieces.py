@@ -21,7 +21,7 @@ from controlled.encoder import ControlledEncoder, areas_covered
 from controlled.names import TextVectors, unit
 from controlled.truth import Truth
 from gags.capture import Capture
-from gags.features import ViewFeatures
+from gags.embed.description import ViewFeatures
 from gags.workspace import Workspace
 
 SHARES = (0, 0.1, 0.2, 0.4, 0.6, 0.85, 1.0)

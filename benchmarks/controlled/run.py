@@ -29,16 +29,16 @@ from controlled.names import TextVectors
 from controlled.results import Outcome, main_table, paper_tables
 from controlled.truth import Truth
 from gags.capture import Capture
-from gags.compare.learner import Inputs
+from gags.cli.console import ConsoleReporter
 from gags.compare.methods import UNIFORM, Method, all_methods, chosen_methods
-from gags.console import ConsoleReporter
+from gags.compare.methods.learner import Inputs
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError, GagsError
 from gags.evaluate.labels import FrameLabels, load_labels
 from gags.evaluate.protocols import evaluate
+from gags.gaussians.ply import load_ply
 from gags.progress import Reporter
 from gags.segment.masks import SegmentSettings
-from gags.splats.ply import load_ply
 from gags.workspace import Workspace, file_stamp
 
 GRANULARITY = ("sub-part", "part", "whole", "average", "no-consensus")
@@ -56,7 +56,7 @@ class Experiment:
         out: Folder of what is kept.
         prompts_per_patch: N0 of Eq. 1.
         recognised: See `ControlledEncoder`.
-        report: Told about progress.
+        progress: Told about progress.
     """
 
     capture: Path
@@ -65,7 +65,7 @@ class Experiment:
     out: Path
     prompts_per_patch: float
     recognised: float
-    report: Reporter
+    progress: Reporter
 
     def __post_init__(self) -> None:
         workspace = Workspace.open(self.scene)
@@ -94,7 +94,7 @@ class Experiment:
             encoder,
             settings,
             self.out / "features" / f"{prompts}_{seed}",
-            report=self.report,
+            progress=self.progress,
         )
         return views, encoder
 
@@ -106,10 +106,10 @@ class Experiment:
             path = self.out / "language" / f"{method.name}_{seed}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
             began = time.perf_counter()
-            method.learner.learn(Inputs(self.gaussians, views, encoder), seed, path, self.report)
+            method.learner.learn(Inputs(self.gaussians, views, encoder), seed, path, self.progress)
             seconds.append(time.perf_counter() - began)
             answerer = method.learner.load(path, self.gaussians)
-            scored = evaluate(answerer, self.photos, self.labels, encoder, "lerf-ovs", report=self.report)
+            scored = evaluate(answerer, self.photos, self.labels, encoder, "lerf-ovs", progress=self.progress)
             evaluations.append(scored.to_json())
         return Outcome(method, tuple(evaluations), tuple(seconds))
 
@@ -170,7 +170,7 @@ def main() -> int:
 def _run(arguments: argparse.Namespace) -> str:
     """All methods; the tables or the JSON to print."""
     methods = chosen_methods(arguments.methods, all_methods(distill_settings(arguments.set)))
-    report = ConsoleReporter()
+    progress = ConsoleReporter()
     experiment = Experiment(
         arguments.capture,
         arguments.clip_text,
@@ -178,13 +178,13 @@ def _run(arguments: argparse.Namespace) -> str:
         arguments.out,
         arguments.prompts_per_patch,
         arguments.recognised,
-        report,
+        progress,
     )
     outcomes = []
     for number, method in enumerate(methods, 1):
-        report.say(f"{method.title} ({number} of {len(methods)} methods)")
+        progress.say(f"{method.title} ({number} of {len(methods)} methods)")
         outcomes.append(experiment.outcome(method, arguments.seeds))
-        report.say(main_table(outcomes[-1:]).splitlines()[-1])
+        progress.say(main_table(outcomes[-1:]).splitlines()[-1])
     masks = experiment.masks(methods)
     if arguments.json:
         plain = {"masks": masks, "methods": [outcome.to_json() for outcome in outcomes]}

@@ -5,30 +5,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gags.capture import Capture, load_capture
-    from gags.capture.poses import find_points, find_poses
     from gags.distill.field import LanguageField
+    from gags.gaussians.export import save_splats
+    from gags.gaussians.gaussians import Gaussians
+    from gags.gaussians.ply import load_ply, save_ply
     from gags.pipeline import RunSettings, run
+    from gags.poses import find_points, find_poses
     from gags.scene import Scene
-    from gags.splats.export import save_splats
-    from gags.splats.gaussians import Gaussians
-    from gags.splats.ply import load_ply, save_ply
 
 __version__ = "0.1.0"
 
 # Loaded where they are first used, so that `import gags` stays quick.
 _WHERE = {
     "Capture": "gags.capture",
-    "Gaussians": "gags.splats.gaussians",
+    "Gaussians": "gags.gaussians.gaussians",
     "LanguageField": "gags.distill.field",
     "RunSettings": "gags.pipeline",
     "Scene": "gags.scene",
-    "find_points": "gags.capture.poses",
-    "find_poses": "gags.capture.poses",
+    "find_points": "gags.poses",
+    "find_poses": "gags.poses",
     "load_capture": "gags.capture",
-    "load_ply": "gags.splats.ply",
+    "load_ply": "gags.gaussians.ply",
     "run": "gags.pipeline",
-    "save_ply": "gags.splats.ply",
-    "save_splats": "gags.splats.export",
+    "save_ply": "gags.gaussians.ply",
+    "save_splats": "gags.gaussians.export",
 }
 
 __all__ = [

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from gags.choose import SMALL_ENCODER, SMALL_SEGMENTER
 from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.labels import load_labels
 from gags.evaluate.protocols import evaluate
 from gags.evaluate.results import Evaluation
+from gags.models.choose import SMALL_ENCODER, SMALL_SEGMENTER
 from gags.pipeline import RunSettings, run
 from gags.progress import SILENT, Reporter
-from gags.view.summary import write_scene_report
+from gags.report.summary import write_scene_report
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def run_demo(
     *,
     segmenter: str = SMALL_SEGMENTER,
     encoder: str = SMALL_ENCODER,
-    report: Reporter = SILENT,
+    progress: Reporter = SILENT,
 ) -> DemoResult:
     """Run the bundled capture through every stage, score it and write its report.
 
@@ -48,14 +48,14 @@ def run_demo(
         segmenter: Model that cuts photos into masks; a small one unless told otherwise, so that a first look
             waits for no large download and shows the same everywhere.
         encoder: Model that embeds masks and texts; likewise.
-        report: Told about progress.
+        progress: Told about progress.
     """
     folder = demo_capture()
-    report.say(f"Demo: segmenter {segmenter}, encoder {encoder} (--segmenter and --encoder choose others)")
-    scene = run(folder, out, RunSettings(segmenter=segmenter, encoder=encoder), report=report)
+    progress.say(f"Demo: segmenter {segmenter}, encoder {encoder} (--segmenter and --encoder choose others)")
+    scene = run(folder, out, RunSettings(segmenter=segmenter, encoder=encoder), progress=progress)
     labels = load_labels(folder / "labels")
     answerer = FieldAnswerer(scene.gaussians, scene.field)
-    evaluation = evaluate(answerer, scene.capture, labels, scene.encoder, report=report)
+    evaluation = evaluate(answerer, scene.capture, labels, scene.encoder, progress=progress)
     means = {name: means.mean_iou for name, means in evaluation.categories.items()}
-    page = write_scene_report(scene, labels=labels, evaluation=evaluation, report=report)
+    page = write_scene_report(scene, labels=labels, evaluation=evaluation, progress=progress)
     return DemoResult(evaluation, page, max(means, key=lambda name: means[name]))

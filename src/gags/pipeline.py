@@ -10,25 +10,25 @@ import numpy as np
 from gags.capture import Camera, Capture, View, load_capture
 from gags.capture.load import has_poses
 from gags.capture.photos import photos_in
-from gags.capture.poses import find_points, find_poses
-from gags.capture.poses.inputs import is_video
-from gags.choose import choose_encoder, choose_segmenter
-from gags.device import scene_device
 from gags.distill.field import LanguageField
 from gags.distill.train import DistillSettings, distill
 from gags.embed import load_encoder
 from gags.embed.crops import embed_masks
+from gags.embed.description import LEVELS, ViewFeatures
 from gags.errors import CaptureError, WorkspaceError
-from gags.features import LEVELS, ViewFeatures
-from gags.models import AUTO
+from gags.gaussians.ply import load_ply, save_ply
+from gags.models.choose import choose_encoder, choose_segmenter
+from gags.models.device import scene_device
+from gags.models.own import AUTO
+from gags.poses import find_points, find_poses
+from gags.poses.inputs import is_video
 from gags.progress import SILENT, Reporter
+from gags.reconstruct.fit import adopt, fit, held_out_quality
+from gags.reconstruct.settings import FitSettings
 from gags.scene import Scene
 from gags.segment import load_segmenter
 from gags.segment.masks import SegmentSettings, segment_photo
 from gags.segment.placing import PromptPlacer
-from gags.splats.fit import adopt, fit, held_out_quality
-from gags.splats.ply import load_ply, save_ply
-from gags.splats.settings import FitSettings
 from gags.workspace import Workspace, file_stamp, stamp
 
 ADOPTED = "adopted"  # key of the record that tells adopted Gaussians from trained ones
@@ -72,7 +72,7 @@ def read_capture(
     *,
     require_points: bool = True,
     find_poses_in: Path | None = None,
-    report: Reporter = SILENT,
+    progress: Reporter = SILENT,
 ) -> Capture:
     """Read photos, poses and points of a folder as the settings say; see `load_capture`.
 
@@ -80,17 +80,17 @@ def read_capture(
     poses without the points that are required.
     """
     if find_poses_in is not None:
-        path = with_poses(path, find_poses_in, adopting=not require_points, report=report)
+        path = with_poses(path, find_poses_in, adopting=not require_points, progress=progress)
     required = require_points and find_poses_in is None
-    capture = load_capture(path, **vars(settings), require_points=required, report=report)
+    capture = load_capture(path, **vars(settings), require_points=required, progress=progress)
     if find_poses_in is None or not require_points or len(capture.points):
         return capture
     found = Workspace.create(find_poses_in).poses
-    report.say(f"{path} has poses, but no points: finding some first; they are kept in {found}")
-    return load_capture(find_points(path, found, report=report), **vars(settings), report=report)
+    progress.say(f"{path} has poses, but no points: finding some first; they are kept in {found}")
+    return load_capture(find_points(path, found, progress=progress), **vars(settings), progress=progress)
 
 
-def with_poses(path: Path, scene: Path, *, adopting: bool = False, report: Reporter = SILENT) -> Path:
+def with_poses(path: Path, scene: Path, *, adopting: bool = False, progress: Reporter = SILENT) -> Path:
     """A capture with poses: `path` itself, or what is found from photos alone, kept in a scene's folder."""
     path = path.expanduser()
     bare = is_video(path) or (path.is_dir() and not has_poses(path) and bool(photos_in(path, deep=True)))
@@ -102,8 +102,8 @@ def with_poses(path: Path, scene: Path, *, adopting: bool = False, report: Repor
             "capture they come from, or leave --splats out"
         )
     found = Workspace.create(scene).poses
-    report.say(f"{path} holds no poses: finding them first; they are kept in {found}")
-    return find_poses(path, found, report=report)
+    progress.say(f"{path} holds no poses: finding them first; they are kept in {found}")
+    return find_poses(path, found, progress=progress)
 
 
 def run(
@@ -112,7 +112,7 @@ def run(
     settings: RunSettings = RunSettings(),
     *,
     splats: Path | None = None,
-    report: Reporter = SILENT,
+    progress: Reporter = SILENT,
 ) -> Scene:
     """Photos with poses → a scene that answers text; goes on where an earlier run of the same folder stopped.
 
@@ -121,7 +121,7 @@ def run(
         out: Folder of the scene.
         settings: Settings of every stage.
         splats: 3DGS `.ply` to adopt instead of training Gaussians.
-        report: Told about progress.
+        progress: Told about progress.
 
     Returns:
         The scene, ready to be asked.
@@ -131,13 +131,13 @@ def run(
     """
     if not isinstance(capture, Capture):
         need = splats is None
-        capture = read_capture(Path(capture), require_points=need, find_poses_in=Path(out), report=report)
+        capture = read_capture(Path(capture), require_points=need, find_poses_in=Path(out), progress=progress)
     workspace = Workspace.create(out)
     # Before the long work, so that a model that is not to be had is told at once.
-    segmenter, encoder = choose_models(workspace, settings.segmenter, settings.encoder, report=report)
-    reconstruct(capture, workspace, settings.fit, splats=splats, report=report)
-    describe(workspace, settings.segment, segmenter, encoder, report=report)
-    distill_scene(workspace, settings.distill, report=report)
+    segmenter, encoder = choose_models(workspace, settings.segmenter, settings.encoder, progress=progress)
+    reconstruct(capture, workspace, settings.fit, splats=splats, progress=progress)
+    describe(workspace, settings.segment, segmenter, encoder, progress=progress)
+    distill_scene(workspace, settings.distill, progress=progress)
     return Scene.load(workspace.root)
 
 
@@ -147,7 +147,7 @@ def reconstruct(
     settings: FitSettings = FitSettings(),
     *,
     splats: Path | None = None,
-    report: Reporter = SILENT,
+    progress: Reporter = SILENT,
 ) -> None:
     """Stage 1: Gaussians, trained from the photos or adopted from a file (`splats.ply`).
 
@@ -161,25 +161,25 @@ def reconstruct(
     else:
         goal = stamp("fit", capture.fingerprint(), settings)
         if record is not None and kept and ADOPTED in record.settings:
-            report.say(f"Gaussians: keeping the ones adopted from {record.settings[ADOPTED]}")
+            progress.say(f"Gaussians: keeping the ones adopted from {record.settings[ADOPTED]}")
             capture.save(workspace.capture)
             return
     if record is not None and kept and record.stamp == goal:
-        report.say(f"Gaussians: done already, {workspace.splats}")
+        progress.say(f"Gaussians: done already, {workspace.splats}")
         return
     if kept:
-        report.say("Gaussians: photos or settings have changed, making them again")
-    started, device = time.monotonic(), scene_device(report)
+        progress.say("Gaussians: photos or settings have changed, making them again")
+    started, device = time.monotonic(), scene_device(progress)
     if splats is not None:
-        gaussians = adopt(splats, capture, device=device, report=report)
+        gaussians = adopt(splats, capture, device=device, progress=progress)
     else:
-        gaussians = fit(capture, settings, checkpoint=workspace.checkpoint, device=device, report=report)
+        gaussians = fit(capture, settings, checkpoint=workspace.checkpoint, device=device, progress=progress)
     capture.save(workspace.capture)
     save_ply(gaussians, workspace.splats)
     workspace.finish("splats", goal, time.monotonic() - started, adopted or settings)
     workspace.checkpoint.unlink(missing_ok=True)
     workspace.update_metrics(
-        {"gaussians": len(gaussians), **held_out_quality(gaussians, capture, report=report)}
+        {"gaussians": len(gaussians), **held_out_quality(gaussians, capture, progress=progress)}
     )
 
 
@@ -192,14 +192,14 @@ def file_stamp_of(splats: Path) -> str:
 
 
 def choose_models(
-    workspace: Workspace, segmenter: str = AUTO, encoder: str = AUTO, *, report: Reporter = SILENT
+    workspace: Workspace, segmenter: str = AUTO, encoder: str = AUTO, *, progress: Reporter = SILENT
 ) -> tuple[str, str]:
-    """Names of the segmenter and the encoder that a scene takes, see `gags.choose`; fetched if need be."""
+    """Names of the segmenter and the encoder that a scene takes, fetched if need be (`gags.models.choose`)."""
     record = workspace.record("describe")
     before = record.settings if record else {}
     return (
-        choose_segmenter(segmenter, before=before.get("segmenter"), report=report),
-        choose_encoder(encoder, before=before.get("encoder"), report=report),
+        choose_segmenter(segmenter, before=before.get("segmenter"), progress=progress),
+        choose_encoder(encoder, before=before.get("encoder"), progress=progress),
     )
 
 
@@ -209,16 +209,16 @@ def describe(
     segmenter: str = AUTO,
     encoder: str = AUTO,
     *,
-    report: Reporter = SILENT,
+    progress: Reporter = SILENT,
 ) -> None:
     """Stage 2: masks on three levels and an embedding a mask for every training photo (`features/`).
 
     Photos that are done with the same settings are skipped; where only the encoder changed, masks are kept.
     """
     capture, splats_stamp = _reconstructed(workspace)
-    segmenter, encoder = choose_models(workspace, segmenter, encoder, report=report)
+    segmenter, encoder = choose_models(workspace, segmenter, encoder, progress=progress)
     mask_stamp = stamp("masks", splats_stamp, settings, segmenter)
-    embedder = load_encoder(encoder, report)
+    embedder = load_encoder(encoder, progress)
     goal = stamp(mask_stamp, embedder.name, embedder.dim)
     stamps = {"masks": mask_stamp, "embeddings": goal}
     files = FeatureFiles(workspace, capture.train)
@@ -226,16 +226,18 @@ def describe(
     waiting = [view for view in capture.train if known[view.name] != stamps]
     record = workspace.record("describe")
     if not waiting and record is not None and record.stamp == goal:
-        report.say(f"Masks and embeddings: done already for {len(capture.train)} photos")
+        progress.say(f"Masks and embeddings: done already for {len(capture.train)} photos")
         return
     started = time.monotonic()
     rows = {view.name: row for row, view in enumerate(capture.train)}
     chosen = placer = None
     if any(known[view.name].get("masks") != mask_stamp for view in waiting):
         cameras = [view.camera for view in capture.train]
-        placer = PromptPlacer(load_ply(workspace.splats).to(scene_device()), cameras, settings, report=report)
+        placer = PromptPlacer(
+            load_ply(workspace.splats).to(scene_device()), cameras, settings, progress=progress
+        )
         chosen = load_segmenter(segmenter)
-    with report.stage("Segmenting and embedding", len(capture.train), "photos") as bar:
+    with progress.stage("Segmenting and embedding", len(capture.train), "photos") as bar:
         bar.advance(len(capture.train) - len(waiting))
         for view in waiting:
             image = view.image()
@@ -258,7 +260,7 @@ def distill_scene(
     workspace: Workspace,
     settings: DistillSettings = DistillSettings(),
     *,
-    report: Reporter = SILENT,
+    progress: Reporter = SILENT,
 ) -> None:
     """Stage 3: one language field from all masks and embeddings (`field.safetensors`)."""
     capture, splats_stamp = _reconstructed(workspace)
@@ -269,13 +271,13 @@ def distill_scene(
     goal = stamp("field", described.stamp, settings)
     record = workspace.record("field")
     if record is not None and record.stamp == goal and workspace.field.exists():
-        report.say(f"Language field: done already, {workspace.field}")
+        progress.say(f"Language field: done already, {workspace.field}")
         return
     started = time.monotonic()
     checkpoint = workspace.root / "field_checkpoint.safetensors"
     items = FeatureFiles(workspace, capture.train)
     gaussians = load_ply(workspace.splats).to(scene_device())
-    learnt: LanguageField = distill(gaussians, items, settings, checkpoint=checkpoint, report=report)
+    learnt: LanguageField = distill(gaussians, items, settings, checkpoint=checkpoint, progress=progress)
     learnt.save(workspace.field)
     workspace.finish("field", goal, time.monotonic() - started, settings)
     checkpoint.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ class Reporter:
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "steps") -> Iterator[Bar]:
-        """Open the bar of one stage, e.g. `with report.stage("Segmenting photos", 70, "photos") as bar:`."""
+        """Open the bar of one stage, as in `with progress.stage("Embedding", 70, "photos") as bar`."""
         yield Bar(total)
 
     def say(self, message: str) -> None:

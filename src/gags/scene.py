@@ -7,23 +7,23 @@ from pathlib import Path
 from torch import Tensor
 
 from gags.capture import Capture, View
-from gags.device import scene_device
 from gags.distill.field import LanguageField
 from gags.embed import load_encoder
 from gags.embed.base import Encoder
+from gags.embed.description import ViewFeatures
 from gags.errors import WorkspaceError
-from gags.features import ViewFeatures
+from gags.gaussians.gaussians import Gaussians
+from gags.gaussians.ply import load_ply
+from gags.models.device import scene_device
 from gags.progress import SILENT, Reporter
+from gags.query.answers import Answer, locate, scores_in_view
 from gags.query.catalog import Entry, catalog
 from gags.query.instances import Instance, locate_instances
-from gags.query.locate import Answer, locate, scores_in_view
 from gags.query.relevancy import Queries
 from gags.query.seen import seen_in
 from gags.query.select import Selection, select
-from gags.query.things import Things
 from gags.query.words import EVERYDAY
-from gags.splats.gaussians import Gaussians
-from gags.splats.ply import load_ply
+from gags.things.things import Things
 from gags.workspace import Workspace, stamp
 
 
@@ -49,7 +49,7 @@ class Scene:
 
     @classmethod
     def load(cls, root: Path | str) -> "Scene":
-        """Load the scene of a folder, onto the device that Gaussians are rasterised on (`gags.device`).
+        """Load the scene of a folder, onto the device that Gaussians are rasterised on.
 
         Raises:
             WorkspaceError: If a piece is missing, damaged, or belongs to other Gaussians.
@@ -90,14 +90,14 @@ class Scene:
         return select(self.gaussians, self.field, queries)
 
     def locate(
-        self, texts: str | Sequence[str] | Queries, *, report: Reporter = SILENT
+        self, texts: str | Sequence[str] | Queries, *, progress: Reporter = SILENT
     ) -> list[list[Instance]]:
         """Every instance of what each text names, best first, with its box and the photos that see it.
 
         Boxes are in the capture's own frame and units: `load_capture` moves and scales nothing.
         """
         queries = texts if isinstance(texts, Queries) else self.queries(texts)
-        found = locate_instances(self.gaussians, self.field, queries, self.things(report))
+        found = locate_instances(self.gaussians, self.field, queries, self.things(progress))
         cameras = [view.camera for view in self.capture.views]
         every = [instance for instances in found for instance in instances]
         seen = seen_in(self.gaussians, cameras, [instance.mask for instance in every])
@@ -105,37 +105,39 @@ class Scene:
             instance.views = views
         return found
 
-    def catalog(self, words: Sequence[str] | Queries = EVERYDAY, *, report: Reporter = SILENT) -> list[Entry]:
+    def catalog(
+        self, words: Sequence[str] | Queries = EVERYDAY, *, progress: Reporter = SILENT
+    ) -> list[Entry]:
         """The things that many photos agree on, each with the words that name it best."""
         queries = words if isinstance(words, Queries) else self.queries(words)
-        things = self.things(report)
+        things = self.things(progress)
         return catalog(self.gaussians, self.field, queries, things, len(self.capture.train))
 
-    def things(self, report: Reporter = SILENT) -> Things:
+    def things(self, progress: Reporter = SILENT) -> Things:
         """The single things of the scene, found from the masks of its photos.
 
         They are kept in `things.safetensors` in the scene's folder, if that can be written, and found anew
         when masks or Gaussians have changed.
         """
         if self._things is None:
-            self._things = self._load_things(report)
+            self._things = self._load_things(progress)
         return self._things
 
-    def _load_things(self, report: Reporter) -> Things:
+    def _load_things(self, progress: Reporter) -> Things:
         views = [v for v in self.capture.train if self.workspace.features(v.name).exists()]
         stamps = {v.name: ViewFeatures.stamps_of(self.workspace.features(v.name)) for v in views}
         key, path = stamp(self.field.splats_hash, stamps), self.workspace.root / "things.safetensors"
         known = Things.load(path, key)
         if known is not None or not views:
             return known or Things.none()
-        from gags.query.grouping import find_things, gather_evidence  # compiles kernels
+        from gags.things.grouping import find_things, gather_evidence  # compiles kernels
 
         items = ((v.camera, ViewFeatures.load(self.workspace.features(v.name))) for v in views)
-        things = find_things(*gather_evidence(self.gaussians, items, len(views), report))
+        things = find_things(*gather_evidence(self.gaussians, items, len(views), progress))
         try:
             things.save(path, key)
         except OSError:
-            report.say(f"{path} cannot be written; the things of the scene are found anew every time")
+            progress.say(f"{path} cannot be written; the things of the scene are found anew every time")
         return things
 
     def best_views(self, queries: Queries, count: int = 3) -> list[list[View]]:

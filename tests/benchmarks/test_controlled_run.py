@@ -7,18 +7,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-from blobs import WORDS, make_scene
-from toy_capture import write_capture
+from tests.helpers.blobs import WORDS, make_scene
+from tests.helpers.toy_capture import write_capture
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from controlled import run
 
 from gags.capture import load_capture
+from gags.embed.description import ViewFeatures
 from gags.errors import CompareError
-from gags.features import ViewFeatures
-from gags.splats.ply import save_ply
+from gags.gaussians.ply import save_ply
 from gags.workspace import Workspace
 
 VIEWS = 12

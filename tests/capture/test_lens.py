@@ -3,7 +3,7 @@
 import numpy as np
 import pycolmap
 import pytest
-from made_capture import LENSES, SIZE, pose, write_colmap
+from tests.helpers.made_capture import LENSES, SIZE, pose, write_colmap
 
 from gags.capture import load_capture
 from gags.capture.lens import Lens, pinhole_intrinsics

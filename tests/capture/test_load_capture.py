@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from made_capture import plain_photo, pose, write_colmap, write_photo
 from PIL import Image
+from tests.helpers.heard import Heard
+from tests.helpers.made_capture import plain_photo, pose, write_colmap, write_photo
 
 from gags.capture import Camera, Capture, View, load_capture
 from gags.errors import CaptureError
-from heard import Heard
 
 NAMES = [f"frame_{i:02}.png" for i in range(10)]
 
@@ -75,7 +75,7 @@ def test_photos_without_a_pose_are_left_out_with_one_warning(tmp_path):
         write_photo(tmp_path / "images" / name, plain_photo(0))
     (tmp_path / "images" / "notes.txt").write_text("no photo")
     heard = Heard()
-    assert len(load_capture(tmp_path, report=heard)) == 10
+    assert len(load_capture(tmp_path, progress=heard)) == 10
     assert len(heard.warned) == 1
     assert heard.warned[0].startswith("4 photos have no pose")
     assert "more/y.PNG, x.jpg, z.png and 1 more" in heard.warned[0]
@@ -95,7 +95,7 @@ def test_uniformly_resized_photos_rescale_the_cameras(tmp_path, divisor):
     size = (int(202 / divisor), int(151 / divisor))
     resize_photos(tmp_path, size)
     heard = Heard()
-    view = load_capture(tmp_path, report=heard).views[0]
+    view = load_capture(tmp_path, progress=heard).views[0]
     assert (view.camera.width, view.camera.height) == size
     x, y = size[0] / 202, size[1] / 151
     np.testing.assert_allclose(view.camera.K, [[210 * x, 0, 110 * x], [0, 220 * y, 62 * y], [0, 0, 1]])
@@ -203,7 +203,7 @@ def test_listed_photo_without_a_pose_is_only_left_out(tmp_path):
     write_photo(tmp_path / "images" / "lost.png", plain_photo(0))
     (tmp_path / "test.txt").write_text("lost.png\nframe_02\n")
     heard = Heard()
-    assert names(load_capture(tmp_path, report=heard).test) == ["frame_02.png"]
+    assert names(load_capture(tmp_path, progress=heard).test) == ["frame_02.png"]
     assert "lost.png" in heard.warned[0]
 
 

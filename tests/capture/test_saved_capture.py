@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from made_capture import plain_photo, write_colmap, write_nerfstudio, write_photo
+from tests.helpers.made_capture import plain_photo, write_colmap, write_nerfstudio, write_photo
 
 from gags.capture import Capture, load_capture
 from gags.errors import CaptureError

@@ -4,13 +4,14 @@ import json
 import statistics
 
 import pytest
+from tests.helpers.toy_capture import ColorEncoder, ColorSegmenter, write_capture
 
-from gags import cli, models, pipeline
+from gags import cli, pipeline
 from gags.compare import job, run
 from gags.compare.methods import DEFAULT
 from gags.compare.scenes import Described
-from gags.features import ViewFeatures
-from toy_capture import ColorEncoder, ColorSegmenter, write_capture
+from gags.embed.description import ViewFeatures
+from gags.models import own as models
 
 FAST = [
     *("--fit.steps", "60", "--segment.min-area", "6", "--segment.prompts-per-patch", "1"),
@@ -40,9 +41,9 @@ def calls(monkeypatch):
 
 def _patch(monkeypatch):
     monkeypatch.setattr(pipeline, "load_segmenter", lambda name: ColorSegmenter())
-    monkeypatch.setattr(pipeline, "load_encoder", lambda name, report=None: ColorEncoder())
+    monkeypatch.setattr(pipeline, "load_encoder", lambda name, progress=None: ColorEncoder())
     monkeypatch.setattr(job, "load_encoder", lambda name: ColorEncoder())
-    monkeypatch.setattr(models, "ensure", lambda name, report=None: None)
+    monkeypatch.setattr(models, "ensure", lambda name, progress=None: None)
 
 
 def _command(capture, out, *more):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from tests.helpers.blobs import make_scene
 
-from blobs import make_scene
 from gags.distill import field as field_module
 from gags.distill.field import Decoder, DecoderShape, LanguageField, splats_hash
 from gags.errors import WorkspaceError

@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from gags.distill.samples import (
-    GROUP,
-    draw_pixels,
-    groups_per_region,
-    mask_areas,
-    normalised,
-    one_gaussian,
-)
-from gags.features import Masks
+from gags.distill.samples import GROUP, draw_pixels, groups_per_region, mask_areas, normalised, one_gaussian
+from gags.embed.description import Masks
 
 
 @pytest.fixture

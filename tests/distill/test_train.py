@@ -5,17 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from tests.helpers.blobs import DIM, WORDS, make_scene, word_vector
 
-from blobs import DIM, WORDS, make_scene, word_vector
 from gags.distill.checkpoint import Checkpoint
-from gags.distill.train import (
-    LEAST_REPEATABILITY,
-    DistillSettings,
-    distill,
-    repeatability_logits,
-)
+from gags.distill.train import LEAST_REPEATABILITY, DistillSettings, distill, repeatability_logits
+from gags.embed.description import Masks, ViewFeatures
 from gags.errors import WorkspaceError
-from gags.features import Masks, ViewFeatures
 
 FAST = DistillSettings(steps=60, batch_regions=64)
 

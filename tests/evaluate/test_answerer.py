@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
 
-from blobs import WORDS, ToyEncoder, make_scene
 from gags.capture import Camera
 from gags.distill.train import DistillSettings, distill
 from gags.evaluate.answerer import FieldAnswerer, Selections
+from gags.gaussians.gaussians import Gaussians
 from gags.query import maps as module
-from gags.query.locate import locate
+from gags.query.answers import locate
 from gags.query.relevancy import Queries
 from gags.query.select import select
-from gags.splats.gaussians import Gaussians
 
 CAMERA = Camera(np.eye(4), np.array([[20.0, 0, 10.5], [0, 20.0, 8.5], [0, 0, 1]]), 21, 17)
 

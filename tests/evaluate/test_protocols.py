@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
 
-from blobs import WORDS, ToyEncoder, make_scene
 from gags.capture import Camera, Capture, View
 from gags.distill.train import DistillSettings, distill
 from gags.errors import LabelError
@@ -17,10 +17,10 @@ from gags.evaluate.answerer import FieldAnswerer, Selections
 from gags.evaluate.labels import FrameLabels, Label, load_labels
 from gags.evaluate.protocols import PROTOCOLS, evaluate, protocols_called
 from gags.evaluate.results import summarise, worst_rows
+from gags.gaussians.gaussians import Gaussians
 from gags.query.maps import ValueMaps
 from gags.query.relevancy import Queries
 from gags.render import rasterize
-from gags.splats.gaussians import Gaussians
 
 
 @pytest.fixture(scope="module")

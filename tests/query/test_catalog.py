@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
+from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
 
-from blobs import WORDS, ToyEncoder, make_scene
 from gags.distill.train import DistillSettings, distill
 from gags.errors import QueryError
 from gags.evaluate.metrics import iou
 from gags.query.catalog import catalog, read_words
-from gags.query.grouping import find_things, gather_evidence
 from gags.query.relevancy import Queries
+from gags.things.grouping import find_things, gather_evidence
 
 
 def test_the_balls_are_listed_with_their_names():

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gags.errors import QueryError
+from gags.gaussians.gaussians import Gaussians
 from gags.query.edit import deleted, extracted, parse_color, recolored, union
-from gags.splats.gaussians import Gaussians
 
 
 @pytest.fixture

@@ -5,15 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tests.helpers import blobs
+from tests.helpers.blobs import make_scene
 
-import blobs
-from blobs import make_scene
 from gags.evaluate.metrics import iou
-from gags.query.grouping import find_things, gather_evidence
+from gags.gaussians.gaussians import Gaussians
 from gags.query.instances import Instance, answering, locate_instances
 from gags.query.space import Space
-from gags.query.things import Things
-from gags.splats.gaussians import Gaussians
+from gags.things.grouping import find_things, gather_evidence
+from gags.things.things import Things
 
 RED, BLUE = 1, 3  # balls
 

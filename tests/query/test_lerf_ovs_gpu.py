@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gags.query import lerf_ovs, lerf_ovs_gpu
-from gags.query.locate import fill_uncovered
+from gags.query.answers import fill_uncovered
 
 
 def random_map(height: int, width: int, seed: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 
 from gags.query import naming
 from gags.query.naming import Namer, commonness
-from gags.query.things import Things
+from gags.things.things import Things
 
 
 def namer(table: torch.Tensor, texts: tuple[str, ...], opacities: list[float]) -> Namer:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.helpers.blobs import ToyEncoder, make_scene
 
-from blobs import ToyEncoder, make_scene
 from gags.distill.field import Decoder, DecoderShape, LanguageField
 from gags.errors import QueryError
 from gags.query.relevancy import Queries, contrary_phrases, relevancy, relevancy_from_cosines

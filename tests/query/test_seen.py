@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from gags.capture.camera import Camera
+from gags.gaussians.gaussians import Gaussians
 from gags.query.seen import seen_in
-from gags.splats.gaussians import Gaussians
 
 
 def _row_of_balls() -> Gaussians:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from gags.features import Masks, ViewFeatures
+from gags.embed.description import Masks, ViewFeatures
 from gags.query.suggest import suggest_texts
 from gags.query.words import EVERYDAY
 

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 import torch
-from render_scenes import Scene, all_pixels, random_scene
+from tests.helpers.render_scenes import Scene, all_pixels, random_scene
 
 from gags.capture.camera import Camera
 from gags.render import Backend, Rendering, blend_weights, rasterize

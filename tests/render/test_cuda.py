@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from render_scenes import all_pixels, random_scene
+from tests.helpers.render_scenes import all_pixels, random_scene
 
 from gags.errors import GagsError
 from gags.render import blend_weights, cuda, rasterize

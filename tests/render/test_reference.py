@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from render_scenes import random_scene
+from tests.helpers.render_scenes import random_scene
 
 from gags.capture.camera import Camera
 from gags.errors import GagsError

@@ -6,16 +6,16 @@ import numpy as np
 
 from gags.capture.camera import Camera
 from gags.capture.capture import Capture, Split, View
-from gags.capture.colmap import model_folder, read_colmap
-from gags.capture.colmap import read_points as read_colmap_points
+from gags.capture.formats.colmap import model_folder, read_colmap
+from gags.capture.formats.colmap import read_points as read_colmap_points
+from gags.capture.formats.nerfstudio import read_nerfstudio, transforms_file
+from gags.capture.formats.nerfstudio import read_points as read_nerfstudio_points
+from gags.capture.formats.polycam import keyframes_folder, read_polycam
+from gags.capture.formats.polycam import read_points as read_polycam_points
+from gags.capture.formats.record3d import metadata_file, read_record3d
+from gags.capture.formats.source import Pose, Source, finite_points
 from gags.capture.lens import Lens, pinhole_intrinsics
-from gags.capture.nerfstudio import read_nerfstudio, transforms_file
-from gags.capture.nerfstudio import read_points as read_nerfstudio_points
 from gags.capture.photos import listed, photo_size
-from gags.capture.polycam import keyframes_folder, read_polycam
-from gags.capture.polycam import read_points as read_polycam_points
-from gags.capture.record3d import metadata_file, read_record3d
-from gags.capture.source import Pose, Source, finite_points
 from gags.errors import CaptureError
 from gags.files import listed_lines
 from gags.progress import SILENT, Reporter
@@ -31,7 +31,7 @@ def load_capture(
     test_list: str | Path | None = None,
     test_every: int | None = None,
     require_points: bool = True,
-    report: Reporter = SILENT,
+    progress: Reporter = SILENT,
 ) -> Capture:
     """Load a capture of COLMAP, nerfstudio, Polycam or Record3D.
 
@@ -49,7 +49,7 @@ def load_capture(
             If neither is given, the capture's own `test.txt` (or nerfstudio's `test_filenames`) decides, or
             else every 8th is held out.
         require_points: Whether a capture without sparse points is an error.
-        report: Hears which photos are left out.
+        progress: Hears which photos are left out.
 
     Raises:
         CaptureError: If the capture is missing, damaged or contradicts itself.
@@ -58,9 +58,9 @@ def load_capture(
     root = Path(path).expanduser()
     if root.name == "transforms.json":
         root = root.parent
-    source = _read(root, report)
-    _check_source(root, source, require_points, report)
-    views = _views(source.poses, downscale, max_size, report)
+    source = _read(root, progress)
+    _check_source(root, source, require_points, progress)
+    views = _views(source.poses, downscale, max_size, progress)
     options = {
         "downscale": downscale,
         "max_size": max_size,
@@ -103,7 +103,7 @@ def _check_options(
         raise CaptureError("choose the test views by test_list or by test_every, not by both")
 
 
-def _read(root: Path, report: Reporter) -> Source:
+def _read(root: Path, progress: Reporter) -> Source:
     if not root.is_dir():
         reason = "not a folder" if root.exists() else "not there"
         packed = root.suffix.lower() == ".r3d"
@@ -111,15 +111,15 @@ def _read(root: Path, report: Reporter) -> Source:
         raise CaptureError(f"capture {root} is {reason}{remedy}")
     colmap, nerfstudio = model_folder(root), transforms_file(root)
     if colmap and nerfstudio:
-        report.say(f"{root} holds a COLMAP model and transforms.json; reading the COLMAP model")
+        progress.say(f"{root} holds a COLMAP model and transforms.json; reading the COLMAP model")
     if colmap:
-        return read_colmap(root, report)
+        return read_colmap(root, progress)
     if nerfstudio:
         return read_nerfstudio(root)
     if keyframes_folder(root):
         return read_polycam(root)
     if metadata_file(root):
-        return read_record3d(root, report)
+        return read_record3d(root, progress)
     raise CaptureError(
         f"{root} holds neither a COLMAP model (images/ and sparse/0/cameras.bin or .txt) nor transforms.json "
         "nor an export of Polycam (keyframes/) or Record3D (metadata and rgb/); if these are photos without "
@@ -127,7 +127,7 @@ def _read(root: Path, report: Reporter) -> Source:
     )
 
 
-def _check_source(root: Path, source: Source, require_points: bool, report: Reporter) -> None:
+def _check_source(root: Path, source: Source, require_points: bool, progress: Reporter) -> None:
     if not source.poses:
         raise CaptureError(f"{root} holds no posed views; structure from motion seems to have failed")
     names = [pose.name for pose in source.poses]
@@ -144,7 +144,7 @@ def _check_source(root: Path, source: Source, require_points: bool, report: Repo
         )
     unposed = sorted(set(source.photos) - set(names))
     if unposed:
-        report.warn(f"{len(unposed)} photos have no pose and are left out ({listed(unposed)})")
+        progress.warn(f"{len(unposed)} photos have no pose and are left out ({listed(unposed)})")
     if require_points and len(source.points) == 0:
         raise CaptureError(
             f"{root} has no sparse points, from which the Gaussians start; add points3D.bin (COLMAP) or "
@@ -152,7 +152,7 @@ def _check_source(root: Path, source: Source, require_points: bool, report: Repo
         )
 
 
-def _views(poses: list[Pose], downscale: float, max_size: int | None, report: Reporter) -> list[View]:
+def _views(poses: list[Pose], downscale: float, max_size: int | None, progress: Reporter) -> list[View]:
     """The views of all posed photos; says so where photos are smaller or larger copies of what was posed."""
     views, rescaled = [], []
     for pose in poses:
@@ -162,7 +162,7 @@ def _views(poses: list[Pose], downscale: float, max_size: int | None, report: Re
             rescaled.append((view.name, ratio))
     if rescaled:
         name, ratio = rescaled[0]
-        report.say(
+        progress.say(
             f"{len(rescaled)} photos are not as large as their cameras say (first {name}: {ratio:.4g} times "
             "the size); the cameras were rescaled to them"
         )

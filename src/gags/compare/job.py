@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gags.compare.learner import Inputs, bytes_per_gaussian
+from gags.cli.console import ConsoleReporter
 from gags.compare.measure import StageClock, peak_memory_mb, query_ms
 from gags.compare.methods import Method
+from gags.compare.methods.learner import Inputs, bytes_per_gaussian
 from gags.compare.results import SeedResult
 from gags.compare.scenes import Described
-from gags.console import ConsoleReporter
-from gags.device import scene_device
 from gags.embed import load_encoder
 from gags.evaluate.frames import match_frames
 from gags.evaluate.labels import load_labels
 from gags.evaluate.protocols import evaluate, named_protocol
 from gags.files import read_table, write_json
+from gags.gaussians.ply import load_ply
+from gags.models.device import scene_device
 from gags.pipeline import FeatureFiles
 from gags.progress import Reporter
-from gags.splats.ply import load_ply
 from gags.workspace import file_stamp, stamp
 
 FORMAT = 1  # raised when a learner or a measurement changes, so that older results count as stale
@@ -78,14 +78,14 @@ def labels_stamp(labels: Path) -> str:
     return stamp([[str(path.relative_to(labels)), file_stamp(path)] for path in truth])
 
 
-def run_job(job: Job, report: Reporter | None = None) -> None:
+def run_job(job: Job, progress: Reporter | None = None) -> None:
     """Learn and score what is missing or stale.
 
     Args:
         job: What to do.
-        report: Told about progress; None shows it on stderr.
+        progress: Told about progress; None shows it on stderr.
     """
-    clock = StageClock(report or ConsoleReporter())
+    clock = StageClock(progress or ConsoleReporter())
     scene = Described.open(job.scene)
     learnt, _ = job._records()
     if learnt.get("stamp") != job.language_stamp(scene) or not job.language.exists():
@@ -113,7 +113,7 @@ def _score(job: Job, scene: Described, clock: StageClock) -> None:
     gaussians = load_ply(scene.workspace.splats).to(scene_device())
     answerer = job.method.learner.load(job.language, gaussians)
     labels, encoder = load_labels(job.labels), load_encoder(scene.encoder)
-    result = evaluate(answerer, scene.capture, labels, encoder, job.protocol, report=clock)
+    result = evaluate(answerer, scene.capture, labels, encoder, job.protocol, progress=clock)
     frame, view = next(pair for pair in match_frames(labels, scene.capture) if pair[0].labels)
     texts = [label.category for label in frame.labels]
     record = {

@@ -7,9 +7,9 @@ from typing import Any
 
 from gags.capture import Capture
 from gags.compare.job import Job, labels_stamp, run_job
-from gags.compare.langsplat import LangSplatSettings
 from gags.compare.measure import in_own_process
 from gags.compare.methods import Method, all_methods, chosen_methods
+from gags.compare.methods.langsplat import LangSplatSettings
 from gags.compare.paper import TABLES, PaperTable, ablation_methods
 from gags.compare.results import MethodResult, SeedResult
 from gags.compare.scenes import Described, uniform_twin
@@ -83,7 +83,7 @@ def compare(
     settings: CompareSettings = CompareSettings(),
     distill: DistillSettings = DistillSettings(),
     *,
-    report: Reporter = SILENT,
+    progress: Reporter = SILENT,
     call: Callable[..., None] | None = None,
 ) -> Comparison:
     """Let methods learn from the same Gaussians and masks, and score their answers.
@@ -95,7 +95,7 @@ def compare(
         names: Methods, by name.
         settings: Seeds, protocol, ablations.
         distill: Settings of distillation that all methods share.
-        report: Told about progress.
+        progress: Told about progress.
         call: Calls the job of one method and seed; by default `in_own_process`, so that the peak of memory
             is the method's own.
 
@@ -108,18 +108,18 @@ def compare(
     methods = check(scene.capture, labels, names, settings, distill)
     scenes: dict[str, Described] = {"granularity-aware": scene}
     if any(method.prompts == "uniform" for method in methods):
-        scenes["uniform"] = uniform_twin(scene, out / UNIFORM_SCENE, report=report)
+        scenes["uniform"] = uniform_twin(scene, out / UNIFORM_SCENE, progress=progress)
     figures = {prompts: place.figures() for prompts, place in scenes.items()}
     truth = labels_stamp(labels)
     results = []
     for number, method in enumerate(methods, 1):
-        report.say(f"{method.title} ({number} of {len(methods)} methods)")
+        progress.say(f"{method.title} ({number} of {len(methods)} methods)")
         place = scenes[method.prompts]
         seeds = []
         for seed in range(settings.seeds):
             folder = out / METHODS / method.name / f"seed_{seed}"
             job = Job(method, seed, place.workspace.root, labels, truth, settings.protocol, folder)
-            seeds.append(_finish(job, place, call or in_own_process, report))
+            seeds.append(_finish(job, place, call or in_own_process, progress))
         about = figures[method.prompts]
         results.append(MethodResult(method.name, method.title, method.prompts, about, tuple(seeds)))
     tables = TABLES if settings.ablations else ()
@@ -156,13 +156,13 @@ def check(
     return chosen_methods(names, all_methods(distill, settings.langsplat))
 
 
-def _finish(job: Job, scene: Described, call: Callable[..., None], report: Reporter) -> SeedResult:
+def _finish(job: Job, scene: Described, call: Callable[..., None], progress: Reporter) -> SeedResult:
     """The result of a job, run if there is none on file that fits."""
     result = job.finished(scene)
     if result is not None:
-        report.say(f"Seed {job.seed}: done already")
+        progress.say(f"Seed {job.seed}: done already")
         return result
-    report.say(f"Seed {job.seed}:")
+    progress.say(f"Seed {job.seed}:")
     call(run_job, job)
     result = job.finished(scene)
     if result is None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from gags import pipeline
 from gags.capture import Capture
+from gags.embed.description import ViewFeatures
 from gags.errors import CompareError, WorkspaceError
-from gags.features import ViewFeatures
 from gags.files import atomic_write
 from gags.pipeline import RunSettings
 from gags.progress import SILENT, Reporter
@@ -92,26 +92,26 @@ def shared_scene(
     settings: RunSettings = RunSettings(),
     *,
     splats: Path | None = None,
-    report: Reporter = SILENT,
+    progress: Reporter = SILENT,
 ) -> Described:
     """Gaussians, masks and embeddings of a capture; what is done already is kept (`gags.pipeline`)."""
     workspace = Workspace.create(folder)
     # Before the long work, so that a model that is not to be had is told at once.
     segmenter, encoder = pipeline.choose_models(
-        workspace, settings.segmenter, settings.encoder, report=report
+        workspace, settings.segmenter, settings.encoder, progress=progress
     )
-    pipeline.reconstruct(capture, workspace, settings.fit, splats=splats, report=report)
-    pipeline.describe(workspace, settings.segment, segmenter, encoder, report=report)
+    pipeline.reconstruct(capture, workspace, settings.fit, splats=splats, progress=progress)
+    pipeline.describe(workspace, settings.segment, segmenter, encoder, progress=progress)
     return Described.open(folder)
 
 
-def uniform_twin(scene: Described, folder: Path, *, report: Reporter = SILENT) -> Described:
+def uniform_twin(scene: Described, folder: Path, *, progress: Reporter = SILENT) -> Described:
     """The same Gaussians with masks of uniform prompts, as many in total as `scene` has.
 
     Args:
         scene: The scene with granularity-aware prompts.
         folder: Folder of the twin; what is done already is kept.
-        report: Told about progress.
+        progress: Told about progress.
     """
     if scene.segment_settings().exponent == 0:
         raise CompareError(
@@ -125,7 +125,7 @@ def uniform_twin(scene: Described, folder: Path, *, report: Reporter = SILENT) -
         _copy(scene.workspace.splats, twin.splats)
         twin.finish("splats", scene.splats.stamp, scene.splats.seconds, scene.splats.settings)
     settings = uniform_settings(scene.segment_settings(), scene.prompts(), len(scene.capture.train))
-    pipeline.describe(twin, settings, scene.segmenter, scene.encoder, report=report)
+    pipeline.describe(twin, settings, scene.segmenter, scene.encoder, progress=progress)
     return Described.open(folder)
 
 

@@ -18,10 +18,10 @@ from gags.distill.samples import (
     normalised,
 )
 from gags.distill.settings import DistillSettings
-from gags.features import Masks, ViewFeatures
+from gags.embed.description import Masks, ViewFeatures
+from gags.gaussians.gaussians import Gaussians
 from gags.progress import Reporter
 from gags.render import blend_weights
-from gags.splats.gaussians import Gaussians
 
 EVIDENCE_PIXELS = 60_000  # of every photo, on a grid: enough that next to no visible Gaussian is missed
 
@@ -31,7 +31,7 @@ def collect(
     gaussians: Gaussians,
     items: Sequence[tuple[Camera, ViewFeatures]],
     settings: DistillSettings,
-    report: Reporter,
+    progress: Reporter,
 ) -> tuple[Samples, Evidence]:
     """Sample pixels of all photos and find the Gaussians they are made of.
 
@@ -39,7 +39,7 @@ def collect(
         gaussians: The scene.
         items: Camera and masks of every photo.
         settings: Settings of distillation.
-        report: Told about progress.
+        progress: Told about progress.
 
     Returns:
         The samples, and which masks every Gaussian is seen in.
@@ -47,7 +47,7 @@ def collect(
     parts: list[Samples] = []
     seen: list[ViewEvidence] = []
     first_mask = 0
-    with report.stage("Blending weights", len(items), "photos") as bar:
+    with progress.stage("Blending weights", len(items), "photos") as bar:
         for view, (camera, features) in enumerate(items):
             masks = features.masks
             if len(masks):

@@ -15,11 +15,11 @@ from torch.nn.functional import normalize
 
 from gags.errors import WorkspaceError
 from gags.files import atomic_write
-from gags.splats.gaussians import Gaussians
+from gags.gaussians.gaussians import Gaussians
 
 if TYPE_CHECKING:
     from gags.capture import View
-    from gags.query.locate import Answer
+    from gags.query.answers import Answer
     from gags.query.select import Selection
     from gags.scene import Scene
 

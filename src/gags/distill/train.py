@@ -19,11 +19,11 @@ from gags.distill.evidence import Evidence, uplift
 from gags.distill.field import Decoder, DecoderShape, LanguageField, digest, splats_hash
 from gags.distill.samples import Samples, one_gaussian
 from gags.distill.settings import DistillSettings
-from gags.distill.uplift import principal_basis, principal_features, start_from_uplift
+from gags.distill.start import principal_basis, principal_features, start_from_uplift
+from gags.embed.description import LEVELS, ViewFeatures
 from gags.errors import WorkspaceError
-from gags.features import LEVELS, ViewFeatures
+from gags.gaussians.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
-from gags.splats.gaussians import Gaussians
 
 LEAST_REPEATABILITY = 0.02  # so that no level of granularity is ruled out
 
@@ -70,7 +70,7 @@ def distill(
     *,
     logits: Tensor | None = None,
     checkpoint: Path | None = None,
-    report: Reporter = SILENT,
+    progress: Reporter = SILENT,
 ) -> LanguageField:
     """Learn a language field from the masks and embeddings of posed photos.
 
@@ -81,7 +81,7 @@ def distill(
         logits: Granularity logit of every mask of all photos, −inf for masks that do not count: the levels at
             a pixel are weighed by the softmax of its masks' logits, whatever `settings.levels` says. [M]
         checkpoint: File to keep the state of training in and to go on from; the caller removes it.
-        report: Told about progress.
+        progress: Told about progress.
 
     Returns:
         The field, on the device of the Gaussians.
@@ -95,7 +95,7 @@ def distill(
     coordinates = torch.cat([normalize(e.float() @ basis, dim=-1) for e in embeddings.split(8192)])
     logits = _fixed_logits(table.levels, settings) if logits is None else logits
     logits = None if logits is None else logits.to(basis)
-    samples, evidence = collect(gaussians, items, settings, report)
+    samples, evidence = collect(gaussians, items, settings, progress)
     targets = _targets(coordinates, logits, table.levels, evidence, settings)
     components, weight, bias = principal_features(targets.coordinates, settings.feature_dim)
     counts = torch.ones(len(components)) if logits is None else (logits - logits.max()).exp()
@@ -106,7 +106,7 @@ def distill(
         decoder = Decoder(shape).to(basis.device)
     start_from_uplift(decoder, basis, weight, bias)
     field = LanguageField(features, decoder, table.encoder, splats_hash(gaussians))
-    _train(field, samples, targets, settings, checkpoint, report)
+    _train(field, samples, targets, settings, checkpoint, progress)
     return field
 
 
@@ -180,7 +180,7 @@ def _train(
     targets: Targets,
     settings: DistillSettings,
     checkpoint: Path | None,
-    report: Reporter,
+    progress: Reporter,
 ) -> None:
     """Run the steps that are left; changes `field` in place."""
     features = torch.nn.Parameter(field.features.clone())
@@ -191,7 +191,7 @@ def _train(
     key = f"{settings} {field.splats_hash} {digest(*targets.tensors())}"
     keeper = Checkpoint(checkpoint, [features, *field.decoder.parameters()], optimizer, key)
     first = keeper.restore()
-    with report.stage("Distilling language", settings.steps, "steps") as bar:
+    with progress.stage("Distilling language", settings.steps, "steps") as bar:
         bar.advance(first)
         for step in range(first, settings.steps):
             batch = _batch(len(samples), settings.batch_regions, step, settings.seed)
@@ -207,9 +207,9 @@ def _train(
     field.decoder.requires_grad_(False).eval()
 
 
-def _decay(progress: float) -> float:
+def _decay(done: float) -> float:
     """Share of the learning rate: a cosine from 1 down to 0.05."""
-    return 0.05 + 0.95 * 0.5 * (1 + float(np.cos(np.pi * progress)))
+    return 0.05 + 0.95 * 0.5 * (1 + float(np.cos(np.pi * done)))
 
 
 def _batch(count: int, size: int, step: int, seed: int) -> Tensor:

@@ -17,7 +17,7 @@ from gags.evaluate.labels import FrameLabels, Label
 from gags.evaluate.results import Evaluation, Row, summarise
 from gags.progress import SILENT, Reporter
 from gags.query import lerf_ovs
-from gags.query.locate import fill_uncovered
+from gags.query.answers import fill_uncovered
 from gags.query.maps import ValueMaps
 
 ALL = "all"  # stands for every protocol
@@ -104,7 +104,7 @@ def evaluate(
     encoder: Encoder,
     protocol: str = "lerf-ovs",
     *,
-    report: Reporter = SILENT,
+    progress: Reporter = SILENT,
 ) -> Evaluation:
     """Score the answers to every labelled category in its frames.
 
@@ -114,7 +114,7 @@ def evaluate(
         labels: Ground truth, from `load_labels`.
         encoder: The encoder that the answerer takes texts from.
         protocol: Name of a protocol in `PROTOCOLS`.
-        report: Told about progress.
+        progress: Told about progress.
 
     Raises:
         LabelError: If a frame matches no view, no frame is left to score, the protocol is unknown, or asks
@@ -125,7 +125,7 @@ def evaluate(
     pairs = held_out_frames(pairs, capture) if rules.frames == "held-out" else pairs
     ask = asking(answerer, [label.category for frame, _ in pairs for label in frame.labels], encoder, rules)
     rows: list[Row] = []
-    with report.stage(f"Evaluating ({protocol})", len(pairs), "frames") as bar:
+    with progress.stage(f"Evaluating ({protocol})", len(pairs), "frames") as bar:
         for frame, view in pairs:
             rows += [judged.row for judged in judge(ask, frame, frame.labels, view, rules)]
             bar.advance()

@@ -10,12 +10,12 @@ from torch import Tensor
 from gags.distill.field import LanguageField
 from gags.errors import QueryError
 from gags.files import listed_lines
+from gags.gaussians.gaussians import Gaussians
 from gags.query.boxes import OrientedBox
 from gags.query.naming import Namer
 from gags.query.relevancy import Queries
 from gags.query.space import Space
-from gags.query.things import Things
-from gags.splats.gaussians import Gaussians
+from gags.things.things import Things
 
 LEAST_PHOTOS = 0.08  # of the photos that must agree on a thing for it to be listed
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from gags.errors import QueryError
+from gags.gaussians.gaussians import SH_C0, Gaussians
 from gags.query.instances import Instance
-from gags.splats.gaussians import SH_C0, Gaussians
 
 
 def union(instances: Sequence[Instance], count: int, *, invert: bool = False) -> Tensor:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from gags.distill.field import LanguageField
+from gags.gaussians.gaussians import Gaussians
 from gags.query.boxes import OrientedBox
 from gags.query.relevancy import Queries
 from gags.query.select import choose, logit
 from gags.query.space import Space
-from gags.query.things import Things
-from gags.splats.gaussians import Gaussians
+from gags.things.things import Things
 
 SOLID = 0.5  # opacity of Gaussians whose relevancy says whether a text matches anything
 MATCHES = 0.5  # relevancy below which a canonical phrase ("object", "wall") says better what is there

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
+from gags.gaussians.gaussians import Gaussians
 from gags.render import Backend, rasterize
-from gags.splats.gaussians import Gaussians
 
 MIN_ALPHA = 0.5  # pixels with less are background: nothing is known about them
 MAPS_AT_ONCE = 32  # channels rendered together, to bound memory

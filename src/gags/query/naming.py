@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gags.distill.field import LanguageField
 from gags.query.relevancy import Queries
-from gags.query.things import Things
+from gags.things.things import Things
 
 NAMES = 5  # that are given of everything
 NAMED_ON = 4096  # Gaussians of a thing that are looked at to name it; more tell nothing new

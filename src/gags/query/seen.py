@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
+from gags.gaussians.gaussians import Gaussians
 from gags.render import rasterize
-from gags.splats.gaussians import Gaussians
 
 SEEN_SHARE = 0.2  # of a body that a photo must show to see it: from any side, half of a thing is hidden
 DEPTH_TOLERANCE = 0.05  # of the distance, up to which what lies behind the rendered surface is seen

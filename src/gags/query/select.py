@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from gags.distill.field import LanguageField
+from gags.gaussians.gaussians import Gaussians
 from gags.query.relevancy import Queries
 from gags.query.voxels import Voxels
-from gags.splats.gaussians import Gaussians
 
 VOXELS_ACROSS = 150  # of the scene; one voxel is the neighbourhood that relevancy is smoothed over
 MIN_NEIGHBOURS = 16  # Gaussians that half of them must find in the voxels around them

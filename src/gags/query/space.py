@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gags.gaussians.gaussians import Gaussians
 from gags.query.boxes import OrientedBox, oriented_box
 from gags.query.select import VOXELS_ACROSS, neighbourhoods, scene_size
-from gags.query.things import Things
 from gags.query.voxels import Voxels
-from gags.splats.gaussians import Gaussians
+from gags.things.things import Things
 
 SPECK = 0.1  # of the weight of a body's largest connected piece; smaller ones are floaters
 SCRAP = 0.7  # of a piece that must lie within a body and close to it to be a scrap of it

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from gags.embed.base import Encoder
-from gags.features import ViewFeatures
+from gags.embed.description import ViewFeatures
 from gags.query.relevancy import contrary_phrases, relevancy_from_cosines
 from gags.query.words import EVERYDAY
 

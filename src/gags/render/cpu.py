@@ -15,19 +15,17 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.render import (
-    _cpu_blend,
-    _cpu_blend_backward,
-    _cpu_project,
-    _cpu_project_backward,
-    _cpu_sh,
-    _cpu_tiles,
-    _cpu_weights,
-)
-from gags.render._cpu_layout import OUTLINE, PLANES, record_stride, sums_stride
-from gags.render._cpu_memory import Scratch, aligned
-from gags.render._simd import LANES
+from gags.render.kernels import blend as _cpu_blend
+from gags.render.kernels import blend_backward as _cpu_blend_backward
+from gags.render.kernels import project as _cpu_project
+from gags.render.kernels import project_backward as _cpu_project_backward
+from gags.render.kernels import sh as _cpu_sh
+from gags.render.kernels import tiles as _cpu_tiles
+from gags.render.kernels import weights as _cpu_weights
+from gags.render.kernels.layout import OUTLINE, PLANES, record_stride, sums_stride
+from gags.render.kernels.memory import Scratch, aligned
 from gags.render.types import BlendWeights, Rendering
+from gags.simd.vectors import LANES
 
 # Its lock also keeps Numba's fallback threading layer from being entered by two Python threads at once.
 _SCRATCH = Scratch()

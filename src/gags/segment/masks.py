@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numba import njit
 
-from gags.features import LEVELS, Masks
+from gags.embed.description import LEVELS, Masks
 from gags.segment.base import Segmenter
 from gags.segment.suppress import box_nms, mask_nms, measure
 

@@ -6,17 +6,11 @@ import numpy as np
 import torch
 
 from gags.capture.camera import Camera
+from gags.gaussians.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
 from gags.render import rasterize
 from gags.segment.masks import SegmentSettings
-from gags.segment.prompts import (
-    nearest_of_sampled,
-    prompts_per_patch,
-    sample_prompts,
-    sampled,
-    upscaled,
-)
-from gags.splats.gaussians import Gaussians
+from gags.segment.prompts import nearest_of_sampled, prompts_per_patch, sample_prompts, sampled, upscaled
 
 DEPTH_WIDTH = 320  # px; prompts are counted on 8×8 patches, finer depth changes nothing
 MIN_ALPHA = 0.5  # pixels more transparent than this show no surface
@@ -33,7 +27,7 @@ class PromptPlacer:
         gaussians: The scene.
         cameras: Of all photos that get prompts.
         settings: Prompts.
-        report: Told about progress.
+        progress: Told about progress.
     """
 
     def __init__(
@@ -42,14 +36,14 @@ class PromptPlacer:
         cameras: Sequence[Camera],
         settings: SegmentSettings,
         *,
-        report: Reporter = SILENT,
+        progress: Reporter = SILENT,
     ) -> None:
         self._gaussians = gaussians
         self._cameras = cameras
         self._settings = settings
         self._means = gaussians.means.cpu().numpy()
         self._small = []
-        with report.stage("Rendering depth", len(cameras), "views") as bar:
+        with progress.stage("Rendering depth", len(cameras), "views") as bar:
             for camera in cameras:
                 self._small.append(sampled(render_depth(gaussians, camera)))
                 bar.advance()

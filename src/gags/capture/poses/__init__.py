@@ -1,7 +1,0 @@
-"""Poses for photos that have none, points for poses alone: structure from motion through pycolmap."""
-
-from gags.capture.poses.find import find_poses
-from gags.capture.poses.points import find_points
-from gags.capture.poses.settings import PoseSettings
-
-__all__ = ["PoseSettings", "find_points", "find_poses"]

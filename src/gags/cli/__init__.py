@@ -1,0 +1,123 @@
+"""The `gags` command: finds the subcommand, runs it, turns errors into one line and an exit code."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from gags.errors import GagsError
+
+# Each lives in a module of its own, so that `gags --help` imports neither torch nor anything else slow.
+COMMANDS = {
+    "demo": "the bundled capture through everything; ends with a report to look at",
+    "run": "photos + poses → a scene that answers text (all stages, resumable)",
+    "poses": "photos or a video → a capture with poses (structure from motion)",
+    "reconstruct": "photos + poses → 3D Gaussians; or adopt an existing 3DGS .ply",
+    "describe": "masks on three levels and an embedding a mask, for every photo",
+    "distill": "masks and embeddings → one language field",
+    "query": "where is it? heat map, mask, peak and 3D box of each text",
+    "locate": "every instance of what a text names: centre, turned box, score",
+    "catalog": "what is in this scene: its things, named, and a labelled picture",
+    "view": "the scene in the browser: ask it, click on things, cut them out (extra `view`)",
+    "extract": "cut the things that texts name out of the scene: .ply, .spz or .splat",
+    "delete": "the scene without the things that texts name",
+    "recolor": "the scene with the things that texts name in another colour",
+    "evaluate": "score a scene against labelled photos",
+    "compare": "the method beside baselines and ablations: same Gaussians, same masks, one table",
+    "models": "which segmenters and encoders there are, and are on this machine; pull one",
+    "doctor": "what works on this machine, and what to do about the rest",
+}
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (0 done, 1 failed, 2 wrong usage)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return DONE if arguments else WRONG_USAGE
+    if arguments[0] in ("-V", "--version"):
+        from gags import __version__
+
+        print(f"gags {__version__}")
+        return DONE
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"gags: there is no command {name!r}; one of: {', '.join(COMMANDS)}", file=sys.stderr)
+        return WRONG_USAGE
+    return _run(name, rest, debug)
+
+
+def _run(name: str, arguments: list[str], debug: bool) -> int:
+    try:
+        module = importlib.import_module(f"gags.cli.{name}")
+        import tyro
+
+        result = tyro.cli(module.command, prog=f"gags {name}", args=_merge_repeats(arguments))
+        sys.stdout.flush()
+        return result if isinstance(result, int) else DONE
+    except SystemExit as stop:  # tyro: 0 after --help, 2 after wrong usage
+        return stop.code if isinstance(stop.code, int) else FAILED
+    except KeyboardInterrupt:
+        print(
+            f"\ngags {name}: stopped; what is finished is kept, the same command goes on from there",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output left, as in `gags query … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        if debug:
+            raise
+        print(f"gags {name}: {_one_line(error)}", file=sys.stderr)
+        return FAILED
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, GagsError):
+        return text
+    if isinstance(error, OSError):
+        return f"{text or type(error).__name__} (run again with --debug for details)"
+    return f"unexpected {type(error).__name__}: {text}; please report it, with what --debug prints"
+
+
+def _merge_repeats(arguments: list[str]) -> list[str]:
+    """`--view a --view b` means `--view a b`; argparse alone would keep only the last."""
+    values: list[str] = []
+    rest: list[str] = []
+    taking = False
+    for argument in arguments:
+        if argument == "--view" or argument.startswith("--view="):
+            taking = argument == "--view"
+            values += argument.split("=", 1)[1:]
+        elif taking and not argument.startswith("--"):
+            values.append(argument)
+        else:
+            taking = False
+            rest.append(argument)
+    return [*rest, "--view", *values] if values else rest
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "gags: photos with poses in, a 3D scene that answers text out.",
+            "",
+            "usage: gags COMMAND [OPTIONS]        (gags COMMAND --help tells more)",
+            "",
+            *lines,
+            "",
+            "Add --debug to any command to see the whole traceback of an error.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""LangSplat (Qin et al., CVPR 2024): three fields of 3 numbers a Gaussian, one a level, and an autoencoder.
+
+Written from the paper's description. Two things differ, both in its favour: the fields start from the
+weighted mean of the codes that every Gaussian's pixels see, rather than from nothing, and pixels of all
+photos are mixed in a step, from blending weights that are computed once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import embedding_bag, normalize
+
+from gags.capture.camera import Camera
+from gags.compare.methods.autoencoder import CODE, Autoencoder, AutoencoderSettings, train_autoencoder
+from gags.compare.methods.learner import Inputs
+from gags.distill.collect import collect
+from gags.distill.evidence import Evidence, uplift
+from gags.distill.field import CHUNK
+from gags.distill.samples import Samples
+from gags.distill.settings import DistillSettings
+from gags.embed.base import Encoder
+from gags.embed.description import LEVELS
+from gags.errors import WorkspaceError
+from gags.files import atomic_write
+from gags.gaussians.gaussians import Gaussians
+from gags.progress import Reporter
+from gags.query import lerf_ovs
+from gags.query.lerf_ovs import Map
+from gags.query.maps import MIN_ALPHA, ValueMaps
+from gags.query.relevancy import Queries
+from gags.render import rasterize
+
+
+@dataclass(frozen=True)
+class LangSplatSettings:
+    """How LangSplat is trained; the defaults converge."""
+
+    steps: int = 1500
+    """Optimisation steps; each is one of all three fields."""
+    rate: float = 1e-2
+    """Learning rate of the fields, falling to 0 on a cosine."""
+    autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
+    """Training of the autoencoder."""
+
+
+@dataclass(frozen=True)
+class LangSplat:
+    """Learns one field a level against the codes of that level's masks."""
+
+    settings: LangSplatSettings = LangSplatSettings()
+    """Settings of its own."""
+    batch_groups: int = 256
+    """Groups of 16 pixels a step."""
+    pixels_per_photo: int = 24_000
+    """Pixels drawn from every photo; more where it has many small masks."""
+    top_k: int = 16
+    """Gaussians kept per sampled pixel."""
+
+    def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
+        """Train the autoencoder, then the fields; see `Learner.learn`."""
+        embeddings, levels = inputs.embeddings(), inputs.levels()
+        net = train_autoencoder(embeddings, self.settings.autoencoder, seed, progress)
+        codes = torch.cat([net.encode(chunk) for chunk in embeddings.split(CHUNK)])
+        sampling = DistillSettings(pixels_per_photo=self.pixels_per_photo, top_k=self.top_k, seed=seed)
+        samples, evidence = collect(inputs.gaussians, inputs.items, sampling, progress)
+        features = self._train(start(evidence, codes, levels), samples, codes, seed, progress)
+        learnt = LangSplatFields(inputs.gaussians, features, net, inputs.encoder.name)
+        learnt.save(path)
+
+    def load(self, path: Path, gaussians: Gaussians) -> "LangSplatFields":
+        """What `learn` wrote."""
+        return LangSplatFields.load(path, gaussians)
+
+    def _train(self, first: Tensor, samples: Samples, codes: Tensor, seed: int, progress: Reporter) -> Tensor:
+        """Optimise the fields [N, 9] from a start of the same shape."""
+        features = torch.nn.Parameter(first)
+        steps = self.settings.steps
+        optimizer = torch.optim.Adam([features], self.settings.rate, eps=1e-12)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
+        chance = torch.Generator().manual_seed(seed)
+        with progress.stage("Training three fields", steps, "steps") as bar:
+            for step in range(steps):
+                batch = torch.randint(len(samples), (self.batch_groups,), generator=chance)
+                loss = code_loss(features, samples, batch, codes)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                bar.advance(note=f"loss {loss.item():.4f}" if step % 50 == 0 else "")
+        return features.detach()
+
+
+def start(evidence: Evidence, codes: Tensor, levels: Tensor) -> Tensor:
+    """Weighted mean of the codes that each Gaussian's pixels see on each level, 0 for none.
+
+    Args:
+        evidence: Which masks every Gaussian is seen in.
+        codes: Code of every mask. [M, 3]
+        levels: Level of every mask. int64 [M]
+
+    Returns:
+        The three levels one after the other. [N, 9]
+    """
+    means = [uplift(evidence, codes, (levels == level).float()) for level in range(len(LEVELS))]
+    return torch.cat(means, dim=1)
+
+
+def code_loss(features: Tensor, samples: Samples, batch: Tensor, codes: Tensor) -> Tensor:
+    """L1 distance between rendered and wanted codes; every pixel counts the same, whatever its mask.
+
+    Args:
+        features: Features of the Gaussians on the three levels. [N, 9]
+        samples: Sampled pixels of all photos.
+        batch: Groups to use. [B]
+        codes: Code of every mask. [M, 3]
+    """
+    indices, weights = samples.indices[batch].flatten(0, 1), samples.weights[batch].flatten(0, 1)
+    targets = samples.targets[batch].flatten(0, 1).long()
+    rendered = embedding_bag(indices, features, per_sample_weights=weights, mode="sum")
+    distance = (rendered.unflatten(1, (len(LEVELS), CODE)) - codes[targets.clamp(min=0)]).abs().sum(dim=-1)
+    valid = (targets >= 0) & (weights.sum(dim=-1, keepdim=True) > 0)
+    importance = valid / samples.density[batch].flatten()[:, None]
+    return (importance * distance).sum() / importance.sum().clamp(min=1e-12)
+
+
+@dataclass(frozen=True, eq=False)
+class LangSplatFields:
+    """Three fields behind one decoder; the best level answers each text.
+
+    Attributes:
+        gaussians: The scene.
+        features: Features of the Gaussians on the three levels, one level after the other. float32 [N, 9]
+        net: The autoencoder; only its decoder is kept on file.
+        encoder_name: Encoder whose space the decoder leads to.
+    """
+
+    gaussians: Gaussians
+    features: Tensor
+    net: Autoencoder
+    encoder_name: str
+
+    def prepare(self, texts: Sequence[str], encoder: Encoder) -> Queries:
+        """Texts embedded with the encoder that made the masks' embeddings; see `Queries.encode`."""
+        return Queries.encode(texts, encoder, self)
+
+    @torch.no_grad()
+    def relevancy(self, camera: Camera, queries: Queries) -> ValueMaps:
+        """Relevancy (GAGS Eq. 8) on the level that answers each text best."""
+        g = self.gaussians
+        drawn = rasterize(g.means, g.quats, g.scales, g.opacities, self.features, camera)
+        covered = drawn.alphas >= MIN_ALPHA
+        fields = drawn.colors[covered].unflatten(1, (len(LEVELS), CODE))
+        levels = []
+        for level in range(len(LEVELS)):
+            maps = torch.zeros(*covered.shape, len(queries.texts), device=covered.device)
+            maps[covered] = self._relevancy(fields[:, level], queries)
+            levels.append(maps.permute(2, 0, 1))
+        return ValueMaps(best_level(torch.stack(levels)), covered)
+
+    def _relevancy(self, codes: Tensor, queries: Queries) -> Tensor:
+        """Relevancy of rendered codes to every text. [P, 3] → [P, T]"""
+        parts = []
+        for chunk in codes.split(CHUNK):
+            embeddings = self.net.decode(normalize(chunk, dim=-1))
+            cosines = embeddings @ torch.cat([queries.vectors, queries.negatives]).T
+            parts.append(queries.relevancy_from_cosines(cosines))
+        return torch.cat(parts) if parts else codes.new_zeros(0, len(queries.texts))
+
+    def save(self, path: Path) -> None:
+        """Write to a safetensors file, atomically; features are kept as float16."""
+        tensors = {f"decoder.{name}": value for name, value in self.net.decoder.state_dict().items()}
+        tensors["features"] = self.features.half()
+        with atomic_write(path) as temporary:
+            metadata = {"encoder": self.encoder_name}
+            save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+
+    @classmethod
+    def load(cls, path: Path, gaussians: Gaussians) -> "LangSplatFields":
+        """Read what `save` wrote.
+
+        Raises:
+            WorkspaceError: If the file is missing or damaged.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                name = (file.metadata() or {})["encoder"]
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            features = tensors.pop("features").float().to(gaussians.means.device)
+            weights = {key.removeprefix("decoder."): value for key, value in tensors.items()}
+            net = Autoencoder(weights[max(weights, key=_layer)].shape[0])
+            net.decoder.load_state_dict(weights)
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise WorkspaceError(f"{path} is missing or damaged ({error}); delete it, run again") from error
+        return cls(gaussians, features, net.to(features.device).requires_grad_(False).eval(), name)
+
+
+def _layer(name: str) -> int:
+    """Number of a layer in a `Sequential`, from a name such as "12.bias"."""
+    return int(name.split(".")[0])
+
+
+def best_level(maps: Map) -> Map:
+    """For each text the map of the level whose smoothed relevancy has the highest peak (LangSplat 3.4).
+
+    Args:
+        maps: Relevancy of every pixel to every text on every level. float32 [L, T, H, W]
+
+    Returns:
+        float32 [T, H, W]
+    """
+    peaks = np.array([[float(lerf_ovs.smooth(relevancy).max()) for relevancy in level] for level in maps])
+    return maps[peaks.argmax(axis=0), np.arange(maps.shape[1])]

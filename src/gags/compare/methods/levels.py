@@ -1,0 +1,37 @@
+"""One language field (METHOD §2), with granularity that is learnt or that a setting fixes."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from gags.compare.methods.learner import Inputs
+from gags.distill.field import LanguageField
+from gags.distill.settings import DistillSettings
+from gags.distill.train import distill
+from gags.evaluate.answerer import FieldAnswerer
+from gags.gaussians.gaussians import Gaussians
+from gags.progress import Reporter
+
+
+@dataclass(frozen=True)
+class OneField:
+    """Distils one field: GAGS itself, averaged levels, a level alone, fewer losses, as the settings say."""
+
+    settings: DistillSettings
+    """Settings of distillation; the seed is that of the run."""
+
+    def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
+        """Distil; see `Learner.learn`."""
+        settings = replace(self.settings, seed=seed)
+        logits = self.logits(inputs)
+        distill(inputs.gaussians, inputs.items, settings, logits=logits, progress=progress).save(path)
+
+    def load(self, path: Path, gaussians: Gaussians) -> FieldAnswerer:
+        """What `learn` wrote."""
+        field = LanguageField.load(path, gaussians).to(gaussians.means.device)
+        return FieldAnswerer(gaussians, field)
+
+    def logits(self, inputs: Inputs) -> Tensor | None:
+        """Granularity logit of every mask, or None to go by the settings. [M]"""
+        return None

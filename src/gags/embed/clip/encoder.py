@@ -1,0 +1,197 @@
+"""CLIP, SigLIP and SigLIP 2 through `transformers`, from a folder in the hub's format."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from gags.embed.base import CropRule
+from gags.embed.clip.open_clip import renamed
+from gags.embed.clip.tokens import Tokens
+from gags.errors import ModelError
+from gags.models.device import neural_device, neural_dtype
+from gags.models.hub import OPEN_CLIP_WEIGHTS, WEIGHTS, read_json
+from gags.models.pixels import PixelRule, read_pixel_rule, read_processor
+from gags.models.pretrained import load_pretrained
+
+Family = Literal["clip", "siglip", "siglip2"]
+
+CANONICAL: tuple[str, ...] = ("object", "things", "stuff", "texture")
+"""Canonical phrases of Eq. 8 (LERF's)."""
+
+CLIP_TEMPERATURE = 10.0
+"""Logit scale of relevancy for every CLIP, as in LERF, LangSplat and GAGS: a tenth of CLIP's own, 100."""
+
+SHARE_OF_LOGIT_SCALE = 0.1
+"""The same tenth for SigLIP, whose logits are scale · cosine + bias. Relevancy compares two logits of one
+region, so the bias cancels and the scale alone is left; it is about 110, which gives about 11."""
+
+ALL_COUNT = 2.0
+"""`same_meaning` of an encoder all of whose canonical phrases count against all texts."""
+
+TEXTS_AT_A_TIME = 256
+
+CLIP_PIXELS = PixelRule(
+    (0.48145466, 0.4578275, 0.40821073),
+    (0.26862954, 0.26130258, 0.27577711),
+    resample=Image.Resampling.BICUBIC,
+)
+SIGLIP_PIXELS = PixelRule((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+"""Both stand in for what `preprocessor_config.json` leaves out."""
+
+
+class ClipEncoder:
+    """Implements `gags.embed.base.Encoder`.
+
+    Masks are cut out as METHOD §1.7 has it: background black, cropped to the box, padded to a square.
+
+    Args:
+        model: The model, in single precision on the CPU.
+        family: Which of the three it is.
+        tokens: Its tokenizer.
+        pixels: Its normalisation and filter.
+        image_size: Side of the pictures it takes, px.
+        name: Identifies model and weights.
+        device: Where to run; by default the fastest device.
+        dtype: By default half precision on an NVIDIA GPU, single elsewhere.
+    """
+
+    negatives: tuple[str, ...] = CANONICAL
+    same_meaning = ALL_COUNT
+
+    def __init__(
+        self,
+        model: Any,
+        family: Family,
+        tokens: Tokens,
+        pixels: PixelRule,
+        image_size: int,
+        name: str,
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self._device = device or neural_device()
+        self._dtype = dtype or neural_dtype(self._device)
+        self._family = family
+        self._tokens = tokens
+        self._pixels = pixels
+        config = model.config
+        self.name = name
+        self.image_size = image_size
+        self.crops = (CropRule(resample=pixels.resample),)
+        self.dim: int = config.projection_dim if family == "clip" else config.vision_config.hidden_size
+        scale = float(model.logit_scale.exp())
+        self.temperature = CLIP_TEMPERATURE if family == "clip" else SHARE_OF_LOGIT_SCALE * scale
+        self._patch: int = config.vision_config.patch_size
+        self._model = model.to(self._device, self._dtype)
+
+    @torch.inference_mode()
+    def encode_images(self, crops: np.ndarray) -> np.ndarray:
+        """Embed masks from their crops, uint8 RGB [B, 1, S, S, 3]. Returns L2-normalised float32 [B, D]"""
+        if len(crops) == 0:
+            return np.empty((0, self.dim), np.float32)
+        pixels = self._pixels.apply(crops[:, 0], self._device).to(self._dtype)
+        inputs = to_patches(pixels, self._patch) if self._family == "siglip2" else {"pixel_values": pixels}
+        return _unit(self._model.get_image_features(**inputs))
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts, without any template around them. Returns L2-normalised float32 [T, D]"""
+        parts = [np.empty((0, self.dim), np.float32)]
+        for start in range(0, len(texts), TEXTS_AT_A_TIME):
+            inputs = self._tokens(texts[start : start + TEXTS_AT_A_TIME])
+            inputs = {name: tensor.to(self._device) for name, tensor in inputs.items()}
+            parts.append(_unit(self._model.get_text_features(**inputs)))
+        return np.concatenate(parts)
+
+
+def load_clip(
+    folder: Path, name: str = "", *, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> ClipEncoder:
+    """Load a CLIP, SigLIP or SigLIP 2.
+
+    Args:
+        folder: Holds `config.json`, the weights as safetensors (in `transformers`' layout, of a CLIP also in
+            open_clip's), `preprocessor_config.json` and the tokenizer's files.
+        name: Identifies model and weights.
+        device: Where to run; by default the fastest device.
+        dtype: By default half precision on an NVIDIA GPU, single elsewhere.
+
+    Raises:
+        ModelError: If the folder holds no such model, or it is not whole.
+    """
+    import transformers
+
+    kind = str(read_json(folder / "config.json").get("model_type"))
+    classes = {
+        "clip": transformers.CLIPModel,
+        "siglip": transformers.SiglipModel,
+        "siglip2": transformers.Siglip2Model,
+    }
+    if kind not in classes:
+        raise ModelError(
+            f"{folder} holds a model of type {kind!r}; an encoder is one of: {', '.join(classes)}"
+        )
+    family: Family = kind  # type: ignore[assignment]
+    if family == "clip" and not (folder / WEIGHTS).is_file() and (folder / OPEN_CLIP_WEIGHTS).is_file():
+        model = _load_open_clip(folder)
+    else:
+        model = load_pretrained(classes[kind], folder)
+    tokens = Tokens(folder, model.config.text_config.max_position_embeddings, siglip=family != "clip")
+    pixels = read_pixel_rule(folder, CLIP_PIXELS if family == "clip" else SIGLIP_PIXELS)
+    size = _image_size(model.config.vision_config, family, folder)
+    return ClipEncoder(model, family, tokens, pixels, size, name or str(folder), device=device, dtype=dtype)
+
+
+def to_patches(pixels: Tensor, patch: int) -> dict[str, Tensor]:
+    """Cut pictures into the patches that SigLIP 2 of free resolution (NaFlex) takes.
+
+    Args:
+        pixels: Square pictures. [B, 3, S, S]
+        patch: Side of a patch, px; divides S.
+
+    Returns:
+        Arguments of its image encoder: patches row by row, each flattened with its channels last
+        [B, P, patch·patch·3]; which of them are no padding (all) [B, P]; how many lie down and across [B, 2].
+    """
+    count, channels, side, _ = pixels.shape
+    across = side // patch
+    cells = pixels.reshape(count, channels, across, patch, across, patch).permute(0, 2, 4, 3, 5, 1)
+    return {
+        "pixel_values": cells.reshape(count, across * across, patch * patch * channels),
+        "pixel_attention_mask": torch.ones(count, across * across, dtype=torch.int32, device=pixels.device),
+        "spatial_shapes": torch.full((count, 2), across, dtype=torch.int64, device=pixels.device),
+    }
+
+
+def _image_size(vision: Any, family: Family, folder: Path) -> int:
+    """Side of the square pictures that a model takes, px."""
+    if family != "siglip2":
+        return int(vision.image_size)
+    most = int(read_processor(folder).get("max_num_patches", vision.num_patches))
+    return int(most**0.5) * int(vision.patch_size)
+
+
+def _load_open_clip(folder: Path) -> Any:
+    from transformers import CLIPConfig, CLIPModel
+
+    config = CLIPConfig.from_dict(read_json(folder / "config.json"))
+    try:
+        weights = load_file(folder / OPEN_CLIP_WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{folder / OPEN_CLIP_WEIGHTS} cannot be read ({error}); fetch it again") from error
+    return load_pretrained(CLIPModel, folder, config=config, weights=renamed(weights))
+
+
+def _unit(output: Any) -> np.ndarray:
+    """Unit vectors, float32 [B, D], of what a model calls its features; older versions give a bare tensor."""
+    features = output if isinstance(output, Tensor) else output.pooler_output
+    return normalize(features.float(), dim=-1).cpu().numpy()

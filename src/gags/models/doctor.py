@@ -1,0 +1,116 @@
+"""What works on this machine, and what to do about the rest."""
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gags import __version__
+from gags.capture.camera import Camera
+from gags.errors import GagsError
+from gags.models import hub
+from gags.models import own as models
+from gags.models.device import CHOICE, free_bytes, neural_device, neural_dtype, scene_device
+from gags.models.doctor_cuda import cuda_facts, cuda_problem
+from gags.models.known import PAPER_ENCODER, PAPER_SEGMENTER
+from gags.render import Backend, rasterize
+
+FREE_GB = 2.0  # a scene of a hundred photos with its models
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        name: What was looked at.
+        fine: Whether it works.
+        finding: What was found, and what to do if it does not work.
+        needed: Whether `gags run` cannot do without it.
+    """
+
+    name: str
+    fine: bool
+    finding: str
+    needed: bool = False
+
+
+def examine() -> list[Check]:
+    """Look at everything that gags depends on; renders a Gaussian rather than trusting version numbers."""
+    system = f"Python {platform.python_version()}, torch {torch.__version__}, {platform.platform()}"
+    checks = [Check("gags", True, f"{__version__}, {system}")]
+    threads = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
+    checks.append(_backend("cpu", f"rasteriser in Numba, {threads}", needed=True))
+    checks += [_cuda(), _device(), _nets()]
+    defaults = (*(own.name for own in models.MODELS), PAPER_SEGMENTER, PAPER_ENCODER)
+    checks += [Check(row.name, row.installed, row.note) for row in models.listing() if row.name in defaults]
+    checks += [_hub(), _disk(models.cache_folder()), _disk(hub.cache()), _disk(Path.cwd())]
+    return checks
+
+
+def _cuda() -> Check:
+    """Problems that are known beforehand are told as such; else a Gaussian is rendered."""
+    problem = cuda_problem(cuda_facts())
+    if problem:
+        return Check("cuda", False, problem)
+    return _backend("cuda", torch.cuda.get_device_name(0), needed=False)
+
+
+def _device() -> Check:
+    try:
+        device = scene_device()
+    except GagsError as error:
+        return Check("device", False, str(error), needed=True)
+    where = {"cuda": "the NVIDIA GPU", "cpu": "the CPU"}[device.type]
+    return Check("device", True, f"Gaussians are computed on {where} ({CHOICE}=cpu or cuda overrides)")
+
+
+def _nets() -> Check:
+    try:
+        device = neural_device()
+    except GagsError as error:
+        return Check("nets", False, str(error), needed=True)
+    kind = {"cuda": "the NVIDIA GPU", "mps": "Apple's GPU", "cpu": "the CPU"}[device.type]
+    precision = "half" if neural_dtype(device) == torch.float16 else "single"
+    free = free_bytes(device) / 1e9
+    return Check(
+        "nets", True, f"SAM and CLIP run on {kind} in {precision} precision, {free:.0f} GB free there"
+    )
+
+
+def _hub() -> Check:
+    if hub.offline():
+        return Check("hub", True, "not asked, HF_HUB_OFFLINE forbids it; models must be on this machine")
+    if hub.reachable():
+        return Check("hub", True, f"{hub.endpoint()} answers; models that are not here are fetched")
+    here = all(hub.locate(repo) for repo in (PAPER_SEGMENTER, PAPER_ENCODER))
+    rest = "the paper's models are here already" if here else "the paper's models have to come by hand"
+    finding = f"{hub.endpoint()} does not answer within {hub.PROBE_SECONDS:.0f} s: {rest}"
+    return Check("hub", here, f"{finding}; HF_ENDPOINT names a mirror, HTTPS_PROXY a proxy")
+
+
+def _backend(name: Backend, note: str, *, needed: bool) -> Check:
+    """Render one opaque Gaussian in the middle of a tiny picture."""
+    device = "cuda" if name == "cuda" else "cpu"
+    camera = Camera(np.eye(4), np.array([[16.0, 0, 8], [0, 16, 8], [0, 0, 1]]), 16, 16)
+    tensors = [[[0.0, 0, 2]], [[1.0, 0, 0, 0]], [[0.3, 0.3, 0.3]], [0.9], [[1.0, 0.5, 0.0]]]
+    try:
+        inputs = [torch.tensor(values, device=device) for values in tensors]
+        alpha = float(rasterize(*inputs, camera, backend=name).alphas[8, 8])  # type: ignore[arg-type]
+    except (GagsError, RuntimeError, ImportError, AttributeError, OSError) as error:
+        return Check(name, False, " ".join(str(error).split()), needed)
+    if not 0.85 < alpha < 0.95:
+        return Check(name, False, f"{note}: renders an alpha of {alpha:.3f} instead of 0.9", needed)
+    return Check(name, True, note, needed)
+
+
+def _disk(folder: Path) -> Check:
+    existing = next(p for p in [folder, *folder.absolute().parents] if p.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    writable = os.access(existing, os.W_OK)
+    finding = f"{free:.0f} GB free in {folder}" + ("" if writable else ", not writable")
+    return Check("disk", free >= FREE_GB and writable, finding)

@@ -1,0 +1,135 @@
+"""Photos or a video in, a COLMAP capture out; what is found on the way is kept for a run that goes on.
+
+```
+OUT/
+  images/, sparse/0/    the capture: undistorted photos, pinhole cameras, sparse points
+  matching/             database.db: features and matches; frames/: of a video; record.json: how it went
+```
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gags.capture.capture import file_sample
+from gags.capture.formats.colmap import model_folder
+from gags.errors import CaptureError
+from gags.files import listed_lines, read_table, write_json
+from gags.poses import mapping
+from gags.poses.account import Account, PhotoFate, account
+from gags.poses.database import counts_of
+from gags.poses.inputs import LEAST_PHOTOS, BarePhoto, bare_photos, is_video
+from gags.poses.record import database_file, foreign, prepare, record_file, unwritable
+from gags.poses.settings import PoseSettings
+from gags.poses.undistorted import write_capture
+from gags.poses.video import extract_frames
+from gags.progress import SILENT, Reporter
+
+
+def find_poses(
+    source: Path | str, out: Path | str, settings: PoseSettings = PoseSettings(), progress: Reporter = SILENT
+) -> Path:
+    """Find where photos were taken from (structure from motion), and write them as a capture.
+
+    Photos are turned upright as EXIF says; those that cannot be placed are left out, with a word why.
+
+    Args:
+        source: Folder of photos, or a video.
+        out: Folder of the capture; an earlier run in it that was stopped goes on, a finished one is kept as
+            long as photos and settings are the same.
+        settings: What can be chosen.
+        progress: Told about progress, and why photos were left out.
+
+    Returns:
+        `out`, for `load_capture`.
+
+    Raises:
+        CaptureError: If there are no photos, or too few of them can be placed.
+    """
+    source, out = Path(source).expanduser(), Path(out).expanduser()
+    if model_folder(out) and not record_file(out).is_file():  # before frames of a video are written
+        raise foreign(out)
+    held_out = _held_out(source)
+    photos = _photos(source, out, settings, progress)
+    if prepare(out, _key(photos, settings), "Poses", progress):
+        return out
+    try:
+        mapping.match_photos(photos, database_file(out), settings, progress, in_order=is_video(source))
+        models = mapping.place_photos(database_file(out), len(photos), settings.seed, progress)
+        result = _check(photos, models, out, settings, progress)
+        write_capture(models[0], photos, out, progress)
+    except OSError as error:
+        raise unwritable(out, error) from error
+    if held_out is not None:
+        _keep_test_list(held_out, out)
+    progress.say(f"Poses: {result.summary}")
+    return out
+
+
+def _photos(source: Path, out: Path, settings: PoseSettings, progress: Reporter) -> list[BarePhoto]:
+    if not is_video(source):
+        return bare_photos(source, ignore=out)
+    folder = out / "matching" / "frames"
+    count = extract_frames(source, folder, settings.frames, progress)
+    if count < LEAST_PHOTOS:
+        need = f"poses need {LEAST_PHOTOS}; film for longer"
+        raise CaptureError(f"{source} gives only {count} sharp frames, and {need}")
+    return bare_photos(folder)
+
+
+def _check(
+    photos: list[BarePhoto], models: list[Any], out: Path, settings: PoseSettings, progress: Reporter
+) -> Account:
+    """Put on record what became of every photo; warn, or fail if too few were placed."""
+    fates = _fates(photos, models, database_file(out))
+    points, error = (
+        (models[0].num_points3D(), models[0].compute_mean_reprojection_error()) if models else (0, 0)
+    )
+    result = account(fates, points, error if models else None)
+    record = record_file(out)
+    content = read_table(record) | {"summary": result.summary, "photos": [asdict(fate) for fate in fates]}
+    write_json(record, content)
+    advice = "; ".join(result.advice)
+    if result.placed < LEAST_PHOTOS or result.share < settings.least_share:
+        raise CaptureError(f"{result.summary}, too few to go on: {advice} (details in {record})")
+    if advice:
+        progress.warn(f"{result.summary}: {advice} (details in {record})")
+    return result
+
+
+def _fates(photos: list[BarePhoto], models: list[Any], database: Path) -> list[PhotoFate]:
+    features, matches = counts_of(database)
+    group: dict[str, int] = {}
+    for number, model in enumerate(models):
+        for image in model.reg_image_ids():
+            group.setdefault(model.image(image).name, number)
+    return [PhotoFate(p.name, features[p.key], matches[p.key], group.get(p.key)) for p in photos]
+
+
+def _key(photos: list[BarePhoto], settings: PoseSettings) -> str:
+    """Hash of everything the result depends on."""
+    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
+    for photo in photos:
+        digest.update(f"{photo.name}\0".encode())
+        digest.update(file_sample(photo.path))
+    return digest.hexdigest()[:16]
+
+
+def _held_out(source: Path) -> list[str] | None:
+    """Stems of the photos that the folder itself holds out; None if it has no list of them."""
+    path = source / "test.txt"
+    if not path.is_file():
+        return None
+    try:
+        return [line.rsplit(".", 1)[0] for line in listed_lines(path)]
+    except (OSError, ValueError) as error:
+        raise CaptureError(f"list of test views {path} cannot be read ({error})") from error
+
+
+def _keep_test_list(stems: list[str], out: Path) -> None:
+    """Photos that were held out stay held out, by stem: suffixes may have changed."""
+    images = out / "images"
+    placed = {path.relative_to(images).with_suffix("").as_posix() for path in images.rglob("*.*")}
+    (out / "test.txt").write_text("".join(f"{stem}\n" for stem in stems if stem in placed))

@@ -1,0 +1,202 @@
+"""Sparse points for a capture that has poses alone: features, matched, and triangulated as the poses say.
+
+What is written is laid out as `find` does; the poses stay as they are, in their own frame and units.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gags.capture.capture import View
+from gags.capture.lens import Lens
+from gags.capture.load import load_capture
+from gags.errors import CaptureError
+from gags.files import read_table, write_json
+from gags.poses.account import CLOSER, FEW_FEATURES, SHARPER
+from gags.poses.database import counts_of, opened, quiet
+from gags.poses.inputs import BarePhoto, counting_order
+from gags.poses.mapping import mapper_options, match_photos
+from gags.poses.record import database_file, prepare, record_file, unwritable
+from gags.poses.settings import PoseSettings
+from gags.poses.undistorted import result_name, write_model, write_photo
+from gags.progress import SILENT, Reporter
+
+LEAST_POINTS = 50  # Gaussians would know nothing of the place from fewer
+# Share of the verified matches that fit the poses: 0.95 if these are right, 0.5 if they are off by half a
+# degree in photos of 1024 px, 0.15 or less if they are the poses of other photos.
+GOOD_FIT, LEAST_FIT = 0.6, 0.2
+RECORDINGS = ("polycam", "record3d")  # formats whose photos are in the order in which they were taken
+# How far a point may be from where it was seen, of the longer side: 4 px is COLMAP's own, but the poses of a
+# phone's tracking are off by more in large photos; wrong matches are off by far more.
+TOLERANCE = 0.008
+LEAST_TOLERANCE_PX = 4.0
+
+
+def find_points(
+    source: Path | str, out: Path | str, settings: PoseSettings = PoseSettings(), progress: Reporter = SILENT
+) -> Path:
+    """Find sparse points for photos whose poses are known, and write them as a capture of its own.
+
+    Args:
+        source: Capture with poses, in any format; points that it has are not looked at.
+        out: Folder of the capture; an earlier run in it that was stopped goes on, a finished one is kept as
+            long as photos, poses and settings are the same.
+        settings: How features are found and matched.
+        progress: Told about progress.
+
+    Returns:
+        `out`, for `load_capture`: undistorted photos, the same poses, the same photos held out.
+
+    Raises:
+        CaptureError: If the capture is unfit, or too few points are found.
+    """
+    source, out = Path(source).expanduser(), Path(out).expanduser()
+    capture = load_capture(source, require_points=False)
+    key = hashlib.sha256(f"points {capture.fingerprint()} {settings}".encode()).hexdigest()[:16]
+    if prepare(out, key, "Points", progress):
+        return out
+    try:
+        views = sorted(capture, key=lambda view: counting_order(view.name))
+        photos = _pinhole_photos(views, out / "images", progress)
+        in_order = capture.format in RECORDINGS
+        match_photos(photos, database_file(out), settings, progress, in_order=in_order)
+        viewmats = [view.camera.viewmat for view in views]
+        model = triangulated(photos, viewmats, database_file(out), settings.seed, progress)
+        summary = _check(source, views, model, out, progress)
+        (out / "test.txt").write_text("".join(f"{view.stem}\n" for view in capture.test), encoding="utf-8")
+        write_model(model, out / "images", out / "sparse" / "0")
+    except OSError as error:
+        raise unwritable(out, error) from error
+    progress.say(f"Points: {summary}")
+    return out
+
+
+def _pinhole_photos(views: list[View], folder: Path, progress: Reporter) -> list[BarePhoto]:
+    """Write all photos undistorted; what is then there, with intrinsics."""
+    photos = []
+    shutil.rmtree(folder, ignore_errors=True)
+    with progress.stage("Undistorting photos", len(views), "photos") as bar:
+        for view in views:
+            K, width, height = view.camera.K, view.camera.width, view.camera.height
+            pinhole = float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
+            name = result_name(view.name)
+            photo = BarePhoto(name, folder / name, width, height, pinhole=pinhole)
+            lens = view.lens or Lens(width, height, *pinhole)
+            write_photo(BarePhoto(view.name, view.path, width, height), lens, photo.path)
+            photos.append(photo)
+            bar.advance()
+    return photos
+
+
+def triangulated(
+    photos: list[BarePhoto],
+    viewmats: list[np.ndarray],
+    database: Path,
+    seed: int,
+    progress: Reporter = SILENT,
+) -> Any:
+    """Points that verified matches and known poses give; poses and intrinsics stay as they are.
+
+    Args:
+        photos: All photos, with their intrinsics.
+        viewmats: World-to-camera transform of each. [4, 4] each
+        database: COLMAP's, with verified matches of these photos.
+        seed: Of every random choice.
+        progress: Told that it goes on.
+
+    Returns:
+        `pycolmap.Reconstruction` of all photos under their own names, those that see no point included.
+    """
+    import pycolmap
+
+    options = mapper_options(len(photos), seed)
+    tolerance = max(LEAST_TOLERANCE_PX, TOLERANCE * max(max(photo.width, photo.height) for photo in photos))
+    options.mapper.filter_max_reproj_error = tolerance
+    options.triangulation.merge_max_reproj_error = options.triangulation.complete_max_reproj_error = tolerance
+    poses = {photo.key: viewmat for photo, viewmat in zip(photos, viewmats, strict=True)}
+    with (
+        progress.stage("Triangulating points", len(photos), "photos") as bar,
+        tempfile.TemporaryDirectory() as folder,
+        quiet(),
+    ):
+        pycolmap.set_random_seed(seed)
+        model = _posed(poses, database)
+        model = pycolmap.triangulate_points(model, database, folder, folder, options=options)
+        names = {photo.key: photo.name for photo in photos}
+        for image in model.images.values():
+            image.name = names[image.name]
+        bar.advance(len(photos), note=f"{model.num_points3D()} points")
+    return model
+
+
+def _posed(poses: dict[str, np.ndarray], database: Path) -> Any:
+    """The photos of a database at known places; without points. Poses are by the database's names."""
+    import pycolmap
+
+    model = pycolmap.Reconstruction()
+    with opened(database) as file:
+        images = file.read_all_images()
+        for camera in file.read_all_cameras():
+            model.add_camera(camera)
+        for rig in file.read_all_rigs():
+            model.add_rig(rig)
+        viewmats = {image.frame_id: poses[image.name] for image in images}
+        for frame in file.read_all_frames():
+            viewmat = viewmats[frame.frame_id]
+            frame.rig_from_world = pycolmap.Rigid3d(pycolmap.Rotation3d(viewmat[:3, :3]), viewmat[:3, 3])
+            model.add_frame(frame)
+        for image in images:
+            model.add_image(image)
+    return model
+
+
+def fitting_share(model: Any, database: Path) -> float:
+    """Share of the verified matches whose two features became one point; 0 if there are no matches."""
+    import pycolmap
+
+    points = {number: _point_numbers(image) for number, image in model.images.items()}
+    fitting, count = 0, 0
+    with opened(database) as file:
+        for pair, geometry in zip(*file.read_two_view_geometries(), strict=True):
+            first, second = pycolmap.pair_id_to_image_pair(pair)
+            rows, columns = np.asarray(geometry.inlier_matches, dtype=np.int64).reshape(-1, 2).T
+            a, b = points[first][rows], points[second][columns]
+            fitting += int(((a == b) & (a >= 0)).sum())
+            count += len(rows)
+    return fitting / max(1, count)
+
+
+def _point_numbers(image: Any) -> np.ndarray:
+    """Number of the point that each feature of a photo shows, -1 if it shows none. int64 [n]"""
+    numbers = [point.point3D_id if point.has_point3D() else -1 for point in image.points2D]
+    return np.array(numbers, dtype=np.int64)
+
+
+def _check(source: Path, views: list[View], model: Any, out: Path, progress: Reporter) -> str:
+    """Put on record what was found, and say it in a line; warn if it is little, or fail."""
+    features, matches = counts_of(database_file(out))
+    count, share = model.num_points3D(), fitting_share(model, database_file(out))
+    summary = f"{count} points for {len(views)} photos, {100 * share:.0f} % of the matches fit the poses"
+    record = record_file(out)
+    details = {"summary": summary, "fitting_share": share, "features": features, "matches": matches}
+    write_json(record, read_table(record) | details)
+    if count >= LEAST_POINTS and share >= LEAST_FIT:
+        if share < GOOD_FIT:
+            progress.warn(f"{source}: only {summary}: they are inaccurate; {_anew(views)}")
+        return summary
+    if max(features.values()) < FEW_FEATURES:
+        reason = f"they show too little texture: {SHARPER}"
+    elif max(matches.values()) < LEAST_POINTS:
+        reason = f"they share too little with each other: {CLOSER}"
+    else:
+        reason = f"the poses are wrong, or all of one spot: {_anew(views)}"
+    raise CaptureError(f"{source}: {summary}, too few to go on: {reason} (details in {record})")
+
+
+def _anew(views: list[View]) -> str:
+    """The remedy where poses are no good."""
+    return f"find poses and points anew: gags poses {views[0].path.parent} --out my_capture"

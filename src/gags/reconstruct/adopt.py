@@ -1,0 +1,149 @@
+"""Taking Gaussians that somebody else trained, after a look whether they belong to these photos."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from gags.capture import Capture, View
+from gags.capture.camera import Camera
+from gags.errors import SplatsError
+from gags.gaussians.gaussians import Gaussians
+from gags.gaussians.ply import load_ply
+from gags.progress import SILENT, Reporter
+from gags.render import Rendering, rasterize
+
+VIEWS_CHECKED = 6
+LONGEST_SIDE = 240  # a glance is enough
+DETAIL_SIGMA = 0.025  # of the longest side
+LEAST_COVERAGE = 0.02  # a masked object may fill little of its photos, but not less
+WRONG_CORRELATION = 0.2  # another frame or scene gives -0.2..0.2, a rough model of this one at least 0.7
+DOUBTFUL_CORRELATION = 0.5
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How well Gaussians fit photos.
+
+    Attributes:
+        coverage: Mean opacity of the renders, 0 to 1.
+        correlation: Correlation of the detail of render and photo where something was rendered, -1 to 1.
+    """
+
+    coverage: float
+    correlation: float
+
+
+def adopt(
+    path: Path, capture: Capture, progress: Reporter = SILENT, *, device: torch.device | str = "cpu"
+) -> Gaussians:
+    """Read a 3DGS PLY file instead of training, and check that the capture's cameras see it.
+
+    Args:
+        path: PLY file of another program, in the world frame of the capture's poses.
+        capture: Posed photos.
+        progress: Is warned if the renders look little like the photos.
+        device: Where the Gaussians are looked at.
+
+    Returns:
+        The Gaussians of the file, on that device.
+
+    Raises:
+        SplatsError: If the file cannot be read, or its Gaussians do not fit the capture.
+    """
+    gaussians = by_the_book(load_ply(path, progress), path, progress).to(device)
+    likeness = compare(gaussians, capture.train or capture.views)
+    remedy = (
+        "its frame is probably not that of the poses (recentred, rescaled or turned, as nerfstudio does "
+        "by default); give the poses the Gaussians were trained with, or leave the file out to train anew"
+    )
+    if likeness.coverage < LEAST_COVERAGE:
+        raise SplatsError(
+            f"the Gaussians of {path} fill only {likeness.coverage:.1%} of the photos of {capture.root}; "
+            f"{remedy}"
+        )
+    if likeness.correlation < WRONG_CORRELATION:
+        raise SplatsError(
+            f"the Gaussians of {path} do not look like the photos of {capture.root} "
+            f"(correlation {likeness.correlation:.2f}, 1 is perfect); {remedy}"
+        )
+    if likeness.correlation < DOUBTFUL_CORRELATION:
+        progress.warn(
+            f"the Gaussians of {path} look little like the photos of {capture.root} "
+            f"(correlation {likeness.correlation:.2f}, 1 is perfect); if answers are wrong: {remedy}"
+        )
+    return gaussians
+
+
+def by_the_book(gaussians: Gaussians, path: Path, progress: Reporter = SILENT) -> Gaussians:
+    """Gaussians as 3DGS files store them: rotations not 0, scales as logarithms, opacities as logits.
+
+    A file may hold sizes and opacities as they are. Read by the book, it would mean that every opacity is 50
+    to 73 % and nothing is smaller than a world unit; no trained scene is like that.
+
+    Raises:
+        SplatsError: If no Gaussian has a rotation.
+    """
+    turned = (gaussians.quats != 0).any(dim=-1)
+    if not bool(turned.any()):
+        raise SplatsError(f"{path}: every rotation is 0, these are no Gaussians; export the 3DGS .ply again")
+    if not bool(turned.all()):
+        count = int((~turned).sum())
+        progress.warn(f"{path}: {count} of {len(gaussians)} Gaussians have a rotation of length 0, dropped")
+        gaussians = gaussians[turned]
+    log_scales, logits = gaussians.log_scales, gaussians.logit_opacities
+    if not bool((log_scales > 0).all() and (logits >= 0).all() and (logits <= 1).all()):
+        return gaussians
+    progress.warn(
+        f"{path} holds scales and opacities as they are, not as logarithm and logit; taking them so"
+    )
+    return replace(gaussians, log_scales=log_scales.log(), logit_opacities=logits.logit(1e-6))
+
+
+def compare(gaussians: Gaussians, views: list[View]) -> Likeness:
+    """Look at Gaussians from a few views, spread evenly, at a small size."""
+    chosen = [views[i] for i in np.unique(np.linspace(0, len(views) - 1, VIEWS_CHECKED).round().astype(int))]
+    renders, photos, alphas = [], [], []
+    for view in chosen:
+        camera = view.camera.within(LONGEST_SIDE)
+        rendering = render(gaussians, camera)
+        photo = cv2.resize(view.image(), (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+        renders.append(_detail(rendering.colors.cpu().numpy()))
+        photos.append(_detail(photo.astype(np.float32) / 255))
+        alphas.append(rendering.alphas.cpu().numpy().reshape(-1))
+    weight = np.concatenate(alphas).astype(np.float64)
+    coverage = float(weight.mean())
+    if coverage == 0:
+        return Likeness(0.0, 0.0)
+    correlation = _correlation(np.concatenate(renders), np.concatenate(photos), weight / weight.sum())
+    return Likeness(coverage, correlation)
+
+
+def _detail(image: np.ndarray) -> np.ndarray:
+    """Brightness against the surroundings: bright middles and dark corners are alike in all photos. [H·W]"""
+    grey = image.mean(axis=-1)
+    return (grey - cv2.GaussianBlur(grey, (0, 0), DETAIL_SIGMA * max(grey.shape))).reshape(-1)
+
+
+def render(gaussians: Gaussians, camera: Camera) -> Rendering:
+    """Gaussians as a camera sees them on black, without gradients."""
+    with torch.no_grad():
+        return rasterize(
+            gaussians.means,
+            gaussians.quats,
+            gaussians.scales,
+            gaussians.opacities,
+            gaussians.sh,
+            camera,
+            sh_degree=gaussians.sh_degree,
+        )
+
+
+def _correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> float:
+    """Pearson correlation with weights that sum to 1."""
+    a = a - (weight * a).sum()
+    b = b - (weight * b).sum()
+    spread = (weight * a * a).sum() * (weight * b * b).sum()
+    return float((weight * a * b).sum() / np.sqrt(spread)) if spread > 0 else 0.0

@@ -1,0 +1,86 @@
+"""What a training run carries from step to step."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from gags.gaussians.gaussians import Gaussians
+
+NAMES = tuple(f.name for f in fields(Gaussians))
+
+
+@dataclass(eq=False)
+class TrainingState:
+    """Gaussians in training with everything that belongs to them, row by row.
+
+    Attributes:
+        gaussians: The parameters.
+        first: Adam's running mean of the gradients, shaped like the parameters.
+        second: Adam's running mean of their squares.
+        gradient_sum: Screen-space gradient norms since the last densification, summed over views. [N]
+        seen: Number of views behind those sums. [N]
+        step: Training steps done.
+    """
+
+    gaussians: Gaussians
+    first: Gaussians
+    second: Gaussians
+    gradient_sum: Tensor
+    seen: Tensor
+    step: int = 0
+
+    @staticmethod
+    def begin(gaussians: Gaussians) -> "TrainingState":
+        """The state before the first step."""
+        sums, seen = (torch.zeros(len(gaussians), device=gaussians.means.device) for _ in range(2))
+        return TrainingState(gaussians, _zeros(gaussians), _zeros(gaussians), sums, seen)
+
+    def to(self, device: torch.device) -> "TrainingState":
+        """The same state on another device."""
+        return TrainingState(
+            self.gaussians.to(device),
+            self.first.to(device),
+            self.second.to(device),
+            self.gradient_sum.to(device),
+            self.seen.to(device),
+            self.step,
+        )
+
+    def __len__(self) -> int:
+        return len(self.gaussians)
+
+    def keep(self, index: Tensor) -> None:
+        """Drop all Gaussians but those of the index, a boolean mask [N] or indices."""
+        self.gaussians, self.first, self.second = self.gaussians[index], self.first[index], self.second[index]
+        self.gradient_sum, self.seen = self.gradient_sum[index], self.seen[index]
+
+    def append(self, gaussians: Gaussians) -> None:
+        """Add Gaussians, without momentum."""
+        added = TrainingState.begin(gaussians)
+        self.gaussians = join(self.gaussians, gaussians)
+        self.first = join(self.first, added.first)
+        self.second = join(self.second, added.second)
+        self.gradient_sum = torch.cat([self.gradient_sum, added.gradient_sum])
+        self.seen = torch.cat([self.seen, added.seen])
+
+    def forget_gradients(self) -> None:
+        """Begin a new window of densification statistics."""
+        self.gradient_sum = torch.zeros_like(self.gradient_sum)
+        self.seen = torch.zeros_like(self.seen)
+
+    def grow_sh(self, degree: int) -> None:
+        """Make room for spherical harmonics up to a degree; the new coefficients are 0."""
+        for part in (self.gaussians, self.first, self.second):
+            missing = (degree + 1) ** 2 - part.sh.shape[1]
+            if missing > 0:
+                part.sh = torch.cat([part.sh, part.sh.new_zeros(len(part), missing, 3)], dim=1)
+
+
+def join(a: Gaussians, b: Gaussians) -> Gaussians:
+    """The Gaussians of both, in that order; both hold harmonics of the same degree."""
+    return Gaussians(*(torch.cat([getattr(a, name), getattr(b, name)]) for name in NAMES))
+
+
+def _zeros(gaussians: Gaussians) -> Gaussians:
+    return Gaussians(*(torch.zeros_like(getattr(gaussians, name)) for name in NAMES))

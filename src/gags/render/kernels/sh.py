@@ -1,0 +1,130 @@
+"""Spherical harmonics as colours, 16 Gaussians at a time, and their gradient (`reference.sh_colors`)."""
+
+import numpy as np
+from numba import njit, prange
+
+from gags.render.kernels.layout import FEATURES, record_stride
+from gags.simd.memory import gather, load, scatter, store
+from gags.simd.vectors import LANES, larger, root, select, splat
+
+_C0 = 0.28209479177387814
+_C1 = 0.4886025119029199
+_C2 = (1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
+_C3 = (0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.3731763325901154, 1.445305721320277)
+_MOST = 16  # coefficients of degree 3
+_RECORD = record_stride(3)
+
+
+@njit
+def _directions(start, rows, means, position):
+    """Unit vectors from the camera to 16 Gaussians, and 1 / distance."""
+    x = gather(means, rows, start, 3, 0) - position[0]
+    y = gather(means, rows, start, 3, 1) - position[1]
+    z = gather(means, rows, start, 3, 2) - position[2]
+    inverse = 1.0 / larger(root(x * x + y * y + z * z), splat(1e-12))
+    return x * inverse, y * inverse, z * inverse, inverse
+
+
+@njit
+def _write_basis(x, y, z, degree, basis):
+    """The basis functions of 16 directions, one vector after the other."""
+    store(basis, 0, splat(_C0))
+    if degree >= 1:
+        store(basis, 1 * LANES, -_C1 * y)
+        store(basis, 2 * LANES, _C1 * z)
+        store(basis, 3 * LANES, -_C1 * x)
+    if degree >= 2:
+        store(basis, 4 * LANES, _C2[0] * x * y)
+        store(basis, 5 * LANES, -_C2[0] * y * z)
+        store(basis, 6 * LANES, _C2[1] * (2.0 * z * z - x * x - y * y))
+        store(basis, 7 * LANES, -_C2[0] * x * z)
+        store(basis, 8 * LANES, _C2[2] * (x * x - y * y))
+    if degree >= 3:
+        store(basis, 9 * LANES, -_C3[0] * y * (3.0 * x * x - y * y))
+        store(basis, 10 * LANES, _C3[1] * x * y * z)
+        store(basis, 11 * LANES, -_C3[2] * y * (4.0 * z * z - x * x - y * y))
+        store(basis, 12 * LANES, _C3[3] * z * (2.0 * z * z - 3.0 * x * x - 3.0 * y * y))
+        store(basis, 13 * LANES, -_C3[2] * x * (4.0 * z * z - x * x - y * y))
+        store(basis, 14 * LANES, _C3[4] * z * (x * x - y * y))
+        store(basis, 15 * LANES, -_C3[0] * x * (x * x - 3.0 * y * y))
+
+
+@njit
+def _direction_backward(x, y, z, degree, g):
+    """Gradient of a direction from the gradients of the basis functions (one vector after the other)."""
+    gx, gy, gz = -_C1 * load(g, 3 * LANES), -_C1 * load(g, LANES), _C1 * load(g, 2 * LANES)
+    if degree >= 2:
+        a, b, c = _C2[0] * load(g, 4 * LANES), -_C2[0] * load(g, 5 * LANES), _C2[1] * load(g, 6 * LANES)
+        d, e = -_C2[0] * load(g, 7 * LANES), _C2[2] * load(g, 8 * LANES)
+        gx += a * y - 2.0 * c * x + d * z + 2.0 * e * x
+        gy += a * x + b * z - 2.0 * c * y - 2.0 * e * y
+        gz += b * y + 4.0 * c * z + d * x
+    if degree >= 3:
+        a, b, c = -_C3[0] * load(g, 9 * LANES), _C3[1] * load(g, 10 * LANES), -_C3[2] * load(g, 11 * LANES)
+        d, e = _C3[3] * load(g, 12 * LANES), -_C3[2] * load(g, 13 * LANES)
+        f, h = _C3[4] * load(g, 14 * LANES), -_C3[0] * load(g, 15 * LANES)
+        xx, yy, zz = x * x, y * y, z * z
+        gx += 6.0 * a * x * y + b * y * z - 2.0 * c * x * y - 6.0 * d * x * z
+        gx += e * (4.0 * zz - 3.0 * xx - yy) + 2.0 * f * x * z + 3.0 * h * (xx - yy)
+        gy += 3.0 * a * (xx - yy) + b * x * z + c * (4.0 * zz - xx - 3.0 * yy) - 6.0 * d * y * z
+        gy += -2.0 * e * x * y - 2.0 * f * y * z - 6.0 * h * x * y
+        gz += (
+            b * x * y
+            + 8.0 * c * y * z
+            + d * (6.0 * zz - 3.0 * xx - 3.0 * yy)
+            + 8.0 * e * x * z
+            + f * (xx - yy)
+        )
+    return gx, gy, gz
+
+
+@njit(parallel=True, cache=True)
+def sh_colors(rows, means, position, sh, coefficients, degree, records):
+    """Colours of the Gaussians named by `rows`, not below 0.
+
+    Args:
+        rows: Gaussian indices, padded to whole blocks of 16. int32 [M]
+        means: Flat [N · 3]
+        position: Of the camera. [3]
+        sh: Flat [N · coefficients · 3]
+        coefficients: Coefficients stored of each Gaussian and colour.
+        degree: Degree to use.
+        records: Of the Gaussians, colours written.
+    """
+    for block in prange(len(rows) // LANES):
+        start = block * LANES
+        basis = np.empty(_MOST * LANES, np.float32)
+        x, y, z, _ = _directions(start, rows, means, position)
+        _write_basis(x, y, z, degree, basis)
+        for c in range(3):
+            color = splat(0.5)
+            for k in range((degree + 1) ** 2):
+                color += load(basis, k * LANES) * gather(sh, rows, start, 3 * coefficients, 3 * k + c)
+            scatter(records, rows, start, _RECORD, FEATURES + c, larger(color, splat(0.0)))
+
+
+@njit(parallel=True, cache=True)
+def sh_colors_backward(rows, means, position, sh, coefficients, degree, records, g_colors, g_sh, g_means):
+    """Gradient of `sh_colors`; written into `g_sh`, added to `g_means` (both flat)."""
+    for block in prange(len(rows) // LANES):
+        start = block * LANES
+        basis = np.empty(_MOST * LANES, np.float32)
+        g_basis = np.zeros(_MOST * LANES, np.float32)
+        x, y, z, inverse = _directions(start, rows, means, position)
+        _write_basis(x, y, z, degree, basis)
+        for c in range(3):
+            shown = gather(records, rows, start, _RECORD, FEATURES + c) > 0.0
+            g_color = select(shown, gather(g_colors, rows, start, 3, c), splat(0.0))
+            for k in range((degree + 1) ** 2):
+                stride, offset = 3 * coefficients, 3 * k + c
+                scatter(g_sh, rows, start, stride, offset, load(basis, k * LANES) * g_color)
+                so_far = load(g_basis, k * LANES)
+                store(g_basis, k * LANES, so_far + g_color * gather(sh, rows, start, stride, offset))
+        if degree > 0:
+            gx, gy, gz = _direction_backward(x, y, z, degree, g_basis)
+            along = gx * x + gy * y + gz * z
+            old_x, old_y = gather(g_means, rows, start, 3, 0), gather(g_means, rows, start, 3, 1)
+            old_z = gather(g_means, rows, start, 3, 2)
+            scatter(g_means, rows, start, 3, 0, old_x + (gx - x * along) * inverse)
+            scatter(g_means, rows, start, 3, 1, old_y + (gy - y * along) * inverse)
+            scatter(g_means, rows, start, 3, 2, old_z + (gz - z * along) * inverse)

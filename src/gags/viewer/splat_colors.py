@@ -1,0 +1,114 @@
+"""Colours of the Gaussians in the viewer: one RGB each, for every mode. Pure functions on arrays."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gags.draw.colors import LEVEL_COLORS, colorize, luminance
+from gags.draw.pictures import DEPTH, DESATURATION
+from gags.gaussians.gaussians import SH_C0
+from gags.viewer.state import Layer
+
+DIM = 0.55  # brightness of what matches nothing while a text is asked
+UNLIT = 0.35  # brightness of all that is not lit up while a thing is
+LIT = 0.25  # of white in what is
+FAINTEST = 0.45  # opacity of a layer's colour where the relevancy just reaches the threshold
+DARKEST = 0.7  # brightness of a layer's colour there; full where the relevancy is best
+SAMPLE = 20000  # Gaussians whose principal directions stand for all
+
+
+def base_colors(sh: np.ndarray) -> np.ndarray:
+    """Colours of Gaussians without what changes with the direction: degree 0 of their harmonics.
+
+    Args:
+        sh: Spherical-harmonic coefficients. [N, K, 3]
+
+    Returns:
+        uint8 [N, 3]
+    """
+    return np.round(np.clip(0.5 + SH_C0 * sh[:, 0], 0, 1) * 255).astype(np.uint8)
+
+
+def relevancy_colors(base: np.ndarray, layers: Sequence[Layer], threshold: float) -> np.ndarray:
+    """What matches a text in the colour of its layer, brighter where it matches better; the rest dim.
+
+    Where several layers match, the one of the highest relevancy is shown.
+
+    Args:
+        base: Colours of the scene. uint8 [N, 3]
+        layers: The layers to show; without any, the colours stay.
+        threshold: Relevancy from which on a Gaussian matches.
+
+    Returns:
+        uint8 [N, 3]
+    """
+    if not layers:
+        return base
+    grey = luminance(base)[:, None]
+    colors = DIM * (base + DESATURATION * (grey - base))
+    best = np.full(len(base), -1.0, np.float32)
+    for layer in layers:
+        rows = np.flatnonzero(layer.matching(threshold) & (layer.relevancy > best))
+        if not len(rows):
+            continue
+        relevancy = layer.relevancy[rows]
+        best[rows] = relevancy
+        span = max(float(layer.relevancy.max()) - threshold, 1e-6)
+        strength = np.clip((relevancy - threshold) / span, 0, 1)[:, None]
+        glow = (DARKEST + (1 - DARKEST) * strength) * np.array(layer.color, np.float32)
+        opacity = FAINTEST + (1 - FAINTEST) * strength
+        colors[rows] = base[rows] + opacity * (glow - base[rows])
+    return np.round(np.clip(colors, 0, 255)).astype(np.uint8)
+
+
+def granularity_colors(weights: np.ndarray) -> np.ndarray:
+    """The colours of sub-part, part and whole, mixed by the granularity weights ω. [N, 3] → uint8 [N, 3]"""
+    return np.round(np.clip(weights @ LEVEL_COLORS.astype(np.float32), 0, 255)).astype(np.uint8)
+
+
+def feature_colors(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Vectors as colours, alike where they are alike: their three principal directions as RGB.
+
+    Args:
+        vectors: Language of the Gaussians. [N, r]
+        weights: How much each counts in choosing the directions, e.g. its opacity. [N]
+
+    Returns:
+        uint8 [N, 3]
+    """
+    step = max(1, len(vectors) // SAMPLE)
+    sample, share = vectors[::step].astype(np.float64), weights[::step, None].astype(np.float64)
+    mean = (share * sample).sum(0) / max(float(share.sum()), 1e-12)
+    _, directions = np.linalg.eigh(((sample - mean) * share).T @ (sample - mean))
+    directions = directions[:, ::-1][:, :3]
+    directions = directions * np.where(directions.sum(axis=0) < 0, -1.0, 1.0)  # else the sign is chance
+    coordinates = (vectors - mean.astype(np.float32)) @ directions.astype(np.float32)
+    padded = np.zeros((len(vectors), 3), np.float32)
+    padded[:, : coordinates.shape[1]] = coordinates
+    low, high = np.percentile(padded[::step], [2, 98], axis=0)
+    scaled = (padded - low) / np.maximum(high - low, 1e-9)
+    return np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+
+
+def depth_colors(means: np.ndarray, position: np.ndarray, solid: np.ndarray) -> np.ndarray:
+    """Distance from a point as brightness, near is bright; equal ratios are equal steps.
+
+    Args:
+        means: Centres. [N, 3]
+        position: Where the camera is, in the same frame. [3]
+        solid: Gaussians whose distances set the range. bool [N]
+
+    Returns:
+        uint8 [N, 3]
+    """
+    distance = np.maximum(np.linalg.norm(means - np.asarray(position, means.dtype), axis=1), 1e-9)
+    near, far = np.percentile(distance[solid] if solid.any() else distance, [2, 98])
+    steps = np.log(far / distance) / max(np.log(far / near), 1e-6)
+    return colorize(0.08 + 0.9 * np.clip(steps, 0, 1), DEPTH)
+
+
+def lit_up(colors: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Some Gaussians brighter, all others dark. uint8 [N, 3], bool [N] → uint8 [N, 3]"""
+    lit = UNLIT * colors.astype(np.float32)
+    lit[mask] = colors[mask] + LIT * (255.0 - colors[mask])
+    return np.round(lit).astype(np.uint8)

@@ -1,0 +1,173 @@
+"""What one browser has asked, picked and edited in the viewer; no viewer in here, only values.
+
+Every browser has a state of its own: what one asks, hides or deletes, another does not see. The scene on disk
+is never changed.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+from gags.draw.colors import label_colors
+from gags.gaussians.gaussians import Gaussians
+from gags.query.edit import recolored
+from gags.query.instances import MATCHES
+
+Mode = Literal["colour", "relevancy", "granularity", "features", "depth"]
+MODES: tuple[Mode, ...] = ("colour", "relevancy", "granularity", "features", "depth")
+Color = tuple[int, int, int]  # 8-bit RGB
+BEST_SHARE = 0.002  # of the solid Gaussians, whose mean relevancy is a layer's score …
+BEST_LEAST = 10  # … but never fewer, so that one odd Gaussian decides nothing
+
+
+@dataclass(eq=False)
+class Layer:
+    """One text that the scene was asked.
+
+    Attributes:
+        text: The text.
+        relevancy: Of every Gaussian, in [0, 1]. float32 [N]
+        score: Mean relevancy of the solid Gaussians that match best.
+        color: What matches is shown in.
+        visible: Whether it is shown.
+    """
+
+    text: str
+    relevancy: np.ndarray
+    score: float
+    color: Color
+    visible: bool = True
+
+    def matching(self, threshold: float) -> np.ndarray:
+        """Gaussians whose relevancy reaches the threshold. bool [N]"""
+        return self.relevancy >= threshold
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """One change of the Gaussians: coloured, or deleted if there is no colour.
+
+    Attributes:
+        mask: Which. bool [N]
+        color: Their new colour; None deletes them.
+    """
+
+    mask: np.ndarray
+    color: Color | None = None
+
+
+@dataclass(eq=False)
+class ViewerState:
+    """Layers, mode, selection and edits of one browser.
+
+    Attributes:
+        count: Number N of Gaussians in the scene.
+        layers: Texts that were kept, oldest first.
+        draft: The text being typed, None if the box is empty.
+        threshold: Relevancy from which on a Gaussian matches a text.
+        mode: What the colours show.
+        selected: The Gaussians that are lit up; None for none. bool [N]
+        edits: Changes so far, oldest first.
+    """
+
+    count: int
+    layers: list[Layer] = field(default_factory=list)
+    draft: Layer | None = None
+    threshold: float = MATCHES
+    mode: Mode = "relevancy"
+    selected: np.ndarray | None = None
+    edits: list[Edit] = field(default_factory=list)
+
+    def copy(self) -> "ViewerState":
+        """The state as it is now, whatever becomes of this one; masks and relevancies are shared."""
+        return replace(self, layers=[replace(layer) for layer in self.layers], edits=list(self.edits))
+
+    def next_color(self) -> Color:
+        """The first of the distinct colours that no kept layer has."""
+        taken = {layer.color for layer in self.layers}
+        row = [tuple(color) for color in label_colors(len(self.layers) + 1).tolist()]
+        return next(color for color in row if color not in taken)
+
+    def keep(self) -> Layer | None:
+        """Make the text being typed a layer; one that was kept before is shown again instead.
+
+        Returns:
+            The layer; None if the box is empty.
+        """
+        layer, self.draft = self.draft, None
+        if layer is None:
+            return None
+        known = next((kept for kept in self.layers if kept.text == layer.text), None)
+        if known is None:
+            self.layers.append(layer)
+            return layer
+        known.visible = True
+        return known
+
+    def shown(self) -> list[Layer]:
+        """The layers to show: visible ones, and what is being typed on top."""
+        kept = [layer for layer in self.layers if layer.visible]
+        return kept if self.draft is None else [*kept, self.draft]
+
+    @property
+    def alive(self) -> np.ndarray:
+        """Gaussians that are not deleted. bool [N]"""
+        alive = np.ones(self.count, bool)
+        for edit in self.edits:
+            if edit.color is None:
+                alive &= ~edit.mask
+        return alive
+
+    def edit(self, mask: np.ndarray, color: Color | None = None) -> int:
+        """Colour Gaussians, or delete them if there is no colour; returns how many that are still there."""
+        mask = mask & self.alive
+        changed = int(mask.sum())
+        if changed:
+            self.edits.append(Edit(mask, color))
+            if color is None:
+                self.selected = None
+        return changed
+
+    def undo(self) -> Edit | None:
+        """Take back the last change; None if there is none."""
+        return self.edits.pop() if self.edits else None
+
+    def painted(self, colors: np.ndarray) -> np.ndarray:
+        """Colours of the scene with the changes of colour. uint8 [N, 3] → the same"""
+        painted = colors.copy()
+        for edit in self.edits:
+            if edit.color is not None:
+                painted[edit.mask] = edit.color
+        return painted
+
+    def edited(self, gaussians: Gaussians, mask: np.ndarray | None = None) -> Gaussians:
+        """The Gaussians with all changes, every other value as it was.
+
+        Args:
+            gaussians: The scene; stays as it is.
+            mask: Only these; None for all. bool [N]
+        """
+        for change in self.edits:
+            if change.color is not None:
+                red, green, blue = (channel / 255 for channel in change.color)
+                gaussians = recolored(gaussians, torch.from_numpy(change.mask), (red, green, blue))
+        kept = self.alive if mask is None else self.alive & mask
+        chosen = torch.from_numpy(kept).to(gaussians.means.device)
+        return replace(gaussians[chosen])
+
+
+def layer_score(relevancy: np.ndarray, solid: np.ndarray) -> float:
+    """How well the best of the solid Gaussians match.
+
+    Args:
+        relevancy: [N]
+        solid: Which Gaussians are solid; all count if none is. bool [N]
+
+    Returns:
+        Their mean relevancy, in [0, 1].
+    """
+    values = relevancy[solid] if solid.any() else relevancy
+    count = min(len(values), max(BEST_LEAST, round(BEST_SHARE * len(values))))
+    return float(np.partition(values, len(values) - count)[len(values) - count :].mean())

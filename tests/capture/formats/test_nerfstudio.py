@@ -1,0 +1,210 @@
+"""The nerfstudio reader."""
+
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+from tests.helpers.heard import Heard
+from tests.helpers.made_capture import plain_photo, pose, write_nerfstudio, write_photo
+
+from gags.capture import load_capture
+from gags.errors import CaptureError
+
+NAMES = [f"images/frame_{i:02}.png" for i in range(4)]
+
+
+def test_poses_become_world_to_camera_with_opencv_axes(tmp_path):
+    write_nerfstudio(tmp_path, NAMES)
+    capture = load_capture(tmp_path)
+    assert [view.name for view in capture] == [f"frame_{i:02}.png" for i in range(4)]
+    for index, view in enumerate(capture):
+        np.testing.assert_allclose(view.camera.viewmat, pose(index), atol=1e-12)
+        np.testing.assert_array_equal(view.image(), plain_photo(index))
+    np.testing.assert_array_equal(capture.points, [[1, 2, 3], [-1.5, 0, 2]])
+    np.testing.assert_array_equal(capture.points_rgb, [[10, 20, 30], [255, 0, 1]])
+    assert capture.format == "nerfstudio"
+
+
+def test_identity_pose_looks_down_minus_z(tmp_path):
+    transforms = write_nerfstudio(tmp_path, NAMES[:1])
+    transforms["frames"][0]["transform_matrix"] = np.eye(4).tolist()
+    (tmp_path / "transforms.json").write_text(json.dumps(transforms))
+    camera = load_capture(tmp_path / "transforms.json", test_every=0).views[0].camera
+    xy, depth = camera.project(np.array([[0.0, 0, -2], [0.2, 0, -2], [0, 0.2, -2]]))
+    np.testing.assert_allclose(depth, 2)
+    np.testing.assert_allclose(xy, [[100, 75], [121, 75], [100, 54]])  # +x is right, +y is up
+
+
+@pytest.mark.parametrize(
+    ("keys", "K"),
+    [
+        ({"fl_y": 215.0, "cx": 90.0, "cy": 80.5}, (210, 215, 90, 80.5)),
+        ({}, (210, 210, 100, 75)),
+        ({"fl_x": None, "camera_angle_x": math.pi / 2}, (100, 100, 100, 75)),
+        (
+            {"fl_x": None, "camera_angle_x": math.pi / 2, "camera_angle_y": 2 * math.atan(0.5)},
+            (100, 150, 100, 75),
+        ),
+        ({"w": None, "h": None}, (210, 210, 100, 75)),
+        ({"camera_model": "PINHOLE", "k1": 0.0}, (210, 210, 100, 75)),
+    ],
+)
+def test_intrinsics_of_the_file(tmp_path, keys, K):
+    write_nerfstudio(tmp_path, NAMES, **keys)
+    fx, fy, cx, cy = K
+    for view in load_capture(tmp_path):
+        np.testing.assert_allclose(view.camera.K, [[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+        assert view.lens is None
+
+
+def test_intrinsics_of_a_frame_come_first(tmp_path):
+    transforms = write_nerfstudio(tmp_path, NAMES, k1=0.05)
+    transforms["frames"][2] |= {"fl_x": 190.0, "fl_y": 195.0, "cx": 99.0, "cy": 70.0, "k1": 0.0}
+    (tmp_path / "transforms.json").write_text(json.dumps(transforms))
+    capture = load_capture(tmp_path)
+    np.testing.assert_allclose(capture["frame_02"].camera.K, [[190, 0, 99], [0, 195, 70], [0, 0, 1]])
+    assert capture["frame_02"].lens is None
+    assert capture["frame_01"].lens.distortion[0] == 0.05
+
+
+def test_distortion_keys_have_opencvs_meaning(tmp_path):
+    write_nerfstudio(tmp_path, NAMES, k1=-0.2, k2=0.05, p1=0.004, p2=-0.006)
+    assert load_capture(tmp_path).views[0].lens.distortion[:4] == (-0.2, 0.05, 0.004, -0.006)
+
+
+def test_file_path_without_suffix_or_with_dots(tmp_path):
+    transforms = write_nerfstudio(tmp_path, NAMES)
+    for frame in transforms["frames"]:
+        frame["file_path"] = "./" + os.path.splitext(frame["file_path"])[0]
+    (tmp_path / "transforms.json").write_text(json.dumps(transforms))
+    assert [view.name for view in load_capture(tmp_path)] == [f"frame_{i:02}.png" for i in range(4)]
+
+
+def test_several_folders_stay_in_the_names(tmp_path):
+    write_nerfstudio(tmp_path, ["train/a.png", "test/a.png", "test/b.png"])
+    write_photo(tmp_path / "masks" / "m.png", plain_photo(0))
+    write_photo(tmp_path / "train" / "unposed.png", plain_photo(0))
+    heard = Heard()
+    capture = load_capture(tmp_path, progress=heard)
+    assert [view.name for view in capture] == ["test/a.png", "test/b.png", "train/a.png"]
+    assert len(heard.warned) == 1
+    assert "1 photos have no pose and are left out (train/unposed.png)" in heard.warned[0]
+
+
+def test_own_test_frames(tmp_path):
+    write_nerfstudio(tmp_path, NAMES, test_filenames=[NAMES[2]])
+    assert [view.name for view in load_capture(tmp_path).test] == ["frame_02.png"]
+    assert [view.name for view in load_capture(tmp_path, test_every=3).test] == [
+        "frame_00.png",
+        "frame_03.png",
+    ]
+
+
+def test_no_points(tmp_path):
+    write_nerfstudio(tmp_path, NAMES, points=False)
+    with pytest.raises(CaptureError, match="ply_file_path"):
+        load_capture(tmp_path)
+    assert load_capture(tmp_path, require_points=False).points.shape == (0, 3)
+
+
+def test_points_without_colours_are_grey(tmp_path):
+    write_nerfstudio(tmp_path, NAMES)
+    vertices = np.array([[1, 2, 3], [4, 5, 6], [np.nan, 0, 0]], "<f8")
+    header = b"ply\nformat binary_little_endian 1.0\nelement vertex 3\n"
+    header += b"property double x\nproperty double y\nproperty double z\nend_header\n"
+    (tmp_path / "points.ply").write_bytes(header + vertices.tobytes())
+    capture = load_capture(tmp_path)
+    np.testing.assert_array_equal(capture.points, vertices[:2])
+    np.testing.assert_array_equal(capture.points_rgb, np.full((2, 3), 128))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no ply", b"ply\nformat ascii 1.0\nelement vertex 2\n"])
+def test_unreadable_points(tmp_path, content):
+    write_nerfstudio(tmp_path, NAMES)
+    (tmp_path / "points.ply").unlink()
+    if content is not None:
+        (tmp_path / "points.ply").write_bytes(content)
+    with pytest.raises(CaptureError, match=r"points\.ply"):
+        load_capture(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not JSON"),
+        ("[1, 2]", "not a JSON object"),
+        ("{}", "no list `frames`"),
+        ('{"frames": {"a": 1}}', "no list `frames`"),
+        ('{"frames": []}', "no posed views"),
+        ('{"frames": [{}]}', "without `file_path`"),
+    ],
+)
+def test_broken_transforms(tmp_path, content, message):
+    (tmp_path / "transforms.json").write_text(content)
+    with pytest.raises(CaptureError, match=message):
+        load_capture(tmp_path, require_points=False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"fl_x": None}, "frame_00.*no focal length"),
+        ({"fl_x": "wide"}, "not a number"),
+        ({"fl_x": -3}, "no focal length"),
+        ({"k1": float("nan")}, "not finite"),
+        ({"camera_model": "OPENCV_FISHEYE"}, "OPENCV_FISHEYE is not supported"),
+        ({"camera_model": "EQUIRECTANGULAR"}, "EQUIRECTANGULAR is not supported"),
+        ({"is_fisheye": True}, "fisheye is not supported"),
+        ({"w": 201}, "is 200×150, but its camera is 201×150"),
+    ],
+)
+def test_bad_intrinsics(tmp_path, keys, message):
+    write_nerfstudio(tmp_path, NAMES, **keys)
+    with pytest.raises(CaptureError, match=message):
+        load_capture(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (None, "no `transform_matrix`"),
+        ([[1, 2], [3, 4]], "not 4×4"),
+        ("up", "not 4×4"),
+        ([[1, 0, 0, 0], [0, 1, 0, float("inf")], [0, 0, 1, 0], [0, 0, 0, 1]], "not 4×4"),
+        (np.diag([2.0, 2, 2, 1]).tolist(), "no rotation"),
+        (np.diag([1.0, 1, -1, 1]).tolist(), "no rotation"),
+    ],
+)
+def test_bad_poses(tmp_path, matrix, message):
+    transforms = write_nerfstudio(tmp_path, NAMES)
+    del transforms["frames"][1]["transform_matrix"]
+    if matrix is not None:
+        transforms["frames"][1]["transform_matrix"] = matrix
+    (tmp_path / "transforms.json").write_text(json.dumps(transforms))
+    with pytest.raises(CaptureError, match=f"frame_01.*{message}"):
+        load_capture(tmp_path)
+
+
+def test_missing_photo(tmp_path):
+    write_nerfstudio(tmp_path, NAMES)
+    (tmp_path / NAMES[1]).unlink()
+    with pytest.raises(CaptureError, match=r"1 of 4 posed photos are not there \(frame_01\.png\)"):
+        load_capture(tmp_path)
+
+
+def test_same_photo_twice(tmp_path):
+    write_nerfstudio(tmp_path, [*NAMES, NAMES[0]])
+    with pytest.raises(CaptureError, match=r"several poses \(frame_00\.png\)"):
+        load_capture(tmp_path)
+
+
+def test_colmap_comes_first_where_both_are(tmp_path):
+    from tests.helpers.made_capture import write_colmap
+
+    write_nerfstudio(tmp_path, NAMES)
+    write_colmap(tmp_path, ["frame_00.png", "frame_01.png"])
+    heard = Heard()
+    assert load_capture(tmp_path, progress=heard).format == "colmap"
+    assert "reading the COLMAP model" in heard.said[0]

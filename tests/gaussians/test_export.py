@@ -1,0 +1,124 @@
+"""Files for viewers, read back by others: plyfile, and decoders of the documented layouts written here."""
+
+import gzip
+import struct
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from gags.errors import SplatsError
+from gags.gaussians.export import fraction_bits, save_splats
+from gags.gaussians.gaussians import Gaussians
+
+
+def made(count: int = 20, degree: int = 2) -> Gaussians:
+    torch.manual_seed(1)
+    k = (degree + 1) ** 2
+    return Gaussians(
+        torch.randn(count, 3),
+        torch.randn(count, 4),
+        torch.rand(count, 3) * 4 - 6,
+        torch.randn(count) * 2,
+        torch.rand(count, k, 3) * 1.6 - 0.8,
+    )
+
+
+def test_ply_is_what_plyfile_reads(tmp_path):
+    plyfile = pytest.importorskip("plyfile")
+    gaussians = made(degree=3)
+    save_splats(gaussians, tmp_path / "a.ply")
+    vertex = plyfile.PlyData.read(tmp_path / "a.ply")["vertex"]
+    assert vertex.count == 20
+    np.testing.assert_array_equal(np.stack([vertex[a] for a in "xyz"], 1), gaussians.means)
+    np.testing.assert_array_equal(np.stack([vertex[f"rot_{i}"] for i in range(4)], 1), gaussians.quats)
+    np.testing.assert_array_equal(np.stack([vertex[f"scale_{i}"] for i in range(3)], 1), gaussians.log_scales)
+    np.testing.assert_array_equal(vertex["opacity"], gaussians.logit_opacities)
+    np.testing.assert_array_equal(np.stack([vertex[f"f_dc_{i}"] for i in range(3)], 1), gaussians.sh[:, 0])
+    rest = np.stack([vertex[f"f_rest_{i}"] for i in range(45)], 1).reshape(20, 3, 15)
+    np.testing.assert_array_equal(rest.transpose(0, 2, 1), gaussians.sh[:, 1:])
+
+
+def test_splat_has_32_bytes_a_gaussian_in_order(tmp_path):
+    gaussians = made()
+    save_splats(gaussians, tmp_path / "a.splat")
+    data = (tmp_path / "a.splat").read_bytes()
+    assert len(data) == 32 * 20
+    for i in range(20):
+        x, y, z, sx, sy, sz, *small = struct.unpack_from("<6f8B", data, 32 * i)
+        np.testing.assert_array_equal(np.float32([x, y, z]), gaussians.means[i])
+        np.testing.assert_allclose([sx, sy, sz], gaussians.log_scales[i].exp(), rtol=1e-6)
+        color = 0.5 + 0.28209479 * gaussians.sh[i, 0].numpy()
+        np.testing.assert_allclose(np.array(small[:3]) / 255, color.clip(0, 1), atol=0.51 / 255)
+        opacity = 1 / (1 + np.exp(-gaussians.logit_opacities[i].item()))
+        assert small[3] / 255 == pytest.approx(opacity, abs=0.51 / 255)
+        quat = (np.array(small[4:]) - 128) / 128
+        unit = gaussians.quats[i].numpy() / np.linalg.norm(gaussians.quats[i])
+        np.testing.assert_allclose(quat, unit, atol=1.01 / 128)
+
+
+def decode_spz(data: bytes) -> dict[str, np.ndarray]:
+    """Version 3 as documented: header, then all positions, alphas, colours, scales, rotations, harmonics."""
+    raw = gzip.decompress(data)
+    magic, version, n, degree, bits = struct.unpack_from("<IIIBB", raw)
+    assert (magic, version) == (0x5053474E, 3)
+    body = np.frombuffer(raw, np.uint8, offset=16)
+    k = (degree + 1) ** 2 - 1
+    sizes = np.cumsum([0, 9 * n, n, 3 * n, 3 * n, 4 * n, 3 * k * n])
+    assert len(body) == sizes[-1]
+    position, alpha, color, scale, rotation, sh = (body[a:b].astype(np.int64) for a, b in pairwise(sizes))
+    position = position.reshape(n, 3, 3) @ [1, 1 << 8, 1 << 16]
+    position = np.where(position >= 1 << 23, position - (1 << 24), position)
+    return {
+        "means": position / (1 << bits),
+        "opacities": alpha / 255,
+        "dc": (color.reshape(n, 3) / 255 - 0.5) / 0.15,
+        "log_scales": scale.reshape(n, 3) / 16 - 10,
+        "rest": (sh.reshape(n, k, 3) - 128) / 128,
+        "quats": np.stack([_smallest_three(row) for row in rotation.reshape(n, 4)]),
+    }
+
+
+def _smallest_three(row: np.ndarray) -> np.ndarray:
+    """wxyz; the largest of x, y, z, w is left out, the others follow from the last bits on."""
+    packed = int(row @ [1, 1 << 8, 1 << 16, 1 << 24])
+    largest, quat = packed >> 30, np.zeros(4)
+    for axis in (3, 2, 1, 0):
+        if axis != largest:
+            quat[axis] = (packed & 511) / 511 / np.sqrt(2) * (-1 if packed >> 9 & 1 else 1)
+            packed >>= 10
+    quat[largest] = np.sqrt(1 - (quat**2).sum())
+    return quat[[3, 0, 1, 2]]
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_spz_decodes_to_the_rounded_values(tmp_path, degree):
+    gaussians = made(degree=degree)
+    save_splats(gaussians, tmp_path / "a.spz")
+    read = decode_spz((tmp_path / "a.spz").read_bytes())
+    np.testing.assert_allclose(read["means"], gaussians.means, atol=2**-20)
+    np.testing.assert_allclose(read["opacities"], gaussians.opacities, atol=0.51 / 255)
+    np.testing.assert_allclose(read["dc"], gaussians.sh[:, 0], atol=0.51 / 255 / 0.15)
+    np.testing.assert_allclose(read["log_scales"], gaussians.log_scales, atol=0.51 / 16)
+    np.testing.assert_allclose(read["rest"], gaussians.sh[:, 1:], atol=0.51 / 128)
+    units = gaussians.quats / gaussians.quats.norm(dim=1, keepdim=True)
+    cosines = np.abs((read["quats"] * units.numpy()).sum(axis=1))
+    assert cosines.min() > 1 - 1e-4
+
+
+@pytest.mark.parametrize(("largest", "bits"), [(0.2, 20), (3.9, 20), (100.0, 16), (5000.0, 10)])
+def test_spz_coordinates_fit_and_waste_no_bits(largest, bits):
+    assert fraction_bits(largest) == bits
+    assert largest * 2**bits < 2**23
+
+
+def test_bad_targets_are_one_line_errors(tmp_path):
+    with pytest.raises(SplatsError, match=r"none of \.ply, \.spz, \.splat"):
+        save_splats(made(), tmp_path / "a.obj")
+    with pytest.raises(SplatsError, match="no Gaussian"):
+        save_splats(made(0), tmp_path / "a.ply")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SplatsError, match="cannot be written"):
+        save_splats(made(), tmp_path / "file" / "a.splat")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]

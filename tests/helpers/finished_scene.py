@@ -1,0 +1,30 @@
+"""A finished scene of the balls in `blobs`, coloured, with exact Gaussians, masks and a field."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from gags.capture import load_capture
+from gags.distill.train import DistillSettings, distill
+from gags.gaussians.ply import load_ply, save_ply
+from gags.query.edit import SH_C0
+from gags.workspace import Workspace
+from tests.helpers.blobs import make_scene
+from tests.helpers.toy_capture import PALETTE, write_capture
+
+
+def write_scene(folder: Path) -> Path:
+    """Write capture and scene below `folder`, as `gags run` would leave them; returns the scene's folder."""
+    capture = load_capture(write_capture(folder / "capture"), test_every=0)
+    toy = make_scene(12)
+    workspace = Workspace.create(folder / "ws")
+    capture.save(workspace.capture)
+    colors = torch.from_numpy(PALETTE[toy.owner] / 255).float()
+    save_ply(replace(toy.gaussians, sh=((colors - 0.5) / SH_C0)[:, None]), workspace.splats)
+    items = toy.items()
+    for view, (_, features) in zip(capture.train, items, strict=True):
+        features.save(workspace.features(view.name))
+    gaussians = load_ply(workspace.splats)
+    distill(gaussians, items, DistillSettings(steps=100, batch_regions=64)).save(workspace.field)
+    return workspace.root

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.helpers.heard import Heard
+from tests.helpers.scenes import coloured_balls, photograph
+
+from gags.capture import Capture
+from gags.errors import SplatsError
+from gags.gaussians.gaussians import Gaussians
+from gags.gaussians.ply import save_ply
+from gags.reconstruct.adopt import adopt, by_the_book, compare
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory) -> Capture:
+    return photograph(coloured_balls(), tmp_path_factory.mktemp("capture"))
+
+
+def saved(gaussians: Gaussians, folder: Path) -> Path:
+    save_ply(gaussians, folder / "other.ply")
+    return folder / "other.ply"
+
+
+def test_gaussians_of_the_scene_are_taken_as_they_are(capture, tmp_path):
+    taken = adopt(saved(coloured_balls(), tmp_path), capture)
+    torch.testing.assert_close(taken.means, coloured_balls().means, rtol=0, atol=0)
+
+
+def test_a_part_of_the_scene_is_taken_too(capture, tmp_path):
+    part = coloured_balls()[torch.arange(12)]
+    assert len(adopt(saved(part, tmp_path), capture)) == 12
+
+
+def test_likeness_of_the_true_gaussians_is_perfect(capture):
+    likeness = compare(coloured_balls(), capture.train)
+    assert likeness.correlation > 0.98
+    assert 0.2 < likeness.coverage < 0.9
+
+
+def test_gaussians_out_of_sight_are_refused(capture, tmp_path):
+    moved = coloured_balls()
+    moved.means = moved.means + torch.tensor([0.0, 0.0, 50.0])
+    with pytest.raises(SplatsError, match=r"fill only 0\.0%"):
+        adopt(saved(moved, tmp_path), capture)
+
+
+def test_gaussians_in_another_frame_are_refused(capture, tmp_path):
+    turned = coloured_balls()
+    turned.means = turned.means @ torch.tensor(np.diag([1.0, -1, -1]), dtype=torch.float32)
+    with pytest.raises(SplatsError, match="do not look like the photos"):
+        adopt(saved(turned, tmp_path), capture)
+
+
+def test_sizes_and_opacities_as_they_are_become_logarithms_and_logits():
+    balls, heard = coloured_balls(), Heard()
+    plain = Gaussians(balls.means, balls.quats, balls.scales, balls.opacities, balls.sh)
+    taken = by_the_book(plain, Path("a.ply"), heard)
+    torch.testing.assert_close(taken.scales, balls.scales)
+    torch.testing.assert_close(taken.opacities, balls.opacities, atol=1e-5, rtol=0)
+    assert "as they are" in heard.warned[0]
+
+
+def test_what_is_stored_by_the_book_stays():
+    balls, heard = coloured_balls(), Heard()
+    assert by_the_book(balls, Path("a.ply"), heard) is balls
+    assert heard.warned == []
+
+
+def test_rotations_of_length_0_are_dropped():
+    balls, heard = coloured_balls(), Heard()
+    balls.quats[[1, 3]] = 0
+    taken = by_the_book(balls, Path("a.ply"), heard)
+    assert len(taken) == len(balls) - 2
+    assert f"2 of {len(balls)}" in heard.warned[0]
+    balls.quats[:] = 0
+    with pytest.raises(SplatsError, match="every rotation is 0"):
+        by_the_book(balls, Path("a.ply"), heard)

@@ -1,0 +1,147 @@
+"""PSNR and SSIM against numbers by hand and a plain two-dimensional window in float64."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gags.reconstruct.quality import psnr, ssim
+
+
+def plain_ssim(x: np.ndarray, y: np.ndarray) -> float:
+    """SSIM pixel by pixel, as Wang et al. 2004 write it; what lies outside the picture is 0."""
+    offsets = np.arange(-5, 6)
+    window = np.exp(-(offsets[:, None] ** 2 + offsets[None] ** 2) / (2 * 1.5**2))
+    window /= window.sum()
+    height, width, channels = x.shape
+    x, y = (np.pad(z.astype(np.float64), ((5, 5), (5, 5), (0, 0))) for z in (x, y))
+    values = []
+    for row in range(height):
+        for column in range(width):
+            for channel in range(channels):
+                a = x[row : row + 11, column : column + 11, channel]
+                b = y[row : row + 11, column : column + 11, channel]
+                mu_a, mu_b = (window * a).sum(), (window * b).sum()
+                var_a, var_b = (window * a**2).sum() - mu_a**2, (window * b**2).sum() - mu_b**2
+                covariance = (window * a * b).sum() - mu_a * mu_b
+                values.append(
+                    (2 * mu_a * mu_b + 1e-4)
+                    * (2 * covariance + 9e-4)
+                    / ((mu_a**2 + mu_b**2 + 1e-4) * (var_a + var_b + 9e-4))
+                )
+    return float(np.mean(values))
+
+
+def pictures(height: int, width: int, channels: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(height, width, channels, generator=generator, dtype=torch.float64)
+    noise = torch.randn(height, width, channels, generator=generator, dtype=torch.float64)
+    return x, (x + 0.1 * noise).clamp(0, 1)
+
+
+@pytest.mark.parametrize("size", [(17, 23), (12, 11), (4, 30), (1, 1)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_ssim_is_that_of_the_plain_window(size, dtype, tolerance):
+    x, y = pictures(*size)
+    expected = plain_ssim(x.numpy(), y.numpy())
+    assert float(ssim(x.to(dtype), y.to(dtype))) == pytest.approx(expected, abs=tolerance)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_ssim_of_any_number_of_channels(channels):
+    x, y = pictures(13, 14, channels)
+    assert float(ssim(x, y)) == pytest.approx(plain_ssim(x.numpy(), y.numpy()), abs=1e-12)
+
+
+def test_convolutions_give_the_same_as_the_cpu_filter():
+    x, y = pictures(20, 21)
+    half = ssim(x.half(), y.half())  # float16 takes the way that other devices take
+    assert float(half) == pytest.approx(plain_ssim(x.numpy(), y.numpy()), abs=0.02)
+
+
+def test_ssim_of_flat_pictures_is_the_luminance_term():
+    x, y = torch.full((500, 600, 1), 0.5), torch.full((500, 600, 1), 0.25)
+    luminance = (2 * 0.5 * 0.25 + 1e-4) / (0.5**2 + 0.25**2 + 1e-4)  # all there is away from the border
+    assert float(ssim(x, y)) == pytest.approx(luminance, abs=0.01)
+    assert float(ssim(x, x)) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_gradients_by_finite_differences():
+    x, y = pictures(13, 12)
+    assert torch.autograd.gradcheck(ssim, (x.requires_grad_(), y.requires_grad_()))
+
+
+def test_gradient_against_the_plain_window():
+    x, y = pictures(9, 10)
+    x.requires_grad_()
+    (3 * ssim(x, y)).backward()
+    assert x.grad is not None
+    step = 1e-5
+    for place in [(0, 0, 0), (4, 5, 1), (8, 9, 2), (2, 7, 0)]:
+        up, down = x.detach().clone(), x.detach().clone()
+        up[place] += step
+        down[place] -= step
+        slope = 3 * (plain_ssim(up.numpy(), y.numpy()) - plain_ssim(down.numpy(), y.numpy())) / (2 * step)
+        assert float(x.grad[place]) == pytest.approx(slope, rel=1e-6, abs=1e-10)
+
+
+def test_gradient_in_single_precision_follows_double():
+    x, y = pictures(60, 70)
+    gradients = []
+    for dtype in (torch.float64, torch.float32):
+        image = x.to(dtype, copy=True).requires_grad_()
+        ssim(image, y.to(dtype)).backward()
+        assert image.grad is not None
+        gradients.append(image.grad.double())
+    assert float((gradients[0] - gradients[1]).norm() / gradients[0].norm()) < 1e-4
+
+
+def test_only_the_gradient_that_is_asked_for():
+    x, y = pictures(12, 12)
+    y.requires_grad_()
+    ssim(x, y).backward()
+    assert x.grad is None
+    mirrored = y.detach().clone().requires_grad_()
+    ssim(mirrored, x).backward()
+    torch.testing.assert_close(y.grad, mirrored.grad)
+
+
+def test_arguments_are_left_alone():
+    x, y = pictures(12, 12)
+    before = x.clone(), y.clone()
+    ssim(x.requires_grad_(), y.requires_grad_()).backward()
+    torch.testing.assert_close((x.detach(), y.detach()), before, rtol=0, atol=0)
+
+
+def test_views_into_other_tensors():
+    x, y = pictures(30, 40)
+    part = (slice(3, 20), slice(5, 33))
+    assert float(ssim(x[part], y[part])) == float(ssim(x[part].clone(), y[part].clone()))
+    transposed = float(ssim(x.transpose(0, 1), y.transpose(0, 1)))
+    assert transposed == pytest.approx(float(ssim(x, y)), abs=1e-12)
+
+
+def test_psnr_by_hand():
+    x = torch.zeros(2, 2, 3)
+    y = x.clone()
+    y[0, 0] = torch.tensor([0.1, 0.2, 0.4])  # mean square 0.21 / 12
+    assert float(psnr(x, y)) == pytest.approx(10 * math.log10(12 / 0.21), abs=1e-5)
+    assert float(psnr(x + 0.1, x)) == pytest.approx(20.0, abs=1e-5)
+    assert float(psnr(x, x)) == math.inf
+
+
+def test_psnr_gradient():
+    x, y = pictures(5, 4)
+    assert torch.autograd.gradcheck(psnr, (x.requires_grad_(), y))
+
+
+@pytest.mark.parametrize("measure", [psnr, ssim])
+def test_shapes_must_match(measure):
+    with pytest.raises(ValueError, match=r"same shape.*\[4, 5, 3\] and \[5, 4, 3\]"):
+        measure(torch.zeros(4, 5, 3), torch.zeros(5, 4, 3))
+
+
+def test_ssim_takes_one_picture():
+    with pytest.raises(ValueError, match=r"\[H, W, C\]"):
+        ssim(torch.zeros(1, 4, 5, 3), torch.zeros(1, 4, 5, 3))
