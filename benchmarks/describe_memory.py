@@ -28,7 +28,7 @@ from gags.gaussians.ply import save_ply
 from gags.progress import Bar, Reporter
 from gags.reconstruct.start import gaussians_at_points, scene_extent
 from gags.segment.base import PromptedMasks
-from gags.segment.masks import SegmentSettings
+from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace
 
 GRID = 256  # cells of SAM's mask logits along the longer side
@@ -120,7 +120,7 @@ def measure(path: Path, count: int, max_size: int) -> str:
     capture = repeated(load_capture(path, max_size=max_size), count)
     extent = scene_extent(capture)
     gaussians = gaussians_at_points(capture.points, capture.points_rgb, opacity=0.9, extent=extent)
-    settings = SegmentSettings(prompts_per_patch=1, seed=0)
+    settings = DescribeSettings(prompts_per_patch=1, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.create(Path(folder) / "scene")
         capture.save(workspace.capture)

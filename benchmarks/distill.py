@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from gags.distill.settings import DistillSettings
-from gags.distill.train import distill
+from gags.distill.train import train_field
 from gags.embed import load_encoder
 from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.labels import FrameLabels, load_labels
 from gags.evaluate.protocols import evaluate
-from gags.pipeline import FeatureFiles
+from gags.pipeline import Descriptions
 from gags.scene import Scene
 
 DEFAULT = DistillSettings()
@@ -61,7 +61,7 @@ class Labelled:
     def figures(self, settings: DistillSettings) -> list[float]:
         """mAcc, mIoU, mean average precision, mean best IoU (shares), and seconds of distillation."""
         scene, started = self.scene, time.monotonic()
-        field = distill(scene.gaussians, FeatureFiles(scene.workspace, scene.capture.train), settings)
+        field = train_field(scene.gaussians, Descriptions(scene.workspace, scene.capture.train), settings)
         seconds = time.monotonic() - started
         result = evaluate(FieldAnswerer(scene.gaussians, field), scene.capture, self.labels, self.encoder)
         means = result.overall

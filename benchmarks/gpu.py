@@ -35,10 +35,10 @@ from gags.models.device import scene_device
 from gags.pipeline import RunSettings
 from gags.progress import Bar
 from gags.query import lerf_ovs
-from gags.reconstruct.settings import FitSettings
+from gags.reconstruct.settings import ReconstructSettings
 from gags.render import blend_weights, rasterize
 from gags.scene import Scene
-from gags.segment.masks import SegmentSettings
+from gags.segment.settings import DescribeSettings
 
 SIZES = ((960, 540), (1440, 1080))
 QUERIES = 50
@@ -82,7 +82,7 @@ def main() -> int:
         else:
             made = staged("demo", demo_capture(), folder / "demo", RunSettings(**models))
             if arguments.capture:
-                settings = RunSettings(FitSettings(steps=arguments.steps), **models)
+                settings = RunSettings(ReconstructSettings(steps=arguments.steps), **models)
                 made = staged(arguments.capture.name, arguments.capture, folder / "capture", settings)
         print(asked(made), flush=True)
     return 0
@@ -205,9 +205,9 @@ def _toy(folder: Path, stack: ExitStack) -> Path:
 
 
 def _toy_settings(steps: int) -> RunSettings:
-    masks = SegmentSettings(min_area=6, prompts_per_patch=1)
+    masks = DescribeSettings(min_area=6, prompts_per_patch=1)
     models = {"segmenter": SMALL_SEGMENTER, "encoder": SMALL_ENCODER}
-    return RunSettings(FitSettings(steps=steps), masks, DistillSettings(steps=100), **models)
+    return RunSettings(ReconstructSettings(steps=steps), masks, DistillSettings(steps=100), **models)
 
 
 if __name__ == "__main__":

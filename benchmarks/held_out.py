@@ -23,12 +23,12 @@ from controlled.truth import Truth
 from gags.capture import View
 from gags.cli.console import ConsoleReporter
 from gags.distill.settings import DistillSettings
-from gags.distill.train import distill
+from gags.distill.train import train_field
 from gags.embed import load_encoder
 from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.labels import load_labels
 from gags.evaluate.protocols import evaluate
-from gags.pipeline import FeatureFiles
+from gags.pipeline import Descriptions
 from gags.scene import Scene
 
 LEAST_PIXELS = 150
@@ -68,10 +68,10 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=2, help="label every Nth training photo")
     arguments = parser.parse_args()
     truth, scene = Truth.load(arguments.capture), Scene.load(arguments.scene)
-    items = FeatureFiles(scene.workspace, scene.capture.train)
+    items = Descriptions(scene.workspace, scene.capture.train)
     encoder, progress = load_encoder(scene.field.encoder_name), ConsoleReporter()
     settings = [replace(DistillSettings(), seed=seed) for seed in range(arguments.seeds)]
-    fields = [distill(scene.gaussians, items, setting, progress=progress) for setting in settings]
+    fields = [train_field(scene.gaussians, items, setting, progress=progress) for setting in settings]
     groups = {"held out": scene.capture.test, "learnt from": scene.capture.train[:: arguments.every]}
     print("| photos | pairs | mAcc | mIoU | mAP | best IoU |\n|---|---|---|---|---|---|", flush=True)
     for name, views in groups.items():

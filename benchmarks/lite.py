@@ -22,13 +22,14 @@ from PIL import Image
 
 from gags.embed import Encoder, load_encoder
 from gags.embed.crops import embed_masks
-from gags.embed.description import Masks
 from gags.evaluate.labels import FrameLabels, load_labels
 from gags.evaluate.metrics import iou, peak_in_boxes, rank
 from gags.models import own as models
 from gags.query import lerf_ovs
-from gags.segment.masks import SegmentSettings, segment_photo
+from gags.segment.base import Masks
+from gags.segment.masks import segment_photo
 from gags.segment.sam.mobile import MobileSam
+from gags.segment.settings import DescribeSettings
 
 LERF = ("object", "things", "stuff", "texture")
 
@@ -64,7 +65,7 @@ def read_photo(path: Path, frame: FrameLabels, encoder: Encoder, sam: MobileSam,
         (np.arange(prompts) + 0.5) / prompts * height,
     )
     points = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2).astype(np.float32)
-    masks = segment_photo(image, points, sam, SegmentSettings())
+    masks = segment_photo(image, points, sam, DescribeSettings())
     embeddings = embed_masks(image, masks, encoder)
     triples, groups = np.unique(masks.labels.reshape(3, -1), axis=1, return_inverse=True)
     return Photo(

@@ -20,7 +20,7 @@ from gags.embed.base import Encoder
 from gags.evaluate.answerer import Answerer, FieldAnswerer
 from gags.evaluate.labels import load_labels
 from gags.evaluate.protocols import PROTOCOLS, evaluate
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.query.answers import render_features
 from gags.query.maps import ValueMaps
 from gags.query.relevancy import Queries

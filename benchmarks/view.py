@@ -32,7 +32,7 @@ import zstandard
 from gags.capture import Camera, Capture, View
 from gags.distill.field import Decoder, DecoderShape, LanguageField, splats_hash
 from gags.embed import load_encoder
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.scene import Scene
 from gags.viewer.scene import ViewerScene
 from gags.viewer.server import Viewer

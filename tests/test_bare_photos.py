@@ -61,7 +61,7 @@ def test_a_folder_without_photos_is_no_capture(tmp_path, capsys):
 
 
 def test_reconstruct_keeps_the_poses_in_the_scene(toy, asked, tmp_path):
-    command = ["reconstruct", str(toy / "images"), "--out", str(tmp_path / "ws"), "--fit.steps", "2"]
+    command = ["reconstruct", str(toy / "images"), "--out", str(tmp_path / "ws"), "--reconstruct.steps", "2"]
     assert cli.main([*command, "--debug"]) == 0
     assert asked == [(toy / "images", tmp_path / "ws" / "poses")]
     assert json.loads((tmp_path / "ws" / "capture.json").read_text())["root"] == "poses"

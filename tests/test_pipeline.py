@@ -11,22 +11,22 @@ import torch
 
 import gags
 from gags import cli, pipeline, scene
-from gags.embed.description import ViewFeatures
+from gags.embed.description import Description
 from gags.gaussians.ply import load_ply
 from gags.models import own as models
-from gags.segment.masks import SegmentSettings
+from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace
 from tests.helpers.html_page import Page
 from tests.helpers.toy_capture import HEIGHT, WIDTH, ColorEncoder, ColorSegmenter, write_capture
 
 FAST = [
-    "--fit.steps",
+    "--reconstruct.steps",
     "60",
     "--distill.steps",
     "80",
-    "--segment.min-area",
+    "--describe.min-area",
     "6",
-    "--segment.prompts-per-patch",
+    "--describe.prompts-per-patch",
     "1",
 ]
 
@@ -199,20 +199,20 @@ def _pieces(workspace):
 
 def test_a_lost_photo_is_described_again_alone(workspace, toy_capture, segmenter):
     features = workspace / "features" / "view_03.png.safetensors"
-    before = ViewFeatures.load(features).masks.labels
+    before = Description.load(features).masks.labels
     features.write_bytes(b"damaged")
     assert _run(toy_capture, workspace) == 0
     assert segmenter.encoded == 1
-    np.testing.assert_array_equal(ViewFeatures.load(features).masks.labels, before)
+    np.testing.assert_array_equal(Description.load(features).masks.labels, before)
 
 
 def test_describe_reads_the_stamps_of_every_photo_once(workspace, monkeypatch):
     read = []
-    stamps_of = ViewFeatures.stamps_of
-    monkeypatch.setattr(ViewFeatures, "stamps_of", lambda path: read.append(path) or stamps_of(path))
+    stamps_of = Description.stamps_of
+    monkeypatch.setattr(Description, "stamps_of", lambda path: read.append(path) or stamps_of(path))
     lost = next((workspace / "features").glob("*.safetensors"))
     lost.unlink()
-    pipeline.describe(Workspace.open(workspace), SegmentSettings(min_area=6, prompts_per_patch=1))
+    pipeline.describe(Workspace.open(workspace), DescribeSettings(min_area=6, prompts_per_patch=1))
     assert lost.exists()
     assert len(read) == len(set(read)) == len(list((workspace / "features").iterdir()))
 
@@ -236,8 +236,8 @@ def test_stopped_run_goes_on_where_it_was(finished, toy_capture, tmp_path, monke
     monkeypatch.setattr(pipeline, "load_segmenter", lambda name: second)
     assert _run(toy_capture, out) == 0
     assert second.encoded == 6
-    expected = ViewFeatures.load(finished / "features" / "view_10.png.safetensors")
-    actual = ViewFeatures.load(out / "features" / "view_10.png.safetensors")
+    expected = Description.load(finished / "features" / "view_10.png.safetensors")
+    actual = Description.load(out / "features" / "view_10.png.safetensors")
     np.testing.assert_array_equal(actual.masks.labels, expected.masks.labels)
 
 
@@ -295,7 +295,7 @@ def test_query_with_another_encoder_is_an_error(finished, monkeypatch, capsys):
 
 
 def test_distill_refuses_masks_of_other_gaussians(workspace, toy_capture, capsys):
-    command = ["reconstruct", str(toy_capture), "--out", str(workspace), "--fit.steps", "20"]
+    command = ["reconstruct", str(toy_capture), "--out", str(workspace), "--reconstruct.steps", "20"]
     assert cli.main(command) == 0
     assert cli.main(["distill", str(workspace)]) == 1
     assert "gags describe" in capsys.readouterr().err

@@ -11,17 +11,17 @@ from gags.models import own as models
 from gags.pipeline import RunSettings
 from gags.reconstruct import losses_gpu as gpu_steps
 from gags.reconstruct import training
-from gags.reconstruct.settings import FitSettings
+from gags.reconstruct.settings import ReconstructSettings
 from gags.report.summary import write_scene_report
 from gags.scene import Scene
-from gags.segment.masks import SegmentSettings
+from gags.segment.settings import DescribeSettings
 from gags.viewer.scene import ViewerScene
 from tests.helpers.pretend_gpu import GPU, marked, pretend_gpu
 from tests.helpers.toy_capture import ColorEncoder, ColorSegmenter, write_capture
 
 SETTINGS = RunSettings(
-    FitSettings(steps=40, fill_holes_at=10, densify_from=10, densify_every=10),
-    SegmentSettings(min_area=6, prompts_per_patch=1),
+    ReconstructSettings(steps=40, fill_holes_at=10, densify_from=10, densify_every=10),
+    DescribeSettings(min_area=6, prompts_per_patch=1),
     DistillSettings(steps=40),
     segmenter="mobile-sam",
     encoder="lite",

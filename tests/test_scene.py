@@ -6,7 +6,7 @@ import torch
 
 from gags.distill import field as field_module
 from gags.distill.field import LanguageField
-from gags.distill.train import DistillSettings, distill
+from gags.distill.train import DistillSettings, train_field
 from gags.evaluate.metrics import iou, rank
 from gags.query.answers import fill_uncovered, granularity_map, locate, render_features
 from gags.query.relevancy import Queries, relevancy
@@ -23,7 +23,7 @@ def scene():
 
 @pytest.fixture(scope="module")
 def field(scene):
-    return distill(scene.gaussians, scene.items(), DistillSettings(steps=100, batch_regions=64))
+    return train_field(scene.gaussians, scene.items(), DistillSettings(steps=100, batch_regions=64))
 
 
 @pytest.fixture(scope="module")

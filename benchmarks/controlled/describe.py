@@ -13,18 +13,20 @@ from controlled.textures import find_patches, patch_maps, see
 from controlled.truth import Truth
 from gags.capture import View
 from gags.compare.scenes import uniform_settings
-from gags.embed.description import LEVELS, ViewFeatures
-from gags.gaussians.gaussians import Gaussians
-from gags.pipeline import FeatureFiles
+from gags.embed.description import Description
+from gags.gaussians import Gaussians
+from gags.pipeline import Descriptions
 from gags.progress import SILENT, Reporter
-from gags.segment.masks import SegmentSettings, segment_photo
+from gags.segment.base import LEVELS
+from gags.segment.masks import segment_photo
 from gags.segment.placing import PromptPlacer, render_depth
+from gags.segment.settings import DescribeSettings
 from gags.workspace import stamp
 
 FORMAT = 3  # raised when segmenter or encoder change, so that masks on disk count as stale
 
 
-class DescribedViews(FeatureFiles):
+class DescribedViews(Descriptions):
     """Cameras and features of photos, read from disk when asked for.
 
     Args:
@@ -51,7 +53,7 @@ def describe(
     splats_stamp: str,
     truth: Truth,
     encoder: ControlledEncoder,
-    settings: SegmentSettings,
+    settings: DescribeSettings,
     folder: Path,
     *,
     progress: Reporter = SILENT,
@@ -111,16 +113,16 @@ def _describe_view(
     patches: np.ndarray,
     truth: Truth,
     encoder: ControlledEncoder,
-    settings: SegmentSettings,
-) -> ViewFeatures:
+    settings: DescribeSettings,
+) -> Description:
     """Masks and embeddings of one photo from its prompts [P, 2] and the patches it shows [2, h, w]."""
     ids = truth.ids(view.stem, view.camera.width, view.camera.height)
     segmenter = ControlledSegmenter(truth, ids, patches, view.name, settings.seed)
     masks = segment_photo(view.image(), points, segmenter, settings)
     embeddings = encoder.embed_masks(masks, ids, view.name).astype(np.float16)
-    return ViewFeatures(masks, embeddings, encoder.name, prompts=points)
+    return Description(masks, embeddings, encoder.name, prompts=points)
 
 
-def uniform(settings: SegmentSettings, aware: DescribedViews) -> SegmentSettings:
+def uniform(settings: DescribeSettings, aware: DescribedViews) -> DescribeSettings:
     """Settings that spread as many prompts as granularity-aware ones took evenly over all photos."""
     return uniform_settings(settings, aware.prompts(), len(aware))

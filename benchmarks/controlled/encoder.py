@@ -32,8 +32,8 @@ import numpy as np
 from controlled.names import TextVectors, generator, unit
 from controlled.truth import Truth
 from gags.embed.base import CropRule
-from gags.embed.description import Masks
 from gags.errors import ModelError
+from gags.segment.base import Masks
 
 COMMON = 0.23  # a
 OFFSET = 0.74  # b

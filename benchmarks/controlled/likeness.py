@@ -20,9 +20,11 @@ from controlled.describe import all_patches
 from controlled.segmenter import ControlledSegmenter
 from controlled.truth import Truth
 from gags.capture import Capture
-from gags.embed.description import LEVELS, Masks, ViewFeatures
+from gags.embed.description import Description
 from gags.gaussians.ply import load_ply
-from gags.segment.masks import SegmentSettings, segment_photo
+from gags.segment.base import LEVELS, Masks
+from gags.segment.masks import segment_photo
+from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace
 
 SHOWS = ("piece", "object", "several", "stuff")
@@ -95,10 +97,10 @@ def main() -> None:
     views = Capture.load(workspace.capture).train[:: arguments.every]
     patches = all_patches(views, load_ply(workspace.splats), truth, 0)
     for view in views:
-        real = ViewFeatures.load(workspace.features(view.name))
+        real = Description.load(workspace.description(view.name))
         ids = truth.ids(view.stem, view.camera.width, view.camera.height)
         segmenter = ControlledSegmenter(truth, ids, patches[view.name], view.name)
-        masks = segment_photo(view.image(), real.prompts, segmenter, SegmentSettings())
+        masks = segment_photo(view.image(), real.prompts, segmenter, DescribeSettings())
         wholes = truth.whole_of[ids]
         objects = np.where((wholes >= 0) & truth.is_object[wholes], wholes, -1)
         sizes = np.bincount(objects[objects >= 0])

@@ -21,7 +21,7 @@ from controlled.encoder import ControlledEncoder, areas_covered
 from controlled.names import TextVectors, unit
 from controlled.truth import Truth
 from gags.capture import Capture
-from gags.embed.description import ViewFeatures
+from gags.embed.description import Description
 from gags.workspace import Workspace
 
 SHARES = (0, 0.1, 0.2, 0.4, 0.6, 0.85, 1.0)
@@ -32,7 +32,7 @@ ENOUGH = 15  # masks for a figure
 
 
 def objects_of(
-    features: ViewFeatures, ids: np.ndarray, truth: Truth
+    features: Description, ids: np.ndarray, truth: Truth
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Object of each mask, -1 if it is not pure; the share of the object it covers; its area, px. [M] each"""
     covered, areas = areas_covered(features.masks, ids)
@@ -71,7 +71,7 @@ def main() -> None:
     encoder = ControlledEncoder(TextVectors(arguments.clip_text, truth.aliases), truth)
     parts, real, made = [], [], []
     for view in Capture.load(workspace.capture).train:
-        features = ViewFeatures.load(workspace.features(view.name))
+        features = Description.load(workspace.description(view.name))
         ids = truth.ids(view.stem, view.camera.width, view.camera.height)
         parts.append(objects_of(features, ids, truth))
         real.append(features.embeddings)

@@ -38,7 +38,7 @@ from gags.evaluate.labels import FrameLabels, load_labels
 from gags.evaluate.protocols import evaluate
 from gags.gaussians.ply import load_ply
 from gags.progress import Reporter
-from gags.segment.masks import SegmentSettings
+from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace, file_stamp
 
 GRANULARITY = ("sub-part", "part", "whole", "average", "no-consensus")
@@ -83,7 +83,7 @@ class Experiment:
     def described(self, prompts: str, seed: int) -> tuple[DescribedViews, ControlledEncoder]:
         """Masks and embeddings of all training photos, made if they are not on disk."""
         encoder = ControlledEncoder(self.texts, self.truth, seed, self.recognised)
-        settings = SegmentSettings(prompts_per_patch=self.prompts_per_patch, seed=seed)
+        settings = DescribeSettings(prompts_per_patch=self.prompts_per_patch, seed=seed)
         if prompts == "uniform":
             settings = uniform(settings, self.described("granularity-aware", seed)[0])
         views = describe(
@@ -152,7 +152,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of masks and what is learnt")
     parser.add_argument("--methods", nargs="+", default=DEFAULT, metavar="METHOD")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--prompts-per-patch", type=float, default=SegmentSettings().prompts_per_patch)
+    parser.add_argument("--prompts-per-patch", type=float, default=DescribeSettings().prompts_per_patch)
     parser.add_argument("--recognised", type=float, default=RECOGNISED, help="how fast pieces lose a name")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of distillation")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")

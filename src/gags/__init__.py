@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gags.capture import Capture, load_capture
     from gags.distill.field import LanguageField
+    from gags.gaussians import Gaussians
     from gags.gaussians.export import save_splats
-    from gags.gaussians.gaussians import Gaussians
     from gags.gaussians.ply import load_ply, save_ply
     from gags.pipeline import RunSettings, run
     from gags.poses import find_points, find_poses

@@ -11,10 +11,10 @@ from gags.capture import Camera, Capture, View, load_capture
 from gags.capture.load import has_poses
 from gags.capture.photos import photos_in
 from gags.distill.field import LanguageField
-from gags.distill.train import DistillSettings, distill
+from gags.distill.train import DistillSettings, train_field
 from gags.embed import load_encoder
 from gags.embed.crops import embed_masks
-from gags.embed.description import LEVELS, ViewFeatures
+from gags.embed.description import Description
 from gags.errors import CaptureError, WorkspaceError
 from gags.gaussians.ply import load_ply, save_ply
 from gags.models.choose import choose_encoder, choose_segmenter
@@ -23,12 +23,14 @@ from gags.models.own import AUTO
 from gags.poses import find_points, find_poses
 from gags.poses.inputs import is_video
 from gags.progress import SILENT, Reporter
-from gags.reconstruct.fit import adopt, fit, held_out_quality
-from gags.reconstruct.settings import FitSettings
+from gags.reconstruct.fit import adopt, held_out_quality, train_gaussians
+from gags.reconstruct.settings import ReconstructSettings
 from gags.scene import Scene
 from gags.segment import load_segmenter
-from gags.segment.masks import SegmentSettings, segment_photo
+from gags.segment.base import LEVELS
+from gags.segment.masks import segment_photo
 from gags.segment.placing import PromptPlacer
+from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace, file_stamp, stamp
 
 ADOPTED = "adopted"  # key of the record that tells adopted Gaussians from trained ones
@@ -52,9 +54,9 @@ class CaptureSettings:
 class RunSettings:
     """Settings of every stage after reading the photos."""
 
-    fit: FitSettings = field(default_factory=FitSettings)
+    reconstruct: ReconstructSettings = field(default_factory=ReconstructSettings)
     """Training of the Gaussians."""
-    segment: SegmentSettings = field(default_factory=SegmentSettings)
+    describe: DescribeSettings = field(default_factory=DescribeSettings)
     """Prompts and masks."""
     distill: DistillSettings = field(default_factory=DistillSettings)
     """Distillation of the language field."""
@@ -135,8 +137,8 @@ def run(
     workspace = Workspace.create(out)
     # Before the long work, so that a model that is not to be had is told at once.
     segmenter, encoder = choose_models(workspace, settings.segmenter, settings.encoder, progress=progress)
-    reconstruct(capture, workspace, settings.fit, splats=splats, progress=progress)
-    describe(workspace, settings.segment, segmenter, encoder, progress=progress)
+    reconstruct(capture, workspace, settings.reconstruct, splats=splats, progress=progress)
+    describe(workspace, settings.describe, segmenter, encoder, progress=progress)
     distill_scene(workspace, settings.distill, progress=progress)
     return Scene.load(workspace.root)
 
@@ -144,7 +146,7 @@ def run(
 def reconstruct(
     capture: Capture,
     workspace: Workspace,
-    settings: FitSettings = FitSettings(),
+    settings: ReconstructSettings = ReconstructSettings(),
     *,
     splats: Path | None = None,
     progress: Reporter = SILENT,
@@ -173,7 +175,9 @@ def reconstruct(
     if splats is not None:
         gaussians = adopt(splats, capture, device=device, progress=progress)
     else:
-        gaussians = fit(capture, settings, checkpoint=workspace.checkpoint, device=device, progress=progress)
+        gaussians = train_gaussians(
+            capture, settings, checkpoint=workspace.checkpoint, device=device, progress=progress
+        )
     capture.save(workspace.capture)
     save_ply(gaussians, workspace.splats)
     workspace.finish("splats", goal, time.monotonic() - started, adopted or settings)
@@ -194,7 +198,7 @@ def file_stamp_of(splats: Path) -> str:
 def choose_models(
     workspace: Workspace, segmenter: str = AUTO, encoder: str = AUTO, *, progress: Reporter = SILENT
 ) -> tuple[str, str]:
-    """Names of the segmenter and the encoder that a scene takes, fetched if need be (`gags.models.choose`)."""
+    """Names of the segmenter and the encoder that a scene takes; weights are fetched if need be."""
     record = workspace.record("describe")
     before = record.settings if record else {}
     return (
@@ -205,7 +209,7 @@ def choose_models(
 
 def describe(
     workspace: Workspace,
-    settings: SegmentSettings = SegmentSettings(),
+    settings: DescribeSettings = DescribeSettings(),
     segmenter: str = AUTO,
     encoder: str = AUTO,
     *,
@@ -221,7 +225,7 @@ def describe(
     embedder = load_encoder(encoder, progress)
     goal = stamp(mask_stamp, embedder.name, embedder.dim)
     stamps = {"masks": mask_stamp, "embeddings": goal}
-    files = FeatureFiles(workspace, capture.train)
+    files = Descriptions(workspace, capture.train)
     known = files.stamps()
     waiting = [view for view in capture.train if known[view.name] != stamps]
     record = workspace.record("describe")
@@ -245,10 +249,10 @@ def describe(
                 points = placer.place(rows[view.name], view.name)
                 masks = segment_photo(image, points, chosen, settings)
             else:  # only the encoder changed
-                kept = ViewFeatures.load(files.path(view))
+                kept = Description.load(files.path(view))
                 masks, points = kept.masks, kept.prompts
             embeddings = embed_masks(image, masks, embedder).astype(np.float16)
-            features = ViewFeatures(masks, embeddings, embedder.name, stamps, points)
+            features = Description(masks, embeddings, embedder.name, stamps, points)
             features.save(files.path(view))
             bar.advance(note=f"{len(masks)} masks in {view.name}")
     workspace.update_metrics({"masks": count_masks(workspace, capture)})
@@ -275,15 +279,15 @@ def distill_scene(
         return
     started = time.monotonic()
     checkpoint = workspace.root / "field_checkpoint.safetensors"
-    items = FeatureFiles(workspace, capture.train)
+    items = Descriptions(workspace, capture.train)
     gaussians = load_ply(workspace.splats).to(scene_device())
-    learnt: LanguageField = distill(gaussians, items, settings, checkpoint=checkpoint, progress=progress)
+    learnt: LanguageField = train_field(gaussians, items, settings, checkpoint=checkpoint, progress=progress)
     learnt.save(workspace.field)
     workspace.finish("field", goal, time.monotonic() - started, settings)
     checkpoint.unlink(missing_ok=True)
 
 
-class FeatureFiles(Sequence[tuple[Camera, ViewFeatures]]):
+class Descriptions(Sequence[tuple[Camera, Description]]):
     """Cameras and features of photos, read from disk when asked for: memory does not grow with them.
 
     Args:
@@ -292,15 +296,15 @@ class FeatureFiles(Sequence[tuple[Camera, ViewFeatures]]):
     """
 
     def __init__(self, where: Workspace | Callable[[str], Path], views: Sequence[View]) -> None:
-        self._find = where.features if isinstance(where, Workspace) else where
+        self._find = where.description if isinstance(where, Workspace) else where
         self._views = views
 
     def __len__(self) -> int:
         return len(self._views)
 
-    def __getitem__(self, index: int) -> tuple[Camera, ViewFeatures]:  # type: ignore[override]
+    def __getitem__(self, index: int) -> tuple[Camera, Description]:  # type: ignore[override]
         view = self._views[index]
-        return view.camera, ViewFeatures.load(self.path(view))
+        return view.camera, Description.load(self.path(view))
 
     def path(self, view: View) -> Path:
         """File of a photo's features, there or not."""
@@ -312,7 +316,7 @@ class FeatureFiles(Sequence[tuple[Camera, ViewFeatures]]):
 
     def _stamps(self, view: View) -> dict[str, str]:
         try:
-            return ViewFeatures.stamps_of(self.path(view))
+            return Description.stamps_of(self.path(view))
         except WorkspaceError:
             return {}
 
@@ -321,7 +325,7 @@ def count_masks(workspace: Workspace, capture: Capture) -> dict[str, int]:
     """How many masks all photos have on each level."""
     counts = np.zeros(len(LEVELS), int)
     for view in capture.train:
-        levels = ViewFeatures.load(workspace.features(view.name)).masks.levels
+        levels = Description.load(workspace.description(view.name)).masks.levels
         counts += np.bincount(levels, minlength=len(LEVELS))
     return dict(zip(LEVELS, counts.tolist(), strict=True))
 

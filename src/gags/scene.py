@@ -10,9 +10,9 @@ from gags.capture import Capture, View
 from gags.distill.field import LanguageField
 from gags.embed import load_encoder
 from gags.embed.base import Encoder
-from gags.embed.description import ViewFeatures
+from gags.embed.description import Description
 from gags.errors import WorkspaceError
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.gaussians.ply import load_ply
 from gags.models.device import scene_device
 from gags.progress import SILENT, Reporter
@@ -124,15 +124,15 @@ class Scene:
         return self._things
 
     def _load_things(self, progress: Reporter) -> Things:
-        views = [v for v in self.capture.train if self.workspace.features(v.name).exists()]
-        stamps = {v.name: ViewFeatures.stamps_of(self.workspace.features(v.name)) for v in views}
+        views = [v for v in self.capture.train if self.workspace.description(v.name).exists()]
+        stamps = {v.name: Description.stamps_of(self.workspace.description(v.name)) for v in views}
         key, path = stamp(self.field.splats_hash, stamps), self.workspace.root / "things.safetensors"
         known = Things.load(path, key)
         if known is not None or not views:
             return known or Things.none()
         from gags.things.grouping import find_things, gather_evidence  # compiles kernels
 
-        items = ((v.camera, ViewFeatures.load(self.workspace.features(v.name))) for v in views)
+        items = ((v.camera, Description.load(self.workspace.description(v.name))) for v in views)
         things = find_things(*gather_evidence(self.gaussians, items, len(views), progress))
         try:
             things.save(path, key)

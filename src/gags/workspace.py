@@ -153,7 +153,7 @@ class Workspace:
         """Figures of the scene, JSON."""
         return self.report / "metrics.json"
 
-    def features(self, photo: str) -> Path:
+    def description(self, photo: str) -> Path:
         """Masks and embeddings of one photo, by its name in the capture."""
         return self.root / "features" / f"{photo}.safetensors"
 

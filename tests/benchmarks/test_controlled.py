@@ -19,8 +19,8 @@ from controlled.textures import find_patches, patch_maps, see
 from controlled.truth import Truth
 
 from gags.capture import Camera
-from gags.embed.description import Masks
 from gags.errors import CaptureError, ModelError, QueryError
+from gags.segment.base import Masks
 from gags.segment.suppress import measure
 
 WIDTH, HEIGHT = 512, 384

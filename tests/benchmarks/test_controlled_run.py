@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from controlled import run
 
 from gags.capture import load_capture
-from gags.embed.description import ViewFeatures
+from gags.embed.description import Description
 from gags.errors import CompareError
 from gags.gaussians.ply import save_ply
 from gags.workspace import Workspace
@@ -70,7 +70,7 @@ def test_methods_learn_from_controlled_masks(toy: Path, monkeypatch, capsys):
     assert abs(aware["prompts"] - uniform["prompts"]) <= VIEWS  # as many, but for what rounding adds a photo
     folder = toy / "out" / "features" / "granularity-aware_0"
     files = sorted(folder.iterdir())
-    features = [ViewFeatures.load(file) for file in files]
+    features = [Description.load(file) for file in files]
     assert sum(len(view.prompts) for view in features) == aware["prompts"]
     assert (
         np.sum([np.bincount(v.masks.levels, minlength=3) for v in features], axis=0).tolist()

@@ -10,11 +10,11 @@ from gags import cli, pipeline
 from gags.compare import job, run
 from gags.compare.methods import DEFAULT
 from gags.compare.scenes import Described
-from gags.embed.description import ViewFeatures
+from gags.embed.description import Description
 from gags.models import own as models
 
 FAST = [
-    *("--fit.steps", "60", "--segment.min-area", "6", "--segment.prompts-per-patch", "1"),
+    *("--reconstruct.steps", "60", "--describe.min-area", "6", "--describe.prompts-per-patch", "1"),
     *("--distill.steps", "40", "--distill.batch-regions", "64"),
     *("--langsplat.steps", "40", "--langsplat.autoencoder.steps", "200"),
 ]
@@ -135,7 +135,7 @@ def test_uniform_prompts_are_as_many_on_the_same_gaussians(finished, toy_capture
     assert uniform.prompts() == pytest.approx(ours.prompts(), abs=len(ours.capture.train))
     assert uniform.workspace.splats.read_bytes() == ours.workspace.splats.read_bytes()
     counts = [
-        len(ViewFeatures.load(uniform.workspace.features(view.name)).prompts)
+        len(Description.load(uniform.workspace.description(view.name)).prompts)
         for view in uniform.capture.train
     ]
     assert len(set(counts)) == 1  # near or far, every photo has as many

@@ -8,9 +8,10 @@ import torch
 from tests.helpers.blobs import DIM, WORDS, make_scene, word_vector
 
 from gags.distill.checkpoint import Checkpoint
-from gags.distill.train import LEAST_REPEATABILITY, DistillSettings, distill, repeatability_logits
-from gags.embed.description import Masks, ViewFeatures
+from gags.distill.train import LEAST_REPEATABILITY, DistillSettings, repeatability_logits, train_field
+from gags.embed.description import Description
 from gags.errors import WorkspaceError
+from gags.segment.base import Masks
 
 FAST = DistillSettings(steps=60, batch_regions=64)
 
@@ -22,7 +23,7 @@ def scene():
 
 @pytest.fixture(scope="module")
 def field(scene):
-    return distill(scene.gaussians, scene.items(), FAST)
+    return train_field(scene.gaussians, scene.items(), FAST)
 
 
 def test_gaussians_learn_the_embedding_of_their_object(scene, field):
@@ -41,7 +42,7 @@ def test_granularity_turns_away_from_the_level_that_contradicts_itself(scene, fi
 
 
 def test_averaging_levels_is_worse_than_learning_them(scene, field):
-    averaged = distill(scene.gaussians, scene.items(), dataclasses.replace(FAST, levels="averaged"))
+    averaged = train_field(scene.gaussians, scene.items(), dataclasses.replace(FAST, levels="averaged"))
     words = torch.tensor(np.stack([word_vector(w) for w in WORDS]), dtype=torch.float32)
     owner = torch.from_numpy(scene.owner)[:, None]
 
@@ -57,7 +58,7 @@ def test_consensus_takes_noise_out_of_embeddings(scene):
     owner = torch.from_numpy(scene.owner)[:, None]
     missing = []
     for together in (False, True):
-        learnt = distill(scene.gaussians, noisy, dataclasses.replace(FAST, consensus=together))
+        learnt = train_field(scene.gaussians, noisy, dataclasses.replace(FAST, consensus=together))
         cosines = learnt.decoder.similarities(learnt.features, words).gather(1, owner)
         missing.append(1 - float(cosines.mean()))
     assert missing[1] < 0.9 * missing[0]
@@ -65,17 +66,17 @@ def test_consensus_takes_noise_out_of_embeddings(scene):
 
 def test_the_same_seed_gives_the_same_field(scene):
     short = dataclasses.replace(FAST, steps=5)
-    first, again = (distill(scene.gaussians, scene.items(), short) for _ in range(2))
+    first, again = (train_field(scene.gaussians, scene.items(), short) for _ in range(2))
     assert torch.equal(first.features, again.features)
     for a, b in zip(first.decoder.parameters(), again.decoder.parameters(), strict=True):
         assert torch.equal(a, b)
-    other = distill(scene.gaussians, scene.items(), dataclasses.replace(short, seed=1))
+    other = train_field(scene.gaussians, scene.items(), dataclasses.replace(short, seed=1))
     assert not torch.equal(first.features, other.features)
 
 
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(scene, tmp_path, monkeypatch):
     settings = dataclasses.replace(FAST, steps=8)
-    whole = distill(scene.gaussians, scene.items(), settings)
+    whole = train_field(scene.gaussians, scene.items(), settings)
     path = tmp_path / "checkpoint.safetensors"
 
     class KilledError(Exception):
@@ -89,14 +90,14 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(scene, tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "save_if_due", save_then_die)
         with pytest.raises(KilledError):
-            distill(scene.gaussians, scene.items(), settings, checkpoint=path)
+            train_field(scene.gaussians, scene.items(), settings, checkpoint=path)
     steps_taken = []
     monkeypatch.setattr(Checkpoint, "save_if_due", lambda self, step: steps_taken.append(step))
-    resumed = distill(scene.gaussians, scene.items(), settings, checkpoint=path)
+    resumed = train_field(scene.gaussians, scene.items(), settings, checkpoint=path)
     assert steps_taken == [6, 7, 8]
     torch.testing.assert_close(resumed.features, whole.features)
     steps_taken.clear()
-    distill(
+    train_field(
         scene.gaussians, scene.items(seed=1), settings, checkpoint=path
     )  # other masks: not this checkpoint
     assert steps_taken == list(range(1, 9))
@@ -113,7 +114,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(scene, tmp_path, mo
     ],
 )
 def test_ablations_still_learn_the_objects(scene, change):
-    field = distill(scene.gaussians, scene.items(), dataclasses.replace(FAST, **change))
+    field = train_field(scene.gaussians, scene.items(), dataclasses.replace(FAST, **change))
     words = torch.tensor(np.stack([word_vector(w) for w in WORDS]), dtype=torch.float32)
     found = field.decoder.similarities(field.features, words).argmax(1).numpy()
     assert (found == scene.owner).mean() > 0.9
@@ -128,10 +129,10 @@ def test_views_and_levels_without_masks_are_normal(scene):
         np.zeros((0, 4), np.int32),
         np.zeros(0, np.float32),
     )
-    items[0] = (items[0][0], ViewFeatures(nothing, np.zeros((0, DIM), np.float16), "toy"))
+    items[0] = (items[0][0], Description(nothing, np.zeros((0, DIM), np.float16), "toy"))
     only_whole = items[1][1].masks.labels
     only_whole[:2] = -1
-    field = distill(scene.gaussians, items, dataclasses.replace(FAST, steps=3))
+    field = train_field(scene.gaussians, items, dataclasses.replace(FAST, steps=3))
     assert torch.isfinite(field.features).all()
 
 
@@ -139,13 +140,15 @@ def test_no_masks_at_all_and_mixed_encoders_are_errors(scene):
     items = scene.items()
     items[0][1].encoder = "other"
     with pytest.raises(WorkspaceError, match="several encoders"):
-        distill(scene.gaussians, items, FAST)
+        train_field(scene.gaussians, items, FAST)
     height, width = scene.ids[0].shape
     empty = Masks(
         np.full((3, height, width), -1, np.int16), np.zeros(0, np.int8), np.zeros((0, 4)), np.zeros(0)
     )
     with pytest.raises(WorkspaceError, match="single mask"):
-        distill(scene.gaussians, [(scene.cameras[0], ViewFeatures(empty, np.zeros((0, DIM)), "toy"))], FAST)
+        train_field(
+            scene.gaussians, [(scene.cameras[0], Description(empty, np.zeros((0, DIM)), "toy"))], FAST
+        )
 
 
 def test_weights_by_repeatability_are_its_power_over_the_median_of_the_level():
@@ -162,6 +165,6 @@ def test_granularity_goes_to_the_level_that_other_photos_repeat(scene):
     for _, features in items:
         labels = features.masks.labels[0]
         labels[:] = np.where(rng.random(labels.shape[1])[None] < 0.5, labels, -1)  # half of the columns
-    field = distill(scene.gaussians, items, dataclasses.replace(FAST, steps=60))
+    field = train_field(scene.gaussians, items, dataclasses.replace(FAST, steps=60))
     weights = field.decoder.granularity(field.features).softmax(-1).mean(0)
     assert weights[0] < 0.8 * weights[1:].min()

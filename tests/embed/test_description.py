@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from gags.embed.description import Masks, ViewFeatures
+from gags.embed.description import Description
 from gags.errors import WorkspaceError
+from gags.segment.base import Masks
 
 
 def _features():
@@ -13,7 +14,7 @@ def _features():
     masks = Masks(labels, np.array([0, 2], np.int8), boxes, np.array([0.9, 0.8], np.float32))
     embeddings = np.array([[1, 0], [0, 1]], np.float16)
     prompts = np.array([[0.5, 1.5]], np.float32)
-    return ViewFeatures(masks, embeddings, "lite", {"masks": "abc", "embeddings": "def"}, prompts)
+    return Description(masks, embeddings, "lite", {"masks": "abc", "embeddings": "def"}, prompts)
 
 
 def test_mask_is_what_the_label_map_of_its_level_shows():
@@ -27,7 +28,7 @@ def test_everything_comes_back(tmp_path):
     path = tmp_path / "photo.jpg.safetensors"
     saved = _features()
     saved.save(path)
-    loaded = ViewFeatures.load(path)
+    loaded = Description.load(path)
     for name in ("labels", "levels", "boxes", "scores"):
         expected = getattr(saved.masks, name)
         np.testing.assert_array_equal(getattr(loaded.masks, name), expected)
@@ -35,7 +36,7 @@ def test_everything_comes_back(tmp_path):
     np.testing.assert_array_equal(loaded.embeddings, saved.embeddings)
     np.testing.assert_array_equal(loaded.prompts, saved.prompts)
     assert (loaded.encoder, loaded.stamps) == (saved.encoder, saved.stamps)
-    assert ViewFeatures.stamps_of(path) == saved.stamps
+    assert Description.stamps_of(path) == saved.stamps
 
 
 def test_photo_without_any_mask_comes_back(tmp_path):
@@ -46,21 +47,21 @@ def test_photo_without_any_mask_comes_back(tmp_path):
         np.zeros((0, 4), np.int32),
         np.zeros(0, np.float32),
     )
-    ViewFeatures(masks, np.zeros((0, 7), np.float16), "lite").save(path)
-    loaded = ViewFeatures.load(path)
+    Description(masks, np.zeros((0, 7), np.float16), "lite").save(path)
+    loaded = Description.load(path)
     assert len(loaded.masks) == 0
     assert loaded.embeddings.shape == (0, 7)
 
 
 def test_missing_and_damaged_files(tmp_path):
     path = tmp_path / "photo.safetensors"
-    assert ViewFeatures.stamps_of(path) == {}
+    assert Description.stamps_of(path) == {}
     with pytest.raises(WorkspaceError, match="gags describe"):
-        ViewFeatures.load(path)
+        Description.load(path)
     _features().save(path)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(WorkspaceError, match="gags describe"):
-        ViewFeatures.load(path)
+        Description.load(path)
     path.write_bytes(b"junk")
     with pytest.raises(WorkspaceError, match="damaged"):
-        ViewFeatures.stamps_of(path)
+        Description.stamps_of(path)

@@ -6,9 +6,9 @@ import torch
 from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
 
 from gags.capture import Camera
-from gags.distill.train import DistillSettings, distill
+from gags.distill.train import DistillSettings, train_field
 from gags.evaluate.answerer import FieldAnswerer, Selections
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.query import maps as module
 from gags.query.answers import locate
 from gags.query.relevancy import Queries
@@ -42,7 +42,7 @@ def test_shares_are_of_what_is_seen_from_the_front(monkeypatch, at_once):
 
 def test_a_field_answers_as_it_does_elsewhere():
     scene = make_scene(views=4)
-    field = distill(scene.gaussians, scene.items(), DistillSettings(steps=0))
+    field = train_field(scene.gaussians, scene.items(), DistillSettings(steps=0))
     asked = FieldAnswerer(scene.gaussians, field)
     queries = asked.prepare(WORDS, ToyEncoder())
     answer = asked.relevancy(scene.cameras[1], queries)

@@ -11,13 +11,13 @@ import torch
 from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
 
 from gags.capture import Camera, Capture, View
-from gags.distill.train import DistillSettings, distill
+from gags.distill.train import DistillSettings, train_field
 from gags.errors import LabelError
 from gags.evaluate.answerer import FieldAnswerer, Selections
 from gags.evaluate.labels import FrameLabels, Label, load_labels
 from gags.evaluate.protocols import PROTOCOLS, evaluate, protocols_called
 from gags.evaluate.results import summarise, worst_rows
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.query.maps import ValueMaps
 from gags.query.relevancy import Queries
 from gags.render import rasterize
@@ -31,7 +31,7 @@ def scene():
 @pytest.fixture(scope="module")
 def answerer(scene) -> FieldAnswerer:
     settings = DistillSettings(steps=40, batch_regions=64)
-    return FieldAnswerer(scene.gaussians, distill(scene.gaussians, scene.items(), settings))
+    return FieldAnswerer(scene.gaussians, train_field(scene.gaussians, scene.items(), settings))
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from gags.errors import SplatsError
+from gags.gaussians import Gaussians
 from gags.gaussians.export import fraction_bits, save_splats
-from gags.gaussians.gaussians import Gaussians
 
 
 def made(count: int = 20, degree: int = 2) -> Gaussians:

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from tests.helpers.heard import Heard
 
 from gags.errors import SplatsError
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.gaussians.ply import load_ply, save_ply
 
 REST_OF_NAMES = ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]

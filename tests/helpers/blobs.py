@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from gags.capture.camera import Camera
-from gags.embed.description import Masks, ViewFeatures
-from gags.gaussians.gaussians import Gaussians
+from gags.embed.description import Description
+from gags.gaussians import Gaussians
 from gags.render import rasterize
+from gags.segment.base import Masks
 
 WORDS = ("floor", "red ball", "green ball", "blue ball", "yellow ball")
 DIM = 64
@@ -49,7 +50,7 @@ class Scene:
     cameras: list[Camera]
     ids: list[np.ndarray]
 
-    def items(self, noise: float = 0.3, seed: int = 0) -> list[tuple[Camera, ViewFeatures]]:
+    def items(self, noise: float = 0.3, seed: int = 0) -> list[tuple[Camera, Description]]:
         """Masks and noisy embeddings: whole = object, part = object, sub-part = its left and right half.
 
         The sub-part embeddings are random in every view, as those of scraps of things are.
@@ -101,7 +102,7 @@ def _ids(gaussians: Gaussians, owner: np.ndarray, camera: Camera) -> np.ndarray:
     return np.where(shares.sum(-1) > 0.5, shares.argmax(-1), -1)
 
 
-def _features(ids: np.ndarray, rng: np.random.Generator, noise: float) -> ViewFeatures:
+def _features(ids: np.ndarray, rng: np.random.Generator, noise: float) -> Description:
     labels = np.full((3, *ids.shape), -1, np.int16)
     levels, vectors = [], []
 
@@ -128,4 +129,4 @@ def _features(ids: np.ndarray, rng: np.random.Generator, noise: float) -> ViewFe
     masks = Masks(
         labels, np.array(levels, np.int8), np.zeros((count, 4), np.int32), np.ones(count, np.float32)
     )
-    return ViewFeatures(masks, np.array(vectors, np.float16), "toy")
+    return Description(masks, np.array(vectors, np.float16), "toy")

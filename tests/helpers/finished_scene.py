@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from gags.capture import load_capture
-from gags.distill.train import DistillSettings, distill
+from gags.distill.train import DistillSettings, train_field
 from gags.gaussians.ply import load_ply, save_ply
 from gags.query.edit import SH_C0
 from gags.workspace import Workspace
@@ -24,7 +24,7 @@ def write_scene(folder: Path) -> Path:
     save_ply(replace(toy.gaussians, sh=((colors - 0.5) / SH_C0)[:, None]), workspace.splats)
     items = toy.items()
     for view, (_, features) in zip(capture.train, items, strict=True):
-        features.save(workspace.features(view.name))
+        features.save(workspace.description(view.name))
     gaussians = load_ply(workspace.splats)
-    distill(gaussians, items, DistillSettings(steps=100, batch_regions=64)).save(workspace.field)
+    train_field(gaussians, items, DistillSettings(steps=100, batch_regions=64)).save(workspace.field)
     return workspace.root

@@ -8,7 +8,7 @@ import torch
 
 from gags.capture import Capture, View
 from gags.capture.camera import Camera
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.reconstruct.adopt import render
 
 WIDTH, HEIGHT = 48, 36

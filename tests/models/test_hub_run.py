@@ -9,14 +9,14 @@ from tests.helpers.tiny_models import write_clip, write_sam
 from tests.helpers.toy_capture import ColorSegmenter, write_capture
 
 from gags import cli, pipeline
-from gags.embed.description import ViewFeatures
+from gags.embed.description import Description
 from gags.scene import Scene
 from gags.workspace import Workspace
 
 FAST = [
-    *("--fit.steps", "20", "--distill.steps", "20", "--segment.min-area", "6"),
-    *("--segment.prompts-per-patch", "1", "--segment.min-iou", "-1e9", "--segment.min-score", "-1e9"),
-    *("--segment.min-stability", "0"),
+    *("--reconstruct.steps", "20", "--distill.steps", "20", "--describe.min-area", "6"),
+    *("--describe.prompts-per-patch", "1", "--describe.min-iou", "-1e9", "--describe.min-score", "-1e9"),
+    *("--describe.min-stability", "0"),
 ]
 
 
@@ -77,7 +77,7 @@ def test_describe_with_a_segmenter_from_a_folder(scene: Path, tmp_path: Path, ca
     assert cli.main(command) == 0
     record = Workspace.open(scene).record("describe")
     assert record.settings["segmenter"].startswith(f"{sam}@")
-    features = ViewFeatures.load(scene / "features" / "view_01.png.safetensors")
+    features = Description.load(scene / "features" / "view_01.png.safetensors")
     assert features.encoder == record.settings["encoder"]
     assert features.masks.labels.shape == (3, 192, 256)
     assert len(features.masks) > 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
 
-from gags.distill.train import DistillSettings, distill
+from gags.distill.train import DistillSettings, train_field
 from gags.errors import QueryError
 from gags.evaluate.metrics import iou
 from gags.query.catalog import catalog, read_words
@@ -15,7 +15,7 @@ from gags.things.grouping import find_things, gather_evidence
 def test_the_balls_are_listed_with_their_names():
     scene = make_scene()
     items = scene.items()
-    field = distill(scene.gaussians, items, DistillSettings(steps=100, batch_regions=64))
+    field = train_field(scene.gaussians, items, DistillSettings(steps=100, batch_regions=64))
     things = find_things(*gather_evidence(scene.gaussians, items, len(items)))
     words = Queries.encode([*WORDS, "horse", "violin"], ToyEncoder(), field)
     entries = catalog(scene.gaussians, field, words, things, len(items))

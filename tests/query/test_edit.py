@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gags.errors import QueryError
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.query.edit import deleted, extracted, parse_color, recolored, union
 
 

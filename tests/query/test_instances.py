@@ -9,7 +9,7 @@ from tests.helpers import blobs
 from tests.helpers.blobs import make_scene
 
 from gags.evaluate.metrics import iou
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.query.instances import Instance, answering, locate_instances
 from gags.query.space import Space
 from gags.things.grouping import find_things, gather_evidence

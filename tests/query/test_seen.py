@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from gags.capture.camera import Camera
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.query.seen import seen_in
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 
-from gags.embed.description import Masks, ViewFeatures
+from gags.embed.description import Description
 from gags.query.suggest import suggest_texts
 from gags.query.words import EVERYDAY
+from gags.segment.base import Masks
 
 WORDS = ("mug", "lamp", "horse")
 
@@ -32,7 +33,7 @@ def _photo(*embeddings, small=()):
     masks = Masks(
         labels, np.zeros(count, np.int8), np.zeros((count, 4), np.int32), np.ones(count, np.float32)
     )
-    return ViewFeatures(masks, np.array(embeddings, np.float16), "axis")
+    return Description(masks, np.array(embeddings, np.float16), "axis")
 
 
 def test_words_come_by_certainty():
@@ -52,7 +53,7 @@ def test_at_most_count_words_and_none_without_masks():
     assert len(suggest_texts(photos, AxisEncoder(), words=WORDS, count=2)) == 2
     empty = np.full((3, 10, 10), -1, np.int16)
     nothing = Masks(empty, np.zeros(0, np.int8), np.zeros((0, 4), np.int32), np.zeros(0, np.float32))
-    assert suggest_texts([ViewFeatures(nothing, np.zeros((0, 4), np.float16), "axis")], AxisEncoder()) == []
+    assert suggest_texts([Description(nothing, np.zeros((0, 4), np.float16), "axis")], AxisEncoder()) == []
 
 
 def test_word_list_has_no_doubles_and_no_blanks():

@@ -8,7 +8,7 @@ from tests.helpers.scenes import coloured_balls, photograph
 
 from gags.capture import Capture
 from gags.errors import SplatsError
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.gaussians.ply import save_ply
 from gags.reconstruct.adopt import adopt, by_the_book, compare
 

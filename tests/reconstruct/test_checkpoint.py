@@ -6,7 +6,7 @@ from tests.helpers.heard import Heard
 from tests.helpers.scenes import coloured_balls, photograph
 
 from gags.reconstruct.checkpoint import load_checkpoint, run_signature, save_checkpoint
-from gags.reconstruct.settings import FitSettings
+from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.state import NAMES, TrainingState
 
 
@@ -59,7 +59,7 @@ def test_another_run_begins_anew(tmp_path):
 
 
 def test_signature_follows_settings_and_photos(tmp_path):
-    settings = FitSettings()
+    settings = ReconstructSettings()
     capture = photograph(coloured_balls(), tmp_path / "a", views=4)
     same = photograph(coloured_balls(), tmp_path / "b", views=4)
     other = photograph(coloured_balls(seed=1), tmp_path / "c", views=4)

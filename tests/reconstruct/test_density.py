@@ -5,7 +5,7 @@ import pytest
 import torch
 from tests.helpers.scenes import coloured_balls, orbit_camera
 
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.reconstruct.density import (
     Densifier,
     floating,
@@ -14,10 +14,10 @@ from gags.reconstruct.density import (
     split,
     strongest_weights,
 )
-from gags.reconstruct.settings import FitSettings
+from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.state import TrainingState, join
 
-SETTINGS = FitSettings(
+SETTINGS = ReconstructSettings(
     steps=1000,
     densify_from=100,
     densify_every=100,

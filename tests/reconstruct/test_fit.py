@@ -10,11 +10,11 @@ import gags.reconstruct.fit as fit_module
 from gags.capture import Capture
 from gags.errors import CaptureError
 from gags.progress import Bar, Reporter
-from gags.reconstruct.fit import FitSettings, fit, held_out_quality
+from gags.reconstruct.fit import ReconstructSettings, held_out_quality, train_gaussians
 from gags.reconstruct.state import NAMES
 from gags.reconstruct.training import Training
 
-TINY = FitSettings(
+TINY = ReconstructSettings(
     steps=60,
     densify_from=10,
     densify_every=10,
@@ -38,7 +38,7 @@ def capture(tmp_path_factory) -> Capture:
 
 @pytest.fixture(scope="module")
 def trained(capture):
-    return fit(capture, TINY)
+    return train_gaussians(capture, TINY)
 
 
 class KilledError(Exception):
@@ -98,8 +98,8 @@ def test_the_budget_is_used_and_kept(trained):
 
 
 def test_same_seed_same_gaussians(capture, trained):
-    assert equal(fit(capture, TINY), trained)
-    assert not equal(fit(capture, replace(TINY, seed=1)), trained)
+    assert equal(train_gaussians(capture, TINY), trained)
+    assert not equal(train_gaussians(capture, replace(TINY, seed=1)), trained)
 
 
 @pytest.mark.parametrize("steps", [17, 45])
@@ -107,9 +107,9 @@ def test_a_killed_run_goes_on_to_the_same_result(capture, trained, tmp_path, mon
     monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", 0.0)
     checkpoint = tmp_path / "fit.safetensors"
     with pytest.raises(KilledError):
-        fit(capture, TINY, checkpoint=checkpoint, progress=Watcher(kill_after=steps + 1))
+        train_gaussians(capture, TINY, checkpoint=checkpoint, progress=Watcher(kill_after=steps + 1))
     watcher = Watcher()
-    resumed = fit(capture, TINY, checkpoint=checkpoint, progress=watcher)
+    resumed = train_gaussians(capture, TINY, checkpoint=checkpoint, progress=watcher)
     assert len(watcher.notes) == TINY.steps - steps  # the steps before the kill were not done again
     assert equal(resumed, trained)
 
@@ -118,13 +118,13 @@ def test_a_damaged_checkpoint_is_no_obstacle(capture, trained, tmp_path):
     checkpoint = tmp_path / "fit.safetensors"
     checkpoint.write_bytes(b"half a file")
     watcher = Watcher()
-    assert equal(fit(capture, TINY, checkpoint=checkpoint, progress=watcher), trained)
+    assert equal(train_gaussians(capture, TINY, checkpoint=checkpoint, progress=watcher), trained)
     assert "damaged" in watcher.warned[0]
 
 
 def test_the_bar_counts_work_and_ends_full(capture):
     watcher = Watcher()
-    fit(capture, TINY, progress=watcher)
+    train_gaussians(capture, TINY, progress=watcher)
     assert watcher.bar.done == watcher.bar.total
     assert watcher.notes[0].endswith("1/2 size")
     assert watcher.notes[-1].startswith("step 60 · PSNR ")
@@ -151,9 +151,9 @@ def test_learning_rates_decay_and_differ(capture):
 def test_a_capture_without_points_or_photos_is_an_error(capture):
     none = np.zeros((0, 3), np.float32)
     with pytest.raises(CaptureError, match="sparse points"):
-        fit(Capture(capture.root, capture.views, none, none.astype(np.uint8)), TINY)
+        train_gaussians(Capture(capture.root, capture.views, none, none.astype(np.uint8)), TINY)
     with pytest.raises(CaptureError, match="no training photos"):
-        fit(Capture(capture.root, capture.test, capture.points, capture.points_rgb), TINY)
+        train_gaussians(Capture(capture.root, capture.test, capture.points, capture.points_rgb), TINY)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_capture_without_points_or_photos_is_an_error(capture):
 )
 def test_settings_that_make_no_sense(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        FitSettings(**wrong)
+        ReconstructSettings(**wrong)
 
 
 def test_no_more_points_than_gaussians_may_be_are_started_from(capture):
@@ -170,7 +170,7 @@ def test_no_more_points_than_gaussians_may_be_are_started_from(capture):
     assert len(state) == 15
     known = {tuple(point) for point in capture.points.tolist()}
     assert {tuple(mean) for mean in state.gaussians.means.tolist()} <= known
-    assert len(fit(capture, replace(TINY, max_gaussians=15))) <= 15
+    assert len(train_gaussians(capture, replace(TINY, max_gaussians=15))) <= 15
 
 
 def test_holes_are_filled_once(capture):

@@ -8,8 +8,8 @@ import pytest
 from gags.segment.base import PromptedMasks
 from gags.segment.masks import (
     Candidate,
+    DescribeSettings,
     Piece,
-    SegmentSettings,
     paint,
     remove_specks,
     segment_photo,
@@ -154,7 +154,7 @@ class _Rectangles:
 def test_a_photo_with_an_empty_level_gives_valid_masks():
     segmenter = _Rectangles([(2, 2, 10, 8), None, (0, 0, 20, 12)])
     image = np.zeros((60, 100, 3), np.uint8)
-    masks = segment_photo(image, np.full((130, 2), 5, np.float32), segmenter, SegmentSettings())
+    masks = segment_photo(image, np.full((130, 2), 5, np.float32), segmenter, DescribeSettings())
     assert segmenter.asked == 130
     assert len(masks) == 2
     assert masks.levels.tolist() == [0, 2]
@@ -180,7 +180,7 @@ def test_a_photo_with_an_empty_level_gives_valid_masks():
 @pytest.mark.parametrize("prompts", [0, 3])
 def test_a_photo_without_masks_is_empty_but_valid(segmenter: _Rectangles, prompts: int):
     image = np.zeros((60, 100, 3), np.uint8)
-    masks = segment_photo(image, np.full((prompts, 2), 5, np.float32), segmenter, SegmentSettings())
+    masks = segment_photo(image, np.full((prompts, 2), 5, np.float32), segmenter, DescribeSettings())
     assert len(masks) == 0
     assert masks.labels.shape == (3, 60, 100)
     assert (masks.labels == -1).all()

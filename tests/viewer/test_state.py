@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.query.edit import SH_C0
 from gags.viewer.state import Layer, ViewerState, layer_score
 

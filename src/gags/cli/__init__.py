@@ -56,7 +56,7 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
         module = importlib.import_module(f"gags.cli.{name}")
         import tyro
 
-        result = tyro.cli(module.command, prog=f"gags {name}", args=_merge_repeats(arguments))
+        result = tyro.cli(module.command, prog=f"gags {name}", args=_merge_repeats(_renamed(arguments)))
         sys.stdout.flush()
         return result if isinstance(result, int) else DONE
     except SystemExit as stop:  # tyro: 0 after --help, 2 after wrong usage
@@ -84,6 +84,20 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{text or type(error).__name__} (run again with --debug for details)"
     return f"unexpected {type(error).__name__}: {text}; please report it, with what --debug prints"
+
+
+# Settings of 0.1.0 by their names of today, so that scripts go on working.
+FORMER_OPTIONS = {"--fit.": "--reconstruct.", "--segment.": "--describe."}
+
+
+def _renamed(arguments: list[str]) -> list[str]:
+    """Arguments with the options that had another name in 0.1.0 renamed."""
+    renamed = list(arguments)
+    for row, argument in enumerate(arguments):
+        for former, name in FORMER_OPTIONS.items():
+            if argument.startswith(former):
+                renamed[row] = name + argument.removeprefix(former)
+    return renamed
 
 
 def _merge_repeats(arguments: list[str]) -> list[str]:

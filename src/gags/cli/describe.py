@@ -8,7 +8,7 @@ from gags.cli.common import SceneFolder
 from gags.cli.console import ConsoleReporter
 from gags.models.own import AUTO
 from gags.pipeline import describe
-from gags.segment.masks import SegmentSettings
+from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace
 
 
@@ -18,7 +18,7 @@ def command(
     *,
     segmenter: str = AUTO,
     encoder: str = AUTO,
-    segment: Annotated[SegmentSettings, tyro.conf.arg(name="segment")] = SegmentSettings(),
+    settings: Annotated[DescribeSettings, tyro.conf.arg(name="describe")] = DescribeSettings(),
 ) -> None:
     """Cut every photo of a reconstructed scene into masks on three levels and embed each mask.
 
@@ -28,11 +28,11 @@ def command(
             id or folder, or auto (SAM ViT-H on an NVIDIA GPU, else mobile-sam).
         encoder: Model that embeds masks and texts: a name of `gags models`, a CLIP or SigLIP by hub id or
             folder, or auto (the paper's CLIP if it is to be had, else lite).
-        segment: Prompts and masks.
+        settings: Prompts and masks.
     """
     progress = ConsoleReporter()
     workspace = Workspace.open(scene)
-    describe(workspace, segment, segmenter, encoder, progress=progress)
+    describe(workspace, settings, segmenter, encoder, progress=progress)
     counts = workspace.read_metrics().get("masks", {})
     print(
         f"{', '.join(f'{n} {level}' for level, n in counts.items())} masks in {workspace.root / 'features'}"

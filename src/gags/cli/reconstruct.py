@@ -8,7 +8,7 @@ import tyro
 from gags.cli.common import CaptureFolder, Photos
 from gags.cli.console import ConsoleReporter
 from gags.pipeline import CaptureSettings, read_capture, reconstruct
-from gags.reconstruct.settings import FitSettings
+from gags.reconstruct.settings import ReconstructSettings
 from gags.workspace import Workspace
 
 
@@ -19,7 +19,7 @@ def command(
     out: Path,
     splats: Path | None = None,
     photos: Photos = CaptureSettings(),
-    fit: Annotated[FitSettings, tyro.conf.arg(name="fit")] = FitSettings(),
+    settings: Annotated[ReconstructSettings, tyro.conf.arg(name="reconstruct")] = ReconstructSettings(),
 ) -> None:
     """Train 3D Gaussians from photos, or adopt an existing 3DGS file. Poses are found if there are none.
 
@@ -28,13 +28,13 @@ def command(
         out: Folder of the scene; made if it is not there.
         splats: Existing 3DGS .ply to use instead of training Gaussians.
         photos: How photos are read.
-        fit: Training of the Gaussians.
+        settings: Training of the Gaussians.
     """
     progress = ConsoleReporter()
     need = splats is None
     loaded = read_capture(capture, photos, require_points=need, find_poses_in=out, progress=progress)
     workspace = Workspace.create(out)
-    reconstruct(loaded, workspace, fit, splats=splats, progress=progress)
+    reconstruct(loaded, workspace, settings, splats=splats, progress=progress)
     figures = workspace.read_metrics()
     if "psnr" in figures:
         quality = f"held-out PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim']:.3f}"

@@ -18,7 +18,7 @@ from gags.evaluate.protocols import evaluate, named_protocol
 from gags.files import read_table, write_json
 from gags.gaussians.ply import load_ply
 from gags.models.device import scene_device
-from gags.pipeline import FeatureFiles
+from gags.pipeline import Descriptions
 from gags.progress import Reporter
 from gags.workspace import file_stamp, stamp
 
@@ -95,7 +95,7 @@ def run_job(job: Job, progress: Reporter | None = None) -> None:
 
 def _learn(job: Job, scene: Described, clock: StageClock) -> None:
     gaussians = load_ply(scene.workspace.splats).to(scene_device())
-    items = FeatureFiles(scene.workspace, scene.capture.train)
+    items = Descriptions(scene.workspace, scene.capture.train)
     inputs = Inputs(gaussians, items, load_encoder(scene.encoder))
     began = time.perf_counter()
     job.method.learner.learn(inputs, job.seed, job.language, clock)

@@ -7,13 +7,13 @@ from typing import Any
 
 from gags import pipeline
 from gags.capture import Capture
-from gags.embed.description import ViewFeatures
+from gags.embed.description import Description
 from gags.errors import CompareError, WorkspaceError
 from gags.files import atomic_write
 from gags.pipeline import RunSettings
 from gags.progress import SILENT, Reporter
-from gags.segment.masks import SegmentSettings
 from gags.segment.prompts import PATCHES
+from gags.segment.settings import DescribeSettings
 from gags.workspace import StageRecord, Workspace
 
 
@@ -60,10 +60,10 @@ class Described:
         """Name of the model that cut the masks."""
         return str(self.masks.settings["segmenter"])
 
-    def segment_settings(self) -> SegmentSettings:
+    def segment_settings(self) -> DescribeSettings:
         """Settings the masks were made with."""
         try:
-            return SegmentSettings(**self.masks.settings["segment"])
+            return DescribeSettings(**self.masks.settings["segment"])
         except (KeyError, TypeError) as error:
             raise WorkspaceError(
                 f"{self.workspace.config} has settings of masks that this version does not know ({error}); "
@@ -82,8 +82,8 @@ class Described:
             "seconds": {"gaussians": self.splats.seconds, "masks": self.masks.seconds},
         }
 
-    def _features(self, photo: str) -> ViewFeatures:
-        return ViewFeatures.load(self.workspace.features(photo))
+    def _features(self, photo: str) -> Description:
+        return Description.load(self.workspace.description(photo))
 
 
 def shared_scene(
@@ -100,8 +100,8 @@ def shared_scene(
     segmenter, encoder = pipeline.choose_models(
         workspace, settings.segmenter, settings.encoder, progress=progress
     )
-    pipeline.reconstruct(capture, workspace, settings.fit, splats=splats, progress=progress)
-    pipeline.describe(workspace, settings.segment, segmenter, encoder, progress=progress)
+    pipeline.reconstruct(capture, workspace, settings.reconstruct, splats=splats, progress=progress)
+    pipeline.describe(workspace, settings.describe, segmenter, encoder, progress=progress)
     return Described.open(folder)
 
 
@@ -129,7 +129,7 @@ def uniform_twin(scene: Described, folder: Path, *, progress: Reporter = SILENT)
     return Described.open(folder)
 
 
-def uniform_settings(settings: SegmentSettings, prompts: int, photos: int) -> SegmentSettings:
+def uniform_settings(settings: DescribeSettings, prompts: int, photos: int) -> DescribeSettings:
     """Settings that spread as many prompts evenly over all patches of all photos."""
     return replace(settings, exponent=0.0, prompts_per_patch=prompts / (max(photos, 1) * PATCHES**2))
 

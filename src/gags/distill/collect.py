@@ -18,10 +18,10 @@ from gags.distill.samples import (
     normalised,
 )
 from gags.distill.settings import DistillSettings
-from gags.embed.description import Masks, ViewFeatures
-from gags.gaussians.gaussians import Gaussians
+from gags.embed.description import Description
+from gags.gaussians import Gaussians, blend_weights
 from gags.progress import Reporter
-from gags.render import blend_weights
+from gags.segment.base import Masks
 
 EVIDENCE_PIXELS = 60_000  # of every photo, on a grid: enough that next to no visible Gaussian is missed
 
@@ -29,7 +29,7 @@ EVIDENCE_PIXELS = 60_000  # of every photo, on a grid: enough that next to no vi
 @torch.no_grad()
 def collect(
     gaussians: Gaussians,
-    items: Sequence[tuple[Camera, ViewFeatures]],
+    items: Sequence[tuple[Camera, Description]],
     settings: DistillSettings,
     progress: Reporter,
 ) -> tuple[Samples, Evidence]:
@@ -77,10 +77,7 @@ def _collect_view(
     grid = pixel_grid(width, height, EVIDENCE_PIXELS, rng)
     pixels = torch.from_numpy(np.concatenate([drawn.pixels.reshape(-1, 2), grid])).to(gaussians.means.device)
     blend = blend_weights(
-        gaussians.means,
-        gaussians.quats,
-        gaussians.scales,
-        gaussians.opacities,
+        gaussians,
         camera.resized(width, height),
         pixels,
         top_k=settings.top_k,

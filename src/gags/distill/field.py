@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from gags.errors import WorkspaceError
 from gags.files import atomic_write
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 
 if TYPE_CHECKING:
     from gags.capture import View

@@ -20,10 +20,11 @@ from gags.distill.field import Decoder, DecoderShape, LanguageField, digest, spl
 from gags.distill.samples import Samples, one_gaussian
 from gags.distill.settings import DistillSettings
 from gags.distill.start import principal_basis, principal_features, start_from_uplift
-from gags.embed.description import LEVELS, ViewFeatures
+from gags.embed.description import Description
 from gags.errors import WorkspaceError
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
+from gags.segment.base import LEVELS
 
 LEAST_REPEATABILITY = 0.02  # so that no level of granularity is ruled out
 
@@ -63,9 +64,9 @@ class Targets:
         return [tensor for tensor in given if tensor is not None]
 
 
-def distill(
+def train_field(
     gaussians: Gaussians,
-    items: Sequence[tuple[Camera, ViewFeatures]],
+    items: Sequence[tuple[Camera, Description]],
     settings: DistillSettings = DistillSettings(),
     *,
     logits: Tensor | None = None,
@@ -110,7 +111,7 @@ def distill(
     return field
 
 
-def _read_masks(items: Sequence[tuple[Camera, ViewFeatures]]) -> MaskTable:
+def _read_masks(items: Sequence[tuple[Camera, Description]]) -> MaskTable:
     """What the files of all photos say of their masks, but for label maps, which would fill memory."""
     embeddings, levels, names = [], [], set()
     for _, features in items:

@@ -12,10 +12,9 @@ from gags.capture.camera import Camera
 from gags.draw.colors import label_colors
 from gags.draw.lettering import resize, tag
 from gags.draw.pictures import outline
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians, render
 from gags.query.catalog import Entry
 from gags.query.seen import seen_in
-from gags.render import rasterize
 from gags.scene import Scene
 
 LEAST_SHARE = 0.5  # of a pixel that a thing must make up
@@ -58,9 +57,8 @@ def things_in_view(gaussians: Gaussians, masks: Sequence[Tensor], camera: Camera
     for row in sorted(range(len(masks)), key=lambda row: -int(masks[row].sum())):
         owner[masks[row]] = row
     colors = one_hot(owner, len(masks) + 1).float().to(gaussians.means.device)
-    g = gaussians
     with torch.no_grad():
-        shares = rasterize(g.means, g.quats, g.scales, g.opacities, colors, camera).colors
+        shares = render(gaussians, camera, colors).colors
     return (shares[..., :-1] >= LEAST_SHARE).permute(2, 0, 1).cpu().numpy()
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from gags.capture.camera import Camera
 from gags.distill.field import LanguageField
 from gags.embed.base import Encoder
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.query.maps import ValueMaps, render_values
 from gags.query.relevancy import Queries
 from gags.query.select import select

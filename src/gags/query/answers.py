@@ -9,11 +9,11 @@ from torch import Tensor
 
 from gags.capture.camera import Camera
 from gags.distill.field import LanguageField
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians, render
 from gags.query import lerf_ovs
 from gags.query.maps import MIN_ALPHA, render_values
 from gags.query.relevancy import Queries
-from gags.render import Backend, rasterize
+from gags.render import Backend
 
 
 @dataclass(eq=False)
@@ -55,15 +55,7 @@ def render_features(
     gaussians: Gaussians, field: LanguageField, camera: Camera, *, backend: Backend = "auto"
 ) -> RenderedFeatures:
     """Render the features of a field into a view; queries need no such picture, see `locate`."""
-    rendering = rasterize(
-        gaussians.means,
-        gaussians.quats,
-        gaussians.scales,
-        gaussians.opacities,
-        field.features,
-        camera,
-        backend=backend,
-    )
+    rendering = render(gaussians, camera, field.features, backend=backend)
     alphas = rendering.alphas
     return RenderedFeatures(rendering.colors / alphas.clamp(min=1e-6)[..., None], alphas >= MIN_ALPHA)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from gags.distill.field import LanguageField
 from gags.errors import QueryError
 from gags.files import listed_lines
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.query.boxes import OrientedBox
 from gags.query.naming import Namer
 from gags.query.relevancy import Queries

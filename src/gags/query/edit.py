@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gags.errors import QueryError
-from gags.gaussians.gaussians import SH_C0, Gaussians
+from gags.gaussians import SH_C0, Gaussians
 from gags.query.instances import Instance
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gags.distill.field import LanguageField
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.query.boxes import OrientedBox
 from gags.query.relevancy import Queries
 from gags.query.select import choose, logit

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.gaussians.gaussians import Gaussians
-from gags.render import Backend, rasterize
+from gags.gaussians import Gaussians, render
+from gags.render import Backend
 
 MIN_ALPHA = 0.5  # pixels with less are background: nothing is known about them
 MAPS_AT_ONCE = 32  # channels rendered together, to bound memory
@@ -57,13 +57,12 @@ def render_values(
         camera: The view.
         backend: Rasteriser.
     """
-    g = gaussians
-    maps = g.means.new_empty(values.shape[1], camera.height, camera.width)
-    known = torch.zeros(camera.height, camera.width, dtype=torch.bool, device=g.means.device)
-    scales, opacities = g.scales, g.opacities
+    means = gaussians.means
+    maps = means.new_empty(values.shape[1], camera.height, camera.width)
+    known = torch.zeros(camera.height, camera.width, dtype=torch.bool, device=means.device)
     for first in range(0, values.shape[1], MAPS_AT_ONCE):
-        part = values[:, first : first + MAPS_AT_ONCE].to(g.means).contiguous()
-        drawn = rasterize(g.means, g.quats, scales, opacities, part, camera, backend=backend)
+        part = values[:, first : first + MAPS_AT_ONCE].to(means).contiguous()
+        drawn = render(gaussians, camera, part, backend=backend)
         known = drawn.alphas >= MIN_ALPHA
         mean = drawn.colors / drawn.alphas.clamp(min=1e-6)[..., None]
         maps[first : first + MAPS_AT_ONCE] = (mean * known[..., None]).permute(2, 0, 1)

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.gaussians.gaussians import Gaussians
-from gags.render import rasterize
+from gags.gaussians import Gaussians, render
 
 SEEN_SHARE = 0.2  # of a body that a photo must show to see it: from any side, half of a thing is hidden
 DEPTH_TOLERANCE = 0.05  # of the distance, up to which what lies behind the rendered surface is seen
@@ -50,8 +49,8 @@ def visible(gaussians: Gaussians, means: np.ndarray, camera: Camera) -> np.ndarr
     Returns:
         bool [N]
     """
-    camera, g = camera.within(LONGEST_SIDE), gaussians
-    depths = rasterize(g.means, g.quats, g.scales, g.opacities, g.sh[:, 0], camera).depths.cpu().numpy()
+    camera = camera.within(LONGEST_SIDE)
+    depths = render(gaussians, camera, gaussians.sh[:, 0]).depths.cpu().numpy()
     xy, z = camera.project(means)
     inside = (z > 0) & (xy >= 0).all(axis=1) & (xy < [camera.width, camera.height]).all(axis=1)
     columns, lines = np.where(inside[:, None], xy, 0).astype(np.int64).T

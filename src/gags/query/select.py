@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gags.distill.field import LanguageField
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.query.relevancy import Queries
 from gags.query.voxels import Voxels
 

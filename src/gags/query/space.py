@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.query.boxes import OrientedBox, oriented_box
 from gags.query.select import VOXELS_ACROSS, neighbourhoods, scene_size
 from gags.query.voxels import Voxels

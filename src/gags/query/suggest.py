@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from gags.embed.base import Encoder
-from gags.embed.description import ViewFeatures
+from gags.embed.description import Description
 from gags.query.relevancy import contrary_phrases, relevancy_from_cosines
 from gags.query.words import EVERYDAY
 
@@ -15,7 +15,7 @@ MIN_PIXELS = 0.002  # masks below this share of a photo are too small to name
 
 
 def suggest_texts(
-    features: Iterable[ViewFeatures], encoder: Encoder, *, count: int = 6, words: Sequence[str] = EVERYDAY
+    features: Iterable[Description], encoder: Encoder, *, count: int = 6, words: Sequence[str] = EVERYDAY
 ) -> list[str]:
     """The words that name the most certain things in some photos, best first.
 
@@ -53,7 +53,7 @@ def suggest_texts(
     return sorted(means, key=lambda word: -means[word])[:count]
 
 
-def _areas(photo: ViewFeatures) -> np.ndarray:
+def _areas(photo: Description) -> np.ndarray:
     """Pixels of every mask. int64 [M]"""
     labels = photo.masks.labels
     return np.bincount(labels[labels >= 0].astype(np.int64), minlength=len(photo.masks))

@@ -8,12 +8,10 @@ import numpy as np
 import torch
 
 from gags.capture import Capture, View
-from gags.capture.camera import Camera
 from gags.errors import SplatsError
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians, render
 from gags.gaussians.ply import load_ply
 from gags.progress import SILENT, Reporter
-from gags.render import Rendering, rasterize
 
 VIEWS_CHECKED = 6
 LONGEST_SIDE = 240  # a glance is enough
@@ -125,20 +123,6 @@ def _detail(image: np.ndarray) -> np.ndarray:
     """Brightness against the surroundings: bright middles and dark corners are alike in all photos. [H·W]"""
     grey = image.mean(axis=-1)
     return (grey - cv2.GaussianBlur(grey, (0, 0), DETAIL_SIGMA * max(grey.shape))).reshape(-1)
-
-
-def render(gaussians: Gaussians, camera: Camera) -> Rendering:
-    """Gaussians as a camera sees them on black, without gradients."""
-    with torch.no_grad():
-        return rasterize(
-            gaussians.means,
-            gaussians.quats,
-            gaussians.scales,
-            gaussians.opacities,
-            gaussians.sh,
-            camera,
-            sh_degree=gaussians.sh_degree,
-        )
 
 
 def _correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> float:

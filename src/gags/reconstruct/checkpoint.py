@@ -10,16 +10,16 @@ from safetensors.torch import save_file
 
 from gags.capture import Capture
 from gags.files import atomic_write
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.progress import Reporter
-from gags.reconstruct.settings import FitSettings
+from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.state import NAMES, TrainingState
 
 FORMAT = "gags-fit-1"
 PARTS = ("gaussians", "first", "second")
 
 
-def run_signature(capture: Capture, settings: FitSettings) -> str:
+def run_signature(capture: Capture, settings: ReconstructSettings) -> str:
     """A hash of everything that decides how training goes."""
     return hashlib.sha256(repr((FORMAT, asdict(settings), capture.fingerprint())).encode()).hexdigest()
 

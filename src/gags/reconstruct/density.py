@@ -14,10 +14,9 @@ from numba import njit, prange
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.gaussians.gaussians import Gaussians
-from gags.reconstruct.settings import FitSettings
+from gags.gaussians import Gaussians, blend_weights
+from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.state import TrainingState
-from gags.render import blend_weights
 from gags.render.reference import rotation_matrices
 
 SPLIT_OFFSET = 0.5  # of the standard deviation along the longest axis: where the halves go
@@ -38,7 +37,7 @@ class Densifier:
         initial_count: Number of Gaussians that training began with.
     """
 
-    settings: FitSettings
+    settings: ReconstructSettings
     initial_count: int
 
     @property
@@ -170,10 +169,7 @@ def strongest_weights(gaussians: Gaussians, cameras: Iterable[Camera]) -> Tensor
         rows, columns = torch.meshgrid(torch.arange(camera.height), torch.arange(camera.width), indexing="ij")
         pixels = torch.stack([columns.reshape(-1), rows.reshape(-1)], dim=1)
         seen = blend_weights(
-            gaussians.means,
-            gaussians.quats,
-            gaussians.scales,
-            gaussians.opacities,
+            gaussians,
             camera,
             pixels,
             top_k=WEIGHTS_KEPT,

@@ -9,23 +9,23 @@ import numpy as np
 import torch
 
 from gags.capture import Capture
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians, render
 from gags.progress import SILENT, Reporter
-from gags.reconstruct.adopt import adopt, render
+from gags.reconstruct.adopt import adopt
 from gags.reconstruct.checkpoint import load_checkpoint, run_signature, save_checkpoint
 from gags.reconstruct.quality import psnr, ssim
-from gags.reconstruct.settings import FitSettings
+from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.training import Training
 
-__all__ = ["FitSettings", "adopt", "fit", "held_out_quality"]
+__all__ = ["ReconstructSettings", "adopt", "held_out_quality", "train_gaussians"]
 
 CHECKPOINT_SECONDS = 60.0
 TRAIN_SAMPLE = 8  # training photos looked at to see how far held-out ones fall behind
 
 
-def fit(
+def train_gaussians(
     capture: Capture,
-    settings: FitSettings = FitSettings(),
+    settings: ReconstructSettings = ReconstructSettings(),
     *,
     checkpoint: Path | None = None,
     device: torch.device | str = "cpu",

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from gags.capture.camera import Camera
-from gags.gaussians.gaussians import SH_C0, Gaussians
-from gags.reconstruct.adopt import render
+from gags.gaussians import SH_C0, Gaussians, render
 from gags.reconstruct.state import TrainingState
 
 HOLE_ALPHA = 0.5  # where less than this is hit, something is missing

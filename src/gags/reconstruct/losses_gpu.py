@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians, blend_weights
 from gags.reconstruct.adam import BETA1, BETA2, EPSILON
 from gags.reconstruct.density import FLOATER_SHARE, VIEW_MARGIN, WEIGHTS_KEPT
 from gags.reconstruct.depth import HIDDEN
 from gags.reconstruct.quality import ssim
-from gags.render import blend_weights
 
 
 def photometric_loss(picture: Tensor, photo: Tensor, lambda_dssim: float) -> tuple[Tensor, Tensor]:
@@ -102,7 +101,7 @@ def strongest_weights(gaussians: Gaussians, cameras: Iterable[Camera]) -> Tensor
     for camera in cameras:
         number = torch.arange(camera.width * camera.height, device=device)
         pixels = torch.stack([number % camera.width, number // camera.width], dim=1)
-        seen = blend_weights(g.means, g.quats, g.scales, g.opacities, camera, pixels, top_k=WEIGHTS_KEPT)
+        seen = blend_weights(g, camera, pixels, top_k=WEIGHTS_KEPT)
         # Padding has weight 0, which is the maximum of none.
         indices = seen.indices.reshape(-1).long().clamp(min=0)
         strongest.scatter_reduce_(0, indices, seen.weights.reshape(-1), "amax")

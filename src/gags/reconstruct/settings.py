@@ -5,7 +5,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class FitSettings:
+class ReconstructSettings:
     """How 3D Gaussians are trained from photos."""
 
     steps: int = 2000

@@ -6,7 +6,7 @@ import torch
 
 from gags.capture import Capture
 from gags.errors import CaptureError
-from gags.gaussians.gaussians import SH_C0, Gaussians
+from gags.gaussians import SH_C0, Gaussians
 
 NEIGHBOURS = 3
 EXACT_KD_TREE = 4  # cv2.flann's name-less constant FLANN_INDEX_KDTREE_SINGLE

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 
 NAMES = tuple(f.name for f in fields(Gaussians))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from gags.capture import Capture, View
 from gags.capture.camera import Camera
 from gags.errors import CaptureError
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians, render
 from gags.models.device import free_bytes
 from gags.reconstruct import density
 from gags.reconstruct import losses_gpu as gpu_steps
@@ -21,10 +21,10 @@ from gags.reconstruct.density import Densifier, nearest_depths
 from gags.reconstruct.depth import sparse_depth_loss
 from gags.reconstruct.holes import fill_holes
 from gags.reconstruct.losses_cpu import photometric_loss
-from gags.reconstruct.settings import FitSettings
+from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.start import gaussians_at_points, scene_extent
 from gags.reconstruct.state import NAMES, TrainingState
-from gags.render import Rendering, rasterize
+from gags.render import Rendering
 
 HOLES_SIDE = 120  # longest side of the pictures in which holes are looked for, px
 SH_REST_FACTOR = 1 / 10  # learning rate of the higher harmonics against the base colour
@@ -52,7 +52,7 @@ class Training:
         device: Where the Gaussians are.
     """
 
-    settings: FitSettings
+    settings: ReconstructSettings
     views: list[View]
     points: np.ndarray
     points_rgb: np.ndarray
@@ -63,7 +63,7 @@ class Training:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @staticmethod
-    def of(capture: Capture, settings: FitSettings, device: torch.device | str = "cpu") -> "Training":
+    def of(capture: Capture, settings: ReconstructSettings, device: torch.device | str = "cpu") -> "Training":
         """Prepare training on the training photos of a capture; see `fit` for the errors."""
         if not capture.train:
             raise CaptureError(f"{capture.root} has no training photos; shorten the list of test photos")
@@ -109,14 +109,9 @@ class Training:
         photo, camera = self.photos.at(self.view(step), self.divisor(step))
         leaves = Gaussians(*(getattr(state.gaussians, name).detach().requires_grad_() for name in NAMES))
         offset = self.offset(state) if self.densifier.gathers(step) else None
-        rendering = rasterize(
-            leaves.means,
-            leaves.quats,
-            leaves.scales,
-            leaves.opacities,
-            leaves.sh,
+        rendering = render(
+            leaves,
             camera,
-            sh_degree=leaves.sh_degree,
             background=self.background(step),
             means2d_offset=offset,
         )

@@ -5,7 +5,6 @@ from html import escape
 
 from gags.cli.console import seconds
 from gags.draw.colors import LEVEL_COLORS
-from gags.embed.description import LEVELS
 from gags.report.data import (
     MAX_ANSWERS,
     MAX_VIEWS,
@@ -29,6 +28,7 @@ from gags.report.parts import (
     page_footer,
     tiles,
 )
+from gags.segment.base import LEVELS
 
 STAGE_COLORS = ("#c2410c", "#2f6fb3", "#12805c", "#8a4fbf", "#b8860b", "#c23b6b", "#5c7080")
 

@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from gags.draw import pictures
-from gags.embed.description import LEVELS
 from gags.files import atomic_write
 from gags.report.data import (
     MAX_ANSWERS,
@@ -27,6 +26,7 @@ from gags.report.data import (
 )
 from gags.report.embedding import Picture, embed
 from gags.report.page import page
+from gags.segment.base import LEVELS
 
 __all__ = [
     "Evaluation",

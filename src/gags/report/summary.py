@@ -10,18 +10,19 @@ import torch
 import gags
 from gags.capture import View
 from gags.draw.pictures import FeatureBasis, feature_basis
-from gags.embed.description import ViewFeatures
+from gags.embed.description import Description
 from gags.errors import WorkspaceError
 from gags.evaluate import metrics
 from gags.evaluate.frames import match_view
 from gags.evaluate.labels import FrameLabels
 from gags.evaluate.results import Evaluation, Summary
+from gags.gaussians import render
 from gags.progress import SILENT, Reporter
 from gags.query.answers import granularity_map, render_features
 from gags.query.relevancy import Queries
 from gags.query.suggest import suggest_texts
 from gags.reconstruct.quality import psnr, ssim
-from gags.render import Rendering, rasterize
+from gags.render import Rendering
 from gags.report import report as pages
 from gags.scene import Scene
 
@@ -96,8 +97,7 @@ def draw_view(scene: Scene, view: View, basis: FeatureBasis) -> pages.ViewPage:
 @torch.no_grad()
 def render_colors(scene: Scene, view: View) -> Rendering:
     """The Gaussians as seen from a view, on black."""
-    g = scene.gaussians
-    return rasterize(g.means, g.quats, g.scales, g.opacities, g.sh, view.camera, sh_degree=g.sh_degree)
+    return render(scene.gaussians, view.camera)
 
 
 def spread(views: Sequence[View], count: int) -> list[View]:
@@ -113,13 +113,13 @@ def _default_texts(scene: Scene, labels: Sequence[FrameLabels]) -> list[str]:
     return suggest_texts((p for p in photos if p is not None), scene.encoder, count=SUGGESTED)
 
 
-def _features(scene: Scene, view: View) -> ViewFeatures | None:
+def _features(scene: Scene, view: View) -> Description | None:
     """Masks of a photo; None for one that was held out or whose file is gone."""
-    path = scene.workspace.features(view.name)
+    path = scene.workspace.description(view.name)
     if not path.exists():
         return None
     try:
-        return ViewFeatures.load(path)
+        return Description.load(path)
     except WorkspaceError:
         return None
 

@@ -5,6 +5,33 @@ from typing import Any, Protocol
 
 import numpy as np
 
+LEVELS = ("sub-part", "part", "whole")
+
+
+@dataclass(eq=False)
+class Masks:
+    """The masks of one photo, painted into one label map a level.
+
+    Attributes:
+        labels: Row of the mask that covers each pixel, -1 where there is none; one map for each of
+            sub-part, part and whole. int16 [3, H, W]
+        levels: Level (0, 1, 2) of each mask. int8 [M]
+        boxes: x1, y1, x2, y2 of each mask in px, the far edges exclusive. int32 [M, 4]
+        scores: Predicted IoU × stability of each mask, in [0, 1]. float32 [M]
+    """
+
+    labels: np.ndarray
+    levels: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def mask(self, row: int) -> np.ndarray:
+        """The visible part of one mask. bool [H, W]"""
+        return self.labels[self.levels[row]] == row
+
 
 @dataclass(eq=False)
 class PromptedMasks:

@@ -7,43 +7,11 @@ import cv2
 import numpy as np
 from numba import njit
 
-from gags.embed.description import LEVELS, Masks
-from gags.segment.base import Segmenter
+from gags.segment.base import LEVELS, Masks, Segmenter
+from gags.segment.settings import DescribeSettings
 from gags.segment.suppress import box_nms, mask_nms, measure
 
 BATCH = 64  # prompts decoded at a time; bounds the memory
-
-
-@dataclass(frozen=True)
-class SegmentSettings:
-    """How photos are segmented; the defaults are GAGS's where a docstring says nothing else."""
-
-    prompts_per_patch: float = 4
-    """Prompts of each of 8×8 patches where a surface is seen from nearest; N0 of Eq. 1, the paper has 16."""
-    exponent: float = 2.0
-    """Power of the distance ratio in Eq. 1; 0 spreads the prompts evenly."""
-    min_iou: float = 0.7
-    """Masks whose predicted IoU is not above this are dropped."""
-    min_stability: float = 0.85
-    """Masks whose stability is below this are dropped."""
-    stability_offset: float = 1.0
-    """How far the threshold on the logits moves up and down to measure stability."""
-    box_nms_iou: float = 0.7
-    """Of masks of one level whose boxes overlap more than this, the one of best predicted IoU stays."""
-    mask_nms_iou: float = 0.8
-    """A mask that a better one of its level overlaps more than this is dropped."""
-    min_score: float = 0.7
-    """Masks whose score (predicted IoU × stability) is not above this are dropped."""
-    drop_contained: bool = False
-    """Drop masks inside bigger ones of their level, as LangSplat and GAGS do; loses small things."""
-    contained_share: float = 0.85
-    """A mask is contained if a bigger one covers at least this share of it ..."""
-    container_share: float = 0.5
-    """... and what they share is less than this share of the bigger one."""
-    min_area: int = 100
-    """Masks, specks and holes smaller than this are removed, px."""
-    seed: int = 0
-    """Seed of the places of the prompts."""
 
 
 @dataclass(eq=False)
@@ -90,7 +58,7 @@ class Candidate:
 
 
 def segment_photo(
-    image: np.ndarray, prompts: np.ndarray, segmenter: Segmenter, settings: SegmentSettings
+    image: np.ndarray, prompts: np.ndarray, segmenter: Segmenter, settings: DescribeSettings
 ) -> Masks:
     """Masks of one photo on three levels (METHOD §1.5-1.7).
 
@@ -122,7 +90,7 @@ def segment_photo(
 
 
 def candidate_masks(
-    encoded: Any, prompts: np.ndarray, segmenter: Segmenter, settings: SegmentSettings
+    encoded: Any, prompts: np.ndarray, segmenter: Segmenter, settings: DescribeSettings
 ) -> tuple[list[Candidate], tuple[float, float]]:
     """Ask the segmenter about all prompts and keep masks that are good enough on their own.
 
@@ -154,7 +122,7 @@ def candidate_masks(
 
 
 def suppress(
-    candidates: list[Candidate], extent: tuple[float, float], settings: SegmentSettings
+    candidates: list[Candidate], extent: tuple[float, float], settings: DescribeSettings
 ) -> list[Candidate]:
     """The masks of one level that neither repeat a better one nor lie inside a bigger one."""
     if not candidates:

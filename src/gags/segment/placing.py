@@ -6,11 +6,10 @@ import numpy as np
 import torch
 
 from gags.capture.camera import Camera
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians, render
 from gags.progress import SILENT, Reporter
-from gags.render import rasterize
-from gags.segment.masks import SegmentSettings
 from gags.segment.prompts import nearest_of_sampled, prompts_per_patch, sample_prompts, sampled, upscaled
+from gags.segment.settings import DescribeSettings
 
 DEPTH_WIDTH = 320  # px; prompts are counted on 8×8 patches, finer depth changes nothing
 MIN_ALPHA = 0.5  # pixels more transparent than this show no surface
@@ -34,7 +33,7 @@ class PromptPlacer:
         self,
         gaussians: Gaussians,
         cameras: Sequence[Camera],
-        settings: SegmentSettings,
+        settings: DescribeSettings,
         *,
         progress: Reporter = SILENT,
     ) -> None:
@@ -72,8 +71,6 @@ def render_depth(gaussians: Gaussians, camera: Camera) -> np.ndarray:
     """Expected depth of a view, at most `DEPTH_WIDTH` wide, 0 where nothing is. float32 [h, w]"""
     factor = min(1.0, DEPTH_WIDTH / camera.width)
     small = camera.resized(round(camera.width * factor), round(camera.height * factor))
-    g = gaussians
-    color = g.means.new_zeros(len(g), 1)
-    rendering = rasterize(g.means, g.quats, g.scales, g.opacities, color, small)
+    rendering = render(gaussians, small, gaussians.means.new_zeros(len(gaussians), 1))
     solid = rendering.alphas >= MIN_ALPHA
     return torch.where(solid, rendering.depths, 0).cpu().numpy()

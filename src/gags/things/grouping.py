@@ -13,10 +13,9 @@ from numba import njit
 from gags.capture.camera import Camera
 from gags.distill.consensus import agreement
 from gags.distill.evidence import Evidence, ViewEvidence, merge, pixel_grid, view_evidence
-from gags.embed.description import ViewFeatures
-from gags.gaussians.gaussians import Gaussians
+from gags.embed.description import Description
+from gags.gaussians import Gaussians, blend_weights
 from gags.progress import SILENT, Reporter
-from gags.render import blend_weights
 from gags.things.things import Things
 
 PIXELS = 40_000  # of every photo, on a grid: enough that next to no visible Gaussian is missed
@@ -35,7 +34,7 @@ LEAST_JOINT = 0.5  # of the photos that see two things must join them, or they s
 @torch.no_grad()
 def gather_evidence(
     gaussians: Gaussians,
-    items: Iterable[tuple[Camera, ViewFeatures]],
+    items: Iterable[tuple[Camera, Description]],
     count: int,
     progress: Reporter = SILENT,
 ) -> tuple[Evidence, np.ndarray]:
@@ -60,14 +59,11 @@ def gather_evidence(
     return merge(views, len(gaussians)), np.concatenate(levels)
 
 
-def _view_evidence(gaussians: Gaussians, camera: Camera, features: ViewFeatures) -> ViewEvidence:
+def _view_evidence(gaussians: Gaussians, camera: Camera, features: Description) -> ViewEvidence:
     height, width = features.masks.labels.shape[1:]
     grid = pixel_grid(width, height, PIXELS)
     blend = blend_weights(
-        gaussians.means,
-        gaussians.quats,
-        gaussians.scales,
-        gaussians.opacities,
+        gaussians,
         camera.resized(width, height),
         torch.from_numpy(grid).to(gaussians.means.device),
     )

@@ -12,8 +12,8 @@ import torch
 
 from gags.capture.camera import Camera
 from gags.errors import QueryError
+from gags.gaussians import Gaussians, render
 from gags.gaussians.export import save_splats
-from gags.gaussians.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
 from gags.query.boxes import OrientedBox
 from gags.query.instances import MATCHES, SOLID, Instance, locate_instances
@@ -22,7 +22,6 @@ from gags.query.relevancy import Queries
 from gags.query.select import scene_size
 from gags.query.space import Space
 from gags.query.words import EVERYDAY
-from gags.render import rasterize
 from gags.scene import Scene
 from gags.things.things import Things
 from gags.viewer import splat_colors
@@ -242,16 +241,7 @@ class ViewerScene:
         seen = torch.from_numpy(self.colors(state, camera.position)[state.alive] / 255).to(g.means)
         background = torch.tensor(BACKGROUND).to(g.means) / 255
         with torch.no_grad():
-            drawn = rasterize(
-                g.means,
-                g.quats,
-                g.scales,
-                g.opacities,
-                g.sh if plain else seen,
-                camera,
-                sh_degree=g.sh_degree if plain else None,
-                background=background,
-            )
+            drawn = render(g, camera, None if plain else seen, background=background)
         pixels = (drawn.colors.clamp(0, 1) * 255).round().byte().cpu().numpy()
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG")

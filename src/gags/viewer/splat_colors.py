@@ -6,7 +6,7 @@ import numpy as np
 
 from gags.draw.colors import LEVEL_COLORS, colorize, luminance
 from gags.draw.pictures import DEPTH, DESATURATION
-from gags.gaussians.gaussians import SH_C0
+from gags.gaussians import SH_C0
 from gags.viewer.state import Layer
 
 DIM = 0.55  # brightness of what matches nothing while a text is asked

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gags.draw.colors import label_colors
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.query.edit import recolored
 from gags.query.instances import MATCHES
 

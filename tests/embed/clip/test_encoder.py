@@ -18,8 +18,8 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2Imag
 from gags.embed import load_encoder
 from gags.embed.clip.encoder import ClipEncoder, load_clip
 from gags.embed.crops import cut_crop, cut_crops, embed_masks
-from gags.embed.description import Masks
 from gags.errors import ModelError
+from gags.segment.base import Masks
 
 KINDS = ["clip", "siglip", "siglip2"]
 CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}

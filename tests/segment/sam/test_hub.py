@@ -13,9 +13,10 @@ from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPi
 
 from gags.errors import ModelError
 from gags.segment import load_segmenter
-from gags.segment.masks import SegmentSettings, segment_photo
+from gags.segment.masks import segment_photo
 from gags.segment.sam import hub as sam_hub
 from gags.segment.sam.hub import HubSam, frame_size
+from gags.segment.settings import DescribeSettings
 
 KINDS = ["sam", "sam_hq", "sam2", "sam2_video"]
 CLASSES = {"sam": "SamModel", "sam_hq": "SamHQModel", "sam2": "Sam2Model", "sam2_video": "Sam2Model"}
@@ -227,7 +228,7 @@ def test_half_precision_keeps_the_places_of_prompts(folders: dict[str, Path], ki
 
 def test_masks_of_a_photo_come_out_of_a_hub_model(folders: dict[str, Path]) -> None:
     """Through the same door as MobileSAM; thresholds are off, for a random model is sure of nothing."""
-    settings = SegmentSettings(min_iou=ALL, min_stability=0, min_score=ALL, min_area=4)
+    settings = DescribeSettings(min_iou=ALL, min_stability=0, min_score=ALL, min_area=4)
     segmenter = load_segmenter(str(folders["sam"]))
     masks = segment_photo(photo(80, 48), prompts(80, 48), segmenter, settings)
     assert masks.labels.shape == (3, 48, 80)

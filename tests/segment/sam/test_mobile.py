@@ -9,11 +9,12 @@ from PIL import Image
 from tests.helpers.exported import ExportedDecoder
 
 from gags.errors import ModelError
-from gags.segment.masks import SegmentSettings, segment_photo
+from gags.segment.masks import segment_photo
 from gags.segment.sam import kernels as sam_kernels
 from gags.segment.sam.decoder import FoldedDecoder
 from gags.segment.sam.export import load_session, read_weights
 from gags.segment.sam.mobile import MobileSam, frame_size, to_frame
+from gags.segment.settings import DescribeSettings
 from gags.segment.suppress import measure
 
 
@@ -110,7 +111,7 @@ def test_the_mask_of_a_rectangle_lies_on_its_pixels(sam: MobileSam, width: int, 
     x1, y1, x2, y2 = int(0.3 * width), int(0.25 * height), int(0.62 * width), int(0.8 * height)
     image[y1:y2, x1:x2] = np.clip(rng.normal((200, 40, 30), 6, (y2 - y1, x2 - x1, 3)), 0, 255)
     prompts = np.array([[(x1 + x2) / 2, (y1 + y2) / 2]], np.float32)
-    masks = segment_photo(image.astype(np.uint8), prompts, sam, SegmentSettings())
+    masks = segment_photo(image.astype(np.uint8), prompts, sam, DescribeSettings())
     truth = np.zeros((height, width), bool)
     truth[y1:y2, x1:x2] = True
     ious = [(masks.mask(row) & truth).sum() / (masks.mask(row) | truth).sum() for row in range(len(masks))]

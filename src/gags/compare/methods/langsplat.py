@@ -25,16 +25,15 @@ from gags.distill.field import CHUNK
 from gags.distill.samples import Samples
 from gags.distill.settings import DistillSettings
 from gags.embed.base import Encoder
-from gags.embed.description import LEVELS
 from gags.errors import WorkspaceError
 from gags.files import atomic_write
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians, render
 from gags.progress import Reporter
 from gags.query import lerf_ovs
 from gags.query.lerf_ovs import Map
 from gags.query.maps import MIN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
-from gags.render import rasterize
+from gags.segment.base import LEVELS
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ class LangSplatFields:
     def relevancy(self, camera: Camera, queries: Queries) -> ValueMaps:
         """Relevancy (GAGS Eq. 8) on the level that answers each text best."""
         g = self.gaussians
-        drawn = rasterize(g.means, g.quats, g.scales, g.opacities, self.features, camera)
+        drawn = render(g, camera, self.features)
         covered = drawn.alphas >= MIN_ALPHA
         fields = drawn.colors[covered].unflatten(1, (len(LEVELS), CODE))
         levels = []

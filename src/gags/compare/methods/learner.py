@@ -12,10 +12,10 @@ from torch import Tensor
 
 from gags.capture.camera import Camera
 from gags.embed.base import Encoder
-from gags.embed.description import ViewFeatures
+from gags.embed.description import Description
 from gags.errors import WorkspaceError
 from gags.evaluate.answerer import Answerer
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.progress import Reporter
 
 
@@ -30,7 +30,7 @@ class Inputs:
     """
 
     gaussians: Gaussians
-    items: Sequence[tuple[Camera, ViewFeatures]]
+    items: Sequence[tuple[Camera, Description]]
     encoder: Encoder
 
     def embeddings(self) -> Tensor:

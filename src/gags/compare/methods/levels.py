@@ -8,9 +8,9 @@ from torch import Tensor
 from gags.compare.methods.learner import Inputs
 from gags.distill.field import LanguageField
 from gags.distill.settings import DistillSettings
-from gags.distill.train import distill
+from gags.distill.train import train_field
 from gags.evaluate.answerer import FieldAnswerer
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians
 from gags.progress import Reporter
 
 
@@ -25,7 +25,7 @@ class OneField:
         """Distil; see `Learner.learn`."""
         settings = replace(self.settings, seed=seed)
         logits = self.logits(inputs)
-        distill(inputs.gaussians, inputs.items, settings, logits=logits, progress=progress).save(path)
+        train_field(inputs.gaussians, inputs.items, settings, logits=logits, progress=progress).save(path)
 
     def load(self, path: Path, gaussians: Gaussians) -> FieldAnswerer:
         """What `learn` wrote."""

@@ -21,14 +21,13 @@ from torch.nn.functional import normalize
 from gags.capture.camera import Camera
 from gags.compare.methods.learner import Inputs
 from gags.embed.base import Encoder
-from gags.embed.description import LEVELS, Masks
 from gags.errors import WorkspaceError
 from gags.files import atomic_write
-from gags.gaussians.gaussians import Gaussians
+from gags.gaussians import Gaussians, blend_weights
 from gags.progress import Reporter
 from gags.query.maps import ValueMaps, render_values
 from gags.query.relevancy import Queries
-from gags.render import blend_weights
+from gags.segment.base import LEVELS, Masks
 
 CELLS = 1 << 26  # pairs of a Gaussian and a mask summed at once, to bound memory
 
@@ -65,7 +64,7 @@ class Uplift:
         if not len(rows):
             return
         pixels = torch.from_numpy(np.stack([columns, rows], axis=-1)).to(sums.device)
-        blend = blend_weights(g.means, g.quats, g.scales, g.opacities, camera, pixels, top_k=self.top_k)
+        blend = blend_weights(g, camera, pixels, top_k=self.top_k)
         weights = torch.where(blend.indices >= 0, blend.weights, 0)
         labels = torch.from_numpy(masks.labels[:, rows, columns].T.astype(np.int64)).to(sums.device)
         step = max(1, CELLS // len(g))
