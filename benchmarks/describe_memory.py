@@ -125,7 +125,7 @@ def measure(path: Path, count: int, max_size: int) -> str:
         workspace = Workspace.create(Path(folder) / "scene")
         capture.save(workspace.capture)
         save_ply(gaussians, workspace.splats)
-        workspace.finish("splats", "made up", 0.0)
+        workspace.finish("reconstruct", "made up", 0.0)
         pipeline.choose_models = lambda workspace, *names, progress: ("discs", "mean color")
         pipeline.load_segmenter = lambda name: Discs()
         pipeline.load_encoder = lambda name, progress: MeanColor()

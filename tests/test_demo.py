@@ -28,14 +28,14 @@ class Listener(Reporter):
 def test_which_models_the_demo_takes(chosen, models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     taken: list[RunSettings] = []
 
-    def run(folder: Path, out: Path, settings: RunSettings, *, progress: Reporter) -> None:
+    def run(folder: Path, out: Path, settings: RunSettings, *, report: bool, progress: Reporter) -> None:
         taken.append(settings)
         raise StopError
 
     monkeypatch.setattr(demo, "run", run)
     listener = Listener()
     with pytest.raises(StopError):
-        demo.run_demo(tmp_path, **chosen, progress=listener)
+        demo.demo(tmp_path, **chosen, progress=listener)
     assert (taken[0].segmenter, taken[0].encoder) == models
     assert len(listener.said) == 1
     assert all(name in listener.said[0] for name in models)

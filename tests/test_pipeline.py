@@ -7,7 +7,6 @@ from itertools import product
 import cv2
 import numpy as np
 import pytest
-import torch
 
 import gags
 from gags import cli, pipeline, scene
@@ -75,7 +74,7 @@ def test_run_leaves_every_piece(finished):
     pieces = [workspace.capture, workspace.splats, workspace.field, workspace.metrics]
     assert all(path.exists() for path in pieces)
     assert (workspace.report / "index.html").exists()
-    assert not workspace.checkpoint.exists()
+    assert not workspace.reconstruct_checkpoint.exists()
     assert len(list((finished / "features").iterdir())) == 10  # 12 photos, every 8th held out
     assert {"psnr", "ssim", "gaussians", "masks"} <= workspace.read_metrics().keys()
     assert list(finished.rglob("*.tmp*")) == []
@@ -173,16 +172,55 @@ def test_evaluate_by_every_protocol_prints_only_json(workspace, toy_capture, cap
     assert {row["frame"] for row in figures["held-out"]["rows"]} == {"view_00.png"}
 
 
-def test_python_answers_like_the_command_line(finished):
+def test_python_answers_like_the_command_line(finished, tmp_path, capsys):
     loaded = gags.Scene.load(finished)
-    field = gags.LanguageField.load(finished)
     (answer,) = loaded.query("red ball", "view_00")
-    asked = field.query("red ball", loaded.capture["view_00"])
-    np.testing.assert_array_equal(asked.mask, answer.mask)
-    assert asked.peak == answer.peak
-    (ball,) = loaded.select("red ball")
-    assert torch.equal(field.select("red ball").mask, ball.mask)
-    assert len(ball.gaussians) == int(ball.mask.sum())
+    assert (
+        cli.main(["query", str(finished), "red ball", "--view", "view_00", "--out", str(tmp_path), "--json"])
+        == 0
+    )
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["peak"] == list(answer.peak)
+    np.testing.assert_array_equal(cv2.imread(row["mask"], cv2.IMREAD_UNCHANGED) > 0, answer.mask)
+    (from_camera,) = loaded.query("red ball", loaded.capture["view_00"].camera)
+    np.testing.assert_array_equal(from_camera.relevancy, answer.relevancy)
+    best = loaded.query("red ball")
+    assert [one.view for one in best] == [
+        view.name for view in loaded.best_views(loaded.queries("red ball"))[0]
+    ]
+    assert cli.main(["extract", str(finished), "red ball", "--out", str(tmp_path / "command.ply")]) == 0
+    ball = loaded.extract("red ball", tmp_path / "python.ply")
+    assert (tmp_path / "command.ply").read_bytes() == (tmp_path / "python.ply").read_bytes()
+    rest = loaded.delete(loaded.locate("red ball")[0])
+    assert len(ball) + len(rest) == len(loaded.gaussians)
+
+
+def test_run_in_python_leaves_what_the_command_leaves(finished, toy_capture, tmp_path):
+    settings = gags.RunSettings(
+        gags.ReconstructSettings(steps=60),
+        gags.DescribeSettings(min_area=6, prompts_per_patch=1),
+        gags.DistillSettings(steps=80),
+    )
+    gags.run(toy_capture, tmp_path / "ws", settings)
+    there = [{path.relative_to(root) for path in root.rglob("*")} for root in (finished, tmp_path / "ws")]
+    assert there[0] - there[1] == set()
+    same = [
+        "splats.ply",
+        "field.safetensors",
+        "things.safetensors",
+        *(f"features/view_{n:02d}.png.safetensors" for n in (1, 5)),
+    ]
+    for name in same:
+        assert (finished / name).read_bytes() == (tmp_path / "ws" / name).read_bytes(), name
+
+
+def test_things_is_a_stage_of_its_own(workspace, capsys):
+    (workspace / "things.safetensors").unlink()
+    assert cli.main(["things", str(workspace)]) == 0
+    assert "things with" in capsys.readouterr().out
+    found = gags.things(workspace)
+    assert len(found) == len(gags.Scene.load(workspace).things()) > 3
+    assert Workspace.open(workspace).record("things") is not None
 
 
 def test_second_run_does_nothing(workspace, toy_capture, segmenter, capsys):

@@ -8,7 +8,7 @@ from gags.distill import field as field_module
 from gags.distill.field import LanguageField
 from gags.distill.train import DistillSettings, train_field
 from gags.evaluate.metrics import iou, rank
-from gags.query.answers import fill_uncovered, granularity_map, locate, render_features
+from gags.query.answers import answer_view, fill_uncovered, granularity_map, render_features
 from gags.query.relevancy import Queries, relevancy
 from gags.query.select import select
 from gags.query.voxels import Voxels
@@ -33,7 +33,7 @@ def queries(field):
 
 def test_the_right_thing_lights_up(scene, field, queries):
     for camera, ids in list(zip(scene.cameras, scene.ids, strict=True))[:3]:
-        answers = locate(scene.gaussians, field, camera, queries, view="v")
+        answers = answer_view(scene.gaussians, field, camera, queries, view="v")
         for number, answer in enumerate(answers):
             truth = ids == number
             x, y = answer.peak
@@ -52,7 +52,7 @@ def test_maps_are_rendered_relevancies_of_the_gaussians_and_zero_off_the_scene(s
     own = relevancy(embeddings, queries.vectors[2], queries.negatives, temperature=10.0)[:, None]
     drawn = rasterize(g.means, g.quats, g.scales, g.opacities, own, camera, backend="reference")
     covered = (drawn.alphas >= 0.5).numpy()
-    found = locate(g, field, camera, queries)[2].relevancy
+    found = answer_view(g, field, camera, queries)[2].relevancy
     assert 0 < (~covered).sum() < covered.size
     assert (found[~covered] == 0).all()
     expected = (drawn.colors[..., 0] / drawn.alphas.clamp(min=1e-6)).numpy()

@@ -5,7 +5,8 @@ import pytest
 
 from gags.errors import WorkspaceError
 from gags.files import atomic_write
-from gags.workspace import Workspace, file_stamp, stamp
+from gags.store import file_stamp, stamp
+from gags.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,18 @@ def test_file_stamp_follows_content(tmp_path):
 
 
 def test_finished_stage_is_on_record_for_the_next_process(tmp_path):
-    Workspace.create(tmp_path / "ws").finish("splats", "abc", 12.345, Settings(folder=Path("/data")))
-    record = Workspace.open(tmp_path / "ws").record("splats")
+    Workspace.create(tmp_path / "ws").finish("reconstruct", "abc", 12.345, Settings(folder=Path("/data")))
+    record = Workspace.open(tmp_path / "ws").record("reconstruct")
     assert record is not None
     assert record.stamp == "abc"
     assert record.seconds == 12.35 or record.seconds == 12.34
     assert record.settings == {"steps": 10, "rate": 0.5, "folder": "/data"}
-    assert Workspace.open(tmp_path / "ws").record("field") is None
+    assert Workspace.open(tmp_path / "ws").record("distill") is None
 
 
 def test_create_keeps_an_earlier_run(tmp_path):
-    Workspace.create(tmp_path).finish("splats", "abc", 1.0)
-    record = Workspace.create(tmp_path).record("splats")
+    Workspace.create(tmp_path).finish("reconstruct", "abc", 1.0)
+    record = Workspace.create(tmp_path).record("reconstruct")
     assert record is not None
     assert record.stamp == "abc"
 

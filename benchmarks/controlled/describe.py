@@ -21,7 +21,7 @@ from gags.segment.base import LEVELS
 from gags.segment.masks import segment_photo
 from gags.segment.placing import PromptPlacer, render_depth
 from gags.segment.settings import DescribeSettings
-from gags.workspace import stamp
+from gags.store import stamp
 
 FORMAT = 3  # raised when segmenter or encoder change, so that masks on disk count as stale
 

@@ -39,7 +39,8 @@ from gags.evaluate.protocols import evaluate
 from gags.gaussians.ply import load_ply
 from gags.progress import Reporter
 from gags.segment.settings import DescribeSettings
-from gags.workspace import Workspace, file_stamp
+from gags.store import file_stamp
+from gags.workspace import Workspace
 
 GRANULARITY = ("sub-part", "part", "whole", "average", "no-consensus")
 DEFAULT = ("gags", "langsplat", "uplift", *GRANULARITY, *(UNIFORM + name for name in GRANULARITY))

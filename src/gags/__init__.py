@@ -1,57 +1,192 @@
-"""gags: photos in, a 3D scene that answers text out (GAGS, arXiv 2412.13654)."""
+"""gags: photos in, a 3D scene that answers text out (GAGS, arXiv 2412.13654).
+
+Everything a command does is one call here: `gags.run(photos, out)`, or stage by stage `gags.poses`,
+`gags.reconstruct`, `gags.describe`, `gags.distill`, `gags.things`; then `gags.Scene.load(out)` answers.
+"""
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from gags._version import __version__
+
 if TYPE_CHECKING:
-    from gags.capture import Capture, load_capture
+    from gags.capture import Camera, Capture, View, load_capture
+    from gags.compare.run import CompareSettings, Comparison, compare
+    from gags.demo import demo
     from gags.distill.field import LanguageField
-    from gags.gaussians import Gaussians
+    from gags.distill.settings import DistillSettings
+    from gags.errors import (
+        CaptureError,
+        CompareError,
+        GagsError,
+        LabelError,
+        ModelError,
+        QueryError,
+        SplatsError,
+        WorkspaceError,
+    )
+    from gags.evaluate.labels import load_labels
+    from gags.evaluate.results import Evaluation
+    from gags.gaussians import Gaussians, blend_weights, render
     from gags.gaussians.export import save_splats
     from gags.gaussians.ply import load_ply, save_ply
-    from gags.pipeline import RunSettings, run
-    from gags.poses import find_points, find_poses
+    from gags.outputs import evaluate, report, view, write_answers, write_catalog
+    from gags.pipeline import (
+        CaptureSettings,
+        RunSettings,
+        describe,
+        distill,
+        reconstruct,
+        run,
+        things,
+    )
+    from gags.poses import PoseSettings, find_points, find_poses, poses
+    from gags.progress import Bar, Reporter
+    from gags.query.answers import Answer
+    from gags.query.boxes import OrientedBox
+    from gags.query.catalog import Entry
+    from gags.query.instances import Instance
+    from gags.reconstruct.settings import ReconstructSettings
     from gags.scene import Scene
+    from gags.segment.settings import DescribeSettings
+    from gags.things.things import Things
+    from gags.workspace import Workspace
 
-__version__ = "0.1.0"
-
-# Loaded where they are first used, so that `import gags` stays quick.
+# Where each name lives; it is loaded at its first use, so that `import gags` stays quick.
 _WHERE = {
-    "Capture": "gags.capture",
-    "Gaussians": "gags.gaussians.gaussians",
-    "LanguageField": "gags.distill.field",
-    "RunSettings": "gags.pipeline",
-    "Scene": "gags.scene",
-    "find_points": "gags.poses",
-    "find_poses": "gags.poses",
-    "load_capture": "gags.capture",
-    "load_ply": "gags.gaussians.ply",
-    "run": "gags.pipeline",
-    "save_ply": "gags.gaussians.ply",
-    "save_splats": "gags.gaussians.export",
+    name: module
+    for module, names in {
+        "gags.capture": "Camera Capture View load_capture",
+        "gags.compare.run": "CompareSettings Comparison compare",
+        "gags.demo": "demo",
+        "gags.distill.field": "LanguageField",
+        "gags.distill.settings": "DistillSettings",
+        "gags.errors": "CaptureError CompareError GagsError LabelError ModelError QueryError SplatsError "
+        "WorkspaceError",
+        "gags.evaluate.labels": "load_labels",
+        "gags.evaluate.results": "Evaluation",
+        "gags.gaussians": "Gaussians blend_weights render",
+        "gags.gaussians.export": "save_splats",
+        "gags.gaussians.ply": "load_ply save_ply",
+        "gags.outputs": "evaluate report view write_answers write_catalog",
+        "gags.pipeline": "CaptureSettings RunSettings describe distill reconstruct run things",
+        "gags.poses": "PoseSettings find_points find_poses poses",
+        "gags.progress": "Bar Reporter",
+        "gags.query.answers": "Answer",
+        "gags.query.boxes": "OrientedBox",
+        "gags.query.catalog": "Entry",
+        "gags.query.instances": "Instance",
+        "gags.reconstruct.settings": "ReconstructSettings",
+        "gags.scene": "Scene",
+        "gags.segment.settings": "DescribeSettings",
+        "gags.things.things": "Things",
+        "gags.workspace": "Workspace",
+    }.items()
+    for name in names.split()
 }
 
+# Rooms that share their name with what they do: `gags.distill(...)` runs it, `gags.distill.field` is in it.
+_CALLABLE_ROOMS = (
+    "compare",
+    "demo",
+    "distill",
+    "evaluate",
+    "poses",
+    "reconstruct",
+    "render",
+    "report",
+    "things",
+)
+
 __all__ = [
+    "Answer",
+    "Bar",
+    "Camera",
     "Capture",
+    "CaptureError",
+    "CaptureSettings",
+    "CompareError",
+    "CompareSettings",
+    "Comparison",
+    "DescribeSettings",
+    "DistillSettings",
+    "Entry",
+    "Evaluation",
+    "GagsError",
     "Gaussians",
+    "Instance",
+    "LabelError",
     "LanguageField",
+    "ModelError",
+    "OrientedBox",
+    "PoseSettings",
+    "QueryError",
+    "ReconstructSettings",
+    "Reporter",
     "RunSettings",
     "Scene",
+    "SplatsError",
+    "Things",
+    "View",
+    "Workspace",
+    "WorkspaceError",
+    "__version__",
+    "blend_weights",
+    "compare",
+    "demo",
+    "describe",
+    "distill",
+    "evaluate",
     "find_points",
     "find_poses",
     "load_capture",
+    "load_labels",
     "load_ply",
+    "poses",
+    "reconstruct",
+    "render",
+    "report",
     "run",
     "save_ply",
     "save_splats",
+    "things",
+    "view",
+    "write_answers",
+    "write_catalog",
 ]
 
 
+class _Room(ModuleType):
+    """A package that can be called, by the name it shares with a function."""
+
+    @property
+    def __wrapped__(self) -> Any:  # what `inspect.signature` and `help` show
+        name = self.__name__.rpartition(".")[2]
+        return vars(importlib.import_module(_WHERE[name]))[name]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__wrapped__(*args, **kwargs)
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _CALLABLE_ROOMS and isinstance(value, ModuleType):  # the import system binds a room
+            value.__class__ = _Room
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
 def __getattr__(name: str) -> Any:
+    if name in _CALLABLE_ROOMS:
+        return importlib.import_module(f"gags.{name}")
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'gags' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

@@ -34,8 +34,8 @@ def demo_capture() -> Path:
     return Path(str(files("gags") / "data" / "demo"))
 
 
-def run_demo(
-    out: Path,
+def demo(
+    out: Path | str,
     *,
     segmenter: str = SMALL_SEGMENTER,
     encoder: str = SMALL_ENCODER,
@@ -52,7 +52,8 @@ def run_demo(
     """
     folder = demo_capture()
     progress.say(f"Demo: segmenter {segmenter}, encoder {encoder} (--segmenter and --encoder choose others)")
-    scene = run(folder, out, RunSettings(segmenter=segmenter, encoder=encoder), progress=progress)
+    settings = RunSettings(segmenter=segmenter, encoder=encoder)
+    scene = run(folder, out, settings, report=False, progress=progress)
     labels = load_labels(folder / "labels")
     answerer = FieldAnswerer(scene.gaussians, scene.field)
     evaluation = evaluate(answerer, scene.capture, labels, scene.encoder, progress=progress)

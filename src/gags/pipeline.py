@@ -1,20 +1,20 @@
 """The stages in order, each one skipped when its settings and inputs have not changed."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from gags.capture import Camera, Capture, View, load_capture
+from gags.capture import Capture, View, load_capture
 from gags.capture.load import has_poses
 from gags.capture.photos import photos_in
-from gags.distill.field import LanguageField
+from gags.distill.field import splats_hash
 from gags.distill.train import DistillSettings, train_field
 from gags.embed import load_encoder
 from gags.embed.crops import embed_masks
-from gags.embed.description import Description
+from gags.embed.description import Description, Descriptions
 from gags.errors import CaptureError, WorkspaceError
 from gags.gaussians.ply import load_ply, save_ply
 from gags.models.choose import choose_encoder, choose_segmenter
@@ -25,15 +25,19 @@ from gags.poses.inputs import is_video
 from gags.progress import SILENT, Reporter
 from gags.reconstruct.fit import adopt, held_out_quality, train_gaussians
 from gags.reconstruct.settings import ReconstructSettings
+from gags.report.summary import write_scene_report as write_report
 from gags.scene import Scene
 from gags.segment import load_segmenter
-from gags.segment.base import LEVELS
+from gags.segment.base import LEVELS, Masks
 from gags.segment.masks import segment_photo
 from gags.segment.placing import PromptPlacer
 from gags.segment.settings import DescribeSettings
-from gags.workspace import Workspace, file_stamp, stamp
+from gags.store import file_stamp, stamp
+from gags.things.of_scene import things_of_scene, things_stamp
+from gags.things.things import Things
+from gags.workspace import Workspace
 
-ADOPTED = "adopted"  # key of the record that tells adopted Gaussians from trained ones
+ADOPTED, TRAINED = "adopted", "fit"  # in the stamps of Gaussians; they stay what they were in 0.1.0
 
 
 @dataclass(frozen=True)
@@ -113,16 +117,20 @@ def run(
     out: Path | str,
     settings: RunSettings = RunSettings(),
     *,
+    photos: CaptureSettings = CaptureSettings(),
     splats: Path | None = None,
+    report: bool = True,
     progress: Reporter = SILENT,
 ) -> Scene:
-    """Photos with poses → a scene that answers text; goes on where an earlier run of the same folder stopped.
+    """Photos → a scene that answers text; goes on where an earlier run of the same folder stopped.
 
     Args:
-        capture: Photos, poses and points, or the folder they are in; poses are found if it has none.
+        capture: Photos, poses and points, or the folder they are in; poses are found if it has none. A video.
         out: Folder of the scene.
         settings: Settings of every stage.
+        photos: How photos are read, if `capture` is a folder.
         splats: 3DGS `.ply` to adopt instead of training Gaussians.
+        report: Whether the pages of the report are written at the end.
         progress: Told about progress.
 
     Returns:
@@ -131,63 +139,97 @@ def run(
     Raises:
         GagsError: If an input is unfit or a model is missing; finished pieces stay.
     """
-    if not isinstance(capture, Capture):
-        need = splats is None
-        capture = read_capture(Path(capture), require_points=need, find_poses_in=Path(out), progress=progress)
+    capture = _captured(capture, Path(out), photos, splats, progress)
     workspace = Workspace.create(out)
-    # Before the long work, so that a model that is not to be had is told at once.
+    # Before the long work, so that a missing model is told at once.
     segmenter, encoder = choose_models(workspace, settings.segmenter, settings.encoder, progress=progress)
     reconstruct(capture, workspace, settings.reconstruct, splats=splats, progress=progress)
-    describe(workspace, settings.describe, segmenter, encoder, progress=progress)
-    distill_scene(workspace, settings.distill, progress=progress)
-    return Scene.load(workspace.root)
+    describe(workspace, settings.describe, segmenter=segmenter, encoder=encoder, progress=progress)
+    distill(workspace, settings.distill, progress=progress)
+    things(workspace, progress=progress)
+    scene = Scene.load(workspace.root)
+    if report:
+        write_report(scene, progress=progress)
+    return scene
 
 
 def reconstruct(
-    capture: Capture,
-    workspace: Workspace,
+    capture: Capture | Path | str,
+    out: Workspace | Path | str,
     settings: ReconstructSettings = ReconstructSettings(),
     *,
+    photos: CaptureSettings = CaptureSettings(),
     splats: Path | None = None,
     progress: Reporter = SILENT,
-) -> None:
-    """Stage 1: Gaussians, trained from the photos or adopted from a file (`splats.ply`).
+) -> Workspace:
+    """The stage `reconstruct`: Gaussians, trained from the photos or adopted from a file (`splats.ply`).
 
     A scene whose Gaussians were adopted keeps them when it is run again without naming a file.
+
+    Args:
+        capture: Photos, poses and points, or the folder they are in; poses are found if it has none. A video.
+        out: Folder of the scene; made if it is not there.
+        settings: Training of the Gaussians.
+        photos: How photos are read, if `capture` is a folder.
+        splats: 3DGS `.ply` to adopt instead of training Gaussians.
+        progress: Told about progress.
+
+    Returns:
+        The folder of the scene, for the next stage.
+
+    Raises:
+        GagsError: If an input is unfit; an unfinished training is kept, and goes on at the next call.
     """
-    record = workspace.record("splats")
+    root = out.root if isinstance(out, Workspace) else Path(out)
+    capture = _captured(capture, root, photos, splats, progress)
+    workspace = Workspace.create(root)
+    record = workspace.record("reconstruct")
     kept = record is not None and workspace.splats.exists()
     adopted = {ADOPTED: str(splats)} if splats else None
     if splats is not None:
-        goal = stamp(ADOPTED, capture.fingerprint(), file_stamp_of(splats))
+        goal = stamp(ADOPTED, capture.fingerprint(), _stamp_of_splats(splats))
     else:
-        goal = stamp("fit", capture.fingerprint(), settings)
+        goal = stamp(TRAINED, capture.fingerprint(), settings)
         if record is not None and kept and ADOPTED in record.settings:
             progress.say(f"Gaussians: keeping the ones adopted from {record.settings[ADOPTED]}")
             capture.save(workspace.capture)
-            return
+            return workspace
     if record is not None and kept and record.stamp == goal:
         progress.say(f"Gaussians: done already, {workspace.splats}")
-        return
+        return workspace
     if kept:
         progress.say("Gaussians: photos or settings have changed, making them again")
-    started, device = time.monotonic(), scene_device(progress)
+    started, device, checkpoint = time.monotonic(), scene_device(progress), workspace.reconstruct_checkpoint
     if splats is not None:
         gaussians = adopt(splats, capture, device=device, progress=progress)
     else:
         gaussians = train_gaussians(
-            capture, settings, checkpoint=workspace.checkpoint, device=device, progress=progress
+            capture, settings, checkpoint=checkpoint, device=device, progress=progress
         )
     capture.save(workspace.capture)
     save_ply(gaussians, workspace.splats)
-    workspace.finish("splats", goal, time.monotonic() - started, adopted or settings)
-    workspace.checkpoint.unlink(missing_ok=True)
-    workspace.update_metrics(
-        {"gaussians": len(gaussians), **held_out_quality(gaussians, capture, progress=progress)}
-    )
+    workspace.finish("reconstruct", goal, time.monotonic() - started, adopted or settings)
+    checkpoint.unlink(missing_ok=True)
+    quality = held_out_quality(gaussians, capture, progress=progress)
+    workspace.update_metrics({"gaussians": len(gaussians), **quality})
+    return workspace
 
 
-def file_stamp_of(splats: Path) -> str:
+def _captured(
+    capture: Capture | Path | str,
+    scene: Path,
+    photos: CaptureSettings,
+    splats: Path | None,
+    progress: Reporter,
+) -> Capture:
+    """A capture, read from its folder if it is not loaded yet; adopted Gaussians need no points."""
+    if isinstance(capture, Capture):
+        return capture
+    need = splats is None
+    return read_capture(Path(capture), photos, require_points=need, find_poses_in=scene, progress=progress)
+
+
+def _stamp_of_splats(splats: Path) -> str:
     """Stamp of a file the user named."""
     try:
         return file_stamp(splats)
@@ -208,117 +250,144 @@ def choose_models(
 
 
 def describe(
-    workspace: Workspace,
+    scene: Workspace | Path | str,
     settings: DescribeSettings = DescribeSettings(),
+    *,
     segmenter: str = AUTO,
     encoder: str = AUTO,
-    *,
     progress: Reporter = SILENT,
-) -> None:
-    """Stage 2: masks on three levels and an embedding a mask for every training photo (`features/`).
+) -> Workspace:
+    """The stage `describe`: masks on three levels and an embedding a mask for every training photo.
 
     Photos that are done with the same settings are skipped; where only the encoder changed, masks are kept.
+
+    Args:
+        scene: Folder of a scene whose Gaussians are there.
+        settings: Prompts and masks.
+        segmenter: Model that cuts photos into masks: a name of `gags models`, a hub id, a folder, or auto.
+        encoder: Model that embeds masks and texts: likewise.
+        progress: Told about progress.
+
+    Returns:
+        The folder of the scene, for the next stage.
+
+    Raises:
+        GagsError: If there are no Gaussians yet or a model is missing; finished photos stay.
     """
-    capture, splats_stamp = _reconstructed(workspace)
+    workspace, capture, splats_stamp = _reconstructed(scene)
     segmenter, encoder = choose_models(workspace, segmenter, encoder, progress=progress)
-    mask_stamp = stamp("masks", splats_stamp, settings, segmenter)
     embedder = load_encoder(encoder, progress)
+    mask_stamp = stamp("masks", splats_stamp, settings, segmenter)
     goal = stamp(mask_stamp, embedder.name, embedder.dim)
     stamps = {"masks": mask_stamp, "embeddings": goal}
-    files = Descriptions(workspace, capture.train)
-    known = files.stamps()
+    known = Descriptions(workspace, capture.train).stamps()
     waiting = [view for view in capture.train if known[view.name] != stamps]
     record = workspace.record("describe")
     if not waiting and record is not None and record.stamp == goal:
         progress.say(f"Masks and embeddings: done already for {len(capture.train)} photos")
-        return
+        return workspace
     started = time.monotonic()
-    rows = {view.name: row for row, view in enumerate(capture.train)}
-    chosen = placer = None
-    if any(known[view.name].get("masks") != mask_stamp for view in waiting):
-        cameras = [view.camera for view in capture.train]
-        placer = PromptPlacer(
-            load_ply(workspace.splats).to(scene_device()), cameras, settings, progress=progress
-        )
-        chosen = load_segmenter(segmenter)
+    unsegmented = {view.name for view in waiting if known[view.name].get("masks") != mask_stamp}
+    segment: Callable[[View, np.ndarray], tuple[Masks, np.ndarray]] | None = None
+    if unsegmented:
+        segment = _segmenting(workspace, capture, settings, segmenter, progress)
     with progress.stage("Segmenting and embedding", len(capture.train), "photos") as bar:
         bar.advance(len(capture.train) - len(waiting))
         for view in waiting:
-            image = view.image()
-            if chosen and placer and known[view.name].get("masks") != mask_stamp:
-                points = placer.place(rows[view.name], view.name)
-                masks = segment_photo(image, points, chosen, settings)
+            image, path = view.image(), workspace.description(view.name)
+            if segment is not None and view.name in unsegmented:
+                masks, prompts = segment(view, image)
             else:  # only the encoder changed
-                kept = Description.load(files.path(view))
-                masks, points = kept.masks, kept.prompts
+                kept = Description.load(path)
+                masks, prompts = kept.masks, kept.prompts
             embeddings = embed_masks(image, masks, embedder).astype(np.float16)
-            features = Description(masks, embeddings, embedder.name, stamps, points)
-            features.save(files.path(view))
+            Description(masks, embeddings, embedder.name, stamps, prompts).save(path)
             bar.advance(note=f"{len(masks)} masks in {view.name}")
     workspace.update_metrics({"masks": count_masks(workspace, capture)})
     as_run = {"segment": settings, "segmenter": segmenter, "encoder": encoder, "splats": splats_stamp}
     workspace.finish("describe", goal, time.monotonic() - started, as_run)
+    return workspace
 
 
-def distill_scene(
-    workspace: Workspace,
+def _segmenting(
+    workspace: Workspace, capture: Capture, settings: DescribeSettings, name: str, progress: Reporter
+) -> Callable[[View, np.ndarray], tuple[Masks, np.ndarray]]:
+    """A function from a photo of the capture, and its pixels, to its masks and the prompts asked."""
+    rows = {view.name: row for row, view in enumerate(capture.train)}
+    cameras = [view.camera for view in capture.train]
+    gaussians = load_ply(workspace.splats).to(scene_device())
+    placer = PromptPlacer(gaussians, cameras, settings, progress=progress)
+    model = load_segmenter(name)
+
+    def segment(view: View, image: np.ndarray) -> tuple[Masks, np.ndarray]:
+        points = placer.place(rows[view.name], view.name)
+        return segment_photo(image, points, model, settings), points
+
+    return segment
+
+
+def distill(
+    scene: Workspace | Path | str,
     settings: DistillSettings = DistillSettings(),
     *,
     progress: Reporter = SILENT,
-) -> None:
-    """Stage 3: one language field from all masks and embeddings (`field.safetensors`)."""
-    capture, splats_stamp = _reconstructed(workspace)
+) -> Workspace:
+    """The stage `distill`: one language field from all masks and embeddings (`field.safetensors`).
+
+    Args:
+        scene: Folder of a scene that has been described.
+        settings: Settings of the distillation.
+        progress: Told about progress.
+
+    Returns:
+        The folder of the scene, for the next stage.
+
+    Raises:
+        WorkspaceError: If masks are missing or belong to other Gaussians; an unfinished training is kept.
+    """
+    workspace, capture, splats_stamp = _reconstructed(scene)
     described = workspace.record("describe")
     if described is None or described.settings.get("splats") != splats_stamp:
         state = "no masks yet" if described is None else "masks that were made with other Gaussians"
         raise WorkspaceError(f"{workspace.root} has {state}; run `gags describe {workspace.root}` first")
     goal = stamp("field", described.stamp, settings)
-    record = workspace.record("field")
+    record = workspace.record("distill")
     if record is not None and record.stamp == goal and workspace.field.exists():
         progress.say(f"Language field: done already, {workspace.field}")
-        return
-    started = time.monotonic()
-    checkpoint = workspace.root / "field_checkpoint.safetensors"
+        return workspace
+    started, checkpoint = time.monotonic(), workspace.distill_checkpoint
     items = Descriptions(workspace, capture.train)
     gaussians = load_ply(workspace.splats).to(scene_device())
-    learnt: LanguageField = train_field(gaussians, items, settings, checkpoint=checkpoint, progress=progress)
-    learnt.save(workspace.field)
-    workspace.finish("field", goal, time.monotonic() - started, settings)
+    train_field(gaussians, items, settings, checkpoint=checkpoint, progress=progress).save(workspace.field)
+    workspace.finish("distill", goal, time.monotonic() - started, settings)
     checkpoint.unlink(missing_ok=True)
+    return workspace
 
 
-class Descriptions(Sequence[tuple[Camera, Description]]):
-    """Cameras and features of photos, read from disk when asked for: memory does not grow with them.
+def things(scene: Workspace | Path | str, *, progress: Reporter = SILENT) -> Things:
+    """The stage `things`: which Gaussians are one thing, and which things are parts of others.
 
     Args:
-        where: The scene, or what names the file of a photo's features.
-        views: The photos.
+        scene: Folder of a scene that has been described.
+        progress: Told about progress.
+
+    Returns:
+        The things, which are kept in `things.safetensors`.
+
+    Raises:
+        WorkspaceError: If there are no Gaussians or no masks yet.
     """
-
-    def __init__(self, where: Workspace | Callable[[str], Path], views: Sequence[View]) -> None:
-        self._find = where.description if isinstance(where, Workspace) else where
-        self._views = views
-
-    def __len__(self) -> int:
-        return len(self._views)
-
-    def __getitem__(self, index: int) -> tuple[Camera, Description]:  # type: ignore[override]
-        view = self._views[index]
-        return view.camera, Description.load(self.path(view))
-
-    def path(self, view: View) -> Path:
-        """File of a photo's features, there or not."""
-        return self._find(view.name)
-
-    def stamps(self) -> dict[str, dict[str, str]]:
-        """Stamps of every photo's features by its name; empty if there are none or they are damaged."""
-        return {view.name: self._stamps(view) for view in self._views}
-
-    def _stamps(self, view: View) -> dict[str, str]:
-        try:
-            return Description.stamps_of(self.path(view))
-        except WorkspaceError:
-            return {}
+    workspace, capture, _ = _reconstructed(scene)
+    if workspace.record("describe") is None:
+        raise WorkspaceError(f"{workspace.root} has no masks yet; run `gags describe {workspace.root}` first")
+    gaussians = load_ply(workspace.splats).to(scene_device())
+    started, key = time.monotonic(), splats_hash(gaussians)
+    goal = things_stamp(workspace, capture, key)
+    record = workspace.record("things")
+    found = things_of_scene(workspace, capture, gaussians, key, progress=progress)
+    if record is None or record.stamp != goal:
+        workspace.finish("things", goal, time.monotonic() - started)
+    return found
 
 
 def count_masks(workspace: Workspace, capture: Capture) -> dict[str, int]:
@@ -330,9 +399,10 @@ def count_masks(workspace: Workspace, capture: Capture) -> dict[str, int]:
     return dict(zip(LEVELS, counts.tolist(), strict=True))
 
 
-def _reconstructed(workspace: Workspace) -> tuple[Capture, str]:
-    """Capture and stamp of a scene whose Gaussians are there."""
-    record = workspace.record("splats")
+def _reconstructed(scene: Workspace | Path | str) -> tuple[Workspace, Capture, str]:
+    """Folder, capture, and stamp of the Gaussians of a scene that has these."""
+    workspace = scene if isinstance(scene, Workspace) else Workspace.open(scene)
+    record = workspace.record("reconstruct")
     if record is None or not workspace.splats.exists():
         raise WorkspaceError(f"{workspace.root} has no Gaussians yet; run `gags reconstruct` first")
-    return Capture.load(workspace.capture), record.stamp
+    return workspace, Capture.load(workspace.capture), record.stamp

@@ -1,30 +1,40 @@
-"""A finished scene: Gaussians and their language, ready to be asked."""
+"""A finished scene: Gaussians and their language, ready to be asked. The one thing that answers texts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from gags.capture import Capture, View
+from gags.capture import Camera, Capture, View
 from gags.distill.field import LanguageField
 from gags.embed import load_encoder
 from gags.embed.base import Encoder
-from gags.embed.description import Description
-from gags.errors import WorkspaceError
+from gags.errors import SplatsError, WorkspaceError
 from gags.gaussians import Gaussians
+from gags.gaussians.export import save_splats, writer_for
 from gags.gaussians.ply import load_ply
 from gags.models.device import scene_device
 from gags.progress import SILENT, Reporter
-from gags.query.answers import Answer, locate, scores_in_view
-from gags.query.catalog import Entry, catalog
+from gags.query import edit
+from gags.query.answers import Answer, answer_view, scores_in_view
+from gags.query.catalog import Entry, catalog, read_words
 from gags.query.instances import Instance, locate_instances
 from gags.query.relevancy import Queries
 from gags.query.seen import seen_in
 from gags.query.select import Selection, select
 from gags.query.words import EVERYDAY
+from gags.things.of_scene import things_of_scene
 from gags.things.things import Things
-from gags.workspace import Workspace, stamp
+from gags.workspace import Workspace
+
+if TYPE_CHECKING:
+    from gags.evaluate.results import Evaluation
+
+Texts = str | Sequence[str] | Queries
+Wanted = str | Instance | Iterable["str | Instance | Iterable[Instance]"]
+Color = str | tuple[float, float, float]
 
 
 class Scene:
@@ -74,71 +84,32 @@ class Scene:
         self._negatives = queries.negatives
         return queries
 
-    def query(self, texts: str | Sequence[str] | Queries, view: View | str) -> list[Answer]:
-        """Where in a view the things are that the texts name; one answer a text.
+    def _ready(self, texts: Texts) -> Queries:
+        return texts if isinstance(texts, Queries) else self.queries(texts)
+
+    # In a view
+
+    def query(self, texts: Texts, view: View | Camera | str | None = None) -> list[Answer]:
+        """Where in a view the things are that the texts name.
+
+        Args:
+            texts: What to look for.
+            view: A view of the capture, its name, or any other camera. None: for each text, the three views
+                that answer it with the highest score, best first.
+
+        Returns:
+            One answer a text, or three a text.
 
         Raises:
             GagsError: If a text is empty or the view is unknown.
         """
+        queries = self._ready(texts)
+        if view is None:
+            best = enumerate(self.best_views(queries))
+            return [self.query(queries.subset([row]), one)[0] for row, views in best for one in views]
         view = self.capture[view] if isinstance(view, str) else view
-        queries = texts if isinstance(texts, Queries) else self.queries(texts)
-        return locate(self.gaussians, self.field, view.camera, queries, view=view.name)
-
-    def select(self, texts: str | Sequence[str] | Queries) -> list[Selection]:
-        """The Gaussians that each text names, their box and their score; one selection a text."""
-        queries = texts if isinstance(texts, Queries) else self.queries(texts)
-        return select(self.gaussians, self.field, queries)
-
-    def locate(
-        self, texts: str | Sequence[str] | Queries, *, progress: Reporter = SILENT
-    ) -> list[list[Instance]]:
-        """Every instance of what each text names, best first, with its box and the photos that see it.
-
-        Boxes are in the capture's own frame and units: `load_capture` moves and scales nothing.
-        """
-        queries = texts if isinstance(texts, Queries) else self.queries(texts)
-        found = locate_instances(self.gaussians, self.field, queries, self.things(progress))
-        cameras = [view.camera for view in self.capture.views]
-        every = [instance for instances in found for instance in instances]
-        seen = seen_in(self.gaussians, cameras, [instance.mask for instance in every])
-        for instance, views in zip(every, seen.sum(axis=0).tolist(), strict=True):
-            instance.views = views
-        return found
-
-    def catalog(
-        self, words: Sequence[str] | Queries = EVERYDAY, *, progress: Reporter = SILENT
-    ) -> list[Entry]:
-        """The things that many photos agree on, each with the words that name it best."""
-        queries = words if isinstance(words, Queries) else self.queries(words)
-        things = self.things(progress)
-        return catalog(self.gaussians, self.field, queries, things, len(self.capture.train))
-
-    def things(self, progress: Reporter = SILENT) -> Things:
-        """The single things of the scene, found from the masks of its photos.
-
-        They are kept in `things.safetensors` in the scene's folder, if that can be written, and found anew
-        when masks or Gaussians have changed.
-        """
-        if self._things is None:
-            self._things = self._load_things(progress)
-        return self._things
-
-    def _load_things(self, progress: Reporter) -> Things:
-        views = [v for v in self.capture.train if self.workspace.description(v.name).exists()]
-        stamps = {v.name: Description.stamps_of(self.workspace.description(v.name)) for v in views}
-        key, path = stamp(self.field.splats_hash, stamps), self.workspace.root / "things.safetensors"
-        known = Things.load(path, key)
-        if known is not None or not views:
-            return known or Things.none()
-        from gags.things.grouping import find_things, gather_evidence  # compiles kernels
-
-        items = ((v.camera, Description.load(self.workspace.description(v.name))) for v in views)
-        things = find_things(*gather_evidence(self.gaussians, items, len(views), progress))
-        try:
-            things.save(path, key)
-        except OSError:
-            progress.say(f"{path} cannot be written; the things of the scene are found anew every time")
-        return things
+        camera, name = (view, "") if isinstance(view, Camera) else (view.camera, view.name)
+        return answer_view(self.gaussians, self.field, camera, queries, view=name)
 
     def best_views(self, queries: Queries, count: int = 3) -> list[list[View]]:
         """Photos in which each text is answered with the highest score, best first; `count` each."""
@@ -152,3 +123,173 @@ class Scene:
             order = sorted(range(len(column)), key=lambda row: -column[row])
             ranked.append([self.capture.views[row] for row in order[:count]])
         return ranked
+
+    # In 3D
+
+    def select(self, texts: Texts) -> list[Selection]:
+        """The Gaussians that each text names, their box and their score; one a text, never empty."""
+        return select(self.gaussians, self.field, self._ready(texts))
+
+    def locate(self, texts: Texts, *, progress: Reporter = SILENT) -> list[list[Instance]]:
+        """Every instance of what each text names, best first, with its box and the photos that see it.
+
+        Boxes are in the capture's own frame and units: `load_capture` moves and scales nothing.
+        """
+        found = locate_instances(self.gaussians, self.field, self._ready(texts), self.things(progress))
+        cameras = [view.camera for view in self.capture.views]
+        every = [instance for instances in found for instance in instances]
+        seen = seen_in(self.gaussians, cameras, [instance.mask for instance in every])
+        for instance, views in zip(every, seen.sum(axis=0).tolist(), strict=True):
+            instance.views = views
+        return found
+
+    def catalog(
+        self, words: Sequence[str] | Queries | Path = EVERYDAY, *, progress: Reporter = SILENT
+    ) -> list[Entry]:
+        """The things that many photos agree on, each with the words that name it best.
+
+        Args:
+            words: Names to choose from; or a text file of them, one a line.
+            progress: Told about progress.
+
+        Raises:
+            QueryError: If the file of words cannot be read or is empty.
+        """
+        if isinstance(words, Path):
+            words = read_words(words)
+        queries, things = self._ready(words), self.things(progress)
+        return catalog(self.gaussians, self.field, queries, things, len(self.capture.train))
+
+    def things(self, progress: Reporter = SILENT) -> Things:
+        """The things of the scene and their parts, found from the masks of its photos.
+
+        They are kept in the scene's folder, if that can be written, and found anew when masks or Gaussians
+        have changed.
+        """
+        if self._things is None:
+            self._things = things_of_scene(
+                self.workspace, self.capture, self.gaussians, self.field.splats_hash, progress=progress
+            )
+        return self._things
+
+    # Edits: new Gaussians, the scene stays as it is
+
+    def extract(
+        self,
+        wanted: Wanted,
+        out: Path | str | None = None,
+        *,
+        invert: bool = False,
+        progress: Reporter = SILENT,
+    ) -> Gaussians:
+        """Cut things out: their Gaussians alone, every value as it was.
+
+        Args:
+            wanted: What to cut out: texts, of which all instances are taken, or instances of `locate`.
+            out: File to write them to, .ply, .spz or .splat; nothing is written if they are none.
+            invert: Everything else instead.
+            progress: Told about progress.
+
+        Returns:
+            The Gaussians, none if nothing matches.
+
+        Raises:
+            SplatsError: If `out` is the scene itself, or of a format that is not written.
+        """
+        self.check_output(out)
+        mask = self.mask_of(wanted, invert=invert, progress=progress)
+        return self._written(edit.extracted(self.gaussians, mask), out)
+
+    def delete(
+        self,
+        wanted: Wanted,
+        out: Path | str | None = None,
+        *,
+        invert: bool = False,
+        progress: Reporter = SILENT,
+    ) -> Gaussians:
+        """The Gaussians of the scene without some things; see `extract`."""
+        self.check_output(out)
+        mask = self.mask_of(wanted, invert=invert, progress=progress)
+        return self._written(edit.deleted(self.gaussians, mask), out)
+
+    def recolor(
+        self,
+        wanted: Wanted,
+        color: Color,
+        out: Path | str | None = None,
+        *,
+        invert: bool = False,
+        progress: Reporter = SILENT,
+    ) -> Gaussians:
+        """All Gaussians, those of some things in one colour; see `extract`.
+
+        Args:
+            wanted: What to colour.
+            color: As "#ff0000" or "red", or RGB in [0, 1].
+            out: File to write all Gaussians to.
+            invert: Colour everything else instead.
+            progress: Told about progress.
+
+        Raises:
+            QueryError: If the colour is none.
+        """
+        rgb = edit.parse_color(color) if isinstance(color, str) else color
+        self.check_output(out)
+        mask = self.mask_of(wanted, invert=invert, progress=progress)
+        return self._written(edit.recolored(self.gaussians, mask, rgb), out)
+
+    def mask_of(self, wanted: Wanted, *, invert: bool = False, progress: Reporter = SILENT) -> Tensor:
+        """Which Gaussians belong to what is wanted, or to everything else. bool [N]"""
+        instances: list[Instance] = []
+        texts: list[str] = []
+        for one in [wanted] if isinstance(wanted, str | Instance) else wanted:
+            if isinstance(one, str):
+                texts.append(one)
+            else:
+                instances += [one] if isinstance(one, Instance) else one
+        for found in self.locate(texts, progress=progress) if texts else []:
+            instances += found
+        return edit.union(instances, len(self.gaussians), invert=invert)
+
+    def check_output(self, out: Path | str | None) -> None:
+        """Make sure that Gaussians can be written to a file.
+
+        Raises:
+            SplatsError: If it is the scene itself, or of a format that is not written.
+        """
+        if out is None:
+            return
+        out, splats = Path(out), self.workspace.splats
+        writer_for(out)
+        if out.resolve() == splats.resolve() or (out.exists() and splats.exists() and out.samefile(splats)):
+            raise SplatsError(f"{out} is the scene itself, which is never changed; choose another --out")
+
+    def _written(self, gaussians: Gaussians, out: Path | str | None) -> Gaussians:
+        if out is not None and len(gaussians):
+            save_splats(gaussians, Path(out))
+        return gaussians
+
+    # What rooms further up do with a scene
+
+    def evaluate(
+        self, labels: Path | str, protocol: str = "lerf-ovs", *, progress: Reporter = SILENT
+    ) -> "dict[str, Evaluation]":
+        """Score the answers against labels; see `gags.evaluate`."""
+        import gags
+
+        return gags.evaluate(self, labels, protocol, progress=progress)
+
+    def report(self, texts: Sequence[str] = (), *, progress: Reporter = SILENT) -> Path:
+        """Write the pages of the report; see `gags.report`."""
+        import gags
+
+        return gags.report(self, texts, progress=progress)
+
+    def view(
+        self, *, port: int = 8080, host: str = "127.0.0.1", words: Sequence[str] | Path = EVERYDAY
+    ) -> None:
+        """Show the scene in the browser until Ctrl-C; see `gags.view`."""
+        import gags
+
+        gags.view(self, port=port, host=host, words=words)

@@ -1,54 +1,24 @@
 """The folder of one scene: names of its files, what is already done, and with which settings."""
 
-import dataclasses
-import hashlib
-import json
 import os
 import tomllib
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-import gags
+from gags._version import __version__
 from gags.errors import WorkspaceError
 from gags.files import atomic_write, read_table, write_json
+from gags.store import plain
 
-FORMAT = 1  # raised when a stage's file format changes so that older pieces count as stale
-
-
-def stamp(*parts: Any) -> str:
-    """Hash of settings and inputs, equal exactly when they are equal; the same in every process.
-
-    Args:
-        parts: Dataclasses, strings, numbers, lists, dicts, other stamps.
-
-    Returns:
-        16 hexadecimal digits.
-    """
-    text = json.dumps([FORMAT, *map(_plain, parts)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+FORMAT = 1  # of the folder
+FORMER_NAMES = {"reconstruct": "splats", "distill": "field"}  # of stages, in scenes made by 0.1.0
 
 
-def file_stamp(path: Path) -> str:
-    """Hash of a file's content, 16 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses as dicts, paths as strings, None dropped from tables: what JSON and TOML both hold."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class StageRecord:
     """What `config.toml` says of a finished stage.
 
@@ -90,7 +60,7 @@ class Workspace:
         try:
             workspace.root.mkdir(parents=True, exist_ok=True)
             if not workspace.config.exists():
-                workspace._write({"gags": gags.__version__, "format": FORMAT})
+                workspace._write({"gags": __version__, "format": FORMAT})
         except OSError as error:
             raise WorkspaceError(
                 f"cannot write to {root} ({error.strerror}); choose another --out"
@@ -134,9 +104,18 @@ class Workspace:
         return self.root / "splats.ply"
 
     @property
-    def checkpoint(self) -> Path:
+    def reconstruct_checkpoint(self) -> Path:
         """State of a training of Gaussians that is not finished."""
         return self.root / "checkpoint.safetensors"
+
+    @property
+    def descriptions(self) -> Path:
+        """Folder of masks and embeddings, one file a photo."""
+        return self.root / "features"
+
+    def description(self, photo: str) -> Path:
+        """Masks and embeddings of one photo, by its name in the capture."""
+        return self.descriptions / f"{photo}.safetensors"
 
     @property
     def field(self) -> Path:
@@ -144,8 +123,28 @@ class Workspace:
         return self.root / "field.safetensors"
 
     @property
+    def distill_checkpoint(self) -> Path:
+        """State of a distillation that is not finished."""
+        return self.root / "field_checkpoint.safetensors"
+
+    @property
+    def things(self) -> Path:
+        """Things and parts of the scene."""
+        return self.root / "things.safetensors"
+
+    @property
+    def answers(self) -> Path:
+        """Folder of answers as files, unless another one is named."""
+        return self.root / "answers"
+
+    @property
+    def catalog(self) -> Path:
+        """Folder of the catalogue, unless another one is named."""
+        return self.root / "catalog"
+
+    @property
     def report(self) -> Path:
-        """Folder of pictures, figures and the HTML report."""
+        """Folder of the pages, their pictures and all figures."""
         return self.root / "report"
 
     @property
@@ -153,13 +152,18 @@ class Workspace:
         """Figures of the scene, JSON."""
         return self.report / "metrics.json"
 
-    def description(self, photo: str) -> Path:
-        """Masks and embeddings of one photo, by its name in the capture."""
-        return self.root / "features" / f"{photo}.safetensors"
+    def evaluation(self, protocol: str) -> Path:
+        """Rows and means of an evaluation, JSON."""
+        return self.report / f"evaluation_{protocol}.json"
+
+    def evaluation_page(self, protocol: str) -> Path:
+        """Page of an evaluation's worst answers."""
+        return self.report / f"evaluation_{protocol}.html"
 
     def record(self, stage: str) -> StageRecord | None:
-        """What is on record of a finished stage; None if it has not finished."""
-        table = self._read().get("stages", {}).get(stage)
+        """What is on record of a stage, as of "distill"; None before it has finished."""
+        stages = self._read().get("stages", {})
+        table = stages.get(stage, stages.get(FORMER_NAMES.get(stage)))
         if table is None:
             return None
         try:
@@ -171,12 +175,14 @@ class Workspace:
         """Put a finished stage on record."""
         config = self._read()
         finished = datetime.now(UTC).isoformat(timespec="seconds")
-        config["gags"] = gags.__version__
-        config.setdefault("stages", {})[stage] = {
+        config["gags"] = __version__
+        stages = config.setdefault("stages", {})
+        stages.pop(FORMER_NAMES.get(stage), None)
+        stages[stage] = {
             "stamp": stage_stamp,
             "seconds": round(seconds, 2),
             "finished": finished,
-            "settings": _plain(settings) if settings is not None else {},
+            "settings": plain(settings) if settings is not None else {},
         }
         self._write(config)
 

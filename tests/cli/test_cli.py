@@ -9,7 +9,9 @@ from gags.errors import QueryError
 
 
 def _stub(monkeypatch, function):
-    monkeypatch.setattr(cli.importlib, "import_module", lambda name: SimpleNamespace(command=function))
+    monkeypatch.setattr(
+        cli.importlib, "import_module", lambda name: SimpleNamespace(**dict.fromkeys(cli.COMMANDS, function))
+    )
 
 
 def test_help_lists_every_command(capsys):
@@ -19,8 +21,8 @@ def test_help_lists_every_command(capsys):
 
 
 def test_every_command_has_a_module():
-    for name in cli.COMMANDS:
-        assert callable(cli.importlib.import_module(f"gags.cli.{name}").command)
+    for name, command in cli.COMMANDS.items():
+        assert callable(getattr(cli.importlib.import_module(f"gags.cli.{command.module}"), name))
 
 
 def test_unknown_command_is_wrong_usage(capsys):

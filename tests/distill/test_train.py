@@ -1,16 +1,17 @@
 """Distillation end to end on a scene whose answers are known."""
 
 import dataclasses
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 from tests.helpers.blobs import DIM, WORDS, make_scene, word_vector
 
-from gags.distill.checkpoint import Checkpoint
 from gags.distill.train import LEAST_REPEATABILITY, DistillSettings, repeatability_logits, train_field
 from gags.embed.description import Description
 from gags.errors import WorkspaceError
+from gags.progress import Bar, Reporter
 from gags.segment.base import Masks
 
 FAST = DistillSettings(steps=60, batch_regions=64)
@@ -79,28 +80,44 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(scene, tmp_path, mo
     whole = train_field(scene.gaussians, scene.items(), settings)
     path = tmp_path / "checkpoint.safetensors"
 
-    class KilledError(Exception):
-        pass
-
-    def save_then_die(self, step):
-        if step == 5:
-            self.save(step)
-            raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "save_if_due", save_then_die)
-        with pytest.raises(KilledError):
-            train_field(scene.gaussians, scene.items(), settings, checkpoint=path)
-    steps_taken = []
-    monkeypatch.setattr(Checkpoint, "save_if_due", lambda self, step: steps_taken.append(step))
-    resumed = train_field(scene.gaussians, scene.items(), settings, checkpoint=path)
-    assert steps_taken == [6, 7, 8]
+    monkeypatch.setattr("gags.distill.train.CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KilledError):
+        train_field(scene.gaussians, scene.items(), settings, checkpoint=path, progress=Steps(kill_after=5))
+    rest = Steps()
+    resumed = train_field(scene.gaussians, scene.items(), settings, checkpoint=path, progress=rest)
+    assert rest.skipped == 5
     torch.testing.assert_close(resumed.features, whole.features)
-    steps_taken.clear()
-    train_field(
-        scene.gaussians, scene.items(seed=1), settings, checkpoint=path
-    )  # other masks: not this checkpoint
-    assert steps_taken == list(range(1, 9))
+    others = Steps()
+    train_field(scene.gaussians, scene.items(seed=1), settings, checkpoint=path, progress=others)
+    assert others.skipped == 0  # other masks: not this checkpoint
+
+
+class KilledError(Exception):
+    pass
+
+
+class Steps(Reporter):
+    """Hears how many steps a run skips, and ends it like a kill after some."""
+
+    def __init__(self, kill_after: int = 1000) -> None:
+        self.kill_after, self.skipped = kill_after, -1
+
+    @contextmanager
+    def stage(self, name: str, total: int, unit: str = "steps"):
+        yield CountingBar(self, total) if name == "Distilling language" else Bar(total)
+
+
+class CountingBar(Bar):
+    def __init__(self, listener: Steps, total: int) -> None:
+        super().__init__(total)
+        self.listener = listener
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        super().advance(steps, note)
+        if self.listener.skipped < 0:
+            self.listener.skipped = steps
+        if self.done == self.listener.kill_after:
+            raise KilledError
 
 
 @pytest.mark.parametrize(

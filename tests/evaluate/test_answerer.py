@@ -10,7 +10,7 @@ from gags.distill.train import DistillSettings, train_field
 from gags.evaluate.answerer import FieldAnswerer, Selections
 from gags.gaussians import Gaussians
 from gags.query import maps as module
-from gags.query.answers import locate
+from gags.query.answers import answer_view
 from gags.query.relevancy import Queries
 from gags.query.select import select
 
@@ -46,7 +46,9 @@ def test_a_field_answers_as_it_does_elsewhere():
     asked = FieldAnswerer(scene.gaussians, field)
     queries = asked.prepare(WORDS, ToyEncoder())
     answer = asked.relevancy(scene.cameras[1], queries)
-    expected = locate(scene.gaussians, field, scene.cameras[1], Queries.encode(WORDS, ToyEncoder(), field))
+    expected = answer_view(
+        scene.gaussians, field, scene.cameras[1], Queries.encode(WORDS, ToyEncoder(), field)
+    )
     for values, other in zip(answer.maps, expected, strict=True):
         np.testing.assert_array_equal(values, other.relevancy)
     chosen = select(scene.gaussians, field, queries)

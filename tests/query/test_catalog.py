@@ -9,14 +9,14 @@ from gags.errors import QueryError
 from gags.evaluate.metrics import iou
 from gags.query.catalog import catalog, read_words
 from gags.query.relevancy import Queries
-from gags.things.grouping import find_things, gather_evidence
+from gags.things.find import find_things
 
 
 def test_the_balls_are_listed_with_their_names():
     scene = make_scene()
     items = scene.items()
     field = train_field(scene.gaussians, items, DistillSettings(steps=100, batch_regions=64))
-    things = find_things(*gather_evidence(scene.gaussians, items, len(items)))
+    things = find_things(scene.gaussians, items)
     words = Queries.encode([*WORDS, "horse", "violin"], ToyEncoder(), field)
     entries = catalog(scene.gaussians, field, words, things, len(items))
     wholes = [entry for entry in entries if entry.part_of is None]

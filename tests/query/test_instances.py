@@ -12,7 +12,7 @@ from gags.evaluate.metrics import iou
 from gags.gaussians import Gaussians
 from gags.query.instances import Instance, answering, locate_instances
 from gags.query.space import Space
-from gags.things.grouping import find_things, gather_evidence
+from gags.things.find import find_things
 from gags.things.things import Things
 
 RED, BLUE = 1, 3  # balls
@@ -39,7 +39,7 @@ def found(scene: blobs.Scene, things: Things, *values: float) -> list[Instance]:
 
 def things_of(scene: blobs.Scene) -> Things:
     items = scene.items()
-    return find_things(*gather_evidence(scene.gaussians, items, len(items)))
+    return find_things(scene.gaussians, items)
 
 
 def touching_balls() -> blobs.Scene:

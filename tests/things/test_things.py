@@ -5,7 +5,7 @@ import pytest
 from tests.helpers.blobs import make_scene
 
 from gags.evaluate.metrics import iou
-from gags.things.grouping import find_things, gather_evidence, groups_of_pairs, nested
+from gags.things.find import find_things, groups_of_pairs, nested
 from gags.things.things import Things
 
 
@@ -17,7 +17,7 @@ def scene():
 @pytest.fixture(scope="module")
 def things(scene):
     items = scene.items()
-    return find_things(*gather_evidence(scene.gaussians, items, len(items)))
+    return find_things(scene.gaussians, items)
 
 
 def made(*members: list[int], photos: list[int] | None = None) -> Things:
@@ -44,7 +44,7 @@ def _mask(things: Things, thing: int, count: int) -> np.ndarray:
 
 
 def test_photos_without_masks_leave_no_things(scene):
-    things = find_things(*gather_evidence(scene.gaussians, [], 0))
+    things = find_things(scene.gaussians, [])
     assert len(things) == 0
     assert things.means(np.ones((4, 2)), np.ones(4)).shape == (0, 2)
 

@@ -4,28 +4,41 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from gags.errors import GagsError
 
-# Each lives in a module of its own, so that `gags --help` imports neither torch nor anything else slow.
+
+class Command(NamedTuple):
+    """Where a command is, and what `gags --help` says of it."""
+
+    module: str
+    about: str
+
+
+# Each is a function of its own name in a module that is loaded when it is used, so that `gags --help` imports
+# neither torch nor anything else slow.
 COMMANDS = {
-    "demo": "the bundled capture through everything; ends with a report to look at",
-    "run": "photos + poses → a scene that answers text (all stages, resumable)",
-    "poses": "photos or a video → a capture with poses (structure from motion)",
-    "reconstruct": "photos + poses → 3D Gaussians; or adopt an existing 3DGS .ply",
-    "describe": "masks on three levels and an embedding a mask, for every photo",
-    "distill": "masks and embeddings → one language field",
-    "query": "where is it? heat map, mask, peak and 3D box of each text",
-    "locate": "every instance of what a text names: centre, turned box, score",
-    "catalog": "what is in this scene: its things, named, and a labelled picture",
-    "view": "the scene in the browser: ask it, click on things, cut them out (extra `view`)",
-    "extract": "cut the things that texts name out of the scene: .ply, .spz or .splat",
-    "delete": "the scene without the things that texts name",
-    "recolor": "the scene with the things that texts name in another colour",
-    "evaluate": "score a scene against labelled photos",
-    "compare": "the method beside baselines and ablations: same Gaussians, same masks, one table",
-    "models": "which segmenters and encoders there are, and are on this machine; pull one",
-    "doctor": "what works on this machine, and what to do about the rest",
+    "demo": Command("score", "the bundled capture through everything; ends with a report to look at"),
+    "run": Command("stages", "photos + poses → a scene that answers text (all stages, resumable)"),
+    "poses": Command("poses", "photos or a video → a capture with poses (structure from motion)"),
+    "reconstruct": Command("stages", "photos + poses → 3D Gaussians; or adopt an existing 3DGS .ply"),
+    "describe": Command("stages", "masks on three levels and an embedding a mask, for every photo"),
+    "distill": Command("stages", "masks and embeddings → one language field"),
+    "things": Command("stages", "masks that agree across photos → things and their parts"),
+    "query": Command("ask", "where is it? heat map, mask, peak and 3D box of each text"),
+    "locate": Command("ask", "every instance of what a text names: centre, turned box, score"),
+    "catalog": Command("ask", "what is in this scene: its things, named, and a labelled picture"),
+    "view": Command("view", "the scene in the browser: ask it, click on things, cut them out (extra `view`)"),
+    "extract": Command("ask", "cut the things that texts name out of the scene: .ply, .spz or .splat"),
+    "delete": Command("ask", "the scene without the things that texts name"),
+    "recolor": Command("ask", "the scene with the things that texts name in another colour"),
+    "evaluate": Command("score", "score a scene against labelled photos"),
+    "compare": Command(
+        "compare", "the method beside baselines and ablations: same Gaussians, same masks, one table"
+    ),
+    "models": Command("models", "which segmenters and encoders there are, and are on this machine; pull one"),
+    "doctor": Command("doctor", "what works on this machine, and what to do about the rest"),
 }
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -53,10 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(name: str, arguments: list[str], debug: bool) -> int:
     try:
-        module = importlib.import_module(f"gags.cli.{name}")
+        module = importlib.import_module(f"gags.cli.{COMMANDS[name].module}")
         import tyro
 
-        result = tyro.cli(module.command, prog=f"gags {name}", args=_merge_repeats(_renamed(arguments)))
+        result = tyro.cli(
+            getattr(module, name), prog=f"gags {name}", args=_merge_repeats(_renamed(arguments))
+        )
         sys.stdout.flush()
         return result if isinstance(result, int) else DONE
     except SystemExit as stop:  # tyro: 0 after --help, 2 after wrong usage
@@ -119,7 +134,7 @@ def _merge_repeats(arguments: list[str]) -> list[str]:
 
 def _help() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
         [
             "gags: photos with poses in, a 3D scene that answers text out.",

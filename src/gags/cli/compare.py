@@ -7,17 +7,18 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from gags.cli.common import Flat, Photos
+from gags.cli.arguments import Flat, Photos
 from gags.cli.console import ConsoleReporter
 from gags.compare.methods import DEFAULT
-from gags.compare.run import FILE, SCENE, CompareSettings, check, compare
+from gags.compare.run import FILE, SCENE, CompareSettings, check
+from gags.compare.run import compare as compare_methods
 from gags.compare.scenes import Described, shared_scene
 from gags.compare.table import ablation_table, main_table
 from gags.errors import CompareError
 from gags.pipeline import CaptureSettings, RunSettings, read_capture
 
 
-def command(
+def compare(
     capture: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[CAPTURE]")] = None,
     /,
     *,
@@ -62,7 +63,7 @@ def command(
         loaded = read_capture(capture, photos, require_points=splats is None, progress=progress)
         check(loaded, labels, methods, comparison)
         shared = shared_scene(loaded, out / SCENE, settings, splats=splats, progress=progress)
-    result = compare(shared, labels, out, methods, comparison, settings.distill, progress=progress)
+    result = compare_methods(shared, labels, out, methods, comparison, settings.distill, progress=progress)
     if json:
         print(json_module.dumps(result.to_json(), indent=2))
         return

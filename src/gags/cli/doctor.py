@@ -3,7 +3,7 @@
 from gags.models.doctor import examine
 
 
-def command() -> int:
+def doctor() -> int:
     """Tell what works here, and what to do about the rest; exit code 1 if `gags run` cannot work."""
     checks = examine()
     width = max(len(check.name) for check in checks)

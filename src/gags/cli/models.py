@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 import tyro
 
 from gags.cli.console import ConsoleReporter
-from gags.models import hub
-from gags.models import own as models
+from gags.models import hub, own
 
 
-def command(
+def models(
     action: Annotated[Literal["list", "pull"], tyro.conf.Positional] = "list",
     name: Annotated[str, tyro.conf.Positional] = "",
     /,
@@ -28,10 +27,10 @@ def command(
         json: Print the list as JSON.
     """
     if action == "pull":
-        folder = models.pull(name, source, ConsoleReporter())
+        folder = own.pull(name, source, ConsoleReporter())
         print(f"{name} is ready in {folder}")
         return
-    rows = models.listing()
+    rows = own.listing()
     if json:
         print(json_module.dumps([vars(row) for row in rows], indent=2))
         return
@@ -40,7 +39,5 @@ def command(
         state = "here" if row.installed else "not here"
         print(f"{row.name:<{width}} {row.kind:<10} {row.size / 1e6:6.0f} MB  {row.licence:<32} {state}")
         print(f"    {row.note}")
-    print(
-        f"\nCache folders: {models.cache_folder()} (GAGS_MODELS overrides), {hub.cache()} (HF_HOME overrides)"
-    )
+    print(f"\nCache folders: {own.cache_folder()} (GAGS_MODELS overrides), {hub.cache()} (HF_HOME overrides)")
     print("--segmenter and --encoder also take other hub ids (owner/name), and folders in the hub's format.")

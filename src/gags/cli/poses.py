@@ -7,12 +7,12 @@ import tyro
 
 from gags.capture import load_capture
 from gags.capture.load import has_poses
-from gags.cli.common import Flat
+from gags.cli.arguments import Flat
 from gags.cli.console import ConsoleReporter
 from gags.poses import PoseSettings, find_points, find_poses
 
 
-def command(
+def poses(
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTOS|VIDEO")],
     /,
     *,

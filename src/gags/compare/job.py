@@ -20,7 +20,7 @@ from gags.gaussians.ply import load_ply
 from gags.models.device import scene_device
 from gags.pipeline import Descriptions
 from gags.progress import Reporter
-from gags.workspace import file_stamp, stamp
+from gags.store import file_stamp, stamp
 
 FORMAT = 1  # raised when a learner or a measurement changes, so that older results count as stale
 

@@ -41,7 +41,7 @@ class Described:
             WorkspaceError: If it has no Gaussians, no masks, or masks that were made with other Gaussians.
         """
         workspace = Workspace.open(root)
-        splats, masks = workspace.record("splats"), workspace.record("describe")
+        splats, masks = workspace.record("reconstruct"), workspace.record("describe")
         if splats is None or not workspace.splats.exists():
             raise WorkspaceError(f"{root} has no Gaussians yet; run `gags run` first")
         if masks is None or masks.settings.get("splats") != splats.stamp:
@@ -101,7 +101,7 @@ def shared_scene(
         workspace, settings.segmenter, settings.encoder, progress=progress
     )
     pipeline.reconstruct(capture, workspace, settings.reconstruct, splats=splats, progress=progress)
-    pipeline.describe(workspace, settings.describe, segmenter, encoder, progress=progress)
+    pipeline.describe(workspace, settings.describe, segmenter=segmenter, encoder=encoder, progress=progress)
     return Described.open(folder)
 
 
@@ -119,13 +119,13 @@ def uniform_twin(scene: Described, folder: Path, *, progress: Reporter = SILENT)
             "describe it with granularity-aware ones to compare the two"
         )
     twin = Workspace.create(folder)
-    record = twin.record("splats")
+    record = twin.record("reconstruct")
     if record is None or record.stamp != scene.splats.stamp or not twin.splats.exists():
         _copy(scene.workspace.capture, twin.capture)
         _copy(scene.workspace.splats, twin.splats)
-        twin.finish("splats", scene.splats.stamp, scene.splats.seconds, scene.splats.settings)
+        twin.finish("reconstruct", scene.splats.stamp, scene.splats.seconds, scene.splats.settings)
     settings = uniform_settings(scene.segment_settings(), scene.prompts(), len(scene.capture.train))
-    pipeline.describe(twin, settings, scene.segmenter, scene.encoder, progress=progress)
+    pipeline.describe(twin, settings, segmenter=scene.segmenter, encoder=scene.encoder, progress=progress)
     return Described.open(folder)
 
 

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from gags.distill.evidence import Evidence
 
 LANDMARKS = 20_000  # Gaussians on which masks are compared; more tell nothing new
-SAME = 0.5  # masks of a smaller IoU are different things
+CONSENSUS_IOU = 0.5  # masks of a smaller IoU are different things
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,7 @@ def consensus(evidence: Evidence, embeddings: Tensor) -> Consensus:
     for view in range(evidence.view_count):
         agreed = agreement(evidence, view)
         iou = torch.from_numpy(agreed.iou).to(embeddings)
-        weights = torch.where(iou >= SAME, iou.square(), torch.zeros_like(iou))
+        weights = torch.where(iou >= CONSENSUS_IOU, iou.square(), torch.zeros_like(iou))
         means.append(weights @ embeddings)
         repeated.append(repeatability(agreed, evidence.view_of[: evidence.mask_count]))
     return Consensus(

@@ -9,6 +9,12 @@ from numba import njit
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from gags.capture import Camera
+from gags.embed.description import Description
+from gags.gaussians import Gaussians, blend_weights
+from gags.progress import SILENT, Reporter
+
+GRID_PIXELS = 40_000  # of every photo: enough that next to no visible Gaussian is missed
 LEAST_WEIGHT = 0.01  # blending weights below this tell nothing but cost memory
 
 
@@ -96,6 +102,44 @@ def view_evidence(indices: Tensor, weights: Tensor, labels: np.ndarray, mask_cou
         mask_count,
     )
     return ViewEvidence(gaussians, masks, sums, mask_count)
+
+
+@torch.no_grad()
+def gather_evidence(
+    gaussians: Gaussians,
+    items: Sequence[tuple[Camera, Description]],
+    *,
+    stage: str,
+    progress: Reporter = SILENT,
+) -> tuple[Evidence, np.ndarray]:
+    """Which masks of which photos cover every Gaussian, looked up on a grid of pixels of each photo.
+
+    Distillation, which needs the weights of other pixels as well, gathers its own in the same pass
+    (`gags.distill.collect`).
+
+    Args:
+        gaussians: The scene.
+        items: Camera and masks of every photo, each read once.
+        stage: Name of what is done, for the progress.
+        progress: Told about progress.
+
+    Returns:
+        The evidence, and the level (0, 1, 2) of every mask, int8 [M].
+    """
+    views: list[ViewEvidence] = []
+    levels = [np.zeros(0, np.int8)]
+    with progress.stage(stage, len(items), "photos") as bar:
+        for camera, description in items:
+            masks = description.masks
+            height, width = masks.labels.shape[1:]
+            grid = pixel_grid(width, height, GRID_PIXELS)
+            pixels = torch.from_numpy(grid).to(gaussians.means.device)
+            blend = blend_weights(gaussians, camera.resized(width, height), pixels)
+            labels = masks.labels[:, grid[:, 1], grid[:, 0]].T
+            views.append(view_evidence(blend.indices, blend.weights, labels, len(masks)))
+            levels.append(masks.levels)
+            bar.advance()
+    return merge(views, len(gaussians)), np.concatenate(levels)
 
 
 def merge(views: Sequence[ViewEvidence], gaussian_count: int) -> Evidence:

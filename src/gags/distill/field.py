@@ -1,32 +1,22 @@
 """The language field: one short feature a Gaussian, and the decoder that turns it into an embedding."""
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from gags.errors import WorkspaceError
-from gags.files import atomic_write
 from gags.gaussians import Gaussians
+from gags.store import damaged, digest, load_tensors, save_tensors
 
-if TYPE_CHECKING:
-    from gags.capture import View
-    from gags.query.answers import Answer
-    from gags.query.select import Selection
-    from gags.scene import Scene
-
-FORMAT = "gags-field-1"
-FILE_NAME = "field.safetensors"  # in the folder of a scene
+FILE_FORMAT = "gags-field-1"
 GRANULARITY_HIDDEN = 64  # three logits need no more; the released program's six layers learn no faster
-CHUNK = 1 << 16  # features decoded at once, to bound memory
+DECODED_AT_ONCE = 1 << 16  # features decoded at once, to bound memory
+_REMEDY = "run `gags distill` again"
 KEPT_BYTES = 1 << 30  # of decoded Gaussians, and of remembered cosines; more is computed at every query
 
 
@@ -105,7 +95,7 @@ class Decoder(nn.Module):
             Cosines. [P, T]
         """
         folded = self.fold(vectors)
-        return torch.cat([self.coordinates(chunk) @ folded for chunk in features.split(CHUNK)])
+        return torch.cat([self.coordinates(chunk) @ folded for chunk in features.split(DECODED_AT_ONCE)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +121,6 @@ class LanguageField:
         encoder_name: Encoder whose space the embeddings live in.
         splats_hash: `splats_hash` of the Gaussians the features belong to.
         stamps: Hashes of settings and inputs, by stage name.
-        home: Folder of the scene it was loaded from, if it was; `query` and `select` need it.
     """
 
     features: Tensor
@@ -139,7 +128,6 @@ class LanguageField:
     encoder_name: str
     splats_hash: str
     stamps: dict[str, str] = field(default_factory=dict)
-    home: Path | None = None
     _remembered: tuple[Tensor, Similarities] | None = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -153,24 +141,7 @@ class LanguageField:
             self.encoder_name,
             self.splats_hash,
             self.stamps,
-            self.home,
         )
-
-    def query(self, text: str, view: "View | str") -> "Answer":
-        """Where in a view the thing is that a text names; `Scene.query` takes many texts at once."""
-        return self._scene.query(text, view)[0]
-
-    def select(self, text: str) -> "Selection":
-        """The Gaussians that a text names; `Scene.select` takes many texts at once."""
-        return self._scene.select(text)[0]
-
-    @cached_property
-    def _scene(self) -> "Scene":
-        if self.home is None:
-            raise WorkspaceError("only a field loaded from the folder of its scene can be asked; load that")
-        from gags.scene import Scene  # which itself is made of a field
-
-        return Scene.load(self.home)
 
     def similarities(self, vectors: Tensor) -> Tensor:
         """Cosines of every Gaussian with vectors of the encoder's space, e.g. of texts.
@@ -214,7 +185,9 @@ class LanguageField:
         if 4 * len(self) * self.decoder.shape.rank > KEPT_BYTES:
             return None
         with torch.no_grad():
-            return torch.cat([self.decoder.coordinates(chunk) for chunk in self.features.split(CHUNK)])
+            return torch.cat(
+                [self.decoder.coordinates(chunk) for chunk in self.features.split(DECODED_AT_ONCE)]
+            )
 
     def check(self, gaussians: Gaussians, where: str = "the field") -> None:
         """Make sure that the features belong to these Gaussians.
@@ -235,45 +208,36 @@ class LanguageField:
         tensors = {"decoder." + k: v.float() for k, v in self.decoder.state_dict().items()}
         tensors["features"] = self.features.half()
         metadata = {
-            "format": FORMAT,
+            "format": FILE_FORMAT,
             "encoder": self.encoder_name,
             "decoder": json.dumps(vars(self.decoder.shape)),
             "splats_count": str(len(self)),
             "splats_hash": self.splats_hash,
             "stamps": json.dumps(self.stamps),
         }
-        with atomic_write(path) as temporary:
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+        save_tensors(path, tensors, metadata)
 
     @classmethod
-    def load(cls, path: Path | str, gaussians: Gaussians | None = None) -> "LanguageField":
+    def load(cls, path: Path, gaussians: Gaussians | None = None) -> "LanguageField":
         """Read what `save` wrote.
 
         Args:
-            path: The file, or the folder of its scene.
+            path: The file.
             gaussians: The Gaussians it is to be used with; None skips that check.
 
         Raises:
             WorkspaceError: If the file is missing or damaged, or belongs to other Gaussians.
         """
-        path = Path(path)
-        home = path if path.is_dir() else None
-        path = path / FILE_NAME if home else path
+        stored = load_tensors(path, remedy=_REMEDY, format=FILE_FORMAT)
+        tensors, metadata = stored.tensors, stored.metadata
         try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"format {metadata.get('format')!r} instead of {FORMAT!r}")
             features = tensors.pop("features").float()
             decoder = Decoder(DecoderShape(**json.loads(metadata["decoder"])))
             decoder.load_state_dict({k.removeprefix("decoder."): v for k, v in tensors.items()})
             stamps = json.loads(metadata["stamps"])
-            loaded = cls(features, decoder.eval(), metadata["encoder"], metadata["splats_hash"], stamps, home)
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise WorkspaceError(
-                f"{path} is missing or damaged ({error}); run `gags distill` again"
-            ) from error
+            loaded = cls(features, decoder.eval(), metadata["encoder"], metadata["splats_hash"], stamps)
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise damaged(path, error, _REMEDY) from error
         if gaussians is not None:
             loaded.check(gaussians, str(path))
         return loaded
@@ -282,11 +246,3 @@ class LanguageField:
 def splats_hash(gaussians: Gaussians) -> str:
     """SHA-256 of centres, log-scales and opacity logits; colours and the quaternions' length do not count."""
     return digest(gaussians.means, gaussians.log_scales, gaussians.logit_opacities)
-
-
-def digest(*tensors: Tensor) -> str:
-    """SHA-256 of the values of tensors as float32."""
-    sha = hashlib.sha256()
-    for tensor in tensors:
-        sha.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return sha.hexdigest()

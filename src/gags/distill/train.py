@@ -12,11 +12,10 @@ from torch.nn.functional import embedding_bag, normalize
 
 from gags.capture.camera import Camera
 from gags.distill import losses
-from gags.distill.checkpoint import Checkpoint
 from gags.distill.collect import collect
 from gags.distill.consensus import consensus
 from gags.distill.evidence import Evidence, uplift
-from gags.distill.field import Decoder, DecoderShape, LanguageField, digest, splats_hash
+from gags.distill.field import Decoder, DecoderShape, LanguageField, splats_hash
 from gags.distill.samples import Samples, one_gaussian
 from gags.distill.settings import DistillSettings
 from gags.distill.start import principal_basis, principal_features, start_from_uplift
@@ -25,7 +24,9 @@ from gags.errors import WorkspaceError
 from gags.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
 from gags.segment.base import LEVELS
+from gags.store import Checkpoint, digest
 
+CHECKPOINT_SECONDS = 30.0
 LEAST_REPEATABILITY = 0.02  # so that no level of granularity is ruled out
 
 
@@ -190,8 +191,10 @@ def _train(
         [{"params": [features]}, {"params": list(field.decoder.parameters())}], eps=1e-12
     )
     key = f"{settings} {field.splats_hash} {digest(*targets.tensors())}"
-    keeper = Checkpoint(checkpoint, [features, *field.decoder.parameters()], optimizer, key)
-    first = keeper.restore()
+    learnt = [features, *field.decoder.parameters()]
+    keeper = Checkpoint(checkpoint, key, CHECKPOINT_SECONDS)
+    saved = keeper.load(progress)
+    first = restore_adam(learnt, optimizer, *saved) if saved else 0
     with progress.stage("Distilling language", settings.steps, "steps") as bar:
         bar.advance(first)
         for step in range(first, settings.steps):
@@ -202,10 +205,41 @@ def _train(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            keeper.save_if_due(step + 1)
+            if keeper.due:
+                keeper.save(step + 1, adam_state(learnt, optimizer))
             bar.advance(note=f"loss {loss.item():.3f}" if step % 10 == 0 else "")
     field.features = features.detach()
     field.decoder.requires_grad_(False).eval()
+
+
+def adam_state(parameters: Sequence[Tensor], optimizer: torch.optim.Adam) -> dict[str, Tensor]:
+    """Parameters and Adam's moments, as tensors to keep; without a gradient so far there are no moments."""
+    tensors = {}
+    for i, parameter in enumerate(parameters):
+        tensors[f"value.{i}"] = parameter
+        state = optimizer.state.get(parameter)
+        if state:
+            tensors[f"first.{i}"], tensors[f"second.{i}"] = state["exp_avg"], state["exp_avg_sq"]
+    return tensors
+
+
+def restore_adam(
+    parameters: Sequence[Tensor], optimizer: torch.optim.Adam, step: int, tensors: dict[str, Tensor]
+) -> int:
+    """Put back what `adam_state` gave after `step` steps; returns the steps done, 0 if shapes do not fit."""
+    values = [tensors.get(f"value.{i}") for i in range(len(parameters))]
+    if any(v is None or v.shape != p.shape for v, p in zip(values, parameters, strict=True)):
+        return 0
+    for i, parameter in enumerate(parameters):
+        if f"first.{i}" not in tensors:
+            continue
+        parameter.data.copy_(tensors[f"value.{i}"])
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(step)),
+            "exp_avg": tensors[f"first.{i}"].to(parameter.device),
+            "exp_avg_sq": tensors[f"second.{i}"].to(parameter.device),
+        }
+    return step
 
 
 def _decay(done: float) -> float:

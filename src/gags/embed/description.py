@@ -1,16 +1,19 @@
 """What `describe` leaves behind for one photo: masks on three levels and one embedding a mask."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from gags.capture import Camera, View
 from gags.errors import WorkspaceError
-from gags.files import atomic_write
 from gags.segment.base import Masks
+from gags.store import damaged, load_metadata, load_tensors, save_tensors
+from gags.workspace import Workspace
+
+_REMEDY = "run `gags describe` again"
 
 
 @dataclass(eq=False)
@@ -44,8 +47,7 @@ class Description:
             "prompts": self.prompts.astype(np.float32),
         }
         metadata = {"encoder": self.encoder} | {self._STAMP + k: v for k, v in self.stamps.items()}
-        with atomic_write(path) as temporary:
-            save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, temporary, metadata)
+        save_tensors(path, tensors, metadata)
 
     @classmethod
     def load(cls, path: Path) -> "Description":
@@ -54,16 +56,14 @@ class Description:
         Raises:
             WorkspaceError: If the file is missing or damaged.
         """
+        stored = load_tensors(path, remedy=_REMEDY, kind="numpy")
+        tensors = stored.tensors
         try:
-            with safe_open(path, "numpy") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             masks = Masks(*(tensors[key] for key in ("labels", "levels", "boxes", "scores")))
             embeddings, prompts = tensors["embeddings"], tensors["prompts"]
-        except (OSError, SafetensorError, KeyError) as error:
-            raise WorkspaceError(
-                f"{path} is missing or damaged ({error}); run `gags describe` again"
-            ) from error
+        except KeyError as error:
+            raise damaged(path, error, _REMEDY) from error
+        metadata = stored.metadata
         return cls(masks, embeddings, metadata.get("encoder", ""), cls._stamps(metadata), prompts)
 
     @classmethod
@@ -73,15 +73,42 @@ class Description:
         Raises:
             WorkspaceError: If the file is damaged.
         """
-        if not path.exists():
-            return {}
-        try:
-            with safe_open(path, "numpy") as file:
-                metadata = file.metadata() or {}
-        except (OSError, SafetensorError) as error:
-            raise WorkspaceError(f"{path} is damaged ({error}); run `gags describe` again") from error
-        return cls._stamps(metadata)
+        return cls._stamps(load_metadata(path, remedy=_REMEDY))
 
     @classmethod
     def _stamps(cls, metadata: dict[str, str]) -> dict[str, str]:
         return {k.removeprefix(cls._STAMP): v for k, v in metadata.items() if k.startswith(cls._STAMP)}
+
+
+class Descriptions(Sequence[tuple[Camera, Description]]):
+    """Cameras and descriptions of photos, read from disk when asked for: memory does not grow with them.
+
+    Args:
+        where: The scene, or what names the file of a photo's description.
+        views: The photos.
+    """
+
+    def __init__(self, where: Workspace | Callable[[str], Path], views: Sequence[View]) -> None:
+        self._find = where.description if isinstance(where, Workspace) else where
+        self._views = views
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __getitem__(self, index: int) -> tuple[Camera, Description]:  # type: ignore[override]
+        view = self._views[index]
+        return view.camera, Description.load(self.path(view))
+
+    def path(self, view: View) -> Path:
+        """File of a photo's description, there or not."""
+        return self._find(view.name)
+
+    def stamps(self) -> dict[str, dict[str, str]]:
+        """Stamps of every photo's description by its name; empty if there are none or they are damaged."""
+        return {view.name: self._stamps(view) for view in self._views}
+
+    def _stamps(self, view: View) -> dict[str, str]:
+        try:
+            return Description.stamps_of(self.path(view))
+        except WorkspaceError:
+            return {}

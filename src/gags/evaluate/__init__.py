@@ -1,0 +1,1 @@
+"""Labels, metrics and the named protocols that score answers."""

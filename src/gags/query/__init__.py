@@ -1,0 +1,1 @@
+"""Asking: relevancy, answers in a view, instances in 3D, names."""

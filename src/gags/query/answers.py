@@ -1,4 +1,4 @@
-"""Where in a view the thing is that a text asks for."""
+"""Answers: what texts get in one view."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from gags.capture.camera import Camera
 from gags.distill.field import LanguageField
 from gags.gaussians import Gaussians, render
 from gags.query import lerf_ovs
-from gags.query.maps import MIN_ALPHA, render_values
+from gags.query.maps import KNOWN_ALPHA, render_values
 from gags.query.relevancy import Queries
 from gags.render import Backend
 
@@ -54,13 +54,13 @@ class RenderedFeatures:
 def render_features(
     gaussians: Gaussians, field: LanguageField, camera: Camera, *, backend: Backend = "auto"
 ) -> RenderedFeatures:
-    """Render the features of a field into a view; queries need no such picture, see `locate`."""
+    """Render the features of a field into a view; queries need no such picture, see `answer_view`."""
     rendering = render(gaussians, camera, field.features, backend=backend)
     alphas = rendering.alphas
-    return RenderedFeatures(rendering.colors / alphas.clamp(min=1e-6)[..., None], alphas >= MIN_ALPHA)
+    return RenderedFeatures(rendering.colors / alphas.clamp(min=1e-6)[..., None], alphas >= KNOWN_ALPHA)
 
 
-def locate(
+def answer_view(
     gaussians: Gaussians,
     field: LanguageField,
     camera: Camera,
@@ -100,7 +100,7 @@ def answers_in_view(
     view: str = "",
     backend: Backend = "auto",
 ) -> list[Answer]:
-    """The answers of `locate`, from the relevancy of every Gaussian to every text [N, T]."""
+    """The answers of `answer_view`, from the relevancy of every Gaussian to every text [N, T]."""
     drawn = render_values(gaussians, relevancies, camera, backend=backend)
     found = zip(texts, drawn.values, strict=True)
     return [_answer(text, view, relevancy, drawn.known) for text, relevancy in found]

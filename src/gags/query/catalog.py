@@ -17,7 +17,7 @@ from gags.query.relevancy import Queries
 from gags.query.space import Space
 from gags.things.things import Things
 
-LEAST_PHOTOS = 0.08  # of the photos that must agree on a thing for it to be listed
+LISTED_SHARE = 0.08  # of the photos that must agree on a thing for it to be listed
 
 
 @dataclass(eq=False)
@@ -79,7 +79,7 @@ def catalog(
     row_of: dict[int, int] = {}  # of the things that are listed
     for thing in range(len(things)):
         parent = int(things.parents[thing])
-        rare = things.photos[thing] < LEAST_PHOTOS * photos
+        rare = things.photos[thing] < LISTED_SHARE * photos
         if rare or not things.stands_out(thing) or (parent >= 0 and parent not in row_of):
             continue
         rows = space.solid(things[thing])

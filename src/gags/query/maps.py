@@ -11,7 +11,7 @@ from gags.capture.camera import Camera
 from gags.gaussians import Gaussians, render
 from gags.render import Backend
 
-MIN_ALPHA = 0.5  # pixels with less are background: nothing is known about them
+KNOWN_ALPHA = 0.5  # pixels with less are background: nothing is known about them
 MAPS_AT_ONCE = 32  # channels rendered together, to bound memory
 
 
@@ -63,7 +63,7 @@ def render_values(
     for first in range(0, values.shape[1], MAPS_AT_ONCE):
         part = values[:, first : first + MAPS_AT_ONCE].to(means).contiguous()
         drawn = render(gaussians, camera, part, backend=backend)
-        known = drawn.alphas >= MIN_ALPHA
+        known = drawn.alphas >= KNOWN_ALPHA
         mean = drawn.colors / drawn.alphas.clamp(min=1e-6)[..., None]
         maps[first : first + MAPS_AT_ONCE] = (mean * known[..., None]).permute(2, 0, 1)
     return ValueMaps(maps, known)

@@ -1,0 +1,1 @@
+"""Photos with poses become 3D Gaussians."""

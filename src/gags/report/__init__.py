@@ -1,0 +1,1 @@
+"""The folder of pages that shows a scene."""

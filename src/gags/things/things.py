@@ -1,17 +1,16 @@
-"""The single things a scene is made of, whatever they are called, as `gags.things.grouping` finds them."""
+"""The single things a scene is made of, whatever they are called, as `gags.things.find` finds them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from gags.files import atomic_write
+from gags.errors import WorkspaceError
+from gags.store import load_tensors, save_tensors
 
 PART_PHOTOS = 0.5  # of the photos that agree on the whole, for a part to be more than a scrap of it
-FORMAT = "gags-things-1"
+FILE_FORMAT = "gags-things-1"
 _TENSORS = ("starts", "members", "parents", "photos")
 
 
@@ -86,17 +85,16 @@ class Things:
 
     def save(self, path: Path, stamp: str) -> None:
         """Write to a safetensors file, atomically; `stamp` says what they were found from."""
-        tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}
-        with atomic_write(path) as temporary:
-            save_file(tensors, temporary, {"format": FORMAT, "stamp": stamp})
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        save_tensors(path, tensors, {"format": FILE_FORMAT, "stamp": stamp})
 
     @classmethod
     def load(cls, path: Path, stamp: str) -> "Things | None":
         """Read what `save` wrote; None if it is not there, damaged, or was found from something else."""
         try:
-            with safe_open(path, "numpy") as file:
-                if (file.metadata() or {}) != {"format": FORMAT, "stamp": stamp}:
-                    return None
-                return cls(*(file.get_tensor(name) for name in _TENSORS))
-        except (OSError, SafetensorError):
+            stored = load_tensors(path, remedy="", kind="numpy", format=FILE_FORMAT)
+            if stored.metadata.get("stamp") != stamp:
+                return None
+            return cls(*(stored.tensors[name] for name in _TENSORS))
+        except (WorkspaceError, KeyError):
             return None

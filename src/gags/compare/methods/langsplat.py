@@ -21,7 +21,7 @@ from gags.compare.methods.autoencoder import CODE, Autoencoder, AutoencoderSetti
 from gags.compare.methods.learner import Inputs
 from gags.distill.collect import collect
 from gags.distill.evidence import Evidence, uplift
-from gags.distill.field import CHUNK
+from gags.distill.field import DECODED_AT_ONCE as CHUNK
 from gags.distill.samples import Samples
 from gags.distill.settings import DistillSettings
 from gags.embed.base import Encoder
@@ -31,7 +31,7 @@ from gags.gaussians import Gaussians, render
 from gags.progress import Reporter
 from gags.query import lerf_ovs
 from gags.query.lerf_ovs import Map
-from gags.query.maps import MIN_ALPHA, ValueMaps
+from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
 from gags.segment.base import LEVELS
 
@@ -153,7 +153,7 @@ class LangSplatFields:
         """Relevancy (GAGS Eq. 8) on the level that answers each text best."""
         g = self.gaussians
         drawn = render(g, camera, self.features)
-        covered = drawn.alphas >= MIN_ALPHA
+        covered = drawn.alphas >= KNOWN_ALPHA
         fields = drawn.colors[covered].unflatten(1, (len(LEVELS), CODE))
         levels = []
         for level in range(len(LEVELS)):

@@ -1,4 +1,4 @@
-"""Every instance of a thing in 3D, with its turned box: python 02_locate.py WS [TEXT …]."""
+"""Every instance of a thing in 3D, with its turned box: python 04_locate.py WS [TEXT …]."""
 
 import sys
 from pathlib import Path
@@ -10,10 +10,10 @@ def main(folder: Path, texts: list[str]) -> None:
     scene = gags.Scene.load(folder)
     for text, instances in zip(texts, scene.locate(texts), strict=True):
         print(f"{text}: {len(instances)} found")
-        for instance in instances:
-            centre = ", ".join(f"{value:.2f}" for value in instance.box.center)
+        for instance in instances:  # coordinates are in the frame and units of the capture
+            center = ", ".join(f"{value:.2f}" for value in instance.box.center)
             size = " × ".join(f"{value:.2f}" for value in instance.box.size)
-            print(f"  at ({centre}), {size}, score {instance.score:.2f}, seen in {instance.views} photos")
+            print(f"  at ({center}), {size}, score {instance.score:.2f}, seen in {instance.views} photos")
 
 
 if __name__ == "__main__":

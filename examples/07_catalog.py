@@ -1,15 +1,14 @@
-"""What is in a scene, named with words of your own: python 05_catalog.py WS [WORD …]."""
+"""What is in a scene, named with words of your own: python 07_catalog.py WS [WORD …]."""
 
 import sys
 from pathlib import Path
 
 import gags
-from gags.query.words import EVERYDAY
 
 
 def main(folder: Path, words: list[str]) -> None:
     scene = gags.Scene.load(folder)
-    entries = scene.catalog(words or EVERYDAY)
+    entries = scene.catalog(words) if words else scene.catalog()
     for number, entry in enumerate(entries):
         part = "" if entry.part_of is None else f", part of {entry.part_of}"
         size = " × ".join(f"{value:.2f}" for value in entry.box.size)

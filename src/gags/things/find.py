@@ -4,74 +4,50 @@ A mask of one photo may be a scrap, a thing, or several things at once. What pho
 the same border of the same surface is a thing, or a part of one that stands out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numba import njit
 
 from gags.capture.camera import Camera
-from gags.distill.consensus import agreement
-from gags.distill.evidence import Evidence, ViewEvidence, merge, pixel_grid, view_evidence
+from gags.distill.consensus import LANDMARKS, agreement
+from gags.distill.evidence import Evidence, gather_evidence
 from gags.embed.description import Description
-from gags.gaussians import Gaussians, blend_weights
+from gags.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
 from gags.things.things import Things
 
-PIXELS = 40_000  # of every photo, on a grid: enough that next to no visible Gaussian is missed
-SAME = 0.6  # masks of two photos with at least this IoU show one thing; at 0.5 an orange takes in its lemon
-LEAST_PHOTOS = 3  # that must agree on a thing: what two photos share may be chance
-LEAST_SHARE = 0.5  # of a Gaussian's weight in the photos of a thing that its masks must hold
-LEAST_KNOWN = 0.1  # of a Gaussian's weight in all photos that the photos of the thing must see
+SAME_THING_IOU = (
+    0.6  # masks of two photos with at least this IoU show one thing; at 0.5 an orange takes in its lemon
+)
+PHOTOS_OF_A_THING = 3  # that must agree on a thing: what two photos share may be chance
+HELD_SHARE = 0.5  # of a Gaussian's weight in the photos of a thing that its masks must hold
+SURVEYED_SHARE = 0.1  # of a Gaussian's weight in all photos that the photos of the thing must see
 INSIDE = 0.5  # of a thing that must lie in a larger one to be a part of it
-LANDMARKS = 20_000  # Gaussians on which things are compared
 VISIBLE = 0.15  # of what the photo that sees most of a thing sees of it: with less, a photo does not see it
 COVERED = 0.7  # of two things that a mask must hold to be a mask of both
 FILLED = 0.6  # of a mask that the two things must make up, or it is one of something larger
-LEAST_JOINT = 0.5  # of the photos that see two things must join them, or they stay two
+JOINT_SHARE = 0.5  # of the photos that see two things must join them, or they stay two
 
 
-@torch.no_grad()
-def gather_evidence(
-    gaussians: Gaussians,
-    items: Iterable[tuple[Camera, Description]],
-    count: int,
-    progress: Reporter = SILENT,
-) -> tuple[Evidence, np.ndarray]:
-    """Which masks of which photos cover every Gaussian.
+def find_things(
+    gaussians: Gaussians, items: Sequence[tuple[Camera, Description]], *, progress: Reporter = SILENT
+) -> Things:
+    """Find the things of a scene.
 
     Args:
         gaussians: The scene.
-        items: Camera and masks of every photo, each needed once.
-        count: How many there are.
+        items: Camera and masks of every photo, each read once.
         progress: Told about progress.
 
     Returns:
-        The evidence, and the level (0, 1, 2) of every mask, int8 [M].
+        The things, those that most photos agree on first; none without masks.
     """
-    views: list[ViewEvidence] = []
-    levels = [np.zeros(0, np.int8)]
-    with progress.stage("Finding things", count, "photos") as bar:
-        for camera, features in items:
-            views.append(_view_evidence(gaussians, camera, features))
-            levels.append(features.masks.levels)
-            bar.advance()
-    return merge(views, len(gaussians)), np.concatenate(levels)
+    evidence, levels = gather_evidence(gaussians, items, stage="Finding things", progress=progress)
+    return things_of_evidence(evidence, levels)
 
 
-def _view_evidence(gaussians: Gaussians, camera: Camera, features: Description) -> ViewEvidence:
-    height, width = features.masks.labels.shape[1:]
-    grid = pixel_grid(width, height, PIXELS)
-    blend = blend_weights(
-        gaussians,
-        camera.resized(width, height),
-        torch.from_numpy(grid).to(gaussians.means.device),
-    )
-    labels = features.masks.labels[:, grid[:, 1], grid[:, 0]].T
-    return view_evidence(blend.indices, blend.weights, labels, len(features.masks))
-
-
-def find_things(evidence: Evidence, levels: np.ndarray) -> Things:
+def things_of_evidence(evidence: Evidence, levels: np.ndarray) -> Things:
     """Group the masks of all photos, and the Gaussians with them.
 
     Args:
@@ -93,7 +69,7 @@ def find_things(evidence: Evidence, levels: np.ndarray) -> Things:
     return things
 
 
-def similar_masks(evidence: Evidence, least: float = SAME) -> list[tuple[np.ndarray, np.ndarray]]:
+def similar_masks(evidence: Evidence, least: float = SAME_THING_IOU) -> list[tuple[np.ndarray, np.ndarray]]:
     """Masks of other photos that show the same as each mask, and their IoU. int64 [n], float32 [n] each"""
     rows: list[tuple[np.ndarray, np.ndarray]] = []
     for view in range(evidence.view_count):
@@ -112,7 +88,9 @@ def _clusters(evidence: Evidence) -> list[np.ndarray]:
     clusters = []
     while len(support):
         center = int(support.argmax())
-        if support[center] < SAME * (LEAST_PHOTOS - 1.5):  # not even two others; half a mask for rounding
+        if support[center] < SAME_THING_IOU * (
+            PHOTOS_OF_A_THING - 1.5
+        ):  # not even two others; half a mask for rounding
             break
         others = similar[center][0]
         masks = np.append(others[free[others]], center)
@@ -121,7 +99,7 @@ def _clusters(evidence: Evidence) -> list[np.ndarray]:
             others, iou = similar[mask]
             support[others] -= iou
         support[~free] = 0
-        if len(_photos(evidence, masks)) >= LEAST_PHOTOS:
+        if len(_photos(evidence, masks)) >= PHOTOS_OF_A_THING:
             clusters.append(masks)
     clusters.sort(key=lambda masks: -len(_photos(evidence, masks)))
     return clusters
@@ -200,7 +178,7 @@ def _joined(
             shared = np.flatnonzero(covered[row] & covered[other] & both[views])
             filled = masks[row, shared] + masks[other, shared] > FILLED * sizes[shared]
             joint[row, other] = len(np.unique(views[shared[filled]]))
-            joint[row, other] *= joint[row, other] >= max(LEAST_PHOTOS, LEAST_JOINT * both.sum())
+            joint[row, other] *= joint[row, other] >= max(PHOTOS_OF_A_THING, JOINT_SHARE * both.sum())
             apart[row, other] = ((own[row] & own[other]).any(axis=0) & both).sum()
     first = np.arange(len(things))
     first[tops] = tops[groups_of_pairs(joint, apart)]
@@ -287,7 +265,7 @@ def _shares(
             for e in range(begin, end):
                 if columns[e] >= mask_count and sees[cluster, view_of[columns[e]]]:
                     seen += weights[e]
-            if held[cluster] >= LEAST_SHARE * seen and seen >= LEAST_KNOWN * total:
+            if held[cluster] >= HELD_SHARE * seen and seen >= SURVEYED_SHARE * total:
                 gaussians.append(gaussian)
                 clusters.append(cluster)
             held[cluster] = 0

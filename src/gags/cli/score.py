@@ -1,4 +1,4 @@
-"""`gags evaluate WS --labels DIR [--protocol NAME|all] [--json FILE|-]`."""
+"""The commands that end in figures: demo, evaluate."""
 
 import json as json_module
 from pathlib import Path
@@ -6,19 +6,38 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from gags.cli.common import SceneFolder
+import gags
+from gags.cli.arguments import SceneFolder
 from gags.cli.console import ConsoleReporter
-from gags.evaluate.labels import load_labels
-from gags.evaluate.protocols import ALL, PROTOCOLS, protocols_called
+from gags.evaluate.protocols import ALL
 from gags.evaluate.results import Evaluation, Summary
 from gags.files import write_json
-from gags.report.evaluation import score_scene
-from gags.scene import Scene
+from gags.models.choose import SMALL_ENCODER, SMALL_SEGMENTER
+from gags.workspace import Workspace
 
 STDOUT = Path("-")
 
 
-def command(
+def demo(
+    *,
+    out: Path = Path("gags-demo"),
+    segmenter: str = SMALL_SEGMENTER,
+    encoder: str = SMALL_ENCODER,
+) -> None:
+    """Run the bundled capture through everything and show what comes out.
+
+    Args:
+        out: Folder of the scene; made if it is not there.
+        segmenter: Model that cuts photos into masks, see `gags run --help`.
+        encoder: Model that embeds masks and texts, see `gags run --help`.
+    """
+    result = gags.demo(out, segmenter=segmenter, encoder=encoder, progress=ConsoleReporter())
+    Console().print(summary_table(result.evaluation))
+    print(f"\nThe report: {result.page}")
+    print(f'Ask something else: gags query {out} "{result.example}"')
+
+
+def evaluate(
     scene: SceneFolder, /, *, labels: Path, protocol: str = "lerf-ovs", json: Path | None = None
 ) -> None:
     """Score a scene's answers against labelled photos.
@@ -34,21 +53,18 @@ def command(
         json: File for all rows and means too; - prints them, and nothing else, on stdout. With --protocol
             all, one entry a protocol.
     """
-    progress, frames, loaded = ConsoleReporter(), load_labels(labels), Scene.load(scene)
-    chosen = [rules.name for rules in protocols_called(protocol, frames, loaded.capture)]
-    if protocol == ALL and len(chosen) < len(PROTOCOLS):
-        progress.warn("protocol held-out is left out: no labelled photo was held out")
-    scored = {name: score_scene(loaded, frames, name, progress=progress) for name in chosen}
-    figures = {name: result.evaluation.to_json() for name, result in scored.items()}
+    scored = gags.evaluate(scene, labels, protocol, progress=ConsoleReporter())
+    figures = {name: evaluation.to_json() for name, evaluation in scored.items()}
     figures = figures if protocol == ALL else figures[protocol]
     if json == STDOUT:
         print(json_module.dumps(figures, indent=2))
         return
     if json is not None:
         write_json(json, figures)
-    for result in scored.values():
-        Console().print(summary_table(result.evaluation))
-        print(f"Worst answers: {result.page}\nEvery answer: {result.rows}\n")
+    files = Workspace(scene)
+    for name, evaluation in scored.items():
+        Console().print(summary_table(evaluation))
+        print(f"Worst answers: {files.evaluation_page(name)}\nEvery answer: {files.evaluation(name)}\n")
 
 
 def summary_table(result: Evaluation) -> Table:

@@ -1,4 +1,4 @@
-"""Types that several commands share."""
+"""Arguments that several commands share."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""A view between two photos, and where in it a text is relevant: python 04_new_view.py WS [TEXT]."""
+"""A view between two photos, and where in it a text is relevant: python 08_new_view.py WS [TEXT]."""
 
 import sys
 from dataclasses import replace
@@ -8,12 +8,9 @@ import cv2
 import numpy as np
 
 import gags
-from gags.capture import Camera
-from gags.query.answers import locate
-from gags.reconstruct.adopt import render
 
 
-def halfway(one: Camera, other: Camera) -> Camera:
+def halfway(one: gags.Camera, other: gags.Camera) -> gags.Camera:
     """A camera in the middle of two, turned half of the way from one to the other."""
     between, _ = cv2.Rodrigues(other.viewmat[:3, :3] @ one.viewmat[:3, :3].T)
     viewmat = np.eye(4)
@@ -26,8 +23,8 @@ def main(folder: Path, text: str, out: Path = Path("new_view.png")) -> None:
     scene = gags.Scene.load(folder)
     first, second = scene.capture.views[:2]
     camera = halfway(first.camera, second.camera)
-    colors = render(scene.gaussians, camera).colors.clamp(0, 1).numpy()
-    (answer,) = locate(scene.gaussians, scene.field, camera, scene.queries(text))
+    colors = gags.render(scene.gaussians, camera).colors.clamp(0, 1).cpu().numpy()
+    (answer,) = scene.query(text, camera)  # any camera can be asked, not only those of the photos
     heat = cv2.applyColorMap((255 * answer.relevancy).astype(np.uint8), cv2.COLORMAP_INFERNO)
     cv2.imwrite(str(out), np.hstack([(255 * colors[..., ::-1]).astype(np.uint8), heat]))
     print(f"{out}: between {first.name} and {second.name}; {text!r} is most relevant at {answer.peak}")

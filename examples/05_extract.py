@@ -1,4 +1,4 @@
-"""Cut a thing out, and keep the rest: python 03_extract.py WS [TEXT]."""
+"""Cut a thing out, and keep the rest: python 05_extract.py WS [TEXT]."""
 
 import sys
 from pathlib import Path
@@ -12,10 +12,10 @@ def main(folder: Path, text: str, out: Path = Path("pieces")) -> None:
     if not instances:
         print(f"nothing in the scene matches {text!r}")
         return
-    mask = instances[0].mask
-    gags.save_splats(scene.gaussians[mask], out / "thing.ply")
-    gags.save_splats(scene.gaussians[~mask], out / "rest.splat")
-    print(f"{text}: {int(mask.sum())} of {len(mask)} Gaussians, in {out}")
+    best = instances[0]
+    thing = scene.extract(best, out / "thing.ply")
+    scene.delete(best, out / "rest.splat")
+    print(f"{text}: {len(thing)} of {len(scene.gaussians)} Gaussians, in {out}")
 
 
 if __name__ == "__main__":

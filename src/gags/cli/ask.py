@@ -1,0 +1,189 @@
+"""The commands that ask a scene: query, locate, catalog; and those that take things out of it."""
+
+import json as json_module
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+import gags
+from gags.cli.arguments import SceneFolder, Texts
+from gags.cli.console import ConsoleReporter
+from gags.errors import QueryError
+from gags.query.edit import parse_color
+from gags.query.words import EVERYDAY
+from gags.scene import Scene
+
+
+def query(
+    scene: SceneFolder,
+    texts: Texts,
+    /,
+    *,
+    view: tuple[str, ...] = (),
+    out: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Find what texts name: heat map, mask, peak and 3D box.
+
+    Args:
+        scene: Folder of the scene.
+        texts: What to look for.
+        view: Photos to answer in, by name. Default: the three where each text is found best.
+        out: Folder for the pictures. Default: answers/ in the scene's folder.
+        json: Print a JSON list instead of a table.
+    """
+    rows = gags.write_answers(scene, texts, view, out=out, progress=ConsoleReporter())
+    if json:
+        _print_json(rows)
+        return
+    width = max(len(row["text"]) for row in rows)
+    for row in rows:
+        x, y = row["peak"]
+        print(f"{row['text']:<{width}}  {row['score']:.2f} at ({x}, {y}) in {row['view']}  {row['overlay']}")
+
+
+def locate(scene: SceneFolder, texts: Texts, /, *, json: bool = False) -> None:
+    """Find every instance of what texts name: centre, turned box, score, and how many photos see it.
+
+    Coordinates and lengths are in the frame and units of the capture. Two mugs are two rows.
+
+    Args:
+        scene: Folder of the scene.
+        texts: What to look for.
+        json: Print a JSON list, one entry an instance, instead of a table.
+    """
+    _check_texts(texts)
+    found = Scene.load(scene).locate(texts, progress=ConsoleReporter())
+    if json:
+        _print_json([instance.to_json() for rows in found for instance in rows])
+        return
+    width = max(map(len, texts))
+    for text, rows in zip(texts, found, strict=True):
+        for row in rows:
+            center = ", ".join(f"{value:.4g}" for value in row.box.center)
+            size = " × ".join(f"{value:.3g}" for value in row.box.size)
+            print(f"{text:<{width}}  {row.score:.2f} at ({center}), {size}, in {row.views} photos")
+        if not rows:
+            print(f"{text:<{width}}  nothing in the scene matches")
+
+
+def catalog(
+    scene: SceneFolder, /, *, words: Path | None = None, json: bool = False, out: Path | None = None
+) -> None:
+    """List what is in the scene: its things, each with the words that name it best, and a labelled picture.
+
+    Things are what the masks of many photos agree on. They are written to catalog.json and catalog.png.
+
+    Args:
+        scene: Folder of the scene.
+        words: Names to choose from, a text file with one a line. Default: a few hundred everyday things.
+        json: Print the content of catalog.json instead of a table.
+        out: Folder for catalog.json and catalog.png. Default: catalog/ in the scene's folder.
+    """
+    entries, folder = gags.write_catalog(scene, words or EVERYDAY, out=out, progress=ConsoleReporter())
+    if json:
+        _print_json({"things": [entry.to_json() for entry in entries]})
+    elif not entries:
+        print("no thing stands out: the scene has no masks that photos agree on; run `gags describe`")
+    else:
+        Console().print(catalog_table(entries))
+        print(f"{folder / 'catalog.json'}\n{folder / 'catalog.png'}")
+
+
+def extract(scene: SceneFolder, texts: Texts, /, *, out: Path, invert: bool = False) -> None:
+    """Cut the things that texts name out of the scene: connected, solid pieces, every Gaussian as it was.
+
+    What is cut out is what `gags locate` lists. Nothing is written if nothing matches.
+
+    Args:
+        scene: Folder of the scene; stays as it is.
+        texts: What to cut out.
+        out: File to write: .ply, .spz or .splat.
+        invert: Cut out everything else instead.
+    """
+    loaded, found = _located(scene, texts, out)
+    some = loaded.extract(found, out, invert=invert)
+    _print_written(len(some), loaded, out, if_none="there is nothing to cut out")
+
+
+def delete(scene: SceneFolder, texts: Texts, /, *, out: Path, invert: bool = False) -> None:
+    """Write the scene without the things that texts name; the scene itself stays as it is.
+
+    What is left out is what `gags locate` lists.
+
+    Args:
+        scene: Folder of the scene; stays as it is.
+        texts: What to leave out.
+        out: File to write: .ply, .spz or .splat.
+        invert: Leave out everything else instead.
+    """
+    loaded, found = _located(scene, texts, out)
+    rest = loaded.delete(found, out, invert=invert)
+    _print_written(len(rest), loaded, out, if_none="no Gaussian is left")
+
+
+def recolor(scene: SceneFolder, texts: Texts, /, *, out: Path, color: str, invert: bool = False) -> None:
+    """Write the scene with the things that texts name in one colour; the scene itself stays as it is.
+
+    What is coloured is what `gags locate` lists.
+
+    Args:
+        scene: Folder of the scene; stays as it is.
+        texts: What to colour.
+        out: File to write: .ply, .spz or .splat.
+        color: As "#ff0000" or "red".
+        invert: Colour everything else instead.
+    """
+    rgb = parse_color(color)
+    loaded, found = _located(scene, texts, out)
+    loaded.recolor(found, rgb, out, invert=invert)
+    count = int(loaded.mask_of(found, invert=invert).sum())
+    print(f"{out}: {count} of {len(loaded.gaussians)} Gaussians coloured")
+
+
+def catalog_table(entries: Sequence[gags.Entry]) -> Table:
+    """One row a thing, its parts below it."""
+    table = Table()
+    for title in ("thing", "score", "or", "photos", "size"):
+        table.add_column(title, justify="right" if title in ("score", "photos") else "left")
+    for row, entry in sorted(enumerate(entries), key=lambda pair: _path(entries, pair[0])):
+        depth = len(_path(entries, row)) - 1
+        others = ", ".join(word for word, _ in entry.names[1:4])
+        size = " × ".join(f"{side:.3g}" for side in entry.box.size)
+        table.add_row("  " * depth + entry.name, f"{entry.names[0][1]:.2f}", others, str(entry.photos), size)
+    return table
+
+
+def _path(entries: Sequence[gags.Entry], row: int) -> tuple[int, ...]:
+    """Rows from the whole down to a part."""
+    parent = entries[row].part_of
+    return (*(_path(entries, parent) if parent is not None else ()), row)
+
+
+def _located(folder: Path, texts: tuple[str, ...], out: Path) -> tuple[Scene, list[list[gags.Instance]]]:
+    """A scene, and what the texts name in it, printed; `out` is checked before the work."""
+    _check_texts(texts)
+    scene = Scene.load(folder)
+    scene.check_output(out)
+    found = scene.locate(texts, progress=ConsoleReporter())
+    for text, instances in zip(texts, found, strict=True):
+        scores = ", ".join(f"{instance.score:.2f}" for instance in instances)
+        words = f"{len(instances)} found, score {scores}" if instances else "nothing in the scene matches"
+        print(f"{text}: {words}")
+    return scene, found
+
+
+def _print_written(count: int, scene: Scene, out: Path, *, if_none: str) -> None:
+    whole = len(scene.gaussians)
+    print(f"{out}: {count} of {whole} Gaussians" if count else f"{if_none}, {out} is not written")
+
+
+def _check_texts(texts: tuple[str, ...]) -> None:
+    if not texts or not all(text.strip() for text in texts):
+        raise QueryError('nothing to look for; add a text that is not empty, as in: WS "red mug"')
+
+
+def _print_json(content: object) -> None:
+    print(json_module.dumps(content, indent=2))

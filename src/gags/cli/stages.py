@@ -1,0 +1,120 @@
+"""The commands of the stages: run, reconstruct, describe, distill, things."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import gags
+from gags.cli.arguments import CaptureFolder, Flat, Photos, SceneFolder
+from gags.cli.console import ConsoleReporter
+from gags.distill.settings import DistillSettings
+from gags.models.own import AUTO
+from gags.pipeline import CaptureSettings, RunSettings
+from gags.reconstruct.settings import ReconstructSettings
+from gags.segment.settings import DescribeSettings
+
+
+def run(
+    capture: CaptureFolder,
+    /,
+    *,
+    out: Path,
+    splats: Path | None = None,
+    photos: Photos = CaptureSettings(),
+    settings: Annotated[RunSettings, Flat] = RunSettings(),
+) -> None:
+    """Turn photos into a scene that answers text.
+
+    Finds poses if there are none, trains Gaussians, cuts the photos into masks, embeds these, distils one
+    language field, and finds the things of the scene. A run that was stopped goes on where it was; stages
+    whose settings and inputs have not changed are not done again.
+
+    Args:
+        capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D), photos alone, or a video.
+        out: Folder of the scene; made if it is not there.
+        splats: Existing 3DGS .ply to use instead of training Gaussians.
+        photos: How photos are read.
+        settings: Settings of the stages.
+    """
+    scene = gags.run(capture, out, settings, photos=photos, splats=splats, progress=ConsoleReporter())
+    print(f"The report: {scene.workspace.report / 'index.html'}")
+    print(f'Ask it something: gags query {out} "desk lamp"')
+
+
+def reconstruct(
+    capture: CaptureFolder,
+    /,
+    *,
+    out: Path,
+    splats: Path | None = None,
+    photos: Photos = CaptureSettings(),
+    settings: Annotated[ReconstructSettings, tyro.conf.arg(name="reconstruct")] = ReconstructSettings(),
+) -> None:
+    """Train 3D Gaussians from photos, or adopt an existing 3DGS file. Poses are found if there are none.
+
+    Args:
+        capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D), photos alone, or a video.
+        out: Folder of the scene; made if it is not there.
+        splats: Existing 3DGS .ply to use instead of training Gaussians.
+        photos: How photos are read.
+        settings: Training of the Gaussians.
+    """
+    progress = ConsoleReporter()
+    workspace = gags.reconstruct(capture, out, settings, photos=photos, splats=splats, progress=progress)
+    figures = workspace.read_metrics()
+    if "psnr" in figures:
+        quality = f"held-out PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim']:.3f}"
+        print(f"{figures['gaussians']} Gaussians, {quality}")
+    print(f"The Gaussians are in {workspace.splats}")
+
+
+def describe(
+    scene: SceneFolder,
+    /,
+    *,
+    segmenter: str = AUTO,
+    encoder: str = AUTO,
+    settings: Annotated[DescribeSettings, tyro.conf.arg(name="describe")] = DescribeSettings(),
+) -> None:
+    """Cut every photo of a reconstructed scene into masks on three levels and embed each mask.
+
+    Args:
+        scene: Folder of the scene.
+        segmenter: Model that cuts photos into masks: a name of `gags models`, a SAM, SAM-HQ or SAM 2 by hub
+            id or folder, or auto (SAM ViT-H on an NVIDIA GPU, else mobile-sam).
+        encoder: Model that embeds masks and texts: a name of `gags models`, a CLIP or SigLIP by hub id or
+            folder, or auto (the paper's CLIP where it can be loaded, else lite).
+        settings: Prompts and masks.
+    """
+    progress = ConsoleReporter()
+    workspace = gags.describe(scene, settings, segmenter=segmenter, encoder=encoder, progress=progress)
+    counts = workspace.read_metrics().get("masks", {})
+    print(f"{', '.join(f'{n} {level}' for level, n in counts.items())} masks in {workspace.descriptions}")
+
+
+def distill(
+    scene: SceneFolder,
+    /,
+    *,
+    settings: Annotated[DistillSettings, tyro.conf.arg(name="distill")] = DistillSettings(),
+) -> None:
+    """Learn one language field from the masks and embeddings of a scene's photos.
+
+    Args:
+        scene: Folder of the scene.
+        settings: Settings of the distillation.
+    """
+    workspace = gags.distill(scene, settings, progress=ConsoleReporter())
+    print(f"The language field is in {workspace.field}")
+
+
+def things(scene: SceneFolder, /) -> None:
+    """Find the things of a scene: Gaussians that masks of many photos cut out alike, and their parts.
+
+    Args:
+        scene: Folder of the scene.
+    """
+    found = gags.things(scene, progress=ConsoleReporter())
+    wholes = int((found.parents < 0).sum())
+    print(f"{wholes} things with {len(found) - wholes} parts")

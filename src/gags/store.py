@@ -1,0 +1,196 @@
+"""Files of the stages: stamps that say what a piece was made from, tensors with metadata, checkpoints."""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from gags.errors import WorkspaceError
+from gags.files import atomic_write
+from gags.progress import SILENT, Reporter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STAMP_FORMAT = 1  # raised when a stage's result changes although settings and inputs do not
+
+
+def stamp(*parts: Any) -> str:
+    """Hash of settings and inputs, equal exactly when they are equal; the same in every process.
+
+    Args:
+        parts: Dataclasses, strings, numbers, lists, dicts, other stamps.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    text = json.dumps([STAMP_FORMAT, *map(plain, parts)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_stamp(path: Path) -> str:
+    """Hash of a file's content, 16 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def digest(*tensors: "Tensor") -> str:
+    """SHA-256 of the values of tensors as float32, 64 hexadecimal digits."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON and TOML both hold it: dataclasses as dicts, paths as strings, None left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What a file of tensors holds.
+
+    Attributes:
+        tensors: By name; arrays of NumPy or tensors of PyTorch, as asked for.
+        metadata: Strings by name.
+    """
+
+    tensors: dict[str, Any]
+    metadata: dict[str, str]
+
+
+def save_tensors(
+    path: Path, tensors: "Mapping[str, np.ndarray | Tensor]", metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors and strings to a safetensors file, atomically; tensors of a GPU are copied from there."""
+    arrays = {name: t for name, t in tensors.items() if isinstance(t, np.ndarray)}
+    with atomic_write(path) as temporary:
+        if len(arrays) == len(tensors):
+            from safetensors.numpy import save_file
+
+            save_file(
+                {k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, dict(metadata or {})
+            )
+        else:
+            from safetensors.torch import save_file as save_torch_file
+
+            there = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}  # type: ignore[union-attr]
+            save_torch_file(there, temporary, dict(metadata or {}))
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the strings of a safetensors file in order, which its writer does not: equal content, equal bytes."""
+    with open(path, "rb+") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+            text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+            file.seek(8)
+            file.write(text.ljust(size))
+
+
+def load_tensors(
+    path: Path, *, remedy: str, kind: Literal["numpy", "torch"] = "torch", format: str = ""
+) -> Stored:
+    """Read what `save_tensors` wrote.
+
+    Args:
+        path: The file.
+        remedy: What the user does about a missing or damaged file, as in "run `gags describe` again".
+        kind: Whether arrays of NumPy or tensors of PyTorch are wanted.
+        format: What the metadata must hold under "format"; "" takes any.
+
+    Raises:
+        WorkspaceError: If the file is missing, damaged, or of another format.
+    """
+    try:
+        with safe_open(path, "numpy" if kind == "numpy" else "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise damaged(path, error, remedy) from error
+    if format and metadata.get("format") != format:
+        raise damaged(path, f"format {metadata.get('format')!r} instead of {format!r}", remedy)
+    return Stored(tensors, metadata)
+
+
+def load_metadata(path: Path, *, remedy: str) -> dict[str, str]:
+    """The strings of a file of tensors, without reading these; empty if there is no such file.
+
+    Raises:
+        WorkspaceError: If the file is damaged.
+    """
+    if not path.exists():
+        return {}
+    try:
+        with safe_open(path, "numpy") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise damaged(path, error, remedy) from error
+
+
+def damaged(path: Path, what: object, remedy: str) -> WorkspaceError:
+    """The error that tells of a file of a scene that cannot be used."""
+    return WorkspaceError(f"{path} is missing or damaged ({what}); {remedy}")
+
+
+class Checkpoint:
+    """State of a training in one file, so that a run that was killed goes on where it was.
+
+    Args:
+        path: The file; None keeps nothing.
+        key: Describes the run: its settings and inputs. A file with another key is not used.
+        seconds: Least time between two saves of `save_if_due`.
+    """
+
+    def __init__(self, path: Path | None, key: str, seconds: float) -> None:
+        self.path, self.key, self.seconds = path, key, seconds
+        self._saved = time.monotonic()
+
+    def load(self, progress: Reporter = SILENT) -> "tuple[int, dict[str, Tensor]] | None":
+        """Steps done, and the state after them; None if there is nothing that this run can use.
+
+        A file of another run or a damaged one is said, then training starts from the beginning.
+        """
+        if self.path is None or not self.path.is_file():
+            return None
+        try:
+            stored = load_tensors(self.path, remedy="")
+            if stored.metadata["key"] != self.key:
+                progress.say(f"{self.path} belongs to another run; training starts from the beginning")
+                return None
+            return int(stored.metadata["step"]), stored.tensors
+        except (WorkspaceError, KeyError, ValueError):
+            self.refuse(progress)
+            return None
+
+    def refuse(self, progress: Reporter) -> None:
+        """Warn of a checkpoint that cannot be used."""
+        progress.warn(f"checkpoint {self.path} is damaged; training starts from the beginning")
+
+    @property
+    def due(self) -> bool:
+        """Whether the state should be saved now."""
+        return self.path is not None and time.monotonic() - self._saved >= self.seconds
+
+    def save(self, step: int, tensors: "Mapping[str, Tensor]") -> None:
+        """Write the state after `step` steps."""
+        if self.path is not None:
+            save_tensors(self.path, tensors, {"step": str(step), "key": self.key})
+            self._saved = time.monotonic()
