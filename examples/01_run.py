@@ -9,9 +9,7 @@ import gags
 def main(photos: Path, out: Path, settings: gags.RunSettings = gags.RunSettings()) -> None:
     # Poses are found if there are none. Killed at any moment, the same call goes on from there.
     scene = gags.run(photos, out, settings)
-    print(
-        f"{len(scene.gaussians)} Gaussians, {len(scene.capture)} photos, {len(scene.things())} things and parts"
-    )
+    print(f"{len(scene.gaussians)} Gaussians, {len(scene.things())} things and parts")
     print(f"the report: {scene.workspace.report / 'index.html'}")
 
 

@@ -19,6 +19,7 @@ class Settings:
 def test_stamp_depends_on_values_only():
     assert stamp("fit", Settings()) == stamp("fit", Settings(steps=10))
     assert stamp("fit", Settings()) == stamp("fit", {"rate": 0.5, "steps": 10})
+    assert stamp("fit", Settings(rate=1)) == stamp("fit", Settings(rate=1.0))
     assert stamp("fit", Settings()) != stamp("fit", Settings(steps=11))
     assert stamp("fit", Settings()) != stamp("segment", Settings())
     assert stamp("a", "bc") != stamp("ab", "c")

@@ -50,9 +50,14 @@ def digest(*tensors: "Tensor") -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON and TOML both hold it: dataclasses as dicts, paths as strings, None left out."""
+    """A value as JSON and TOML both hold it: dataclasses as dicts, paths as strings, None left out.
+
+    A whole number in a field of floats is one, so that 1 and 1.0 are the same setting.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        floats = {field.name for field in dataclasses.fields(value) if field.type in (float, "float")}
         value = dataclasses.asdict(value)
+        value |= {name: float(value[name]) for name in floats if isinstance(value[name], int)}
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):
@@ -94,7 +99,7 @@ def save_tensors(
 
 
 def _sort_metadata(path: Path) -> None:
-    """Put the strings of a safetensors file in order, which its writer does not: equal content, equal bytes."""
+    """Put the strings of a file in order, which its writer does not: equal content gives equal bytes."""
     with open(path, "rb+") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
@@ -172,7 +177,7 @@ class Checkpoint:
             return None
         try:
             stored = load_tensors(self.path, remedy="")
-            if stored.metadata["key"] != self.key:
+            if stored.metadata.get("key") != self.key:
                 progress.say(f"{self.path} belongs to another run; training starts from the beginning")
                 return None
             return int(stored.metadata["step"]), stored.tensors

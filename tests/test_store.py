@@ -1,0 +1,81 @@
+"""Tensors with metadata, stamps and checkpoints: what comes back, and what damaged files lead to."""
+
+import numpy as np
+import pytest
+import torch
+
+from gags.errors import WorkspaceError
+from gags.progress import Reporter
+from gags.store import Checkpoint, digest, file_stamp, load_metadata, load_tensors, save_tensors
+
+
+class Heard(Reporter):
+    def __init__(self) -> None:
+        self.said, self.warned = [], []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+    def warn(self, message: str) -> None:
+        self.warned.append(message)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_what_is_saved_comes_back(tmp_path, kind):
+    path = tmp_path / "a.safetensors"
+    arrays = {"b": np.arange(6, dtype=np.int16).reshape(2, 3).T, "a": np.array([1.5, -2], np.float32)}
+    save_tensors(path, arrays if kind == "numpy" else {k: torch.tensor(v) for k, v in arrays.items()}, {"x": "y"})
+    stored = load_tensors(path, remedy="", kind=kind)
+    assert stored.metadata == load_metadata(path, remedy="") == {"x": "y"}
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(np.asarray(stored.tensors[name]), array)
+        assert np.asarray(stored.tensors[name]).dtype == array.dtype
+
+
+def test_equal_content_is_equal_bytes(tmp_path):
+    names = [f"name {number} é" for number in range(40)]
+    for file, order in (("a", names), ("b", names[::-1])):
+        save_tensors(tmp_path / file, {"t": np.ones(3)}, {name: name for name in order})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert file_stamp(tmp_path / "a") == file_stamp(tmp_path / "b")
+    assert load_metadata(tmp_path / "a", remedy="")[names[7]] == names[7]
+
+
+def test_a_file_that_is_missing_damaged_or_of_another_format_is_told_with_its_remedy(tmp_path):
+    path = tmp_path / "a.safetensors"
+    for content in (None, b"", b"not a file of tensors", b"\xff" * 100):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(WorkspaceError, match=r"a\.safetensors is missing or damaged .*; run it again"):
+            load_tensors(path, remedy="run it again")
+    save_tensors(path, {"t": np.ones(3)}, {"format": "one"})
+    with pytest.raises(WorkspaceError, match="format 'one' instead of 'two'"):
+        load_tensors(path, remedy="run it again", format="two")
+    assert load_metadata(tmp_path / "none", remedy="") == {}
+
+
+def test_digest_follows_values_alone():
+    ones = torch.ones(2, 3)
+    assert digest(ones) == digest(ones.double()) == digest(ones.T.contiguous().T)
+    assert digest(ones) != digest(2 * ones)
+    assert len(digest(ones)) == 64
+
+
+def test_a_checkpoint_belongs_to_one_run(tmp_path):
+    path, heard = tmp_path / "c.safetensors", Heard()
+    Checkpoint(path, "run a", 60).save(7, {"t": torch.arange(3.0)})
+    step, tensors = Checkpoint(path, "run a", 60).load(heard)
+    assert (step, tensors["t"].tolist(), heard.said, heard.warned) == (7, [0.0, 1.0, 2.0], [], [])
+    assert Checkpoint(path, "run b", 60).load(heard) is None
+    assert "belongs to another run" in heard.said[0]
+    path.write_bytes(path.read_bytes()[:-3])
+    assert Checkpoint(path, "run a", 60).load(heard) is None
+    assert "is damaged" in heard.warned[0]
+    assert Checkpoint(tmp_path / "none", "run a", 60).load(heard) is None
+    assert Checkpoint(None, "run a", 60).load(heard) is None
+
+
+def test_a_checkpoint_is_due_after_its_interval(tmp_path):
+    assert Checkpoint(tmp_path / "c", "run", 0.0).due
+    assert not Checkpoint(tmp_path / "c", "run", 1e9).due
+    assert not Checkpoint(None, "run", 0.0).due
