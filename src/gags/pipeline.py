@@ -69,7 +69,7 @@ class RunSettings:
     or auto (SAM ViT-H on an NVIDIA GPU, else mobile-sam)."""
     encoder: str = AUTO
     """Model that embeds masks and texts: a name of `gags models`, a CLIP or SigLIP by hub id or folder, or
-    auto (the paper's CLIP if it is to be had, else lite)."""
+    auto (the paper's CLIP where it can be loaded, else lite)."""
 
 
 def read_capture(

@@ -62,7 +62,7 @@ def mask_areas(masks: Masks) -> np.ndarray:
 
 
 def groups_per_region(areas: np.ndarray, pixels: int) -> np.ndarray:
-    """How many groups each region of a photo gives: by its area, but enough to know small ones, too.
+    """How many groups each region of a photo gives: by its area, but at least a few for small ones.
 
     Args:
         areas: Visible areas of the masks of all levels, px. [M]
@@ -81,7 +81,7 @@ def draw_pixels(masks: Masks, groups: np.ndarray, rng: np.random.Generator) -> P
     Args:
         masks: The photo's masks.
         groups: Number of groups to draw from each mask; 0 for masks of no visible area. int64 [M]
-        rng: Source of chance.
+        rng: Random generator.
     """
     areas = mask_areas(masks)
     drawn = [_draw_level(masks, level, areas, groups, rng) for level in range(3)]
@@ -122,7 +122,7 @@ def _draw_level(
     return flat, np.repeat(members, groups[members])
 
 
-def one_gaussian(weights: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def one_gaussian(weights: Tensor, share: float, rng: torch.Generator) -> Tensor:
     """Let some pixels be made up of one of their Gaussians alone, drawn by its weight.
 
     Queries ask Gaussians, not pixels. Learnt from blends alone, a Gaussian may mean anything as long as its
@@ -131,15 +131,15 @@ def one_gaussian(weights: Tensor, share: float, generator: torch.Generator) -> T
     Args:
         weights: Blending weights of P pixels over their sums. [P, K]
         share: Share of the pixels.
-        generator: Source of chance; on the CPU.
+        rng: Random generator; on the CPU.
 
     Returns:
         The weights, one-hot at the chosen pixels; pixels of which nothing was hit stay 0. [P, K]
     """
-    chance = torch.rand(2, len(weights), 1, generator=generator).to(weights.device)
-    drawn = (weights.cumsum(dim=-1) < chance[0]).sum(dim=-1, keepdim=True).clamp(max=weights.shape[1] - 1)
+    uniform = torch.rand(2, len(weights), 1, generator=rng).to(weights.device)
+    drawn = (weights.cumsum(dim=-1) < uniform[0]).sum(dim=-1, keepdim=True).clamp(max=weights.shape[1] - 1)
     alone = torch.zeros_like(weights).scatter_(1, drawn, 1.0)
-    chosen = (chance[1] < share) & (weights.sum(dim=-1, keepdim=True) > 0)
+    chosen = (uniform[1] < share) & (weights.sum(dim=-1, keepdim=True) > 0)
     return torch.where(chosen, alone, weights)
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class DistillSettings:
-    """Settings of distillation; the defaults are measured, the paper's values are in METHOD §2."""
+    """Settings of distillation; the defaults are measured; `docs/method.md` has the paper's values."""
 
     feature_dim: int = 16
     """Length d of a Gaussian's feature."""

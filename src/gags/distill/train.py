@@ -1,4 +1,4 @@
-"""Distillation: the embeddings of all photos' masks become one feature a Gaussian (METHOD §2)."""
+"""Distillation: the embeddings of all photos' masks become one feature a Gaussian."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -281,8 +281,8 @@ def batch_loss(
     """
     batch = batch.to(samples.indices.device)
     indices, weights = samples.indices[batch].flatten(0, 1), samples.weights[batch].flatten(0, 1)
-    chance = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
-    weights = one_gaussian(weights, settings.single_share, chance)
+    rng = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+    weights = one_gaussian(weights, settings.single_share, rng)
     masks = samples.targets[batch].flatten(0, 1).long()
     rendered = embedding_bag(indices, features, per_sample_weights=weights, mode="sum")
     valid = (masks >= 0) & (weights.sum(dim=-1, keepdim=True) > 0)

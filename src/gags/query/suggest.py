@@ -15,12 +15,12 @@ MIN_PIXELS = 0.002  # masks below this share of a photo are too small to name
 
 
 def suggest_texts(
-    features: Iterable[Description], encoder: Encoder, *, count: int = 6, words: Sequence[str] = EVERYDAY
+    photos: Iterable[Description], encoder: Encoder, *, count: int = 6, words: Sequence[str] = EVERYDAY
 ) -> list[str]:
     """The words that name the most certain things in some photos, best first.
 
     Args:
-        features: Masks and embeddings of photos, made with `encoder`.
+        photos: Masks and embeddings of each, made with `encoder`.
         encoder: The encoder.
         count: How many words.
         words: Words to choose from.
@@ -32,7 +32,7 @@ def suggest_texts(
     negatives = torch.from_numpy(encoder.encode_texts(list(encoder.negatives)))
     contrary = contrary_phrases(vectors, negatives, encoder.same_meaning)
     scores: dict[str, list[float]] = {}
-    for photo in features:
+    for photo in photos:
         large = _areas(photo) >= MIN_PIXELS * photo.masks.labels[0].size
         if not large.any():
             continue

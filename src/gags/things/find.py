@@ -112,7 +112,7 @@ def _photos(evidence: Evidence, masks: np.ndarray) -> np.ndarray:
 def _members(evidence: Evidence, clusters: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of a Gaussian and a cluster it belongs to. int64 [E], int64 [E]"""
     cluster_of = np.full(evidence.mask_count, -1, np.int64)
-    part = np.zeros(evidence.mask_count, np.float32)  # masks of one photo share its say
+    part = np.zeros(evidence.mask_count, np.float32)  # masks of one photo share its weight
     sees = np.zeros((len(clusters), evidence.view_count), bool)
     for number, masks in enumerate(clusters):
         views = evidence.view_of[masks]
