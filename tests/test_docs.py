@@ -109,6 +109,21 @@ def test_no_page_points_to_files_outside_of_the_repository():
         assert not re.search(r"\bMETHOD\b", path.read_text(encoding="utf-8")), path.name
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "src/gags/compare/tables").glob("*.toml")), ids=lambda p: p.stem
+)
+def test_published_figures_of_the_method_page_are_those_of_the_data(path):
+    text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    section = text.split("## 8 Published tables")[1].split("\n## ")[0]
+    rows = [line.split("|")[2:] for line in section.splitlines() if line.startswith("|")]
+    printed = [[float(cell.strip(" ~")) for cell in row if re.search(r"\d", cell)] for row in rows]
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    for row in table.get("rows", []):
+        figures = [[x for x in row[name] if x == x] for name in table["columns"] if name in row]
+        together = [x for values in figures for x in values]
+        assert together in printed or all(values in printed for values in figures), row["label"]
+
+
 def test_changelog_and_citation_know_the_version():
     assert f"\n## [{gags.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
