@@ -194,7 +194,7 @@ def _camera(width: int, height: int) -> Camera:
 
 def _toy(folder: Path, stack: ExitStack) -> Path:
     """The tests' capture, and their models in the place of real ones until the stack ends."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from tests.helpers.toy_capture import ColorEncoder, ColorSegmenter, write_capture
 
     for module in (pipeline, scene):

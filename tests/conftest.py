@@ -1,4 +1,4 @@
-"""Fixtures shared by all rooms: a finished toy scene; real captures and weights, where they are to be had."""
+"""Fixtures shared by all rooms: a finished toy scene; real captures and weights, where they exist."""
 
 import os
 import shutil

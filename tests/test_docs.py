@@ -1,5 +1,6 @@
-"""The docs say what the program does."""
+"""The docs say what the program does, and name only what is there."""
 
+import importlib
 import importlib.util
 import re
 import subprocess
@@ -8,10 +9,25 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
+import gags
 from gags.cli import COMMANDS
 
 ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+FOLDERS = ("src", "tests", "tools", "benchmarks", "examples", "docs")
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name is a module, or something in one."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        found = False
+    return found or (exists(module) and hasattr(importlib.import_module(module), attribute))
 
 
 @pytest.fixture(scope="module")
@@ -45,22 +61,86 @@ def test_every_page_is_in_the_navigation():
     assert listed == {path.name for path in (ROOT / "docs").glob("*.md")}
 
 
-def test_commands_that_the_docs_name_exist():
-    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+def test_commands_that_the_documents_name_exist():
+    text = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
     shell = "\n".join(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL))
-    named = set(re.findall(r"^gags ([a-z]+)", shell, flags=re.MULTILINE)) | set(
-        re.findall(r"`gags ([a-z]+)", text)
-    )
-    assert {"run", "query", "poses", "demo"} <= named
+    named = set(re.findall(r"(?:^|&& )gags ([a-z]+)", shell, flags=re.MULTILINE))
+    named |= set(re.findall(r"`gags ([a-z]+)", text))
+    assert {"run", "query", "poses", "demo", "compare"} <= named
     assert named <= set(COMMANDS)
 
 
-def test_names_of_the_python_page_exist():
-    import importlib
+def test_options_that_the_docs_name_exist(hook):
+    text = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+    named = set(re.findall(r"`(--[a-z][a-z0-9-]+)", text))
+    taken = set(re.findall(r"--[a-z][a-z0-9-]+", "\n".join(hook.help_of(name) for name in COMMANDS)))
+    assert {"--splats", "--segmenter", "--max-size"} <= named
+    others = {"--debug", "--save-world-frame"}  # of every command; of nerfstudio
+    assert named - others <= taken
 
-    for name in re.findall(r"^::: (\S+)$", (ROOT / "docs" / "python.md").read_text(), flags=re.MULTILINE):
-        module, attribute = name.rsplit(".", 1)
-        assert hasattr(importlib.import_module(module), attribute), name
+
+def test_names_of_the_python_page_exist():
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    names = re.findall(r"^::: (\S+)$", page, flags=re.MULTILINE)
+    assert len(names) > 10
+    assert [name for name in names if not exists(name)] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_python_names_and_files_that_a_document_names_exist(path):
+    text = path.read_text(encoding="utf-8")
+    names = re.findall(r"`(gags\.[\w.]+?)(?:\(.*?\))?`", text)
+    assert [name for name in names if not exists(name)] == []
+    files = set(re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./]*)`", text)) - {"tests/ROOM/test_MODULE.py"}
+    assert [name for name in sorted(files) if not (ROOT / name).exists()] == []
+
+
+def test_links_of_the_root_documents_lead_somewhere():
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"):
+        links = re.findall(r"\]\((?!https?://)([^)#]+)", path.read_text(encoding="utf-8"))
+        assert [link for link in links if not (ROOT / link).exists()] == [], path.name
+
+
+def test_no_page_points_to_files_outside_of_the_repository():
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        assert "../" not in text, path.name
+    for path in (*PAGES, *(ROOT / "src").rglob("*.py")):
+        assert not re.search(r"\bMETHOD\b", path.read_text(encoding="utf-8")), path.name
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "src/gags/compare/tables").glob("*.toml")), ids=lambda p: p.stem
+)
+def test_published_figures_of_the_method_page_are_those_of_the_data(path):
+    text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    section = text.split("## 8 Published tables")[1].split("\n## ")[0]
+    rows = [line.split("|")[2:] for line in section.splitlines() if line.startswith("|")]
+    printed = [[float(cell.strip(" ~")) for cell in row if re.search(r"\d", cell)] for row in rows]
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    for row in table.get("rows", []):
+        figures = [[x for x in row[name] if x == x] for name in table["columns"] if name in row]
+        together = [x for values in figures for x in values]
+        assert together in printed or all(values in printed for values in figures), row["label"]
+
+
+def test_changelog_and_citation_know_the_version():
+    assert f"\n## [{gags.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == gags.__version__
+    assert citation["preferred-citation"]["authors"][0]["family-names"] == "Peng"
+
+
+def test_templates_of_issues_can_be_read_and_ask_for_what_helps():
+    forms = {
+        path.stem: yaml.safe_load(path.read_text()) for path in ROOT.glob(".github/ISSUE_TEMPLATE/*.yml")
+    }
+    assert set(forms) == {"bug", "capture", "feature", "config"}
+    asked = {
+        name: " ".join(str(field["attributes"]) for field in forms[name]["body"])
+        for name in ("bug", "capture")
+    }
+    assert all("gags doctor" in text and "--debug" in text for text in asked.values())
 
 
 def test_the_site_builds_without_a_warning(tmp_path):
@@ -70,6 +150,9 @@ def test_the_site_builds_without_a_warning(tmp_path):
     reference = (tmp_path / "commands" / "index.html").read_text(encoding="utf-8")
     assert all(f"usage: gags {name}" in reference for name in COMMANDS)
     assert "relevancy" in (tmp_path / "python" / "index.html").read_text(encoding="utf-8")
+    examples = re.sub(r"<[^>]+>", "", (tmp_path / "examples" / "index.html").read_text(encoding="utf-8"))
+    assert examples.count("import gags") == len(list((ROOT / "examples").glob("*.py")))
+    assert "images/rooms.svg" in (tmp_path / "architecture" / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_extra_holds_what_the_site_needs():

@@ -56,7 +56,7 @@ class Scene:
         The sub-part embeddings are random in every view, as those of scraps of things are.
         """
         rng = np.random.default_rng(seed)
-        return [(c, _features(ids, rng, noise)) for c, ids in zip(self.cameras, self.ids, strict=True)]
+        return [(c, _description(ids, rng, noise)) for c, ids in zip(self.cameras, self.ids, strict=True)]
 
 
 def make_scene(views: int = 8, seed: int = 0) -> Scene:
@@ -102,7 +102,7 @@ def _ids(gaussians: Gaussians, owner: np.ndarray, camera: Camera) -> np.ndarray:
     return np.where(shares.sum(-1) > 0.5, shares.argmax(-1), -1)
 
 
-def _features(ids: np.ndarray, rng: np.random.Generator, noise: float) -> Description:
+def _description(ids: np.ndarray, rng: np.random.Generator, noise: float) -> Description:
     labels = np.full((3, *ids.shape), -1, np.int16)
     levels, vectors = [], []
 

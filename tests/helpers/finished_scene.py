@@ -7,8 +7,8 @@ import torch
 
 from gags.capture import load_capture
 from gags.distill.train import DistillSettings, train_field
+from gags.gaussians import SH_C0
 from gags.gaussians.ply import load_ply, save_ply
-from gags.query.edit import SH_C0
 from gags.workspace import Workspace
 from tests.helpers.blobs import make_scene
 from tests.helpers.toy_capture import PALETTE, write_capture
@@ -23,8 +23,8 @@ def write_scene(folder: Path) -> Path:
     colors = torch.from_numpy(PALETTE[toy.owner] / 255).float()
     save_ply(replace(toy.gaussians, sh=((colors - 0.5) / SH_C0)[:, None]), workspace.splats)
     items = toy.items()
-    for view, (_, features) in zip(capture.train, items, strict=True):
-        features.save(workspace.description(view.name))
+    for view, (_, description) in zip(capture.train, items, strict=True):
+        description.save(workspace.description(view.name))
     gaussians = load_ply(workspace.splats)
     train_field(gaussians, items, DistillSettings(steps=100, batch_regions=64)).save(workspace.field)
     return workspace.root
