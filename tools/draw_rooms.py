@@ -21,14 +21,17 @@ SOURCE = ROOT / "src" / "gags"
 PICTURE = ROOT / "docs" / "images" / "rooms.svg"
 
 FRONT = "gags"
-"""The package itself: the names of `import gags`. No module inside imports it."""
+"""The package itself: the names of `import gags`, each loaded at its first use."""
+
+USERS_OF_FRONT = ("scene", "cli")
+"""Rooms that may use these names: commands, and `Scene`, some of whose methods stand for functions further up."""
 
 ROOMS = {
     "_version": "the version number",
     "errors": "exceptions",
     "files": "whole files or none",
-    "store": "stamps, checkpoints",
     "progress": "Reporter",
+    "store": "stamps, checkpoints",
     "workspace": "files of a scene",
     "capture": "photos with cameras",
     "poses": "poses of bare photos",
@@ -46,9 +49,10 @@ ROOMS = {
     "draw": "arrays → pictures",
     "evaluate": "answers → figures",
     "report": "pages to look at",
+    "viewer": "the browser",
+    "outputs": "files to take away",
     "pipeline": "the stages in order",
     "compare": "method beside method",
-    "viewer": "the browser",
     "demo": "the bundled capture",
     "cli": "the commands",
 }
@@ -56,8 +60,8 @@ ROOMS = {
 
 ROWS = (
     (None, None, "demo", "cli", None),
-    (None, "compare", "pipeline", None, "viewer"),
-    (None, "evaluate", "report", "draw", None),
+    (None, "compare", "pipeline", "outputs", None),
+    ("evaluate", "report", "draw", "viewer", None),
     (None, None, "query", "scene", None),
     ("reconstruct", "segment", "embed", "distill", "things"),
     ("gaussians", "render", "models", None, None),
@@ -65,7 +69,7 @@ ROWS = (
 )
 """Where the drawing has them, from the top down; the ground that all others stand on comes below."""
 
-GROUND = ("_version", "errors", "files", "store", "progress", "workspace")
+GROUND = ("_version", "errors", "files", "progress", "store", "workspace")
 MOST_TOP_FILES = 10
 
 Imports = dict[str, set[str]]
@@ -134,6 +138,8 @@ def problems(
         here = room_of(module)
         for other in sorted(wanted):
             there = room_of(other)
+            if there == FRONT and here in USERS_OF_FRONT:
+                continue
             if here != there and {here, there} <= rank.keys() and rank[there] > rank[here]:
                 found.append(f"{module} imports {other}: {there} comes after {here}")
     folders = {name.rpartition(".")[0] for name in imports}
@@ -156,7 +162,7 @@ def circles(imports: Imports) -> list[list[str]]:
             return
         if module in done:
             return
-        for other in sorted(imports.get(module, ())):
+        for other in sorted(set(imports.get(module, ())) - {FRONT}):
             visit(other, [*path, module])
         done.add(module)
 
