@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gags.capture import Camera, Capture, View, load_capture
-from gags.capture.load import has_poses
-from gags.capture.photos import photos_in
+from gags.capture import Camera, Capture, View, load_capture, read_saved_capture, save_capture
 from gags.distill.field import LanguageField
 from gags.distill.train import DistillSettings, train_field
 from gags.embed import load_encoder
@@ -21,7 +19,7 @@ from gags.models.choose import choose_encoder, choose_segmenter
 from gags.models.device import scene_device
 from gags.models.own import AUTO
 from gags.poses import find_points, find_poses
-from gags.poses.inputs import is_video
+from gags.poses.inputs import lacks_poses
 from gags.progress import SILENT, Reporter
 from gags.reconstruct.fit import adopt, held_out_quality, train_gaussians
 from gags.reconstruct.settings import ReconstructSettings
@@ -95,8 +93,7 @@ def read_capture(
 def with_poses(path: Path, scene: Path, *, adopting: bool = False, progress: Reporter = SILENT) -> Path:
     """A capture with poses: `path` itself, or what is found from photos alone, kept in a scene's folder."""
     path = path.expanduser()
-    bare = is_video(path) or (path.is_dir() and not has_poses(path) and bool(photos_in(path, deep=True)))
-    if not bare:
+    if not lacks_poses(path):
         return path
     if adopting:
         raise CaptureError(
@@ -164,7 +161,7 @@ def reconstruct(
         goal = stamp("fit", capture.fingerprint(), settings)
         if record is not None and kept and ADOPTED in record.settings:
             progress.say(f"Gaussians: keeping the ones adopted from {record.settings[ADOPTED]}")
-            capture.save(workspace.capture)
+            save_capture(capture, workspace.capture)
             return
     if record is not None and kept and record.stamp == goal:
         progress.say(f"Gaussians: done already, {workspace.splats}")
@@ -178,7 +175,7 @@ def reconstruct(
         gaussians = train_gaussians(
             capture, settings, checkpoint=workspace.checkpoint, device=device, progress=progress
         )
-    capture.save(workspace.capture)
+    save_capture(capture, workspace.capture)
     save_ply(gaussians, workspace.splats)
     workspace.finish("splats", goal, time.monotonic() - started, adopted or settings)
     workspace.checkpoint.unlink(missing_ok=True)
@@ -335,4 +332,4 @@ def _reconstructed(workspace: Workspace) -> tuple[Capture, str]:
     record = workspace.record("splats")
     if record is None or not workspace.splats.exists():
         raise WorkspaceError(f"{workspace.root} has no Gaussians yet; run `gags reconstruct` first")
-    return Capture.load(workspace.capture), record.stamp
+    return read_saved_capture(workspace.capture), record.stamp

@@ -5,11 +5,9 @@ from typing import Annotated
 
 import tyro
 
-from gags.capture import load_capture
-from gags.capture.load import has_poses
 from gags.cli.common import Flat
 from gags.cli.console import ConsoleReporter
-from gags.poses import PoseSettings, find_points, find_poses
+from gags.poses import PoseSettings, poses
 
 
 def command(
@@ -32,10 +30,5 @@ def command(
         out: Folder of the capture; made if it is not there.
         settings: How poses are found.
     """
-    progress = ConsoleReporter()
-    if has_poses(source) and not len(load_capture(source, require_points=False).points):
-        progress.say(f"{source} has poses, but no points: finding these")
-        find_points(source, out, settings, progress)
-    else:
-        find_poses(source, out, settings, progress)
+    poses(source, out, settings, ConsoleReporter())
     print(f"Now: gags run {out} --out my_scene")

@@ -12,11 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from gags.capture.formats.source import Pose, Source, finite_points, opengl_viewmat
+from gags.capture.formats.base import (
+    Format,
+    Points,
+    Pose,
+    Source,
+    finite_points,
+    no_points,
+    opengl_viewmat,
+)
 from gags.capture.lens import Lens
 from gags.capture.photos import SUFFIXES, photo_size, photos_in
 from gags.errors import CaptureError
 from gags.files.ply import PlyError, read_vertices
+from gags.progress import SILENT, Reporter
 
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV", "PERSPECTIVE")
 _DISTORTION = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
@@ -28,7 +37,7 @@ def transforms_file(root: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def read_nerfstudio(root: Path) -> Source:
+def read_nerfstudio(root: Path, progress: Reporter = SILENT) -> Source:
     """Read a capture in nerfstudio's layout.
 
     Raises:
@@ -51,15 +60,24 @@ def read_nerfstudio(root: Path) -> Source:
         for parent in {file.parent for file in files}
         for photo in photos_in(parent, deep=False)
     }
-    points = _points(root, transforms)
-    return Source(
-        "nerfstudio", poses, photos, *points, test_names=_test_names(files, folder, transforms, root)
-    )
+    points, points_rgb = _points(root, transforms)
+    return Source(poses, photos, points, points_rgb, _test_names(files, folder, transforms, root))
 
 
-def read_points(root: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_points(root: Path) -> Points:
     """The sparse points alone: float32 [P, 3], and their colours, uint8 [P, 3]."""
     return _points(root, _load(root / "transforms.json"))
+
+
+NERFSTUDIO = Format(
+    name="nerfstudio",
+    title="transforms.json",
+    layout="transforms.json",
+    find=transforms_file,
+    read=read_nerfstudio,
+    points=read_points,
+    main_file="transforms.json",
+)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -135,9 +153,9 @@ def _focal(angle: float | None, side: int) -> float | None:
     return 0.5 * side / math.tan(0.5 * angle) if angle is not None and 0 < angle < math.pi else None
 
 
-def _points(root: Path, transforms: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def _points(root: Path, transforms: dict[str, Any]) -> Points:
     if not transforms.get("ply_file_path"):
-        return finite_points(np.zeros((0, 3)), np.zeros((0, 3)))
+        return no_points()
     path = root / str(transforms["ply_file_path"])
     try:
         vertices = read_vertices(path)
