@@ -27,7 +27,7 @@ class View:
         camera: The pinhole camera of the image as `image` gives it: undistorted and resized.
         split: Whether the view is trained on ("train") or held out ("test").
         lens: The camera that took the photo, scaled to the size of `camera`; None if it was a pinhole.
-        photo_size: Width and height of the photo on disk; None if it may be anything.
+        photo_size: Width and height that the photo on disk must have; None if any will do.
     """
 
     name: str

@@ -12,7 +12,7 @@ from gags.errors import CaptureError
 from gags.files import listed_lines
 from gags.progress import SILENT, Reporter
 
-TEST_EVERY = 8  # the habit of the field since LLFF: the first of every eight views is held out
+TEST_EVERY = 8  # usual since LLFF (Mildenhall et al. 2019): the first of every eight views is held out
 
 
 def load_capture(
@@ -41,7 +41,7 @@ def load_capture(
             If neither is given, the capture's own `test.txt` (or nerfstudio's `test_filenames`) decides, or
             else every 8th is held out.
         require_points: Whether a capture without sparse points is an error.
-        progress: Hears which photos are left out.
+        progress: Told which photos are left out.
 
     Raises:
         CaptureError: If the capture is missing, damaged or contradicts itself.

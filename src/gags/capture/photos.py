@@ -63,7 +63,7 @@ def read_photo(path: Path) -> np.ndarray:
 
 
 def photo_sample(path: Path, block: int = 1 << 16) -> bytes:
-    """Hash of a file's size in bytes and of its first, middle and last 64 KiB, to tell whether it changed.
+    """Hash of a file's size in bytes and of its first, middle and last 64 KiB; changes when the photo does.
 
     Raises:
         CaptureError: If the file cannot be read.

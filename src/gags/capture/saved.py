@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def read_saved_capture(path: Path | str) -> Capture:
     return Capture(
         root,
         views,
-        read_points=lambda: source.points(root),
+        read_points=partial(source.points, root),
         format=source.name,
         options=options,
         points_digest=points_digest,
@@ -105,7 +106,8 @@ def _view_from_json(record: dict[str, Any], root: Path) -> View:
     lens = None
     if record.get("lens"):
         (fx, _, cx), (_, fy, cy), _ = record["lens"]["K"]
-        lens = Lens(width, height, fx, fy, cx, cy, tuple(record["lens"]["distortion"]))
+        distortion = tuple(record["lens"]["distortion"])
+        lens = Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion)
     photo_size = tuple(record["photo_size"]) if record["photo_size"] else None
     path = Path(os.path.normpath(root / record["file"]))
     return View(record["name"], path, Camera(viewmat, K, width, height), record["split"], lens, photo_size)

@@ -52,7 +52,7 @@ class BarePhoto:
         turned: EXIF orientation, 1 if the pixels are upright as they are.
         focal: Focal length in pixels from EXIF, None if EXIF does not say.
         maker: Make and model of the camera, "" if EXIF does not say.
-        pinhole: fx, fy, cx, cy in pixels where they are known and need not be found.
+        pinhole: fx, fy, cx, cy in pixels where they are known; else they are found with the poses.
     """
 
     name: str
@@ -87,7 +87,7 @@ def is_video(path: Path) -> bool:
 
 
 def lacks_poses(path: Path) -> bool:
-    """Whether a path is a video or a folder of photos alone, rather than a capture (or nothing of these)."""
+    """Whether a path is a video, or a folder that holds photos and no capture in a known format."""
     if is_video(path):
         return True
     return path.is_dir() and find_format(path) is None and bool(photos_in(path, deep=True))

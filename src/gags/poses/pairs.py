@@ -58,7 +58,8 @@ def signatures(descriptors: Sequence[np.ndarray], *, seed: int = 0) -> np.ndarra
         seed: Of the sample and of the first centres.
 
     Returns:
-        L2-normalised, 0 for photos without descriptors. float32 [N, CLUSTERS · D]
+        L2-normalised, 0 for photos without descriptors. float32 [N, CLUSTERS · D], less wide where there are
+        fewer descriptors than clusters.
     """
     centres = _cluster_centres(descriptors, np.random.default_rng(seed))
     rows = []

@@ -87,10 +87,10 @@ def _pinhole_photos(views: list[View], folder: Path, progress: Reporter) -> list
     with progress.stage("Undistorting photos", len(views), "photos") as bar:
         for view in views:
             K, width, height = view.camera.K, view.camera.width, view.camera.height
-            pinhole = float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
+            fx, fy, cx, cy = float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
             name = result_name(view.name)
-            photo = BarePhoto(name, folder / name, width, height, pinhole=pinhole)
-            lens = view.lens or Lens(width, height, *pinhole)
+            photo = BarePhoto(name, folder / name, width, height, pinhole=(fx, fy, cx, cy))
+            lens = view.lens or Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy)
             write_photo(BarePhoto(view.name, view.path, width, height), lens, photo.path)
             photos.append(photo)
             bar.advance()

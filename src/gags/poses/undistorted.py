@@ -27,7 +27,8 @@ def lens_of(camera: Any) -> Lens:
     K = camera.calibration_matrix()
     focals = len(camera.focal_length_idxs())
     distortion = tuple(float(value) for value in camera.params[focals + 2 :])
-    return Lens(camera.width, camera.height, K[0, 0], K[1, 1], K[0, 2], K[1, 2], distortion)
+    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
+    return Lens(camera.width, camera.height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion)
 
 
 def undistorted_points(xy: np.ndarray, lens: Lens, K: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Reader of COLMAP models: `images/` beside `sparse/0` (or `sparse`), binary or text.
 
 The three files are parsed here and not by pycolmap, which takes a `cameras.bin` with 30 % of its bytes for a
-whole one, has not returned from an empty `points3D.bin` after 20 s, and refuses a model from which a photo was
-removed (version 4.2.1; `benchmarks/damaged_colmap.py`). Tracks, rigs and frames are not needed.
+whole one, has not returned from an empty `points3D.bin` after 20 s, and refuses a model from which a photo
+was removed (version 4.2.1; `benchmarks/damaged_colmap.py`). Tracks, rigs and frames are not needed.
 """
 
 import struct
@@ -135,9 +135,9 @@ def _lens(model: str, width: int, height: int, params: tuple[float, ...]) -> Len
         raise ValueError(f"{model} {width}×{height} with parameters {params} is no camera")
     if focals == 1:
         f, cx, cy, *distortion = params
-        return Lens(width, height, f, f, cx, cy, tuple(distortion))
+        return Lens(width, height, fx=f, fy=f, cx=cx, cy=cy, distortion=tuple(distortion))
     fx, fy, cx, cy, *distortion = params
-    return Lens(width, height, fx, fy, cx, cy, tuple(distortion))
+    return Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=tuple(distortion))
 
 
 def _viewmat(quat_wxyz: tuple[float, ...], translation: tuple[float, ...]) -> np.ndarray:
@@ -223,7 +223,7 @@ def _cameras_text(lines: list[str]) -> dict[int, Lens]:
 
 
 def _images_text(lines: list[str]) -> list[tuple[str, int, np.ndarray]]:
-    """Two lines a photo: its pose, and its 2D points (often empty), which are passed over."""
+    """Two lines a photo: its pose, and its 2D points (often empty), which are skipped."""
     images = []
     rest = iter(lines)
     for line in rest:

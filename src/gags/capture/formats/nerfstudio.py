@@ -28,6 +28,7 @@ from gags.files.ply import PlyError, read_vertices
 from gags.progress import SILENT, Reporter
 
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV", "PERSPECTIVE")
+_INTRINSICS = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y")
 _DISTORTION = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
 
 
@@ -142,10 +143,8 @@ def _lens(values: dict[str, Any], photo: Path, where: str) -> Lens:
         raise CaptureError(f"{where}: no focal length; give `fl_x` in pixels or `camera_angle_x` in radians")
     distortion = tuple(given.get(key, 0.0) for key in _DISTORTION)
     cx, cy = given.get("cx", width / 2), given.get("cy", height / 2)
-    return Lens(width, height, fx, fy, cx, cy, distortion if any(distortion) else ())
-
-
-_INTRINSICS = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y")
+    distortion = distortion if any(distortion) else ()
+    return Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion)
 
 
 def _focal(angle: float | None, side: int) -> float | None:
@@ -179,8 +178,8 @@ def _points(root: Path, transforms: dict[str, Any]) -> Points:
 
 def _test_names(files: list[Path], folder: Path, transforms: dict[str, Any], root: Path) -> list[str] | None:
     """Names of the frames that the newer `test_filenames` holds out, None where the key is missing."""
-    listed = transforms.get("test_filenames")
-    if not isinstance(listed, list):
+    names = transforms.get("test_filenames")
+    if not isinstance(names, list):
         return None
-    held_out = {Path(os.path.normpath(root / str(name))) for name in listed}
+    held_out = {Path(os.path.normpath(root / str(name))) for name in names}
     return [file.relative_to(folder).as_posix() for file in files if file in held_out]

@@ -1,7 +1,8 @@
 """Reader of Polycam's raw data, as github.com/PolyCam/polyform describes it: images, cameras and depth maps.
 
 Poses there are camera-to-world in ARKit's frame: +y up, metres, the camera looking along −z. Where Polycam
-has corrected them (`corrected_cameras/`), those count. The frame stays as it is. Depth maps become points.
+has corrected them (`corrected_cameras/`), the corrected ones are read. The frame stays as it is. Depth maps
+become points.
 """
 
 import json
@@ -86,7 +87,7 @@ def _camera(file: Path) -> tuple[np.ndarray, Lens]:
         raise CaptureError(
             f"{file} is no camera of Polycam ({error!r}); export the raw data again"
         ) from error
-    lens = plain_lens(width, height, fx, fy, cx, cy, str(file))
+    lens = plain_lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, where=str(file))
     return opengl_viewmat(matrix, f"{file}: t_00 … t_23"), lens
 
 

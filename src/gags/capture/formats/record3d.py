@@ -107,4 +107,5 @@ def _lens(metadata: dict[str, Any], index: int, where: str) -> Lens:
             fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     except (KeyError, TypeError, ValueError) as error:
         raise CaptureError(f"{where}: has no intrinsics ({error!r}); unpack the .r3d again") from error
-    return plain_lens(width, height, float(fx), float(fy), float(cx), float(cy), where)
+    fx, fy, cx, cy = float(fx), float(fy), float(cx), float(cy)
+    return plain_lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, where=where)
