@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from gags import pipeline
-from gags.capture import Capture, load_capture
+from gags.capture import Capture, load_capture, save_capture
 from gags.embed.base import CropRule
 from gags.gaussians.ply import save_ply
 from gags.progress import Bar, Reporter
@@ -123,7 +123,7 @@ def measure(path: Path, count: int, max_size: int) -> str:
     settings = DescribeSettings(prompts_per_patch=1, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.create(Path(folder) / "scene")
-        capture.save(workspace.capture)
+        save_capture(capture, workspace.capture)
         save_ply(gaussians, workspace.splats)
         workspace.finish("reconstruct", "made up", 0.0)
         pipeline.choose_models = lambda workspace, *names, progress: ("discs", "mean color")

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from gags import cli, pipeline
-from gags.capture import Capture
+from gags.capture import read_saved_capture
 from gags.errors import CaptureError
 from tests.helpers.heard import Heard
 from tests.helpers.toy_capture import write_capture
@@ -66,7 +66,7 @@ def test_reconstruct_keeps_the_poses_in_the_scene(toy, asked, tmp_path):
     assert asked == [(toy / "images", tmp_path / "ws" / "poses")]
     assert json.loads((tmp_path / "ws" / "capture.json").read_text())["root"] == "poses"
     shutil.move(tmp_path / "ws", tmp_path / "elsewhere")
-    capture = Capture.load(tmp_path / "elsewhere")
+    capture = read_saved_capture(tmp_path / "elsewhere")
     assert len(capture) == 12
     assert all(view.path.is_file() for view in capture)
     assert len(capture.points) == 644

@@ -24,7 +24,9 @@ class Heard(Reporter):
 def test_what_is_saved_comes_back(tmp_path, kind):
     path = tmp_path / "a.safetensors"
     arrays = {"b": np.arange(6, dtype=np.int16).reshape(2, 3).T, "a": np.array([1.5, -2], np.float32)}
-    save_tensors(path, arrays if kind == "numpy" else {k: torch.tensor(v) for k, v in arrays.items()}, {"x": "y"})
+    save_tensors(
+        path, arrays if kind == "numpy" else {k: torch.tensor(v) for k, v in arrays.items()}, {"x": "y"}
+    )
     stored = load_tensors(path, remedy="", kind=kind)
     assert stored.metadata == load_metadata(path, remedy="") == {"x": "y"}
     for name, array in arrays.items():

@@ -24,7 +24,7 @@ FRONT = "gags"
 """The package itself: the names of `import gags`, each loaded at its first use."""
 
 USERS_OF_FRONT = ("scene", "cli")
-"""Rooms that may use these names: commands, and `Scene`, some of whose methods stand for functions further up."""
+"""Rooms that may use these names: commands, and `Scene`, whose `report` stands for `gags.report`."""
 
 ROOMS = {
     "_version": "the version number",

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from controlled.describe import all_patches
 from controlled.segmenter import ControlledSegmenter
 from controlled.truth import Truth
-from gags.capture import Capture
+from gags.capture import read_saved_capture
 from gags.embed.description import Description
 from gags.gaussians.ply import load_ply
 from gags.segment.base import LEVELS, Masks
@@ -94,7 +94,7 @@ def main() -> None:
     arguments = parser.parse_args()
     truth, workspace = Truth.load(arguments.capture), Workspace.open(arguments.scene)
     found = []
-    views = Capture.load(workspace.capture).train[:: arguments.every]
+    views = read_saved_capture(workspace.capture).train[:: arguments.every]
     patches = all_patches(views, load_ply(workspace.splats), truth, 0)
     for view in views:
         real = Description.load(workspace.description(view.name))

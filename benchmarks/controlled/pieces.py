@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from controlled.encoder import ControlledEncoder, areas_covered
 from controlled.names import TextVectors, unit
 from controlled.truth import Truth
-from gags.capture import Capture
+from gags.capture import read_saved_capture
 from gags.embed.description import Description
 from gags.workspace import Workspace
 
@@ -70,7 +70,7 @@ def main() -> None:
     truth, workspace = Truth.load(arguments.capture), Workspace.open(arguments.scene)
     encoder = ControlledEncoder(TextVectors(arguments.clip_text, truth.aliases), truth)
     parts, real, made = [], [], []
-    for view in Capture.load(workspace.capture).train:
+    for view in read_saved_capture(workspace.capture).train:
         features = Description.load(workspace.description(view.name))
         ids = truth.ids(view.stem, view.camera.width, view.camera.height)
         parts.append(objects_of(features, ids, truth))

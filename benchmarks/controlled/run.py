@@ -28,7 +28,7 @@ from controlled.encoder import RECOGNISED, ControlledEncoder
 from controlled.names import TextVectors
 from controlled.results import Outcome, main_table, paper_tables
 from controlled.truth import Truth
-from gags.capture import Capture
+from gags.capture import read_saved_capture
 from gags.cli.console import ConsoleReporter
 from gags.compare.methods import UNIFORM, Method, all_methods, chosen_methods
 from gags.compare.methods.learner import Inputs
@@ -72,7 +72,7 @@ class Experiment:
         workspace = Workspace.open(self.scene)
         self.truth = Truth.load(self.capture)
         self.texts = TextVectors(self.clip_text, self.truth.aliases)
-        self.photos = Capture.load(workspace.capture)
+        self.photos = read_saved_capture(workspace.capture)
         self.gaussians = load_ply(workspace.splats)
         self.splats_stamp = file_stamp(workspace.splats)
 

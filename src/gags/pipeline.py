@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gags.capture import Capture, View, load_capture
-from gags.capture.load import has_poses
-from gags.capture.photos import photos_in
+from gags.capture import Capture, View, load_capture, read_saved_capture, save_capture
 from gags.distill.field import splats_hash
 from gags.distill.train import DistillSettings, train_field
 from gags.embed import load_encoder
@@ -21,7 +19,7 @@ from gags.models.choose import choose_encoder, choose_segmenter
 from gags.models.device import scene_device
 from gags.models.own import AUTO
 from gags.poses import find_points, find_poses
-from gags.poses.inputs import is_video
+from gags.poses.inputs import lacks_poses
 from gags.progress import SILENT, Reporter
 from gags.reconstruct.fit import adopt, held_out_quality, train_gaussians
 from gags.reconstruct.settings import ReconstructSettings
@@ -99,8 +97,7 @@ def read_capture(
 def with_poses(path: Path, scene: Path, *, adopting: bool = False, progress: Reporter = SILENT) -> Path:
     """A capture with poses: `path` itself, or what is found from photos alone, kept in a scene's folder."""
     path = path.expanduser()
-    bare = is_video(path) or (path.is_dir() and not has_poses(path) and bool(photos_in(path, deep=True)))
-    if not bare:
+    if not lacks_poses(path):
         return path
     if adopting:
         raise CaptureError(
@@ -192,7 +189,7 @@ def reconstruct(
         goal = stamp(TRAINED, capture.fingerprint(), settings)
         if record is not None and kept and ADOPTED in record.settings:
             progress.say(f"Gaussians: keeping the ones adopted from {record.settings[ADOPTED]}")
-            capture.save(workspace.capture)
+            save_capture(capture, workspace.capture)
             return workspace
     if record is not None and kept and record.stamp == goal:
         progress.say(f"Gaussians: done already, {workspace.splats}")
@@ -206,7 +203,7 @@ def reconstruct(
         gaussians = train_gaussians(
             capture, settings, checkpoint=checkpoint, device=device, progress=progress
         )
-    capture.save(workspace.capture)
+    save_capture(capture, workspace.capture)
     save_ply(gaussians, workspace.splats)
     workspace.finish("reconstruct", goal, time.monotonic() - started, adopted or settings)
     checkpoint.unlink(missing_ok=True)
@@ -405,4 +402,4 @@ def _reconstructed(scene: Workspace | Path | str) -> tuple[Workspace, Capture, s
     record = workspace.record("reconstruct")
     if record is None or not workspace.splats.exists():
         raise WorkspaceError(f"{workspace.root} has no Gaussians yet; run `gags reconstruct` first")
-    return workspace, Capture.load(workspace.capture), record.stamp
+    return workspace, read_saved_capture(workspace.capture), record.stamp

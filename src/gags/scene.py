@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from gags.capture import Camera, Capture, View
+from gags.capture import Camera, Capture, View, read_saved_capture
 from gags.distill.field import LanguageField
 from gags.embed import load_encoder
 from gags.embed.base import Encoder
@@ -70,7 +70,7 @@ class Scene:
                 raise WorkspaceError(f"{root} is not finished, there is no {path.name}; run `gags {stage}`")
         gaussians = load_ply(workspace.splats)
         field, device = LanguageField.load(workspace.field, gaussians), scene_device()
-        return cls(workspace, Capture.load(workspace.capture), gaussians.to(device), field.to(device))
+        return cls(workspace, read_saved_capture(workspace.capture), gaussians.to(device), field.to(device))
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from controlled import run
 
-from gags.capture import load_capture
+from gags.capture import load_capture, save_capture
 from gags.embed.description import Description
 from gags.errors import CompareError
 from gags.gaussians.ply import save_ply
@@ -39,7 +39,7 @@ def toy(tmp_path_factory) -> Path:
     }
     (capture / "objects.json").write_text(json.dumps(objects))
     workspace = Workspace.create(root / "scene")
-    load_capture(capture).save(workspace.capture)
+    save_capture(load_capture(capture), workspace.capture)
     save_ply(scene.gaussians, workspace.splats)
     (root / "text").mkdir()
     names = [*WORDS[1:], *(f"thing {number}" for number in range(40))]  # "floor" is mapped by hand

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from gags.capture import load_capture
+from gags.capture import load_capture, save_capture
 from gags.distill.train import DistillSettings, train_field
 from gags.gaussians import SH_C0
 from gags.gaussians.ply import load_ply, save_ply
@@ -19,7 +19,7 @@ def write_scene(folder: Path) -> Path:
     capture = load_capture(write_capture(folder / "capture"), test_every=0)
     toy = make_scene(12)
     workspace = Workspace.create(folder / "ws")
-    capture.save(workspace.capture)
+    save_capture(capture, workspace.capture)
     colors = torch.from_numpy(PALETTE[toy.owner] / 255).float()
     save_ply(replace(toy.gaussians, sh=((colors - 0.5) / SH_C0)[:, None]), workspace.splats)
     items = toy.items()

@@ -1,9 +1,10 @@
-"""Small captures written to disk, COLMAP models by pycolmap itself."""
+"""Small captures of every format written to disk, COLMAP models by pycolmap itself."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pycolmap
 from PIL import Image
@@ -95,3 +96,54 @@ def write_nerfstudio(root: Path, names: list[str], *, points: bool = True, **key
     transforms |= keys
     (root / "transforms.json").write_text(json.dumps(transforms))
     return transforms
+
+
+def write_polycam(root: Path, count: int = 3, *, kind: str = "", depth: int | None = None) -> Path:
+    """Keyframes 100, 101 … with pose(i); `depth` in millimetres is the same everywhere."""
+    folder = root / "keyframes"
+    for index in range(count):
+        name = str(100 + index)
+        write_photo(folder / f"{kind}images" / f"{name}.jpg", np.full((30, 40, 3), 60 * index + 30, np.uint8))
+        arkit = np.linalg.inv(pose(index)) @ np.diag([1.0, -1, -1, 1])
+        values = {f"t_{row}{column}": arkit[row, column] for row in range(3) for column in range(4)}
+        values |= {"fx": 50.0, "fy": 52.0, "cx": 19.0, "cy": 16.0, "width": 40, "height": 30}
+        (folder / f"{kind}cameras").mkdir(parents=True, exist_ok=True)
+        (folder / f"{kind}cameras" / f"{name}.json").write_text(json.dumps(values | {"blur_score": 99}))
+        if depth is not None:
+            (folder / "depth").mkdir(exist_ok=True)
+            Image.fromarray(np.full((6, 8), depth, np.uint16)).save(folder / "depth" / f"{name}.png")
+    return folder
+
+
+def quaternion(R: np.ndarray) -> list[float]:
+    """x, y, z, w of a rotation, by its axis and angle."""
+    vector = cv2.Rodrigues(R)[0][:, 0]
+    angle = float(np.linalg.norm(vector))
+    axis = vector / angle if angle else vector
+    return [*(np.sin(angle / 2) * axis), float(np.cos(angle / 2))]
+
+
+def write_record3d(
+    root: Path, count: int = 3, *, photos: str = "rgb", metadata: str = "metadata.json", **keys
+) -> None:
+    """Frames 0, 1 … with pose(i); `K` column by column as the app stores it."""
+    poses = []
+    for index in range(count):
+        write_photo(root / photos / f"{index}.jpg", np.full((30, 40, 3), 50, np.uint8))
+        arkit = np.linalg.inv(pose(index)) @ np.diag([1.0, -1, -1, 1])
+        poses.append([*quaternion(arkit[:3, :3]), *arkit[:3, 3]])
+    content = {"w": 40, "h": 30, "K": [50, 0, 0, 0, 52, 0, 19, 16, 1], "poses": poses, "fps": 30}
+    (root / metadata).write_text(json.dumps(content | keys))
+
+
+def _names(count: int) -> list[str]:
+    return [f"images/{index:02d}.png" for index in range(count)]
+
+
+# Writes a capture of each format with so many views; view i has pose(i). Points where the format holds any.
+CAPTURES: dict[str, Callable[[Path, int], object]] = {
+    "colmap": lambda root, count: write_colmap(root, [name[7:] for name in _names(count)]),
+    "nerfstudio": lambda root, count: write_nerfstudio(root, _names(count)),
+    "polycam": lambda root, count: write_polycam(root, count, depth=2000),
+    "record3d": lambda root, count: write_record3d(root, count),
+}

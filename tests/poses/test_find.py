@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from tests.helpers.alignment import similarity
 from tests.helpers.heard import Heard
+from tests.helpers.made_capture import CAPTURES
 from tests.helpers.textured import WIDTH, photo, write_photos
 from tests.helpers.textured import camera as textured_camera
 
 from gags import cli
 from gags.capture import load_capture
 from gags.errors import CaptureError
-from gags.poses import PoseSettings, find_poses, mapping
+from gags.poses import PoseSettings, find_poses, mapping, poses
 
 COUNT = 8
 
@@ -86,7 +87,7 @@ def test_a_stopped_run_goes_on_with_the_database(room, tmp_path, monkeypatch):
     shutil.copytree(folder / "found", tmp_path / "found")
     shutil.rmtree(tmp_path / "found" / "sparse")
     asked = []
-    monkeypatch.setattr("gags.poses.database.photo_features", lambda *_: asked.append("features"))
+    monkeypatch.setattr("gags.poses.database.photo_keypoints", lambda *_: asked.append("keypoints"))
     monkeypatch.setattr("pycolmap.match_image_pairs", lambda *_: asked.append("matches"))
     find_poses(folder / "photos", tmp_path / "found")
     assert asked == []
@@ -129,6 +130,26 @@ def test_too_few_photos_placed(tmp_path):
     with pytest.raises(CaptureError, match=r"0 of 4 photos placed.*too few.*4 show too little texture"):
         find_poses(tmp_path / "photos", tmp_path / "found")
     assert not (tmp_path / "found" / "sparse").exists()
+
+
+@pytest.mark.parametrize(
+    ("format", "found"), [("record3d", "points"), ("nerfstudio", "poses"), (None, "poses")]
+)
+def test_points_for_poses_alone_else_poses(tmp_path, monkeypatch, format, found):
+    for name in ("poses", "points"):
+        monkeypatch.setattr(f"gags.poses.find.find_{name}", lambda *given, name=name: (name, *given))
+    CAPTURES[format or "nerfstudio"](tmp_path / "in", 3)
+    source = tmp_path / "in" if format else tmp_path / "in" / "images"
+    heard, settings = Heard(), PoseSettings(seed=3)
+    assert poses(source, tmp_path / "out", settings, heard) == (
+        found,
+        source,
+        tmp_path / "out",
+        settings,
+        heard,
+    )
+    said = [f"{source} has poses, but no points: finding these"]
+    assert heard.said == (said if found == "points" else [])
 
 
 def test_a_capture_of_somebody_else_is_not_overwritten(room, tmp_path):

@@ -1,5 +1,6 @@
 """Which photos are compared."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -64,6 +65,23 @@ def test_signatures_tell_places_apart():
     assert likeness[same].min() > likeness[~same].max() + 0.2
     np.testing.assert_array_equal(rows, signatures(photos))
     assert (signatures([*photos, np.zeros((0, 16), np.uint8)])[-1] == 0).all()
+
+
+def test_signatures_do_not_depend_on_opencvs_random_state():
+    photos = list(np.random.default_rng(4).integers(0, 255, (3, 50, 8)).astype(np.uint8))
+    rows = []
+    for seed in (1, 2):
+        cv2.setRNGSeed(seed)
+        rows.append(signatures(photos))
+    np.testing.assert_array_equal(rows[0], rows[1])
+    assert not np.array_equal(rows[0], signatures(photos, seed=1))
+
+
+def test_signatures_of_fewer_descriptors_than_clusters():
+    """Each descriptor is a centre of its own, so that no photo differs from any."""
+    photos = list(np.random.default_rng(5).integers(0, 255, (3, 2, 4)).astype(np.uint8))
+    np.testing.assert_array_equal(signatures(photos), np.zeros((3, 6 * 4), np.float32))
+    np.testing.assert_array_equal(signatures([np.zeros((0, 4), np.uint8)] * 2), np.zeros((2, 4)))
 
 
 def test_photo_pairs_join_order_and_likeness():

@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -11,7 +11,7 @@ import numpy as np
 
 from gags.capture.camera import Camera
 from gags.capture.lens import Lens, undistort
-from gags.capture.photos import listed, read_photo
+from gags.capture.photos import listed, photo_sample, read_photo
 from gags.errors import CaptureError
 
 Split = Literal["train", "test"]
@@ -27,7 +27,7 @@ class View:
         camera: The pinhole camera of the image as `image` gives it: undistorted and resized.
         split: Whether the view is trained on ("train") or held out ("test").
         lens: The camera that took the photo, scaled to the size of `camera`; None if it was a pinhole.
-        photo_size: Width and height of the photo on disk; None if it may be anything.
+        photo_size: Width and height that the photo on disk must have; None if any will do.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Capture:
     Attributes:
         root: Folder of the capture.
         views: All views, sorted by name.
-        format: "colmap", "nerfstudio", "polycam" or "record3d": which reader `root` is for.
+        format: Name of the format of `root`, one of `gags.capture.formats`: "colmap", "nerfstudio", …
         options: What `load_capture` was asked for, to be kept beside the result.
     """
 
@@ -86,6 +86,7 @@ class Capture:
         points: np.ndarray | None = None,
         points_rgb: np.ndarray | None = None,
         *,
+        read_points: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None,
         format: str = "colmap",
         options: dict[str, Any] | None = None,
         points_digest: str | None = None,
@@ -95,11 +96,12 @@ class Capture:
         Args:
             root: Folder of the capture.
             views: The views, in any order.
-            points: Sparse points, float32 [P, 3]; None to read them from `root` when first needed.
+            points: Sparse points, float32 [P, 3]; None if `read_points` gives them, or if there are none.
             points_rgb: Their colours, uint8 [P, 3].
-            format: Which reader `root` is for.
+            read_points: Returns points and colours; called once, when they are first needed.
+            format: Name of the format of `root`.
             options: What to remember about how the capture was loaded.
-            points_digest: Hash that points read later must have.
+            points_digest: Hash that the points of `read_points` must have.
 
         Raises:
             CaptureError: If two views share a name but for the suffix.
@@ -109,6 +111,7 @@ class Capture:
         self.format = format
         self.options = dict(options or {})
         self._points = None if points is None or points_rgb is None else (points, points_rgb)
+        self._read_points = read_points or _no_points
         self._points_digest = points_digest
         self._by_name = _lookup(self.views)
         twins = [view.name for view in self.views if self._by_name[view.stem] is not view]
@@ -163,36 +166,14 @@ class Capture:
         """The same capture with exactly these views, by name or stem, held out."""
         held_out = {self[name].name for name in test_names}
         views = [replace(v, split="test" if v.name in held_out else "train") for v in self.views]
-        points, points_rgb = self._points or (None, None)
         return Capture(
             self.root,
             views,
-            points,
-            points_rgb,
+            read_points=self._sparse,  # read once, whichever of the two is asked first
             format=self.format,
             options=self.options,
             points_digest=self._points_digest,
         )
-
-    def save(self, path: Path) -> None:
-        """Write capture.json: where the photos are, their cameras and split; readable by people."""
-        from gags.capture.saved import save_capture
-
-        save_capture(self, Path(path))
-
-    @staticmethod
-    def load(path: Path) -> "Capture":
-        """Read what `save` wrote; sparse points are read from the capture's folder when first needed.
-
-        Args:
-            path: capture.json, or the folder that holds it.
-
-        Raises:
-            CaptureError: If the file is missing or damaged, or photos are no longer where they were.
-        """
-        from gags.capture.saved import read_capture
-
-        return read_capture(Path(path))
 
     def points_digest(self) -> str:
         """Hash of the sparse points and their colours."""
@@ -213,14 +194,12 @@ class Capture:
             digest.update(f"{view.name}\0{view.split}\0{camera.width}×{camera.height}\0{view.lens}".encode())
             digest.update(np.asarray(camera.viewmat, dtype="<f8").tobytes())
             digest.update(np.asarray(camera.K, dtype="<f8").tobytes())
-            digest.update(file_sample(view.path))
+            digest.update(photo_sample(view.path))
         return digest.hexdigest()
 
     def _sparse(self) -> tuple[np.ndarray, np.ndarray]:
         if self._points is None:
-            from gags.capture.load import read_points
-
-            points = read_points(self.root, self.format)
+            points = self._read_points()
             if self._points_digest not in (None, _points_digest(*points)):
                 raise CaptureError(
                     f"the sparse points in {self.root} changed since the workspace was made; "
@@ -242,21 +221,11 @@ def _lookup(views: list[View]) -> dict[str, View]:
     return lookup
 
 
+def _no_points() -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8)
+
+
 def _points_digest(points: np.ndarray, points_rgb: np.ndarray) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(points, dtype="<f4").tobytes())
     digest.update(np.ascontiguousarray(points_rgb, dtype=np.uint8).tobytes())
     return digest.hexdigest()
-
-
-def file_sample(path: Path, block: int = 1 << 16) -> bytes:
-    """Hash of a file's size and of its first, middle and last 64 KiB."""
-    try:
-        size = path.stat().st_size
-        digest = hashlib.sha256(str(size).encode())
-        with open(path, "rb") as file:
-            for start in sorted({0, max(0, size // 2 - block // 2), max(0, size - block)}):
-                file.seek(start)
-                digest.update(file.read(block))
-    except OSError as error:
-        raise CaptureError(f"photo {path} cannot be read ({error.strerror}); put it back") from error
-    return digest.digest()

@@ -49,7 +49,7 @@ class Lens:
         )
 
 
-def plain_lens(width: int, height: int, fx: float, fy: float, cx: float, cy: float, where: str) -> Lens:
+def plain_lens(width: int, height: int, *, fx: float, fy: float, cx: float, cy: float, where: str) -> Lens:
     """A lens without distortion, from numbers that a file gave.
 
     Args:
@@ -68,7 +68,7 @@ def plain_lens(width: int, height: int, fx: float, fy: float, cx: float, cy: flo
         raise CaptureError(
             f"{where}: {width}×{height} with focal lengths {fx}, {fy} is no camera; export it again"
         )
-    return Lens(width, height, fx, fy, cx, cy)
+    return Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy)
 
 
 @lru_cache(maxsize=256)
@@ -98,7 +98,7 @@ def pinhole_intrinsics(lens: Lens) -> np.ndarray:
         K. float64 [3, 3]
 
     Raises:
-        ValueError: If the distortion is so wild that no such image exists.
+        ValueError: If the distortion is so strong that no such image exists.
     """
     return np.array(_pinhole(lens)) if lens.is_distorted else lens.K
 

@@ -2,25 +2,17 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from gags.capture.camera import Camera
 from gags.capture.capture import Capture, Split, View
-from gags.capture.formats.colmap import model_folder, read_colmap
-from gags.capture.formats.colmap import read_points as read_colmap_points
-from gags.capture.formats.nerfstudio import read_nerfstudio, transforms_file
-from gags.capture.formats.nerfstudio import read_points as read_nerfstudio_points
-from gags.capture.formats.polycam import keyframes_folder, read_polycam
-from gags.capture.formats.polycam import read_points as read_polycam_points
-from gags.capture.formats.record3d import metadata_file, read_record3d
-from gags.capture.formats.source import Pose, Source, finite_points
+from gags.capture.formats import FORMATS, formats_in
+from gags.capture.formats.base import Format, Pose, Source
 from gags.capture.lens import Lens, pinhole_intrinsics
 from gags.capture.photos import listed, photo_size
 from gags.errors import CaptureError
 from gags.files import listed_lines
 from gags.progress import SILENT, Reporter
 
-TEST_EVERY = 8  # the habit of the field since LLFF: the first of every eight views is held out
+TEST_EVERY = 8  # usual since LLFF (Mildenhall et al. 2019): the first of every eight views is held out
 
 
 def load_capture(
@@ -49,16 +41,17 @@ def load_capture(
             If neither is given, the capture's own `test.txt` (or nerfstudio's `test_filenames`) decides, or
             else every 8th is held out.
         require_points: Whether a capture without sparse points is an error.
-        progress: Hears which photos are left out.
+        progress: Told which photos are left out.
 
     Raises:
         CaptureError: If the capture is missing, damaged or contradicts itself.
     """
     _check_options(downscale, max_size, test_list, test_every)
     root = Path(path).expanduser()
-    if root.name == "transforms.json":
+    if root.name in [each.main_file for each in FORMATS]:
         root = root.parent
-    source = _read(root, progress)
+    format = _format_of(root, progress)
+    source = format.read(root, progress)
     _check_source(root, source, require_points, progress)
     views = _views(source.poses, downscale, max_size, progress)
     options = {
@@ -67,7 +60,7 @@ def load_capture(
         "test_list": None if test_list is None else str(test_list),
         "test_every": test_every,
     }
-    capture = Capture(root, views, source.points, source.points_rgb, format=source.format, options=options)
+    capture = Capture(root, views, source.points, source.points_rgb, format=format.name, options=options)
     capture = capture.with_split(_test_names(capture, source, test_list, test_every))
     if not capture.train:
         raise CaptureError(
@@ -75,19 +68,6 @@ def load_capture(
             "list fewer, or use test_every=0 to hold out none"
         )
     return capture
-
-
-def read_points(root: Path, format: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sparse points [P, 3] and colours [P, 3] of a capture whose format is known."""
-    if format == "record3d":
-        return finite_points(np.zeros((0, 3)), np.zeros((0, 3)))
-    readers = {"nerfstudio": read_nerfstudio_points, "polycam": read_polycam_points}
-    return readers.get(format, read_colmap_points)(root)
-
-
-def has_poses(root: Path) -> bool:
-    """Whether a folder holds a capture in one of the formats, rather than photos alone."""
-    return any(find(root) for find in (model_folder, transforms_file, keyframes_folder, metadata_file))
 
 
 def _check_options(
@@ -103,28 +83,24 @@ def _check_options(
         raise CaptureError("choose the test views by test_list or by test_every, not by both")
 
 
-def _read(root: Path, progress: Reporter) -> Source:
+def _format_of(root: Path, progress: Reporter) -> Format:
+    """The format of a folder; says so if it holds several, and fails if it holds none."""
     if not root.is_dir():
         reason = "not a folder" if root.exists() else "not there"
-        packed = root.suffix.lower() == ".r3d"
+        packed = root.suffix.lower() in [each.packed_suffix for each in FORMATS]
         remedy = "; it is a zip file: unpack it, and give the folder" if packed else ""
         raise CaptureError(f"capture {root} is {reason}{remedy}")
-    colmap, nerfstudio = model_folder(root), transforms_file(root)
-    if colmap and nerfstudio:
-        progress.say(f"{root} holds a COLMAP model and transforms.json; reading the COLMAP model")
-    if colmap:
-        return read_colmap(root, progress)
-    if nerfstudio:
-        return read_nerfstudio(root)
-    if keyframes_folder(root):
-        return read_polycam(root)
-    if metadata_file(root):
-        return read_record3d(root, progress)
-    raise CaptureError(
-        f"{root} holds neither a COLMAP model (images/ and sparse/0/cameras.bin or .txt) nor transforms.json "
-        "nor an export of Polycam (keyframes/) or Record3D (metadata and rgb/); if these are photos without "
-        f"poses: gags poses {root} --out my_capture"
-    )
+    found = formats_in(root)
+    if not found:
+        none_of = " nor ".join(each.layout for each in FORMATS)
+        raise CaptureError(
+            f"{root} holds neither {none_of}; if these are photos without poses: "
+            f"gags poses {root} --out my_capture"
+        )
+    if len(found) > 1:
+        all_of = " and ".join(each.layout for each in found)
+        progress.say(f"{root} holds {all_of}; reading the {found[0].title}")
+    return found[0]
 
 
 def _check_source(root: Path, source: Source, require_points: bool, progress: Reporter) -> None:

@@ -1,9 +1,10 @@
-"""Photo files: their size without decoding, and their pixels as RGB.
+"""Photo files: which there are, their size without decoding, their pixels as RGB, and a hash of them.
 
 Pixels are taken as they lie in the file; an EXIF orientation is not applied. That is how COLMAP reads photos,
 so the poses belong to the raw pixels.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,24 @@ def read_photo(path: Path) -> np.ndarray:
             return _rgb(photo)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from error
+
+
+def photo_sample(path: Path, block: int = 1 << 16) -> bytes:
+    """Hash of a file's size in bytes and of its first, middle and last 64 KiB; changes when the photo does.
+
+    Raises:
+        CaptureError: If the file cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        digest = hashlib.sha256(str(size).encode())
+        with open(path, "rb") as file:
+            for start in sorted({0, max(0, size // 2 - block // 2), max(0, size - block)}):
+                file.seek(start)
+                digest.update(file.read(block))
+    except OSError as error:
+        raise CaptureError(f"photo {path} cannot be read ({error.strerror}); put it back") from error
+    return digest.digest()
 
 
 def _rgb(photo: Image.Image) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""capture.json: a capture's cameras, photos and split as a workspace remembers them."""
+"""capture.json: cameras, photos and split of a capture, as a scene's folder keeps them."""
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from gags.capture.camera import Camera
 from gags.capture.capture import Capture, View
+from gags.capture.formats import format_named
 from gags.capture.lens import Lens
 from gags.capture.photos import listed
 from gags.errors import CaptureError
@@ -17,8 +19,14 @@ from gags.files import atomic_write
 _VERSION = 1
 
 
-def save_capture(capture: Capture, path: Path) -> None:
-    """Write capture.json, atomically; photos are named relative to the capture's folder."""
+def save_capture(capture: Capture, path: Path | str) -> None:
+    """Write capture.json, atomically: where the photos are, their cameras and split; readable by people.
+
+    Args:
+        capture: What to write; photos are named relative to its folder.
+        path: The file.
+    """
+    path = Path(path)
     root, home = Path(os.path.abspath(capture.root)), Path(os.path.abspath(path)).parent
     inside = home in root.parents  # a capture inside the scene's own folder moves with it
     content = {
@@ -33,8 +41,17 @@ def save_capture(capture: Capture, path: Path) -> None:
         temporary.write_text(_dumps(content), encoding="utf-8")
 
 
-def read_capture(path: Path) -> Capture:
-    """Read capture.json (or the one in a folder)."""
+def read_saved_capture(path: Path | str) -> Capture:
+    """Read what `save_capture` wrote; sparse points are read from the capture's folder when first needed.
+
+    Args:
+        path: capture.json, or the folder that holds it.
+
+    Raises:
+        CaptureError: If the file is missing or damaged, its format is unknown, or photos are no longer where
+            they were.
+    """
+    path = Path(path)
     if path.is_dir():
         path = path / "capture.json"
     try:
@@ -43,7 +60,8 @@ def read_capture(path: Path) -> Capture:
             raise CaptureError(f"{path} was written by another version of gags; run `gags run` again")
         root = path.parent / content["root"]
         views = [_view_from_json(view, root) for view in content["views"]]
-        extra = (content["format"], content["options"], content["points"]["sha256"])
+        source = format_named(content["format"], path)
+        options, points_digest = content["options"], content["points"]["sha256"]
     except FileNotFoundError as error:
         raise CaptureError(f"{path} is not there; run `gags run` or `gags reconstruct` first") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -54,7 +72,14 @@ def read_capture(path: Path) -> Capture:
             f"{len(missing)} of {len(views)} photos of {path} are no longer in {root} ({listed(missing)}); "
             f'put them back, or set "root" in {path} to the folder where the capture is now'
         )
-    return Capture(root, views, format=extra[0], options=extra[1], points_digest=extra[2])
+    return Capture(
+        root,
+        views,
+        read_points=partial(source.points, root),
+        format=source.name,
+        options=options,
+        points_digest=points_digest,
+    )
 
 
 def _view_to_json(view: View, root: Path) -> dict[str, Any]:
@@ -81,7 +106,8 @@ def _view_from_json(record: dict[str, Any], root: Path) -> View:
     lens = None
     if record.get("lens"):
         (fx, _, cx), (_, fy, cy), _ = record["lens"]["K"]
-        lens = Lens(width, height, fx, fy, cx, cy, tuple(record["lens"]["distortion"]))
+        distortion = tuple(record["lens"]["distortion"])
+        lens = Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion)
     photo_size = tuple(record["photo_size"]) if record["photo_size"] else None
     path = Path(os.path.normpath(root / record["file"]))
     return View(record["name"], path, Camera(viewmat, K, width, height), record["split"], lens, photo_size)

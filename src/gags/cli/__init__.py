@@ -21,7 +21,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command("score", "the bundled capture through everything; ends with a report to look at"),
     "run": Command("stages", "photos + poses → a scene that answers text (all stages, resumable)"),
-    "poses": Command("poses", "photos or a video → a capture with poses (structure from motion)"),
+    "poses": Command("stages", "photos or a video → a capture with poses (structure from motion)"),
     "reconstruct": Command("stages", "photos + poses → 3D Gaussians; or adopt an existing 3DGS .ply"),
     "describe": Command("stages", "masks on three levels and an embedding a mask, for every photo"),
     "distill": Command("stages", "masks and embeddings → one language field"),

@@ -1,4 +1,4 @@
-"""The commands of the stages: run, reconstruct, describe, distill, things."""
+"""The commands of the stages: run, poses, reconstruct, describe, distill, things."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,7 @@ from gags.cli.console import ConsoleReporter
 from gags.distill.settings import DistillSettings
 from gags.models.own import AUTO
 from gags.pipeline import CaptureSettings, RunSettings
+from gags.poses.settings import PoseSettings
 from gags.reconstruct.settings import ReconstructSettings
 from gags.segment.settings import DescribeSettings
 
@@ -40,6 +41,30 @@ def run(
     scene = gags.run(capture, out, settings, photos=photos, splats=splats, progress=ConsoleReporter())
     print(f"The report: {scene.workspace.report / 'index.html'}")
     print(f'Ask it something: gags query {out} "desk lamp"')
+
+
+def poses(
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTOS|VIDEO")],
+    /,
+    *,
+    out: Path,
+    settings: Annotated[PoseSettings, Flat] = PoseSettings(),
+) -> None:
+    """Find where photos, or the frames of a video, were taken from (structure from motion, with COLMAP).
+
+    A capture that has poses but no sparse points, such as a recording of Record3D, keeps its poses and gets
+    points.
+
+    Writes a capture for `gags run`: undistorted photos in images/, poses and sparse points in sparse/0/. A
+    run that was stopped goes on where it was. `gags run PHOTOS` does this by itself.
+
+    Args:
+        source: Folder of photos, a video, or a capture with poses but no points.
+        out: Folder of the capture; made if it is not there.
+        settings: How poses are found.
+    """
+    gags.poses(source, out, settings, progress=ConsoleReporter())
+    print(f"Now: gags run {out} --out my_scene")
 
 
 def reconstruct(

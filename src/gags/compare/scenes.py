@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gags import pipeline
-from gags.capture import Capture
+from gags.capture import Capture, read_saved_capture
 from gags.embed.description import Description
 from gags.errors import CompareError, WorkspaceError
 from gags.files import atomic_write
@@ -48,7 +48,7 @@ class Described:
             raise WorkspaceError(
                 f"{root} has no masks of its Gaussians yet; run `gags describe {root}` first"
             )
-        return cls(workspace, Capture.load(workspace.capture), splats, masks)
+        return cls(workspace, read_saved_capture(workspace.capture), splats, masks)
 
     @property
     def encoder(self) -> str:

@@ -1,4 +1,4 @@
-"""Features of photos in COLMAP's database, photo by photo, so that a stopped run goes on where it was."""
+"""Keypoints of photos in COLMAP's database, photo by photo, so that a stopped run goes on where it was."""
 
 import os
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from gags.progress import SILENT, Reporter
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """COLMAP logs a line a step to stderr; here it only tells of errors."""
+def quiet_colmap() -> Iterator[None]:
+    """COLMAP logs a line a step to stderr; here it logs only errors."""
     import pycolmap
 
     before = pycolmap.logging.minloglevel
@@ -29,7 +29,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def open_database(path: Path) -> Iterator[Any]:
     """COLMAP's database, closed at the end whatever happens.
 
     Raises:
@@ -40,17 +40,17 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         database = pycolmap.Database.open(path)
     except (RuntimeError, ValueError) as error:
-        raise CaptureError(f"{path} is damaged; delete it, so that features are found again") from error
+        raise CaptureError(f"{path} is damaged; delete it, so that keypoints are found again") from error
     try:
         yield database
     finally:
         database.close()
 
 
-def find_features(
+def find_keypoints(
     photos: list[BarePhoto], path: Path, settings: PoseSettings, progress: Reporter = SILENT
 ) -> None:
-    """Find SIFT features of every photo that has none in the database yet.
+    """Find SIFT keypoints and descriptors of every photo that has none in the database yet.
 
     Args:
         photos: All photos, in the order of names.
@@ -60,16 +60,16 @@ def find_features(
     """
     import pycolmap
 
-    with quiet(), opened(path) as database:
+    with quiet_colmap(), open_database(path) as database:
         known = {image.name: image.image_id for image in database.read_all_images()}
         if not known:
             with pycolmap.DatabaseTransaction(database):  # all photos or none, should this be stopped
                 known = _register(database, photos, settings)
         waiting = [photo for photo in photos if not database.exists_descriptors(known[photo.key])]
-        with progress.stage("Finding features", len(photos), "photos") as bar:
+        with progress.stage("Finding keypoints", len(photos), "photos") as bar:
             bar.advance(len(photos) - len(waiting))
-            for photo, (keypoints, descriptors) in zip(waiting, _features(waiting, settings), strict=True):
-                # Descriptors last: they tell that a photo is done.
+            for photo, (keypoints, descriptors) in zip(waiting, _keypoints(waiting, settings), strict=True):
+                # Descriptors last: where there are some, a photo is done.
                 if not database.exists_keypoints(known[photo.key]):
                     database.write_keypoints(known[photo.key], keypoints)
                 database.write_descriptors(known[photo.key], descriptors)
@@ -77,9 +77,9 @@ def find_features(
 
 
 def descriptors_of(path: Path, photos: list[BarePhoto], most: int = 1024) -> list[np.ndarray]:
-    """Features of every photo, evenly chosen if there are more than `most`. uint8 [n_i, 128] each"""
+    """SIFT descriptors of every photo, evenly chosen if there are more than `most`. uint8 [n_i, 128] each"""
     chosen = []
-    with opened(path) as database:
+    with open_database(path) as database:
         known = {image.name: image.image_id for image in database.read_all_images()}
         for photo in photos:
             rows = database.read_descriptors(known[photo.key]).data
@@ -88,17 +88,17 @@ def descriptors_of(path: Path, photos: list[BarePhoto], most: int = 1024) -> lis
 
 
 def counts_of(path: Path) -> tuple[dict[str, int], dict[str, int]]:
-    """By key of photo: how many features, and how many verified matches with its best partner."""
+    """By key of photo: how many keypoints, and how many verified matches with its best partner."""
     import pycolmap
 
-    with opened(path) as database:
+    with open_database(path) as database:
         names = {image.image_id: image.name for image in database.read_all_images()}
-        features = {name: database.num_keypoints_for_image(number) for number, name in names.items()}
+        keypoints = {name: database.num_keypoints_for_image(number) for number, name in names.items()}
         matches = dict.fromkeys(names.values(), 0)
         for pair, count in zip(*database.read_two_view_geometry_num_inliers(), strict=True):
             for number in pycolmap.pair_id_to_image_pair(pair):
                 matches[names[number]] = max(matches[names[number]], count)
-    return features, matches
+    return keypoints, matches
 
 
 def _register(database: Any, photos: list[BarePhoto], settings: PoseSettings) -> dict[str, int]:
@@ -138,17 +138,17 @@ def _camera(photo: BarePhoto, settings: PoseSettings) -> Any:
     return camera
 
 
-def _features(photos: list[BarePhoto], settings: PoseSettings) -> Iterator[tuple[np.ndarray, Any]]:
+def _keypoints(photos: list[BarePhoto], settings: PoseSettings) -> Iterator[tuple[np.ndarray, Any]]:
     """Keypoints (x, y and shape, px of the whole photo) and descriptors, photo by photo, in order."""
     workers = max(1, min(8, os.cpu_count() or 1))
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(photos), 2 * workers):  # a few at a time, so that memory stays small
             block = photos[start : start + 2 * workers]
-            yield from pool.map(lambda photo: photo_features(photo, settings), block)
+            yield from pool.map(lambda photo: photo_keypoints(photo, settings), block)
 
 
-def photo_features(photo: BarePhoto, settings: PoseSettings) -> tuple[np.ndarray, Any]:
-    """SIFT features of one photo.
+def photo_keypoints(photo: BarePhoto, settings: PoseSettings) -> tuple[np.ndarray, Any]:
+    """SIFT keypoints and descriptors of one photo.
 
     Returns:
         Keypoints as COLMAP stores them (x, y, and the affine shape), in pixels of the upright photo, the

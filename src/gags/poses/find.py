@@ -1,9 +1,9 @@
-"""Photos or a video in, a COLMAP capture out; what is found on the way is kept for a run that goes on.
+"""Photos or a video in, a COLMAP capture out; a run that was stopped goes on with what it had found.
 
 ```
 OUT/
   images/, sparse/0/    the capture: undistorted photos, pinhole cameras, sparse points
-  matching/             database.db: features and matches; frames/: of a video; record.json: how it went
+  matching/             database.db: keypoints and matches; frames/: of a video; record.json: how it went
 ```
 """
 
@@ -13,19 +13,54 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gags.capture.capture import file_sample
+from gags.capture import load_capture
+from gags.capture.formats import find_format
 from gags.capture.formats.colmap import model_folder
+from gags.capture.photos import photo_sample
 from gags.errors import CaptureError
 from gags.files import listed_lines, read_table, write_json
 from gags.poses import mapping
-from gags.poses.account import Account, PhotoFate, account
 from gags.poses.database import counts_of
-from gags.poses.inputs import LEAST_PHOTOS, BarePhoto, bare_photos, is_video
-from gags.poses.record import database_file, foreign, prepare, record_file, unwritable
+from gags.poses.inputs import LEAST_PHOTOS_TO_PLACE, BarePhoto, bare_photos, extract_frames, is_video
+from gags.poses.points import find_points
+from gags.poses.record import (
+    PhotoResult,
+    SearchResult,
+    cannot_write,
+    database_file,
+    made_elsewhere,
+    prepare,
+    record_file,
+    search_result,
+)
 from gags.poses.settings import PoseSettings
 from gags.poses.undistorted import write_capture
-from gags.poses.video import extract_frames
 from gags.progress import SILENT, Reporter
+
+
+def poses(
+    source: Path | str, out: Path | str, settings: PoseSettings = PoseSettings(), progress: Reporter = SILENT
+) -> Path:
+    """Make a capture of photos or a video without poses, or of a capture with poses but no sparse points.
+
+    Args:
+        source: Folder of photos, a video, or a capture that has poses and no points; it keeps its poses.
+            The poses of a capture that has both are found anew, from its photos alone.
+        out: Folder of the result; see `find_poses` and `find_points`.
+        settings: How poses and points are found.
+        progress: Told about progress, and why photos were left out.
+
+    Returns:
+        `out`, for `load_capture`.
+
+    Raises:
+        CaptureError: If there are no photos, or too few photos can be placed or too few points found.
+    """
+    source = Path(source).expanduser()
+    if find_format(source) and not len(load_capture(source, require_points=False).points):
+        progress.say(f"{source} has poses, but no points: finding these")
+        return find_points(source, out, settings, progress)
+    return find_poses(source, out, settings, progress)
 
 
 def find_poses(
@@ -33,13 +68,13 @@ def find_poses(
 ) -> Path:
     """Find where photos were taken from (structure from motion), and write them as a capture.
 
-    Photos are turned upright as EXIF says; those that cannot be placed are left out, with a word why.
+    Photos are turned upright as EXIF says; those that cannot be placed are left out, and the reason is said.
 
     Args:
         source: Folder of photos, or a video.
         out: Folder of the capture; an earlier run in it that was stopped goes on, a finished one is kept as
             long as photos and settings are the same.
-        settings: What can be chosen.
+        settings: How poses are found.
         progress: Told about progress, and why photos were left out.
 
     Returns:
@@ -50,7 +85,7 @@ def find_poses(
     """
     source, out = Path(source).expanduser(), Path(out).expanduser()
     if model_folder(out) and not record_file(out).is_file():  # before frames of a video are written
-        raise foreign(out)
+        raise made_elsewhere(out)
     held_out = _held_out(source)
     photos = _photos(source, out, settings, progress)
     if prepare(out, _key(photos, settings), "Poses", progress):
@@ -61,7 +96,7 @@ def find_poses(
         result = _check(photos, models, out, settings, progress)
         write_capture(models[0], photos, out, progress)
     except OSError as error:
-        raise unwritable(out, error) from error
+        raise cannot_write(out, error) from error
     if held_out is not None:
         _keep_test_list(held_out, out)
     progress.say(f"Poses: {result.summary}")
@@ -73,39 +108,39 @@ def _photos(source: Path, out: Path, settings: PoseSettings, progress: Reporter)
         return bare_photos(source, ignore=out)
     folder = out / "matching" / "frames"
     count = extract_frames(source, folder, settings.frames, progress)
-    if count < LEAST_PHOTOS:
-        need = f"poses need {LEAST_PHOTOS}; film for longer"
+    if count < LEAST_PHOTOS_TO_PLACE:
+        need = f"poses need {LEAST_PHOTOS_TO_PLACE}; film for longer"
         raise CaptureError(f"{source} gives only {count} sharp frames, and {need}")
     return bare_photos(folder)
 
 
 def _check(
     photos: list[BarePhoto], models: list[Any], out: Path, settings: PoseSettings, progress: Reporter
-) -> Account:
+) -> SearchResult:
     """Put on record what became of every photo; warn, or fail if too few were placed."""
-    fates = _fates(photos, models, database_file(out))
+    results = _results(photos, models, database_file(out))
     points, error = (
         (models[0].num_points3D(), models[0].compute_mean_reprojection_error()) if models else (0, 0)
     )
-    result = account(fates, points, error if models else None)
+    result = search_result(results, points, error if models else None)
     record = record_file(out)
-    content = read_table(record) | {"summary": result.summary, "photos": [asdict(fate) for fate in fates]}
-    write_json(record, content)
+    rows = [photo.as_json() for photo in results]
+    write_json(record, read_table(record) | {"summary": result.summary, "photos": rows})
     advice = "; ".join(result.advice)
-    if result.placed < LEAST_PHOTOS or result.share < settings.least_share:
+    if result.placed < LEAST_PHOTOS_TO_PLACE or result.share < settings.least_share:
         raise CaptureError(f"{result.summary}, too few to go on: {advice} (details in {record})")
     if advice:
         progress.warn(f"{result.summary}: {advice} (details in {record})")
     return result
 
 
-def _fates(photos: list[BarePhoto], models: list[Any], database: Path) -> list[PhotoFate]:
-    features, matches = counts_of(database)
+def _results(photos: list[BarePhoto], models: list[Any], database: Path) -> list[PhotoResult]:
+    keypoints, matches = counts_of(database)
     group: dict[str, int] = {}
     for number, model in enumerate(models):
         for image in model.reg_image_ids():
             group.setdefault(model.image(image).name, number)
-    return [PhotoFate(p.name, features[p.key], matches[p.key], group.get(p.key)) for p in photos]
+    return [PhotoResult(p.name, keypoints[p.key], matches[p.key], group.get(p.key)) for p in photos]
 
 
 def _key(photos: list[BarePhoto], settings: PoseSettings) -> str:
@@ -113,7 +148,7 @@ def _key(photos: list[BarePhoto], settings: PoseSettings) -> str:
     digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
     for photo in photos:
         digest.update(f"{photo.name}\0".encode())
-        digest.update(file_sample(photo.path))
+        digest.update(photo_sample(photo.path))
     return digest.hexdigest()[:16]
 
 

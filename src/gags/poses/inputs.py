@@ -1,7 +1,9 @@
-"""Photos that have no poses yet: which there are, how large, and which share a camera."""
+"""Photos that have no poses yet: those of a folder, or the sharpest frames of a video."""
 
+import math
 import os
 import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,10 +12,13 @@ from urllib.parse import quote
 import numpy as np
 from PIL import ExifTags, Image
 
+from gags.capture.formats import find_format
 from gags.capture.photos import SUFFIXES, listed, photos_in, read_photo
 from gags.errors import CaptureError
+from gags.files import read_table, write_json
+from gags.progress import SILENT, Reporter
 
-LEAST_PHOTOS = 3  # two photos show no scale, and nothing to check a third against
+LEAST_PHOTOS_TO_PLACE = 3  # two photos show no scale, and nothing to check a third against
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".3gp")
 UNREADABLE_SUFFIXES = (".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf")
 
@@ -29,6 +34,10 @@ _UPRIGHT = {
 }
 FULL_FRAME_DIAGONAL_MM = 43.27  # what "35 mm equivalent" focal lengths refer to
 DEFAULT_FOCAL = 1.2  # of the longer side, about 45° across; where EXIF says nothing
+LEAST_INTERVAL_S = 0.2  # frames closer in time show the same
+DEFAULT_RATE = 30.0  # frames a second, where the file does not say
+SHARPNESS_SIDE = 640  # px; blur that matters shows at this size, noise of the sensor does not
+JPEG_QUALITY = 95  # of frames, and of undistorted photos
 
 
 @dataclass(frozen=True)
@@ -41,9 +50,9 @@ class BarePhoto:
         width: Width in pixels once upright.
         height: Height in pixels once upright.
         turned: EXIF orientation, 1 if the pixels are upright as they are.
-        focal: Focal length in pixels from EXIF, None if EXIF does not tell.
-        maker: Make and model of the camera, "" if EXIF does not tell.
-        pinhole: fx, fy, cx, cy in pixels where they are known and need not be found.
+        focal: Focal length in pixels from EXIF, None if EXIF does not say.
+        maker: Make and model of the camera, "" if EXIF does not say.
+        pinhole: fx, fy, cx, cy in pixels where they are known; else they are found with the poses.
     """
 
     name: str
@@ -62,7 +71,7 @@ class BarePhoto:
 
     @property
     def camera_key(self) -> tuple[Any, ...]:
-        """Photos with equal keys were taken by one camera, at one zoom, as far as can be told."""
+        """Photos with equal keys were taken by one camera at one zoom, as far as their files say."""
         focal = None if self.focal is None else round(self.focal, 1)
         return self.width, self.height, self.maker, focal, self.pinhole
 
@@ -75,6 +84,13 @@ class BarePhoto:
 def is_video(path: Path) -> bool:
     """Whether a path is a video, by its suffix."""
     return path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def lacks_poses(path: Path) -> bool:
+    """Whether a path is a video, or a folder that holds photos and no capture in a known format."""
+    if is_video(path):
+        return True
+    return path.is_dir() and find_format(path) is None and bool(photos_in(path, deep=True))
 
 
 def bare_photos(folder: Path, *, ignore: Path | None = None) -> list[BarePhoto]:
@@ -94,7 +110,7 @@ def bare_photos(folder: Path, *, ignore: Path | None = None) -> list[BarePhoto]:
         )
     ours = None if ignore is None else ignore.resolve()
     paths = [p for p in photos_in(folder, deep=True) if ours is None or ours not in p.resolve().parents]
-    if len(paths) < LEAST_PHOTOS:
+    if len(paths) < LEAST_PHOTOS_TO_PLACE:
         raise CaptureError(_too_few(folder, len(paths)))
     common = Path(os.path.commonpath([path.parent for path in paths]))
     names = {path.relative_to(common).as_posix(): path for path in paths}
@@ -170,5 +186,115 @@ def _too_few(folder: Path, count: int) -> str:
         suffix = raw[0].suffix
         remedy = f"its {len(raw)} files {suffix} cannot be read: convert them to JPEG first"
     else:
-        remedy = f"give a folder with {LEAST_PHOTOS} or more, better 30 or more ({', '.join(SUFFIXES)})"
-    return f"{folder} holds {found}, and poses need {LEAST_PHOTOS}; {remedy}"
+        remedy = (
+            f"give a folder with {LEAST_PHOTOS_TO_PLACE} or more, better 30 or more ({', '.join(SUFFIXES)})"
+        )
+    return f"{folder} holds {found}, and poses need {LEAST_PHOTOS_TO_PLACE}; {remedy}"
+
+
+def sharpness(image: np.ndarray) -> float:
+    """How sharp a picture is: the variance of its Laplacian, at a small size.
+
+    Only comparable between pictures of the same thing, as frames that follow each other are.
+
+    Args:
+        image: uint8 [H, W, 3] or [H, W]
+
+    Returns:
+        0 for a plain picture, larger is sharper.
+    """
+    import cv2
+
+    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    shrink = SHARPNESS_SIDE / max(grey.shape)
+    if shrink < 1:
+        grey = cv2.resize(grey, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+
+
+def frame_interval(count: int, rate: float, most: int) -> int:
+    """How many frames of a video one photo is chosen from.
+
+    Args:
+        count: Frames of the video, 0 if unknown.
+        rate: Frames a second.
+        most: Most photos wanted.
+
+    Returns:
+        At least as many frames as pass in `LEAST_INTERVAL_S`, and so many that no more than `most` photos
+        come out.
+    """
+    return max(1, round(LEAST_INTERVAL_S * rate), math.ceil(count / most))
+
+
+def sharpest_of_each(frames: Iterable[np.ndarray], interval: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The sharpest frame of every `interval` frames, with its number in the video; one frame is held."""
+    best: tuple[float, int, np.ndarray] | None = None
+    for number, frame in enumerate(frames):
+        if number % interval == 0 and best is not None:
+            yield best[1:]
+            best = None
+        score = sharpness(frame)
+        if best is None or score > best[0]:
+            best = score, number, frame
+    if best is not None:
+        yield best[1:]
+
+
+def extract_frames(video: Path, folder: Path, most: int, progress: Reporter = SILENT) -> int:
+    """Write the sharpest frames of a video as `frame_000123.jpg`, numbered as in the video.
+
+    Frames that an earlier call wrote with the same settings stay as they are.
+
+    Args:
+        video: The file.
+        folder: Where to write; made if it is not there.
+        most: Most frames wanted.
+        progress: Told about progress.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        CaptureError: If no frame can be read.
+    """
+    import cv2
+
+    done = folder / "done.json"
+    state = video.stat()
+    key = {"video": video.name, "bytes": state.st_size, "modified": state.st_mtime_ns, "most": most}
+    known = read_table(done)
+    if known.get("key") == key:
+        return int(known["frames"])
+    reader = cv2.VideoCapture(str(video))
+    total = max(0, int(reader.get(cv2.CAP_PROP_FRAME_COUNT)))
+    rate = reader.get(cv2.CAP_PROP_FPS)
+    rate = rate if 0 < rate < 1000 else DEFAULT_RATE
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("frame_*.jpg"):
+        old.unlink()
+    written = 0
+    with progress.stage("Choosing sharp frames", max(1, total), "frames") as bar:
+        frames = _frames(reader, bar.advance)
+        for number, frame in sharpest_of_each(frames, frame_interval(total, rate, most)):
+            options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+            cv2.imwrite(str(folder / f"frame_{number:06d}.jpg"), frame[..., ::-1], options)
+            written += 1
+    reader.release()
+    if not written:
+        raise CaptureError(
+            f"no frame of {video} can be read: it is empty, damaged, or in a format that OpenCV does not "
+            "know; convert it to an .mp4 (H.264), or give photos"
+        )
+    write_json(done, {"key": key, "frames": written})
+    return written
+
+
+def _frames(reader: Any, advance: Callable[[], None]) -> Iterator[np.ndarray]:
+    """Every frame as RGB; `advance` is called at each."""
+    while True:
+        there, frame = reader.read()
+        if not there:
+            return
+        advance()
+        yield frame[..., ::-1]

@@ -1,18 +1,18 @@
-"""From features to poses: compare pairs of photos, then place photo after photo (COLMAP's mapper)."""
+"""From keypoints to poses: compare pairs of photos, then place photo after photo (COLMAP's mapper)."""
 
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from gags.errors import CaptureError
-from gags.poses.database import descriptors_of, find_features, opened, quiet
+from gags.poses.database import descriptors_of, find_keypoints, open_database, quiet_colmap
 from gags.poses.inputs import BarePhoto
 from gags.poses.pairs import Pair, chosen_matching, photo_pairs
 from gags.poses.settings import PoseSettings
 from gags.progress import SILENT, Bar, Reporter
 
-PAIRS_AT_ONCE = 200  # between two steps of the bar, and most that is lost when stopped
-LEAST_MODEL = 3  # photos
+PAIRS_AT_ONCE = 200  # between two steps of the bar; the most that is lost when a run is stopped
+LEAST_GROUP = 3  # photos that hang together are a model of their own from here on
 
 
 def match_photos(
@@ -23,7 +23,7 @@ def match_photos(
     *,
     in_order: bool = False,
 ) -> None:
-    """Find features of all photos, and verified matches of the pairs that settings choose.
+    """Find keypoints of all photos, and verified matches of the pairs that settings choose.
 
     Args:
         photos: All photos.
@@ -32,7 +32,7 @@ def match_photos(
         progress: Told about progress.
         in_order: Whether photos that follow each other show nearly the same, as frames of a video do.
     """
-    find_features(photos, database, settings, progress)
+    find_keypoints(photos, database, settings, progress)
     matching = chosen_matching(settings, len(photos), video=in_order)
     descriptors = [] if matching == "exhaustive" else descriptors_of(database, photos)
     pairs = photo_pairs(matching, descriptors, settings, known=len(photos))
@@ -42,12 +42,12 @@ def match_photos(
 def compare_pairs(
     keys: list[str], pairs: list[Pair], database: Path, seed: int, progress: Reporter = SILENT
 ) -> None:
-    """Match features of pairs of photos and keep what fits one geometry; pairs that are done are passed over.
+    """Match keypoints of pairs of photos and keep what fits one geometry; pairs that are done are skipped.
 
     Args:
         keys: Photos, as the database calls them.
         pairs: Which are compared, as rows of `keys`.
-        database: COLMAP's, with the features.
+        database: COLMAP's, with the keypoints.
         seed: Of the robust estimation.
         progress: Told about progress.
     """
@@ -62,7 +62,7 @@ def compare_pairs(
     with (
         progress.stage("Comparing photos", len(pairs), "pairs") as bar,
         tempfile.TemporaryDirectory() as folder,
-        quiet(),
+        quiet_colmap(),
     ):
         bar.advance(len(pairs) - len(waiting))
         pairing.match_list_path = Path(folder) / "pairs.txt"
@@ -77,7 +77,7 @@ def compare_pairs(
 def _waiting(keys: list[str], pairs: list[Pair], database: Path) -> list[Pair]:
     import pycolmap
 
-    with opened(database) as file:
+    with open_database(database) as file:
         known = {image.name: image.image_id for image in file.read_all_images()}
         done = set(file.read_two_view_geometry_num_inliers()[0])
     numbers = [known[key] for key in keys]
@@ -104,7 +104,7 @@ def place_photos(database: Path, count: int, seed: int, progress: Reporter = SIL
     with (
         progress.stage("Placing photos", count, "photos") as bar,
         tempfile.TemporaryDirectory() as folder,
-        quiet(),
+        quiet_colmap(),
     ):
         counter = _Counter(bar)
         try:
@@ -125,7 +125,7 @@ def mapper_options(count: int, seed: int) -> Any:
 
     options = pycolmap.IncrementalPipelineOptions()
     options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed
-    options.min_model_size = max(LEAST_MODEL, min(10, count // 4))
+    options.min_model_size = max(LEAST_GROUP, min(10, count // 4))
     options.extract_colors = False  # done on the undistorted photos
     return options
 

@@ -7,8 +7,9 @@ import numpy as np
 from gags.poses.settings import Matching, PoseSettings
 
 Pair = tuple[int, int]
-WORDS = 32  # kinds of feature that a signature tells apart
-SAMPLES = 20_000  # features the kinds are learnt from
+CLUSTERS = 32  # of descriptors, in a signature
+CLUSTER_SAMPLE = 20_000  # descriptors that the clusters are learnt from
+CLUSTER_ROUNDS = 12  # of k-means
 
 
 def chosen_matching(settings: PoseSettings, count: int, *, video: bool) -> Matching:
@@ -48,50 +49,51 @@ def nearest_pairs(signatures: np.ndarray, neighbours: int) -> set[Pair]:
 def signatures(descriptors: Sequence[np.ndarray], *, seed: int = 0) -> np.ndarray:
     """What photos look like, in one vector each, without a vocabulary made elsewhere (VLAD).
 
-    The kinds of feature are learnt from the photos themselves. A signature sums, kind by kind, how a photo's
-    features differ from the middle of their kind (Jégou et al. 2010), each kind normalised (Arandjelović and
-    Zisserman 2013).
+    Clusters of descriptors are learnt from the photos themselves. A signature sums, cluster by cluster, how a
+    photo's descriptors differ from the centre of their cluster (Jégou et al. 2010), each sum normalised
+    (Arandjelović and Zisserman 2013).
 
     Args:
-        descriptors: Features of every photo, any type. [n_i, D] each
+        descriptors: Of every photo, any type. [n_i, D] each
         seed: Of the sample and of the first centres.
 
     Returns:
-        L2-normalised, 0 for photos without features. float32 [N, WORDS · D]
+        L2-normalised, 0 for photos without descriptors. float32 [N, CLUSTERS · D], less wide where there are
+        fewer descriptors than clusters.
     """
-    centres = _centres(descriptors, np.random.default_rng(seed))
+    centres = _cluster_centres(descriptors, np.random.default_rng(seed))
     rows = []
-    for features in descriptors:
-        features = features.astype(np.float32)
+    for each in descriptors:
+        each = each.astype(np.float32)
         vector = np.zeros_like(centres)
-        if len(features):
-            nearest = _nearest(features, centres)
-            np.add.at(vector, nearest, features - centres[nearest])
+        if len(each):
+            nearest = _nearest(each, centres)
+            np.add.at(vector, nearest, each - centres[nearest])
             vector /= np.maximum(np.linalg.norm(vector, axis=1, keepdims=True), 1e-6)
             vector /= max(float(np.linalg.norm(vector)), 1e-6)
         rows.append(vector.reshape(-1))
     return np.stack(rows)
 
 
-def _centres(descriptors: Sequence[np.ndarray], rng: np.random.Generator, rounds: int = 12) -> np.ndarray:
-    """k-means of a sample. float32 [≤ WORDS, D]"""
-    each = max(1, SAMPLES // max(1, len(descriptors)))
+def _cluster_centres(descriptors: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """k-means of a sample. float32 [≤ CLUSTERS, D]"""
+    import cv2
+
+    each = max(1, CLUSTER_SAMPLE // max(1, len(descriptors)))
     sample = np.concatenate([d[rng.permutation(len(d))[:each]] for d in descriptors]).astype(np.float32)
-    if not len(sample):
-        return np.zeros((1, sample.shape[1]), np.float32)
-    centres = sample[rng.permutation(len(sample))[:WORDS]]
-    for _ in range(rounds):
-        nearest = _nearest(sample, centres)
-        counts = np.bincount(nearest, minlength=len(centres))
-        sums = np.zeros_like(centres)
-        np.add.at(sums, nearest, sample)
-        centres = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
-    return centres
+    if len(sample) <= CLUSTERS:
+        return sample if len(sample) else np.zeros((1, sample.shape[1]), np.float32)
+    # First centres from `rng`, not OpenCV's own: those would need its global seed to be set.
+    labels = _nearest(sample, sample[rng.permutation(len(sample))[:CLUSTERS]])[:, None].astype(np.int32)
+    rounds = (cv2.TERM_CRITERIA_MAX_ITER, CLUSTER_ROUNDS, 0.0)
+    return cv2.kmeans(sample, CLUSTERS, labels, rounds, 1, cv2.KMEANS_USE_INITIAL_LABELS)[2]
 
 
-def _nearest(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Row of the nearest centre. [n]"""
-    return ((centres**2).sum(axis=1) - 2 * features @ centres.T).argmin(axis=1)
+def _nearest(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Row of the nearest centre. int [n]"""
+    import cv2
+
+    return cv2.batchDistance(vectors, centres, cv2.CV_32F, K=1)[1][:, 0]
 
 
 def photo_pairs(
@@ -101,7 +103,7 @@ def photo_pairs(
 
     Args:
         matching: Not "auto".
-        descriptors: Features of every photo, in the order of names; looked at unless all pairs are taken.
+        descriptors: Of every photo, in the order of names; not used where all pairs are taken. [n_i, D] each
         settings: How many neighbours.
         known: Number of photos, if `descriptors` is left empty.
     """

@@ -1,6 +1,6 @@
-"""Sparse points for a capture that has poses alone: features, matched, and triangulated as the poses say.
+"""Sparse points for a capture that has only poses: keypoints, matched, and triangulated as the poses say.
 
-What is written is laid out as `find` does; the poses stay as they are, in their own frame and units.
+The result is laid out as in `gags.poses.find`; the poses stay as they are, in their own frame and units.
 """
 
 import hashlib
@@ -11,48 +11,53 @@ from typing import Any
 
 import numpy as np
 
-from gags.capture.capture import View
-from gags.capture.lens import Lens
-from gags.capture.load import load_capture
+from gags.capture import Lens, View, load_capture
+from gags.capture.formats import format_named
 from gags.errors import CaptureError
 from gags.files import read_table, write_json
-from gags.poses.account import CLOSER, FEW_FEATURES, SHARPER
-from gags.poses.database import counts_of, opened, quiet
+from gags.poses.database import counts_of, open_database, quiet_colmap
 from gags.poses.inputs import BarePhoto, counting_order
 from gags.poses.mapping import mapper_options, match_photos
-from gags.poses.record import database_file, prepare, record_file, unwritable
+from gags.poses.record import (
+    FEW_KEYPOINTS,
+    MORE_OVERLAP,
+    MORE_TEXTURE,
+    cannot_write,
+    database_file,
+    prepare,
+    record_file,
+)
 from gags.poses.settings import PoseSettings
 from gags.poses.undistorted import result_name, write_model, write_photo
 from gags.progress import SILENT, Reporter
 
-LEAST_POINTS = 50  # Gaussians would know nothing of the place from fewer
+LEAST_POINTS = 50  # fewer say nothing of the place to the Gaussians that start from them
 # Share of the verified matches that fit the poses: 0.95 if these are right, 0.5 if they are off by half a
 # degree in photos of 1024 px, 0.15 or less if they are the poses of other photos.
 GOOD_FIT, LEAST_FIT = 0.6, 0.2
-RECORDINGS = ("polycam", "record3d")  # formats whose photos are in the order in which they were taken
 # How far a point may be from where it was seen, of the longer side: 4 px is COLMAP's own, but the poses of a
 # phone's tracking are off by more in large photos; wrong matches are off by far more.
-TOLERANCE = 0.008
+REPROJECTION_TOLERANCE = 0.008
 LEAST_TOLERANCE_PX = 4.0
 
 
 def find_points(
     source: Path | str, out: Path | str, settings: PoseSettings = PoseSettings(), progress: Reporter = SILENT
 ) -> Path:
-    """Find sparse points for photos whose poses are known, and write them as a capture of its own.
+    """Find sparse points for photos whose poses are known, and write them as a new capture.
 
     Args:
-        source: Capture with poses, in any format; points that it has are not looked at.
+        source: Capture with poses, in any format; points that it has are not used.
         out: Folder of the capture; an earlier run in it that was stopped goes on, a finished one is kept as
             long as photos, poses and settings are the same.
-        settings: How features are found and matched.
+        settings: How keypoints are found and matched.
         progress: Told about progress.
 
     Returns:
         `out`, for `load_capture`: undistorted photos, the same poses, the same photos held out.
 
     Raises:
-        CaptureError: If the capture is unfit, or too few points are found.
+        CaptureError: If the capture cannot be read, or too few points are found.
     """
     source, out = Path(source).expanduser(), Path(out).expanduser()
     capture = load_capture(source, require_points=False)
@@ -62,7 +67,7 @@ def find_points(
     try:
         views = sorted(capture, key=lambda view: counting_order(view.name))
         photos = _pinhole_photos(views, out / "images", progress)
-        in_order = capture.format in RECORDINGS
+        in_order = format_named(capture.format, source).in_order
         match_photos(photos, database_file(out), settings, progress, in_order=in_order)
         viewmats = [view.camera.viewmat for view in views]
         model = triangulated(photos, viewmats, database_file(out), settings.seed, progress)
@@ -70,22 +75,22 @@ def find_points(
         (out / "test.txt").write_text("".join(f"{view.stem}\n" for view in capture.test), encoding="utf-8")
         write_model(model, out / "images", out / "sparse" / "0")
     except OSError as error:
-        raise unwritable(out, error) from error
+        raise cannot_write(out, error) from error
     progress.say(f"Points: {summary}")
     return out
 
 
 def _pinhole_photos(views: list[View], folder: Path, progress: Reporter) -> list[BarePhoto]:
-    """Write all photos undistorted; what is then there, with intrinsics."""
+    """Write all photos undistorted; returns those, with their intrinsics."""
     photos = []
     shutil.rmtree(folder, ignore_errors=True)
     with progress.stage("Undistorting photos", len(views), "photos") as bar:
         for view in views:
             K, width, height = view.camera.K, view.camera.width, view.camera.height
-            pinhole = float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
+            fx, fy, cx, cy = float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
             name = result_name(view.name)
-            photo = BarePhoto(name, folder / name, width, height, pinhole=pinhole)
-            lens = view.lens or Lens(width, height, *pinhole)
+            photo = BarePhoto(name, folder / name, width, height, pinhole=(fx, fy, cx, cy))
+            lens = view.lens or Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy)
             write_photo(BarePhoto(view.name, view.path, width, height), lens, photo.path)
             photos.append(photo)
             bar.advance()
@@ -106,7 +111,7 @@ def triangulated(
         viewmats: World-to-camera transform of each. [4, 4] each
         database: COLMAP's, with verified matches of these photos.
         seed: Of every random choice.
-        progress: Told that it goes on.
+        progress: Told about progress.
 
     Returns:
         `pycolmap.Reconstruction` of all photos under their own names, those that see no point included.
@@ -114,14 +119,17 @@ def triangulated(
     import pycolmap
 
     options = mapper_options(len(photos), seed)
-    tolerance = max(LEAST_TOLERANCE_PX, TOLERANCE * max(max(photo.width, photo.height) for photo in photos))
+    tolerance = max(
+        LEAST_TOLERANCE_PX,
+        REPROJECTION_TOLERANCE * max(max(photo.width, photo.height) for photo in photos),
+    )
     options.mapper.filter_max_reproj_error = tolerance
     options.triangulation.merge_max_reproj_error = options.triangulation.complete_max_reproj_error = tolerance
     poses = {photo.key: viewmat for photo, viewmat in zip(photos, viewmats, strict=True)}
     with (
         progress.stage("Triangulating points", len(photos), "photos") as bar,
         tempfile.TemporaryDirectory() as folder,
-        quiet(),
+        quiet_colmap(),
     ):
         pycolmap.set_random_seed(seed)
         model = _posed(poses, database)
@@ -138,7 +146,7 @@ def _posed(poses: dict[str, np.ndarray], database: Path) -> Any:
     import pycolmap
 
     model = pycolmap.Reconstruction()
-    with opened(database) as file:
+    with open_database(database) as file:
         images = file.read_all_images()
         for camera in file.read_all_cameras():
             model.add_camera(camera)
@@ -155,12 +163,12 @@ def _posed(poses: dict[str, np.ndarray], database: Path) -> Any:
 
 
 def fitting_share(model: Any, database: Path) -> float:
-    """Share of the verified matches whose two features became one point; 0 if there are no matches."""
+    """Share of the verified matches whose two keypoints became one point; 0 if there are no matches."""
     import pycolmap
 
     points = {number: _point_numbers(image) for number, image in model.images.items()}
     fitting, count = 0, 0
-    with opened(database) as file:
+    with open_database(database) as file:
         for pair, geometry in zip(*file.read_two_view_geometries(), strict=True):
             first, second = pycolmap.pair_id_to_image_pair(pair)
             rows, columns = np.asarray(geometry.inlier_matches, dtype=np.int64).reshape(-1, 2).T
@@ -171,32 +179,32 @@ def fitting_share(model: Any, database: Path) -> float:
 
 
 def _point_numbers(image: Any) -> np.ndarray:
-    """Number of the point that each feature of a photo shows, -1 if it shows none. int64 [n]"""
+    """Number of the point that each keypoint of a photo shows, -1 if it shows none. int64 [n]"""
     numbers = [point.point3D_id if point.has_point3D() else -1 for point in image.points2D]
     return np.array(numbers, dtype=np.int64)
 
 
 def _check(source: Path, views: list[View], model: Any, out: Path, progress: Reporter) -> str:
     """Put on record what was found, and say it in a line; warn if it is little, or fail."""
-    features, matches = counts_of(database_file(out))
+    keypoints, matches = counts_of(database_file(out))
     count, share = model.num_points3D(), fitting_share(model, database_file(out))
     summary = f"{count} points for {len(views)} photos, {100 * share:.0f} % of the matches fit the poses"
     record = record_file(out)
-    details = {"summary": summary, "fitting_share": share, "features": features, "matches": matches}
+    details = {"summary": summary, "fitting_share": share, "features": keypoints, "matches": matches}
     write_json(record, read_table(record) | details)
     if count >= LEAST_POINTS and share >= LEAST_FIT:
         if share < GOOD_FIT:
             progress.warn(f"{source}: only {summary}: they are inaccurate; {_anew(views)}")
         return summary
-    if max(features.values()) < FEW_FEATURES:
-        reason = f"they show too little texture: {SHARPER}"
+    if max(keypoints.values()) < FEW_KEYPOINTS:
+        reason = f"they show too little texture: {MORE_TEXTURE}"
     elif max(matches.values()) < LEAST_POINTS:
-        reason = f"they share too little with each other: {CLOSER}"
+        reason = f"they share too little with each other: {MORE_OVERLAP}"
     else:
         reason = f"the poses are wrong, or all of one spot: {_anew(views)}"
     raise CaptureError(f"{source}: {summary}, too few to go on: {reason} (details in {record})")
 
 
 def _anew(views: list[View]) -> str:
-    """The remedy where poses are no good."""
+    """The remedy where poses are bad."""
     return f"find poses and points anew: gags poses {views[0].path.parent} --out my_capture"

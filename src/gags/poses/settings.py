@@ -22,11 +22,11 @@ class PoseSettings:
     frames: int = 150
     """Most frames taken from a video, the sharpest of each interval."""
     max_size: int = 1600
-    """Photos are made smaller to look for features if their longer side is above this, px."""
+    """Photos are made smaller to find keypoints if their longer side is above this, px."""
     max_features: int = 4096
-    """Most features of a photo, the largest first."""
+    """Most keypoints of a photo, the largest first."""
     camera_model: Literal["SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV"] = "SIMPLE_RADIAL"
-    """Lens that is calibrated, in COLMAP's names. OPENCV bends more, and needs more photos."""
+    """Lens that is calibrated, by COLMAP's name. OPENCV models more distortion, and needs more photos."""
     least_share: float = 0.25
     """Fail if less than this share of the photos can be placed."""
     seed: int = 0

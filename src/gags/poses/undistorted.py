@@ -9,11 +9,10 @@ import numpy as np
 
 from gags.capture.lens import Lens, pinhole_intrinsics, rays_through, undistort
 from gags.errors import CaptureError
-from gags.poses.database import quiet
-from gags.poses.inputs import BarePhoto
+from gags.poses.database import quiet_colmap
+from gags.poses.inputs import JPEG_QUALITY, BarePhoto
 from gags.progress import SILENT, Reporter
 
-JPEG_QUALITY = 95
 KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # others are written as JPEG
 
 
@@ -28,7 +27,8 @@ def lens_of(camera: Any) -> Lens:
     K = camera.calibration_matrix()
     focals = len(camera.focal_length_idxs())
     distortion = tuple(float(value) for value in camera.params[focals + 2 :])
-    return Lens(camera.width, camera.height, K[0, 0], K[1, 1], K[0, 2], K[1, 2], distortion)
+    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
+    return Lens(camera.width, camera.height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion)
 
 
 def undistorted_points(xy: np.ndarray, lens: Lens, K: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ def write_capture(model: Any, photos: list[BarePhoto], out: Path, progress: Repo
         progress: Told about progress.
 
     Raises:
-        CaptureError: If a lens came out so bent that no undistorted photo exists.
+        CaptureError: If the distortion that was found is so strong that no undistorted photo exists.
     """
     sources = {photo.key: photo for photo in photos}
     lenses = {number: lens_of(camera) for number, camera in model.cameras.items()}
@@ -116,14 +116,14 @@ def _make_pinholes(model: Any, lenses: dict[int, Lens]) -> None:
 
 
 def write_model(model: Any, images: Path, folder: Path) -> None:
-    """Write the files of a reconstruction, whole or not at all: a model tells that the search is done.
+    """Write the files of a reconstruction, all of them or none: where there is a model, the search is done.
 
     Args:
         model: `pycolmap.Reconstruction`; its points get the colours of the photos.
         images: Folder of the photos, by the names that the reconstruction has for them.
         folder: Where to write; what is there is replaced.
     """
-    with quiet():
+    with quiet_colmap():
         model.extract_colors_for_all_images(images)
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

@@ -86,7 +86,7 @@ def _hardest_contrary(negatives: Tensor, hardest: Tensor, contrary: Tensor) -> T
         return hardest
     if 2 * len(excluded) > len(contrary):
         return negatives[..., contrary].amax(dim=-1)
-    # Where no excluded phrase is the hardest one, leaving them out changes nothing, so that few features need it.
+    # Where no excluded phrase is the hardest one, leaving them out changes nothing: few need more.
     reached = torch.zeros_like(hardest, dtype=torch.bool)
     for column in excluded:
         reached |= negatives[..., column] == hardest

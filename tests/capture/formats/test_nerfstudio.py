@@ -198,13 +198,3 @@ def test_same_photo_twice(tmp_path):
     write_nerfstudio(tmp_path, [*NAMES, NAMES[0]])
     with pytest.raises(CaptureError, match=r"several poses \(frame_00\.png\)"):
         load_capture(tmp_path)
-
-
-def test_colmap_comes_first_where_both_are(tmp_path):
-    from tests.helpers.made_capture import write_colmap
-
-    write_nerfstudio(tmp_path, NAMES)
-    write_colmap(tmp_path, ["frame_00.png", "frame_01.png"])
-    heard = Heard()
-    assert load_capture(tmp_path, progress=heard).format == "colmap"
-    assert "reading the COLMAP model" in heard.said[0]

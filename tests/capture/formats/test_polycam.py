@@ -5,29 +5,10 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers.made_capture import pose, write_photo
+from tests.helpers.made_capture import pose, write_polycam
 
-from gags.capture import load_capture
+from gags.capture import load_capture, read_saved_capture, save_capture
 from gags.errors import CaptureError
-
-SIZE = (40, 30)
-
-
-def write_polycam(root, count=3, *, kind="", depth=None):
-    """Keyframes 100, 101 … with pose(i); `depth` in millimetres is the same everywhere."""
-    folder = root / "keyframes"
-    for index in range(count):
-        name = str(100 + index)
-        write_photo(folder / f"{kind}images" / f"{name}.jpg", np.full((30, 40, 3), 60 * index + 30, np.uint8))
-        arkit = np.linalg.inv(pose(index)) @ np.diag([1.0, -1, -1, 1])
-        values = {f"t_{row}{column}": arkit[row, column] for row in range(3) for column in range(4)}
-        values |= {"fx": 50.0, "fy": 52.0, "cx": 19.0, "cy": 16.0, "width": 40, "height": 30}
-        (folder / f"{kind}cameras").mkdir(parents=True, exist_ok=True)
-        (folder / f"{kind}cameras" / f"{name}.json").write_text(json.dumps(values | {"blur_score": 99}))
-        if depth is not None:
-            (folder / "depth").mkdir(exist_ok=True)
-            Image.fromarray(np.full((6, 8), depth, np.uint16)).save(folder / "depth" / f"{name}.png")
-    return folder
 
 
 def test_cameras_and_points(tmp_path):
@@ -73,12 +54,10 @@ def test_depth_beyond_the_range_of_the_lidar_is_left_out(tmp_path):
 
 
 def test_saved_captures_find_their_points_again(tmp_path):
-    from gags.capture import Capture
-
     write_polycam(tmp_path / "room", depth=2000)
     capture = load_capture(tmp_path / "room")
-    capture.save(tmp_path / "capture.json")
-    np.testing.assert_array_equal(Capture.load(tmp_path / "capture.json").points, capture.points)
+    save_capture(capture, tmp_path / "capture.json")
+    np.testing.assert_array_equal(read_saved_capture(tmp_path / "capture.json").points, capture.points)
 
 
 def test_without_depth_there_are_no_points(tmp_path):

@@ -2,34 +2,14 @@
 
 import json
 
-import cv2
 import numpy as np
 import pytest
 from tests.helpers.heard import Heard
-from tests.helpers.made_capture import pose, write_photo
+from tests.helpers.made_capture import pose, write_record3d
 
 from gags.capture import load_capture
 from gags.capture.formats.record3d import MOST_FRAMES
 from gags.errors import CaptureError
-
-
-def quaternion(R: np.ndarray) -> list[float]:
-    """x, y, z, w of a rotation, by its axis and angle."""
-    vector = cv2.Rodrigues(R)[0][:, 0]
-    angle = float(np.linalg.norm(vector))
-    axis = vector / angle if angle else vector
-    return [*(np.sin(angle / 2) * axis), float(np.cos(angle / 2))]
-
-
-def write_record3d(root, count=3, *, photos="rgb", metadata="metadata.json", **keys):
-    """Frames 0, 1 … with pose(i); `K` column by column as the app stores it."""
-    poses = []
-    for index in range(count):
-        write_photo(root / photos / f"{index}.jpg", np.full((30, 40, 3), 50, np.uint8))
-        arkit = np.linalg.inv(pose(index)) @ np.diag([1.0, -1, -1, 1])
-        poses.append([*quaternion(arkit[:3, :3]), *arkit[:3, 3]])
-    content = {"w": 40, "h": 30, "K": [50, 0, 0, 0, 52, 0, 19, 16, 1], "poses": poses, "fps": 30}
-    (root / metadata).write_text(json.dumps(content | keys))
 
 
 @pytest.mark.parametrize("layout", [{}, {"photos": "rgbd", "metadata": "metadata"}])

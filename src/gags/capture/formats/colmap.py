@@ -1,8 +1,8 @@
 """Reader of COLMAP models: `images/` beside `sparse/0` (or `sparse`), binary or text.
 
-The three files are parsed here rather than by pycolmap: version 4.2 never returns from a truncated
-`points3D.bin`, takes a truncated `cameras.bin` for a whole one, and refuses models whose point tracks name
-photos that were removed. Tracks, rigs and frames are not needed.
+The three files are parsed here and not by pycolmap, which takes a `cameras.bin` with 30 % of its bytes for a
+whole one, has not returned from an empty `points3D.bin` after 20 s, and refuses a model from which a photo
+was removed (version 4.2.1; `benchmarks/damaged_colmap.py`). Tracks, rigs and frames are not needed.
 """
 
 import struct
@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from gags.capture.camera import rotations
-from gags.capture.formats.source import Pose, Source, finite_points
+from gags.capture.formats.base import Format, Points, Pose, Source, finite_points, no_points
 from gags.capture.lens import Lens
 from gags.capture.photos import photos_in
 from gags.errors import CaptureError
@@ -72,10 +72,11 @@ def read_colmap(root: Path, progress: Reporter = SILENT) -> Source:
             )
         poses.append(Pose(name, images / name, viewmat, cameras[camera_id]))
     photos = {p.relative_to(images).as_posix(): p for p in photos_in(images, deep=True)}
-    return Source("colmap", poses, photos, *read_points(root))
+    points, points_rgb = read_points(root)
+    return Source(poses, photos, points, points_rgb)
 
 
-def read_points(root: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_points(root: Path) -> Points:
     """The sparse points of a model alone, none if it has no file of them.
 
     Returns:
@@ -83,10 +84,20 @@ def read_points(root: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     model = model_folder(root)
     if model is None or not any((model / f"points3D.{suffix}").is_file() for suffix in ("bin", "txt")):
-        return finite_points(np.zeros((0, 3)), np.zeros((0, 3)))
+        return no_points()
     table = _parse(model, "points3D", _points_binary, _points_text)
     table = table[np.argsort(table[:, 0], kind="stable")]
     return finite_points(table[:, 1:4], table[:, 4:7])
+
+
+COLMAP = Format(
+    name="colmap",
+    title="COLMAP model",
+    layout="a COLMAP model (images/ and sparse/0/cameras.bin or .txt)",
+    find=model_folder,
+    read=read_colmap,
+    points=read_points,
+)
 
 
 def _parse(
@@ -124,9 +135,9 @@ def _lens(model: str, width: int, height: int, params: tuple[float, ...]) -> Len
         raise ValueError(f"{model} {width}×{height} with parameters {params} is no camera")
     if focals == 1:
         f, cx, cy, *distortion = params
-        return Lens(width, height, f, f, cx, cy, tuple(distortion))
+        return Lens(width, height, fx=f, fy=f, cx=cx, cy=cy, distortion=tuple(distortion))
     fx, fy, cx, cy, *distortion = params
-    return Lens(width, height, fx, fy, cx, cy, tuple(distortion))
+    return Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=tuple(distortion))
 
 
 def _viewmat(quat_wxyz: tuple[float, ...], translation: tuple[float, ...]) -> np.ndarray:
@@ -212,7 +223,7 @@ def _cameras_text(lines: list[str]) -> dict[int, Lens]:
 
 
 def _images_text(lines: list[str]) -> list[tuple[str, int, np.ndarray]]:
-    """Two lines a photo: its pose, and its 2D points (often empty), which are passed over."""
+    """Two lines a photo: its pose, and its 2D points (often empty), which are skipped."""
     images = []
     rest = iter(lines)
     for line in rest:

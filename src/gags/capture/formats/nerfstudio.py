@@ -12,13 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from gags.capture.formats.source import Pose, Source, finite_points, opengl_viewmat
+from gags.capture.formats.base import (
+    Format,
+    Points,
+    Pose,
+    Source,
+    finite_points,
+    no_points,
+    opengl_viewmat,
+)
 from gags.capture.lens import Lens
 from gags.capture.photos import SUFFIXES, photo_size, photos_in
 from gags.errors import CaptureError
 from gags.files.ply import PlyError, read_vertices
+from gags.progress import SILENT, Reporter
 
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV", "PERSPECTIVE")
+_INTRINSICS = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y")
 _DISTORTION = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
 
 
@@ -28,7 +38,7 @@ def transforms_file(root: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def read_nerfstudio(root: Path) -> Source:
+def read_nerfstudio(root: Path, progress: Reporter = SILENT) -> Source:
     """Read a capture in nerfstudio's layout.
 
     Raises:
@@ -51,15 +61,24 @@ def read_nerfstudio(root: Path) -> Source:
         for parent in {file.parent for file in files}
         for photo in photos_in(parent, deep=False)
     }
-    points = _points(root, transforms)
-    return Source(
-        "nerfstudio", poses, photos, *points, test_names=_test_names(files, folder, transforms, root)
-    )
+    points, points_rgb = _points(root, transforms)
+    return Source(poses, photos, points, points_rgb, _test_names(files, folder, transforms, root))
 
 
-def read_points(root: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_points(root: Path) -> Points:
     """The sparse points alone: float32 [P, 3], and their colours, uint8 [P, 3]."""
     return _points(root, _load(root / "transforms.json"))
+
+
+NERFSTUDIO = Format(
+    name="nerfstudio",
+    title="transforms.json",
+    layout="transforms.json",
+    find=transforms_file,
+    read=read_nerfstudio,
+    points=read_points,
+    main_file="transforms.json",
+)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -124,10 +143,8 @@ def _lens(values: dict[str, Any], photo: Path, where: str) -> Lens:
         raise CaptureError(f"{where}: no focal length; give `fl_x` in pixels or `camera_angle_x` in radians")
     distortion = tuple(given.get(key, 0.0) for key in _DISTORTION)
     cx, cy = given.get("cx", width / 2), given.get("cy", height / 2)
-    return Lens(width, height, fx, fy, cx, cy, distortion if any(distortion) else ())
-
-
-_INTRINSICS = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y")
+    distortion = distortion if any(distortion) else ()
+    return Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion)
 
 
 def _focal(angle: float | None, side: int) -> float | None:
@@ -135,9 +152,9 @@ def _focal(angle: float | None, side: int) -> float | None:
     return 0.5 * side / math.tan(0.5 * angle) if angle is not None and 0 < angle < math.pi else None
 
 
-def _points(root: Path, transforms: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def _points(root: Path, transforms: dict[str, Any]) -> Points:
     if not transforms.get("ply_file_path"):
-        return finite_points(np.zeros((0, 3)), np.zeros((0, 3)))
+        return no_points()
     path = root / str(transforms["ply_file_path"])
     try:
         vertices = read_vertices(path)
@@ -161,8 +178,8 @@ def _points(root: Path, transforms: dict[str, Any]) -> tuple[np.ndarray, np.ndar
 
 def _test_names(files: list[Path], folder: Path, transforms: dict[str, Any], root: Path) -> list[str] | None:
     """Names of the frames that the newer `test_filenames` holds out, None where the key is missing."""
-    listed = transforms.get("test_filenames")
-    if not isinstance(listed, list):
+    names = transforms.get("test_filenames")
+    if not isinstance(names, list):
         return None
-    held_out = {Path(os.path.normpath(root / str(name))) for name in listed}
+    held_out = {Path(os.path.normpath(root / str(name))) for name in names}
     return [file.relative_to(folder).as_posix() for file in files if file in held_out]

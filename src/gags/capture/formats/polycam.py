@@ -1,7 +1,8 @@
 """Reader of Polycam's raw data, as github.com/PolyCam/polyform describes it: images, cameras and depth maps.
 
 Poses there are camera-to-world in ARKit's frame: +y up, metres, the camera looking along −z. Where Polycam
-has corrected them (`corrected_cameras/`), those count. The frame stays as it is. Depth maps become points.
+has corrected them (`corrected_cameras/`), the corrected ones are read. The frame stays as it is. Depth maps
+become points.
 """
 
 import json
@@ -12,15 +13,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gags.capture.formats.source import Pose, Source, finite_points, opengl_viewmat
+from gags.capture.formats.base import Format, Points, Pose, Source, finite_points, opengl_viewmat
 from gags.capture.lens import Lens, plain_lens
 from gags.capture.photos import photos_in, read_photo
 from gags.errors import CaptureError
+from gags.progress import SILENT, Reporter
 
 MOST_POINTS = 50_000
-MILLIMETRE = 1e-3
-SURE = 127  # of 255: medium confidence of the LiDAR; depth below that is a guess
-FARTHEST_M = 5.0  # the range of the LiDAR
+METRES_PER_UNIT = 1e-3  # depth maps hold millimetres
+MIN_CONFIDENCE = 127  # of 255: medium confidence of the LiDAR; depth below that is a guess
+MAX_DEPTH_M = 5.0  # the range of the LiDAR
 _MATRIX = [[f"t_{row}{column}" for column in range(4)] for row in range(3)]
 
 
@@ -32,7 +34,7 @@ def keyframes_folder(root: Path) -> Path | None:
     return None
 
 
-def read_polycam(root: Path) -> Source:
+def read_polycam(root: Path, progress: Reporter = SILENT) -> Source:
     """Read raw data that Polycam exported.
 
     Raises:
@@ -47,13 +49,25 @@ def read_polycam(root: Path) -> Source:
         photo = by_stem.get(file.stem, folder / f"{kind}images" / f"{file.stem}.jpg")
         viewmat, lens = _camera(file)
         poses.append(Pose(photo.name, photo, viewmat, lens))
-    return Source("polycam", poses, photos, *_points(folder, poses))
+    points, points_rgb = _points(folder, poses)
+    return Source(poses, photos, points, points_rgb)
 
 
-def read_points(root: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_points(root: Path) -> Points:
     """The points of the depth maps alone: float32 [P, 3], and their colours, uint8 [P, 3]."""
     source = read_polycam(root)
     return source.points, source.points_rgb
+
+
+POLYCAM = Format(
+    name="polycam",
+    title="export of Polycam",
+    layout="an export of Polycam (keyframes/)",
+    find=keyframes_folder,
+    read=read_polycam,
+    points=read_points,
+    in_order=True,
+)
 
 
 def _folder(root: Path) -> Path:
@@ -73,11 +87,11 @@ def _camera(file: Path) -> tuple[np.ndarray, Lens]:
         raise CaptureError(
             f"{file} is no camera of Polycam ({error!r}); export the raw data again"
         ) from error
-    lens = plain_lens(width, height, fx, fy, cx, cy, str(file))
+    lens = plain_lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, where=str(file))
     return opengl_viewmat(matrix, f"{file}: t_00 … t_23"), lens
 
 
-def _points(folder: Path, poses: list[Pose]) -> tuple[np.ndarray, np.ndarray]:
+def _points(folder: Path, poses: list[Pose]) -> Points:
     """Points on an even grid of all depth maps, `MOST_POINTS` at most."""
     deep = [(pose, folder / "depth" / f"{pose.path.stem}.png") for pose in poses]
     deep = [(pose, path) for pose, path in deep if path.is_file() and pose.path.is_file()]
@@ -106,13 +120,13 @@ def depth_points(
     """
     import cv2
 
-    depth = _map(depth_file).astype(np.float64) * MILLIMETRE
+    depth = _map(depth_file).astype(np.float64) * METRES_PER_UNIT
     height, width = depth.shape
-    solid = (depth > 0) & (depth <= FARTHEST_M)
+    solid = (depth > 0) & (depth <= MAX_DEPTH_M)
     if confidence_file.is_file():
         confidence = _map(confidence_file)
         if confidence.shape == depth.shape:
-            solid &= confidence >= SURE
+            solid &= confidence >= MIN_CONFIDENCE
     step = max(1, math.ceil(math.sqrt(height * width / max(1, most))))
     grid = np.zeros_like(solid)
     grid[step // 2 :: step, step // 2 :: step] = True

@@ -2,7 +2,7 @@
 
 Poses there are camera-to-world in ARKit's frame: +y up, metres, the camera looking along −z, as x, y, z, w
 quaternions and positions. The frame stays as it is. There are no sparse points: depth is stored in a
-compression of Apple's that no reader here knows.
+compression of Apple's that this reader does not know.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gags.capture.camera import rotations
-from gags.capture.formats.source import Pose, Source, finite_points, opengl_viewmat
+from gags.capture.formats.base import Format, Points, Pose, Source, no_points, opengl_viewmat
 from gags.capture.lens import Lens, plain_lens
 from gags.capture.photos import photos_in
 from gags.errors import CaptureError
@@ -50,7 +50,25 @@ def read_record3d(root: Path, progress: Reporter = SILENT) -> Source:
         where = f"{path}, pose {index}"
         poses.append(Pose(photo.name, photo, _viewmat(poses7[index], where), _lens(metadata, index, where)))
     photos = {pose.name: pose.path for pose in poses if pose.path.is_file()}
-    return Source("record3d", poses, photos, *finite_points(np.zeros((0, 3)), np.zeros((0, 3))))
+    points, points_rgb = no_points()
+    return Source(poses, photos, points, points_rgb)
+
+
+def read_points(root: Path) -> Points:
+    """No points: a recording holds none that can be read."""
+    return no_points()
+
+
+RECORD3D = Format(
+    name="record3d",
+    title="recording of Record3D",
+    layout="a recording of Record3D (metadata and rgb/)",
+    find=metadata_file,
+    read=read_record3d,
+    points=read_points,
+    in_order=True,
+    packed_suffix=".r3d",
+)
 
 
 def _photo_folder(root: Path) -> Path | None:
@@ -89,4 +107,5 @@ def _lens(metadata: dict[str, Any], index: int, where: str) -> Lens:
             fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     except (KeyError, TypeError, ValueError) as error:
         raise CaptureError(f"{where}: has no intrinsics ({error!r}); unpack the .r3d again") from error
-    return plain_lens(width, height, float(fx), float(fy), float(cx), float(cy), where)
+    fx, fy, cx, cy = float(fx), float(fy), float(cx), float(cy)
+    return plain_lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, where=where)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.helpers.made_capture import plain_photo, write_colmap, write_nerfstudio, write_photo
 
-from gags.capture import Capture, load_capture
+from gags.capture import load_capture, read_saved_capture, save_capture
 from gags.errors import CaptureError
 
 NAMES = [f"frame_{i:02}.png" for i in range(5)]
@@ -29,9 +29,9 @@ def root(request, tmp_path):
 
 def test_loading_gives_the_same_capture(root, tmp_path):
     capture = load_capture(root, downscale=2, test_every=2)
-    capture.save(tmp_path / "ws" / "capture.json")
+    save_capture(capture, tmp_path / "ws" / "capture.json")
     for path in (tmp_path / "ws", tmp_path / "ws" / "capture.json"):
-        loaded = Capture.load(path)
+        loaded = read_saved_capture(path)
         assert (loaded.root, loaded.format, loaded.options) == (root, capture.format, capture.options)
         for view, original in zip(loaded, capture, strict=True):
             assert (view.name, view.path, view.split) == (original.name, original.path, original.split)
@@ -47,7 +47,7 @@ def test_loading_gives_the_same_capture(root, tmp_path):
 
 
 def test_people_can_read_it(root, tmp_path):
-    load_capture(root).save(tmp_path / "ws" / "capture.json")
+    save_capture(load_capture(root), tmp_path / "ws" / "capture.json")
     content = json.loads((tmp_path / "ws" / "capture.json").read_text())
     assert content["root"] == str(root)
     assert content["points"]["count"] in (2, 5)
@@ -59,14 +59,14 @@ def test_people_can_read_it(root, tmp_path):
 
 def test_moved_photos(root, tmp_path):
     capture = load_capture(root)
-    capture.save(tmp_path / "capture.json")
+    save_capture(capture, tmp_path / "capture.json")
     moved = root.rename(tmp_path / "elsewhere")
     with pytest.raises(CaptureError, match=r'5 of 5 photos .*no longer in .*capture .*set "root"'):
-        Capture.load(tmp_path)
+        read_saved_capture(tmp_path)
     content = json.loads((tmp_path / "capture.json").read_text())
     content["root"] = str(moved)  # as the message says
     (tmp_path / "capture.json").write_text(json.dumps(content))
-    loaded = Capture.load(tmp_path)
+    loaded = read_saved_capture(tmp_path)
     np.testing.assert_array_equal(loaded.points, capture.points)
     assert loaded.views[0].path == moved / "images" / NAMES[0]
 
@@ -76,12 +76,35 @@ def test_damaged_file(tmp_path, content):
     if content is not None:
         (tmp_path / "capture.json").write_text(content)
     with pytest.raises(CaptureError, match=r"capture\.json .*gags"):
-        Capture.load(tmp_path)
+        read_saved_capture(tmp_path)
+
+
+def test_an_unknown_format_is_an_error_that_names_the_file(root, tmp_path):
+    save_capture(load_capture(root), tmp_path / "capture.json")
+    content = json.loads((tmp_path / "capture.json").read_text())
+    content["format"] = "bundler"
+    (tmp_path / "capture.json").write_text(json.dumps(content))
+    with pytest.raises(CaptureError, match=r"capture\.json says .*'bundler'.* known: colmap, nerf"):
+        read_saved_capture(tmp_path)
+
+
+def test_points_are_read_when_they_are_asked_for(root, tmp_path):
+    capture = load_capture(root)
+    save_capture(capture, tmp_path / "capture.json")
+    loaded = read_saved_capture(tmp_path)
+    points = root / ("points.ply" if loaded.format == "nerfstudio" else "sparse/0/points3D.bin")
+    content = points.read_bytes()
+    points.write_bytes(b"")
+    assert loaded.fingerprint() == capture.fingerprint()  # needs no points: their hash is in the file
+    points.write_bytes(content)
+    np.testing.assert_array_equal(loaded.points, capture.points)
+    points.write_bytes(b"")
+    np.testing.assert_array_equal(loaded.points, capture.points)
 
 
 def test_points_that_changed_behind_the_workspace(root, tmp_path):
-    load_capture(root).save(tmp_path / "capture.json")
-    loaded = Capture.load(tmp_path)
+    save_capture(load_capture(root), tmp_path / "capture.json")
+    loaded = read_saved_capture(tmp_path)
     if loaded.format == "nerfstudio":
         ply = root / "points.ply"
         ply.write_text(ply.read_text().replace("-1.5", "-2.5"))
@@ -135,10 +158,10 @@ def test_fingerprint_follows_everything_a_stage_depends_on(tmp_path):
 
 def test_a_capture_inside_the_scene_moves_with_it(tmp_path):
     write_colmap(tmp_path / "ws" / "poses", NAMES)
-    load_capture(tmp_path / "ws" / "poses").save(tmp_path / "ws" / "capture.json")
+    save_capture(load_capture(tmp_path / "ws" / "poses"), tmp_path / "ws" / "capture.json")
     assert json.loads((tmp_path / "ws" / "capture.json").read_text())["root"] == "poses"
     (tmp_path / "ws").rename(tmp_path / "moved")
-    capture = Capture.load(tmp_path / "moved")
+    capture = read_saved_capture(tmp_path / "moved")
     assert capture.root == tmp_path / "moved" / "poses"
     assert all(view.path.is_file() for view in capture)
     assert len(capture.points) == 5

@@ -1,6 +1,7 @@
-"""What a reader makes of a capture on disk, before photos are checked and views are chosen."""
+"""What a format is: how its captures are found and read; and what the readers share."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ import numpy as np
 
 from gags.capture.lens import Lens
 from gags.errors import CaptureError
+from gags.progress import Reporter
+
+Points = tuple[np.ndarray, np.ndarray]  # coordinates, float32 [P, 3], and colours, uint8 [P, 3]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,26 +33,57 @@ class Pose:
 
 @dataclass(eq=False)
 class Source:
-    """A capture as one of the readers found it.
+    """A capture as a reader found it, before photos are checked and views are chosen.
 
     Attributes:
-        format: "colmap", "nerfstudio", "polycam" or "record3d".
         poses: The posed photos, in any order.
         photos: All photos that lie where the posed ones do, by name, posed or not.
         points: Sparse points in world coordinates. float32 [P, 3]
         points_rgb: Their colours. uint8 [P, 3]
-        test_names: The test split the capture's own files ask for, if they do.
+        test_names: The views that the capture's own files hold out; None if they do not say.
     """
 
-    format: str
     poses: list[Pose]
     photos: dict[str, Path]
     points: np.ndarray
     points_rgb: np.ndarray
-    test_names: list[str] | None = field(default=None)
+    test_names: list[str] | None = None
 
 
-def finite_points(xyz: np.ndarray, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Format:
+    """One way to lay out posed photos in a folder.
+
+    Attributes:
+        name: What `capture.json` calls it.
+        title: What people call it, after "the": "COLMAP model".
+        layout: What a folder of this format holds, with the names of its files.
+        find: The file or folder by which a capture of this format is recognised; None if the folder holds
+            none.
+        read: Reads poses, photos and sparse points; raises `CaptureError` if something is missing or damaged.
+        points: Reads the sparse points alone; the same points in the same order as `read`.
+        in_order: Whether the photos follow each other as the frames of a recording do.
+        main_file: File that people may give instead of its folder.
+        packed_suffix: Suffix of the zip file that such captures come in, which has to be unpacked first.
+    """
+
+    name: str
+    title: str
+    layout: str
+    find: Callable[[Path], Path | None]
+    read: Callable[[Path, Reporter], Source]
+    points: Callable[[Path], Points]
+    in_order: bool = False
+    main_file: str | None = None
+    packed_suffix: str | None = None
+
+
+def no_points() -> Points:
+    """What a reader returns where there are no sparse points."""
+    return finite_points(np.zeros((0, 3)), np.zeros((0, 3)))
+
+
+def finite_points(xyz: np.ndarray, rgb: np.ndarray) -> Points:
     """Points as float32 [P, 3] and colours as uint8 [P, 3]; those with infinite coordinates are dropped."""
     xyz = np.asarray(xyz, dtype=np.float32).reshape(-1, 3)
     rgb = np.asarray(rgb, dtype=np.uint8).reshape(-1, 3)

@@ -6,7 +6,7 @@ from PIL import Image
 from tests.helpers.heard import Heard
 from tests.helpers.made_capture import plain_photo, pose, write_colmap, write_photo
 
-from gags.capture import Camera, Capture, View, load_capture
+from gags.capture import load_capture
 from gags.errors import CaptureError
 
 NAMES = [f"frame_{i:02}.png" for i in range(10)]
@@ -232,14 +232,6 @@ def test_photos_that_differ_in_suffix_only_are_an_error(tmp_path):
     write_colmap(tmp_path, ["a.png", "a.jpg"])
     with pytest.raises(CaptureError, match=r"but for the suffix.*rename"):
         load_capture(tmp_path)
-
-
-def test_capture_can_be_put_together_by_hand(tmp_path):
-    write_photo(tmp_path / "a.png", plain_photo(0))
-    view = View("a.png", tmp_path / "a.png", Camera(np.eye(4), np.eye(3), 50, 40))
-    capture = Capture(tmp_path, [view], np.zeros((2, 3), np.float32), np.zeros((2, 3), np.uint8))
-    assert capture["a"].image().shape == (40, 50, 3)
-    assert capture["a"].split == "train"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""A capture put together by hand: points read when asked, split, lookup."""
+
+import numpy as np
+import pytest
+from tests.helpers.made_capture import plain_photo, write_photo
+
+from gags.capture import Camera, Capture, View
+from gags.errors import CaptureError
+
+POINTS = np.arange(6, dtype=np.float32).reshape(2, 3)
+POINTS_RGB = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+
+
+class Reader:
+    """Gives the points, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self):
+        self.asked += 1
+        return POINTS, POINTS_RGB
+
+
+@pytest.fixture
+def views(tmp_path):
+    camera = Camera(np.eye(4), np.eye(3), 50, 40)
+    for name in ("a.png", "b.png"):
+        write_photo(tmp_path / name, plain_photo(0))
+    return [View(name, tmp_path / name, camera) for name in ("b.png", "a.png")]
+
+
+def test_with_arrays(tmp_path, views):
+    capture = Capture(tmp_path, views, POINTS, POINTS_RGB)
+    assert [view.name for view in capture] == ["a.png", "b.png"]
+    assert capture["a"].image().shape == (40, 50, 3)
+    assert capture["a"].split == "train"
+    np.testing.assert_array_equal(capture.points, POINTS)
+    np.testing.assert_array_equal(capture.points_rgb, POINTS_RGB)
+
+
+def test_without_points(tmp_path, views):
+    capture = Capture(tmp_path, views)
+    assert (capture.points.shape, capture.points.dtype) == ((0, 3), np.float32)
+    assert (capture.points_rgb.shape, capture.points_rgb.dtype) == ((0, 3), np.uint8)
+
+
+def test_points_are_read_once_and_only_when_asked(tmp_path, views):
+    reader = Reader()
+    capture = Capture(tmp_path, views, read_points=reader)
+    split = capture.with_split(["a"])
+    assert (len(capture), [view.name for view in split.test]) == (2, ["a.png"])
+    assert reader.asked == 0
+    for each in (split, capture, capture.with_split(["b"])):
+        np.testing.assert_array_equal(each.points, POINTS)
+        np.testing.assert_array_equal(each.points_rgb, POINTS_RGB)
+    assert reader.asked == 1
+
+
+def test_a_digest_that_is_known_needs_no_points(tmp_path, views):
+    digest, reader = Capture(tmp_path, views, POINTS, POINTS_RGB).points_digest(), Reader()
+    capture = Capture(tmp_path, views, read_points=reader, points_digest=digest)
+    assert capture.fingerprint() == Capture(tmp_path, views, POINTS, POINTS_RGB).fingerprint()
+    assert reader.asked == 0
+    np.testing.assert_array_equal(capture.points, POINTS)
+
+
+def test_points_that_do_not_have_the_digest_are_an_error(tmp_path, views):
+    capture = Capture(tmp_path, views, read_points=Reader(), points_digest="0" * 64)
+    with pytest.raises(CaptureError, match=r"sparse points .* changed"):
+        _ = capture.with_split(["a"]).points
