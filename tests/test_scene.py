@@ -11,7 +11,7 @@ from gags.evaluate.metrics import iou, rank
 from gags.query.answers import answer_view, fill_uncovered, granularity_map, render_features
 from gags.query.relevancy import Queries, relevancy
 from gags.query.select import select
-from gags.query.voxels import Voxels
+from gags.query.space import Voxels
 from gags.render import rasterize
 from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
 

@@ -16,8 +16,8 @@ from gags.evaluate.protocols import ALL, PROTOCOLS, protocols_called
 from gags.evaluate.results import Evaluation
 from gags.files import atomic_write, write_json
 from gags.progress import SILENT, Reporter
-from gags.query.catalog import Entry, read_words
-from gags.query.words import EVERYDAY
+from gags.query.catalog import Entry
+from gags.query.names import EVERYDAY, read_words
 from gags.report.evaluation import score_scene
 from gags.report.summary import write_scene_report
 from gags.scene import Scene

@@ -31,8 +31,7 @@ from gags.segment.masks import segment_photo
 from gags.segment.placing import PromptPlacer
 from gags.segment.settings import DescribeSettings
 from gags.store import file_stamp, stamp
-from gags.things.of_scene import things_of_scene, things_stamp
-from gags.things.things import Things
+from gags.things.things import Things, things_of_scene, things_stamp
 from gags.workspace import Workspace
 
 ADOPTED, TRAINED = "adopted", "fit"  # in the stamps of Gaussians; they stay what they were in 0.1.0

@@ -19,14 +19,13 @@ from gags.models.device import scene_device
 from gags.progress import SILENT, Reporter
 from gags.query import edit
 from gags.query.answers import Answer, answer_view, scores_in_view
-from gags.query.catalog import Entry, catalog, read_words
+from gags.query.catalog import Entry, catalog
 from gags.query.instances import Instance, locate_instances
+from gags.query.names import EVERYDAY, read_words
 from gags.query.relevancy import Queries
 from gags.query.seen import seen_in
 from gags.query.select import Selection, select
-from gags.query.words import EVERYDAY
-from gags.things.of_scene import things_of_scene
-from gags.things.things import Things
+from gags.things.things import Things, things_of_scene
 from gags.workspace import Workspace
 
 if TYPE_CHECKING:

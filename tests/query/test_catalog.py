@@ -7,7 +7,8 @@ from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
 from gags.distill.train import DistillSettings, train_field
 from gags.errors import QueryError
 from gags.evaluate.metrics import iou
-from gags.query.catalog import catalog, read_words
+from gags.query.catalog import catalog
+from gags.query.names import read_words
 from gags.query.relevancy import Queries
 from gags.things.find import find_things
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gags.query import naming
-from gags.query.naming import Namer, commonness
+from gags.query.names import Namer, commonness
 from gags.things.things import Things
 
 

@@ -1,8 +1,7 @@
 import numpy as np
 
 from gags.embed.description import Description
-from gags.query.suggest import suggest_texts
-from gags.query.words import EVERYDAY
+from gags.query.names import EVERYDAY, suggest_texts
 from gags.segment.base import Masks
 
 WORDS = ("mug", "lamp", "horse")

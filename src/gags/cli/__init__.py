@@ -29,7 +29,7 @@ COMMANDS = {
     "query": Command("ask", "where is it? heat map, mask, peak and 3D box of each text"),
     "locate": Command("ask", "every instance of what a text names: centre, turned box, score"),
     "catalog": Command("ask", "what is in this scene: its things, named, and a labelled picture"),
-    "view": Command("view", "the scene in the browser: ask it, click on things, cut them out (extra `view`)"),
+    "view": Command("ask", "the scene in the browser: ask it, click on things, cut them out (extra `view`)"),
     "extract": Command("ask", "cut the things that texts name out of the scene: .ply, .spz or .splat"),
     "delete": Command("ask", "the scene without the things that texts name"),
     "recolor": Command("ask", "the scene with the things that texts name in another colour"),
@@ -38,7 +38,7 @@ COMMANDS = {
         "compare", "the method beside baselines and ablations: same Gaussians, same masks, one table"
     ),
     "models": Command("models", "which segmenters and encoders there are, and are on this machine; pull one"),
-    "doctor": Command("doctor", "what works on this machine, and what to do about the rest"),
+    "doctor": Command("models", "what works on this machine, and what to do about the rest"),
 }
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130

@@ -1,4 +1,4 @@
-"""`gags models` and `gags models pull NAME`."""
+"""The commands about this machine: which models are here, what works."""
 
 import json as json_module
 from pathlib import Path
@@ -8,6 +8,7 @@ import tyro
 
 from gags.cli.console import ConsoleReporter
 from gags.models import hub, own
+from gags.models.doctor import examine
 
 
 def models(
@@ -41,3 +42,14 @@ def models(
         print(f"    {row.note}")
     print(f"\nCache folders: {own.cache_folder()} (GAGS_MODELS overrides), {hub.cache()} (HF_HOME overrides)")
     print("--segmenter and --encoder also take other hub ids (owner/name), and folders in the hub's format.")
+
+
+def doctor() -> int:
+    """Tell what works here, and what to do about the rest; exit code 1 if `gags run` cannot work."""
+    checks = examine()
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        print(f"{'ok  ' if check.fine else '--  '}{check.name:<{width}}  {check.finding}")
+    broken = [check.name for check in checks if check.needed and not check.fine]
+    print(f"\n`gags run` cannot work here: {', '.join(broken)}" if broken else "\n`gags run` works here.")
+    return 1 if broken else 0

@@ -115,7 +115,7 @@ def gather_evidence(
     """Which masks of which photos cover every Gaussian, looked up on a grid of pixels of each photo.
 
     Distillation, which needs the weights of other pixels as well, gathers its own in the same pass
-    (`gags.distill.collect`).
+    (`gags.distill.samples`).
 
     Args:
         gaussians: The scene.

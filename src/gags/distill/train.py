@@ -12,11 +12,10 @@ from torch.nn.functional import embedding_bag, normalize
 
 from gags.capture.camera import Camera
 from gags.distill import losses
-from gags.distill.collect import collect
 from gags.distill.consensus import consensus
 from gags.distill.evidence import Evidence, uplift
 from gags.distill.field import Decoder, DecoderShape, LanguageField, splats_hash
-from gags.distill.samples import Samples, one_gaussian
+from gags.distill.samples import Samples, collect, one_gaussian
 from gags.distill.settings import DistillSettings
 from gags.distill.start import principal_basis, principal_features, start_from_uplift
 from gags.embed.description import Description

@@ -1,18 +1,15 @@
 """What is in a scene: its things, each with the words that name it best."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gags.distill.field import LanguageField
-from gags.errors import QueryError
-from gags.files import listed_lines
 from gags.gaussians import Gaussians
 from gags.query.boxes import OrientedBox
-from gags.query.naming import Namer
+from gags.query.names import Namer
 from gags.query.relevancy import Queries
 from gags.query.space import Space
 from gags.things.things import Things
@@ -92,19 +89,3 @@ def catalog(
         agree = int(things.photos[thing])
         entries.append(Entry(names, torch.from_numpy(mask), box, agree, row_of.get(parent)))
     return entries
-
-
-def read_words(path: Path) -> list[str]:
-    """Words of a text file, one a line; empty lines, doubles, and lines that begin with # are left out.
-
-    Raises:
-        QueryError: If the file cannot be read or holds no word.
-    """
-    try:
-        lines = listed_lines(path)
-    except (OSError, ValueError) as error:
-        raise QueryError(f"list of words {path} cannot be read ({error}); write a word a line") from error
-    words = list(dict.fromkeys(" ".join(line.split()) for line in lines))
-    if not words:
-        raise QueryError(f"list of words {path} is empty; write a word a line")
-    return words

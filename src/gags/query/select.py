@@ -9,10 +9,8 @@ from torch import Tensor
 from gags.distill.field import LanguageField
 from gags.gaussians import Gaussians
 from gags.query.relevancy import Queries
-from gags.query.voxels import Voxels
+from gags.query.space import VOXELS_ACROSS, Voxels, neighbourhoods, scene_size
 
-VOXELS_ACROSS = 150  # of the scene; one voxel is the neighbourhood that relevancy is smoothed over
-MIN_NEIGHBOURS = 16  # Gaussians that half of them must find in the voxels around them
 SOFTNESS = 0.05  # ε of the logit; without it, how irrelevant the rest of the scene is would set the range
 THRESHOLD = 0.7  # of the range of what is smoothed, as in the 2D protocol
 MIN_PIECE = 0.3  # pieces with less than this share of the best piece's weight are dropped
@@ -40,13 +38,6 @@ class Selection:
     def center(self) -> np.ndarray:
         """Middle of the box. [3]"""
         return self.box.mean(axis=0)
-
-
-def scene_size(means: np.ndarray, opacities: np.ndarray) -> float:
-    """Diagonal of the box that holds the middle 90 % of the solid Gaussians along every axis, world units."""
-    solid = means[opacities > 0.5] if (opacities > 0.5).any() else means
-    low, high = np.percentile(solid, [5, 95], axis=0)
-    return float(np.linalg.norm(high - low)) or 1.0
 
 
 @torch.no_grad()
@@ -77,16 +68,6 @@ def select(gaussians: Gaussians, field: LanguageField, queries: Queries) -> list
         score = float(np.average(relevancy[chosen], weights=opacities[chosen]))
         selections.append(Selection(text, mask, gaussians[mask], box, score))
     return selections
-
-
-def neighbourhoods(means: np.ndarray, size: float) -> Voxels:
-    """Voxels of side `size`, or larger where Gaussians are too sparse to be each other's neighbours."""
-    while True:
-        voxels = Voxels.build(means, size)
-        around = voxels.spread(voxels.sums(np.ones(len(means))))
-        if np.median(around[voxels.owner]) >= min(MIN_NEIGHBOURS, len(means)):
-            return voxels
-        size *= 1.5
 
 
 def logit(relevancy: np.ndarray) -> np.ndarray:

@@ -19,8 +19,8 @@ from gags.evaluate.results import Evaluation, Summary
 from gags.gaussians import render
 from gags.progress import SILENT, Reporter
 from gags.query.answers import granularity_map, render_features
+from gags.query.names import suggest_texts
 from gags.query.relevancy import Queries
-from gags.query.suggest import suggest_texts
 from gags.reconstruct.quality import psnr, ssim
 from gags.render import Rendering
 from gags.report import report as pages

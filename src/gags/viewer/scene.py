@@ -17,11 +17,10 @@ from gags.gaussians.export import save_splats
 from gags.progress import SILENT, Reporter
 from gags.query.boxes import OrientedBox
 from gags.query.instances import MATCHES, SOLID, Instance, locate_instances
-from gags.query.naming import Namer
+from gags.query.names import EVERYDAY, Namer
 from gags.query.relevancy import Queries
 from gags.query.select import scene_size
 from gags.query.space import Space
-from gags.query.words import EVERYDAY
 from gags.scene import Scene
 from gags.things.things import Things
 from gags.viewer import splat_colors

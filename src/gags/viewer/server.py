@@ -10,7 +10,7 @@ from typing import Any
 import viser
 
 from gags.errors import GagsError
-from gags.query.words import EVERYDAY
+from gags.query.names import EVERYDAY
 from gags.scene import Scene
 from gags.viewer.cameras import first_view, pose_of, up_direction
 from gags.viewer.place import SIZE, Place

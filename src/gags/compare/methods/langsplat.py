@@ -19,10 +19,9 @@ from torch.nn.functional import embedding_bag, normalize
 from gags.capture.camera import Camera
 from gags.compare.methods.autoencoder import CODE, Autoencoder, AutoencoderSettings, train_autoencoder
 from gags.compare.methods.learner import Inputs
-from gags.distill.collect import collect
 from gags.distill.evidence import Evidence, uplift
 from gags.distill.field import DECODED_AT_ONCE as CHUNK
-from gags.distill.samples import Samples
+from gags.distill.samples import Samples, collect
 from gags.distill.settings import DistillSettings
 from gags.embed.base import Encoder
 from gags.errors import WorkspaceError
