@@ -17,9 +17,8 @@ from gags.embed.crops import embed_masks
 from gags.embed.description import Description
 from gags.errors import CaptureError, WorkspaceError
 from gags.gaussians.ply import load_ply, save_ply
-from gags.models.choose import choose_encoder, choose_segmenter
+from gags.models.choose import AUTO, choose_encoder, choose_segmenter
 from gags.models.device import scene_device
-from gags.models.own import AUTO
 from gags.poses import find_points, find_poses
 from gags.poses.inputs import is_video
 from gags.progress import SILENT, Reporter

@@ -6,7 +6,7 @@ import tyro
 
 from gags.cli.common import SceneFolder
 from gags.cli.console import ConsoleReporter
-from gags.models.own import AUTO
+from gags.models.choose import AUTO
 from gags.pipeline import describe
 from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace

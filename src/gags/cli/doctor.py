@@ -1,11 +1,12 @@
 """`gags doctor`."""
 
 from gags.models.doctor import examine
+from gags.render import rasterize
 
 
 def command() -> int:
     """Tell what works here, and what to do about the rest; exit code 1 if `gags run` cannot work."""
-    checks = examine()
+    checks = examine(rasterize)
     width = max(len(check.name) for check in checks)
     for check in checks:
         print(f"{'ok  ' if check.fine else '--  '}{check.name:<{width}}  {check.finding}")

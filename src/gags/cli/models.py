@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from gags import models
 from gags.cli.console import ConsoleReporter
 from gags.models import hub
-from gags.models import own as models
 
 
 def command(
@@ -33,7 +33,8 @@ def command(
         return
     rows = models.listing()
     if json:
-        print(json_module.dumps([vars(row) for row in rows], indent=2))
+        shown = ("name", "kind", "size", "licence", "installed", "note")
+        print(json_module.dumps([{key: getattr(row, key) for key in shown} for row in rows], indent=2))
         return
     width = max(len(row.name) for row in rows)
     for row in rows:
