@@ -144,3 +144,11 @@ def test_lite_wheels_are_what_the_registry_says() -> None:
 def test_real_weights_from_a_folder(models_dir: Path, cache: Path) -> None:
     assert models.pull("mobile-sam", models_dir / "mobile_sam") == cache / "mobile-sam"
     assert sorted(own.files("mobile-sam")) == ["encoder.onnx", "sam.onnx"]
+
+
+@pytest.mark.slow
+def test_pull_over_the_network_without_an_npm(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert models.pull("mobile-sam") == cache / "mobile-sam"

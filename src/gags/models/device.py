@@ -3,6 +3,9 @@
 Gaussians need a rasteriser, of which there are two: Numba's on the CPU, and gsplat's on an NVIDIA GPU (extra
 `cuda`). On a Mac, segmenters and encoders thus run on its GPU and the rasteriser on its CPU. The environment
 variable `GAGS_DEVICE` (auto, cpu or cuda) overrides both choices.
+
+gsplat compiles its kernels at first use. Whether it can is found out beforehand, because its build fails with a
+page of compiler output.
 """
 
 import importlib.util
@@ -20,8 +23,8 @@ import torch
 from gags.errors import GagsError
 from gags.progress import SILENT, Reporter
 
-CHOICE = "GAGS_DEVICE"
-CHOICES = ("auto", "cpu", "cuda")
+DEVICE_VARIABLE = "GAGS_DEVICE"
+DEVICES = ("auto", "cpu", "cuda")
 COMMAND_SECONDS = 5.0  # for `nvcc --version` and the like
 
 
@@ -47,14 +50,16 @@ def scene_device(progress: Reporter = SILENT) -> torch.device:
 
 
 def _choice() -> str:
-    chosen = os.environ.get(CHOICE) or "auto"
-    if chosen not in CHOICES:
-        raise GagsError(f"{CHOICE} must be {', '.join(CHOICES[:-1])} or {CHOICES[-1]}, not {chosen!r}")
+    chosen = os.environ.get(DEVICE_VARIABLE) or "auto"
+    if chosen not in DEVICES:
+        raise GagsError(
+            f"{DEVICE_VARIABLE} must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, not {chosen!r}"
+        )
     return chosen
 
 
 def _refused(problem: str) -> GagsError:
-    return GagsError(f"{CHOICE} is cuda, but {problem}; unset it to go on without")
+    return GagsError(f"{DEVICE_VARIABLE} is cuda, but {problem}; unset it to go on without")
 
 
 def neural_device() -> torch.device:

@@ -18,7 +18,7 @@ from gags.errors import GagsError
 from gags.models import hub
 from gags.models.choose import SMALL_SEGMENTER
 from gags.models.device import (
-    CHOICE,
+    DEVICE_VARIABLE,
     cuda_facts,
     cuda_problem,
     free_bytes,
@@ -81,7 +81,9 @@ def _device() -> Check:
     except GagsError as error:
         return Check("device", False, str(error), needed=True)
     where = {"cuda": "the NVIDIA GPU", "cpu": "the CPU"}[device.type]
-    return Check("device", True, f"Gaussians are computed on {where} ({CHOICE}=cpu or cuda overrides)")
+    return Check(
+        "device", True, f"Gaussians are computed on {where} ({DEVICE_VARIABLE}=cpu or cuda overrides)"
+    )
 
 
 def _nets() -> Check:
