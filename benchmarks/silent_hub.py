@@ -1,7 +1,7 @@
 """How long a model of the hub is waited for where the hub takes connections and never answers.
 
-Such a hub is what a firewall makes of it that drops packets, instead of refusing them. `huggingface_hub` alone
-is compared with `gags.models.ensure`, which first asks whether there is a hub at all.
+Some firewalls make such a hub of the real one. `huggingface_hub` alone is compared with `gags.models.ensure`,
+which first asks whether the hub answers at all.
 
     python benchmarks/silent_hub.py [--seconds 600]
 """

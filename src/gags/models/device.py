@@ -4,8 +4,8 @@ Gaussians need a rasteriser, of which there are two: Numba's on the CPU, and gsp
 `cuda`). On a Mac, segmenters and encoders thus run on its GPU and the rasteriser on its CPU. The environment
 variable `GAGS_DEVICE` (auto, cpu or cuda) overrides both choices.
 
-gsplat compiles its kernels at first use. Whether it can is found out beforehand, because its build fails with a
-page of compiler output.
+gsplat compiles its kernels at first use. Whether it can is found out beforehand, because its build fails with
+a page of compiler output.
 """
 
 import importlib.util
