@@ -200,7 +200,7 @@ def _toy(folder: Path, stack: ExitStack) -> Path:
     for module in (pipeline, scene):
         stack.enter_context(patch.object(module, "load_encoder", lambda *_: ColorEncoder()))
     stack.enter_context(patch.object(pipeline, "load_segmenter", lambda *_: ColorSegmenter()))
-    stack.enter_context(patch("gags.models.own.ensure", lambda *_: None))
+    stack.enter_context(patch("gags.models.ensure", lambda *_: None))
     return write_capture(folder / "capture")
 
 

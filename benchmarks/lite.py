@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from gags import models
 from gags.embed import Encoder, load_encoder
 from gags.embed.crops import embed_masks
 from gags.evaluate.labels import FrameLabels, load_labels
 from gags.evaluate.metrics import iou, peak_in_boxes, rank
-from gags.models import own as models
 from gags.query import lerf_ovs
 from gags.segment.base import Masks
 from gags.segment.masks import segment_photo

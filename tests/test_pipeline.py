@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 import gags
-from gags import cli, pipeline, scene
+from gags import cli, models, pipeline, scene
 from gags.embed.description import Description
 from gags.gaussians.ply import load_ply
-from gags.models import own as models
 from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace
 from tests.helpers.html_page import Page

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from gags import pipeline, scene
+from gags import models, pipeline, scene
 from gags.distill.settings import DistillSettings
 from gags.gaussians.export import save_splats
-from gags.models import own as models
 from gags.pipeline import RunSettings
 from gags.reconstruct import losses_gpu as gpu_steps
 from gags.reconstruct import training

@@ -15,9 +15,8 @@ from gags.embed.crops import embed_masks
 from gags.embed.description import Description, Descriptions
 from gags.errors import CaptureError, WorkspaceError
 from gags.gaussians.ply import load_ply, save_ply
-from gags.models.choose import choose_encoder, choose_segmenter
+from gags.models.choose import AUTO, choose_encoder, choose_segmenter
 from gags.models.device import scene_device
-from gags.models.own import AUTO
 from gags.poses import find_points, find_poses
 from gags.poses.inputs import lacks_poses
 from gags.progress import SILENT, Reporter
@@ -31,7 +30,8 @@ from gags.segment.masks import segment_photo
 from gags.segment.placing import PromptPlacer
 from gags.segment.settings import DescribeSettings
 from gags.store import file_stamp, stamp
-from gags.things.things import Things, things_of_scene, things_stamp
+from gags.things.find import things_of_scene, things_stamp
+from gags.things.things import Things
 from gags.workspace import Workspace
 
 ADOPTED, TRAINED = "adopted", "fit"  # in the stamps of Gaussians; they stay what they were in 0.1.0

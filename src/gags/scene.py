@@ -25,7 +25,8 @@ from gags.query.names import EVERYDAY, read_words
 from gags.query.relevancy import Queries
 from gags.query.seen import seen_in
 from gags.query.select import Selection, select
-from gags.things.things import Things, things_of_scene
+from gags.things.find import things_of_scene
+from gags.things.things import Things
 from gags.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -6,12 +6,11 @@ import statistics
 import pytest
 from tests.helpers.toy_capture import ColorEncoder, ColorSegmenter, write_capture
 
-from gags import cli, pipeline
+from gags import cli, models, pipeline
 from gags.compare import job, run
 from gags.compare.methods import DEFAULT
 from gags.compare.scenes import Described
 from gags.embed.description import Description
-from gags.models import own as models
 
 FAST = [
     *("--reconstruct.steps", "60", "--describe.min-area", "6", "--describe.prompts-per-patch", "1"),

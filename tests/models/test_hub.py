@@ -1,7 +1,7 @@
 """Names of hub models and folders, the hub's cache, and fetching, with a hub that is made up."""
 
-import os
-import time
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,17 +12,17 @@ from huggingface_hub import constants
 from safetensors.numpy import save_file
 from tests.helpers.heard import Heard
 
+from gags import models
 from gags.errors import ModelError
 from gags.models import hub
-from gags.models import own as models
 from gags.models.hub import HubError
-from gags.models.known import KNOWN, PAPER_ENCODER, PAPER_SEGMENTER
+from gags.models.known import HUB_MODELS, PAPER_ENCODER, PAPER_SEGMENTER
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache of the hub, offline."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -57,7 +57,7 @@ def test_the_paper_s_models_are_pinned() -> None:
         assert len(revision) == 40
         assert hub.split(f"{repo}@main") == (repo, "main")
     assert hub.split("owner/other") == ("owner/other", "main")
-    assert len({entry.repo for entry in KNOWN}) == len(KNOWN)
+    assert len({entry.repo for entry in HUB_MODELS}) == len(HUB_MODELS)
 
 
 def test_names() -> None:
@@ -70,7 +70,7 @@ def test_a_folder_is_named_by_path_and_weights(tmp_path: Path, monkeypatch: pyte
     folder = write_model(tmp_path / "mine")
     name = hub.canonical(str(folder))
     assert name == f"{folder}@{hub.fingerprint(folder)}"
-    assert hub.locate(name) == hub.ensure(str(folder)) == folder
+    assert hub.folder_of(name) == hub.ensure(str(folder)) == folder
     assert hub.canonical(name) == name
     monkeypatch.chdir(tmp_path)
     assert hub.canonical("mine") == name
@@ -116,26 +116,26 @@ def test_weights_in_parts_count_only_when_all_are_there(tmp_path: Path) -> None:
 
 def test_a_fetched_model_is_found_and_named_by_its_commit(cache: Path) -> None:
     folder = write_cached(cache, "owner/model")
-    assert hub.locate("owner/model") == hub.locate(f"owner/model@{COMMIT}") == folder
+    assert hub.folder_of("owner/model") == hub.folder_of(f"owner/model@{COMMIT}") == folder
     assert hub.canonical("owner/model") == f"owner/model@{COMMIT}"
-    assert hub.locate("owner/model@other") is None
+    assert hub.folder_of("owner/model@other") is None
     (folder / "model.safetensors").unlink()
-    assert hub.locate("owner/model") is None
+    assert hub.folder_of("owner/model") is None
 
 
 def test_a_pinned_model_is_only_found_at_its_commit(cache: Path) -> None:
     write_cached(cache, PAPER_SEGMENTER)
-    assert hub.locate(PAPER_SEGMENTER) is None
+    assert hub.folder_of(PAPER_SEGMENTER) is None
     _, revision = hub.split(PAPER_SEGMENTER)
     folder = write_model(cache / "models--facebook--sam-vit-huge" / "snapshots" / revision)
-    assert hub.locate(PAPER_SEGMENTER) == folder
-    row = next(row for row in models.listing() if row.name == PAPER_SEGMENTER)
-    assert row.installed
-    assert str(folder) in row.note
+    assert hub.folder_of(PAPER_SEGMENTER) == folder
+    found = next(found for found in models.listing() if found.name == PAPER_SEGMENTER)
+    assert found.installed
+    assert str(folder) in found.note
 
 
 def test_the_offline_error_says_what_how_large_and_how_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "_probe", lambda: pytest.fail("asked the hub though it is forbidden"))
+    monkeypatch.setattr(huggingface_hub, "get_session", lambda: pytest.fail("asked the hub though forbidden"))
     with pytest.raises(HubError) as caught:
         models.ensure(PAPER_ENCODER)
     message = str(caught.value)
@@ -147,37 +147,47 @@ def test_the_offline_error_says_what_how_large_and_how_by_hand(monkeypatch: pyte
     assert not hub.reachable()
 
 
-@pytest.mark.parametrize(("status", "answer"), [(200, True), (404, True), (503, False), (0, False)])
-def test_the_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch, status: int, answer: bool) -> None:
+def answering(monkeypatch: pytest.MonkeyPatch, head: Callable[..., object]) -> list[str]:
+    """Let a request to the hub go to a function; returns the addresses that are asked for."""
     go_online(monkeypatch)
-    asked = []
-    monkeypatch.setattr(hub, "_probe", lambda: asked.append(1) or status)
+    asked: list[str] = []
+
+    class Session:
+        def head(self, url: str, **options: object) -> object:
+            asked.append(url)
+            return head(url, **options)
+
+    monkeypatch.setattr(huggingface_hub, "get_session", Session)
+    return asked
+
+
+@pytest.mark.parametrize(("status", "answer"), [(200, True), (404, True), (503, False)])
+def test_the_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch, status: int, answer: bool) -> None:
+    asked = answering(monkeypatch, lambda url, **options: SimpleNamespace(status_code=status))
     assert [hub.reachable(), hub.reachable()] == [answer, answer]
-    assert asked == [1]
+    assert asked == [hub.endpoint()]
 
 
 def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    go_online(monkeypatch)
+    given_up = threading.Event()
     monkeypatch.setattr(hub, "PROBE_SECONDS", -0.4)
-    monkeypatch.setattr(hub, "_probe", lambda: time.sleep(20) or 200)
-    started = time.monotonic()
+    answering(monkeypatch, lambda url, **options: given_up.wait(60) and SimpleNamespace(status_code=200))
     with pytest.raises(HubError, match=r"https://huggingface\.co does not answer"):
         hub.ensure("owner/model")
-    assert time.monotonic() - started < 10
+    given_up.set()  # the request was still waiting
 
 
-def test_a_probe_that_fails_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> None:
+def test_a_request_that_fails_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(url: str, **options: object) -> None:
         raise ConnectionError
 
-    monkeypatch.setattr(huggingface_hub, "get_session", broken)
-    assert hub._probe() == 0
+    answering(monkeypatch, broken)
+    assert not hub.reachable()
 
 
 def made_up_hub(monkeypatch: pytest.MonkeyPatch, cache: Path, files: dict[str, int]) -> dict:
     """A hub that answers and has these files; tells what was asked of it."""
-    go_online(monkeypatch)
-    monkeypatch.setattr(hub, "_probe", lambda: 200)
+    answering(monkeypatch, lambda url, **options: SimpleNamespace(status_code=200))
     asked: dict = {}
     siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in files.items()]
     monkeypatch.setattr(
@@ -253,18 +263,6 @@ def test_mirrors(monkeypatch: pytest.MonkeyPatch) -> None:
         hub.ensure("owner/model")
 
 
-def test_pull_by_hub_id(monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path) -> None:
+def test_pull_by_hub_id(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     made_up_hub(monkeypatch, cache, {"config.json": 1, "model.safetensors": 1})
     assert models.pull("owner/model").name == COMMIT
-    with pytest.raises(ModelError, match="name that folder instead"):
-        models.pull("owner/model", tmp_path)
-
-
-def test_a_folder_called_like_a_model_of_gags_own_hides_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    os.makedirs(tmp_path / "lite")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r"pip install 'gags\[lite\]'"):
-        models.ensure("lite")

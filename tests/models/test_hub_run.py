@@ -32,8 +32,8 @@ def scene(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     clip = write_clip(root / "clip")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "load_segmenter", lambda name: ColorSegmenter())
-        patch.setattr("gags.models.own.path", lambda name: root)
-        patch.setattr("gags.models.own._problem", lambda found, file: "")
+        patch.setattr("gags.models.own.problems_of", lambda model: [])
+        patch.setattr("gags.models.own.files", lambda name: {"a": root / "a", "b": root / "b"})
         command = ["run", str(capture), "--out", str(root / "ws"), "--encoder", str(clip), *FAST, "--debug"]
         assert cli.main([*command, "--segmenter", "mobile-sam"]) == 0
     return root / "ws"
@@ -54,8 +54,8 @@ def test_the_encoder_is_on_record_and_found_again(scene: Path, tmp_path: Path, c
 def test_a_second_run_keeps_the_encoder_without_being_told(
     scene: Path, capture: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gags.models.own._problem", lambda found, file: "")
-    monkeypatch.setattr("gags.models.own.path", lambda name: scene)
+    monkeypatch.setattr("gags.models.own.problems_of", lambda model: [])
+    monkeypatch.setattr("gags.models.own.files", lambda name: {"a": scene / "a", "b": scene / "b"})
     assert cli.main(["run", str(capture), "--out", str(scene), *FAST, "--debug"]) == 0
     assert capsys.readouterr().err.count("done already") == 3
 

@@ -6,9 +6,12 @@ from typing import Annotated, Literal
 
 import tyro
 
+import gags.models
 from gags.cli.console import ConsoleReporter
-from gags.models import hub, own
+from gags.models import hub
 from gags.models.doctor import examine
+from gags.models.own import cache_folder
+from gags.render import rasterize
 
 
 def models(
@@ -28,25 +31,26 @@ def models(
         json: Print the list as JSON.
     """
     if action == "pull":
-        folder = own.pull(name, source, ConsoleReporter())
+        folder = gags.models.pull(name, source, ConsoleReporter())
         print(f"{name} is ready in {folder}")
         return
-    rows = own.listing()
+    rows = gags.models.listing()
     if json:
-        print(json_module.dumps([vars(row) for row in rows], indent=2))
+        shown = ("name", "kind", "size", "licence", "installed", "note")
+        print(json_module.dumps([{key: getattr(row, key) for key in shown} for row in rows], indent=2))
         return
     width = max(len(row.name) for row in rows)
     for row in rows:
         state = "here" if row.installed else "not here"
         print(f"{row.name:<{width}} {row.kind:<10} {row.size / 1e6:6.0f} MB  {row.licence:<32} {state}")
         print(f"    {row.note}")
-    print(f"\nCache folders: {own.cache_folder()} (GAGS_MODELS overrides), {hub.cache()} (HF_HOME overrides)")
+    print(f"\nCache folders: {cache_folder()} (GAGS_MODELS overrides), {hub.cache()} (HF_HOME overrides)")
     print("--segmenter and --encoder also take other hub ids (owner/name), and folders in the hub's format.")
 
 
 def doctor() -> int:
     """Tell what works here, and what to do about the rest; exit code 1 if `gags run` cannot work."""
-    checks = examine()
+    checks = examine(rasterize)
     width = max(len(check.name) for check in checks)
     for check in checks:
         print(f"{'ok  ' if check.fine else '--  '}{check.name:<{width}}  {check.finding}")

@@ -9,7 +9,7 @@ import gags
 from gags.cli.arguments import CaptureFolder, Flat, Photos, SceneFolder
 from gags.cli.console import ConsoleReporter
 from gags.distill.settings import DistillSettings
-from gags.models.own import AUTO
+from gags.models.choose import AUTO
 from gags.pipeline import CaptureSettings, RunSettings
 from gags.poses.settings import PoseSettings
 from gags.reconstruct.settings import ReconstructSettings

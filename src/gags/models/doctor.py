@@ -3,21 +3,33 @@
 import os
 import platform
 import shutil
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from gags import __version__
+from gags._version import __version__, models
 from gags.capture.camera import Camera
 from gags.errors import GagsError
 from gags.models import hub
-from gags.models import own as models
-from gags.models.device import CHOICE, free_bytes, neural_device, neural_dtype, scene_device
-from gags.models.doctor_cuda import cuda_facts, cuda_problem
-from gags.models.known import PAPER_ENCODER, PAPER_SEGMENTER
-from gags.render import Backend, rasterize
+from gags.models.choose import SMALL_SEGMENTER
+from gags.models.device import (
+    DEVICE_VARIABLE,
+    cuda_facts,
+    cuda_problem,
+    free_bytes,
+    neural_device,
+    neural_dtype,
+    scene_device,
+)
+from gags.models.known import OWN_MODELS, PAPER_ENCODER, PAPER_SEGMENTER
+
+Rasterize = Callable[..., Any]
+"""`gags.render.rasterize`; handed in, because rendering builds on this room."""
 
 FREE_GB = 2.0  # a scene of a hundred photos with its models
 
@@ -39,25 +51,28 @@ class Check:
     needed: bool = False
 
 
-def examine() -> list[Check]:
-    """Look at everything that gags depends on; renders a Gaussian rather than trusting version numbers."""
+def examine(rasterize: Rasterize) -> list[Check]:
+    """Look at everything that gags depends on; renders a Gaussian rather than trust version numbers.
+
+    Args:
+        rasterize: `gags.render.rasterize`.
+    """
     system = f"Python {platform.python_version()}, torch {torch.__version__}, {platform.platform()}"
     checks = [Check("gags", True, f"{__version__}, {system}")]
     threads = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
-    checks.append(_backend("cpu", f"rasteriser in Numba, {threads}", needed=True))
-    checks += [_cuda(), _device(), _nets()]
-    defaults = (*(own.name for own in models.MODELS), PAPER_SEGMENTER, PAPER_ENCODER)
-    checks += [Check(row.name, row.installed, row.note) for row in models.listing() if row.name in defaults]
-    checks += [_hub(), _disk(models.cache_folder()), _disk(hub.cache()), _disk(Path.cwd())]
-    return checks
+    checks.append(_backend(rasterize, "cpu", f"rasteriser in Numba, {threads}", needed=True))
+    checks += [_cuda(rasterize), _device(), _nets()]
+    defaults = (*(own.name for own in OWN_MODELS), PAPER_SEGMENTER, PAPER_ENCODER)
+    checks += [Check(found.name, found.installed, found.note) for found in map(models.find, defaults)]
+    return [*checks, _hub(), *_disks()]
 
 
-def _cuda() -> Check:
+def _cuda(rasterize: Rasterize) -> Check:
     """Problems that are known beforehand are told as such; else a Gaussian is rendered."""
     problem = cuda_problem(cuda_facts())
     if problem:
         return Check("cuda", False, problem)
-    return _backend("cuda", torch.cuda.get_device_name(0), needed=False)
+    return _backend(rasterize, "cuda", torch.cuda.get_device_name(0), needed=False)
 
 
 def _device() -> Check:
@@ -66,7 +81,9 @@ def _device() -> Check:
     except GagsError as error:
         return Check("device", False, str(error), needed=True)
     where = {"cuda": "the NVIDIA GPU", "cpu": "the CPU"}[device.type]
-    return Check("device", True, f"Gaussians are computed on {where} ({CHOICE}=cpu or cuda overrides)")
+    return Check(
+        "device", True, f"Gaussians are computed on {where} ({DEVICE_VARIABLE}=cpu or cuda overrides)"
+    )
 
 
 def _nets() -> Check:
@@ -87,20 +104,20 @@ def _hub() -> Check:
         return Check("hub", True, "not asked, HF_HUB_OFFLINE forbids it; models must be on this machine")
     if hub.reachable():
         return Check("hub", True, f"{hub.endpoint()} answers; models that are not here are fetched")
-    here = all(hub.locate(repo) for repo in (PAPER_SEGMENTER, PAPER_ENCODER))
+    here = all(hub.folder_of(repo) for repo in (PAPER_SEGMENTER, PAPER_ENCODER))
     rest = "the paper's models are here already" if here else "the paper's models have to come by hand"
     finding = f"{hub.endpoint()} does not answer within {hub.PROBE_SECONDS:.0f} s: {rest}"
     return Check("hub", here, f"{finding}; HF_ENDPOINT names a mirror, HTTPS_PROXY a proxy")
 
 
-def _backend(name: Backend, note: str, *, needed: bool) -> Check:
+def _backend(rasterize: Rasterize, name: str, note: str, *, needed: bool) -> Check:
     """Render one opaque Gaussian in the middle of a tiny picture."""
     device = "cuda" if name == "cuda" else "cpu"
     camera = Camera(np.eye(4), np.array([[16.0, 0, 8], [0, 16, 8], [0, 0, 1]]), 16, 16)
     tensors = [[[0.0, 0, 2]], [[1.0, 0, 0, 0]], [[0.3, 0.3, 0.3]], [0.9], [[1.0, 0.5, 0.0]]]
     try:
         inputs = [torch.tensor(values, device=device) for values in tensors]
-        alpha = float(rasterize(*inputs, camera, backend=name).alphas[8, 8])  # type: ignore[arg-type]
+        alpha = float(rasterize(*inputs, camera, backend=name).alphas[8, 8])
     except (GagsError, RuntimeError, ImportError, AttributeError, OSError) as error:
         return Check(name, False, " ".join(str(error).split()), needed)
     if not 0.85 < alpha < 0.95:
@@ -108,9 +125,28 @@ def _backend(name: Backend, note: str, *, needed: bool) -> Check:
     return Check(name, True, note, needed)
 
 
-def _disk(folder: Path) -> Check:
+def _disks() -> list[Check]:
+    """Room, and leave to write, where gags keeps models and where it was started."""
+    unset = models.find(SMALL_SEGMENTER).folder is None
+    return [
+        _disk(models.cache_folder(), "set GAGS_MODELS to a folder that can be", needed=unset),
+        _disk(hub.cache(), "set HF_HOME to a folder that can be"),
+        _disk(Path.cwd(), "give --out another folder"),
+    ]
+
+
+def _disk(folder: Path, remedy: str, *, needed: bool = False) -> Check:
+    """Try to write into a folder, or into the nearest one above it that exists.
+
+    Args:
+        folder: The folder.
+        remedy: What to do if it cannot be written to.
+        needed: Whether gags cannot do without it.
+    """
     existing = next(p for p in [folder, *folder.absolute().parents] if p.exists())
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        return Check("disk", False, f"{folder} cannot be written to ({error.strerror}): {remedy}", needed)
     free = shutil.disk_usage(existing).free / 1e9
-    writable = os.access(existing, os.W_OK)
-    finding = f"{free:.0f} GB free in {folder}" + ("" if writable else ", not writable")
-    return Check("disk", free >= FREE_GB and writable, finding)
+    return Check("disk", free >= FREE_GB, f"{free:.0f} GB free in {folder}")

@@ -3,6 +3,10 @@
 A name is a hub id ("facebook/sam-vit-huge"), a hub id at a revision ("facebook/sam-vit-huge@main"), or a
 folder. `HF_HOME` and `HF_HUB_CACHE` say where fetched models lie, `HF_HUB_OFFLINE=1` forbids fetching,
 `HF_ENDPOINT` names a mirror. Only safetensors are fetched and read, never pickles.
+
+`huggingface_hub` fetches. Asking first whether the hub answers is this module's own: of a hub that takes
+connections and never answers, the client alone had not given up after 600 s, this module does after 2.2 s
+(`benchmarks/silent_hub.py`).
 """
 
 import functools
@@ -16,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gags.errors import ModelError
-from gags.models.known import KNOWN, HubModel
+from gags.models.known import HUB_MODELS, HubModel
 from gags.progress import SILENT, Reporter
 
 PROBE_SECONDS = 2.0
@@ -61,13 +65,13 @@ class HubError(ModelError):
 
 
 def is_name(name: str) -> bool:
-    """Whether a name is a folder's or a hub id's, rather than that of a model of gags's own."""
+    """Whether a name has the form of a folder or of a hub id."""
     return "/" in name or os.sep in name or Path(name).is_dir()
 
 
 def known(repo: str) -> HubModel | None:
     """What gags knows of a repository."""
-    return next((entry for entry in KNOWN if entry.repo == repo), None)
+    return next((entry for entry in HUB_MODELS if entry.repo == repo), None)
 
 
 def split(name: str) -> tuple[str, str]:
@@ -84,31 +88,31 @@ def ensure(name: str, progress: Reporter = SILENT) -> Path:
         HubError: If it is a hub id and cannot be fetched.
         ModelError: If it is neither a folder nor a hub id, or the folder's weights have changed.
     """
-    return locate(name) or _fetch(name, progress)
+    return folder_of(name) or _fetch(name, progress)
 
 
 def canonical(name: str) -> str:
-    """The name that identifies a model on this machine for good: a hub id with its commit, or a folder's path
-    with a fingerprint of its weights.
+    """The name that identifies a model with its weights: a hub id with its commit, or a folder's path with a
+    fingerprint of its weights.
 
     Raises:
         ModelError: If it is not on this machine.
     """
-    folder = locate(name)
+    folder = folder_of(name)
     if folder is None:
         raise HubError(name, "it must be there to be named")
-    if _local(name) is None:
+    if local_folder(name) is None:
         return f"{split(name)[0]}@{folder.name}"  # the cache calls the folder of a revision by its commit
     return f"{folder}@{fingerprint(folder)}"
 
 
-def locate(name: str) -> Path | None:
+def folder_of(name: str) -> Path | None:
     """Folder of a model on this machine; None if it is a hub id that has not been fetched, or not wholly.
 
     Raises:
         ModelError: If it is neither a folder nor a hub id, or the folder's weights have changed.
     """
-    folder = _local(name)
+    folder = local_folder(name)
     if folder is not None:
         return folder
     from huggingface_hub import try_to_load_from_cache
@@ -119,6 +123,35 @@ def locate(name: str) -> Path | None:
         return None
     folder = Path(config).parent
     return folder if weight_files(folder) else None
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder that a name stands for; None if it is a hub id.
+
+    Raises:
+        ModelError: If it is neither, or the weights are not those that the name was given to.
+    """
+    folder = Path(name).expanduser()
+    stamped = None if folder.is_dir() else _STAMPED.fullmatch(name)
+    if stamped:
+        folder = Path(stamped[1])
+    if folder.is_dir():
+        folder = folder.resolve()
+        if not (folder / "config.json").is_file() or not weight_files(folder):
+            raise ModelError(
+                f"{folder} holds no model in the hub's format: it needs config.json and {WEIGHTS}, whole"
+            )
+        if stamped and fingerprint(folder) != stamped[2]:
+            raise ModelError(
+                f"the model in {folder} has changed since it was used here: its fingerprint is "
+                f"{fingerprint(folder)}, not {stamped[2]}; put the old files back or describe the scene again"
+            )
+        return folder
+    if _HUB_ID.fullmatch(name) is None:
+        raise ModelError(
+            f"there is no folder {stamped[1] if stamped else name}; put it back, or check the path"
+        )
+    return None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -149,7 +182,7 @@ def weight_files(folder: Path) -> list[Path]:
 def fingerprint(folder: Path) -> str:
     """Twelve hex digits that change with the configuration or the weights of a folder.
 
-    Hashes evenly spread samples of the weights, for whole files of gigabytes would take seconds.
+    Hashes evenly spread samples of the weights, because whole files of gigabytes would take seconds.
     """
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     for path in weight_files(folder):
@@ -201,35 +234,6 @@ def _probe() -> int:
         return get_session().head(endpoint(), timeout=PROBE_SECONDS).status_code
     except Exception:  # whatever the client's library raises: no answer
         return 0
-
-
-def _local(name: str) -> Path | None:
-    """The folder that a name names; None if it is a hub id.
-
-    Raises:
-        ModelError: If it is neither, or the weights are not those that the name was given to.
-    """
-    folder = Path(name).expanduser()
-    stamped = None if folder.is_dir() else _STAMPED.fullmatch(name)
-    if stamped:
-        folder = Path(stamped[1])
-    if folder.is_dir():
-        folder = folder.resolve()
-        if not (folder / "config.json").is_file() or not weight_files(folder):
-            raise ModelError(
-                f"{folder} holds no model in the hub's format: it needs config.json and {WEIGHTS}, whole"
-            )
-        if stamped and fingerprint(folder) != stamped[2]:
-            raise ModelError(
-                f"the model in {folder} has changed since it was used here: its fingerprint is "
-                f"{fingerprint(folder)}, not {stamped[2]}; put the old files back or describe the scene again"
-            )
-        return folder
-    if _HUB_ID.fullmatch(name) is None:
-        raise ModelError(
-            f"there is no folder {stamped[1] if stamped else name}; put it back, or check the path"
-        )
-    return None
 
 
 def _fetch(name: str, progress: Reporter) -> Path:

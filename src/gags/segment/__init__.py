@@ -1,8 +1,8 @@
 """Photos → masks on three levels, with prompts that follow distance."""
 
-from gags.errors import ModelError
-from gags.models import hub
-from gags.models import own as models
+from pathlib import Path
+
+from gags import models
 from gags.progress import SILENT, Reporter
 from gags.segment.base import Segmenter
 
@@ -10,26 +10,25 @@ __all__ = ["Segmenter", "load_segmenter"]
 
 
 def load_segmenter(name: str, progress: Reporter = SILENT) -> Segmenter:
-    """Load a segmenter.
+    """Load a segmenter, fetched first if it is not on this machine.
 
     Args:
-        name: "mobile-sam", whose weights must be on this machine, or a SAM, SAM-HQ or SAM 2 by hub id
-            (fetched if it is not on this machine) or folder; see `gags.models.hub`.
+        name: "mobile-sam", or a SAM, SAM-HQ or SAM 2 by hub id or folder, see `gags.models.find`.
         progress: Told when something is fetched.
 
     Raises:
-        ModelError: If there is no such segmenter, or its weights are not to be had.
+        ModelError: If there is no such segmenter, or its weights cannot be fetched.
     """
-    if models.is_own(name) or not hub.is_name(name):
-        if name != "mobile-sam":
-            raise ModelError(
-                f"no segmenter is called {name!r}; there are: mobile-sam, and SAM, SAM-HQ and SAM 2 by hub "
-                "id or folder"
-            )
-        from gags.segment.sam.mobile import MobileSam
+    return models.load(name, "segmenter", own={"mobile-sam": _mobile_sam}, hub=_hub_sam, progress=progress)
 
-        return MobileSam(models.path(name))
+
+def _mobile_sam(folder: Path) -> Segmenter:
+    from gags.segment.sam.mobile import MobileSam
+
+    return MobileSam(folder)
+
+
+def _hub_sam(folder: Path, name: str) -> Segmenter:
     from gags.segment.sam.hub import HubSam
 
-    folder = hub.ensure(name, progress)
-    return HubSam(folder, hub.canonical(name))
+    return HubSam(folder, name)

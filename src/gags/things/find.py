@@ -9,13 +9,15 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
-from gags.capture.camera import Camera
+from gags.capture import Camera, Capture, View
 from gags.distill.consensus import LANDMARKS, agreement
 from gags.distill.evidence import Evidence, gather_evidence
-from gags.embed.description import Description
+from gags.embed.description import Description, Descriptions
 from gags.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
+from gags.store import stamp
 from gags.things.things import Things
+from gags.workspace import Workspace
 
 SAME_THING_IOU = (
     0.6  # masks of two photos with at least this IoU show one thing; at 0.5 an orange takes in its lemon
@@ -270,3 +272,50 @@ def _shares(
                 clusters.append(cluster)
             held[cluster] = 0
     return np.array(gaussians), np.array(clusters)
+
+
+def things_of_scene(
+    workspace: Workspace,
+    capture: Capture,
+    gaussians: Gaussians,
+    splats_hash: str,
+    *,
+    progress: Reporter = SILENT,
+) -> Things:
+    """The things of a scene, as its folder has them; found anew when masks or Gaussians have changed.
+
+    What is found is kept in `things.safetensors`, if that can be written.
+
+    Args:
+        workspace: Folder of the scene.
+        capture: Its photos.
+        gaussians: Its Gaussians.
+        splats_hash: Their hash, see `gags.distill.field.splats_hash`.
+        progress: Told about progress.
+
+    Returns:
+        The things; none if no photo has masks.
+    """
+    views = _described(workspace, capture)
+    key = things_stamp(workspace, capture, splats_hash)
+    known = Things.load(workspace.things, key)
+    if known is not None or not views:
+        return known or Things.none()
+    things = find_things(gaussians, Descriptions(workspace, views), progress=progress)
+    try:
+        things.save(workspace.things, key)
+    except OSError:
+        progress.say(
+            f"{workspace.things} cannot be written; the things of the scene are found anew every time"
+        )
+    return things
+
+
+def things_stamp(workspace: Workspace, capture: Capture, splats_hash: str) -> str:
+    """Hash of all that the things of a scene are found from: its Gaussians, and the masks of its photos."""
+    return stamp(splats_hash, Descriptions(workspace, _described(workspace, capture)).stamps())
+
+
+def _described(workspace: Workspace, capture: Capture) -> list[View]:
+    """The training photos that have masks."""
+    return [view for view in capture.train if workspace.description(view.name).exists()]

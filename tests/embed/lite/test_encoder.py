@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from gags.embed import embedder_names, load_encoder
+from gags.embed import load_encoder
 from gags.embed.crops import embed_masks
 from gags.embed.lite import encoder as lite
 from gags.embed.lite.anchors import class_texts
@@ -244,7 +244,6 @@ def test_no_crops_and_no_texts(encoder: LiteEncoder) -> None:
 
 
 def test_names() -> None:
-    assert embedder_names == ("lite",)
     assert LiteEncoder.name == "lite"
     with pytest.raises(ModelError, match="'clip9'; there are: lite"):
         load_encoder("clip9")

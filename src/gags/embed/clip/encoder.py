@@ -18,8 +18,7 @@ from gags.embed.clip.tokens import Tokens
 from gags.errors import ModelError
 from gags.models.device import neural_device, neural_dtype
 from gags.models.hub import OPEN_CLIP_WEIGHTS, WEIGHTS, read_json
-from gags.models.pixels import PixelRule, read_pixel_rule, read_processor
-from gags.models.pretrained import load_pretrained
+from gags.models.pretrained import PixelRule, load_pretrained, read_pixel_rule, read_processor
 
 Family = Literal["clip", "siglip", "siglip2"]
 

@@ -14,8 +14,13 @@ from torch import Tensor
 from gags.errors import ModelError
 from gags.models.device import free_bytes, neural_device, neural_dtype
 from gags.models.hub import read_json
-from gags.models.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelRule, read_pixel_rule
-from gags.models.pretrained import load_pretrained
+from gags.models.pretrained import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    PixelRule,
+    load_pretrained,
+    read_pixel_rule,
+)
 from gags.segment.base import PromptedMasks
 
 Family = Literal["sam", "sam_hq", "sam2"]
