@@ -14,7 +14,7 @@ from tests.helpers.blobs import ToyEncoder
 from tests.helpers.html_page import EVIL, Page
 
 from gags.capture import Camera, Capture, View
-from gags.draw.colors import TRUTH
+from gags.draw.colors import TRUTH_OUTLINE
 from gags.evaluate.labels import FrameLabels, Label
 from gags.evaluate.protocols import PROTOCOLS, evaluate
 from gags.evaluate.results import Evaluation, summarise
@@ -89,7 +89,7 @@ def test_the_worst_are_drawn_as_they_were_scored(capture, labels, evaluation):
     assert [set(texts) for texts in answerer.asked] == [set(WORDS)]  # one photo, asked once
     for answer in worst:
         assert answer.overlay.shape == (HEIGHT, WIDTH, 3)
-    blue = (np.abs(worst[0].overlay.astype(int) - TRUTH) < 30).all(-1)
+    blue = (np.abs(worst[0].overlay.astype(int) - TRUTH_OUTLINE) < 30).all(-1)
     assert blue[22:39, 7:23].sum() > 30  # the outline of the truth
     assert blue.sum() == blue[20:41, 5:26].sum()
     assert len(draw_worst(answerer, capture, labels, ToyEncoder(), evaluation, count=5)) == 5

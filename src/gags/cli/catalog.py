@@ -9,7 +9,7 @@ from rich.table import Table
 
 from gags.cli.common import SceneFolder
 from gags.cli.console import ConsoleReporter
-from gags.draw.labelled import picture_of_entries
+from gags.draw.named_things import picture_of_entries
 from gags.errors import QueryError
 from gags.files import atomic_write
 from gags.query.catalog import Entry, read_words

@@ -8,7 +8,7 @@ import tyro
 
 from gags.cli.common import SceneFolder
 from gags.cli.console import ConsoleReporter
-from gags.draw.answers import answer_views
+from gags.draw.answer_files import write_answers
 from gags.errors import QueryError
 from gags.scene import Scene
 
@@ -37,7 +37,7 @@ def command(
     views = [loaded.capture[name] for name in view] or None
     folder = out or loaded.workspace.root / "answers"
     queries = loaded.queries(texts)
-    rows = answer_views(loaded, queries, views, folder, progress=ConsoleReporter())
+    rows = write_answers(loaded, queries, views, folder, progress=ConsoleReporter())
     if json:
         print(json_module.dumps(rows, indent=2))
         return

@@ -10,7 +10,7 @@ import numpy as np
 import viser
 
 from gags.capture import View
-from gags.draw.answers import slug
+from gags.draw.answer_files import slug
 from gags.errors import QueryError
 from gags.query.boxes import OrientedBox
 from gags.viewer.cameras import browser_camera, pose_of

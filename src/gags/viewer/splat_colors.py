@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gags.draw.colors import LEVEL_COLORS, colorize, luminance
-from gags.draw.pictures import DEPTH, DESATURATION
+from gags.draw.pictures import DEPTH_COLORMAP, DESATURATION
 from gags.gaussians import SH_C0
 from gags.viewer.state import Layer
 
@@ -104,7 +104,7 @@ def depth_colors(means: np.ndarray, position: np.ndarray, solid: np.ndarray) -> 
     distance = np.maximum(np.linalg.norm(means - np.asarray(position, means.dtype), axis=1), 1e-9)
     near, far = np.percentile(distance[solid] if solid.any() else distance, [2, 98])
     steps = np.log(far / distance) / max(np.log(far / near), 1e-6)
-    return colorize(0.08 + 0.9 * np.clip(steps, 0, 1), DEPTH)
+    return colorize(0.08 + 0.9 * np.clip(steps, 0, 1), DEPTH_COLORMAP)
 
 
 def lit_up(colors: np.ndarray, mask: np.ndarray) -> np.ndarray:

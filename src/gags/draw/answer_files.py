@@ -18,10 +18,11 @@ from gags.query.relevancy import Queries
 from gags.query.select import Selection
 from gags.scene import Scene
 
-MAX_SLUG = 40
+_ENDINGS = {"mask": "_mask.png", "relevancy": "_relevancy.npy", "overlay": "_overlay.png"}
+LONGEST_STEM = 40  # letters of a text in the name of its files
 
 
-def answer_views(
+def write_answers(
     scene: Scene,
     queries: Queries,
     views: Sequence[View] | None,
@@ -73,12 +74,9 @@ def write_answer(answer: Answer, photo: np.ndarray, out: Path) -> dict[str, str]
     return {kind: str(path.resolve()) for kind, path in files.items()}
 
 
-_ENDINGS = {"mask": "_mask.png", "relevancy": "_relevancy.npy", "overlay": "_overlay.png"}
-
-
 def slug(text: str) -> str:
-    """A file name for a text; texts that would share one are told apart by a checksum."""
-    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:MAX_SLUG]
+    """A file name for a text; a checksum keeps texts apart that would have the same name."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:LONGEST_STEM]
     readable = plain == re.sub(r"\s+", "-", text.strip()) and plain
     return plain if readable else f"{plain or 'text'}-{zlib.crc32(text.encode()):08x}"
 
