@@ -9,10 +9,11 @@ from rich.table import Table
 from gags.cli.common import SceneFolder
 from gags.cli.console import ConsoleReporter
 from gags.evaluate.labels import load_labels
+from gags.evaluate.metrics import Evaluation, Summary
 from gags.evaluate.protocols import ALL, PROTOCOLS, protocols_called
-from gags.evaluate.results import Evaluation, Summary
+from gags.evaluate.score import Scored, evaluate_scene
 from gags.files import write_json
-from gags.report.evaluation import score_scene
+from gags.report.worst import write_evaluation_page
 from gags.scene import Scene
 
 STDOUT = Path("-")
@@ -38,7 +39,11 @@ def command(
     chosen = [rules.name for rules in protocols_called(protocol, frames, loaded.capture)]
     if protocol == ALL and len(chosen) < len(PROTOCOLS):
         progress.warn("protocol held-out is left out: no labelled photo was held out")
-    scored = {name: score_scene(loaded, frames, name, progress=progress) for name in chosen}
+    scored: dict[str, Scored] = {}
+    pages: dict[str, Path] = {}
+    for name in chosen:
+        scored[name] = evaluate_scene(loaded, frames, name, progress=progress)
+        pages[name] = write_evaluation_page(loaded, frames, scored[name].evaluation, progress=progress)
     figures = {name: result.evaluation.to_json() for name, result in scored.items()}
     figures = figures if protocol == ALL else figures[protocol]
     if json == STDOUT:
@@ -46,9 +51,9 @@ def command(
         return
     if json is not None:
         write_json(json, figures)
-    for result in scored.values():
+    for name, result in scored.items():
         Console().print(summary_table(result.evaluation))
-        print(f"Worst answers: {result.page}\nEvery answer: {result.rows}\n")
+        print(f"Worst answers: {pages[name]}\nEvery answer: {result.rows}\n")
 
 
 def summary_table(result: Evaluation) -> Table:

@@ -6,7 +6,7 @@ from typing import Annotated
 from gags.cli.common import CaptureFolder, Flat, Photos
 from gags.cli.console import ConsoleReporter
 from gags.pipeline import CaptureSettings, RunSettings, read_capture, run
-from gags.report.summary import write_scene_report
+from gags.report.write import write_scene_report
 
 
 def command(
