@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 import torch
 from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
+from tests.helpers.finished_scene import write_scene
 
+from gags import scene as scene_module
 from gags.capture import Camera, Capture, View
 from gags.distill.train import DistillSettings, train_field
 from gags.errors import LabelError
 from gags.evaluate.answerer import FieldAnswerer, Selections
 from gags.evaluate.labels import FrameLabels, Label, load_labels
 from gags.evaluate.metrics import summarise
-from gags.evaluate.score import evaluate
+from gags.evaluate.score import evaluate, evaluate_scene
 from gags.gaussians import Gaussians
 from gags.query.maps import ValueMaps
 from gags.query.relevancy import Queries
 from gags.render import rasterize
+from gags.scene import Scene
 
 
 @pytest.fixture(scope="module")
@@ -246,3 +249,19 @@ def test_select_3d_hides_what_stands_behind(tmp_path):
     assert [row.iou for row in answer.rows] == [1, 1]
     assert [row.mask_pixels for row in answer.rows] == [truths["behind"].sum(), truths["front"].sum()]
     assert [row.average_precision for row in answer.rows] == [1, 1]
+
+
+def test_a_scene_s_figures_are_left_in_its_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(scene_module, "load_encoder", lambda name, progress=None: ToyEncoder())
+    scene = Scene.load(write_scene(tmp_path))
+    toy = make_scene(12)
+    frames = []
+    for view, ids in list(zip(scene.capture.views, toy.ids, strict=True))[:2]:
+        truth = {word: ids == number for number, word in enumerate(WORDS)}
+        frames.append(dataclasses.replace(frame_of(truth, tmp_path), frame=Path(view.name).stem))
+    result = evaluate_scene(scene, frames, "select-3d")
+    assert result.rows == scene.workspace.report / "evaluation_select-3d.json"
+    assert json.loads(result.rows.read_text()) == json.loads(json.dumps(result.evaluation.to_json()))
+    means = scene.workspace.read_metrics()["select-3d"]
+    assert set(means) == {"protocol", "overall", "held_out", "trained_on", "categories"}
+    assert means["overall"]["mean_iou"] == result.evaluation.overall.mean_iou
