@@ -240,8 +240,13 @@ def _has_letters(text: str) -> bool:
 
 @cache
 def _has_letter(letter: str) -> bool:
-    font = _pillow_font(LEAST_TAG_LETTERS)
-    return bytes(font.getmask(letter)) != bytes(font.getmask("\uffff"))  # of which no font has a picture
+    return _drawn(letter) != _drawn("\uffff")  # which is no letter of any font
+
+
+def _drawn(letter: str) -> bytes:
+    canvas = Image.new("L", (2 * LEAST_TAG_LETTERS, 2 * LEAST_TAG_LETTERS))
+    ImageDraw.Draw(canvas).text((0, 0), letter, fill=255, font=_pillow_font(LEAST_TAG_LETTERS))
+    return canvas.tobytes()
 
 
 def _text_width(text: str, size: int) -> int:
