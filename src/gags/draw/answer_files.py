@@ -1,4 +1,4 @@
-"""Answers as files: mask, relevancy and a picture to look at for every text and view."""
+"""Answers of a scene as files: for every text and view a mask, a relevancy map and a picture to look at."""
 
 import re
 import zlib
@@ -37,7 +37,7 @@ def write_answers(
         queries: The texts.
         views: Views to answer in; None takes the best three for each text.
         out: Folder for `<view>/<text>_mask.png` (8-bit, 0 or 255), `_relevancy.npy` (float32) and
-            `_overlay.png`, all at the size of the view but for the overlay's caption.
+            `_overlay.png`, all at the size of the view; the overlay has a caption below.
         progress: Told about progress.
 
     Returns:

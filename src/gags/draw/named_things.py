@@ -1,4 +1,4 @@
-"""A picture of a scene with its things framed and named."""
+"""A photo of a scene in which its things are framed and named."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
 """Pictures of what the stages make: pure functions from arrays to uint8 RGB.
 
-Pictures keep the size of their arrays unless a caption is asked for, which is added below. Numbers that are
-not finite count as "nothing here"; empty masks are drawn as such.
+Pictures have the size of their arrays; a caption, where one is wanted, is added below. Numbers that are not
+finite count as "nothing here", and so do empty masks.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def heat_overlay(
         score: Written beside the text.
         truth: Ground-truth mask, outlined in light blue. [H, W]
         limits: Relevancies drawn as nothing and as brightest; by default the range of this map (its first
-            percentile to its maximum), which shows *where* but not *how well*: that is what the score says.
+            percentile to its maximum), which shows where the text is found; the score says how well.
 
     Returns:
         uint8 RGB [H, W, 3], with text or score [H + band, max(W, 200), 3]
@@ -169,7 +169,7 @@ def depth_picture(
     Args:
         depth: Along the optical axis; 0 or less and what is not finite counts as nothing. [H, W]
         alpha: Accumulated opacity, fades the picture to grey where there is little. [H, W]
-        limits: Nearest and farthest depth drawn; by default the 2nd and 98th percentile of what is there.
+        limits: Nearest and farthest depth drawn; by default the 2nd and 98th percentile of the depths.
 
     Returns:
         uint8 RGB [H, W, 3]
@@ -192,7 +192,7 @@ def label_picture(labels: np.ndarray, photo: np.ndarray | None = None) -> np.nda
 
     Args:
         labels: Row of the mask at every pixel, negative for none; a row always has the same colour. [H, W]
-        photo: Shines through the colours. uint8 RGB [H, W, 3]
+        photo: Seen through the colours. uint8 RGB [H, W, 3]
 
     Returns:
         uint8 RGB [H, W, 3]
@@ -233,7 +233,7 @@ def feature_basis(features: np.ndarray, *, samples: int = 100_000) -> FeatureBas
         samples: At most this many rows are used, evenly spread.
 
     Returns:
-        A basis for `feature_picture`; its signs and order depend on the features alone.
+        A basis for `feature_picture`; its signs and order depend only on the features.
     """
     d = features.shape[-1]
     rows = np.asarray(features, np.float32).reshape(-1, d)
@@ -277,7 +277,7 @@ def feature_picture(
 def granularity_picture(
     omega: np.ndarray, alpha: np.ndarray | None = None, *, legend: bool = True
 ) -> np.ndarray:
-    """Which level was learnt at each pixel; the greyer, the less decided.
+    """Which level was learnt at each pixel; grey where no level is clearly best.
 
     Args:
         omega: Weights of sub-part, part and whole, summing to 1. [H, W, 3]
@@ -336,7 +336,7 @@ def _normalized(values: np.ndarray, limits: tuple[float, float] | None) -> np.nd
 def _large_pieces(mask: np.ndarray) -> np.ndarray:
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     areas = stats[:, cv2.CC_STAT_AREA].copy()
-    areas[0] = 0  # what is not in the mask
+    areas[0] = 0  # of the pixels outside the mask
     return (areas >= LARGE_PIECE_SHARE * areas.max())[pieces] & (pieces > 0) if count > 1 else mask
 
 
@@ -367,7 +367,7 @@ def _subpixel(xy: np.ndarray) -> tuple[int, int]:
 
 
 def _cover(there: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """Opacity to draw with: 0 where nothing is, else alpha or 1. float32 [H, W]"""
+    """Opacity to draw with: 0 where there is nothing, else alpha or 1. float32 [H, W]"""
     if alpha is None:
         return there.astype(np.float32)
     clean = np.nan_to_num(np.asarray(alpha, np.float32), nan=0.0, posinf=1.0, neginf=0.0)

@@ -1,4 +1,6 @@
-"""Named, frozen ways of scoring answers; a changed rule gets a new name."""
+"""Named ways of scoring answers. Each is frozen, because figures are published under its name: a changed rule
+is a new protocol with a new name.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from gags.evaluate.labels import FrameLabels, match_frames
 from gags.query import lerf_ovs
 from gags.query.answers import fill_uncovered
 
-ALL = "all"  # stands for every protocol
+ALL = "all"  # means every protocol
 CHOSEN_SHARE = 0.5  # of a pixel that the chosen Gaussians must make up in `select-3d`
 
 
@@ -21,7 +23,7 @@ class Protocol:
     """How an answer becomes a peak and a mask, and which frames count.
 
     Attributes:
-        name: Under this name figures are published.
+        name: Figures are published under it, so it never changes.
         meaning: The rules in a sentence.
         asks: What is scored: "relevancy" in the view, or the "share" of a pixel that chosen Gaussians have.
         cut: From the map of an answer [H, W] and where it is known, bool [H, W]: its mask, bool [H, W], and

@@ -178,7 +178,7 @@ def asking(answerer: Answerer, texts: Sequence[str], encoder: Encoder, protocol:
         answerer: What is asked.
         texts: All texts that will be asked; repeated ones count once.
         encoder: The encoder that the answerer takes texts from.
-        protocol: Says what is asked for.
+        protocol: Says whether relevancies or shares are asked for.
 
     Raises:
         LabelError: If the protocol needs a choice of Gaussians and the answerer cannot make one.

@@ -141,7 +141,7 @@ def draw_worst(
 ) -> list[WorstAnswer]:
     """The answers of least IoU as pictures, worst first.
 
-    They are asked once more: keeping the maps of every answer of an evaluation would fill the memory.
+    The texts are asked a second time, because keeping the maps of all answers would fill the memory.
 
     Args:
         answerer: What was scored.

@@ -106,7 +106,7 @@ def free_port(host: str, port: int) -> int:
     try:
         family, _, _, _, _ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise GagsError(f"--host {host} is not an address of this machine ({error.strerror})") from error
+        raise GagsError(f"--host {host} is no address of this machine ({error.strerror})") from error
     reason = "all are taken"
     for candidate in range(port, last):
         with socket.socket(family, socket.SOCK_STREAM) as probe:
