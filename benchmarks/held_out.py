@@ -27,7 +27,7 @@ from gags.distill.train import train_field
 from gags.embed import load_encoder
 from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.labels import load_labels
-from gags.evaluate.protocols import evaluate
+from gags.evaluate.score import evaluate
 from gags.pipeline import Descriptions
 from gags.scene import Scene
 

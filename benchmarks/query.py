@@ -19,7 +19,8 @@ from gags.distill.field import LanguageField
 from gags.embed.base import Encoder
 from gags.evaluate.answerer import Answerer, FieldAnswerer
 from gags.evaluate.labels import load_labels
-from gags.evaluate.protocols import PROTOCOLS, evaluate
+from gags.evaluate.protocols import PROTOCOLS
+from gags.evaluate.score import evaluate
 from gags.gaussians import Gaussians
 from gags.query.answers import render_features
 from gags.query.maps import ValueMaps

@@ -11,7 +11,7 @@ from gags.pipeline import RunSettings
 from gags.reconstruct import losses_gpu as gpu_steps
 from gags.reconstruct import training
 from gags.reconstruct.settings import ReconstructSettings
-from gags.report.summary import write_scene_report
+from gags.report.write import write_scene_report
 from gags.scene import Scene
 from gags.segment.settings import DescribeSettings
 from gags.viewer.scene import ViewerScene

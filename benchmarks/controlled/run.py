@@ -35,7 +35,7 @@ from gags.compare.methods.learner import Inputs
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError, GagsError
 from gags.evaluate.labels import FrameLabels, load_labels
-from gags.evaluate.protocols import evaluate
+from gags.evaluate.score import evaluate
 from gags.gaussians.ply import load_ply
 from gags.progress import Reporter
 from gags.segment.settings import DescribeSettings

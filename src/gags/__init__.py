@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         WorkspaceError,
     )
     from gags.evaluate.labels import load_labels
-    from gags.evaluate.results import Evaluation
+    from gags.evaluate.metrics import Evaluation
     from gags.gaussians import Gaussians, blend_weights, render
     from gags.gaussians.export import save_splats
     from gags.gaussians.ply import load_ply, save_ply
@@ -66,7 +66,7 @@ _WHERE = {
         "gags.errors": "CaptureError CompareError GagsError LabelError ModelError QueryError SplatsError "
         "WorkspaceError",
         "gags.evaluate.labels": "load_labels",
-        "gags.evaluate.results": "Evaluation",
+        "gags.evaluate.metrics": "Evaluation",
         "gags.gaussians": "Gaussians blend_weights render",
         "gags.gaussians.export": "save_splats",
         "gags.gaussians.ply": "load_ply save_ply",

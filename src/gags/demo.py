@@ -6,12 +6,12 @@ from pathlib import Path
 
 from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.labels import load_labels
-from gags.evaluate.protocols import evaluate
-from gags.evaluate.results import Evaluation
+from gags.evaluate.metrics import Evaluation
+from gags.evaluate.score import evaluate
 from gags.models.choose import SMALL_ENCODER, SMALL_SEGMENTER
 from gags.pipeline import RunSettings, run
 from gags.progress import SILENT, Reporter
-from gags.report.summary import write_scene_report
+from gags.report.write import write_scene_report
 
 
 @dataclass(frozen=True)

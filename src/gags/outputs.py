@@ -8,18 +8,19 @@ from typing import Any
 import cv2
 
 from gags.capture import View
-from gags.draw.answers import answer_views
-from gags.draw.labelled import picture_of_entries
+from gags.draw import answer_files
+from gags.draw.named_things import picture_of_entries
 from gags.errors import GagsError, QueryError
 from gags.evaluate.labels import FrameLabels, load_labels
+from gags.evaluate.metrics import Evaluation
 from gags.evaluate.protocols import ALL, PROTOCOLS, protocols_called
-from gags.evaluate.results import Evaluation
+from gags.evaluate.score import evaluate_scene
 from gags.files import atomic_write, write_json
 from gags.progress import SILENT, Reporter
 from gags.query.catalog import Entry
 from gags.query.names import EVERYDAY, read_words
-from gags.report.evaluation import score_scene
-from gags.report.summary import write_scene_report
+from gags.report.worst import write_evaluation_page
+from gags.report.write import write_scene_report
 from gags.scene import Scene
 
 
@@ -52,7 +53,11 @@ def evaluate(
     chosen = [rules.name for rules in protocols_called(protocol, frames, loaded.capture)]
     if protocol == ALL and len(chosen) < len(PROTOCOLS):
         progress.warn("protocol held-out is left out: no labelled photo was held out")
-    return {name: score_scene(loaded, frames, name, progress=progress).evaluation for name in chosen}
+    scored = {}
+    for name in chosen:
+        scored[name] = evaluate_scene(loaded, frames, name, progress=progress).evaluation
+        write_evaluation_page(loaded, frames, scored[name], progress=progress)
+    return scored
 
 
 def report(scene: Scene | Path | str, texts: Sequence[str] = (), *, progress: Reporter = SILENT) -> Path:
@@ -97,7 +102,7 @@ def write_answers(
     loaded = _loaded(scene)
     chosen = [loaded.capture[view] if isinstance(view, str) else view for view in views] or None
     folder = loaded.workspace.answers if out is None else Path(out)
-    return answer_views(loaded, loaded.queries(texts), chosen, folder, progress=progress)
+    return answer_files.write_answers(loaded, loaded.queries(texts), chosen, folder, progress=progress)
 
 
 def write_catalog(

@@ -22,7 +22,7 @@ from gags.poses.inputs import lacks_poses
 from gags.progress import SILENT, Reporter
 from gags.reconstruct.fit import adopt, held_out_quality, train_gaussians
 from gags.reconstruct.settings import ReconstructSettings
-from gags.report.summary import write_scene_report as write_report
+from gags.report.write import write_scene_report as write_report
 from gags.scene import Scene
 from gags.segment import load_segmenter
 from gags.segment.base import LEVELS, Masks

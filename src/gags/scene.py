@@ -30,7 +30,7 @@ from gags.things.things import Things
 from gags.workspace import Workspace
 
 if TYPE_CHECKING:
-    from gags.evaluate.results import Evaluation
+    from gags.evaluate.metrics import Evaluation
 
 Texts = str | Sequence[str] | Queries
 Wanted = str | Instance | Iterable["str | Instance | Iterable[Instance]"]

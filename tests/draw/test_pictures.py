@@ -1,5 +1,6 @@
 """Pictures have the right sizes and the right colours where hand-made cases say so, and survive bad input."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import cv2
@@ -19,7 +20,7 @@ def disk(height: int = 90, width: int = 120, center: tuple = (60, 45), radius: i
     return np.hypot(xs - center[0], ys - center[1]) <= radius
 
 
-@pytest.mark.parametrize("name", [pictures.HEAT, pictures.DEPTH])
+@pytest.mark.parametrize("name", [pictures.HEAT_COLORMAP, pictures.DEPTH_COLORMAP])
 def test_colour_maps_grow_brighter_all_the_way(name: str) -> None:
     lightness = _cielab_lightness(colors.colorize(np.linspace(0, 1, 256), name))
     assert (np.diff(lightness) > -0.3).all()  # rounding to 8 bits
@@ -36,6 +37,21 @@ def test_colorize_clamps_and_survives_what_is_not_finite() -> None:
     assert (drawn[:4] == drawn[1]).all()
     assert (drawn[4:] == drawn[4]).all()
     np.testing.assert_array_equal(drawn[4], [252, 255, 164])
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "middle", "last"),
+    [
+        ("inferno", (0, 0, 4), (188, 55, 84), (252, 255, 164)),
+        ("magma", (0, 0, 4), (183, 55, 121), (252, 253, 191)),
+        ("viridis", (68, 1, 84), (33, 145, 140), (253, 231, 37)),
+    ],
+)
+def test_colour_maps_are_the_well_known_ones_as_rgb(
+    name: str, first: tuple, middle: tuple, last: tuple
+) -> None:
+    found = colors.colorize(np.array([0, 128 / 255, 1]), name)
+    np.testing.assert_array_equal(found, [first, middle, last])
 
 
 def test_label_colours_are_stable_and_distinct() -> None:
@@ -62,7 +78,7 @@ def test_heat_leaves_the_photo_where_nothing_answers(photo: np.ndarray) -> None:
     assert drawn.dtype == np.uint8
     grey = pictures.desaturate(photo)
     np.testing.assert_array_equal(drawn[~disk()], grey[~disk()])
-    hottest = colors.colorize(np.array(1.0), pictures.HEAT).astype(float)
+    hottest = colors.colorize(np.array(1.0), pictures.HEAT_COLORMAP).astype(float)
     expected = grey + 0.75 * (hottest - grey)
     np.testing.assert_allclose(drawn[disk()], expected[disk()], atol=0.51)
 
@@ -144,7 +160,7 @@ def test_outline_follows_holes_and_pieces() -> None:
 def test_truth_has_its_own_colour() -> None:
     photo = np.full((90, 120, 3), 100, np.uint8)
     drawn = pictures.heat_overlay(photo, np.zeros((90, 120)), truth=disk())
-    np.testing.assert_array_equal(drawn[45, 40], colors.TRUTH)
+    np.testing.assert_array_equal(drawn[45, 40], colors.TRUTH_OUTLINE)
 
 
 def test_caption_goes_below_and_covers_nothing(photo: np.ndarray) -> None:
@@ -167,6 +183,27 @@ def test_captions_tell_texts_apart_and_never_overflow(photo: np.ndarray) -> None
         assert drawn.shape == short.shape
         assert (drawn[90:, :4] == lettering.PAPER).all()
         assert (drawn[90:, -4:] == lettering.PAPER).all()
+
+
+@pytest.fixture
+def no_system_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(lettering, "SYSTEM_FONTS", ())
+    lettering._system_font.cache_clear()
+    yield
+    lettering._system_font.cache_clear()
+
+
+def test_plain_letters_are_the_same_on_every_machine(
+    photo: np.ndarray, request: pytest.FixtureRequest
+) -> None:
+    here = lettering.caption(photo, "red mug…", "score 0.87")
+    request.getfixturevalue("no_system_fonts")
+    np.testing.assert_array_equal(lettering.caption(photo, "red mug…", "score 0.87"), here)
+
+
+@pytest.mark.usefixtures("no_system_fonts")
+def test_without_a_font_for_them_accents_are_left_out(photo: np.ndarray) -> None:
+    np.testing.assert_array_equal(lettering.caption(photo, "grün été"), lettering.caption(photo, "grun ete"))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 400), (400, 7), (500, 900)])
@@ -244,7 +281,9 @@ def test_depth_near_is_bright_and_nothing_is_grey() -> None:
     drawn = pictures.depth_picture(depth, limits=(1.0, 4.0))
     assert (np.diff(colors.luminance(drawn)[0]) < 0).all()
     middle = pictures.depth_picture(np.full((1, 1), 2.0), limits=(1.0, 4.0))[0, 0]
-    np.testing.assert_array_equal(middle, colors.colorize(np.array(0.08 + 0.9 * 0.5), pictures.DEPTH))
+    np.testing.assert_array_equal(
+        middle, colors.colorize(np.array(0.08 + 0.9 * 0.5), pictures.DEPTH_COLORMAP)
+    )
     broken = pictures.depth_picture(np.array([[0.0, -1.0, np.nan, np.inf, 1.0, 2.0]]))
     assert (broken[0, :4] == colors.NOTHING).all()
     assert (broken[0, 4] != colors.NOTHING).any()
@@ -352,7 +391,7 @@ def test_granularity_legend_has_all_colours() -> None:
 
 def test_prompts_are_dots_where_they_belong(photo: np.ndarray) -> None:
     drawn = pictures.prompt_picture(photo, np.array([[30, 20], [100, 70], [np.nan, 3], [1e9, 0]]))
-    yellow = (np.abs(drawn.astype(int) - colors.PROMPT).sum(axis=-1) < 30).nonzero()
+    yellow = (np.abs(drawn.astype(int) - colors.PROMPT_DOT).sum(axis=-1) < 30).nonzero()
     assert {(int(y), int(x)) for y, x in zip(*yellow, strict=True)} >= {(20, 30), (70, 100)}
     assert len(yellow[0]) <= 12
     dimmed = pictures.prompt_picture(photo, np.empty((0, 2)))

@@ -1,8 +1,7 @@
-import re
-
 """What npm and pip are configured for."""
 
 import base64
+import re
 import sys
 from pathlib import Path
 

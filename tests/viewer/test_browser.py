@@ -133,7 +133,7 @@ def test_ask_keep_click_cut_out_delete_undo(viewer, page, tmp_path):
 
     page.mouse.click(*places[word])
     page.get_by_text(re.compile(rf"^{word} \([01]\.\d\d\)$")).first.wait_for()
-    _wait(lambda: _changed(plain, _middle(page)) > 0.05, "the thing is lit up")
+    _wait(lambda: _changed(plain, _middle(page)) > 0.05, "the thing is highlighted")
     with page.expect_download() as download:
         page.get_by_role("button", name="Cut out").click()
     download.value.save_as(tmp_path / "cut.ply")

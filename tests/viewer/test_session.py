@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("viser", reason="needs the extra `view`")
 
-from gags.viewer.place import Place
+from gags.viewer.cameras import Place
 from gags.viewer.scene import Picked
 from gags.viewer.session import Session
 from gags.viewer.state import Layer

@@ -10,7 +10,7 @@ from gags.viewer.splat_colors import (
     depth_colors,
     feature_colors,
     granularity_colors,
-    lit_up,
+    highlighted,
     relevancy_colors,
 )
 from gags.viewer.state import Layer
@@ -78,6 +78,6 @@ def test_depth_is_bright_where_near():
     assert (np.diff(turned) > 0).all()
 
 
-def test_lit_up_is_brighter_and_the_rest_darker():
+def test_highlighted_gaussians_are_brighter_and_the_rest_darker():
     colors = np.full((2, 3), 100, np.uint8)
-    np.testing.assert_array_equal(lit_up(colors, np.array([True, False])), [[139] * 3, [35] * 3])
+    np.testing.assert_array_equal(highlighted(colors, np.array([True, False])), [[139] * 3, [35] * 3])

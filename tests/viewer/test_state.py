@@ -66,7 +66,7 @@ def test_edits_add_up_and_undo_takes_them_back_one_by_one():
     assert state.edit(_mask(0, 1), (255, 0, 0)) == 2
     assert state.selected is not None
     assert state.edit(_mask(1, 2)) == 2
-    assert state.selected is None  # what was lit up is gone
+    assert state.selected is None  # what was selected is gone
     assert state.edit(_mask(2)) == 0  # deleted already: no change to undo
     assert state.alive.tolist() == [True, False, False, True]
     assert state.painted(base)[:, 0].tolist() == [255, 255, 0, 0]

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.progress import Progress, Task, TaskID
 from rich.text import Text
 
-from gags.progress import Bar, Reporter
+from gags.progress import Bar, Reporter, seconds
 
 PLAIN_SHARE = 0.1  # a plain line is due after this share of the work …
 PLAIN_SECONDS = 15.0  # … or after this long, whichever comes first
@@ -234,15 +234,3 @@ def _speed_words(pace: Pace, unit: str) -> list[str]:
         return []
     speed = f"{rate:.{1 if rate < 100 else 0}f} {unit}/s" if rate >= 1 else f"{seconds(1 / rate)} each"
     return [speed, f"{seconds(left)} left"]
-
-
-def seconds(duration: float) -> str:
-    """A duration as people write it: "0.4 s", "12 s", "3 min 05 s", "2 h 07 min"."""
-    if duration < 9.95:
-        return f"{duration:.1f} s"
-    whole = round(duration)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -9,8 +9,8 @@ from rich.table import Table
 import gags
 from gags.cli.arguments import SceneFolder
 from gags.cli.console import ConsoleReporter
+from gags.evaluate.metrics import Evaluation, Summary
 from gags.evaluate.protocols import ALL
-from gags.evaluate.results import Evaluation, Summary
 from gags.files import write_json
 from gags.models.choose import SMALL_ENCODER, SMALL_SEGMENTER
 from gags.workspace import Workspace

@@ -12,9 +12,9 @@ from gags.compare.methods.learner import Inputs, bytes_per_gaussian
 from gags.compare.results import SeedResult
 from gags.compare.scenes import Described
 from gags.embed import load_encoder
-from gags.evaluate.frames import match_frames
-from gags.evaluate.labels import load_labels
-from gags.evaluate.protocols import evaluate, named_protocol
+from gags.evaluate.labels import load_labels, match_frames
+from gags.evaluate.protocols import named_protocol
+from gags.evaluate.score import evaluate
 from gags.files import read_table, write_json
 from gags.gaussians.ply import load_ply
 from gags.models.device import scene_device

@@ -16,7 +16,8 @@ from gags.capture.camera import Camera
 from gags.embed.base import Encoder
 from gags.errors import CompareError
 from gags.evaluate.answerer import Answerer
-from gags.evaluate.protocols import Protocol, asking
+from gags.evaluate.protocols import Protocol
+from gags.evaluate.score import asking
 from gags.progress import Bar, Reporter
 from gags.query import lerf_ovs
 

@@ -15,8 +15,7 @@ from gags.compare.results import MethodResult, SeedResult
 from gags.compare.scenes import Described, uniform_twin
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
-from gags.evaluate.frames import match_frames
-from gags.evaluate.labels import load_labels
+from gags.evaluate.labels import load_labels, match_frames
 from gags.evaluate.protocols import named_protocol
 from gags.files import write_json
 from gags.progress import SILENT, Reporter

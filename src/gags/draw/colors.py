@@ -2,36 +2,37 @@
 
 from functools import cache
 
+import cv2
 import numpy as np
 
 LEVEL_COLORS = np.array([(240, 168, 40), (86, 170, 236), (20, 158, 118)], dtype=np.uint8)
 """Sub-part, part, whole; told apart by colour-blind readers too (after Okabe and Ito). [3, 3]"""
 
 NOTHING = (58, 60, 66)  # where no Gaussian is, or no mask
-HALO = (14, 16, 20)  # dark rim that keeps a line or letter readable on any photo
-MASK = (255, 255, 255)  # outline of an answer
-TRUTH = (64, 224, 255)  # outline of the ground truth
-PROMPT = (255, 214, 64)  # points a segmenter was asked about
+HALO = (14, 16, 20)  # dark rim that keeps a line readable on any photo
+ANSWER_OUTLINE = (255, 255, 255)
+TRUTH_OUTLINE = (64, 224, 255)
+PROMPT_DOT = (255, 214, 64)  # of a point that a segmenter was asked about
 
 _LUMA = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
-_GOLDEN = 0.61803398875  # successive multiples of it, modulo 1, never crowd together
+_GOLDEN_RATIO = 0.61803398875  # its multiples, modulo 1, are spread evenly however many are taken
 
 
 @cache
 def _table(name: str) -> np.ndarray:
-    from matplotlib import colormaps
-
-    table = np.round(colormaps[name](np.linspace(0.0, 1.0, 256))[:, :3] * 255).astype(np.uint8)
+    """The 256 colours of a colour map. uint8 RGB [256, 3]"""
+    ramp = np.arange(256, dtype=np.uint8)[:, None]
+    table = cv2.applyColorMap(ramp, getattr(cv2, f"COLORMAP_{name.upper()}"))[:, 0, ::-1].copy()  # from BGR
     table.flags.writeable = False
     return table
 
 
 def colorize(values: np.ndarray, colormap: str) -> np.ndarray:
-    """Colours of values through a matplotlib colour map.
+    """Colours of values through one of OpenCV's colour maps.
 
     Args:
         values: Numbers in [0, 1]; others are clamped, NaN counts as 0. [...]
-        colormap: Name of a matplotlib colour map.
+        colormap: Name of the colour map, as in `cv2.COLORMAP_INFERNO` but in small letters: "inferno".
 
     Returns:
         uint8 RGB. [..., 3]
@@ -57,7 +58,7 @@ def label_colors(count: int) -> np.ndarray:
         uint8 RGB. [count, 3]
     """
     row = np.arange(count)
-    hue = 2 * np.pi * ((0.07 + _GOLDEN * row) % 1.0)
+    hue = 2 * np.pi * ((0.07 + _GOLDEN_RATIO * row) % 1.0)
     lightness = np.array([0.74, 0.62, 0.85])[row % 3]
     chroma = np.array([0.15, 0.16, 0.11])[row % 3]
     return _oklab_to_rgb(lightness, chroma * np.cos(hue), chroma * np.sin(hue))

@@ -1,8 +1,9 @@
-"""Words on pictures: captions, legends, and sheets of several pictures."""
+"""Words on pictures: captions, tags, legends, and sheets of several pictures."""
 
+import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,9 +13,17 @@ from gags.draw.colors import colorize
 
 PAPER = (22, 24, 29)  # background of captions and sheets
 INK = (236, 238, 242)
-FAINT = (160, 166, 176)
-MIN_LETTERS = 11  # px, of tags
-MIN_WIDTH = 200  # px; a captioned picture is at least this wide, or its letters could not be read
+FAINT_INK = (160, 166, 176)
+LEAST_TAG_LETTERS = 11  # px
+LEAST_CAPTION_WIDTH = 200  # px; on narrower pictures the letters could not be read
+FONT_SCALE = 1.09  # makes the letters of Pillow's font as large as those of most fonts of the same size
+SYSTEM_FONTS = (  # the first that is installed writes what Pillow's font cannot: accents, Greek, Cyrillic
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "LiberationSans-Regular.ttf",
+    "Arial.ttf",
+)
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def caption(picture: np.ndarray, text: str, right: str = "") -> np.ndarray:
@@ -32,14 +41,14 @@ def caption(picture: np.ndarray, text: str, right: str = "") -> np.ndarray:
     """
     height, width = picture.shape[:2]
     size = _letter_size(height, width)
-    band = np.empty((size * 2, max(width, MIN_WIDTH), 3), np.uint8)
+    band = np.empty((size * 2, max(width, LEAST_CAPTION_WIDTH), 3), np.uint8)
     band[:] = PAPER
     pad = size * 2 // 3
     right = _one_line(right)
     room = band.shape[1] - 2 * pad - (_text_width(right, size) + pad if right else 0)
     _write(band, _fit(_one_line(text), size, room), (pad, size // 2), size)
     if right:
-        _write(band, right, (band.shape[1] - pad - _text_width(right, size), size // 2), size, FAINT)
+        _write(band, right, (band.shape[1] - pad - _text_width(right, size), size // 2), size, FAINT_INK)
     return stack([picture, band])
 
 
@@ -55,7 +64,7 @@ def tag(picture: np.ndarray, text: str, xy: tuple[float, float], color: Sequence
         color: Of the plate, RGB; the letters are dark.
     """
     height, width = picture.shape[:2]
-    size = max(1, min(max(MIN_LETTERS, width // 80), height // 2))
+    size = max(1, min(max(LEAST_TAG_LETTERS, width // 80), height // 2))
     text = _fit(_one_line(text), size, width - size)
     plate = (_text_width(text, size) + size // 2, round(size * 1.3))
     x, y = (
@@ -70,7 +79,7 @@ def scale_legend(colormap: str, low: str, high: str, *, width: int = 480) -> np.
     """A colour scale from left to right with the meaning of its two ends written below.
 
     Args:
-        colormap: Name of a matplotlib colour map.
+        colormap: Name of a colour map; see `colorize`.
         low: Meaning of the left end.
         high: Meaning of the right end.
         width: Width in px, at least 200.
@@ -78,7 +87,7 @@ def scale_legend(colormap: str, low: str, high: str, *, width: int = 480) -> np.
     Returns:
         uint8 RGB [h, width, 3]
     """
-    width = max(width, MIN_WIDTH)
+    width = max(width, LEAST_CAPTION_WIDTH)
     size = _letter_size(0, width)
     ramp = np.repeat(colorize(np.linspace(0, 1, width), colormap)[None], size, axis=0)
     return caption(ramp, low, high)
@@ -94,7 +103,7 @@ def swatch_legend(entries: Sequence[tuple[Sequence[int] | np.ndarray, str]], *, 
     Returns:
         uint8 RGB [h, width, 3]
     """
-    width = max(width, MIN_WIDTH)
+    width = max(width, LEAST_CAPTION_WIDTH)
     size = _letter_size(0, width)
     gap = size * 2 // 3
     places: list[tuple[int, int, str]] = []
@@ -198,21 +207,50 @@ def _letter_size(height: int, width: int) -> int:
 
 
 def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """The text on one line; without accents, if no font here can write them."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if _has_letters(line) or _system_font(LEAST_TAG_LETTERS) is not None:
+        return line
+    return "".join(c for c in unicodedata.normalize("NFKD", line) if not unicodedata.combining(c))
+
+
+def _font(text: str, size: int) -> _Font:
+    """Pillow's own font, which is the same everywhere; a font of the system for texts it cannot write."""
+    other = None if _has_letters(text) else _system_font(size)
+    return other or _pillow_font(size)
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    import matplotlib
+def _pillow_font(size: int) -> _Font:
+    return ImageFont.load_default(FONT_SCALE * size)
 
-    try:
-        return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")), size)
-    except OSError:  # some distributions unbundle the fonts
-        return ImageFont.load_default(size)
+
+@cache
+def _system_font(size: int) -> _Font | None:
+    for name in SYSTEM_FONTS:
+        with suppress(OSError):
+            return ImageFont.truetype(name, size)
+    return None
+
+
+def _has_letters(text: str) -> bool:
+    """Whether Pillow's own font has all letters of a text."""
+    return all(map(_has_letter, text))
+
+
+@cache
+def _has_letter(letter: str) -> bool:
+    return _drawn(letter) != _drawn("\uffff")  # which is no letter of any font
+
+
+def _drawn(letter: str) -> bytes:
+    canvas = Image.new("L", (2 * LEAST_TAG_LETTERS, 2 * LEAST_TAG_LETTERS))
+    ImageDraw.Draw(canvas).text((0, 0), letter, fill=255, font=_pillow_font(LEAST_TAG_LETTERS))
+    return canvas.tobytes()
 
 
 def _text_width(text: str, size: int) -> int:
-    return int(np.ceil(_font(size).getlength(text)))
+    return int(np.ceil(_font(text, size).getlength(text)))
 
 
 def _fit(text: str, size: int, room: int) -> str:
@@ -233,8 +271,8 @@ def _write(
     picture: np.ndarray, text: str, xy: tuple[int, int], size: int, color: tuple[int, int, int] = INK
 ) -> None:
     canvas = Image.fromarray(picture)
-    ascent = round(size * 0.86)  # baseline of DejaVu Sans in a box of `size`
-    ImageDraw.Draw(canvas).text((xy[0], xy[1] + ascent), text, fill=color, font=_font(size), anchor="ls")
+    baseline = (xy[0], xy[1] + round(size * 0.86))
+    ImageDraw.Draw(canvas).text(baseline, text, fill=color, font=_font(text, size), anchor="ls")
     picture[:] = np.asarray(canvas)
 
 

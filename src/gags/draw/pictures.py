@@ -1,7 +1,7 @@
 """Pictures of what the stages make: pure functions from arrays to uint8 RGB.
 
-Pictures keep the size of their arrays unless a caption is asked for, which is added below. Numbers that are
-not finite count as "nothing here"; empty masks are drawn as such.
+Pictures have the size of their arrays; a caption, where one is wanted, is added below. Numbers that are not
+finite count as "nothing here", and so do empty masks.
 """
 
 from dataclasses import dataclass
@@ -12,26 +12,25 @@ import numpy as np
 
 from gags.draw import lettering
 from gags.draw.colors import (
+    ANSWER_OUTLINE,
     HALO,
     LEVEL_COLORS,
-    MASK,
     NOTHING,
-    PROMPT,
-    TRUTH,
+    PROMPT_DOT,
+    TRUTH_OUTLINE,
     colorize,
     label_colors,
     luminance,
 )
 from gags.segment.base import LEVELS
 
-HEAT = "inferno"  # brightness rises all the way, so the picture also reads in grey
-DEPTH = "magma"
+HEAT_COLORMAP = "inferno"  # brightness rises all the way, so the picture also reads in grey
+DEPTH_COLORMAP = "magma"
 DESATURATION = 0.55  # of the photo under a heat map, so that its own colours do not compete
 HEAT_OPACITY = 0.75  # the rest lets the structure of the photo through
 HEAT_STARTS = 0.4  # share of the relevancy's range below which the photo stays a photo
-HEAT_FULL = 0.9
-
-LARGE_PIECE = 0.2  # of the largest piece's area; specks far away do not widen a cut-out
+HEAT_FULL = 0.9  # share of it from which the heat is as opaque as it gets
+LARGE_PIECE_SHARE = 0.2  # of the largest piece's area; so that specks far away do not widen a cut-out
 
 
 def desaturate(photo: np.ndarray, amount: float = DESATURATION) -> np.ndarray:
@@ -63,7 +62,7 @@ def heat_overlay(
         score: Written beside the text.
         truth: Ground-truth mask, outlined in light blue. [H, W]
         limits: Relevancies drawn as nothing and as brightest; by default the range of this map (its first
-            percentile to its maximum), which shows *where* but not *how well*: that is what the score says.
+            percentile to its maximum), which shows where the text is found; the score says how well.
 
     Returns:
         uint8 RGB [H, W, 3], with text or score [H + band, max(W, 200), 3]
@@ -76,11 +75,11 @@ def heat_overlay(
     heat = _normalized(np.asarray(relevancy, np.float32), limits)
     ramp = np.clip((heat - HEAT_STARTS) / (HEAT_FULL - HEAT_STARTS), 0.0, 1.0)
     opacity = HEAT_OPACITY * ramp * ramp * (3 - 2 * ramp)
-    picture = _to_bytes(base + opacity[..., None] * (colorize(heat, HEAT) - base))
+    picture = _to_bytes(base + opacity[..., None] * (colorize(heat, HEAT_COLORMAP) - base))
     if truth is not None:
-        picture = outline(picture, truth, TRUTH)
+        picture = outline(picture, truth, TRUTH_OUTLINE)
     if mask is not None:
-        picture = outline(picture, mask, MASK)
+        picture = outline(picture, mask, ANSWER_OUTLINE)
     if peak is not None:
         picture = mark(picture, peak)
     if text is None and score is None:
@@ -88,7 +87,9 @@ def heat_overlay(
     return lettering.caption(picture, text or "", "" if score is None else f"score {score:.2f}")
 
 
-def outline(picture: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = MASK) -> np.ndarray:
+def outline(
+    picture: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = ANSWER_OUTLINE
+) -> np.ndarray:
     """The picture with the border of a mask drawn on it, anti-aliased, with a dark rim.
 
     The line runs along the mask's outermost pixels, not along the edge of the picture. It is 2 px wide on
@@ -116,7 +117,7 @@ def mark(picture: np.ndarray, xy: tuple[float, float]) -> np.ndarray:
     longest = max(picture.shape[:2])
     radius, width = max(4.0, longest / 100), max(2, round(longest / 480))
     center = np.clip(np.asarray(xy, np.float64), -longest, 2 * longest)
-    for color, extra in ((HALO, 2), (MASK, 0)):
+    for color, extra in ((HALO, 2), (ANSWER_OUTLINE, 0)):
         cv2.circle(drawn, _subpixel(center), round(radius * 16), color, width + extra, cv2.LINE_AA, 4)
         for direction in ((1, 0), (-1, 0), (0, 1), (0, -1)):
             ends = [_subpixel(center + reach * radius * np.array(direction)) for reach in (0.7, 1.7)]
@@ -168,7 +169,7 @@ def depth_picture(
     Args:
         depth: Along the optical axis; 0 or less and what is not finite counts as nothing. [H, W]
         alpha: Accumulated opacity, fades the picture to grey where there is little. [H, W]
-        limits: Nearest and farthest depth drawn; by default the 2nd and 98th percentile of what is there.
+        limits: Nearest and farthest depth drawn; by default the 2nd and 98th percentile of the depths.
 
     Returns:
         uint8 RGB [H, W, 3]
@@ -183,7 +184,7 @@ def depth_picture(
     near, far = limits
     steps = np.log(far / np.where(there, depth, far))
     scale = steps / np.log(far / near) if far > near * (1 + 1e-6) else np.full_like(depth, 0.5)
-    return _fade(colorize(0.08 + 0.9 * np.clip(scale, 0, 1), DEPTH), cover)
+    return _fade(colorize(0.08 + 0.9 * np.clip(scale, 0, 1), DEPTH_COLORMAP), cover)
 
 
 def label_picture(labels: np.ndarray, photo: np.ndarray | None = None) -> np.ndarray:
@@ -191,7 +192,7 @@ def label_picture(labels: np.ndarray, photo: np.ndarray | None = None) -> np.nda
 
     Args:
         labels: Row of the mask at every pixel, negative for none; a row always has the same colour. [H, W]
-        photo: Shines through the colours. uint8 RGB [H, W, 3]
+        photo: Seen through the colours. uint8 RGB [H, W, 3]
 
     Returns:
         uint8 RGB [H, W, 3]
@@ -232,7 +233,7 @@ def feature_basis(features: np.ndarray, *, samples: int = 100_000) -> FeatureBas
         samples: At most this many rows are used, evenly spread.
 
     Returns:
-        A basis for `feature_picture`; its signs and order depend on the features alone.
+        A basis for `feature_picture`; its signs and order depend only on the features.
     """
     d = features.shape[-1]
     rows = np.asarray(features, np.float32).reshape(-1, d)
@@ -276,7 +277,7 @@ def feature_picture(
 def granularity_picture(
     omega: np.ndarray, alpha: np.ndarray | None = None, *, legend: bool = True
 ) -> np.ndarray:
-    """Which level was learnt at each pixel; the greyer, the less decided.
+    """Which level was learnt at each pixel; grey where no level is clearly best.
 
     Args:
         omega: Weights of sub-part, part and whole, summing to 1. [H, W, 3]
@@ -317,7 +318,7 @@ def prompt_picture(photo: np.ndarray, prompts: np.ndarray) -> np.ndarray:
     longest = max(picture.shape[:2])
     radius = max(14, round(longest / 40))  # in sixteenths of a pixel
     for point in points[(np.abs(points) < 2 * longest).all(axis=1)]:
-        cv2.circle(picture, _subpixel(point), radius, PROMPT, -1, cv2.LINE_AA, 4)
+        cv2.circle(picture, _subpixel(point), radius, PROMPT_DOT, -1, cv2.LINE_AA, 4)
     return picture
 
 
@@ -335,8 +336,8 @@ def _normalized(values: np.ndarray, limits: tuple[float, float] | None) -> np.nd
 def _large_pieces(mask: np.ndarray) -> np.ndarray:
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     areas = stats[:, cv2.CC_STAT_AREA].copy()
-    areas[0] = 0  # what is not in the mask
-    return (areas >= LARGE_PIECE * areas.max())[pieces] & (pieces > 0) if count > 1 else mask
+    areas[0] = 0  # of the pixels outside the mask
+    return (areas >= LARGE_PIECE_SHARE * areas.max())[pieces] & (pieces > 0) if count > 1 else mask
 
 
 def _checkerboard(height: int, width: int) -> np.ndarray:
@@ -366,7 +367,7 @@ def _subpixel(xy: np.ndarray) -> tuple[int, int]:
 
 
 def _cover(there: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """Opacity to draw with: 0 where nothing is, else alpha or 1. float32 [H, W]"""
+    """Opacity to draw with: 0 where there is nothing, else alpha or 1. float32 [H, W]"""
     if alpha is None:
         return there.astype(np.float32)
     clean = np.nan_to_num(np.asarray(alpha, np.float32), nan=0.0, posinf=1.0, neginf=0.0)

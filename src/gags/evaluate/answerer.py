@@ -1,4 +1,4 @@
-"""What can be asked where texts are in a view, and so can be scored: a language field, or a baseline."""
+"""What answers texts in a view, and so can be scored: a language field, or a method to compare with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from gags.query.select import select
 
 
 class Answerer(Protocol):
-    """What can be asked where texts are in a view: a language field, or a baseline."""
+    """What answers texts in a view: a language field, or a method to compare with."""
 
     def prepare(self, texts: Sequence[str], encoder: Encoder) -> Queries:
         """Make texts ready to be asked in any number of views.
@@ -48,8 +48,8 @@ class Selections:
     def shares(self, camera: Camera, texts: Sequence[int]) -> ValueMaps:
         """Share of every pixel that the chosen Gaussians make up: Σ w over them / Σ w over all.
 
-        The whole scene is rendered, with colour 1 for the chosen and 0 for the others, so that what stands
-        in front hides what is behind.
+        The whole scene is rendered, with value 1 for the chosen Gaussians and 0 for the others, so that a
+        Gaussian in front hides those behind it.
 
         Args:
             camera: The view.
@@ -61,7 +61,7 @@ class Selections:
 
 @runtime_checkable
 class Selector(Protocol):
-    """What also chooses Gaussians, as the protocol `select-3d` needs."""
+    """An answerer that also chooses Gaussians, which the protocol `select-3d` needs."""
 
     def select(self, queries: Queries) -> Selections:
         """The Gaussians that each text names."""
@@ -70,7 +70,7 @@ class Selector(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FieldAnswerer:
-    """A language field whose Gaussians are asked.
+    """A language field as an answerer: every Gaussian is asked, and its relevancy rendered.
 
     Attributes:
         gaussians: The scene.

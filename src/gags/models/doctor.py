@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from gags._version import __version__, models
+from gags import models
+from gags._version import __version__
 from gags.capture.camera import Camera
 from gags.errors import GagsError
 from gags.models import hub

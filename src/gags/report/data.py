@@ -1,4 +1,4 @@
-"""What a report shows: plain values and finished pictures, filled by whoever ran the stages."""
+"""What a report shows: plain values and finished pictures, and the names of its pictures."""
 
 import re
 from collections.abc import Sequence
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MAX_ANSWERS = 300  # shown in the page; all of them are in pictures/
-MAX_VIEWS = 16
-WORST = 6  # answers shown again as the worst
+MOST_ANSWERS = 300  # in the page; all of them are in pictures/
+MOST_VIEWS = 16  # in the page
+WORST_SHOWN = 6  # answers that are shown a second time, as the worst
 POOR_IOU = 0.25  # an answer below this belongs to the worst even if its peak hits
 
 
@@ -21,11 +21,11 @@ class StageTime:
 
 
 @dataclass(frozen=True, eq=False)
-class QueryCard:
-    """The answer to one text in one view. Made by `query_card`.
+class AnswerCard:
+    """The answer to one text in one view. Made by `gather.answer_card`.
 
     Attributes:
-        text: The query.
+        text: What was asked.
         view: Name of the photo.
         overlay: Heat map on the photo. uint8 RGB [H, W, 3]
         cutout: What the mask covers, or None if it is empty. uint8 RGB [h, w, 3]
@@ -44,8 +44,14 @@ class QueryCard:
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
-    """One more picture of a view: its title, what it shows in a sentence, and its pixels, uint8 RGB."""
+class ViewPicture:
+    """One more picture of a view.
+
+    Attributes:
+        title: One or two words.
+        meaning: What it shows, in a sentence.
+        pixels: uint8 RGB [H, W, 3]
+    """
 
     title: str
     meaning: str
@@ -53,14 +59,14 @@ class Panel:
 
 
 @dataclass(frozen=True, eq=False)
-class ViewPage:
-    """What the stages made of one photo. Made by `view_page`.
+class ViewCard:
+    """What the stages made of one photo. Made by `gather.view_card`.
 
     Attributes:
         name: Name of the photo.
         photo: uint8 RGB [H, W, 3]
         render: The Gaussians seen from there, compared with the photo by a slider.
-        panels: Depth, granularity, features, masks, prompts: whatever there is.
+        pictures: Depth, features, granularity, masks, prompts: whatever there is.
         held_out: The photo was not trained on.
         psnr: Of the render, in dB.
         ssim: Of the render.
@@ -69,14 +75,14 @@ class ViewPage:
     name: str
     photo: np.ndarray
     render: np.ndarray | None = None
-    panels: tuple[Panel, ...] = ()
+    pictures: tuple[ViewPicture, ...] = ()
     held_out: bool = False
     psnr: float | None = None
     ssim: float | None = None
 
 
 @dataclass(frozen=True)
-class QueryScore:
+class TextFigures:
     """Figures of one text over all labelled views: how many views, mean accuracy and mean IoU in [0, 1]."""
 
     text: str
@@ -86,7 +92,7 @@ class QueryScore:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationFigures:
     """Figures of one set of labelled views.
 
     Attributes:
@@ -94,19 +100,19 @@ class Evaluation:
         protocol: Name of the protocol, e.g. "lerf-ovs".
         macc: Mean localisation accuracy over pairs of view and text, in [0, 1].
         miou: Mean IoU over the same pairs, in [0, 1].
-        scores: One row a text.
+        texts: One row a text.
     """
 
     name: str
     protocol: str
     macc: float
     miou: float
-    scores: Sequence[QueryScore] = ()
+    texts: Sequence[TextFigures] = ()
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything the page shows; what is unknown is left at its default and left out of the page.
+    """Everything the page shows. What is unknown keeps its default, and the page leaves it out.
 
     Attributes:
         scene: Name of the scene.
@@ -117,11 +123,11 @@ class ReportData:
         device: What it ran on, in words, e.g. "CPU, 2 cores".
         held_out: Photos held out.
         stages: Time per stage, in order.
-        queries: Answers; those to one text are shown together, texts in order of appearance.
+        answers: Those to one text are shown together, texts in the order of their first answer.
         views: The scene, view by view.
         psnr: Mean over held-out photos, in dB.
         ssim: Mean over held-out photos.
-        evaluations: Figures against ground truth, the most telling set first.
+        evaluations: Figures against ground truth; those of the first set are shown at the top.
         workspace: Path of the workspace, for the commands at the end.
         notes: Lines the reader should know, e.g. photos that were left out.
         version: Version of gags.
@@ -135,11 +141,11 @@ class ReportData:
     device: str = ""
     held_out: int = 0
     stages: Sequence[StageTime] = ()
-    queries: Sequence[QueryCard] = ()
-    views: Sequence[ViewPage] = ()
+    answers: Sequence[AnswerCard] = ()
+    views: Sequence[ViewCard] = ()
     psnr: float | None = None
     ssim: float | None = None
-    evaluations: Sequence[Evaluation] = ()
+    evaluations: Sequence[EvaluationFigures] = ()
     workspace: str = ""
     notes: Sequence[str] = ()
     version: str = ""
@@ -147,7 +153,7 @@ class ReportData:
 
 def answer_keys(report: ReportData) -> list[tuple[str, str]]:
     """Keys of overlay and cut-out of every answer, in order; they are also the names of the files."""
-    names = [f"{k:03d}_{_slug(card.text)}_{_slug(card.view)}" for k, card in enumerate(report.queries, 1)]
+    names = [f"{k:03d}_{_slug(card.text)}_{_slug(card.view)}" for k, card in enumerate(report.answers, 1)]
     return [(f"answer_{name}", f"cutout_{name}") for name in names]
 
 
@@ -157,17 +163,17 @@ def view_key(report: ReportData, index: int, title: str) -> str:
 
 
 def thumb_key(answer_key: str) -> str:
-    """Key of the small copy of an answer's overlay that stands among the worst; the page alone has it."""
+    """Key of the small copy of an answer's overlay that is shown among the worst; only the page has it."""
     return answer_key + ".thumb"
 
 
 def worst_answers(report: ReportData) -> list[int]:
-    """Indices of the worst answers whose truth is known: those that miss first, then by overlap."""
+    """Rows of the worst answers whose truth is known: first those that miss, then by overlap."""
     known = [
         (card.hit is not False, 1.0 if card.iou is None else card.iou, index)
-        for index, card in enumerate(report.queries[:MAX_ANSWERS])
+        for index, card in enumerate(report.answers[:MOST_ANSWERS])
     ]
-    return [index for hits, iou, index in sorted(known) if not hits or iou < POOR_IOU][:WORST]
+    return [index for hits, iou, index in sorted(known) if not hits or iou < POOR_IOU][:WORST_SHOWN]
 
 
 def _slug(text: str) -> str:

@@ -1,19 +1,29 @@
-"""Cameras of the viewer: where it starts, what is up, and the browser's camera as one to render with."""
+"""Between the scene and the browser: cameras of both, and the scene's scale in the browser's world.
+
+Nothing in here needs a viewer to run.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gags.capture.camera import Camera
+from gags.viewer.picking import Ellipsoids
 
-MIDDLE = 0.2  # of the picture's sides, in whose middle the distance of what is looked at is taken
-CANDIDATES = 60  # photos that are tried as the first view; more look alike
+if TYPE_CHECKING:
+    import viser
+
+CENTRAL_SHARE = 0.2  # of a picture's sides: the part in its middle that says how far away the camera looks
+PHOTOS_TRIED = 60  # as the first view; more are much like these
+SCENE_SIZE = 50.0  # of every scene in the browser's units, because it keeps covariances as 16-bit floats
+LARGEST_DEVIATION = 240.0  # a standard deviation whose square a 16-bit float still holds
 
 
 @dataclass(frozen=True, eq=False)
-class Pose:
-    """A browser's camera that shows what a photo shows.
+class BrowserPose:
+    """Where a browser's camera is to show what a photo shows.
 
     Attributes:
         position: World units. [3]
@@ -40,26 +50,27 @@ def field_of_view(camera: Camera) -> float:
     return float(2 * np.arctan(camera.height / (2 * camera.K[1, 1])))
 
 
-def pose_of(camera: Camera, means: np.ndarray, up: np.ndarray) -> Pose:
+def pose_of(camera: Camera, means: np.ndarray, up: np.ndarray) -> BrowserPose:
     """The browser's camera for a photo.
 
     Args:
         camera: Of the photo.
-        means: Centres of the solid Gaussians; those in the middle say how far away what it shows is. [N, 3]
+        means: Centres of the solid Gaussians; those in the middle of the picture say how far away the camera
+            looks. [N, 3]
         up: Up in the scene. [3]
     """
     (x, y), depth = camera.project(means)[0].T, camera.project(means)[1]
-    half = MIDDLE / 2 * np.array([camera.width, camera.height])
+    half = CENTRAL_SHARE / 2 * np.array([camera.width, camera.height])
     central = (depth > 0) & (abs(x - camera.width / 2) < half[0]) & (abs(y - camera.height / 2) < half[1])
     ahead = depth[central] if central.any() else depth[depth > 0]
     distance = float(np.median(ahead)) if len(ahead) else 1.0
     position = camera.position
-    return Pose(position, position + distance * camera.viewmat[2, :3], up, field_of_view(camera))
+    return BrowserPose(position, position + distance * camera.viewmat[2, :3], up, field_of_view(camera))
 
 
 def first_view(cameras: Sequence[Camera], means: np.ndarray) -> int:
     """The photo that shows most of the solid Gaussians; row of `cameras`. means: [N, 3]"""
-    tried = range(0, len(cameras), -(-len(cameras) // CANDIDATES))
+    tried = range(0, len(cameras), -(-len(cameras) // PHOTOS_TRIED))
     return max(tried, key=lambda row: _count_inside(cameras[row], means))
 
 
@@ -72,7 +83,7 @@ def _count_inside(camera: Camera, means: np.ndarray) -> int:
 def browser_camera(
     R_world_camera: np.ndarray, position: np.ndarray, fov: float, width: int, height: int
 ) -> Camera:
-    """The camera of a browser as one to render with.
+    """The camera of a browser, to render with.
 
     Args:
         R_world_camera: Its axes (right, down, forward) as columns. [3, 3]
@@ -102,3 +113,44 @@ def quaternion(R: np.ndarray) -> np.ndarray:
         ]
     )
     return np.linalg.eigh(K)[1][:, -1]
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a scene is in the world of the browser: scaled to one size, whatever the units of its capture.
+
+    Axes and origin are the capture's own.
+
+    Attributes:
+        scale: Browser units a world unit.
+        up: Up in the scene. [3]
+    """
+
+    scale: float
+    up: np.ndarray
+
+    @classmethod
+    def of_scene(cls, size: float, up: np.ndarray) -> "Place":
+        """The place of a scene of some size in world units."""
+        return cls(SCENE_SIZE / size, up)
+
+    def to_browser(self, xyz_world: np.ndarray) -> np.ndarray:
+        """Points in the browser's world. [..., 3]"""
+        return self.scale * xyz_world
+
+    def to_world(self, xyz_browser: np.ndarray) -> np.ndarray:
+        """Points of the browser in the capture's frame and units. [..., 3]"""
+        return xyz_browser / self.scale
+
+    def covariances(self, ellipsoids: Ellipsoids) -> np.ndarray:
+        """Covariances in the browser's world. float32 [N, 3, 3]"""
+        axes = (
+            ellipsoids.rotations * np.minimum(self.scale * ellipsoids.scales, LARGEST_DEVIATION)[:, None, :]
+        )
+        return (axes @ axes.transpose(0, 2, 1)).astype(np.float32)
+
+    def move(self, camera: "viser.CameraHandle | viser.InitialCameraConfig", pose: BrowserPose) -> None:
+        """Move a browser's camera, or the camera that every browser starts with."""
+        camera.position = self.to_browser(pose.position)
+        camera.look_at = self.to_browser(pose.look_at)
+        camera.fov = pose.fov

@@ -14,7 +14,7 @@ from gags.errors import GagsError
 from gags.progress import Bar, Reporter
 
 NoteColor = Literal["gray", "orange", "red"]
-QUIET = 6.0  # seconds after which what is only for information disappears
+NOTE_SECONDS = 6.0  # after which a note that asks for nothing disappears
 
 
 class Notices:
@@ -24,7 +24,7 @@ class Notices:
         client: The browser.
 
     Attributes:
-        closed: Whether the browser is gone, so that there is nobody left to tell.
+        closed: Whether the browser is gone.
     """
 
     def __init__(self, client: viser.ClientHandle) -> None:
@@ -33,7 +33,7 @@ class Notices:
         self.closed = False
 
     def tell(
-        self, title: str, body: str, *, color: NoteColor = "gray", seconds: float | None = QUIET
+        self, title: str, body: str, *, color: NoteColor = "gray", seconds: float | None = NOTE_SECONDS
     ) -> None:
         """Show a notification for a while; until it is closed, if `seconds` is None."""
         if not self.closed:
@@ -57,7 +57,7 @@ class Notices:
         return run
 
     def in_background(self, work: Callable[[], None]) -> None:
-        """Run `work`, guarded, beside the event loop; to be called in that loop."""
+        """Run `work`, guarded, in a thread beside the event loop; call it in that loop."""
         future = asyncio.get_running_loop().run_in_executor(None, self.guarded(work), None)
         self._background.add(future)
         future.add_done_callback(self._background.discard)
@@ -86,7 +86,7 @@ class PageReporter(Reporter):
         self._closed = False
 
     def show(self) -> None:
-        """Show it, unless it is over."""
+        """Show the notification, unless the work is over."""
         with self._lock:
             if not self._closed:
                 self._note = self._client.add_notification(
@@ -94,7 +94,7 @@ class PageReporter(Reporter):
                 )
 
     def close(self) -> None:
-        """Take it away."""
+        """Remove the notification."""
         with self._lock:
             self._closed = True
             if self._note is not None:
@@ -116,8 +116,8 @@ class PageReporter(Reporter):
 class _PageBar(Bar):
     def __init__(self, progress: PageReporter, name: str, total: int, unit: str) -> None:
         super().__init__(total)
-        self._report, self._name, self._unit = progress, name, unit
+        self._progress, self._name, self._unit = progress, name, unit
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         super().advance(steps, note)
-        self._report.say(f"{self._name}: {self.done} of {self.total} {self._unit}")
+        self._progress.say(f"{self._name}: {self.done} of {self.total} {self._unit}")

@@ -1,28 +1,23 @@
-"""The panel of the viewer's page: what is to be seen and clicked in it. The session says what happens."""
+"""The panel of the viewer's page: its controls and what they show. The session says what they do."""
 
-import html
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import viser
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gags.viewer.notices import Notices
 from gags.viewer.scene import Picked
-from gags.viewer.state import MODES, Color, Layer, Mode, ViewerState
+from gags.viewer.state import MODES, Layer, Mode, Rgb, ViewerState
 
-_NO_LAYERS = "*Enter keeps a text as a layer.*"
-_LAYERS = "*Score · Gaussians above the threshold*"
+_NO_LAYERS_HINT = "*Enter keeps a text as a layer.*"
+_LAYERS_HINT = "*Score · Gaussians above the threshold*"
 _NO_PHOTO = "choose a photo"
 LAYER_BUTTONS = ("hide / show", "select", "remove")
-_ROW = (
-    '<div style="display:flex;align-items:center;gap:.5em;padding:.3em .7em 0;font-size:.85em">'
-    '<span style="width:.9em;height:.9em;border-radius:50%;flex:none;background:{color};opacity:{opacity}">'
-    '</span><b style="overflow-wrap:anywhere;opacity:{opacity}">{text}</b>'
-    '<span style="margin-left:auto;white-space:nowrap;opacity:.75">{figures}</span></div>'
-)
 _HINTS: dict[Mode, str] = {
-    "colour": "Colours as seen from nowhere in particular: a browser draws no view-dependent colour.",
+    "colour": "The colours, the same from all sides: a browser draws no view-dependent colour.",
     "relevancy": "What matches glows in the colour of its layer, brighter where it matches better.",
     "granularity": "Orange: best described as a sub-part, blue: as a part, green: as a whole.",
     "features": "What means the same has the same colour.",
@@ -31,9 +26,9 @@ _HINTS: dict[Mode, str] = {
 
 
 class Actions(Protocol):
-    """What the panel calls, in any thread; every one returns quickly or shows its progress in the page.
+    """What the panel calls, in any thread. Every call returns quickly or shows its progress in the page.
 
-    What a control holds is not passed on but read from the panel, by whoever keeps the callbacks in order.
+    Callbacks may come in any order. So the value of a control is not passed on; it is read from the panel.
     """
 
     def typed(self) -> None:
@@ -68,12 +63,12 @@ class Actions(Protocol):
         """Delete what is selected."""
         ...
 
-    def recolour(self, color: Color) -> None:
+    def recolour(self, color: Rgb) -> None:
         """Colour what is selected."""
         ...
 
     def unselect(self) -> None:
-        """Put the light out."""
+        """Select nothing."""
         ...
 
     def undo(self) -> None:
@@ -81,11 +76,11 @@ class Actions(Protocol):
         ...
 
     def save_scene(self) -> None:
-        """Send all that is left as a file."""
+        """Send all Gaussians that are not deleted as a file."""
         ...
 
     def save_picture(self) -> None:
-        """Send what is seen as a picture."""
+        """Send a picture of the view as a file."""
         ...
 
     def show_cameras(self) -> None:
@@ -136,7 +131,7 @@ class Panel:
         self._rows: dict[Layer, _Row] = {}
         self._ask_controls(state)
         with gui.add_folder("Layers") as self._layer_folder:
-            self._layers_hint = gui.add_markdown(_NO_LAYERS)
+            self._layers_hint = gui.add_markdown(_NO_LAYERS_HINT)
         with gui.add_folder("Selected"):
             self._thing_controls()
         with gui.add_folder("Scene"):
@@ -167,7 +162,7 @@ class Panel:
         gui, actions = self._gui, self._actions
         self._thing = gui.add_markdown("")
         self.show_picked(None)
-        self._buttons({"Cut out": actions.cut_out, "Delete": actions.delete, "Let go": actions.unselect})
+        self._buttons({"Cut out": actions.cut_out, "Delete": actions.delete, "Unselect": actions.unselect})
         color = gui.add_rgb("Colour", (255, 64, 64), hint="For `Recolour`.")
         self._buttons({"Recolour": lambda: actions.recolour(color.value)})
 
@@ -203,15 +198,14 @@ class Panel:
         self._hint.content = f"*{_HINTS[mode]}*"
 
     def show_answer(self, message: str) -> None:
-        """What became of the text being typed; plain text."""
-        style = "padding:.1em .7em .3em;font-size:.85em;opacity:.85;overflow-wrap:anywhere"
-        self._answer.content = f'<div style="{style}">{html.escape(message)}</div>' if message else ""
+        """Show the answer to the text being typed; plain text."""
+        self._answer.content = _html("answer.html", message=message) if message else ""
 
     def show_layers(self, layers: list[Layer], threshold: float) -> None:
-        """List the layers as they are now; rows that are there already stay, so that they can be used."""
+        """List the layers as they are now; rows that exist stay, and their controls with them."""
         for layer in [layer for layer in self._rows if layer not in layers]:
             self._rows.pop(layer).folder.remove()
-        self._layers_hint.content = _LAYERS if layers else _NO_LAYERS
+        self._layers_hint.content = _LAYERS_HINT if layers else _NO_LAYERS_HINT
         for layer in layers:
             if layer not in self._rows:
                 self._rows[layer] = self._add_row(layer)
@@ -226,7 +220,7 @@ class Panel:
         self._on_click(buttons, lambda button: self._actions.layer_action(layer, button))
         return _Row(folder, line, color)
 
-    def color_of(self, layer: Layer) -> Color:
+    def color_of(self, layer: Layer) -> Rgb:
         """The colour chosen for a layer that is listed."""
         return self._rows[layer].color.value
 
@@ -241,10 +235,14 @@ class Panel:
 
 def layer_row(layer: Layer, threshold: float) -> str:
     """A layer's colour, text, score and number of Gaussians, as HTML."""
-    red, green, blue = layer.color
-    return _ROW.format(
-        color=f"rgb({red},{green},{blue})",
-        opacity=1 if layer.visible else 0.35,
-        text=html.escape(layer.text),
-        figures=f"{layer.score:.2f} · {int(layer.matching(threshold).sum()):,}",
-    )
+    return _html("layer.html", layer=layer, count=int(layer.matching(threshold).sum()))
+
+
+def _html(template: str, **values: object) -> str:
+    """HTML from one of the templates, every text escaped."""
+    return _templates().get_template(template).render(**values)
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(loader=PackageLoader("gags.viewer"), autoescape=True, undefined=StrictUndefined)

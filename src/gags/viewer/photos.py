@@ -8,14 +8,13 @@ import viser
 
 from gags.capture import View
 from gags.errors import CaptureError
-from gags.viewer.cameras import field_of_view, quaternion
-from gags.viewer.place import SIZE, Place
+from gags.viewer.cameras import SCENE_SIZE, Place, field_of_view, quaternion
 
-HEIGHT = SIZE / 60  # of a camera, in the browser's units
-NEAR = SIZE / 5  # within which cameras would hide the scene from who looks from among them
-THUMBNAIL = 160  # longest side in px
-COLOR = (120, 170, 255)
-HELD_OUT = (255, 170, 90)
+PYRAMID_SIZE = SCENE_SIZE / 60  # of a camera, in the browser's units
+HIDDEN_WITHIN = SCENE_SIZE / 5  # of where the browser's camera is; nearer ones would cover the scene
+THUMBNAIL_SIDE = 160  # the longer one, px
+TRAINED_ON_COLOR = (120, 170, 255)
+HELD_OUT_COLOR = (255, 170, 90)
 
 
 class PhotoCameras:
@@ -40,7 +39,7 @@ class PhotoCameras:
         self._shown = True
 
     def load(self, stopped: Callable[[], bool]) -> int:
-        """Add all cameras, one after the other, until `stopped`; returns how many photos cannot be read."""
+        """Add the cameras one by one until `stopped` says so; returns how many photos cannot be read."""
         missing = 0
         for row, view in enumerate(self._views):
             if stopped():
@@ -58,10 +57,10 @@ class PhotoCameras:
             f"/photos/{row}",
             field_of_view(camera),
             camera.width / camera.height,
-            scale=HEIGHT,
+            scale=PYRAMID_SIZE,
             thickness=1.0,
             thickness_units="screen",
-            color=COLOR if view.split == "train" else HELD_OUT,
+            color=TRAINED_ON_COLOR if view.split == "train" else HELD_OUT_COLOR,
             image=picture,
             wxyz=quaternion(camera.viewmat[:3, :3].T),
             position=self._place.to_browser(camera.position),
@@ -75,18 +74,18 @@ class PhotoCameras:
         return handle
 
     def show(self, shown: bool) -> None:
-        """Show or hide all, from the next `hide_near` on."""
+        """Show or hide all; takes effect with the next call of `hide_near`."""
         self._shown = shown
 
     def hide_near(self, position: np.ndarray) -> None:
-        """Show the cameras but for those so near that they would be in the way. position: world units. [3]"""
+        """Show the cameras, except those so near that they cover the scene. position: world units. [3]"""
         for row, handle in list(self._handles.items()):
             away = self._place.to_browser(self._views[row].camera.position - position)
-            handle.visible = self._shown and bool(np.linalg.norm(away) > NEAR)
+            handle.visible = self._shown and bool(np.linalg.norm(away) > HIDDEN_WITHIN)
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
-    share = min(1.0, THUMBNAIL / max(height, width))
+    share = min(1.0, THUMBNAIL_SIDE / max(height, width))
     size = (max(1, round(share * width)), max(1, round(share * height)))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -8,9 +8,9 @@ from gags.capture.camera import rotations
 from gags.render.types import MAX_ALPHA, MIN_ALPHA
 from gags.things.things import Things
 
-REACH = 3.4  # standard deviations beyond which even an opaque Gaussian adds less than MIN_ALPHA
-SEEN = 0.3  # of the light that must be stopped for something to be there at all
-OWNS = 0.5  # of the weight along the ray that must belong to a thing for the ray to hit it
+FARTHEST_DEVIATION = 3.4  # standard deviations; farther out even an opaque Gaussian is below MIN_ALPHA
+SOLID_LIGHT = 0.3  # share of the light that must be stopped, or the ray hits nothing
+OWNED_WEIGHT = 0.5  # share of the weight along the ray that a thing must have, or the ray misses it
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class RayHits:
 
     Attributes:
         rows: Which. int64 [n]
-        weights: How much of the light along the ray each is: w = αT. [n]
+        weights: Blending weight of each: w = αT. [n]
         distances: Along the ray, to where each is densest, in units of the direction's length. [n]
     """
 
@@ -29,19 +29,19 @@ class RayHits:
 
     @property
     def solid(self) -> bool:
-        """Whether the ray is stopped by anything worth mentioning."""
-        return bool(self.weights.sum() >= SEEN)
+        """Whether the ray hits anything."""
+        return bool(self.weights.sum() >= SOLID_LIGHT)
 
     @property
     def first(self) -> int:
-        """The Gaussian at which half of what is stopped has been stopped. Needs at least one hit."""
+        """The Gaussian at which the weights reach half of their sum. Needs at least one hit."""
         passed = np.cumsum(self.weights)
         return int(self.rows[np.searchsorted(passed, passed[-1] / 2)])
 
 
 @dataclass(frozen=True, eq=False)
 class Ellipsoids:
-    """Gaussians as the ray sees them.
+    """Gaussians in the form that rays are tested with.
 
     Attributes:
         means: Centres. float64 [N, 3]
@@ -58,8 +58,8 @@ class Ellipsoids:
     def along(self, origin: np.ndarray, direction: np.ndarray, alive: np.ndarray | None = None) -> RayHits:
         """Composite the Gaussians along a ray, front to back.
 
-        A Gaussian's alpha is its opacity times exp(−m²/2), m being the least Mahalanobis distance of the ray
-        from its centre: what rasterisation approximates, without a picture's low-pass filter.
+        A Gaussian's alpha is its opacity times exp(−m²/2), where m is the least Mahalanobis distance of the
+        ray from its centre. Rasterisation approximates this, and adds a low-pass filter for its pixels.
 
         Args:
             origin: Where the ray starts. [3]
@@ -70,7 +70,7 @@ class Ellipsoids:
         direction = np.asarray(direction, np.float64) / np.linalg.norm(direction)
         offset = self.means - origin
         across = np.linalg.norm(offset - (offset @ direction)[:, None] * direction, axis=1)
-        near = across <= REACH * self.scales.max(axis=1)
+        near = across <= FARTHEST_DEVIATION * self.scales.max(axis=1)
         rows = np.flatnonzero(near if alive is None else near & alive)
         # In the frame where the Gaussian is a unit ball, the nearest point of a line is a projection.
         ball_offset = np.einsum("nij,ni->nj", self.rotations[rows], offset[rows]) / self.scales[rows]
@@ -92,8 +92,8 @@ def rotation_matrices(quats: np.ndarray) -> np.ndarray:
 
 
 def things_hit(things: Things, hits: RayHits) -> list[int]:
-    """Things that a ray hits, those that most photos agree on first, parts after what they are parts of."""
-    least = OWNS * hits.weights.sum()
+    """Rows of the things that a ray hits: first what most photos agree on, and a whole before its parts."""
+    least = OWNED_WEIGHT * hits.weights.sum()
     return [
         thing
         for thing in range(len(things))

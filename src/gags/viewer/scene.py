@@ -1,4 +1,4 @@
-"""What the viewer asks a scene; shared by all browsers, remembers what is costly, knows no viewer."""
+"""What the viewer asks a scene. All browsers share it; it keeps what takes long; no viewer is needed here."""
 
 import io
 import tempfile
@@ -25,9 +25,9 @@ from gags.scene import Scene
 from gags.things.things import Things
 from gags.viewer import splat_colors
 from gags.viewer.picking import Ellipsoids, RayHits, rotation_matrices, things_hit
-from gags.viewer.state import Color, Layer, ViewerState, layer_score
+from gags.viewer.state import Layer, Rgb, ViewerState, layer_score
 
-ALIKE = 0.85  # cosine from which Gaussians around a click belong to it, where no thing is known
+ALIKE_COSINE = 0.85  # from which Gaussians around a click belong to it, where no thing is known
 BACKGROUND = (26, 27, 30)  # of the page in its dark theme, and so of saved pictures
 
 
@@ -49,7 +49,7 @@ class Picked:
 
 
 class ViewerScene:
-    """A scene made ready to be looked at and asked quickly, by several browsers at once.
+    """A scene that several browsers can look at and ask at once, with quick answers.
 
     Args:
         scene: The scene; stays as it is.
@@ -71,8 +71,10 @@ class ViewerScene:
         self._space: Space | None = None
         self._namer: Namer | None = None
         self._colors: dict[str, np.ndarray] = {}
-        self._asking = threading.Lock()  # the encoder and the field
-        self._finding = threading.Lock()  # the things, which can take long, while texts are still answered
+        self._asking = threading.Lock()  # for the encoder and the field
+        self._finding = (
+            threading.Lock()
+        )  # for the things: finding them takes long, and texts are answered meanwhile
 
     def __len__(self) -> int:
         return len(self.means)
@@ -85,7 +87,7 @@ class ViewerScene:
                 with torch.no_grad():
                     self._relevancy(self._words[0])
 
-    def ask(self, text: str, color: Color) -> Layer:
+    def ask(self, text: str, color: Rgb) -> Layer:
         """The relevancy of every Gaussian to a text, as a layer.
 
         Raises:
@@ -127,7 +129,7 @@ class ViewerScene:
             colors = self._remembered("features", self._feature_colors)
         else:
             colors = painted
-        return colors if state.selected is None else splat_colors.lit_up(colors, state.selected)
+        return colors if state.selected is None else splat_colors.highlighted(colors, state.selected)
 
     def _remembered(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         with self._asking, torch.no_grad():
@@ -168,14 +170,14 @@ class ViewerScene:
         previous: Picked | None = None,
         progress: Reporter = SILENT,
     ) -> Picked | None:
-        """What a click hits: a thing; its part, if it is clicked again; what is alike, if no thing is known.
+        """What a click hits: a thing; its part, if clicked again; what is alike, if no thing is known there.
 
         Args:
             origin: Where the ray through the click starts, world units. [3]
             direction: Where it goes. [3]
             state: Of the browser; deleted Gaussians are not hit.
             previous: What was clicked on before.
-            progress: Told about progress, if the things have to be found first.
+            progress: Told about progress if the things have to be found first.
 
         Returns:
             None if the ray hits nothing solid.
@@ -195,20 +197,20 @@ class ViewerScene:
         return Picked(np.isin(np.arange(len(self)), rows), space.box(rows), self._names(rows, things), None)
 
     def _alike(self, hits: RayHits, alive: np.ndarray, space: Space) -> np.ndarray:
-        """The connected Gaussians around a hit whose language is like that of what was hit. int64 [n]"""
+        """The connected Gaussians around a hit that mean what the hit ones mean. int64 [n]"""
         field = self.scene.field
         weights = torch.from_numpy(hits.weights).float()[:, None]
         with self._asking, torch.no_grad():
             mean = (weights * field.features.cpu()[hits.rows]).sum(0) / weights.sum()
             vector = field.decoder.embeddings(mean.to(field.features))[None]
-            alike = field.similarities(vector)[:, 0].cpu().numpy() >= ALIKE
+            alike = field.similarities(vector)[:, 0].cpu().numpy() >= ALIKE_COSINE
         alike &= alive
         alike[hits.first] = True
         pieces = space.voxels.pieces(space.voxels.sums(alike.astype(float)) > 0)[space.voxels.owner]
         return np.flatnonzero(alike & (pieces == pieces[hits.first]))
 
     def namer(self, things: Things) -> Namer:
-        """What names things that are clicked on; made once, which takes about a second."""
+        """Names for things that are clicked on; made once, which takes about a second."""
         self.warm_up()
         with self._asking:
             assert self._named is not None
@@ -222,7 +224,7 @@ class ViewerScene:
             return namer.names(rows)
 
     def picture(self, camera: Camera, state: ViewerState) -> bytes:
-        """What a browser shows, rendered here: the same on every machine, with all harmonics in colour mode.
+        """What a browser shows, rendered here: the same on every machine, in colour mode with all harmonics.
 
         Args:
             camera: The browser's.

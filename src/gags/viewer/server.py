@@ -12,19 +12,18 @@ import viser
 from gags.errors import GagsError
 from gags.query.names import EVERYDAY
 from gags.scene import Scene
-from gags.viewer.cameras import first_view, pose_of, up_direction
-from gags.viewer.place import SIZE, Place
+from gags.viewer.cameras import SCENE_SIZE, Place, first_view, pose_of, up_direction
 from gags.viewer.scene import ViewerScene
 from gags.viewer.session import Session
 
-LOCAL = "127.0.0.1"
-PORT = 8080
-PORTS = 100  # that are tried from the first on
-NEAR, FAR = SIZE / 2000, 200 * SIZE
+THIS_MACHINE = "127.0.0.1"
+FIRST_PORT = 8080
+PORTS_TRIED = 100  # one after the other, until one is free
+NEAREST, FARTHEST = SCENE_SIZE / 2000, 200 * SCENE_SIZE  # that the browser draws, in its units
 
 
 class _PrivateServer(viser.ViserServer):
-    """A server that no browser can ask to be reachable from the internet."""
+    """A server that stays off the internet, even if a browser asks it to share its address there."""
 
     def request_share_url(self, verbose: bool = True) -> str | None:
         return None
@@ -37,7 +36,7 @@ class Viewer:
         scene: The scene; stays as it is.
         words: Words to name things with.
         host: Address to listen on.
-        port: Port to listen on; the next free one is taken if it is not.
+        port: Port to listen on; if it is taken, the next free one.
 
     Raises:
         GagsError: If the address cannot be listened on.
@@ -48,8 +47,8 @@ class Viewer:
         scene: Scene,
         *,
         words: Sequence[str] = EVERYDAY,
-        host: str = LOCAL,
-        port: int = PORT,
+        host: str = THIS_MACHINE,
+        port: int = FIRST_PORT,
     ) -> None:
         self._shown = ViewerScene(scene, words)
         self._views = list(scene.capture.views)
@@ -65,7 +64,7 @@ class Viewer:
         solid = self._shown.means[self._shown.solid]
         start = pose_of(cameras[first_view(cameras, solid)], solid, self._place.up)
         self._place.move(self._server.initial_camera, start)
-        self._server.initial_camera.near, self._server.initial_camera.far = NEAR, FAR
+        self._server.initial_camera.near, self._server.initial_camera.far = NEAREST, FARTHEST
         self._server.on_client_connect(self._connect)
         self._server.on_client_disconnect(self._disconnect)
 
@@ -98,12 +97,12 @@ class Viewer:
 
 
 def free_port(host: str, port: int) -> int:
-    """The first port from `port` on that can be listened on.
+    """The first free port, from `port` on.
 
     Raises:
-        GagsError: If the address is none of this machine's, or no port is free.
+        GagsError: If the address does not belong to this machine, or no port is free.
     """
-    last = min(port + PORTS, 65536)
+    last = min(port + PORTS_TRIED, 65536)
     try:
         family, _, _, _, _ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:

@@ -10,26 +10,25 @@ import numpy as np
 import viser
 
 from gags.capture import View
-from gags.draw.answers import slug
+from gags.draw.answer_files import slug
 from gags.errors import QueryError
 from gags.query.boxes import OrientedBox
-from gags.viewer.cameras import browser_camera, pose_of
+from gags.viewer.cameras import Place, browser_camera, pose_of
 from gags.viewer.notices import Notices
 from gags.viewer.panel import Panel
 from gags.viewer.photos import PhotoCameras
 from gags.viewer.picking import rotation_matrices
-from gags.viewer.place import Place
 from gags.viewer.scene import Picked, ViewerScene, ply_bytes
-from gags.viewer.state import Color, Layer, ViewerState
+from gags.viewer.state import Layer, Rgb, ViewerState
 
 BOX_COLOR = (255, 214, 64)
 REST_SECONDS = 0.4  # without a move, after which a camera rests
-SAME_CLICK = 0.5  # seconds within which a click on a photo's camera is no click on the scene behind it
-EDGES = [(k, k | 1 << axis) for k in range(8) for axis in range(3) if not k >> axis & 1]  # of a box's corners
+SAME_CLICK_SECONDS = 0.5  # within which a click on a photo's camera does not count for the scene behind it
+BOX_EDGES = [(k, k | 1 << axis) for k in range(8) for axis in range(3) if not k >> axis & 1]  # by corners
 
 
 class Session:
-    """Everything that belongs to one browser. What goes wrong is shown in that browser alone.
+    """Everything that belongs to one browser. Its errors are shown in that browser only.
 
     Args:
         client: The browser.
@@ -51,10 +50,10 @@ class Session:
         self._notices = Notices(client)
         self._picked: Picked | None = None
         self._selected_name = ""
-        self._answered = ""  # content of the text box that the colours are of
+        self._answered = ""  # the text in the box that the colours show
         self._turn = 0
         # Guards the state and the page; never held while things are found. Callbacks come in threads, in any
-        # order: they read what the controls say when they hold it, never before, so that the newest stays.
+        # order: they read the controls only while they hold it, so that the newest value stays.
         self._lock = threading.RLock()
         self._moved = 0.0
         self._jumped = 0.0
@@ -77,7 +76,7 @@ class Session:
         self._notices.closed = True
 
     def start(self) -> None:
-        """Do what takes a while: the photos' pictures, the encoder, the things; all shown in the page."""
+        """Load what takes a while: the photos' pictures, the encoder, the things. The page shows progress."""
         self._notices.guarded(self._warm_up)(None)
         self._notices.guarded(self._load_photos)(None)
         self.started.set()
@@ -100,7 +99,7 @@ class Session:
     # What the panel does.
 
     def typed(self) -> None:
-        """Colour by what the text box holds; of several callbacks that wait, the first answers for all."""
+        """Colour by the text in the box; if several callbacks wait, the first one answers for all."""
         with self._lock:
             text = self._panel.text.value
             if text == self._answered:
@@ -186,7 +185,7 @@ class Session:
         with self._lock:
             if turn != self._turn:
                 return
-            self._light(mask & self.state.alive, [instance.box for instance in found], layer.text)
+            self._highlight(mask & self.state.alive, [instance.box for instance in found], layer.text)
             scores = ", ".join(f"{instance.score:.2f}" for instance in found)
             title = f"**{len(found)} × {layer.text}** ({scores})\n\n{int(mask.sum()):,} Gaussians"
             self._panel.show_picked(None, title)
@@ -206,7 +205,7 @@ class Session:
             self._splats.opacities = self._opacities()
         self._notices.tell("Deleted", f"{count:,} Gaussians; undo brings them back.")
 
-    def recolour(self, color: Color) -> None:
+    def recolour(self, color: Rgb) -> None:
         """Colour what is selected, in this browser."""
         with self._lock:
             self.state.edit(self._selection()[0], color)
@@ -221,7 +220,7 @@ class Session:
             self._draw()
 
     def unselect(self) -> None:
-        """Put the light out."""
+        """Select nothing."""
         with self._lock:
             self._drop_selection()
             self._draw()
@@ -233,25 +232,30 @@ class Session:
         self._panel.show_picked(None)
 
     def save_scene(self) -> None:
-        """Send all that is left as a file."""
+        """Send all Gaussians that are not deleted as a file."""
         with self._lock:
             state = self.state.copy()
         self._send("scene.ply", ply_bytes(state.edited(self._shown.scene.gaussians)))
 
     def save_picture(self) -> None:
-        """Send what is seen as a picture, rendered on this side."""
+        """Send a picture of the view as a file, rendered by the server."""
         camera = self._client.camera
         rotation = rotation_matrices(np.asarray(camera.wxyz)[None])[0]
-        size = (camera.image_width, camera.image_height)
-        seen = browser_camera(rotation, self._position(), camera.fov, *size)
+        view = browser_camera(
+            rotation,
+            self._position(),
+            fov=camera.fov,
+            width=camera.image_width,
+            height=camera.image_height,
+        )
         with self._notices.busy("Rendering the picture"):
             with self._lock:
                 state = self.state.copy()
-            picture = self._shown.picture(seen, state)
+            picture = self._shown.picture(view, state)
         self._send("view.png", picture)
 
     def show_cameras(self) -> None:
-        """Hide the cameras of the photos, or show those that are not close by, as the panel says."""
+        """Hide the cameras of the photos, or show those that are not close, as the check box says."""
         with self._lock:
             self._photos.show(self._panel.cameras.value)
             self._photos.hide_near(self._position())
@@ -269,26 +273,26 @@ class Session:
         self._notices.in_background(lambda: self.go_to(view.name))
 
     def _clicked(self, event: viser.SceneClickEvent) -> None:
-        if time.monotonic() - self._jumped > SAME_CLICK:
+        if time.monotonic() - self._jumped > SAME_CLICK_SECONDS:
             origin = self._place.to_world(np.array(event.ray_origin))
             self._notices.guarded(lambda: self._pick(origin, np.array(event.ray_direction)))(event)
 
     def _pick(self, origin: np.ndarray, direction: np.ndarray) -> None:
         with self._lock:
             turn, state, previous = self._next_turn(), self.state.copy(), self._picked
-        with self._notices.busy("Looking what this is", after=0.5) as progress:
+        with self._notices.busy("Finding out what this is", after=0.5) as progress:
             picked = self._shown.pick(origin, direction, state, previous, progress)
         with self._lock:
             if turn != self._turn:
                 return
             if picked is None:
                 return self.unselect()
-            self._light(picked.mask & self.state.alive, [picked.box], picked.names[0][0])
+            self._highlight(picked.mask & self.state.alive, [picked.box], picked.names[0][0])
             self._picked = picked
             self._panel.show_picked(picked)
 
     def _next_turn(self) -> int:
-        """A number for a selection that is on its way: it comes too late if a newer one has been given."""
+        """A number for a selection that is on its way; if a newer one exists then, it comes too late."""
         with self._lock:
             self._turn += 1
             return self._turn
@@ -312,12 +316,12 @@ class Session:
     # How it is shown.
 
     def _selection(self) -> tuple[np.ndarray, str]:
-        """What is lit up, and a file name for it."""
+        """What is selected, and a file name for it."""
         if self.state.selected is None:
             raise QueryError("nothing is selected; click on a thing, or on a layer's `select`")
         return self.state.selected, slug(self._selected_name)
 
-    def _light(self, mask: np.ndarray, boxes: list[OrientedBox], name: str) -> None:
+    def _highlight(self, mask: np.ndarray, boxes: list[OrientedBox], name: str) -> None:
         self._picked, self.state.selected, self._selected_name = None, mask, name
         self._boxes(boxes, name)
         self._draw()
@@ -329,7 +333,7 @@ class Session:
         if not boxes or self._notices.closed:
             return
         corners = [self._place.to_browser(box.corners) for box in boxes]
-        lines = np.concatenate([corner[np.array(EDGES)] for corner in corners])
+        lines = np.concatenate([corner[np.array(BOX_EDGES)] for corner in corners])
         self._client.scene.add_line_segments(
             "/box", lines, BOX_COLOR, thickness=2.0, thickness_units="screen"
         )

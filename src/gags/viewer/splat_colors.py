@@ -5,20 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from gags.draw.colors import LEVEL_COLORS, colorize, luminance
-from gags.draw.pictures import DEPTH, DESATURATION
+from gags.draw.pictures import DEPTH_COLORMAP, DESATURATION
 from gags.gaussians import SH_C0
 from gags.viewer.state import Layer
 
-DIM = 0.55  # brightness of what matches nothing while a text is asked
-UNLIT = 0.35  # brightness of all that is not lit up while a thing is
-LIT = 0.25  # of white in what is
-FAINTEST = 0.45  # opacity of a layer's colour where the relevancy just reaches the threshold
-DARKEST = 0.7  # brightness of a layer's colour there; full where the relevancy is best
-SAMPLE = 20000  # Gaussians whose principal directions stand for all
+UNMATCHED_BRIGHTNESS = 0.55  # of what matches no text
+UNSELECTED_BRIGHTNESS = 0.35  # of what is not selected, while something is
+SELECTED_WHITENESS = 0.25  # share of white in what is selected
+LEAST_LAYER_OPACITY = 0.45  # of a layer's colour where the relevancy just reaches the threshold
+LEAST_LAYER_BRIGHTNESS = 0.7  # of a layer's colour there; 1 where the relevancy is highest
+GAUSSIANS_SAMPLED = 20000  # to find the principal directions of all
 
 
 def base_colors(sh: np.ndarray) -> np.ndarray:
-    """Colours of Gaussians without what changes with the direction: degree 0 of their harmonics.
+    """Colours of Gaussians that do not change with the direction of view: degree 0 of their harmonics.
 
     Args:
         sh: Spherical-harmonic coefficients. [N, K, 3]
@@ -30,7 +30,7 @@ def base_colors(sh: np.ndarray) -> np.ndarray:
 
 
 def relevancy_colors(base: np.ndarray, layers: Sequence[Layer], threshold: float) -> np.ndarray:
-    """What matches a text in the colour of its layer, brighter where it matches better; the rest dim.
+    """What matches a text gets the colour of its layer, brighter where it matches better; the rest is dim.
 
     Where several layers match, the one of the highest relevancy is shown.
 
@@ -45,7 +45,7 @@ def relevancy_colors(base: np.ndarray, layers: Sequence[Layer], threshold: float
     if not layers:
         return base
     grey = luminance(base)[:, None]
-    colors = DIM * (base + DESATURATION * (grey - base))
+    colors = UNMATCHED_BRIGHTNESS * (base + DESATURATION * (grey - base))
     best = np.full(len(base), -1.0, np.float32)
     for layer in layers:
         rows = np.flatnonzero(layer.matching(threshold) & (layer.relevancy > best))
@@ -55,8 +55,10 @@ def relevancy_colors(base: np.ndarray, layers: Sequence[Layer], threshold: float
         best[rows] = relevancy
         span = max(float(layer.relevancy.max()) - threshold, 1e-6)
         strength = np.clip((relevancy - threshold) / span, 0, 1)[:, None]
-        glow = (DARKEST + (1 - DARKEST) * strength) * np.array(layer.color, np.float32)
-        opacity = FAINTEST + (1 - FAINTEST) * strength
+        glow = (LEAST_LAYER_BRIGHTNESS + (1 - LEAST_LAYER_BRIGHTNESS) * strength) * np.array(
+            layer.color, np.float32
+        )
+        opacity = LEAST_LAYER_OPACITY + (1 - LEAST_LAYER_OPACITY) * strength
         colors[rows] = base[rows] + opacity * (glow - base[rows])
     return np.round(np.clip(colors, 0, 255)).astype(np.uint8)
 
@@ -70,13 +72,13 @@ def feature_colors(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Vectors as colours, alike where they are alike: their three principal directions as RGB.
 
     Args:
-        vectors: Language of the Gaussians. [N, r]
+        vectors: What each Gaussian means, e.g. its features. [N, r]
         weights: How much each counts in choosing the directions, e.g. its opacity. [N]
 
     Returns:
         uint8 [N, 3]
     """
-    step = max(1, len(vectors) // SAMPLE)
+    step = max(1, len(vectors) // GAUSSIANS_SAMPLED)
     sample, share = vectors[::step].astype(np.float64), weights[::step, None].astype(np.float64)
     mean = (share * sample).sum(0) / max(float(share.sum()), 1e-12)
     _, directions = np.linalg.eigh(((sample - mean) * share).T @ (sample - mean))
@@ -104,11 +106,11 @@ def depth_colors(means: np.ndarray, position: np.ndarray, solid: np.ndarray) -> 
     distance = np.maximum(np.linalg.norm(means - np.asarray(position, means.dtype), axis=1), 1e-9)
     near, far = np.percentile(distance[solid] if solid.any() else distance, [2, 98])
     steps = np.log(far / distance) / max(np.log(far / near), 1e-6)
-    return colorize(0.08 + 0.9 * np.clip(steps, 0, 1), DEPTH)
+    return colorize(0.08 + 0.9 * np.clip(steps, 0, 1), DEPTH_COLORMAP)
 
 
-def lit_up(colors: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Some Gaussians brighter, all others dark. uint8 [N, 3], bool [N] → uint8 [N, 3]"""
-    lit = UNLIT * colors.astype(np.float32)
-    lit[mask] = colors[mask] + LIT * (255.0 - colors[mask])
-    return np.round(lit).astype(np.uint8)
+def highlighted(colors: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Some Gaussians brighter, all others darker. uint8 [N, 3], bool [N] → uint8 [N, 3]"""
+    drawn = UNSELECTED_BRIGHTNESS * colors.astype(np.float32)
+    drawn[mask] = colors[mask] + SELECTED_WHITENESS * (255.0 - colors[mask])
+    return np.round(drawn).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""What one browser has asked, picked and edited in the viewer; no viewer in here, only values.
+"""What one browser has asked, selected and edited in the viewer. Values only: no viewer is needed here.
 
 Every browser has a state of its own: what one asks, hides or deletes, another does not see. The scene on disk
-is never changed.
+never changes.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,9 +17,9 @@ from gags.query.instances import MATCHES
 
 Mode = Literal["colour", "relevancy", "granularity", "features", "depth"]
 MODES: tuple[Mode, ...] = ("colour", "relevancy", "granularity", "features", "depth")
-Color = tuple[int, int, int]  # 8-bit RGB
-BEST_SHARE = 0.002  # of the solid Gaussians, whose mean relevancy is a layer's score …
-BEST_LEAST = 10  # … but never fewer, so that one odd Gaussian decides nothing
+Rgb = tuple[int, int, int]  # 0 to 255 each
+BEST_SHARE = 0.002  # of the solid Gaussians: the mean relevancy of the best ones is a layer's score …
+LEAST_BEST = 10  # … of at least this many, so that no single Gaussian decides it
 
 
 @dataclass(eq=False)
@@ -30,14 +30,14 @@ class Layer:
         text: The text.
         relevancy: Of every Gaussian, in [0, 1]. float32 [N]
         score: Mean relevancy of the solid Gaussians that match best.
-        color: What matches is shown in.
+        color: In which what matches is shown.
         visible: Whether it is shown.
     """
 
     text: str
     relevancy: np.ndarray
     score: float
-    color: Color
+    color: Rgb
     visible: bool = True
 
     def matching(self, threshold: float) -> np.ndarray:
@@ -55,7 +55,7 @@ class Edit:
     """
 
     mask: np.ndarray
-    color: Color | None = None
+    color: Rgb | None = None
 
 
 @dataclass(eq=False)
@@ -68,7 +68,7 @@ class ViewerState:
         draft: The text being typed, None if the box is empty.
         threshold: Relevancy from which on a Gaussian matches a text.
         mode: What the colours show.
-        selected: The Gaussians that are lit up; None for none. bool [N]
+        selected: The Gaussians that are highlighted; None for none. bool [N]
         edits: Changes so far, oldest first.
     """
 
@@ -81,17 +81,17 @@ class ViewerState:
     edits: list[Edit] = field(default_factory=list)
 
     def copy(self) -> "ViewerState":
-        """The state as it is now, whatever becomes of this one; masks and relevancies are shared."""
+        """The state as it is now: later changes of this one do not reach the copy. Arrays are shared."""
         return replace(self, layers=[replace(layer) for layer in self.layers], edits=list(self.edits))
 
-    def next_color(self) -> Color:
+    def next_color(self) -> Rgb:
         """The first of the distinct colours that no kept layer has."""
         taken = {layer.color for layer in self.layers}
         row = [tuple(color) for color in label_colors(len(self.layers) + 1).tolist()]
         return next(color for color in row if color not in taken)
 
     def keep(self) -> Layer | None:
-        """Make the text being typed a layer; one that was kept before is shown again instead.
+        """Make the text being typed a layer; if it is one already, show that one again.
 
         Returns:
             The layer; None if the box is empty.
@@ -120,8 +120,8 @@ class ViewerState:
                 alive &= ~edit.mask
         return alive
 
-    def edit(self, mask: np.ndarray, color: Color | None = None) -> int:
-        """Colour Gaussians, or delete them if there is no colour; returns how many that are still there."""
+    def edit(self, mask: np.ndarray, color: Rgb | None = None) -> int:
+        """Colour Gaussians, or delete them if there is no colour; returns how many were not deleted yet."""
         mask = mask & self.alive
         changed = int(mask.sum())
         if changed:
@@ -169,5 +169,5 @@ def layer_score(relevancy: np.ndarray, solid: np.ndarray) -> float:
         Their mean relevancy, in [0, 1].
     """
     values = relevancy[solid] if solid.any() else relevancy
-    count = min(len(values), max(BEST_LEAST, round(BEST_SHARE * len(values))))
+    count = min(len(values), max(LEAST_BEST, round(BEST_SHARE * len(values))))
     return float(np.partition(values, len(values) - count)[len(values) - count :].mean())

@@ -1,4 +1,4 @@
-"""Answers as files: mask, relevancy and a picture to look at for every text and view."""
+"""Answers of a scene as files: for every text and view a mask, a relevancy map and a picture to look at."""
 
 import re
 import zlib
@@ -18,10 +18,11 @@ from gags.query.relevancy import Queries
 from gags.query.select import Selection
 from gags.scene import Scene
 
-MAX_SLUG = 40
+_ENDINGS = {"mask": "_mask.png", "relevancy": "_relevancy.npy", "overlay": "_overlay.png"}
+LONGEST_STEM = 40  # letters of a text in the name of its files
 
 
-def answer_views(
+def write_answers(
     scene: Scene,
     queries: Queries,
     views: Sequence[View] | None,
@@ -36,7 +37,7 @@ def answer_views(
         queries: The texts.
         views: Views to answer in; None takes the best three for each text.
         out: Folder for `<view>/<text>_mask.png` (8-bit, 0 or 255), `_relevancy.npy` (float32) and
-            `_overlay.png`, all at the size of the view but for the overlay's caption.
+            `_overlay.png`, all at the size of the view; the overlay has a caption below.
         progress: Told about progress.
 
     Returns:
@@ -73,12 +74,9 @@ def write_answer(answer: Answer, photo: np.ndarray, out: Path) -> dict[str, str]
     return {kind: str(path.resolve()) for kind, path in files.items()}
 
 
-_ENDINGS = {"mask": "_mask.png", "relevancy": "_relevancy.npy", "overlay": "_overlay.png"}
-
-
 def slug(text: str) -> str:
-    """A file name for a text; texts that would share one are told apart by a checksum."""
-    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:MAX_SLUG]
+    """A file name for a text; a checksum keeps texts apart that would have the same name."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:LONGEST_STEM]
     readable = plain == re.sub(r"\s+", "-", text.strip()) and plain
     return plain if readable else f"{plain or 'text'}-{zlib.crc32(text.encode()):08x}"
 

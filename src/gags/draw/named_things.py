@@ -1,4 +1,4 @@
-"""A picture of a scene with its things framed and named."""
+"""A photo of a scene in which its things are framed and named."""
 
 from collections.abc import Sequence
 
@@ -17,13 +17,13 @@ from gags.query.catalog import Entry
 from gags.query.seen import seen_in
 from gags.scene import Scene
 
-LEAST_SHARE = 0.5  # of a pixel that a thing must make up
-LEAST_WIDTH = 1200  # px, of the picture; smaller photos are enlarged by a whole number
-LEAST_AREA = 0.0005  # of the picture; what shows less of itself is not framed
+OWNED_SHARE = 0.5  # of a pixel that a thing must make up, for the pixel to be the thing's
+LEAST_PICTURE_WIDTH = 1200  # px; smaller photos are enlarged by a whole number
+LEAST_FRAMED_AREA = 0.0005  # of the picture; a thing that covers less is not framed
 
 
 def picture_of_entries(scene: Scene, entries: Sequence[Entry]) -> np.ndarray:
-    """The photo that sees most of a catalogue's things, with these framed and named; parts are left out.
+    """The photo that shows most things of a catalogue, each framed and named; parts are left out.
 
     Returns:
         uint8 RGB, at least 1200 px wide.
@@ -43,11 +43,11 @@ def picture_of_entries(scene: Scene, entries: Sequence[Entry]) -> np.ndarray:
 
 
 def things_in_view(gaussians: Gaussians, masks: Sequence[Tensor], camera: Camera) -> np.ndarray:
-    """Where each of some things is seen, what hides it left out.
+    """Where each of some things is seen, without the parts that something else hides.
 
     Args:
         gaussians: The scene.
-        masks: Gaussians of n things; where two share a Gaussian, the smaller thing has it. bool [N] each
+        masks: Gaussians of n things; a Gaussian of several belongs to the smallest of them. bool [N] each
         camera: The view.
 
     Returns:
@@ -59,7 +59,7 @@ def things_in_view(gaussians: Gaussians, masks: Sequence[Tensor], camera: Camera
     colors = one_hot(owner, len(masks) + 1).float().to(gaussians.means.device)
     with torch.no_grad():
         shares = render(gaussians, camera, colors).colors
-    return (shares[..., :-1] >= LEAST_SHARE).permute(2, 0, 1).cpu().numpy()
+    return (shares[..., :-1] >= OWNED_SHARE).permute(2, 0, 1).cpu().numpy()
 
 
 def labelled_picture(photo: np.ndarray, regions: np.ndarray, names: list[str]) -> np.ndarray:
@@ -74,13 +74,13 @@ def labelled_picture(photo: np.ndarray, regions: np.ndarray, names: list[str]) -
         uint8 RGB [k H, k W, 3], enlarged k times so that it is at least 1200 px wide
     """
     height, width = photo.shape[:2]
-    scale = max(1, -(-LEAST_WIDTH // width))  # names need room
+    scale = max(1, -(-LEAST_PICTURE_WIDTH // width))  # names need room
     picture = resize(photo, height * scale, width * scale)
     picture = picture.copy() if scale == 1 else picture
     colors = label_colors(len(names))
     frames = []
     for region, name, shade in zip(regions, names, colors.tolist(), strict=True):
-        if region.sum() < LEAST_AREA * region.size:
+        if region.sum() < LEAST_FRAMED_AREA * region.size:
             continue
         color = (shade[0], shade[1], shade[2])
         region = region.repeat(scale, axis=0).repeat(scale, axis=1)

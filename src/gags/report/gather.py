@@ -1,21 +1,20 @@
-"""The report of a finished scene: what there is to show, gathered and drawn."""
+"""What the report of a finished scene shows: gathered from the scene and drawn as cards."""
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
-import gags
+from gags._version import __version__
 from gags.capture import View
+from gags.draw import pictures
 from gags.draw.pictures import FeatureBasis, feature_basis
 from gags.embed.description import Description
 from gags.errors import WorkspaceError
 from gags.evaluate import metrics
-from gags.evaluate.frames import match_view
-from gags.evaluate.labels import FrameLabels
-from gags.evaluate.results import Evaluation, Summary
+from gags.evaluate.labels import FrameLabels, match_view
+from gags.evaluate.metrics import Evaluation, Summary
 from gags.gaussians import render
 from gags.progress import SILENT, Reporter
 from gags.query.answers import granularity_map, render_features
@@ -23,23 +22,32 @@ from gags.query.names import suggest_texts
 from gags.query.relevancy import Queries
 from gags.reconstruct.quality import psnr, ssim
 from gags.render import Rendering
-from gags.report import report as pages
+from gags.report.data import (
+    AnswerCard,
+    EvaluationFigures,
+    ReportData,
+    StageTime,
+    TextFigures,
+    ViewCard,
+    ViewPicture,
+)
 from gags.scene import Scene
+from gags.segment.base import LEVELS
 
-VIEWS = 4  # views of the scene shown, half of them held out
-ANSWERS = 3  # views in which a text is answered
-SUGGESTED = 6  # texts asked where the user gave none
+VIEWS_SHOWN = 4  # half of them held out, if there are such
+VIEWS_A_TEXT = 3  # in which a text is answered
+TEXTS_SUGGESTED = 6  # asked where the user gave none
 
 
-def write_scene_report(
+def gather(
     scene: Scene,
     texts: Sequence[str] = (),
     *,
     labels: Sequence[FrameLabels] = (),
     evaluation: Evaluation | None = None,
     progress: Reporter = SILENT,
-) -> Path:
-    """Write `report/index.html` of a scene.
+) -> ReportData:
+    """Everything the report of a scene shows: some of its views, and answers to some texts.
 
     Args:
         scene: The scene.
@@ -47,29 +55,26 @@ def write_scene_report(
         labels: Ground truth; with it, answers are shown in the labelled frames beside the truth.
         evaluation: Figures against the truth.
         progress: Told about progress.
-
-    Returns:
-        Path of the page.
     """
     if not texts:
         texts = _default_texts(scene, labels)
     queries = scene.queries(texts) if texts else None
-    chosen = spread(scene.capture.test, VIEWS // 2)
-    chosen = spread(scene.capture.train, VIEWS - len(chosen)) + chosen
+    chosen = spread(scene.capture.test, VIEWS_SHOWN // 2)
+    chosen = spread(scene.capture.train, VIEWS_SHOWN - len(chosen)) + chosen
     basis = feature_basis(scene.field.features.cpu().numpy())
-    cards: list[pages.QueryCard] = []
-    drawn: list[pages.ViewPage] = []
+    answers: list[AnswerCard] = []
+    views: list[ViewCard] = []
     with progress.stage("Writing the report", len(chosen) + len(texts), "pages") as bar:
         for view in chosen:
-            drawn.append(draw_view(scene, view, basis))
+            views.append(draw_view(scene, view, basis))
             bar.advance()
         if queries is not None:
-            cards = _truth_cards(scene, queries, labels) if labels else _best_cards(scene, queries)
+            answers = _truth_answers(scene, queries, labels) if labels else _best_answers(scene, queries)
             bar.advance(len(texts))
-    return pages.write_report(scene.workspace.report, _data(scene, cards, drawn, evaluation))
+    return _data(scene, answers, views, evaluation)
 
 
-def draw_view(scene: Scene, view: View, basis: FeatureBasis) -> pages.ViewPage:
+def draw_view(scene: Scene, view: View, basis: FeatureBasis) -> ViewCard:
     """Photo, render, depth, features, granularity, masks and prompts of one view."""
     photo = view.image()
     rendering = render_colors(scene, view)
@@ -77,7 +82,7 @@ def draw_view(scene: Scene, view: View, basis: FeatureBasis) -> pages.ViewPage:
     picture = rendering.colors.clamp(0, 1)
     target = torch.from_numpy(photo).to(picture.device).float() / 255
     masks = _features(scene, view)
-    return pages.view_page(
+    return view_card(
         view.name,
         photo,
         render=(picture * 255).round().byte().cpu().numpy(),
@@ -92,6 +97,94 @@ def draw_view(scene: Scene, view: View, basis: FeatureBasis) -> pages.ViewPage:
         psnr=float(psnr(picture, target)),
         ssim=float(ssim(picture, target)),
     )
+
+
+def answer_card(
+    text: str,
+    view: str,
+    photo: np.ndarray,
+    relevancy: np.ndarray,
+    mask: np.ndarray,
+    peak: tuple[float, float] | None = None,
+    score: float | None = None,
+    *,
+    truth: np.ndarray | None = None,
+    iou: float | None = None,
+    hit: bool | None = None,
+) -> AnswerCard:
+    """Draw one answer.
+
+    Args:
+        text: What was asked.
+        view: Name of the photo.
+        photo: uint8 RGB [H, W, 3]
+        relevancy: [H, W]
+        mask: [H, W]
+        peak: x, y of the best pixel.
+        score: The answer's score.
+        truth: Ground-truth mask, outlined beside the answer's. [H, W]
+        iou: Overlap with the truth.
+        hit: Whether the peak lies on the truth.
+    """
+    overlay = pictures.heat_overlay(photo, relevancy, mask, peak, truth=truth)
+    cut = pictures.cutout(photo, mask) if np.nan_to_num(mask).any() else None
+    return AnswerCard(text, view, overlay, cut, score, iou, hit)
+
+
+def view_card(
+    name: str,
+    photo: np.ndarray,
+    *,
+    render: np.ndarray | None = None,
+    depth: np.ndarray | None = None,
+    omega: np.ndarray | None = None,
+    features: np.ndarray | None = None,
+    basis: pictures.FeatureBasis | None = None,
+    alpha: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    prompts: np.ndarray | None = None,
+    held_out: bool = False,
+    psnr: float | None = None,
+    ssim: float | None = None,
+) -> ViewCard:
+    """Draw one view; only the photo must be there.
+
+    Args:
+        name: Name of the photo.
+        photo: uint8 RGB [H, W, 3]
+        render: uint8 RGB [H, W, 3]
+        depth: [H, W]
+        omega: Granularity weights of sub-part, part, whole. [H, W, 3]
+        features: Rendered language features. [H, W, d]
+        basis: Colours of the features; pass one for all views (`pictures.feature_basis`).
+        alpha: Accumulated opacity. [H, W]
+        labels: Label maps of the three levels, negative for none. [3, H, W]
+        prompts: x, y in px of the segmenter's prompts. [B, 2]
+        held_out: The photo was not trained on.
+        psnr: Of the render, in dB.
+        ssim: Of the render.
+    """
+    found: list[ViewPicture] = []
+    if depth is not None:
+        found.append(ViewPicture("Depth", "Near is bright.", pictures.depth_picture(depth, alpha)))
+    if features is not None:
+        drawn = pictures.feature_picture(features, alpha, basis)
+        found.append(
+            ViewPicture("Meaning", "Language features as colours: what means the same looks alike.", drawn)
+        )
+    if omega is not None:
+        drawn = pictures.granularity_picture(omega, alpha, legend=False)
+        found.append(ViewPicture("Granularity", "Which level was learnt at each pixel.", drawn))
+    if labels is not None:
+        for level, of_level in zip(LEVELS, labels, strict=True):
+            count = len(np.unique(of_level[of_level >= 0]))
+            drawn = pictures.label_picture(of_level, photo)
+            found.append(ViewPicture(f"Masks: {level}", f"{count} masks, grey where there is none.", drawn))
+    if prompts is not None:
+        drawn = pictures.prompt_picture(photo, prompts)
+        meaning = f"{len(prompts)} points the segmenter was asked about; far things get more."
+        found.append(ViewPicture("Prompts", meaning, drawn))
+    return ViewCard(name, photo, render, tuple(found), held_out, psnr, ssim)
 
 
 @torch.no_grad()
@@ -110,7 +203,7 @@ def _default_texts(scene: Scene, labels: Sequence[FrameLabels]) -> list[str]:
     if labels:
         return list(dict.fromkeys(label.category for frame in labels for label in frame.labels))
     photos = (_features(scene, view) for view in spread(scene.capture.train, 24))
-    return suggest_texts((p for p in photos if p is not None), scene.encoder, count=SUGGESTED)
+    return suggest_texts((p for p in photos if p is not None), scene.encoder, count=TEXTS_SUGGESTED)
 
 
 def _features(scene: Scene, view: View) -> Description | None:
@@ -124,14 +217,14 @@ def _features(scene: Scene, view: View) -> Description | None:
         return None
 
 
-def _best_cards(scene: Scene, queries: Queries) -> list[pages.QueryCard]:
+def _best_answers(scene: Scene, queries: Queries) -> list[AnswerCard]:
     """Every text in the views where it is found best."""
     cards = []
-    for row, views in enumerate(scene.best_views(queries, ANSWERS)):
+    for row, views in enumerate(scene.best_views(queries, VIEWS_A_TEXT)):
         for view in views:
             (answer,) = scene.query(queries.subset([row]), view)
             cards.append(
-                pages.query_card(
+                answer_card(
                     answer.text,
                     view.name,
                     view.image(),
@@ -144,13 +237,13 @@ def _best_cards(scene: Scene, queries: Queries) -> list[pages.QueryCard]:
     return cards
 
 
-def _truth_cards(scene: Scene, queries: Queries, labels: Sequence[FrameLabels]) -> list[pages.QueryCard]:
-    """Every text in the labelled frames that show it, with the truth; at most `ANSWERS` frames a text."""
+def _truth_answers(scene: Scene, queries: Queries, labels: Sequence[FrameLabels]) -> list[AnswerCard]:
+    """Every text in labelled frames that show it, beside the truth; at most `VIEWS_A_TEXT` frames a text."""
     shown: dict[str, int] = {}
     cards = []
     for frame in labels:
         view = match_view(frame, scene.capture)
-        due = {text for text in queries.texts if shown.get(text, 0) < ANSWERS}
+        due = {text for text in queries.texts if shown.get(text, 0) < VIEWS_A_TEXT}
         wanted = [label for label in frame.labels if label.category in due]
         if not wanted:
             continue
@@ -161,7 +254,7 @@ def _truth_cards(scene: Scene, queries: Queries, labels: Sequence[FrameLabels]) 
             truth = frame.mask(label, view.camera.width, view.camera.height)
             boxes = frame.boxes(label, view.camera.width, view.camera.height)
             cards.append(
-                pages.query_card(
+                answer_card(
                     answer.text,
                     view.name,
                     photo,
@@ -179,15 +272,19 @@ def _truth_cards(scene: Scene, queries: Queries, labels: Sequence[FrameLabels]) 
 
 def _data(
     scene: Scene,
-    cards: list[pages.QueryCard],
-    views: list[pages.ViewPage],
+    answers: list[AnswerCard],
+    views: list[ViewCard],
     evaluation: Evaluation | None,
-) -> pages.ReportData:
+) -> ReportData:
     workspace, figures = scene.workspace, scene.workspace.read_metrics()
     described = workspace.record("describe")
-    stages = {"splats": "Gaussians", "describe": "Masks and embeddings", "field": "Language field"}
+    stages = {
+        "reconstruct": "Gaussians",
+        "describe": "Masks and embeddings",
+        "distill": "Language field",
+    }
     times = [(title, workspace.record(stage)) for stage, title in stages.items()]
-    return pages.ReportData(
+    return ReportData(
         scene=scene.capture.root.name,
         photos=len(scene.capture.train),
         held_out=len(scene.capture.test),
@@ -195,32 +292,29 @@ def _data(
         encoder=scene.field.encoder_name,
         segmenter=str(described.settings.get("segmenter", "")) if described else "",
         device=f"{scene.gaussians.means.device.type.upper()}, {os.cpu_count()} cores",
-        stages=[pages.StageTime(title, record.seconds) for title, record in times if record],
-        queries=cards,
+        stages=[StageTime(title, record.seconds) for title, record in times if record],
+        answers=answers,
         views=views,
         psnr=figures.get("psnr"),
         ssim=figures.get("ssim"),
         evaluations=_evaluations(evaluation) if evaluation else (),
         workspace=str(workspace.root),
-        version=gags.__version__,
+        version=__version__,
     )
 
 
-def _evaluations(evaluation: Evaluation) -> list[pages.Evaluation]:
+def _evaluations(evaluation: Evaluation) -> list[EvaluationFigures]:
     """All frames together with a row a category, then held-out and trained-on ones apart."""
     scores = [
-        pages.QueryScore(name, s.pairs, s.mean_accuracy, s.mean_iou)
-        for name, s in evaluation.categories.items()
+        TextFigures(name, s.pairs, s.mean_accuracy, s.mean_iou) for name, s in evaluation.categories.items()
     ]
-    sets: list[tuple[str, Summary, list[pages.QueryScore]]] = [
-        ("all labelled views", evaluation.overall, scores)
-    ]
+    sets: list[tuple[str, Summary, list[TextFigures]]] = [("all labelled views", evaluation.overall, scores)]
     if evaluation.held_out.pairs and evaluation.trained_on.pairs:
         sets += [
             ("held-out views", evaluation.held_out, []),
             ("views trained on", evaluation.trained_on, []),
         ]
     return [
-        pages.Evaluation(name, evaluation.protocol, means.mean_accuracy, means.mean_iou, rows)
+        EvaluationFigures(name, evaluation.protocol, means.mean_accuracy, means.mean_iou, rows)
         for name, means, rows in sets
     ]

@@ -1,0 +1,197 @@
+"""Scoring answers against labels, by a protocol: one frame, all frames, and a whole scene with its files."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gags.capture import Camera, Capture, View
+from gags.embed.base import Encoder
+from gags.errors import LabelError
+from gags.evaluate import metrics
+from gags.evaluate.answerer import Answerer, FieldAnswerer, Selector
+from gags.evaluate.labels import FrameLabels, Label, held_out_frames, match_frames
+from gags.evaluate.metrics import Evaluation, Row, summarise
+from gags.evaluate.protocols import Protocol, named_protocol
+from gags.files import write_json
+from gags.progress import SILENT, Reporter
+from gags.query import lerf_ovs
+from gags.query.maps import ValueMaps
+from gags.scene import Scene
+
+
+class Scored(NamedTuple):
+    """An evaluation, and the file that holds its rows."""
+
+    evaluation: Evaluation
+    rows: Path
+
+
+def evaluate_scene(
+    scene: Scene,
+    labels: Sequence[FrameLabels],
+    protocol: str = "lerf-ovs",
+    *,
+    progress: Reporter = SILENT,
+) -> Scored:
+    """Score a scene by one protocol and write the figures into the folder of its report.
+
+    All rows and means go to `evaluation_<protocol>.json`, the means to `metrics.json` too.
+
+    Args:
+        scene: The scene.
+        labels: Ground truth, from `load_labels`.
+        protocol: Name of a protocol in `PROTOCOLS`.
+        progress: Told about progress.
+
+    Raises:
+        LabelError: If labels and photos do not fit, or the protocol is unknown; see `evaluate`.
+    """
+    answerer = FieldAnswerer(scene.gaussians, scene.field)
+    evaluation = evaluate(answerer, scene.capture, labels, scene.encoder, protocol, progress=progress)
+    figures = evaluation.to_json()
+    scene.workspace.update_metrics({protocol: {key: figures[key] for key in figures if key != "rows"}})
+    return Scored(evaluation, write_json(scene.workspace.report / f"evaluation_{protocol}.json", figures))
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One category in one frame: its row, and the maps that the row was computed from.
+
+    Attributes:
+        row: The figures.
+        values: Relevancy, or share of the pixel. float32 [H, W]
+        mask: The protocol's mask. bool [H, W]
+        truth: bool [H, W]
+    """
+
+    row: Row
+    values: np.ndarray
+    mask: np.ndarray
+    truth: np.ndarray
+
+
+def evaluate(
+    answerer: Answerer,
+    capture: Capture,
+    labels: Sequence[FrameLabels],
+    encoder: Encoder,
+    protocol: str = "lerf-ovs",
+    *,
+    progress: Reporter = SILENT,
+) -> Evaluation:
+    """Score the answers to every labelled category in its frames.
+
+    Args:
+        answerer: What is scored.
+        capture: The photos; frames are matched to views by name, never by position.
+        labels: Ground truth, from `load_labels`.
+        encoder: The encoder that the answerer takes texts from.
+        protocol: Name of a protocol in `PROTOCOLS`.
+        progress: Told about progress.
+
+    Raises:
+        LabelError: If a frame matches no view, no frame is left to score, the protocol is unknown, or asks
+            for a choice of Gaussians that the answerer cannot make.
+    """
+    rules = named_protocol(protocol)
+    pairs = match_frames(labels, capture)
+    pairs = held_out_frames(pairs, capture) if rules.frames == "held-out" else pairs
+    ask = asking(answerer, [label.category for frame, _ in pairs for label in frame.labels], encoder, rules)
+    rows: list[Row] = []
+    with progress.stage(f"Evaluating ({protocol})", len(pairs), "frames") as bar:
+        for frame, view in pairs:
+            rows += [judged.row for judged in judge(ask, frame, frame.labels, view, rules)]
+            bar.advance()
+    return summarise(protocol, rows)
+
+
+def judge(
+    ask: "Ask", frame: FrameLabels, labels: Sequence[Label], view: View, protocol: Protocol
+) -> Iterator[Judged]:
+    """Score labels of one frame.
+
+    Args:
+        ask: From `asking`.
+        frame: The frame.
+        labels: Those of its labels that are wanted.
+        view: The view of the frame.
+        protocol: The rules.
+
+    Yields:
+        One result a label, in their order.
+    """
+    if not labels:
+        return
+    width, height = view.camera.width, view.camera.height
+    answer = ask(view.camera, [label.category for label in labels])
+    for label, values, array in zip(labels, answer.values, answer.maps, strict=True):
+        truth = frame.mask(label, width, height)
+        found, threshold = protocol.cut(values, answer.known)
+        mask, peak = found.cpu().numpy(), lerf_ovs.peak(values)
+        boxes = frame.boxes(label, width, height).tolist()
+        row = _row(view, label.category, array, peak, mask, truth, boxes, threshold)
+        yield Judged(row, array, mask, truth)
+
+
+def _row(
+    view: View,
+    category: str,
+    values: np.ndarray,
+    peak: tuple[int, int],
+    mask: np.ndarray,
+    truth: np.ndarray,
+    boxes: list[list[float]],
+    threshold: float,
+) -> Row:
+    x, y = peak
+    ranking = metrics.rank(values, truth)
+    return Row(
+        frame=view.name,
+        category=category,
+        split=view.split,
+        score=float(values[y, x]),
+        peak=(x, y),
+        boxes=tuple(map(tuple, boxes)),
+        hit=metrics.peak_in_boxes((x, y), boxes),
+        threshold=threshold,
+        mask_pixels=int(np.count_nonzero(mask)),
+        truth_pixels=int(np.count_nonzero(truth)),
+        common_pixels=int(np.count_nonzero(mask & truth)),
+        iou=metrics.iou(mask, truth),
+        average_precision=ranking.average_precision,
+        best_iou=ranking.best_iou,
+        best_threshold=ranking.threshold,
+    )
+
+
+Ask = Callable[[Camera, Sequence[str]], ValueMaps]
+"""Asks prepared texts in a view; the maps are relevancies or shares, whichever the protocol scores."""
+
+
+def asking(answerer: Answerer, texts: Sequence[str], encoder: Encoder, protocol: Protocol) -> Ask:
+    """Prepare texts once, to ask any of them in any number of views.
+
+    Args:
+        answerer: What is asked.
+        texts: All texts that will be asked; repeated ones count once.
+        encoder: The encoder that the answerer takes texts from.
+        protocol: Says whether relevancies or shares are asked for.
+
+    Raises:
+        LabelError: If the protocol needs a choice of Gaussians and the answerer cannot make one.
+    """
+    unique = list(dict.fromkeys(texts))
+    row = {text: number for number, text in enumerate(unique)}
+    queries = answerer.prepare(unique, encoder)
+    if protocol.asks == "relevancy":
+        return lambda camera, wanted: answerer.relevancy(camera, queries.subset([row[w] for w in wanted]))
+    if not isinstance(answerer, Selector):
+        raise LabelError(
+            f"protocol {protocol.name} scores a choice of Gaussians, {type(answerer).__name__} makes none; "
+            "score it by another protocol"
+        )
+    selections = answerer.select(queries)
+    return lambda camera, wanted: selections.shares(camera, [row[w] for w in wanted])
