@@ -27,7 +27,7 @@ from gags.embed.base import CropRule
 from gags.gaussians.ply import save_ply
 from gags.progress import Bar, Reporter
 from gags.reconstruct.start import gaussians_at_points, scene_extent
-from gags.segment.base import PromptedMasks
+from gags.segment.segmenter import PromptedMasks
 from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace
 

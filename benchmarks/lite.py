@@ -26,8 +26,8 @@ from gags.evaluate.labels import FrameLabels, load_labels
 from gags.evaluate.metrics import iou, peak_in_boxes, rank
 from gags.models import own as models
 from gags.query import lerf_ovs
-from gags.segment.base import Masks
-from gags.segment.masks import segment_photo
+from gags.segment.masks import Masks
+from gags.segment.photo import segment_photo
 from gags.segment.sam.mobile import MobileSam
 from gags.segment.settings import DescribeSettings
 

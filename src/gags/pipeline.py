@@ -27,9 +27,9 @@ from gags.reconstruct.fit import adopt, held_out_quality, train_gaussians
 from gags.reconstruct.settings import ReconstructSettings
 from gags.scene import Scene
 from gags.segment import load_segmenter
-from gags.segment.base import LEVELS
-from gags.segment.masks import segment_photo
-from gags.segment.placing import PromptPlacer
+from gags.segment.masks import LEVELS
+from gags.segment.photo import segment_photo
+from gags.segment.prompts import PromptPlacer
 from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace, file_stamp, stamp
 

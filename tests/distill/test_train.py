@@ -11,7 +11,7 @@ from gags.distill.checkpoint import Checkpoint
 from gags.distill.train import LEAST_REPEATABILITY, DistillSettings, repeatability_logits, train_field
 from gags.embed.description import Description
 from gags.errors import WorkspaceError
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 FAST = DistillSettings(steps=60, batch_regions=64)
 

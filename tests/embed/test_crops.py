@@ -7,7 +7,7 @@ import pytest
 
 from gags.embed.base import CropRule
 from gags.embed.crops import cut_crop, cut_crops, embed_masks
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 RECIPE = CropRule(padding=0.0, keep_background=False, fill=127, square="box")
 

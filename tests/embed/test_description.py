@@ -3,7 +3,7 @@ import pytest
 
 from gags.embed.description import Description
 from gags.errors import WorkspaceError
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 
 def _features():

@@ -3,7 +3,7 @@ import numpy as np
 from gags.embed.description import Description
 from gags.query.suggest import suggest_texts
 from gags.query.words import EVERYDAY
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 WORDS = ("mug", "lamp", "horse")
 

@@ -21,7 +21,7 @@ from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
 from gags.gaussians import Gaussians, blend_weights
 from gags.progress import Reporter
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 EVIDENCE_PIXELS = 60_000  # of every photo, on a grid: enough that next to no visible Gaussian is missed
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 GROUP = 16  # pixels of one region that always travel together, so that Eq. 6 has something to compare
 LEAST_GROUPS = 2  # of even the smallest region

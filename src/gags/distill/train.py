@@ -24,7 +24,7 @@ from gags.embed.description import Description
 from gags.errors import WorkspaceError
 from gags.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
-from gags.segment.base import LEVELS
+from gags.segment.masks import LEVELS
 
 LEAST_REPEATABILITY = 0.02  # so that no level of granularity is ruled out
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from gags.embed.base import CropRule, Encoder
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 BATCH = 32
 """Masks that are cut and embedded at a time; bounds memory (two crops of 260 px a mask: 13 MB)."""

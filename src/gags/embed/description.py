@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from gags.errors import WorkspaceError
 from gags.files import atomic_write
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 
 @dataclass(eq=False)

@@ -28,7 +28,7 @@ from gags.report.parts import (
     page_footer,
     tiles,
 )
-from gags.segment.base import LEVELS
+from gags.segment.masks import LEVELS
 
 STAGE_COLORS = ("#c2410c", "#2f6fb3", "#12805c", "#8a4fbf", "#b8860b", "#c23b6b", "#5c7080")
 

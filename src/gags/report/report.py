@@ -26,7 +26,7 @@ from gags.report.data import (
 )
 from gags.report.embedding import Picture, embed
 from gags.report.page import page
-from gags.segment.base import LEVELS
+from gags.segment.masks import LEVELS
 
 __all__ = [
     "Evaluation",

@@ -4,7 +4,7 @@ from gags.errors import ModelError
 from gags.models import hub
 from gags.models import own as models
 from gags.progress import SILENT, Reporter
-from gags.segment.base import Segmenter
+from gags.segment.segmenter import Segmenter
 
 __all__ = ["Segmenter", "load_segmenter"]
 

@@ -19,7 +19,7 @@ from gags.embed import load_encoder
 from gags.embed.clip.encoder import ClipEncoder, load_clip
 from gags.embed.crops import cut_crop, cut_crops, embed_masks
 from gags.errors import ModelError
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 KINDS = ["clip", "siglip", "siglip2"]
 CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}

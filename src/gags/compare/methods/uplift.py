@@ -27,7 +27,7 @@ from gags.gaussians import Gaussians, blend_weights
 from gags.progress import Reporter
 from gags.query.maps import ValueMaps, render_values
 from gags.query.relevancy import Queries
-from gags.segment.base import LEVELS, Masks
+from gags.segment.masks import LEVELS, Masks
 
 CELLS = 1 << 26  # pairs of a Gaussian and a mask summed at once, to bound memory
 
