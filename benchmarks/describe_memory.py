@@ -23,7 +23,7 @@ import numpy as np
 
 from gags import pipeline
 from gags.capture import Capture, load_capture
-from gags.embed.base import CropRule
+from gags.embed.encoder import CropRule
 from gags.gaussians.ply import save_ply
 from gags.progress import Bar, Reporter
 from gags.reconstruct.start import gaussians_at_points, scene_extent

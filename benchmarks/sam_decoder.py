@@ -2,11 +2,11 @@
 
     python -m benchmarks.sam_decoder PHOTO [--prompts 64] [--repeats 5]
 
-Run it in the repository's root: the export with all masks as outputs comes from the tests. One photo is encoded
-once; then each way decodes the same prompts of an even grid and gives three masks a prompt, all of them, over the
-photo's part of SAM's frame. The ways alternate, so that all of them meet the same load of the machine. Time is
-processor time of all threads, a prompt, the median of the repeats; IoU and share of equal cells are those of the
-masks with the export's, where it predicts an IoU above 0.7 and the stability is above 0.85.
+Run it in the repository's root: the export with all masks as outputs comes from the tests. One photo is
+encoded once. Then each way decodes the same prompts, an even grid, to all three masks a prompt. The ways
+alternate, so that all of them meet the same load of the machine. Time is processor time of all threads a
+prompt, the median of the repeats. IoU and share of equal cells compare the masks with those of the export,
+where it predicts an IoU above 0.7 and the stability is above 0.85.
 """
 
 import argparse
@@ -99,7 +99,8 @@ def main() -> None:
     expected, ious = next(iter(answers.values()))
     for name, (logits, _) in answers.items():
         overlap, equal = agreement(logits, expected, ious)
-        print(f"| {name} | {1000 * np.median(seconds[name]) / given.prompts:.1f} | {overlap:.5f} | {equal:.6f} |")
+        milliseconds = 1000 * np.median(seconds[name]) / given.prompts
+        print(f"| {name} | {milliseconds:.1f} | {overlap:.4f} | {100 * equal:.2f} % |")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ import numpy as np
 
 from controlled.names import TextVectors, generator, unit
 from controlled.truth import Truth
-from gags.embed.base import CropRule
+from gags.embed.encoder import CropRule
 from gags.errors import ModelError
 from gags.segment.masks import Masks
 

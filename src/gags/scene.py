@@ -9,8 +9,8 @@ from torch import Tensor
 from gags.capture import Capture, View
 from gags.distill.field import LanguageField
 from gags.embed import load_encoder
-from gags.embed.base import Encoder
 from gags.embed.description import Description
+from gags.embed.encoder import Encoder
 from gags.errors import WorkspaceError
 from gags.gaussians import Gaussians
 from gags.gaussians.ply import load_ply

@@ -52,8 +52,8 @@ class ExportedDecoder:
 def three_masks(path: Path) -> onnx.ModelProto:
     """The export with the logits and IoUs of all masks as outputs, for any number of prompts.
 
-    The file computes four masks and returns one; the nodes that choose it, and their input `orig_im_size`, are
-    removed.
+    The file computes four masks and returns one. The nodes that choose it are removed, and so is their input
+    `orig_im_size`.
     """
     model = onnx.load(str(path))
     graph = model.graph

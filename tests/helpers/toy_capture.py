@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from gags.capture.camera import Camera
-from gags.embed.base import CropRule
+from gags.embed.encoder import CropRule
 from gags.render import rasterize
 from gags.segment.segmenter import PromptedMasks
 from tests.helpers.blobs import DIM, WORDS, ToyEncoder, make_scene, word_vector

@@ -1,6 +1,6 @@
 """Encoders: what a mask shows and what a text says, as vectors in one space."""
 
-from gags.embed.base import CropRule, Encoder
+from gags.embed.encoder import CropRule, Encoder
 from gags.errors import ModelError
 from gags.models import hub
 from gags.models import own as models

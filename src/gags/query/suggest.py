@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from gags.embed.base import Encoder
 from gags.embed.description import Description
+from gags.embed.encoder import Encoder
 from gags.query.relevancy import contrary_phrases, relevancy_from_cosines
 from gags.query.words import EVERYDAY
 

