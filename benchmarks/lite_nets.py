@@ -41,9 +41,9 @@ from gags.scene import Scene
 WEIGHTS = "efficientnet-lite2-9656183e.pth"
 NORM_EPSILON = 1e-3
 LOADING = {
-    "EfficientNet, ours": "from gags.embed.lite.efficientnet import EfficientNetLite2 as net; net(image_file)",
-    "MiniLM, ours": "from gags.embed.lite.minilm import MiniLM as net; net(text_file.parent)",
-    "MiniLM, transformers": "from transformers import BertModel as net; net.from_pretrained(text_file.parent)",
+    "EfficientNet, ours": "from gags.embed.lite import efficientnet; efficientnet.EfficientNetLite2(images)",
+    "MiniLM, ours": "from gags.embed.lite import minilm; minilm.MiniLM(texts)",
+    "MiniLM, transformers": "import transformers; transformers.BertModel.from_pretrained(texts)",
 }
 
 Net = Callable[[np.ndarray], np.ndarray]
@@ -187,7 +187,7 @@ def print_loading() -> None:
 import time
 started = time.monotonic()
 from pathlib import Path
-image_file, text_file = Path({str(files[WEIGHTS])!r}), Path({str(files["model.safetensors"])!r})
+images, texts = Path({str(files[WEIGHTS])!r}), Path({str(files["model.safetensors"].parent)!r})
 """
     seconds: dict[str, list[float]] = {name: [] for name in LOADING}
     for _ in range(3):

@@ -35,7 +35,7 @@ def _plane_and_wall(camera: Camera) -> np.ndarray:
 
 
 def _brute_force(depths: list[np.ndarray], cameras: list[Camera]) -> list[np.ndarray]:
-    """d_min pixel by pixel: back-project, look into every other view."""
+    """d_min pixel by pixel: back-project, project into every other view."""
     nearest = []
     for depth, camera in zip(depths, cameras, strict=True):
         least = depth.copy()

@@ -1,9 +1,18 @@
 """Eq. 1 against hand-made cases, and the draw of prompts."""
 
 import numpy as np
+import torch
 
 from gags.capture.camera import Camera
-from gags.segment.prompts import prompt_density, prompts_per_patch, sample_prompts
+from gags.gaussians import Gaussians
+from gags.segment.prompts import (
+    PromptPlacer,
+    prompt_density,
+    prompts_per_patch,
+    render_depth,
+    sample_prompts,
+)
+from gags.segment.settings import DescribeSettings
 
 
 def _camera(width: int, height: int, *, focal: float) -> Camera:
@@ -114,3 +123,38 @@ def test_few_prompts_never_share_a_sub_patch():
     points = sample_prompts(counts, camera, means, depth, seed=0, name="x")
     assert len({(x // 2, y // 1) for x, y in points.tolist()}) == 40
     assert (points[:, 1] < 4).all()
+
+
+def _wall(depth: float) -> Gaussians:
+    """Opaque Gaussians from −1.6 to 1.6 along x and y."""
+    places = torch.linspace(-1.6, 1.6, 33)
+    x, y = torch.meshgrid(places, places, indexing="xy")
+    count = x.numel()
+    return Gaussians(
+        means=torch.stack([x.flatten(), y.flatten(), torch.full((count,), depth)], 1),
+        quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1),
+        log_scales=torch.tensor([-2.5, -2.5, -7.0]).repeat(count, 1),
+        logit_opacities=torch.full((count,), 4.0),
+        sh=torch.zeros(count, 1, 3),
+    )
+
+
+def test_depth_is_rendered_small_and_0_where_nothing_is():
+    camera = _camera(960, 640, focal=480)  # at z = 4 a pixel of the small depth is 1/40 wide
+    depth = render_depth(_wall(4.0), camera)
+    assert depth.shape == (213, 320)
+    np.testing.assert_allclose(depth[60:150, 110:210], 4, rtol=1e-3)
+    assert (depth[:, :80] == 0).all()
+
+
+def test_the_part_that_another_photo_sees_from_half_as_far_gets_four_times_the_prompts():
+    far, near = _camera(64, 64, focal=64), _camera(64, 64, focal=64)
+    near.viewmat[2, 3] = -2  # 2 units nearer: it sees the middle half of what the far one sees
+    placer = PromptPlacer(_wall(4.0), [far, near], DescribeSettings(prompts_per_patch=3))
+    points = placer.place(0, "far.jpg")
+    counts = np.zeros((8, 8), int)
+    np.add.at(counts, ((points[:, 1] // 8).astype(int), (points[:, 0] // 8).astype(int)), 1)
+    assert (counts[3:5, 3:5] == 12).all()
+    assert (counts[[1, 6], 1] == 3).all()
+    assert (counts[0] == 3).all()  # beside the wall
+    assert (placer.place(0, "far.jpg") == points).all()

@@ -23,7 +23,7 @@ class PromptPlacer:
     """Granularity-aware prompts of every photo of a scene (GAGS Eq. 1; `docs/method.md`).
 
     d_min of a photo depends on all photos. So their depths are compared first, 160 px wide: 0.15 MB a photo.
-    The depth on which prompts are counted is rendered again when a photo is asked for.
+    The depth on which prompts are counted is rendered again for each photo.
 
     Args:
         gaussians: The scene.

@@ -1,8 +1,8 @@
 """EfficientNet-Lite2 as an ONNX graph that is built from its PyTorch weights and run by onnxruntime.
 
-Own code although `torch.onnx.export` converts the net of the package `efficientnet-lite-pytorch`. That saves 40
-lines, but takes two more packages (10 MB), and the bits of embeddings depend on the exporter: 82 of 256 differ
-unless folding and pooling are prescribed (`benchmarks/lite_nets.py`).
+Own code although `torch.onnx.export` converts the net of the package `efficientnet-lite-pytorch`. That saves
+40 lines, but takes two more packages (10 MB), and the bits of embeddings depend on the exporter: 82 of 256
+differ unless folding and pooling are prescribed (`benchmarks/lite_nets.py`).
 """
 
 from concurrent.futures import ThreadPoolExecutor

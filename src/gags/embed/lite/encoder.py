@@ -1,7 +1,7 @@
 """The encoder `lite`: an ImageNet classifier and a sentence encoder, joined over the names of the classes.
 
 There is no CLIP in it. An EfficientNet knows what the 1000 ImageNet classes look like, MiniLM knows what
-their descriptions mean, and both sides of a comparison are carried over that bridge:
+their descriptions mean. Both regions and texts are compared through these classes:
 
 - a region becomes [x ; √.3·t ; √.1·c]: x its activations in the image net, t the meaning of the classes it
   is likeliest to be, c its colours;

@@ -1,7 +1,7 @@
 """MiniLM (all-MiniLM-L6-v2), the sentence encoder of `lite`.
 
-In plain PyTorch although `transformers` runs it as well: until the net is loaded, that takes 3.1 s instead of
-0.9 s, more than everything else in a query, and 775 of 1358 texts get other float16 embeddings
+In plain PyTorch although `transformers` runs it as well: until the net is loaded, that takes 2.7 s instead of
+0.8 s, more than everything else in a query, and 775 of 1358 texts get other float16 embeddings
 (`benchmarks/lite_nets.py`).
 """
 
