@@ -2,10 +2,10 @@
 
     python benchmarks/describe_memory.py CAPTURE [--counts 70 140] [--max-size 480]
 
-Every count is a process of its own: so many photos of the capture (each as often as it takes, under names of
-its own), Gaussians at the sparse points without training, and stand-ins for the models that take next to no
-time and memory themselves: discs around the prompts at the size of SAM's logits, and mean colours. What is
-left is the pipeline: depths, prompts, masks, label maps, crops, files.
+Every count runs in a process of its own, with that many photos of the capture (each repeated as often as
+needed, under different names), Gaussians at the sparse points without training, and stand-ins for the models
+that take almost no time and memory: discs around the prompts at the size of SAM's logits, and mean colours.
+The rest is the pipeline: depths, prompts, masks, label maps, crops, files.
 """
 
 import argparse
@@ -23,11 +23,11 @@ import numpy as np
 
 from gags import pipeline
 from gags.capture import Capture, load_capture, save_capture
-from gags.embed.base import CropRule
+from gags.embed.encoder import CropRule
 from gags.gaussians.ply import save_ply
 from gags.progress import Bar, Reporter
 from gags.reconstruct.start import gaussians_at_points, scene_extent
-from gags.segment.base import PromptedMasks
+from gags.segment.segmenter import PromptedMasks
 from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace
 
@@ -36,7 +36,7 @@ RADII = (6.0, 18.0, 50.0)  # cells; of the discs of a prompt, one a level
 
 
 class Discs:
-    """A segmenter that answers every prompt with three discs around it."""
+    """A segmenter that gives three discs around every prompt."""
 
     name = "discs"
 
@@ -51,16 +51,16 @@ class Discs:
         logits = np.stack([20 * (radius - distances) for radius in RADII], 1).astype(np.float32)
         count = len(points)
         return PromptedMasks(
-            logits.reshape(-1, *x.shape),
-            np.full(3 * count, 0.95, np.float32),
-            np.tile(np.arange(3, dtype=np.int8), count),
-            np.repeat(np.arange(count, dtype=np.int32), 3),
-            (width, height),
+            logits=logits.reshape(-1, *x.shape),
+            ious=np.full(3 * count, 0.95, np.float32),
+            levels=np.tile(np.arange(3, dtype=np.int8), count),
+            prompts=np.repeat(np.arange(count, dtype=np.int32), 3),
+            extent=(width, height),
         )
 
 
 class MeanColor:
-    """An encoder that sees the mean colour of a crop, at CLIP's sizes."""
+    """An encoder that returns the mean colour of a crop, at CLIP's sizes."""
 
     name, dim, image_size = "mean color", 512, 224
     crops = (CropRule(),)
@@ -76,7 +76,7 @@ class MeanColor:
 
 
 class Watch(Reporter):
-    """Notes how much memory the process holds after every photo of the last stage."""
+    """Records how much memory the process holds after every photo of the last stage."""
 
     def __init__(self) -> None:
         self.megabytes: list[float] = []
@@ -86,12 +86,12 @@ class Watch(Reporter):
         self.megabytes.clear()
         watch = self
 
-        class Noting(Bar):
+        class Recording(Bar):
             def advance(self, steps: int = 1, note: str = "") -> None:
                 super().advance(steps, note)
                 watch.megabytes.append(held())
 
-        yield Noting(total)
+        yield Recording(total)
 
 
 def held() -> float:
@@ -106,7 +106,7 @@ def peak() -> float:
 
 
 def repeated(capture: Capture, count: int) -> Capture:
-    """So many photos, all of them to be described; each of the capture's as often as it takes."""
+    """A capture of `count` photos to be described; those of `capture` are repeated as often as needed."""
     views = [
         replace(capture.views[number % len(capture)], name=f"{number:05d}.jpg", split="train")
         for number in range(count)

@@ -26,17 +26,27 @@ from gags.embed.crops import embed_masks
 from gags.evaluate.labels import FrameLabels, load_labels
 from gags.evaluate.metrics import iou, peak_in_boxes, rank
 from gags.query import lerf_ovs
-from gags.segment.base import Masks
-from gags.segment.masks import segment_photo
+from gags.segment.masks import Masks
+from gags.segment.photo import segment_photo
 from gags.segment.sam.mobile import MobileSam
 from gags.segment.settings import DescribeSettings
 
-LERF = ("object", "things", "stuff", "texture")
+LERF_PHRASES = ("object", "things", "stuff", "texture")
 
 
 @dataclass(eq=False)
 class Photo:
-    """A labelled photo: its labels, exact masks, and how each pixel is made up of embeddings of masks."""
+    """A labelled photo: its labels, exact masks, and the masks that cover each pixel.
+
+    Attributes:
+        frame: The labels.
+        names: Name of each labelled region.
+        truth: Mask of each labelled region. bool [H, W] each
+        exact: Embedding of each labelled region. [L, D]
+        embeddings: Embedding of each of the segmenter's masks. [M, D]
+        groups: Pixels that the same masks cover, by number. [H, W]
+        rows: Row of the mask of each group on each level, -1 for none. [G, 3]
+    """
 
     frame: FrameLabels
     names: list[str]
@@ -69,13 +79,13 @@ def read_photo(path: Path, frame: FrameLabels, encoder: Encoder, sam: MobileSam,
     embeddings = embed_masks(image, masks, encoder)
     triples, groups = np.unique(masks.labels.reshape(3, -1), axis=1, return_inverse=True)
     return Photo(
-        frame,
-        list(found),
-        list(found.values()),
-        np.concatenate(exact),
-        embeddings,
-        groups.reshape(height, width),
-        triples.T,
+        frame=frame,
+        names=list(found),
+        truth=list(found.values()),
+        exact=np.concatenate(exact),
+        embeddings=embeddings,
+        groups=groups.reshape(height, width),
+        rows=triples.T,
     )
 
 
@@ -85,7 +95,12 @@ def as_masks(mask: np.ndarray) -> Masks:
     box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     labels = np.full((3, *mask.shape), -1, np.int16)
     labels[2][mask] = 0
-    return Masks(labels, np.array([2], np.int8), np.array([box], np.int32), np.ones(1, np.float32))
+    return Masks(
+        labels=labels,
+        levels=np.array([2], np.int8),
+        boxes=np.array([box], np.int32),
+        scores=np.ones(1, np.float32),
+    )
 
 
 def naming(photos: Sequence[Photo], encoder: Encoder) -> np.ndarray:
@@ -150,7 +165,7 @@ def main() -> None:
     print("| negatives | temperature | acc | IoU | best IoU |\n|---|---|---|---|---|")
     own = f"own {len(encoder.negatives)}"
     for title, negatives, same in (
-        ("LERF's 4", LERF, np.inf),
+        ("LERF's 4", LERF_PHRASES, np.inf),
         (own, encoder.negatives, np.inf),
         (f"{own}, none that means the same", encoder.negatives, encoder.same_meaning),
     ):

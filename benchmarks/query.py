@@ -16,7 +16,7 @@ import torch
 from gags.capture import Camera
 from gags.compare.measure import query_ms
 from gags.distill.field import LanguageField
-from gags.embed.base import Encoder
+from gags.embed.encoder import Encoder
 from gags.evaluate.answerer import Answerer, FieldAnswerer
 from gags.evaluate.labels import load_labels
 from gags.evaluate.protocols import PROTOCOLS

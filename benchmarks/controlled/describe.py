@@ -17,9 +17,9 @@ from gags.embed.description import Description
 from gags.gaussians import Gaussians
 from gags.pipeline import Descriptions
 from gags.progress import SILENT, Reporter
-from gags.segment.base import LEVELS
-from gags.segment.masks import segment_photo
-from gags.segment.placing import PromptPlacer, render_depth
+from gags.segment.masks import LEVELS
+from gags.segment.photo import segment_photo
+from gags.segment.prompts import PromptPlacer, render_depth
 from gags.segment.settings import DescribeSettings
 from gags.store import stamp
 

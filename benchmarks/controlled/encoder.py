@@ -31,9 +31,9 @@ import numpy as np
 
 from controlled.names import TextVectors, generator, unit
 from controlled.truth import Truth
-from gags.embed.base import CropRule
+from gags.embed.encoder import CropRule
 from gags.errors import ModelError
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 COMMON = 0.23  # a
 OFFSET = 0.74  # b

@@ -22,8 +22,8 @@ from controlled.truth import Truth
 from gags.capture import read_saved_capture
 from gags.embed.description import Description
 from gags.gaussians.ply import load_ply
-from gags.segment.base import LEVELS, Masks
-from gags.segment.masks import segment_photo
+from gags.segment.masks import LEVELS, Masks
+from gags.segment.photo import segment_photo
 from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace
 

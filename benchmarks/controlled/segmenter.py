@@ -33,7 +33,7 @@ from controlled.choice import LEVELS, Habits, choose, scores
 from controlled.names import generator
 from controlled.nest import GROUP, OBJECT, PART, PATCH, SCENE, STEPS, STUFF, Nest, build_nest
 from controlled.truth import Truth
-from gags.segment.base import PromptedMasks
+from gags.segment.segmenter import PromptedMasks
 
 # Of predicted IoU and stability, the median and spread (of the logarithm) of what is missing to 1, by kind.
 QUALITY: dict[int, tuple[tuple[float, float], tuple[float, float]]] = {

@@ -25,9 +25,9 @@ from gags.reconstruct.settings import ReconstructSettings
 from gags.report.write import write_scene_report as write_report
 from gags.scene import Scene
 from gags.segment import load_segmenter
-from gags.segment.base import LEVELS, Masks
-from gags.segment.masks import segment_photo
-from gags.segment.placing import PromptPlacer
+from gags.segment.masks import LEVELS, Masks
+from gags.segment.photo import segment_photo
+from gags.segment.prompts import PromptPlacer
 from gags.segment.settings import DescribeSettings
 from gags.store import file_stamp, stamp
 from gags.things.find import things_of_scene, things_stamp

@@ -10,7 +10,7 @@ from torch import Tensor
 from gags.capture import Camera, Capture, View, read_saved_capture
 from gags.distill.field import LanguageField
 from gags.embed import load_encoder
-from gags.embed.base import Encoder
+from gags.embed.encoder import Encoder
 from gags.errors import SplatsError, WorkspaceError
 from gags.gaussians import Gaussians
 from gags.gaussians.export import save_splats, writer_for

@@ -20,7 +20,7 @@ from controlled.truth import Truth
 
 from gags.capture import Camera
 from gags.errors import CaptureError, ModelError, QueryError
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 from gags.segment.suppress import measure
 
 WIDTH, HEIGHT = 512, 384

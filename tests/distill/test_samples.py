@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gags.distill.samples import GROUP, draw_pixels, groups_per_region, mask_areas, normalised, one_gaussian
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 
 @pytest.fixture

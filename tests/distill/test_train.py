@@ -12,7 +12,7 @@ from gags.distill.train import LEAST_REPEATABILITY, DistillSettings, repeatabili
 from gags.embed.description import Description
 from gags.errors import WorkspaceError
 from gags.progress import Bar, Reporter
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 FAST = DistillSettings(steps=60, batch_regions=64)
 

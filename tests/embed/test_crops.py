@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gags.embed.base import CropRule
 from gags.embed.crops import cut_crop, cut_crops, embed_masks
-from gags.segment.base import Masks
+from gags.embed.encoder import CropRule
+from gags.segment.masks import Masks
 
 RECIPE = CropRule(padding=0.0, keep_background=False, fill=127, square="box")
 
 
-class MeanColour:
+class MeanColor:
     """An encoder that returns the mean colour of each crop."""
 
     name = "mean"
@@ -120,7 +120,7 @@ def test_masks_of_all_levels_in_bounded_batches() -> None:
     labels = np.full((3, 10, 10), -1)
     labels[0, :2, :2], labels[0, 5:7, 5:7], labels[2, :4, :4] = 0, 1, 2
     masks = full_masks(labels, [0, 0, 2], [[0, 0, 2, 2], [5, 5, 7, 7], [0, 0, 4, 4]])
-    encoder = MeanColour()
+    encoder = MeanColor()
     batches = list(cut_crops(image, masks, encoder, batch=2))
     assert [batch.shape for batch in batches] == [(2, 2, 8, 8, 3), (1, 2, 8, 8, 3)]
     embeddings = embed_masks(image, masks, encoder, batch=2)
@@ -132,7 +132,7 @@ def test_masks_of_all_levels_in_bounded_batches() -> None:
 
 def test_no_masks_give_no_embeddings() -> None:
     masks = full_masks(np.full((3, 10, 10), -1), [], [])
-    embeddings = embed_masks(numbered_image(10, 10), masks, MeanColour())
+    embeddings = embed_masks(numbered_image(10, 10), masks, MeanColor())
     assert embeddings.shape == (0, 6)
     assert embeddings.dtype == np.float32
 
@@ -140,4 +140,4 @@ def test_no_masks_give_no_embeddings() -> None:
 def test_label_maps_of_another_size() -> None:
     masks = full_masks(np.full((3, 10, 12), -1), [], [])
     with pytest.raises(ValueError, match=r"label maps are \(10, 12\), the photo is \(10, 10\)"):
-        list(cut_crops(numbered_image(10, 10), masks, MeanColour()))
+        list(cut_crops(numbered_image(10, 10), masks, MeanColor()))

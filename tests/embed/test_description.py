@@ -3,10 +3,10 @@ import pytest
 
 from gags.embed.description import Description
 from gags.errors import WorkspaceError
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 
-def _features():
+def _description():
     labels = np.full((3, 4, 5), -1, np.int16)
     labels[0, :2, :2] = 0
     labels[2, 1:, 2:] = 1
@@ -18,7 +18,7 @@ def _features():
 
 
 def test_mask_is_what_the_label_map_of_its_level_shows():
-    masks = _features().masks
+    masks = _description().masks
     assert masks.mask(0).sum() == 4
     assert masks.mask(1).sum() == 9
     assert not (masks.mask(0) & masks.mask(1)).any()
@@ -26,7 +26,7 @@ def test_mask_is_what_the_label_map_of_its_level_shows():
 
 def test_everything_comes_back(tmp_path):
     path = tmp_path / "photo.jpg.safetensors"
-    saved = _features()
+    saved = _description()
     saved.save(path)
     loaded = Description.load(path)
     for name in ("labels", "levels", "boxes", "scores"):
@@ -58,7 +58,7 @@ def test_missing_and_damaged_files(tmp_path):
     assert Description.stamps_of(path) == {}
     with pytest.raises(WorkspaceError, match="gags describe"):
         Description.load(path)
-    _features().save(path)
+    _description().save(path)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(WorkspaceError, match="gags describe"):
         Description.load(path)

@@ -9,7 +9,7 @@ from gags.capture.camera import Camera
 from gags.embed.description import Description
 from gags.gaussians import Gaussians
 from gags.render import rasterize
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 WORDS = ("floor", "red ball", "green ball", "blue ball", "yellow ball")
 DIM = 64

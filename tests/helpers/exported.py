@@ -1,4 +1,4 @@
-"""SAM's decoder run as exported, but giving all masks of many prompts: the twin of `FoldedDecoder`."""
+"""SAM's decoder run as exported, but with all masks of many prompts: the reference of `FoldedDecoder`."""
 
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,16 @@ class ExportedDecoder:
     """
 
     def __init__(self, path: Path) -> None:
-        self._session = onnxruntime.InferenceSession(three_masks(path).SerializeToString())
+        options = onnxruntime.SessionOptions()
+        # Idle threads would otherwise spin, and their time would count where it is measured.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(three_masks(path).SerializeToString(), options)
 
     def run(self, embedding: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decode point prompts.
 
         Args:
-            embedding: Image features. float32 [1, 256, 64, 64]
+            embedding: Image embedding. float32 [1, 256, 64, 64]
             points: Prompts (x, y) in px of SAM's frame, pixel centres at .5. float32 [B, 2]
 
         Returns:
@@ -47,9 +50,10 @@ class ExportedDecoder:
 
 
 def three_masks(path: Path) -> onnx.ModelProto:
-    """The export with the logits and IoUs of all masks as outputs and a free number of prompts.
+    """The export with the logits and IoUs of all masks as outputs, for any number of prompts.
 
-    The file computes four masks and returns one; what picks it, and its input `orig_im_size`, is cut off.
+    The file computes four masks and returns one. The nodes that choose it are removed, and so is their input
+    `orig_im_size`.
     """
     model = onnx.load(str(path))
     graph = model.graph

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from gags.capture.camera import Camera
-from gags.embed.base import CropRule
+from gags.embed.encoder import CropRule
 from gags.render import rasterize
-from gags.segment.base import PromptedMasks
+from gags.segment.segmenter import PromptedMasks
 from tests.helpers.blobs import DIM, WORDS, ToyEncoder, make_scene, word_vector
 
 PALETTE = np.array([[150, 140, 130], [210, 40, 40], [40, 190, 60], [50, 70, 220], [230, 210, 40]])

@@ -2,7 +2,7 @@ import numpy as np
 
 from gags.embed.description import Description
 from gags.query.names import EVERYDAY, suggest_texts
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 WORDS = ("mug", "lamp", "horse")
 

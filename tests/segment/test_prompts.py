@@ -1,101 +1,23 @@
-"""Eq. 1 against hand-made cases, d_min against plain Python, the draw of prompts."""
+"""Eq. 1 against hand-made cases, and the draw of prompts."""
 
 import numpy as np
-import pytest
+import torch
 
 from gags.capture.camera import Camera
-from gags.segment.prompts import granularity_map, nearest_depths, prompts_per_patch, sample_prompts
+from gags.gaussians import Gaussians
+from gags.segment.prompts import (
+    PromptPlacer,
+    prompt_density,
+    prompts_per_patch,
+    render_depth,
+    sample_prompts,
+)
+from gags.segment.settings import DescribeSettings
 
 
-def _camera(
-    width: int, height: int, *, focal: float, position: tuple[float, float, float], yaw: float = 0.0
-) -> Camera:
-    c, s = np.cos(yaw), np.sin(yaw)
-    viewmat = np.eye(4)
-    viewmat[:3, :3] = [[c, 0, -s], [0, 1, 0], [s, 0, c]]
-    viewmat[:3, 3] = -viewmat[:3, :3] @ np.array(position)
+def _camera(width: int, height: int, *, focal: float) -> Camera:
     K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
-    return Camera(viewmat, K, width, height)
-
-
-def _plane_and_wall(camera: Camera) -> np.ndarray:
-    """Depth of a plane z = 3 with a wall z = 2 in front of its right part (x > 0.3). float32 [H, W]"""
-    depth = np.zeros((camera.height, camera.width), np.float32)
-    rotation = camera.viewmat[:3, :3]
-    for row, column in np.ndindex(depth.shape):
-        ray = rotation.T @ np.linalg.inv(camera.K) @ np.array([column + 0.5, row + 0.5, 1.0])
-        if ray[2] <= 0:
-            continue
-        wall = (2 - camera.position[2]) / ray[2]
-        if wall > 0 and camera.position[0] + wall * ray[0] > 0.3:
-            depth[row, column] = wall
-        elif (3 - camera.position[2]) / ray[2] > 0:
-            depth[row, column] = (3 - camera.position[2]) / ray[2]
-    return depth
-
-
-def _brute_force(depths: list[np.ndarray], cameras: list[Camera]) -> list[np.ndarray]:
-    """METHOD §1.2, pixel by pixel."""
-    nearest = []
-    for depth, camera in zip(depths, cameras, strict=True):
-        least = depth.copy()
-        for row, column in np.ndindex(depth.shape):
-            if depth[row, column] == 0:
-                continue
-            point = camera.unproject(np.array([column + 0.5, row + 0.5]), depth[row, column])
-            for other, seen in zip(cameras, depths, strict=True):
-                (x, y), z = other.project(point)
-                if z <= 0 or not (0 <= x < other.width and 0 <= y < other.height):
-                    continue
-                surface = seen[int(y), int(x)]
-                if surface > 0 and abs(surface - z) <= 0.25 * surface:
-                    least[row, column] = min(least[row, column], z)
-        nearest.append(least)
-    return nearest
-
-
-def test_nearest_depths_of_a_scene_with_occlusion_match_plain_python():
-    cameras = [
-        _camera(24, 16, focal=20, position=(0.0, 0.0, 0.0)),
-        _camera(20, 20, focal=25, position=(-0.4, 0.1, 1.2), yaw=0.15),
-        _camera(24, 16, focal=20, position=(0.6, 0.0, -1.0), yaw=-0.3),
-        _camera(16, 16, focal=20, position=(0.0, 0.0, 5.0)),  # behind everything, sees nothing
-    ]
-    depths = [_plane_and_wall(camera) for camera in cameras]
-    depths[0][:3] = 0
-    found = nearest_depths(depths, cameras)
-    expected = _brute_force(depths, cameras)
-    for a, b in zip(found, expected, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5)
-    assert (found[0][:3] == 0).all()
-    assert (found[0] < depths[0] - 0.1).any()  # the second camera is nearer to what the first one sees
-    assert (found[3] == depths[3]).all()
-
-
-def test_a_surface_hidden_from_the_near_camera_keeps_its_own_depth():
-    far = _camera(8, 8, focal=8, position=(0, 0, 0))
-    near = _camera(8, 8, focal=8, position=(0, 0, 1))
-    surface, obstacle = np.full((8, 8), 4, np.float32), np.full((8, 8), 1, np.float32)
-    hidden = nearest_depths([surface, obstacle], [far, near])
-    np.testing.assert_allclose(hidden[0], 4)
-    seen = nearest_depths([surface, surface - 1], [far, near])
-    np.testing.assert_allclose(seen[0][3:5, 3:5], 3)
-
-
-def test_sampled_depths_give_d_min_at_full_size():
-    far = _camera(64, 48, focal=64, position=(0, 0, 0))
-    near = _camera(64, 48, focal=64, position=(0, 0, 1))
-    depths = [np.full((48, 64), 2, np.float32), np.full((48, 64), 1, np.float32)]
-    found = nearest_depths(depths, [far, near], work_width=16)
-    assert found[0].shape == (48, 64)
-    np.testing.assert_allclose(found[0][13:35, 17:47], 1)  # what the near camera sees, in the far picture
-    np.testing.assert_allclose(found[0][:12], 2)
-    np.testing.assert_allclose(found[1], 1)
-
-
-def test_as_many_depths_as_cameras_are_asked_for():
-    with pytest.raises(ValueError, match="1 depths for 0 cameras"):
-        nearest_depths([np.ones((2, 2), np.float32)], [])
+    return Camera(np.eye(4), K, width, height)
 
 
 def test_twice_the_distance_takes_four_times_the_prompts():
@@ -114,7 +36,7 @@ def test_exponent_zero_is_uniform_and_one_is_linear():
     assert (prompts_per_patch(depth, nearest, base=5, exponent=1) == 15).all()
 
 
-def test_uniform_prompts_of_a_broken_number_have_the_right_total():
+def test_uniform_prompts_of_a_fractional_number_have_the_right_total():
     depth = np.ones((80, 80), np.float32)
     counts = prompts_per_patch(depth, depth, base=4.3, exponent=0)
     assert set(np.unique(counts)) == {4, 5}
@@ -139,13 +61,13 @@ def test_pixels_without_depth_do_not_count():
         [12, 3],
         [12, 3],
     ]
-    wanted = granularity_map(depth, nearest, base=3)
-    assert wanted[0, 1] == 12
-    assert np.isnan(wanted[0, [0, 2, 3]]).all()
+    density = prompt_density(depth, nearest, base=3)
+    assert density[0, 1] == 12
+    assert np.isnan(density[0, [0, 2, 3]]).all()
 
 
 def test_prompts_depend_on_seed_and_name_only():
-    camera = _camera(160, 80, focal=100, position=(0, 0, 0))
+    camera = _camera(160, 80, focal=100)
     means = np.random.default_rng(0).uniform((-0.7, -0.3, 1.9), (0.7, 0.3, 2.1), (200, 3))
     depth = np.full((80, 160), 2, np.float32)
     counts = np.arange(64).reshape(8, 8)
@@ -161,7 +83,7 @@ def test_prompts_depend_on_seed_and_name_only():
 
 
 def test_every_patch_gets_its_count_of_pixel_centres():
-    camera = _camera(161, 83, focal=100, position=(0, 0, 0))
+    camera = _camera(161, 83, focal=100)
     counts = np.random.default_rng(1).integers(0, 30, (8, 8))
     points = sample_prompts(counts, camera, np.zeros((0, 3)), np.zeros((4, 4)), seed=3, name="x")
     assert len(points) == counts.sum()
@@ -174,7 +96,7 @@ def test_every_patch_gets_its_count_of_pixel_centres():
 
 
 def test_prompts_fall_where_visible_centres_project():
-    camera = _camera(160, 80, focal=100, position=(0, 0, 0))
+    camera = _camera(160, 80, focal=100)
     depth = np.full((80, 160), 2, np.float32)
     # Sub-patches are 2×1 px. Three pixels of the first patch show a centre: two in one sub-patch.
     pixels = np.array([[0.5, 0.5], [1.5, 0.5], [10.5, 5.5]])
@@ -191,7 +113,7 @@ def test_prompts_fall_where_visible_centres_project():
 
 
 def test_few_prompts_never_share_a_sub_patch():
-    camera = _camera(160, 80, focal=100, position=(0, 0, 0))
+    camera = _camera(160, 80, focal=100)
     depth = np.full((80, 160), 2, np.float32)
     columns, rows = np.meshgrid(np.arange(10) * 2 + 0.5, np.arange(4) + 0.5)
     pixels = np.stack([columns.ravel(), rows.ravel()], 1)  # 40 sub-patches of the first patch show a centre
@@ -201,3 +123,38 @@ def test_few_prompts_never_share_a_sub_patch():
     points = sample_prompts(counts, camera, means, depth, seed=0, name="x")
     assert len({(x // 2, y // 1) for x, y in points.tolist()}) == 40
     assert (points[:, 1] < 4).all()
+
+
+def _wall(depth: float) -> Gaussians:
+    """Opaque Gaussians from −1.6 to 1.6 along x and y."""
+    places = torch.linspace(-1.6, 1.6, 33)
+    x, y = torch.meshgrid(places, places, indexing="xy")
+    count = x.numel()
+    return Gaussians(
+        means=torch.stack([x.flatten(), y.flatten(), torch.full((count,), depth)], 1),
+        quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1),
+        log_scales=torch.tensor([-2.5, -2.5, -7.0]).repeat(count, 1),
+        logit_opacities=torch.full((count,), 4.0),
+        sh=torch.zeros(count, 1, 3),
+    )
+
+
+def test_depth_is_rendered_small_and_0_where_nothing_is():
+    camera = _camera(960, 640, focal=480)  # at z = 4 a pixel of the small depth is 1/40 wide
+    depth = render_depth(_wall(4.0), camera)
+    assert depth.shape == (213, 320)
+    np.testing.assert_allclose(depth[60:150, 110:210], 4, rtol=1e-3)
+    assert (depth[:, :80] == 0).all()
+
+
+def test_the_part_that_another_photo_sees_from_half_as_far_gets_four_times_the_prompts():
+    far, near = _camera(64, 64, focal=64), _camera(64, 64, focal=64)
+    near.viewmat[2, 3] = -2  # 2 units nearer: it sees the middle half of what the far one sees
+    placer = PromptPlacer(_wall(4.0), [far, near], DescribeSettings(prompts_per_patch=3))
+    points = placer.place(0, "far.jpg")
+    counts = np.zeros((8, 8), int)
+    np.add.at(counts, ((points[:, 1] // 8).astype(int), (points[:, 0] // 8).astype(int)), 1)
+    assert (counts[3:5, 3:5] == 12).all()
+    assert (counts[[1, 6], 1] == 3).all()
+    assert (counts[0] == 3).all()  # beside the wall
+    assert (placer.place(0, "far.jpg") == points).all()

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from gags.capture.camera import Camera
-from gags.embed.base import Encoder
+from gags.embed.encoder import Encoder
 from gags.errors import CompareError
 from gags.evaluate.answerer import Answerer
 from gags.evaluate.protocols import Protocol

@@ -13,7 +13,7 @@ from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
 from gags.gaussians import Gaussians, blend_weights
 from gags.progress import Reporter
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 GROUP = 16  # pixels of one region that always travel together, so that Eq. 6 has something to compare
 LEAST_GROUPS = 2  # of even the smallest region

@@ -22,7 +22,7 @@ from gags.embed.description import Description
 from gags.errors import WorkspaceError
 from gags.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
-from gags.segment.base import LEVELS
+from gags.segment.masks import LEVELS
 from gags.store import Checkpoint, digest
 
 CHECKPOINT_SECONDS = 30.0

@@ -22,7 +22,7 @@ from gags.draw.colors import (
     label_colors,
     luminance,
 )
-from gags.segment.base import LEVELS
+from gags.segment.masks import LEVELS
 
 HEAT_COLORMAP = "inferno"  # brightness rises all the way, so the picture also reads in grey
 DEPTH_COLORMAP = "magma"

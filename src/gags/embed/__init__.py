@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gags import models
-from gags.embed.base import CropRule, Encoder
+from gags.embed.encoder import CropRule, Encoder
 from gags.progress import SILENT, Reporter
 
 __all__ = ["CropRule", "Encoder", "load_encoder"]

@@ -1,4 +1,4 @@
-"""Cut the picture of every mask out of a photo, the way an encoder wants to see it, and embed them."""
+"""Cut the crops of every mask out of a photo, the way an encoder takes them, and embed them."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,20 +8,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gags.embed.base import CropRule, Encoder
-from gags.segment.base import Masks
+from gags.embed.encoder import CropRule, Encoder
+from gags.segment.masks import Masks
 
-BATCH = 32
+MASKS_A_BATCH = 32
 """Masks that are cut and embedded at a time; bounds memory (two crops of 260 px a mask: 13 MB)."""
 
 
-def embed_masks(image: np.ndarray, masks: Masks, encoder: Encoder, *, batch: int = BATCH) -> np.ndarray:
+def embed_masks(
+    image: np.ndarray, masks: Masks, encoder: Encoder, *, batch: int = MASKS_A_BATCH
+) -> np.ndarray:
     """Embed every mask of a photo.
 
     Args:
         image: The photo. uint8 RGB [H, W, 3]
         masks: Its masks (M of them, possibly none).
-        encoder: The encoder; its `crops` say what it wants to see of a mask.
+        encoder: The encoder; its `crops` say which crops it takes of a mask.
         batch: Masks at a time.
 
     Returns:
@@ -29,7 +31,7 @@ def embed_masks(image: np.ndarray, masks: Masks, encoder: Encoder, *, batch: int
     """
     embeddings = [np.empty((0, encoder.dim), np.float32)]
     batches = cut_crops(image, masks, encoder, batch=batch)
-    with ThreadPoolExecutor(1) as ahead:  # the next crops are cut while the encoder looks at these
+    with ThreadPoolExecutor(1) as ahead:  # the next crops are cut while these are encoded
         waiting = ahead.submit(next, batches, None)
         while (crops := waiting.result()) is not None:
             waiting = ahead.submit(next, batches, None)
@@ -38,7 +40,7 @@ def embed_masks(image: np.ndarray, masks: Masks, encoder: Encoder, *, batch: int
 
 
 def cut_crops(
-    image: np.ndarray, masks: Masks, encoder: Encoder, *, batch: int = BATCH
+    image: np.ndarray, masks: Masks, encoder: Encoder, *, batch: int = MASKS_A_BATCH
 ) -> Iterator[np.ndarray]:
     """Cut the crops of all masks of a photo, in order, a batch at a time; a thread a mask.
 
@@ -97,7 +99,7 @@ def cut_crop(image: np.ndarray, mask: np.ndarray, box: np.ndarray, rule: CropRul
 
 
 def _window(box: np.ndarray, rule: CropRule) -> tuple[int, int, int, int]:
-    """The part of the photo a rule looks at, px; may reach beyond the photo."""
+    """The part of the photo that a rule takes, px; may reach beyond the photo."""
     x1, y1, x2, y2 = (int(edge) for edge in box)
     width, height = max(x2 - x1, 1), max(y2 - y1, 1)
     margin = rule.padding * max(width, height)

@@ -1,4 +1,4 @@
-"""What `describe` leaves behind for one photo: masks on three levels and one embedding a mask."""
+"""The result of `describe` for one photo: masks on three levels and one embedding a mask."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import numpy as np
 
 from gags.capture import Camera, View
 from gags.errors import WorkspaceError
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 from gags.store import damaged, load_metadata, load_tensors, save_tensors
 from gags.workspace import Workspace
 
@@ -25,7 +25,7 @@ class Description:
         embeddings: One L2-normalised embedding a mask. float16 [M, D]
         encoder: Name of the encoder that made the embeddings.
         stamps: Hashes of settings and inputs that the masks and embeddings were made with, by stage name.
-        prompts: Points x, y in px that the segmenter was asked about. float32 [P, 2]
+        prompts: Points x, y in px that the segmenter was given. float32 [P, 2]
     """
 
     masks: Masks

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gags.capture.camera import Camera
 from gags.distill.field import LanguageField
-from gags.embed.base import Encoder
+from gags.embed.encoder import Encoder
 from gags.gaussians import Gaussians
 from gags.query.maps import ValueMaps, render_values
 from gags.query.relevancy import Queries

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gags.capture import Camera, Capture, View
-from gags.embed.base import Encoder
+from gags.embed.encoder import Encoder
 from gags.errors import LabelError
 from gags.evaluate import metrics
 from gags.evaluate.answerer import Answerer, FieldAnswerer, Selector

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gags.distill.field import LanguageField
-from gags.embed.base import Encoder
 from gags.embed.description import Description
+from gags.embed.encoder import Encoder
 from gags.errors import QueryError
 from gags.files import listed_lines
 from gags.query.relevancy import Queries, contrary_phrases, relevancy_from_cosines

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gags.distill.field import LanguageField
-from gags.embed.base import Encoder
+from gags.embed.encoder import Encoder
 from gags.errors import QueryError
 
 

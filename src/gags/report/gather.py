@@ -32,7 +32,7 @@ from gags.report.data import (
     ViewPicture,
 )
 from gags.scene import Scene
-from gags.segment.base import LEVELS
+from gags.segment.masks import LEVELS
 
 VIEWS_SHOWN = 4  # half of them held out, if there are such
 VIEWS_A_TEXT = 3  # in which a text is answered

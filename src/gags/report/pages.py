@@ -16,7 +16,7 @@ from markupsafe import Markup
 from gags.draw.colors import LEVEL_COLORS, TRUTH_OUTLINE
 from gags.files import atomic_write
 from gags.progress import seconds
-from gags.segment.base import LEVELS
+from gags.segment.masks import LEVELS
 
 
 def write_page(path: Path, template: str, **values: Any) -> Path:

@@ -10,7 +10,7 @@ from gags._version import __version__
 from gags.capture import Capture
 from gags.draw.lettering import fit_within
 from gags.draw.pictures import heat_overlay
-from gags.embed.base import Encoder
+from gags.embed.encoder import Encoder
 from gags.evaluate.answerer import Answerer, FieldAnswerer
 from gags.evaluate.labels import FrameLabels, match_view
 from gags.evaluate.metrics import Evaluation, Row, summary_by

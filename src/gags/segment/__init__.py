@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gags import models
 from gags.progress import SILENT, Reporter
-from gags.segment.base import Segmenter
+from gags.segment.segmenter import Segmenter
 
 __all__ = ["Segmenter", "load_segmenter"]
 

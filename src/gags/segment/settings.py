@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DescribeSettings:
-    """How photos are segmented; the defaults are GAGS's where a docstring says nothing else."""
+    """How photos are segmented; the defaults are those of GAGS, except where a setting says otherwise."""
 
     prompts_per_patch: float = 4
     """Prompts of each of 8×8 patches where a surface is seen from nearest; N0 of Eq. 1, the paper has 16."""

@@ -1,4 +1,4 @@
-"""Which of many overlapping masks stay: pure functions on stacks of masks and boxes."""
+"""Which of many overlapping masks are kept: pure functions on stacks of masks and boxes."""
 
 import numpy as np
 from numba import njit, prange
@@ -8,8 +8,8 @@ from numba import njit, prange
 def measure(logits: np.ndarray, offset: float) -> tuple[np.ndarray, np.ndarray]:
     """Stability and box of masks given as logits, in one pass.
 
-    Stability is the area above +offset as a share of that above −offset (Segment Anything, app. B); the box
-    is that of the area above 0.
+    Stability is the area above +offset as a share of the area above −offset (Segment Anything, app. B); the
+    box encloses the area above 0.
 
     Args:
         logits: float32 [K, h, w]
@@ -32,6 +32,7 @@ def measure(logits: np.ndarray, offset: float) -> tuple[np.ndarray, np.ndarray]:
                 inner += value > offset
                 outer += value > -offset
                 filled += value > 0
+            # A row with cells of the mask widens the box to its first and its last one.
             if filled:
                 y1, y2 = min(y1, row), row + 1
                 first, last = 0, width - 1
@@ -51,25 +52,25 @@ def box_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarr
 
     Args:
         boxes: x1, y1, x2, y2, far edges exclusive. [N, 4]
-        scores: The best one goes first; of equal ones the first. [N]
-        threshold: A box goes if its IoU with a better one that stays is above this.
+        scores: Boxes are visited from the highest on; of equal ones the first comes first. [N]
+        threshold: A box is dropped if its IoU with a better one that is kept is above this.
 
     Returns:
-        Which boxes stay, best first. int64 [M]
+        Rows of the boxes that are kept, best first. int64 [M]
     """
     order = np.argsort(-scores, kind="stable")
-    boxes = boxes[order].astype(np.float64)  # an IoU of just the threshold must not hang on rounding
+    boxes = boxes[order].astype(np.float64)  # rounding must not decide an IoU of exactly the threshold
     low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     overlap = np.clip(high - low, 0, None).prod(-1)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
     union = area[:, None] + area[None] - overlap
     clashes = overlap > threshold * union
-    stays = np.ones(len(boxes), bool)
+    kept = np.ones(len(boxes), bool)
     for row in range(len(boxes)):
-        if stays[row]:
-            stays[row + 1 :] &= ~clashes[row, row + 1 :]
-    return order[stays]
+        if kept[row]:
+            kept[row + 1 :] &= ~clashes[row, row + 1 :]
+    return order[kept]
 
 
 def mask_nms(
@@ -81,34 +82,34 @@ def mask_nms(
     contained_share: float = 0.85,
     container_share: float = 0.5,
 ) -> np.ndarray:
-    """Drop masks that a better one repeats or a bigger one contains (LangSplat's mask NMS, METHOD §1.6).
+    """Drop masks that a better one repeats or a bigger one contains (LangSplat's mask NMS).
 
-    With I = |A ∩ B|: a mask goes if its IoU with a better one is above `max_iou`, whether that one stays
-    or not; or if a bigger mask covers at least `contained_share` of it and I is less than
-    `container_share` of the bigger one.
+    A mask A is dropped if its IoU with a better one is above `max_iou`, whether that one is kept or not.
+    It is also dropped if I = |A ∩ B| with a bigger mask B has I / |A| ≥ `contained_share` and
+    I / |B| < `container_share`.
 
     Args:
         masks: One row a mask. bool [N, P]
-        scores: Higher is better; of equal ones the first is. [N]
+        scores: Higher is better; of equal ones the first is the better. [N]
         max_iou: Threshold on the IoU.
         drop_contained: Whether the second rule is used.
-        contained_share: Least I / |small| of a contained mask.
-        container_share: I / |big| must be below this.
+        contained_share: Least I / |A| of a contained mask.
+        container_share: I / |B| must be below this.
 
     Returns:
-        Which masks stay. bool [N]
+        Which masks are kept. bool [N]
     """
-    overlap = overlaps(masks)
+    overlap = overlaps(masks)  # I of each two masks; the diagonal holds their areas
     area = overlap.diagonal()
     rank = np.empty(len(scores), np.int64)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
-    better = rank[:, None] < rank[None]
+    better = rank[:, None] < rank[None]  # [i, j]: mask i is better than mask j
     repeated = better & (overlap > max_iou * (area[:, None] + area[None] - overlap))
-    stays = ~np.any(repeated, axis=0)
+    kept = ~np.any(repeated, axis=0)
     if drop_contained:
         contained = (overlap >= contained_share * area[None]) & (overlap < container_share * area[:, None])
-        stays &= ~np.any(contained, axis=0)
-    return stays
+        kept &= ~np.any(contained, axis=0)
+    return kept
 
 
 def overlaps(masks: np.ndarray) -> np.ndarray:
@@ -121,7 +122,7 @@ def overlaps(masks: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def _shared_bits(words: np.ndarray) -> np.ndarray:
-    """Bits set in both of each two rows, 64 cells at a time: a product of 0/1 matrices on single bits."""
+    """Number of bits set in both of each two rows, 64 cells at a time. uint64 [N, W] to int64 [N, N]"""
     count = len(words)
     shared = np.zeros((count, count), np.int64)
     pairs, fours, nibbles = (
@@ -134,6 +135,7 @@ def _shared_bits(words: np.ndarray) -> np.ndarray:
             total = np.uint64(0)
             for k in range(words.shape[1]):
                 both = words[i, k] & words[j, k]
+                # Count the bits set: sums of 2, 4 and 8 bits side by side, then of all bytes in the top one.
                 both -= (both >> np.uint64(1)) & pairs
                 both = (both & fours) + ((both >> np.uint64(2)) & fours)
                 both = (both + (both >> np.uint64(4))) & nibbles

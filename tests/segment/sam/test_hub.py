@@ -13,7 +13,7 @@ from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPi
 
 from gags.errors import ModelError
 from gags.segment import load_segmenter
-from gags.segment.masks import segment_photo
+from gags.segment.photo import segment_photo
 from gags.segment.sam import hub as sam_hub
 from gags.segment.sam.hub import HubSam, frame_size
 from gags.segment.settings import DescribeSettings
@@ -86,7 +86,7 @@ def test_masks_are_those_of_a_plain_forward(
     )
     assert found.levels.tolist() == [0, 1, 2] * len(points)
     assert found.prompts.tolist() == np.repeat(np.arange(len(points)), 3).tolist()
-    assert logits.std() > 0.1  # the random model does tell places apart
+    assert logits.std() > 0.1  # the random model does answer differently at different places
 
 
 @pytest.mark.parametrize(
@@ -121,20 +121,20 @@ def test_sam_hq_refines_its_best_mask_and_keeps_the_order_of_levels(
     logits = found.logits.reshape(-1, 3, rows, columns)
     logits = np.take_along_axis(logits, by_rating[..., None, None], 1)
     np.testing.assert_allclose(logits, expected[..., :rows, :columns], atol=1e-4)
-    assert len({tuple(order) for order in by_rating.tolist()}) > 1  # so that the order was put to the test
+    assert len({tuple(order) for order in by_rating.tolist()}) > 1  # so that the order is tested
 
 
 def test_sam_hq_levels_are_the_outputs_of_its_iou_head(folders: dict[str, Path]) -> None:
     image, points = photo(80, 48), prompts(80, 48)
     model = transformers.SamHQModel.from_pretrained(folders["sam_hq"]).eval()
-    heard = []
-    model.mask_decoder.iou_prediction_head.register_forward_hook(lambda m, i, output: heard.append(output))
+    rated = []
+    model.mask_decoder.iou_prediction_head.register_forward_hook(lambda m, i, output: rated.append(output))
     pixels, located = plain_inputs("sam_hq", folders["sam_hq"], image, points)
     with torch.no_grad():
         model(pixel_values=pixels, input_points=located, multimask_output=True)
     segmenter = HubSam(folders["sam_hq"], device=CPU)
     found = segmenter.predict(segmenter.encode(image), points, min_iou=ALL)
-    np.testing.assert_allclose(found.ious.reshape(-1, 3), heard[0][0, :, 1:].numpy(), atol=1e-5)
+    np.testing.assert_allclose(found.ious.reshape(-1, 3), rated[0][0, :, 1:].numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -197,7 +197,7 @@ def test_memory_that_runs_out_halves_the_batch(
         segmenter.predict(encoded, points)
 
 
-def test_features_that_outgrow_half_precision_are_computed_in_single(
+def test_embeddings_too_large_for_half_precision_are_computed_in_single(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segmenter = HubSam(folders["sam"], device=CPU, dtype=torch.bfloat16)
@@ -227,7 +227,7 @@ def test_half_precision_keeps_the_places_of_prompts(folders: dict[str, Path], ki
 
 
 def test_masks_of_a_photo_come_out_of_a_hub_model(folders: dict[str, Path]) -> None:
-    """Through the same door as MobileSAM; thresholds are off, for a random model is sure of nothing."""
+    """The same way as with MobileSAM; no thresholds, because a random model predicts low IoUs."""
     settings = DescribeSettings(min_iou=ALL, min_stability=0, min_score=ALL, min_area=4)
     segmenter = load_segmenter(str(folders["sam"]))
     masks = segment_photo(photo(80, 48), prompts(80, 48), segmenter, settings)

@@ -9,7 +9,7 @@ from PIL import Image
 from tests.helpers.exported import ExportedDecoder
 
 from gags.errors import ModelError
-from gags.segment.masks import segment_photo
+from gags.segment.photo import segment_photo
 from gags.segment.sam import kernels as sam_kernels
 from gags.segment.sam.decoder import FoldedDecoder
 from gags.segment.sam.export import load_session, read_weights
@@ -48,7 +48,7 @@ def answers(folder: Path, photo: np.ndarray) -> tuple[torch.Tensor, torch.Tensor
 def test_the_folded_decoder_gives_the_logits_of_the_export(folder: Path, answers: tuple):
     embedding, points, logits, ious = answers
     decoder = FoldedDecoder(read_weights(folder / "sam.onnx"), torch.float32)
-    found, found_ious = decoder.decode(decoder.share(embedding), points, (64, 64), -1.0)
+    found, found_ious = decoder.decode(decoder.prepare(embedding), points, (64, 64), -1.0)
     np.testing.assert_allclose(found_ious, ious, atol=1e-4)
     np.testing.assert_allclose(found.reshape(logits.shape), logits, atol=2e-3)
 
@@ -56,7 +56,7 @@ def test_the_folded_decoder_gives_the_logits_of_the_export(folder: Path, answers
 def test_masks_that_count_are_the_same_in_bfloat16(folder: Path, answers: tuple):
     embedding, points, logits, ious = answers
     decoder = FoldedDecoder(read_weights(folder / "sam.onnx"), torch.bfloat16)
-    found, found_ious = decoder.decode(decoder.share(embedding), points, (64, 64), -1.0)
+    found, found_ious = decoder.decode(decoder.prepare(embedding), points, (64, 64), -1.0)
     np.testing.assert_allclose(found_ious, ious, atol=0.02)
     stabilities = measure(logits.reshape(-1, 256, 256), 1.0)[0].reshape(ious.shape)
     count = (ious > 0.7) & (stabilities > 0.85)
@@ -69,7 +69,7 @@ def test_only_wanted_masks_of_the_wanted_part_are_upscaled(folder: Path, answers
     embedding, points, logits, ious = answers
     decoder = FoldedDecoder(read_weights(folder / "sam.onnx"), torch.float32)
     middle = float(np.median(ious))
-    found, found_ious = decoder.decode(decoder.share(embedding), points, (36, 50), middle)
+    found, found_ious = decoder.decode(decoder.prepare(embedding), points, (36, 50), middle)
     assert len(found) == (ious > middle).sum()
     np.testing.assert_allclose(found_ious, ious, atol=1e-4)
     np.testing.assert_allclose(found, logits[ious > middle][:, :144, :200], atol=2e-3)
@@ -78,9 +78,9 @@ def test_only_wanted_masks_of_the_wanted_part_are_upscaled(folder: Path, answers
 def test_prompts_do_not_depend_on_each_other(folder: Path, answers: tuple):
     embedding, points, _, _ = answers
     decoder = FoldedDecoder(read_weights(folder / "sam.onnx"), torch.float32)
-    shared = decoder.share(embedding)
-    together = decoder.decode(shared, points, (16, 64), -1.0)
-    alone = [decoder.decode(shared, point[None], (16, 64), -1.0) for point in points]
+    image = decoder.prepare(embedding)
+    together = decoder.decode(image, points, (16, 64), -1.0)
+    alone = [decoder.decode(image, point[None], (16, 64), -1.0) for point in points]
     np.testing.assert_allclose(together[0], np.concatenate([logits for logits, _ in alone]), atol=1e-3)
 
 
@@ -159,12 +159,20 @@ def test_add_and_norm(dtype: torch.dtype, tolerance: float):
     residual, update = _random(1, 9, 256, dtype=dtype), _random(2, 9, 256, dtype=dtype, seed=1)
     bias, weight, shift = _random(3, 256, seed=2)
     positions = _random(9, 256, dtype=dtype, seed=3)
-    out, located = torch.empty(2, 9, 256, dtype=dtype), torch.empty(2, 9, 256, dtype=dtype)
-    arrays = [residual, update, bias, weight, shift, positions, out, located]
-    sam_kernels.add_and_norm(*map(sam_kernels.as_array, arrays))
+    out, positioned = torch.empty(2, 9, 256, dtype=dtype), torch.empty(2, 9, 256, dtype=dtype)
+    sam_kernels.add_and_norm(
+        residual=sam_kernels.as_array(residual),
+        delta=sam_kernels.as_array(update),
+        bias=bias.numpy(),
+        weight=weight.numpy(),
+        shift=shift.numpy(),
+        positions=sam_kernels.as_array(positions),
+        out=sam_kernels.as_array(out),
+        positioned=sam_kernels.as_array(positioned),
+    )
     expected = torch.nn.functional.layer_norm(residual.float() + update.float() + bias, (256,), weight, shift)
     np.testing.assert_allclose(out.float(), expected, rtol=tolerance, atol=2e-6)
-    np.testing.assert_allclose(located.float(), expected + positions.float(), rtol=tolerance, atol=2e-6)
+    np.testing.assert_allclose(positioned.float(), expected + positions.float(), rtol=tolerance, atol=2e-6)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TYPES)

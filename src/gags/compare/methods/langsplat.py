@@ -23,7 +23,7 @@ from gags.distill.evidence import Evidence, uplift
 from gags.distill.field import DECODED_AT_ONCE as CHUNK
 from gags.distill.samples import Samples, collect
 from gags.distill.settings import DistillSettings
-from gags.embed.base import Encoder
+from gags.embed.encoder import Encoder
 from gags.errors import WorkspaceError
 from gags.files import atomic_write
 from gags.gaussians import Gaussians, render
@@ -32,7 +32,7 @@ from gags.query import lerf_ovs
 from gags.query.lerf_ovs import Map
 from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
-from gags.segment.base import LEVELS
+from gags.segment.masks import LEVELS
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.embed.base import Encoder
 from gags.embed.description import Description
+from gags.embed.encoder import Encoder
 from gags.errors import WorkspaceError
 from gags.evaluate.answerer import Answerer
 from gags.gaussians import Gaussians

@@ -20,14 +20,14 @@ from torch.nn.functional import normalize
 
 from gags.capture.camera import Camera
 from gags.compare.methods.learner import Inputs
-from gags.embed.base import Encoder
+from gags.embed.encoder import Encoder
 from gags.errors import WorkspaceError
 from gags.files import atomic_write
 from gags.gaussians import Gaussians, blend_weights
 from gags.progress import Reporter
 from gags.query.maps import ValueMaps, render_values
 from gags.query.relevancy import Queries
-from gags.segment.base import LEVELS, Masks
+from gags.segment.masks import LEVELS, Masks
 
 CELLS = 1 << 26  # pairs of a Gaussian and a mask summed at once, to bound memory
 

@@ -12,17 +12,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from gags.embed.base import CropRule
 from gags.embed.clip.open_clip import renamed
 from gags.embed.clip.tokens import Tokens
+from gags.embed.encoder import CropRule
 from gags.errors import ModelError
 from gags.models.device import neural_device, neural_dtype
 from gags.models.hub import OPEN_CLIP_WEIGHTS, WEIGHTS, read_json
 from gags.models.pretrained import PixelRule, load_pretrained, read_pixel_rule, read_processor
 
-Family = Literal["clip", "siglip", "siglip2"]
+ClipFamily = Literal["clip", "siglip", "siglip2"]
 
-CANONICAL: tuple[str, ...] = ("object", "things", "stuff", "texture")
+CANONICAL_PHRASES: tuple[str, ...] = ("object", "things", "stuff", "texture")
 """Canonical phrases of Eq. 8 (LERF's)."""
 
 CLIP_TEMPERATURE = 10.0
@@ -30,12 +30,12 @@ CLIP_TEMPERATURE = 10.0
 
 SHARE_OF_LOGIT_SCALE = 0.1
 """The same tenth for SigLIP, whose logits are scale · cosine + bias. Relevancy compares two logits of one
-region, so the bias cancels and the scale alone is left; it is about 110, which gives about 11."""
+region, so the bias cancels; the scale is about 110, which gives about 11."""
 
-ALL_COUNT = 2.0
-"""`same_meaning` of an encoder all of whose canonical phrases count against all texts."""
+ALL_PHRASES_COUNT = 2.0
+"""`same_meaning`, above every cosine: all canonical phrases count against all texts."""
 
-TEXTS_AT_A_TIME = 256
+TEXTS_A_BATCH = 256
 
 CLIP_PIXELS = PixelRule(
     (0.48145466, 0.4578275, 0.40821073),
@@ -43,17 +43,17 @@ CLIP_PIXELS = PixelRule(
     resample=Image.Resampling.BICUBIC,
 )
 SIGLIP_PIXELS = PixelRule((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-"""Both stand in for what `preprocessor_config.json` leaves out."""
+"""Both are the defaults for what `preprocessor_config.json` does not say."""
 
 
 class ClipEncoder:
-    """Implements `gags.embed.base.Encoder`.
+    """Implements `gags.embed.Encoder`.
 
-    Masks are cut out as METHOD §1.7 has it: background black, cropped to the box, padded to a square.
+    Masks are cut out as in LangSplat and GAGS: background black, cropped to the box, padded to a square.
 
     Args:
         model: The model, in single precision on the CPU.
-        family: Which of the three it is.
+        family: CLIP, SigLIP or SigLIP 2.
         tokens: Its tokenizer.
         pixels: Its normalisation and filter.
         image_size: Side of the pictures it takes, px.
@@ -62,13 +62,13 @@ class ClipEncoder:
         dtype: By default half precision on an NVIDIA GPU, single elsewhere.
     """
 
-    negatives: tuple[str, ...] = CANONICAL
-    same_meaning = ALL_COUNT
+    negatives: tuple[str, ...] = CANONICAL_PHRASES
+    same_meaning = ALL_PHRASES_COUNT
 
     def __init__(
         self,
         model: Any,
-        family: Family,
+        family: ClipFamily,
         tokens: Tokens,
         pixels: PixelRule,
         image_size: int,
@@ -105,8 +105,8 @@ class ClipEncoder:
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts, without any template around them. Returns L2-normalised float32 [T, D]"""
         parts = [np.empty((0, self.dim), np.float32)]
-        for start in range(0, len(texts), TEXTS_AT_A_TIME):
-            inputs = self._tokens(texts[start : start + TEXTS_AT_A_TIME])
+        for start in range(0, len(texts), TEXTS_A_BATCH):
+            inputs = self._tokens(texts[start : start + TEXTS_A_BATCH])
             inputs = {name: tensor.to(self._device) for name, tensor in inputs.items()}
             parts.append(_unit(self._model.get_text_features(**inputs)))
         return np.concatenate(parts)
@@ -125,7 +125,7 @@ def load_clip(
         dtype: By default half precision on an NVIDIA GPU, single elsewhere.
 
     Raises:
-        ModelError: If the folder holds no such model, or it is not whole.
+        ModelError: If the folder holds no such model, or it is incomplete.
     """
     import transformers
 
@@ -139,7 +139,7 @@ def load_clip(
         raise ModelError(
             f"{folder} holds a model of type {kind!r}; an encoder is one of: {', '.join(classes)}"
         )
-    family: Family = kind  # type: ignore[assignment]
+    family: ClipFamily = kind  # type: ignore[assignment]
     if family == "clip" and not (folder / WEIGHTS).is_file() and (folder / OPEN_CLIP_WEIGHTS).is_file():
         model = _load_open_clip(folder)
     else:
@@ -151,7 +151,7 @@ def load_clip(
 
 
 def to_patches(pixels: Tensor, patch: int) -> dict[str, Tensor]:
-    """Cut pictures into the patches that SigLIP 2 of free resolution (NaFlex) takes.
+    """Cut pictures into the patches that a SigLIP 2 of variable resolution (NaFlex) takes.
 
     Args:
         pixels: Square pictures. [B, 3, S, S]
@@ -159,7 +159,7 @@ def to_patches(pixels: Tensor, patch: int) -> dict[str, Tensor]:
 
     Returns:
         Arguments of its image encoder: patches row by row, each flattened with its channels last
-        [B, P, patch·patch·3]; which of them are no padding (all) [B, P]; how many lie down and across [B, 2].
+        [B, P, patch·patch·3]; which of them are no padding (all) [B, P]; rows and columns of patches [B, 2].
     """
     count, channels, side, _ = pixels.shape
     across = side // patch
@@ -171,7 +171,7 @@ def to_patches(pixels: Tensor, patch: int) -> dict[str, Tensor]:
     }
 
 
-def _image_size(vision: Any, family: Family, folder: Path) -> int:
+def _image_size(vision: Any, family: ClipFamily, folder: Path) -> int:
     """Side of the square pictures that a model takes, px."""
     if family != "siglip2":
         return int(vision.image_size)
@@ -191,6 +191,6 @@ def _load_open_clip(folder: Path) -> Any:
 
 
 def _unit(output: Any) -> np.ndarray:
-    """Unit vectors, float32 [B, D], of what a model calls its features; older versions give a bare tensor."""
-    features = output if isinstance(output, Tensor) else output.pooler_output
-    return normalize(features.float(), dim=-1).cpu().numpy()
+    """Embeddings as unit vectors, float32 [B, D]; older versions of `transformers` return a bare tensor."""
+    embeddings = output if isinstance(output, Tensor) else output.pooler_output
+    return normalize(embeddings.float(), dim=-1).cpu().numpy()

@@ -19,8 +19,8 @@ class Tokens:
     Args:
         folder: Holds the tokenizer's files.
         length: Most tokens that the model takes.
-        siglip: Lower case, and always `length` tokens, as SigLIP was trained; CLIP's tokenizer sees to case
-            itself, and its model does not look at what follows the end of a text.
+        siglip: Lower case, and always `length` tokens, as in SigLIP's training. CLIP's tokenizer handles case
+            itself, and its model ignores what follows the end of a text.
 
     Raises:
         ModelError: If the files are missing or a package that they need is.
@@ -47,7 +47,7 @@ class Tokens:
         return {name: made[name] for name in wanted}
 
     def _canonical(self, text: str) -> str:
-        """As the texts were that SigLIP (without punctuation) and SigLIP 2 were trained on."""
+        """The form of the texts that SigLIP (without punctuation) and SigLIP 2 were trained on."""
         text = text.lower()
         if self._without_punctuation:
             text = text.translate(str.maketrans("", "", string.punctuation))

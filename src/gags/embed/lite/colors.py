@@ -1,31 +1,19 @@
 """What colour a region has and what colours a text asks for, in the eleven basic colour terms.
 
-The terms are those of Berlin & Kay 1969, which people of many languages agree on. Classifiers learn to look
-past the colour of things, so that "blue cloth" and "red cloth" are one to them; this tells them apart.
+The terms are those of Berlin & Kay 1969, on which people of many languages agree. Classifiers learn to ignore
+the colour of things, so that "blue cloth" and "red cloth" are the same to them; this tells them apart.
 """
 
+import json
 import re
 from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
 
 import cv2
 import numpy as np
 
-EXAMPLES: dict[str, tuple[tuple[int, int, int], ...]] = {
-    "black": ((15, 15, 15), (40, 40, 42), (25, 28, 35)),
-    "white": ((250, 250, 250), (225, 225, 225), (235, 232, 222), (205, 208, 212)),
-    "grey": ((128, 128, 128), (95, 95, 97), (160, 160, 162), (70, 72, 75)),
-    "red": ((200, 25, 30), (150, 20, 25), (225, 60, 50), (110, 15, 20), (180, 50, 60)),
-    "orange": ((240, 140, 20), (230, 110, 30), (250, 165, 60)),
-    "yellow": ((245, 220, 40), (250, 235, 120), (205, 175, 30), (170, 150, 40)),
-    "green": ((40, 150, 50), (20, 90, 40), (130, 190, 70), (100, 120, 40), (60, 160, 120), (30, 60, 30)),
-    "blue": ((30, 60, 180), (90, 140, 210), (20, 30, 90), (130, 180, 220), (40, 110, 150), (100, 200, 225)),
-    "purple": ((120, 40, 150), (80, 30, 100), (160, 110, 190), (60, 20, 70), (140, 40, 110)),
-    "pink": ((240, 150, 180), (225, 90, 140), (245, 195, 205), (220, 60, 120)),
-    "brown": ((150, 75, 10), (110, 65, 35), (75, 45, 25), (150, 100, 60), (180, 140, 100), (50, 35, 25)),
-}
-"""Typical sRGB values of each term, in light and in shade."""
-
-TERMS = tuple(EXAMPLES)
+TERMS = ("black", "white", "grey", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
 
 SYNONYMS = {
     "gray": "grey", "silver": "grey", "violet": "purple", "lilac": "purple", "navy": "blue", "cyan": "blue",
@@ -33,11 +21,11 @@ SYNONYMS = {
     "scarlet": "red", "maroon": "red", "magenta": "pink",
 }  # fmt: skip
 
-THINGS = frozenset({"orange", "gold", "silver", "violet"})
+NAMES_OF_THINGS = frozenset({"orange", "gold", "silver", "violet"})
 """Words that name a thing rather than its colour where a text ends with them."""
 
-LIGHTNESS_WEIGHT = 0.7  # of L* in distances, against a* and b*: light changes more than hue
-BLUR = 12.0  # standard deviation of a term around its examples, units of CIELAB
+LIGHTNESS_WEIGHT = 0.7  # of L* in distances, against a* and b*: lightness changes more than hue
+TERM_SPREAD = 12.0  # standard deviation of a term around its examples, units of CIELAB
 _EVEN = 1.0 / len(TERMS)
 
 
@@ -50,15 +38,14 @@ def color_shares(pixels: np.ndarray) -> np.ndarray:
         pixels: uint8 sRGB [P, 3]
 
     Returns:
-        Shares that sum to 1; all alike for no pixels. float32 [11]
+        Shares that sum to 1; all equal for no pixels. float32 [11]
     """
     if not len(pixels):
         return np.full(len(TERMS), _EVEN, np.float32)
-    examples = [_cielab(np.array(values, np.uint8)) for values in EXAMPLES.values()]
     colors = _cielab(pixels)
-    squared = [((colors[:, None] - e) ** 2).sum(-1).min(1) for e in examples]
+    squared = [((colors[:, None] - examples) ** 2).sum(-1).min(1) for examples in _examples()]
     distances = np.stack(squared, axis=1)
-    closeness = np.exp((distances.min(axis=1, keepdims=True) - distances) / (2 * BLUR**2))
+    closeness = np.exp((distances.min(axis=1, keepdims=True) - distances) / (2 * TERM_SPREAD**2))
     return (closeness / closeness.sum(axis=1, keepdims=True)).mean(axis=0).astype(np.float32)
 
 
@@ -84,7 +71,7 @@ def asked_colors(text: str) -> tuple[list[str], str]:
     for place, word in enumerate(words):
         plain = word.lower().strip(".;:!?\"'()")
         term = SYNONYMS.get(plain, plain)
-        if term in EXAMPLES and not (plain in THINGS and place == len(words) - 1):
+        if term in TERMS and not (plain in NAMES_OF_THINGS and place == len(words) - 1):
             found.append(term)
         else:
             rest.append(word)
@@ -102,6 +89,13 @@ def text_color_vectors(colors: Sequence[Sequence[str]]) -> np.ndarray:
             shares[[TERMS.index(term) for term in terms]] = 1 / len(set(terms))
             vectors[row] = color_vector(shares)
     return vectors
+
+
+@cache
+def _examples() -> list[np.ndarray]:
+    """Typical colours of each term, in light and in shade, from sRGB to CIELAB. float32 [K, 3] each"""
+    table = json.loads((files("gags") / "data" / "lite" / "colors.json").read_text("utf-8"))
+    return [_cielab(np.array(table[term], np.uint8)) for term in TERMS]
 
 
 def _cielab(pixels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,9 @@
-"""EfficientNet-Lite2 as an ONNX graph built straight from its PyTorch weights, run by onnxruntime."""
+"""EfficientNet-Lite2 as an ONNX graph that is built from its PyTorch weights and run by onnxruntime.
+
+Own code although `torch.onnx.export` converts the net of the package `efficientnet-lite-pytorch`. That saves
+40 lines, but takes two more packages (10 MB), and the bits of embeddings depend on the exporter: 82 of 256
+differ unless folding and pooling are prescribed (`benchmarks/lite_nets.py`).
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,22 +15,22 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-SIZE = 260
-"""Side of the pictures the net was trained on, px."""
+IMAGE_SIZE = 260
+"""Side of the pictures that the net was trained on, px."""
 
-WIDTH = 1280
-"""Length of its features."""
+ACTIVATION_DIM = 1280
+"""Channels of its last layer before the classifier."""
 
 _DOWNSAMPLING = ("_blocks.1.", "_blocks.4.", "_blocks.7.", "_blocks.15.")
 """Blocks that halve the resolution: the first of stages 2, 3, 4 and 6, of 1, 3, 3, 4, 4, 5 and 1 blocks."""
 
 _BLOCKS = 21
-_PIECE = 1  # pictures a call: the layers of one stay in the processor's cache
+_PICTURES_A_CALL = 1  # so that the layers of one picture stay in the processor's cache
 _BATCH_NORM_EPSILON = 1e-3
 
 
 class EfficientNetLite2:
-    """The image net of the encoder `lite`: features and the linear classifier on top of them.
+    """The image net of the encoder `lite`: activations and the linear classifier on top of them.
 
     Attributes:
         class_weights: Weights of the linear classifier over the ImageNet classes. float32 [1000, 1280]
@@ -43,38 +48,38 @@ class EfficientNetLite2:
         self.class_weights: np.ndarray = arrays["_fc.weight"]
         self.class_biases: np.ndarray = arrays["_fc.bias"]
         options = onnxruntime.SessionOptions()
-        # The layers are small: whole pictures side by side, one a thread, beat threads inside a layer.
+        # The layers are small: one picture a thread is faster than several threads inside a layer.
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
             build_graph(arrays).SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
-    def features(self, pictures: np.ndarray) -> np.ndarray:
-        """Spatial mean of the last feature map; runs on as many threads as PyTorch is set to use.
+    def activations(self, pictures: np.ndarray) -> np.ndarray:
+        """Spatial mean of the last layer before the classifier; runs on as many threads as PyTorch is set to.
 
         Args:
             pictures: RGB. uint8 [B, 260, 260, 3]
 
         Returns:
-            Features, not normalised, every one in [0, 6]. float32 [B, 1280]
+            Activations, not normalised, every one in [0, 6]. float32 [B, 1280]
         """
-        pieces = [pictures[start : start + _PIECE] for start in range(0, len(pictures), _PIECE)]
+        calls = [pictures[k : k + _PICTURES_A_CALL] for k in range(0, len(pictures), _PICTURES_A_CALL)]
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            found = list(pool.map(self._run, pieces))
-        return np.concatenate([np.empty((0, WIDTH), np.float32), *found])
+            found = list(pool.map(self._run, calls))
+        return np.concatenate([np.empty((0, ACTIVATION_DIM), np.float32), *found])
 
     def _run(self, pictures: np.ndarray) -> np.ndarray:
         return np.asarray(self._session.run(None, {"pictures": pictures})[0])
 
 
 def build_graph(arrays: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """Build the graph from pictures to features, batch normalisation folded into the convolutions.
+    """Build the graph from pictures to activations, batch normalisation folded into the convolutions.
 
     Args:
         arrays: The net's weights under their PyTorch names.
 
     Returns:
-        Model with input `pictures` uint8 [B, 260, 260, 3] and output `features` float32 [B, 1280].
+        Model with input `pictures` uint8 [B, 260, 260, 3] and output `activations` float32 [B, 1280].
     """
     graph = _Graph(arrays)
     top = graph.preprocess("pictures")
@@ -83,15 +88,15 @@ def build_graph(arrays: dict[str, np.ndarray]) -> onnx.ModelProto:
         top = graph.block(top, f"_blocks.{number}.")
     top = graph.convolution(top, "_conv_head", "_bn1")
     top = graph.node("GlobalAveragePool", [top])
-    graph.nodes.append(helper.make_node("Flatten", [top], ["features"], axis=1))
-    pictures = helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["B", SIZE, SIZE, 3])
-    features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", WIDTH])
-    body = helper.make_graph(graph.nodes, "efficientnet-lite2", [pictures], [features], graph.constants)
+    graph.nodes.append(helper.make_node("Flatten", [top], ["activations"], axis=1))
+    pictures = helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["B", IMAGE_SIZE, IMAGE_SIZE, 3])
+    activations = helper.make_tensor_value_info("activations", TensorProto.FLOAT, ["B", ACTIVATION_DIM])
+    body = helper.make_graph(graph.nodes, "efficientnet-lite2", [pictures], [activations], graph.constants)
     return helper.make_model(body, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
 
 class _Graph:
-    """The nodes and constants of a graph while it is being built; methods return the name of their output."""
+    """The nodes and constants of a graph that is being built; methods return the name of their output."""
 
     def __init__(self, arrays: dict[str, np.ndarray]) -> None:
         self.arrays = arrays

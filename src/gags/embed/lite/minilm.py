@@ -1,6 +1,8 @@
 """MiniLM (all-MiniLM-L6-v2), the sentence encoder of `lite`.
 
-In plain PyTorch, because importing transformers takes longer than everything a query does.
+In plain PyTorch although `transformers` runs it as well: until the net is loaded, that takes 2.7 s instead of
+0.8 s, more than everything else in a query, and 775 of 1358 texts get other float16 embeddings
+(`benchmarks/lite_nets.py`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,22 +16,21 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-WIDTH = 384
-"""Length of its embeddings."""
+EMBEDDING_DIM = 384
 
 _LAYERS = 6
 _HEADS = 12
 _NORM_EPSILON = 1e-12
 _MAX_TOKENS = 256
-_BATCH = 16
+_TEXTS_A_BATCH = 16
 
 
 @contextmanager
 def _one_thread_each() -> Iterator[int]:
-    """Keep PyTorch from splitting operations; gives the number of threads that are free for whole batches.
+    """Keep PyTorch from splitting operations; yields the number of threads that are free for whole batches.
 
-    The operations are so small that threads inside them wait for each other most of the time, on a machine
-    that is busy with other things nearly all of it.
+    The operations are so small that threads inside them wait for each other most of the time, and on a busy
+    machine nearly all of the time.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -51,9 +52,9 @@ class MiniLM:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts, each as many tokens as fit in 256. Returns unit vectors, float32 [T, 384]"""
-        embeddings = np.empty((len(texts), WIDTH), np.float32)
+        embeddings = np.empty((len(texts), EMBEDDING_DIM), np.float32)
         order: list[int] = np.argsort([len(text) for text in texts], kind="stable").tolist()
-        batches = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
+        batches = [order[start : start + _TEXTS_A_BATCH] for start in range(0, len(order), _TEXTS_A_BATCH)]
 
         def run(rows: list[int]) -> None:
             with torch.inference_mode():
@@ -100,4 +101,4 @@ class MiniLM:
 
     def _norm(self, inputs: torch.Tensor, name: str) -> torch.Tensor:
         weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
-        return functional.layer_norm(inputs, (WIDTH,), weight, bias, _NORM_EPSILON)
+        return functional.layer_norm(inputs, (EMBEDDING_DIM,), weight, bias, _NORM_EPSILON)

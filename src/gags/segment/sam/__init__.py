@@ -1,0 +1,4 @@
+"""Ways to run SAM: `mobile` (MobileSAM's ONNX exports), `hub` (SAM, SAM-HQ and SAM 2 through `transformers`).
+
+The mask decoder of `mobile` is in `decoder`, its inner loops are in `kernels`; `export` reads its weights.
+"""

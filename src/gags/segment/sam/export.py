@@ -1,4 +1,4 @@
-"""Reading SAM's ONNX exports: a session for the image encoder, the bare weights of the mask decoder."""
+"""Read SAM's ONNX exports: a session that runs the image encoder, the bare weights of the mask decoder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
-# Attention whose projections the decoder folds.
+# Attention whose projections the decoder applies on the side of the tokens.
 _FOLDED = (
     "layers.0.cross_attn_image_to_token",
     "layers.1.cross_attn_image_to_token",
@@ -31,7 +31,7 @@ def load_session(path: Path) -> "onnxruntime.InferenceSession":
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # Idle threads that spin would take the cores from the decoder's threads.
+    # Idle threads would otherwise spin, and take the cores from the decoder's threads.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -50,7 +50,7 @@ def _load_graph(path: Path) -> "onnx.GraphProto":
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Weights of the decoder out of the export, in the shapes that `FoldedDecoder` wants.
+    """Weights of the decoder from the export, in the shapes that `FoldedDecoder` takes.
 
     Names are SAM's without `mask_decoder.transformer.`. `NAME.heads` is a projection split by head:
     [8, 256, 16] into the heads, [8, 16, 256] out of them.
@@ -67,7 +67,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         if name.startswith("mask_decoder."):
             weights[name.removeprefix("mask_decoder.").removeprefix("transformer.")] = tensor
     try:
-        weights |= _unnamed(graph, stored)
+        weights |= _find_unnamed(graph, stored)
         prompt = "model.prompt_encoder."
         weights["fourier_matrix"] = stored[prompt + "pe_layer.positional_encoding_gaussian_matrix"]
         weights["point_embed"] = stored[prompt + "point_embeddings.1.weight"]
@@ -82,7 +82,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
                 weights[f"{block}.out_proj.weight"].T.reshape(8, 16, 256).contiguous()
             )
         first, second = (weights[f"output_upscaling.{layer}.weight"] for layer in (0, 3))
-        # [in, out, 2, 2] to matrices whose columns are cell by cell of the 2×2, and channel by channel.
+        # [in, out, 2, 2] to matrices; columns of the first go cell by cell of the 2×2, of the second channel
+        # by channel.
         weights["output_upscaling.0.weight"] = first.permute(0, 2, 3, 1).reshape(256, 256).contiguous()
         weights["output_upscaling.3.weight"] = second.reshape(64, 128).contiguous()
         weights["output_upscaling.3.bias"] = weights["output_upscaling.3.bias"].repeat_interleave(4)
@@ -93,8 +94,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _unnamed(graph: "onnx.GraphProto", stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights that lost their names in the export, found by what they are used for."""
+def _find_unnamed(graph: "onnx.GraphProto", stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights that lost their names in the export, found by the operations that use them."""
     makers = {name: node for node in graph.node for name in node.output}
     found = {}
     for node in graph.node:

@@ -21,23 +21,23 @@ from gags.models.pretrained import (
     load_pretrained,
     read_pixel_rule,
 )
-from gags.segment.base import PromptedMasks
+from gags.segment.segmenter import PromptedMasks
 
-Family = Literal["sam", "sam_hq", "sam2"]
+SamFamily = Literal["sam", "sam_hq", "sam2"]
 
-FAMILIES: dict[str, Family] = {"sam": "sam", "sam_hq": "sam_hq", "sam2": "sam2", "sam2_video": "sam2"}
+SAM_FAMILIES: dict[str, SamFamily] = {"sam": "sam", "sam_hq": "sam_hq", "sam2": "sam2", "sam2_video": "sam2"}
 """Family of each `model_type` in a `config.json`; the published SAM 2 are typed as video models."""
 
-CELLS = 4  # cells of the mask logits a position of the image features, along a side
-MOST_PROMPTS = 64  # a call; more of them keep a GPU no busier
-SHARE_OF_FREE_MEMORY = 0.25  # that the prompts of one call may take
+CELLS_A_POSITION = 4  # cells of the mask logits per position of the image embedding, along a side
+MAX_PROMPTS = 64  # a call; with more, a GPU is not used any better
+PROMPTS_MEMORY_SHARE = 0.25  # of the free memory, for the prompts of one call
 MAPS_PER_PROMPT = {"sam": 12, "sam_hq": 26, "sam2": 14}
-"""Memory that a prompt takes in the decoder, in maps of its image features; measured on a CPU, rounded up."""
+"""Memory that a prompt takes in the decoder, in image embeddings; measured on a CPU, rounded up."""
 
 
 @dataclass(eq=False)
 class EncodedPhoto:
-    """What the image encoder leaves for the prompts of one photo.
+    """The image embedding of one photo, ready for prompts.
 
     Attributes:
         inputs: Arguments of the mask decoder that do not depend on prompts.
@@ -53,9 +53,9 @@ class EncodedPhoto:
 class HubSam:
     """SAM (Kirillov et al. 2023), SAM-HQ (Ke et al. 2023) or SAM 2 (Ravi et al. 2024).
 
-    Outputs 1 to 3 of the decoder are the levels sub-part, part and whole. Of SAM-HQ the best-rated of the
-    three is its own refined mask, the other two are plain SAM's: the high-quality token draws one mask a
-    prompt, and adding it to all three would make them one.
+    Outputs 1 to 3 of the decoder are the levels sub-part, part and whole. Of SAM-HQ, the best-rated of the
+    three is the refined mask; the other two are those of plain SAM. Its high-quality token gives one mask a
+    prompt: added to all three levels, it would make them one.
 
     Args:
         folder: Holds `config.json`, `model.safetensors` and `preprocessor_config.json`.
@@ -94,14 +94,14 @@ class HubSam:
         height, width = image.shape[:2]
         columns, rows = frame_size(width, height, self._frame, stretch=self._family == "sam2")
         pixels = to_frame(image, (columns, rows), self._frame, self._pixels, self._device)
-        features = self._model.get_image_embeddings(pixels.to(self._dtype))
-        if self._dtype != torch.float32 and not _finite(features):  # some activations outgrow half precision
+        embeddings = self._model.get_image_embeddings(pixels.to(self._dtype))
+        if self._dtype != torch.float32 and not _finite(embeddings):  # too large for half precision
             self._use(torch.float32)
-            features = self._model.get_image_embeddings(pixels)
+            embeddings = self._model.get_image_embeddings(pixels)
         positions = self._model.get_image_wide_positional_embeddings()
-        cells = CELLS * self._grid / self._frame
+        cells = CELLS_A_POSITION * self._grid / self._frame
         return EncodedPhoto(
-            inputs=self._decoder_inputs(features, positions),
+            inputs=self._decoder_inputs(embeddings, positions),
             scale=np.array([columns / width, rows / height]),
             extent=(columns * cells, rows * cells),
         )
@@ -134,30 +134,30 @@ class HubSam:
         )
 
     def _batch(self) -> int:
-        """How many prompts the memory at hand can take at a time."""
-        fit = SHARE_OF_FREE_MEMORY * free_bytes(self._device) / self._prompt_bytes
-        return max(1, min(MOST_PROMPTS, int(fit)))
+        """How many prompts fit into the free memory at a time."""
+        fit = PROMPTS_MEMORY_SHARE * free_bytes(self._device) / self._prompt_bytes
+        return max(1, min(MAX_PROMPTS, int(fit)))
 
     def _use(self, dtype: torch.dtype) -> None:
         self._dtype = dtype
         self._model.vision_encoder.to(dtype)
         self._model.mask_decoder.to(dtype)
 
-    def _decoder_inputs(self, features: Any, positions: Tensor) -> dict[str, Any]:
+    def _decoder_inputs(self, embeddings: Any, positions: Tensor) -> dict[str, Any]:
         """Arguments of the mask decoder of this family, in its precision."""
         more: dict[str, Any] = {}
         if self._family == "sam_hq":
-            features, intermediate = features
+            embeddings, intermediate = embeddings
             more = {
                 "hq_token_only": False,
                 "intermediate_embeddings": [m.to(self._dtype) for m in intermediate],
             }
         elif self._family == "sam2":
-            *fine, features = features
+            *fine, embeddings = embeddings
             more = {"high_resolution_features": [m.to(self._dtype) for m in fine]}
         positions = positions.to(self._dtype)
         return {
-            "image_embeddings": features.to(self._dtype),
+            "image_embeddings": embeddings.to(self._dtype),
             "image_positional_embeddings": positions,
             "multimask_output": True,
         } | more
@@ -166,9 +166,9 @@ class HubSam:
     def _decode(self, encoded: EncodedPhoto, points: np.ndarray) -> tuple[Tensor, Tensor]:
         """Logits [B, 3, h, w] and predicted IoUs [B, 3] of prompts in px of the photo, float32 [B, 2]."""
         # The model's prompt encoder adds the half pixel between corner and centre itself.
-        located = (points * encoded.scale - 0.5).astype(np.float32)
+        shifted = (points * encoded.scale - 0.5).astype(np.float32)
         sparse, dense = self._model.get_prompt_embeddings(
-            input_points=torch.from_numpy(located).to(self._device)[None, :, None],
+            input_points=torch.from_numpy(shifted).to(self._device)[None, :, None],
             input_labels=torch.ones(1, len(points), 1, dtype=torch.int32, device=self._device),
         )
         prompts = {
@@ -199,14 +199,14 @@ def frame_size(width: int, height: int, side: int, *, stretch: bool) -> tuple[in
 def to_frame(
     image: np.ndarray, size: tuple[int, int], side: int, rule: PixelRule, device: torch.device
 ) -> Tensor:
-    """Resize, normalise and pad a photo the way a model was trained.
+    """Resize, normalise and pad a photo as in a model's training.
 
     Args:
         image: Photo, uint8 RGB. [H, W, 3]
-        size: Columns and rows it takes in the frame.
+        size: Columns and rows of the photo in the frame.
         side: Of the square frame, px.
-        rule: The model's.
-        device: Where the result is wanted.
+        rule: How the model normalises pixels.
+        device: Where the result goes.
 
     Returns:
         float32 [1, 3, side, side]; zeros right of and below the photo.
@@ -217,19 +217,19 @@ def to_frame(
     return frame
 
 
-def _load(folder: Path) -> tuple[Family, Any]:
+def _load(folder: Path) -> tuple[SamFamily, Any]:
     """The model of a folder and its family."""
     import transformers
 
     content = read_json(folder / "config.json")
     kind = str(content.get("model_type"))
-    if kind not in FAMILIES:
+    if kind not in SAM_FAMILIES:
         raise ModelError(
-            f"{folder} holds a model of type {kind!r}; a segmenter is one of: {', '.join(FAMILIES)}"
+            f"{folder} holds a model of type {kind!r}; a segmenter is one of: {', '.join(SAM_FAMILIES)}"
         )
-    family = FAMILIES[kind]
+    family = SAM_FAMILIES[kind]
     if family == "sam2":
-        # Typed as what it is used for, or `transformers` warns about the video model's type.
+        # The published type is the video model's; `transformers` would warn about it.
         config = transformers.Sam2Config.from_dict(content | {"model_type": "sam2"})
         return family, load_pretrained(transformers.Sam2Model, folder, config=config)
     model_class = transformers.SamModel if family == "sam" else transformers.SamHQModel
@@ -237,29 +237,33 @@ def _load(folder: Path) -> tuple[Family, Any]:
 
 
 def _decode_hq(decoder: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """SAM-HQ's masks in the order of their levels; its decoder gives them by rating, all refined.
+    """SAM-HQ's masks in the order of their levels; its decoder sorts them by rating and refines all.
 
     Returns:
         Logits [B, 3, h, w], of the best-rated level refined, of the others plain; predicted IoUs [B, 3].
     """
-    with _overheard(decoder) as heard:
+    with _recorded(decoder) as inner:
         refined = decoder(**inputs)[0]
-    ious = heard["ious"][0, :, 1:4]
-    hyper = torch.stack([heard[f"hyper{level}"][0] for level in (1, 2, 3)], 1)
-    logits = torch.einsum("bmc,bchw->bmhw", hyper, heard["features"])
+    ious = inner["ious"][0, :, 1:4]
+    hyper = torch.stack([inner[f"hyper{level}"][0] for level in (1, 2, 3)], 1)
+    logits = torch.einsum("bmc,bchw->bmhw", hyper, inner["upscaled"])
     prompts = torch.arange(len(logits), device=logits.device)
     logits[prompts, ious.argmax(1)] = refined[0, :, 0]
     return logits, ious
 
 
 @contextmanager
-def _overheard(decoder: Any) -> Iterator[dict[str, Tensor]]:
-    """Tensors inside SAM-HQ's decoder while it runs: IoUs of all masks [1, B, 4], the vectors that draw masks
-    1 to 3 [1, B, C], and the features that they are drawn on [B, C, h, w]."""
-    heard: dict[str, Tensor] = {}
+def _recorded(decoder: Any) -> Iterator[dict[str, Tensor]]:
+    """Record tensors inside SAM-HQ's decoder while it runs.
+
+    Yields:
+        "ious": IoUs of all masks [1, B, 4]; "hyper1" to "hyper3": output of the hypernetwork MLPs of masks 1
+        to 3 [1, B, C]; "upscaled": the upscaled image embedding, which they are multiplied by [B, C, h, w].
+    """
+    inner: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
-        return lambda module, inputs, output: heard.__setitem__(name, output)
+        return lambda module, inputs, output: inner.__setitem__(name, output)
 
     hooks = [decoder.iou_prediction_head.register_forward_hook(keep("ious"))]
     hooks += [
@@ -268,17 +272,17 @@ def _overheard(decoder: Any) -> Iterator[dict[str, Tensor]]:
     ]
     hooks.append(
         decoder.mask_conv1.register_forward_pre_hook(
-            lambda module, inputs: heard.__setitem__("features", inputs[0])
+            lambda module, inputs: inner.__setitem__("upscaled", inputs[0])
         )
     )
     try:
-        yield heard
+        yield inner
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _finite(features: Any) -> bool:
-    if isinstance(features, Tensor):
-        return bool(torch.isfinite(features).all())
-    return all(_finite(part) for part in features)
+def _finite(embeddings: Any) -> bool:
+    if isinstance(embeddings, Tensor):
+        return bool(torch.isfinite(embeddings).all())
+    return all(_finite(part) for part in embeddings)

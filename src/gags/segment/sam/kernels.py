@@ -1,7 +1,10 @@
-"""Loops of the mask decoder that PyTorch has no fused form for, each one pass over memory, one core each.
+"""Loops of the mask decoder that PyTorch has no fused form for; each is one pass over memory on one core.
 
-Arrays over image positions are either float32 or bfloat16, the latter as uint16 with the same bits;
-`as_array` makes one of a tensor. Arithmetic is always float32.
+Arrays over image positions are float32, or bfloat16 as uint16 with the same bits; `as_array` makes one of a
+tensor. Arithmetic is always float32.
+
+LLVM vectorises these loops by itself. `gags.simd` is not used: it loads and stores float32 only, and its
+exponential is another polynomial, so that the masks would change in their last digits.
 """
 
 from typing import Any
@@ -13,7 +16,7 @@ from numba import njit, types
 from numba.extending import intrinsic, overload
 
 _FAST = {"fastmath": True, "error_model": "numpy", "nogil": True, "cache": True}
-_BLOCK = 256  # values held in registers and first-level cache between the steps of a loop
+_BLOCK = 256  # positions at a time; their values stay in the first-level cache between the steps of a loop
 
 # Eigen's rational approximation of erf on [−4, 4], good to a few units of the last place of float32.
 _ERF_P = (-2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05)
@@ -52,7 +55,7 @@ _bits: Any = intrinsic(_bits_of_float)
 
 
 def _load(stored: Any) -> Any:
-    """float32 of a stored value."""
+    """A stored value as float32."""
     raise NotImplementedError("compiled code only")
 
 
@@ -63,6 +66,7 @@ def _store(value: Any, like: Any) -> Any:
 
 @overload(_load, inline="always")
 def _load_typed(stored: Any) -> Any:
+    # bfloat16 is the upper half of a float32.
     def widen(stored: Any) -> Any:
         return _float(np.uint32(stored) << np.uint32(16))
 
@@ -74,6 +78,7 @@ def _load_typed(stored: Any) -> Any:
 
 @overload(_store, inline="always")
 def _store_typed(value: Any, like: Any) -> Any:
+    # The upper half of the bits, rounded to the nearest; of two that are as near, to the even one.
     def round_to_even(value: Any, like: Any) -> Any:
         bits = _bits(value)
         return np.uint16(
@@ -88,7 +93,7 @@ def _store_typed(value: Any, like: Any) -> Any:
 
 @njit(inline="always", **_FAST)
 def _gelu(x: np.float32) -> np.float32:
-    """x Φ(x), the exact GELU."""
+    """x Φ(x), the exact GELU: Φ(x) = ½ (1 + erf(x / √2)), erf(y) ≈ y p(y²) / q(y²)."""
     y = x * np.float32(0.7071067811865476)
     if y < np.float32(-4):
         y = np.float32(-4)
@@ -106,7 +111,7 @@ def _gelu(x: np.float32) -> np.float32:
 
 @njit(inline="always", **_FAST)
 def _exp(x: np.float32) -> np.float32:
-    """e^x for x ≤ 0."""
+    """e^x for x ≤ 0, as 2^whole · 2^part with |part| ≤ ½; 2^part by its Taylor polynomial."""
     y = x * np.float32(1.4426950408889634)
     if y < np.float32(-126):
         y = np.float32(-126)
@@ -116,12 +121,13 @@ def _exp(x: np.float32) -> np.float32:
     for k in range(1, 6):
         p = p * part + np.float32(_EXP2[k])
     p = p * part + np.float32(1)
+    # 2^whole: a float32 whose exponent bits hold whole + 127.
     return p * _float(np.uint32((np.int32(whole) + np.int32(127)) << np.int32(23)))
 
 
 @njit(**_FAST)
 def softmax_over_tokens(scores: np.ndarray, bias: np.ndarray, order: np.ndarray, weights: np.ndarray) -> None:
-    """Attention of image positions to tokens; a group is one head of one prompt.
+    """Weights of the attention of the image to the tokens; a group is one head of one prompt.
 
     Args:
         scores: [G, T, P], P a multiple of 256
@@ -138,16 +144,19 @@ def softmax_over_tokens(scores: np.ndarray, bias: np.ndarray, order: np.ndarray,
         for start in range(0, positions, _BLOCK):
             largest[:] = np.float32(-3e38)
             total[:] = np.float32(0)
+            # The largest score of each position, so that no exponential overflows.
             for t in range(tokens):
                 for i in range(_BLOCK):
                     value = _load(scores[g, t, start + i]) + bias[g, t]
                     block[t, i] = value
                     largest[i] = value if value > largest[i] else largest[i]
+            # exp(score − largest) of each token, and their sum over the tokens.
             for t in range(tokens):
                 for i in range(_BLOCK):
                     value = _exp(block[t, i] - largest[i])
                     block[t, i] = value
                     total[i] += value
+            # Weights: each divided by the sum.
             for i in range(_BLOCK):
                 total[i] = np.float32(1) / total[i]
             for t in range(tokens):
@@ -164,7 +173,7 @@ def add_and_norm(
     shift: np.ndarray,
     positions: np.ndarray,
     out: np.ndarray,
-    located: np.ndarray,
+    positioned: np.ndarray,
 ) -> None:
     """Layer norm of residual + delta + bias, and the same plus the positional encoding.
 
@@ -176,26 +185,29 @@ def add_and_norm(
         shift: Shift of the layer norm. float32 [256]
         positions: Positional encoding. [P, 256]
         out: Receives the layer norm; may be `residual` if that is not shared. [B, P, 256]
-        located: Receives the layer norm + positions. [B, P, 256]
+        positioned: Receives the layer norm + positions. [B, P, 256]
     """
     row = np.empty(256, np.float32)
     for n in range(delta.shape[0]):
         source = min(n, residual.shape[0] - 1)
         for p in range(delta.shape[1]):
+            # Sum of residual, delta and bias over the 256 channels of one position, and its mean.
             total = np.float32(0)
             for c in range(256):
                 row[c] = _load(residual[source, p, c]) + _load(delta[n, p, c]) + bias[c]
                 total += row[c]
             mean = total * np.float32(1 / 256)
+            # Variance, and from it the scale 1 / √(variance + ε).
             square = np.float32(0)
             for c in range(256):
                 row[c] -= mean
                 square += row[c] * row[c]
             scale = np.float32(1) / np.sqrt(square * np.float32(1 / 256) + np.float32(1e-5))
+            # Normalised, scaled and shifted; with and without the positional encoding.
             for c in range(256):
                 value = row[c] * scale * weight[c] + shift[c]
                 out[n, p, c] = _store(value, out[n, p, c])
-                located[n, p, c] = _store(value + _load(positions[p, c]), located[n, p, c])
+                positioned[n, p, c] = _store(value + _load(positions[p, c]), positioned[n, p, c])
 
 
 @njit(**_FAST)
@@ -226,13 +238,13 @@ def norm_and_gelu(x: np.ndarray, bias: np.ndarray, weight: np.ndarray, shift: np
 
 @njit(**_FAST)
 def gelu_and_masks(x: np.ndarray, bias: np.ndarray, hyper: np.ndarray, out: np.ndarray) -> None:
-    """GELU of the upscaled features and their product with the mask vectors, laid out as pictures.
+    """GELU of the upscaled image embedding and its product with the vectors of the masks, laid out as images.
 
     Args:
-        x: Features at each position [rows, columns], of its 2×2 cells [2, 2], their 32 channels [32] at
-            the 2×2 cells of those [4]. [rows, columns, 2, 2, 128]
+        x: Upscaled embedding. Every position [rows, columns] has 2×2 cells [2, 2]; these have 32 channels at
+            2×2 cells of their own, channel by channel [32 · 4]. [rows, columns, 2, 2, 128]
         bias: Added before the GELU. float32 [128]
-        hyper: Mask vectors, each value four times. float32 [M, 128]
+        hyper: Vectors from the hypernetwork MLPs, each value four times. float32 [M, 128]
         out: Receives the logits. float32 [M, 4 rows, 4 columns]
     """
     rows, columns = x.shape[:2]
@@ -242,8 +254,11 @@ def gelu_and_masks(x: np.ndarray, bias: np.ndarray, hyper: np.ndarray, out: np.n
         for j in range(columns):
             for a in range(2):
                 for b in range(2):
+                    # GELU of 32 channels at 4 cells.
                     for k in range(128):
                         active[k] = _gelu(_load(x[i, j, a, b, k]) + bias[k])
+                    # Per mask and cell the sum over the channels: first 16 sums side by side, which the
+                    # compiler keeps in one register, then the four sums of each cell.
                     for m in range(hyper.shape[0]):
                         for lane in range(16):
                             total = np.float32(0)

@@ -1,4 +1,4 @@
-"""MobileSAM from its exported ONNX files: one pass of the image encoder, then any number of prompts."""
+"""MobileSAM from its ONNX exports: one pass of the image encoder, then any number of prompts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,30 +8,30 @@ import torch
 from PIL import Image
 
 from gags.errors import ModelError
-from gags.segment.base import PromptedMasks
-from gags.segment.sam.decoder import FoldedDecoder, SharedFeatures, fast_dtype
+from gags.segment.sam.decoder import FoldedDecoder, PreparedImage, fast_dtype
 from gags.segment.sam.export import load_session, read_weights
+from gags.segment.segmenter import PromptedMasks
 
-FRAME = 1024  # longest side that SAM sees, px
-POSITION = 16  # px of the frame per position of the image features, and
-CELL = 4  # per cell of the mask logits
+FRAME_SIDE = 1024  # of the square image that SAM takes, px
+POSITION_SIDE = 16  # px of the frame per position of the image embedding
+CELL_SIDE = 4  # px of the frame per cell of the mask logits
 _MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 _STD = np.array([58.395, 57.12, 57.375], np.float32)
 
 
 @dataclass(eq=False)
 class EncodedPhoto:
-    """What the image encoder leaves for the prompts of one photo.
+    """The image embedding of one photo, prepared for prompts.
 
     Attributes:
-        features: Image features, prepared for prompts.
+        image: What all prompts share.
         width: Width of the photo, px.
         height: Height of the photo, px.
         frame_width: Width of the photo in SAM's frame, px; the longer side is 1024.
         frame_height: Height of the photo in SAM's frame, px.
     """
 
-    features: SharedFeatures
+    image: PreparedImage
     width: int
     height: int
     frame_width: int
@@ -63,19 +63,21 @@ class MobileSam:
         height, width = image.shape[:2]
         frame_width, frame_height = frame_size(width, height)
         (embedding,) = self._encoder.run(None, {"input": to_frame(image)})
-        features = self._decoder.share(torch.from_numpy(np.asarray(embedding))[0])
-        return EncodedPhoto(features, width, height, frame_width, frame_height)
+        prepared = self._decoder.prepare(torch.from_numpy(np.asarray(embedding))[0])
+        return EncodedPhoto(
+            image=prepared, width=width, height=height, frame_width=frame_width, frame_height=frame_height
+        )
 
     def predict(self, encoded: EncodedPhoto, points: np.ndarray, *, min_iou: float = 0.0) -> PromptedMasks:
         """Masks on three levels for each prompt, see `Segmenter.predict`."""
         frame = np.array([encoded.frame_width, encoded.frame_height])
-        shares = points * (frame / (encoded.width, encoded.height) / FRAME)
-        columns, rows = (int(n) for n in np.ceil(frame / POSITION))
+        shares = points * (frame / (encoded.width, encoded.height) / FRAME_SIDE)
+        columns, rows = (int(n) for n in np.ceil(frame / POSITION_SIDE))
         logits, ious = self._decoder.decode(
-            encoded.features, torch.from_numpy(shares.astype(np.float32)), (rows, columns), min_iou
+            encoded.image, torch.from_numpy(shares.astype(np.float32)), (rows, columns), min_iou
         )
         prompts, levels = np.nonzero(ious > min_iou)
-        width, height = frame / CELL
+        width, height = frame / CELL_SIDE
         return PromptedMasks(
             logits=logits[:, : int(np.ceil(height)), : int(np.ceil(width))],
             ious=ious[prompts, levels],
@@ -87,12 +89,12 @@ class MobileSam:
 
 def frame_size(width: int, height: int) -> tuple[int, int]:
     """Size of a photo in SAM's frame: longer side 1024, the other rounded to whole px."""
-    scale = FRAME / max(width, height)
+    scale = FRAME_SIDE / max(width, height)
     return int(width * scale + 0.5), int(height * scale + 0.5)
 
 
 def to_frame(image: np.ndarray) -> np.ndarray:
-    """Resize (bilinear, antialiased), normalise and pad a photo the way SAM was trained.
+    """Resize (bilinear, antialiased), normalise and pad a photo as in SAM's training.
 
     Args:
         image: Photo, uint8 RGB. [H, W, 3]
@@ -102,6 +104,6 @@ def to_frame(image: np.ndarray) -> np.ndarray:
     """
     size = frame_size(image.shape[1], image.shape[0])
     resized = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-    frame = np.zeros((1, 3, FRAME, FRAME), np.float32)
+    frame = np.zeros((1, 3, FRAME_SIDE, FRAME_SIDE), np.float32)
     frame[0, :, : size[1], : size[0]] = ((resized - _MEAN) / _STD).transpose(2, 0, 1)
     return frame

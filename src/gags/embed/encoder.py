@@ -1,4 +1,4 @@
-"""What every encoder of images and texts offers, and how the package finds one by name."""
+"""What every encoder of images and texts offers, and how it wants masks to be cut out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class CropRule:
-    """How the picture of one mask is cut out for an encoder.
+    """How one mask is cut out of a photo for an encoder.
 
     Attributes:
         padding: Margin around the mask's box, as a share of its longer side.
         keep_background: Whether pixels off the mask stay; otherwise they take `fill`.
         fill: Grey value (0 to 255) off the mask and outside the photo.
         square: "box" takes a square window of the photo around the box's centre; "pad" crops to the box and
-            pads to a square with `fill` (METHOD §1.7).
-        resample: Pillow's filter for resizing, which averages over all pixels when it shrinks, as CLIP and
-            SigLIP were trained; None takes OpenCV's bicubic filter, which is faster and does not.
+            pads to a square with `fill`, as LangSplat and GAGS do.
+        resample: Pillow's filter for resizing; when it shrinks, it averages over all pixels, as in the
+            training of CLIP and SigLIP. None takes OpenCV's bicubic filter, which is faster and does not.
     """
 
     padding: float = 0.0
@@ -36,11 +36,11 @@ class Encoder(Protocol):
         name: Identifies encoder and weights; stored in every file made with it.
         dim: Length D of its vectors.
         image_size: Side of the square crops it takes, px.
-        crops: The crops C it wants of every mask, in order.
+        crops: The crops C that it takes of every mask, in order.
         temperature: Logit scale of relevancy (Eq. 8) that belongs to this encoder.
         negatives: Canonical phrases of Eq. 8 for this encoder.
-        same_meaning: Cosine of two texts from which on they mean the same, so that a canonical phrase cannot
-            speak against a text; above 1 if all phrases count against all texts.
+        same_meaning: From this cosine on, a canonical phrase means the same as a text and does not count
+            against it; above 1 if all phrases count against all texts.
     """
 
     name: str
