@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gags import cli
-from gags.cli import doctor as doctor_command
+from gags.cli import models as doctor_command
 from gags.models import hub
 from gags.models.doctor import Check, examine
 from gags.models.known import PAPER_ENCODER, PAPER_SEGMENTER

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gags.query import naming
+from gags.query import names
 from gags.query.names import Namer, commonness
 from gags.things.things import Things
 
@@ -28,7 +28,7 @@ def test_names_are_the_words_of_the_highest_weighted_mean():
 
 
 def test_many_gaussians_are_named_by_a_regular_sample_weighted_by_opacity(monkeypatch):
-    monkeypatch.setattr(naming, "NAMED_ON", 2)
+    monkeypatch.setattr(names, "NAMED_ON", 2)
     table = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [1.0, 1.0], [0.0, 1.0]])
     made = namer(table, ("mug", "lamp"), [1.0, 0.25, 0.9, 0.9, 0.75])
     found = made.names(np.array([1, 2, 4]))  # of which 1 and 4 are looked at
@@ -37,9 +37,9 @@ def test_many_gaussians_are_named_by_a_regular_sample_weighted_by_opacity(monkey
 
 def test_commonness_is_the_mean_over_the_things_that_a_word_fits_best(monkeypatch):
     logits = torch.tensor([[3.0, -1.0], [1.0, -2.0], [-5.0, 4.0]])
-    monkeypatch.setattr(naming, "NEAREST", 2)
+    monkeypatch.setattr(names, "NEAREST", 2)
     assert commonness(logits).tolist() == [2.0, 1.5]
-    monkeypatch.setattr(naming, "NEAREST", 10)
+    monkeypatch.setattr(names, "NEAREST", 10)
     torch.testing.assert_close(commonness(logits), torch.tensor([-1 / 3, 1 / 3]))
 
 
