@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from gags.simd.memory import load, load_splat, store
-from gags.simd.vectors import LANES, lane_numbers, larger, lesser, minus_size, select, splat
+from gags.simd.memory import load, load_broadcast, store
+from gags.simd.vectors import LANES, lane_indices, maximum, minimum, neg_abs, select, broadcast
 
 # SSIM of Wang et al. 2004 for values in [0, 1], zeros outside the picture (as 3DGS trains).
 C1 = 0.01**2
@@ -107,11 +107,11 @@ def _ssim(bands, x, y, height, length, stride, window, slope_x, slope_xx, slope_
         for row in range(bands[band], bands[band + 1]):
             first, last = max(0, RADIUS - row), min(2 * RADIUS + 1, height + RADIUS - row)
             for j in range(0, stride, LANES):
-                u, v, s, p = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+                u, v, s, p = broadcast(0.0), broadcast(0.0), broadcast(0.0), broadcast(0.0)
                 for k in range(first, last):
                     at = (row + k - RADIUS) * stride + j
                     a, b = load(x, at), load(y, at)
-                    wa, wb = a * load_splat(window, k), b * load_splat(window, k)
+                    wa, wb = a * load_broadcast(window, k), b * load_broadcast(window, k)
                     u += wa
                     v += wb
                     s += wa * a + wb * b
@@ -120,15 +120,15 @@ def _ssim(bands, x, y, height, length, stride, window, slope_x, slope_xx, slope_
                 store(mean_y, MARGIN + j, v)
                 store(squares, MARGIN + j, s)
                 store(products, MARGIN + j, p)
-            total, total_absolute, total_squared = splat(0.0), splat(0.0), splat(0.0)
+            total, total_absolute, total_squared = broadcast(0.0), broadcast(0.0), broadcast(0.0)
             for j in range(0, stride, LANES):
-                u, v, s, p = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+                u, v, s, p = broadcast(0.0), broadcast(0.0), broadcast(0.0), broadcast(0.0)
                 for k in range(2 * RADIUS + 1):
                     at = MARGIN + j + (k - RADIUS) * CHANNELS
-                    u += load(mean_x, at) * load_splat(window, k)
-                    v += load(mean_y, at) * load_splat(window, k)
-                    s += load(squares, at) * load_splat(window, k)
-                    p += load(products, at) * load_splat(window, k)
+                    u += load(mean_x, at) * load_broadcast(window, k)
+                    v += load(mean_y, at) * load_broadcast(window, k)
+                    s += load(squares, at) * load_broadcast(window, k)
+                    p += load(products, at) * load_broadcast(window, k)
                 a1 = u * v * 2.0 + C1
                 a2 = (p - u * v) * 2.0 + C2
                 b1 = u * u + v * v + C1
@@ -136,16 +136,16 @@ def _ssim(bands, x, y, height, length, stride, window, slope_x, slope_xx, slope_
                 inverse1, inverse2 = 1.0 / b1, 1.0 / b2
                 inverse = inverse1 * inverse2
                 value = a1 * a2 * inverse
-                inside = lane_numbers() < np.float32(length - j)
+                inside = lane_indices() < np.float32(length - j)
                 at = row * stride + j
                 of_x = (v * (a2 - a1) * inverse + value * u * (inverse2 - inverse1)) * 2.0
-                store(slope_x, at, select(inside, of_x, splat(0.0)))
-                store(slope_xx, at, select(inside, value * inverse2 * -1.0, splat(0.0)))
-                store(slope_xy, at, select(inside, a1 * inverse * 2.0, splat(0.0)))
+                store(slope_x, at, select(inside, of_x, broadcast(0.0)))
+                store(slope_xx, at, select(inside, value * inverse2 * -1.0, broadcast(0.0)))
+                store(slope_xy, at, select(inside, a1 * inverse * 2.0, broadcast(0.0)))
                 a, b = load(x, at), load(y, at)
-                clamped = lesser(larger(a, splat(0.0)), splat(1.0)) - b
-                total += select(inside, value, splat(0.0))
-                total_absolute -= minus_size(a - b)
+                clamped = minimum(maximum(a, broadcast(0.0)), broadcast(1.0)) - b
+                total += select(inside, value, broadcast(0.0))
+                total_absolute -= neg_abs(a - b)
                 total_squared += clamped * clamped
             store(totals, 0, total)
             store(totals, LANES, total_absolute)
@@ -167,24 +167,24 @@ def _gradient(
         for row in range(bands[band], bands[band + 1]):
             first, last = max(0, RADIUS - row), min(2 * RADIUS + 1, height + RADIUS - row)
             for j in range(0, stride, LANES):
-                u, s, p = splat(0.0), splat(0.0), splat(0.0)
+                u, s, p = broadcast(0.0), broadcast(0.0), broadcast(0.0)
                 for k in range(first, last):
                     at = (row + k - RADIUS) * stride + j
-                    u += load(slope_x, at) * load_splat(window, k)
-                    s += load(slope_xx, at) * load_splat(window, k)
-                    p += load(slope_xy, at) * load_splat(window, k)
+                    u += load(slope_x, at) * load_broadcast(window, k)
+                    s += load(slope_xx, at) * load_broadcast(window, k)
+                    p += load(slope_xy, at) * load_broadcast(window, k)
                 store(of_x, MARGIN + j, u)
                 store(of_xx, MARGIN + j, s)
                 store(of_xy, MARGIN + j, p)
             for j in range(0, stride, LANES):
-                u, s, p = splat(0.0), splat(0.0), splat(0.0)
+                u, s, p = broadcast(0.0), broadcast(0.0), broadcast(0.0)
                 for k in range(2 * RADIUS + 1):
                     at = MARGIN + j + (k - RADIUS) * CHANNELS
-                    u += load(of_x, at) * load_splat(window, k)
-                    s += load(of_xx, at) * load_splat(window, k)
-                    p += load(of_xy, at) * load_splat(window, k)
+                    u += load(of_x, at) * load_broadcast(window, k)
+                    s += load(of_xx, at) * load_broadcast(window, k)
+                    p += load(of_xy, at) * load_broadcast(window, k)
                 a, b = load(x, row * stride + j), load(y, row * stride + j)
-                sign = select(a > b, splat(1.0), splat(0.0)) - select(a < b, splat(1.0), splat(0.0))
+                sign = select(a > b, broadcast(1.0), broadcast(0.0)) - select(a < b, broadcast(1.0), broadcast(0.0))
                 slope = sign * weights[0] + (u + a * s * 2.0 + b * p) * weights[1]
                 if j + LANES <= length:
                     store(gradient, row * length + j, slope)
