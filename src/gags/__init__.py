@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from gags.capture import Capture, load_capture
     from gags.distill.field import LanguageField
     from gags.gaussians import Gaussians
-    from gags.gaussians.export import save_splats
+    from gags.gaussians.files import save_splats
     from gags.gaussians.ply import load_ply, save_ply
     from gags.pipeline import RunSettings, run
     from gags.poses import find_points, find_poses
@@ -28,7 +28,7 @@ _WHERE = {
     "load_ply": "gags.gaussians.ply",
     "run": "gags.pipeline",
     "save_ply": "gags.gaussians.ply",
-    "save_splats": "gags.gaussians.export",
+    "save_splats": "gags.gaussians.files",
 }
 
 __all__ = [

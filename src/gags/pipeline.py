@@ -23,8 +23,10 @@ from gags.models.own import AUTO
 from gags.poses import find_points, find_poses
 from gags.poses.inputs import is_video
 from gags.progress import SILENT, Reporter
-from gags.reconstruct.fit import adopt, held_out_quality, train_gaussians
+from gags.reconstruct.adopt import adopt
+from gags.reconstruct.quality import held_out_quality
 from gags.reconstruct.settings import ReconstructSettings
+from gags.reconstruct.train import train_gaussians
 from gags.scene import Scene
 from gags.segment import load_segmenter
 from gags.segment.base import LEVELS

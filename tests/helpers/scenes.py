@@ -8,8 +8,7 @@ import torch
 
 from gags.capture import Capture, View
 from gags.capture.camera import Camera
-from gags.gaussians import Gaussians
-from gags.reconstruct.adopt import render
+from gags.gaussians import Gaussians, render
 
 WIDTH, HEIGHT = 48, 36
 

@@ -9,6 +9,7 @@ from gags.gaussians import Gaussians
 from gags.reconstruct.density import (
     Densifier,
     floating,
+    floating_torch,
     nearest_depths,
     rotation_matrices,
     split,
@@ -148,3 +149,12 @@ def test_floaters_hover_in_view_before_the_nearest_points():
     )
     assert floating(means, [camera], [2.0]).tolist() == [True, False, True, False, False, False]
     assert not floating(means, [camera], [0.0]).any()
+
+
+def test_floaters_by_kernel_and_by_torch_agree():
+    rng = torch.Generator().manual_seed(0)
+    cameras = [orbit_camera(angle) for angle in (0.0, 1.0, 2.0)]
+    means = 4 * torch.rand(5000, 3, generator=rng) - 2
+    expected = floating_torch(means, cameras, [2.0, 3.0, 1.0])
+    assert 10 < expected.sum() < 4000
+    assert torch.equal(floating(means, cameras, [2.0, 3.0, 1.0]), expected)

@@ -24,13 +24,14 @@ class FakeGsplat:
         self.widths: list[int] = []
 
     def rasterize_to_pixels(
-        self, means2d, conics, colors, opacities, width, height, tile, offsets, ids, backgrounds
+        self, means2d, conics, colors, opacities, image_width, image_height, backgrounds, **more
     ):
+        assert more.keys() == {"tile_size", "isect_offsets", "flatten_ids"}
         assert colors.shape[:2] == means2d.shape[:2] == opacities.shape == (1, 5)
         self.widths.append(colors.shape[-1])
-        image = colors.mean(1)[:, None, None].expand(1, height, width, -1)
+        image = colors.mean(1)[:, None, None].expand(1, image_height, image_width, -1)
         image = image if backgrounds is None else image + 0.5 * backgrounds[:, None, None]
-        return image, torch.full((1, height, width, 1), 0.5)
+        return image, torch.full((1, image_height, image_width, 1), 0.5)
 
 
 @pytest.mark.parametrize(

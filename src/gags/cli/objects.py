@@ -7,7 +7,7 @@ from torch import Tensor
 from gags.cli.console import ConsoleReporter
 from gags.errors import QueryError, SplatsError
 from gags.gaussians import Gaussians
-from gags.gaussians.export import save_splats, writer_for
+from gags.gaussians.files import save_splats, writer_for
 from gags.query.edit import union
 from gags.query.instances import Instance
 from gags.scene import Scene

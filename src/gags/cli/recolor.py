@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gags.cli.common import SceneFolder, Texts
 from gags.cli.objects import locate_for
-from gags.gaussians.export import save_splats
+from gags.gaussians.files import save_splats
 from gags.query.edit import parse_color, recolored
 
 

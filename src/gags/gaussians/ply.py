@@ -9,8 +9,8 @@ from torch import Tensor
 from gags.errors import SplatsError
 from gags.files import atomic_write
 from gags.files.ply import PlyError, read_elements, read_vertices
+from gags.gaussians.compressed_ply import unpacked
 from gags.gaussians.gaussians import SH_C0, Gaussians
-from gags.gaussians.packed import unpacked
 from gags.progress import SILENT, Reporter
 
 _MEANS = ["x", "y", "z"]

@@ -82,7 +82,7 @@ def _dot(a, b) -> Vector:
 
 
 @njit
-def _open_gradients(x0, y0, rows, width, channels, background, pictures, g_pictures, state) -> int:
+def _open_gradients(x0, y0, rows, width, channels, background, pictures, g_pictures, state) -> np.int64:
     """Turn the gradients of one tile of whole width into those of each pixel's blending weights, in `state`.
 
     With C = Σ w c + (1 - A) b (b the background), D = Σ w z / A and A = Σ w, a Gaussian's dL/dw is

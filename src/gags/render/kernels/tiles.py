@@ -81,7 +81,7 @@ class _Found(NamedTuple):
 
 
 @kernel()
-def _sort_by_depth(planes, plane_bits, n) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, np.ndarray]:
+def _sort_by_depth(planes, plane_bits, n) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.int64, np.ndarray]:
     """Collect the Gaussians in the picture, and sort them stably by the bits of their depth (radix sort).
 
     Returns:

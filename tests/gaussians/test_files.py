@@ -10,7 +10,8 @@ import torch
 
 from gags.errors import SplatsError
 from gags.gaussians import Gaussians
-from gags.gaussians.export import fraction_bits, save_splats
+from gags.gaussians.files import save_gaussians
+from gags.gaussians.spz import fraction_bits
 
 
 def made(count: int = 20, degree: int = 2) -> Gaussians:
@@ -28,7 +29,7 @@ def made(count: int = 20, degree: int = 2) -> Gaussians:
 def test_ply_is_what_plyfile_reads(tmp_path):
     plyfile = pytest.importorskip("plyfile")
     gaussians = made(degree=3)
-    save_splats(gaussians, tmp_path / "a.ply")
+    save_gaussians(gaussians, tmp_path / "a.ply")
     vertex = plyfile.PlyData.read(tmp_path / "a.ply")["vertex"]
     assert vertex.count == 20
     np.testing.assert_array_equal(np.stack([vertex[a] for a in "xyz"], 1), gaussians.means)
@@ -42,7 +43,7 @@ def test_ply_is_what_plyfile_reads(tmp_path):
 
 def test_splat_has_32_bytes_a_gaussian_in_order(tmp_path):
     gaussians = made()
-    save_splats(gaussians, tmp_path / "a.splat")
+    save_gaussians(gaussians, tmp_path / "a.splat")
     data = (tmp_path / "a.splat").read_bytes()
     assert len(data) == 32 * 20
     for i in range(20):
@@ -95,7 +96,7 @@ def _smallest_three(row: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_spz_decodes_to_the_rounded_values(tmp_path, degree):
     gaussians = made(degree=degree)
-    save_splats(gaussians, tmp_path / "a.spz")
+    save_gaussians(gaussians, tmp_path / "a.spz")
     read = decode_spz((tmp_path / "a.spz").read_bytes())
     np.testing.assert_allclose(read["means"], gaussians.means, atol=2**-20)
     np.testing.assert_allclose(read["opacities"], gaussians.opacities, atol=0.51 / 255)
@@ -115,10 +116,10 @@ def test_spz_coordinates_fit_and_waste_no_bits(largest, bits):
 
 def test_bad_targets_are_one_line_errors(tmp_path):
     with pytest.raises(SplatsError, match=r"none of \.ply, \.spz, \.splat"):
-        save_splats(made(), tmp_path / "a.obj")
+        save_gaussians(made(), tmp_path / "a.obj")
     with pytest.raises(SplatsError, match="no Gaussian"):
-        save_splats(made(0), tmp_path / "a.ply")
+        save_gaussians(made(0), tmp_path / "a.ply")
     (tmp_path / "file").write_text("")
     with pytest.raises(SplatsError, match="cannot be written"):
-        save_splats(made(), tmp_path / "file" / "a.splat")
+        save_gaussians(made(), tmp_path / "file" / "a.splat")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
