@@ -17,10 +17,9 @@ from gags.evaluate.answerer import FieldAnswerer, Selections
 from gags.evaluate.labels import FrameLabels, Label, load_labels
 from gags.evaluate.protocols import PROTOCOLS, evaluate, protocols_called
 from gags.evaluate.results import summarise, worst_rows
-from gags.gaussians import Gaussians
+from gags.gaussians import Gaussians, render
 from gags.query.maps import ValueMaps
 from gags.query.relevancy import Queries
-from gags.render import rasterize
 
 
 @pytest.fixture(scope="module")
@@ -223,11 +222,7 @@ def test_select_3d_hides_what_stands_behind(tmp_path):
             return Selections(gaussians, torch.tensor([chosen[text] for text in queries.texts]))
 
     camera = Camera(np.eye(4), np.array([[20.0, 0, 20.5], [0, 20.0, 16.5], [0, 0, 1]]), 41, 33)
-    drawn = rasterize(
-        *(gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities),
-        *(torch.eye(2), camera),
-        backend="reference",
-    )
+    drawn = render(gaussians, camera, torch.eye(2), backend="reference")
     parts = drawn.colors.numpy()
     solid = drawn.alphas.numpy() >= 0.5
     truths = {

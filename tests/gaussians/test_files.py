@@ -1,4 +1,4 @@
-"""Files for viewers, read back by others: plyfile, and decoders of the documented layouts written here."""
+"""The registry of formats; what it writes is read back by plyfile and by decoders of the formats' documents."""
 
 import gzip
 import struct
@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+import gags
 from gags.errors import SplatsError
-from gags.gaussians import Gaussians
-from gags.gaussians.files import save_gaussians
+from gags.gaussians import Gaussians, files, ply
+from gags.gaussians.files import load_gaussians, save_gaussians
 from gags.gaussians.spz import fraction_bits
 
 
@@ -123,3 +124,35 @@ def test_bad_targets_are_one_line_errors(tmp_path):
     with pytest.raises(SplatsError, match="cannot be written"):
         save_gaussians(made(), tmp_path / "file" / "a.splat")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_what_is_written_as_ply_is_read(tmp_path):
+    gaussians = made(degree=1)
+    save_gaussians(gaussians, str(tmp_path / "a.PLY"))  # whatever the case
+    again = load_gaussians(str(tmp_path / "a.PLY"))
+    for name in ("means", "quats", "log_scales", "logit_opacities", "sh"):
+        assert torch.equal(getattr(again, name), getattr(gaussians, name))
+
+
+def test_what_is_no_ply_says_so_whatever_its_name(tmp_path):
+    save_gaussians(made(), tmp_path / "a.splat")
+    with pytest.raises(SplatsError, match=r"a\.splat is not a PLY file"):
+        load_gaussians(tmp_path / "a.splat")
+    with pytest.raises(SplatsError, match="is not there"):
+        load_gaussians(tmp_path / "b.spz")
+
+
+def test_a_format_is_one_line_of_the_registry(tmp_path, monkeypatch):
+    heard = []
+    monkeypatch.setitem(files.WRITERS, ".txt", lambda gaussians, path: path.write_text(str(len(gaussians))))
+    monkeypatch.setitem(files.READERS, ".txt", lambda path, progress: heard.append(path) or made(3))
+    save_gaussians(made(7), tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == "7"
+    assert len(load_gaussians(tmp_path / "a.txt")) == 3
+    assert heard == [tmp_path / "a.txt"]
+
+
+def test_names_of_the_public_interface():
+    assert gags.save_splats is save_gaussians
+    assert gags.load_ply is ply.load_ply
+    assert gags.save_ply is ply.save_ply

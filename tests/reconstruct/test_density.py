@@ -11,7 +11,6 @@ from gags.reconstruct.density import (
     floating,
     floating_torch,
     nearest_depths,
-    rotation_matrices,
     split,
     strongest_weights,
 )
@@ -26,12 +25,6 @@ SETTINGS = ReconstructSettings(
     max_gaussians=100,
     densify_gradient=1.0,
 )
-
-
-def test_rotation_matrix_of_a_quarter_turn():
-    half = math.sqrt(0.5)
-    about_z = rotation_matrices(torch.tensor([[2 * half, 0, 0, 2 * half]]))[0]  # any length will do
-    torch.testing.assert_close(about_z, torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), atol=1e-6, rtol=0)
 
 
 def test_split_halves_lie_along_the_longest_axis():

@@ -150,7 +150,7 @@ def project(
     if means2d_offset is not None:
         means2d = means2d + means2d_offset
 
-    # J is not evaluated further out than 15 % of the image beyond its edges, where the approximation still holds.
+    # J is not evaluated further out than 15 % of the image beyond its edges: the approximation gets too bad.
     tangents = []
     for tangent, focal, centre, side in (
         (x / z, K[0, 0], K[0, 2], camera.width),
