@@ -1,4 +1,4 @@
-"""The registry of formats; what it writes is read back by plyfile and by decoders of the formats' documents."""
+"""The registry of formats; what it writes, read back by plyfile and by decoders written here."""
 
 import gzip
 import struct

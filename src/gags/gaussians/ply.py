@@ -1,4 +1,7 @@
-"""3D Gaussians in the PLY layout of 3DGS, which every viewer opens; nothing is lost either way."""
+"""3D Gaussians in the PLY layout of 3DGS, which every viewer opens; reading and writing lose nothing.
+
+Read by `gags.files.ply`, whatever the order and types of the properties; why not by gsply is said there.
+"""
 
 from pathlib import Path
 
