@@ -6,15 +6,15 @@ from gags.reconstruct.adam import adam_step, adam_step_torch
 
 
 def test_visible_rows_follow_torch_and_others_rest():
-    generator = torch.Generator().manual_seed(0)
-    values = torch.randn(6, 2, 3, generator=generator)
+    rng = torch.Generator().manual_seed(0)
+    values = torch.randn(6, 2, 3, generator=rng)
     visible = torch.tensor([True, False, True, True, False, True])
     expected = values[visible].clone().requires_grad_()
     optimiser = torch.optim.Adam([expected], lr=0.01, eps=1e-15)
     ours, first, second = values.clone(), torch.zeros_like(values), torch.zeros_like(values)
 
     for step in range(4):
-        gradient = torch.randn(6, 2, 3, generator=generator)
+        gradient = torch.randn(6, 2, 3, generator=rng)
         expected.grad = gradient[visible].clone()
         optimiser.step()
         adam_step(ours, gradient, first, second, np.full(6, 0.01), visible, step)

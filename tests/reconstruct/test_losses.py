@@ -33,9 +33,9 @@ def plain_ssim(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def noisy(height: int, width: int, channels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand(height, width, channels, generator=generator, dtype=torch.float64)
-    noise = torch.randn(height, width, channels, generator=generator, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand(height, width, channels, generator=rng, dtype=torch.float64)
+    noise = torch.randn(height, width, channels, generator=rng, dtype=torch.float64)
     return x, (x + 0.1 * noise).clamp(0, 1)
 
 

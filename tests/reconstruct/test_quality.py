@@ -10,9 +10,9 @@ from gags.reconstruct.quality import psnr, ssim
 
 
 def pictures(height: int, width: int, channels: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.rand(height, width, channels, generator=generator, dtype=torch.float64)
-    noise = torch.randn(height, width, channels, generator=generator, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.rand(height, width, channels, generator=rng, dtype=torch.float64)
+    noise = torch.randn(height, width, channels, generator=rng, dtype=torch.float64)
     return x, (x + 0.1 * noise).clamp(0, 1)
 
 

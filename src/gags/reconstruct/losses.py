@@ -63,7 +63,7 @@ def sparse_depth_loss(depths: Tensor, camera: Camera, points: Tensor) -> Tensor:
     """How far rendered depth is from the depth of the sparse points, at their pixels.
 
     They lie on surfaces, and no ray passes a surface unstopped. Whether a view sees a point is not known.
-    Where the render is clearly nearer, something may hide the point and nothing is to be learnt; where it is
+    Where the render is clearly nearer, something may hide the point, so it counts as 0; where the render is
     farther, the ray passed through a surface, which is always wrong.
 
     Args:

@@ -4,9 +4,9 @@
 - `memory`: loading, storing, gathering, scattering.
 - `cache`: `kernel`, the decorator of whatever is compiled and kept on disk.
 
-Why not plain loops: LLVM vectorises simple ones by itself, but none with branches or special functions inside.
-On an AMD EPYC with AVX-512, blending a picture takes 1/17 of the time of the same loops without vectors, the
-photometric loss with its gradient 1/3 (`benchmarks/simd.py`).
+Why not plain loops, which LLVM vectorises where it can: on an AMD EPYC with AVX-512, blending a picture takes
+1/17 of the time of the same loops without vectors, the photometric loss with its gradient 1/3
+(`benchmarks/simd.py`).
 
 Private parts of Numba that this relies on: `numba.core.typing.templates` (operators of the new types),
 `numba.core.cgutils`, the contexts that code generators are given, and `numba.core.caching`. Tested with Numba
