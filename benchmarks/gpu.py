@@ -1,11 +1,11 @@
-"""Everything that a GPU is to speed up, in one table; the same on the CPU, for comparison.
+"""What a GPU should speed up, in one table; the same on the CPU, for comparison.
 
     python benchmarks/gpu.py [--capture FOLDER] [--steps 7000] [--toy]
 
 Runs the bundled demo and, if one is given, a capture folder from photos to language field, each in a fresh
 folder; asks the last one in views of two sizes; compares the rasteriser with its reference. Every time is
 taken after the device has finished. `--toy` takes a small made-up capture with made-up models instead, for
-where no weights are to be had. GAGS_DEVICE=cpu does it all on the CPU.
+where there are no weights. GAGS_DEVICE=cpu does it all on the CPU.
 """
 
 import argparse
@@ -30,13 +30,13 @@ from gags.demo import demo_capture
 from gags.distill.settings import DistillSettings
 from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.protocols import named_protocol
+from gags.gaussians import Gaussians, blend_weights, render
 from gags.models.choose import SMALL_ENCODER, SMALL_SEGMENTER
 from gags.models.device import scene_device
 from gags.pipeline import RunSettings
 from gags.progress import Bar
 from gags.query import lerf_ovs
 from gags.reconstruct.settings import ReconstructSettings
-from gags.render import blend_weights, rasterize
 from gags.scene import Scene
 from gags.segment.settings import DescribeSettings
 
@@ -159,19 +159,19 @@ def compared() -> str:
     """Largest differences between the device's rasteriser and the reference, as a Markdown table."""
     device = scene_device()
     lines = [f"| {device.type} beside the reference | largest difference |", "|---|---|"]
-    geometry, camera = _gaussians(400), _camera(150, 110)
-    there = tuple(value.to(device) for value in geometry)
+    gaussians, camera = _gaussians(400), _camera(150, 110)
+    there = gaussians.to(device)
     for width in WIDTHS:
         colors = torch.rand(400, width, generator=torch.Generator().manual_seed(width))
-        ours = rasterize(*there, colors.to(device), camera)
-        true = rasterize(*geometry, colors, camera, backend="reference")
+        ours = render(there, camera, colors.to(device))
+        true = render(gaussians, camera, colors, backend="reference")
         lines.append(f"| {width} channels | {_gap(ours.colors, true.colors):.1e} |")
     lines.append(f"| depth | {_gap(ours.depths, true.depths):.1e} |")
     lines.append(f"| alpha | {_gap(ours.alphas, true.alphas):.1e} |")
     pixels = torch.cartesian_prod(torch.arange(150), torch.arange(110))[::17]
     for top_k in TOP_K:
-        ours = blend_weights(*there, camera, pixels.to(device), top_k=top_k)
-        true = blend_weights(*geometry, camera, pixels, top_k=top_k, backend="reference")
+        ours = blend_weights(there, camera, pixels.to(device), top_k=top_k)
+        true = blend_weights(gaussians, camera, pixels, top_k=top_k, backend="reference")
         lines.append(f"| {top_k} blending weights a pixel | {_gap(ours.weights, true.weights):.1e} |")
     return "\n".join(lines) + "\n"
 
@@ -180,11 +180,15 @@ def _gap(ours: torch.Tensor, true: torch.Tensor) -> float:
     return float((ours.cpu() - true).abs().max())
 
 
-def _gaussians(count: int) -> tuple[torch.Tensor, ...]:
-    chance = torch.Generator().manual_seed(0)
-    means = torch.randn(count, 3, generator=chance) * torch.tensor([1.0, 1, 1.5]) + torch.tensor([0, 0, 4.0])
-    scales = torch.exp(0.7 * torch.randn(count, 3, generator=chance) - 2.3)
-    return means, torch.randn(count, 4, generator=chance), scales, torch.rand(count, generator=chance)
+def _gaussians(count: int) -> Gaussians:
+    rng = torch.Generator().manual_seed(0)
+    return Gaussians(
+        means=torch.randn(count, 3, generator=rng) * torch.tensor([1.0, 1, 1.5]) + torch.tensor([0, 0, 4.0]),
+        log_scales=0.7 * torch.randn(count, 3, generator=rng) - 2.3,
+        quats=torch.randn(count, 4, generator=rng),
+        logit_opacities=torch.rand(count, generator=rng).logit(),
+        sh=torch.zeros(count, 1, 3),
+    )
 
 
 def _camera(width: int, height: int) -> Camera:

@@ -6,10 +6,10 @@ import torch
 
 from gags import models, pipeline, scene
 from gags.distill.settings import DistillSettings
-from gags.gaussians.export import save_splats
+from gags.gaussians.files import save_splats
 from gags.pipeline import RunSettings
-from gags.reconstruct import losses_gpu as gpu_steps
-from gags.reconstruct import training
+from gags.reconstruct import adam
+from gags.reconstruct import step as training_step
 from gags.reconstruct.settings import ReconstructSettings
 from gags.report.write import write_scene_report
 from gags.scene import Scene
@@ -49,7 +49,7 @@ def _run(capture, out, monkeypatch: pytest.MonkeyPatch, where: str) -> Scene:
         monkeypatch.setattr(module, "load_encoder", lambda name, progress=None: ColorEncoder())
     monkeypatch.setattr(pipeline, "load_segmenter", lambda name: ColorSegmenter())
     monkeypatch.setattr(models, "ensure", lambda name, progress=None: None)
-    monkeypatch.setattr(training, "free_bytes", lambda device: 1 << 30)
+    monkeypatch.setattr(training_step, "free_bytes", lambda device: 1 << 30)
     return pipeline.run(capture, out, SETTINGS)
 
 
@@ -70,11 +70,11 @@ def test_a_run_is_the_same_on_a_pretended_gpu(tmp_path, monkeypatch: pytest.Monk
     capture = write_capture(tmp_path / "capture", views=8)
     plain = _run(capture, tmp_path / "cpu", monkeypatch, "cpu")
     steps: list[int] = []
-    adam_step = gpu_steps.adam_step
-    monkeypatch.setattr(gpu_steps, "adam_step", lambda *a: steps.append(a[-1]) or adam_step(*a))
+    adam_step = adam.adam_step_torch
+    monkeypatch.setattr(adam, "adam_step_torch", lambda *a: steps.append(a[-1]) or adam_step(*a))
     with pretend_gpu():
         made = _run(capture, tmp_path / "gpu", monkeypatch, "cuda")
-        assert max(steps) == SETTINGS.fit.steps - 1  # trained there, too
+        assert max(steps) == SETTINGS.reconstruct.steps - 1  # trained there, too
         assert marked(made.gaussians.means)
         assert marked(made.field.features)
         assert marked(made.select("red ball")[0].mask)

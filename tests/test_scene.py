@@ -8,11 +8,11 @@ from gags.distill import field as field_module
 from gags.distill.field import LanguageField
 from gags.distill.train import DistillSettings, train_field
 from gags.evaluate.metrics import iou, rank
+from gags.gaussians import render
 from gags.query.answers import answer_view, fill_uncovered, granularity_map, render_features
 from gags.query.relevancy import Queries, relevancy
 from gags.query.select import select
 from gags.query.space import Voxels
-from gags.render import rasterize
 from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
 
 
@@ -50,7 +50,7 @@ def test_maps_are_rendered_relevancies_of_the_gaussians_and_zero_off_the_scene(s
     with torch.no_grad():
         embeddings = field.decoder.embeddings(field.features)
     own = relevancy(embeddings, queries.vectors[2], queries.negatives, temperature=10.0)[:, None]
-    drawn = rasterize(g.means, g.quats, g.scales, g.opacities, own, camera, backend="reference")
+    drawn = render(g, camera, own, backend="reference")
     covered = (drawn.alphas >= 0.5).numpy()
     found = answer_view(g, field, camera, queries)[2].relevancy
     assert 0 < (~covered).sum() < covered.size

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gags.evaluate.labels import load_labels
     from gags.evaluate.metrics import Evaluation
     from gags.gaussians import Gaussians, blend_weights, render
-    from gags.gaussians.export import save_splats
+    from gags.gaussians.files import load_gaussians, save_gaussians, save_splats
     from gags.gaussians.ply import load_ply, save_ply
     from gags.outputs import evaluate, report, view, write_answers, write_catalog
     from gags.pipeline import (
@@ -68,7 +68,7 @@ _WHERE = {
         "gags.evaluate.labels": "load_labels",
         "gags.evaluate.metrics": "Evaluation",
         "gags.gaussians": "Gaussians blend_weights render",
-        "gags.gaussians.export": "save_splats",
+        "gags.gaussians.files": "load_gaussians save_gaussians save_splats",
         "gags.gaussians.ply": "load_ply save_ply",
         "gags.outputs": "evaluate report view write_answers write_catalog",
         "gags.pipeline": "CaptureSettings RunSettings describe distill reconstruct run things",
@@ -142,6 +142,7 @@ __all__ = [
     "find_points",
     "find_poses",
     "load_capture",
+    "load_gaussians",
     "load_labels",
     "load_ply",
     "poses",
@@ -149,6 +150,7 @@ __all__ = [
     "render",
     "report",
     "run",
+    "save_gaussians",
     "save_ply",
     "save_splats",
     "things",

@@ -20,8 +20,10 @@ from gags.models.device import scene_device
 from gags.poses import find_points, find_poses
 from gags.poses.inputs import lacks_poses
 from gags.progress import SILENT, Reporter
-from gags.reconstruct.fit import adopt, held_out_quality, train_gaussians
+from gags.reconstruct.adopt import adopt
+from gags.reconstruct.quality import held_out_quality
 from gags.reconstruct.settings import ReconstructSettings
+from gags.reconstruct.train import train_gaussians
 from gags.report.write import write_scene_report as write_report
 from gags.scene import Scene
 from gags.segment import load_segmenter

@@ -13,7 +13,7 @@ from gags.embed import load_encoder
 from gags.embed.encoder import Encoder
 from gags.errors import SplatsError, WorkspaceError
 from gags.gaussians import Gaussians
-from gags.gaussians.export import save_splats, writer_for
+from gags.gaussians.files import save_splats, writer_for
 from gags.gaussians.ply import load_ply
 from gags.models.device import scene_device
 from gags.progress import SILENT, Reporter

@@ -7,8 +7,7 @@ import torch
 
 from gags.capture.camera import Camera
 from gags.embed.description import Description
-from gags.gaussians import Gaussians
-from gags.render import rasterize
+from gags.gaussians import Gaussians, render
 from gags.segment.masks import Masks
 
 WORDS = ("floor", "red ball", "green ball", "blue ball", "yellow ball")
@@ -97,8 +96,7 @@ def _camera(angle: float) -> Camera:
 def _ids(gaussians: Gaussians, owner: np.ndarray, camera: Camera) -> np.ndarray:
     """Object that makes up most of each pixel, -1 where little is drawn. [H, W]"""
     one_hot = torch.nn.functional.one_hot(torch.from_numpy(owner), 5).float()
-    g = gaussians
-    shares = rasterize(g.means, g.quats, g.scales, g.opacities, one_hot, camera).colors.numpy()
+    shares = render(gaussians, camera, one_hot).colors.numpy()
     return np.where(shares.sum(-1) > 0.5, shares.argmax(-1), -1)
 
 

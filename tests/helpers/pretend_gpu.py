@@ -90,18 +90,18 @@ def _without_device(func: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict, 
     return args, kwargs, torch.device(named[0]).type == "cuda"
 
 
-def _rasterize(*arguments: Any) -> Rendering:
-    """gsplat's part, played by the CPU; aliases keep the marks from the kernels, forth and back."""
+def _rasterize(*args: Any, **kwargs: Any) -> Rendering:
+    """The CPU in the place of gsplat; kernels get and give aliases, which carry no marks."""
     with torch._C.DisableTorchFunction():
-        drawn = cpu.rasterize(*(_alias(value) for value in arguments))
+        drawn = cpu.rasterize(*map(_alias, args), **{name: _alias(value) for name, value in kwargs.items()})
         drawn = Rendering(*(_alias(getattr(drawn, name)) for name in ("colors", "depths", "alphas", "radii")))
     mark([drawn.colors, drawn.depths, drawn.alphas, drawn.radii])
     return drawn
 
 
-def _blend_weights(*arguments: Any) -> BlendWeights:
+def _blend_weights(*args: Any, **kwargs: Any) -> BlendWeights:
     with torch._C.DisableTorchFunction():
-        found = cpu.blend_weights(*(_alias(value) for value in arguments))
+        found = cpu.blend_weights(*map(_alias, args), **{name: _alias(v) for name, v in kwargs.items()})
     mark([found.indices, found.weights, found.alphas])
     return found
 

@@ -8,8 +8,7 @@ import torch
 
 from gags.capture import Capture, View
 from gags.capture.camera import Camera
-from gags.gaussians import Gaussians
-from gags.reconstruct.adopt import render
+from gags.gaussians import Gaussians, render
 
 WIDTH, HEIGHT = 48, 36
 
@@ -28,15 +27,15 @@ def orbit_camera(angle: float, *, radius: float = 2.0, height: float = 0.7) -> C
 
 def coloured_balls(count: int = 40, seed: int = 0) -> Gaussians:
     """Round opaque Gaussians of random colours in a cube of side 1."""
-    generator = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     quats = torch.zeros(count, 4)
     quats[:, 0] = 1
     return Gaussians(
-        means=torch.rand(count, 3, generator=generator) - 0.5,
+        means=torch.rand(count, 3, generator=rng) - 0.5,
         quats=quats,
         log_scales=torch.full((count, 3), -2.3),
         logit_opacities=torch.full((count,), 3.0),
-        sh=3 * torch.rand(count, 1, 3, generator=generator) - 1.5,
+        sh=3 * torch.rand(count, 1, 3, generator=rng) - 1.5,
     )
 
 

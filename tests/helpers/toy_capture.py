@@ -10,7 +10,7 @@ import torch
 
 from gags.capture.camera import Camera
 from gags.embed.encoder import CropRule
-from gags.render import rasterize
+from gags.gaussians import render
 from gags.segment.segmenter import PromptedMasks
 from tests.helpers.blobs import DIM, WORDS, ToyEncoder, make_scene, word_vector
 
@@ -31,7 +31,7 @@ def write_capture(folder: Path, views: int = 12) -> Path:
     (folder / "labels").mkdir()
     for row, small in enumerate(scene.cameras):
         camera = small.resized(WIDTH, HEIGHT)
-        drawn = rasterize(g.means, g.quats, g.scales, g.opacities, colors, camera)
+        drawn = render(g, camera, colors)
         name = f"view_{row:02d}.png"
         picture = (drawn.colors.clamp(0, 1) * 255).round().byte().numpy()
         cv2.imwrite(str(folder / "images" / name), picture[..., ::-1])

@@ -10,7 +10,7 @@ from gags.capture import Capture
 from gags.errors import SplatsError
 from gags.gaussians import Gaussians
 from gags.gaussians.ply import save_ply
-from gags.reconstruct.adopt import adopt, by_the_book, compare
+from gags.reconstruct.adopt import adopt, in_standard_form, measure_likeness
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_a_part_of_the_scene_is_taken_too(capture, tmp_path):
 
 
 def test_likeness_of_the_true_gaussians_is_perfect(capture):
-    likeness = compare(coloured_balls(), capture.train)
+    likeness = measure_likeness(coloured_balls(), capture.train)
     assert likeness.correlation > 0.98
     assert 0.2 < likeness.coverage < 0.9
 
@@ -56,24 +56,24 @@ def test_gaussians_in_another_frame_are_refused(capture, tmp_path):
 def test_sizes_and_opacities_as_they_are_become_logarithms_and_logits():
     balls, heard = coloured_balls(), Heard()
     plain = Gaussians(balls.means, balls.quats, balls.scales, balls.opacities, balls.sh)
-    taken = by_the_book(plain, Path("a.ply"), heard)
+    taken = in_standard_form(plain, Path("a.ply"), heard)
     torch.testing.assert_close(taken.scales, balls.scales)
     torch.testing.assert_close(taken.opacities, balls.opacities, atol=1e-5, rtol=0)
     assert "as they are" in heard.warned[0]
 
 
-def test_what_is_stored_by_the_book_stays():
+def test_what_is_stored_in_standard_form_stays():
     balls, heard = coloured_balls(), Heard()
-    assert by_the_book(balls, Path("a.ply"), heard) is balls
+    assert in_standard_form(balls, Path("a.ply"), heard) is balls
     assert heard.warned == []
 
 
 def test_rotations_of_length_0_are_dropped():
     balls, heard = coloured_balls(), Heard()
     balls.quats[[1, 3]] = 0
-    taken = by_the_book(balls, Path("a.ply"), heard)
+    taken = in_standard_form(balls, Path("a.ply"), heard)
     assert len(taken) == len(balls) - 2
     assert f"2 of {len(balls)}" in heard.warned[0]
     balls.quats[:] = 0
     with pytest.raises(SplatsError, match="every rotation is 0"):
-        by_the_book(balls, Path("a.ply"), heard)
+        in_standard_form(balls, Path("a.ply"), heard)

@@ -7,7 +7,7 @@ from tests.helpers.scenes import coloured_balls, photograph
 
 from gags.reconstruct.checkpoint import load_checkpoint, run_signature, save_checkpoint
 from gags.reconstruct.settings import ReconstructSettings
-from gags.reconstruct.state import NAMES, TrainingState
+from gags.reconstruct.state import PARAMETERS, TrainingState
 
 
 def test_state_survives(tmp_path):
@@ -22,7 +22,7 @@ def test_state_survives(tmp_path):
     assert again is not None
     assert again.step == 123
     for part in ("gaussians", "first", "second"):
-        for name in NAMES:
+        for name in PARAMETERS:
             assert torch.equal(getattr(getattr(again, part), name), getattr(getattr(state, part), name))
     assert torch.equal(again.gradient_sum, state.gradient_sum)
     assert torch.equal(again.seen, state.seen)

@@ -9,8 +9,8 @@ from gags.gaussians import Gaussians
 from gags.reconstruct.density import (
     Densifier,
     floating,
+    floating_torch,
     nearest_depths,
-    rotation_matrices,
     split,
     strongest_weights,
 )
@@ -25,12 +25,6 @@ SETTINGS = ReconstructSettings(
     max_gaussians=100,
     densify_gradient=1.0,
 )
-
-
-def test_rotation_matrix_of_a_quarter_turn():
-    half = math.sqrt(0.5)
-    about_z = rotation_matrices(torch.tensor([[2 * half, 0, 0, 2 * half]]))[0]  # any length will do
-    torch.testing.assert_close(about_z, torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), atol=1e-6, rtol=0)
 
 
 def test_split_halves_lie_along_the_longest_axis():
@@ -148,3 +142,12 @@ def test_floaters_hover_in_view_before_the_nearest_points():
     )
     assert floating(means, [camera], [2.0]).tolist() == [True, False, True, False, False, False]
     assert not floating(means, [camera], [0.0]).any()
+
+
+def test_floaters_by_kernel_and_by_torch_agree():
+    rng = torch.Generator().manual_seed(0)
+    cameras = [orbit_camera(angle) for angle in (0.0, 1.0, 2.0)]
+    means = 4 * torch.rand(5000, 3, generator=rng) - 2
+    expected = floating_torch(means, cameras, [2.0, 3.0, 1.0])
+    assert 10 < expected.sum() < 4000
+    assert torch.equal(floating(means, cameras, [2.0, 3.0, 1.0]), expected)

@@ -5,8 +5,7 @@ import pytest
 import torch
 from tests.helpers.scenes import HEIGHT, WIDTH, orbit_camera
 
-from gags.gaussians import Gaussians
-from gags.reconstruct.adopt import render
+from gags.gaussians import Gaussians, render
 from gags.reconstruct.holes import fill_holes
 from gags.reconstruct.state import TrainingState
 

@@ -1,12 +1,14 @@
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from tests.helpers.gsplat_twin import GsplatTwin
 from tests.helpers.render_scenes import all_pixels, random_scene
 
 from gags.errors import GagsError
-from gags.render import blend_weights, cuda, rasterize
+from gags.render import blend_weights, cuda, rasterize, reference
 from gags.render.cuda import strongest
 
 
@@ -24,13 +26,14 @@ class FakeGsplat:
         self.widths: list[int] = []
 
     def rasterize_to_pixels(
-        self, means2d, conics, colors, opacities, width, height, tile, offsets, ids, backgrounds
+        self, means2d, conics, colors, opacities, image_width, image_height, backgrounds, **more
     ):
+        assert more.keys() == {"tile_size", "isect_offsets", "flatten_ids"}
         assert colors.shape[:2] == means2d.shape[:2] == opacities.shape == (1, 5)
         self.widths.append(colors.shape[-1])
-        image = colors.mean(1)[:, None, None].expand(1, height, width, -1)
+        image = colors.mean(1)[:, None, None].expand(1, image_height, image_width, -1)
         image = image if backgrounds is None else image + 0.5 * backgrounds[:, None, None]
-        return image, torch.full((1, height, width, 1), 0.5)
+        return image, torch.full((1, image_height, image_width, 1), 0.5)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,72 @@ def test_strongest_of_random_rays():
     found = strongest(gaussians.flatten(), torch.arange(20).repeat_interleave(30), alphas.flatten(), 20, 7)
     assert torch.allclose(found.weights, best[:, :7], atol=1e-6)
     assert torch.equal(found.indices, gaussians.gather(1, place[:, :7]).int())
+
+
+@pytest.fixture
+def twin(monkeypatch) -> None:
+    """gsplat's functions in plain PyTorch: what is left to test is what the backend makes of them."""
+    monkeypatch.setattr(cuda, "_gsplat", GsplatTwin)
+
+
+@pytest.mark.parametrize(
+    ("channels", "sh_degree", "with_background"),
+    [(3, None, False), (3, None, True), (1, None, True), (40, None, True), (3, 0, False), (3, 3, True)],
+)
+def test_the_steps_around_gsplat_agree_with_the_reference(twin, channels, sh_degree, with_background):
+    scene = random_scene(120, channels, sh_degree, (33, 21), seed=channels, dtype=torch.float64)
+    pictures, gradients = [], []
+    for module in (cuda, reference):
+        leaves = {name: value.clone().requires_grad_() for name, value in scene.tensors().items()}
+        picture = module.rasterize(
+            leaves["means"],
+            leaves["quats"],
+            leaves["scales"],
+            leaves["opacities"],
+            leaves["colors"],
+            camera=scene.camera,
+            sh_degree=sh_degree,
+            background=leaves["background"] if with_background else None,
+            means2d_offset=leaves["means2d_offset"],
+        )
+        (picture.colors.square().sum() + picture.depths.sum() + picture.alphas.sum()).backward()
+        pictures.append(picture)
+        gradients.append({name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None})
+    found, true = pictures
+    for name in ("colors", "depths", "alphas"):
+        torch.testing.assert_close(getattr(found, name), getattr(true, name), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-6, atol=1e-9)
+    assert found.radii.dtype == torch.int32
+
+
+@pytest.mark.parametrize("top_k", [1, 4, 200])
+def test_weights_around_gsplat_agree_with_the_reference(twin, top_k):
+    scene = random_scene(120, size=(33, 21), seed=3, dtype=torch.float64)
+    pixels = all_pixels(scene.camera)[::5]
+    pixels = torch.cat([pixels, pixels[:4]])  # the same pixel twice is two rows
+    found = cuda.blend_weights(*scene.geometry(), camera=scene.camera, pixels=pixels, top_k=top_k)
+    true = reference.blend_weights(*scene.geometry(), camera=scene.camera, pixels=pixels, top_k=top_k)
+    assert torch.equal(found.indices, true.indices)
+    torch.testing.assert_close(found.weights.float(), true.weights, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.alphas.float(), true.alphas, rtol=1e-5, atol=1e-6)
+
+
+def test_no_gaussians_and_no_pixels(twin):
+    scene = random_scene(4, seed=5)
+    none = [value[:0] for value in (*scene.geometry(), scene.colors)]
+    background = torch.tensor([0.1, 0.2, 0.3])
+    size = (scene.camera.height, scene.camera.width)
+    for behind, color in ((background, background), (None, torch.zeros(3))):
+        empty = cuda.rasterize(
+            *none, camera=scene.camera, sh_degree=None, background=behind, means2d_offset=None
+        )
+        assert torch.equal(empty.colors, color.expand(*size, 3))
+        assert empty.alphas.abs().max() == empty.depths.abs().max() == len(empty.radii) == 0
+    for geometry, pixels in ((none[:4], all_pixels(scene.camera)[:7]), (scene.geometry(), torch.zeros(0, 2))):
+        found = cuda.blend_weights(*geometry, camera=scene.camera, pixels=pixels.long(), top_k=3)
+        assert found.indices.tolist() == [[-1, -1, -1]] * len(pixels)
+        assert found.weights.shape == (len(pixels), 3)
+        assert np.count_nonzero(found.alphas) == 0
 
 
 @pytest.mark.gpu

@@ -1,4 +1,7 @@
-"""3D Gaussians in the PLY layout of 3DGS, which every viewer opens; nothing is lost either way."""
+"""3D Gaussians in the PLY layout of 3DGS, which every viewer opens; reading and writing lose nothing.
+
+Read by `gags.files.ply`, whatever the order and types of the properties; why not by gsply is said there.
+"""
 
 from pathlib import Path
 
@@ -9,8 +12,8 @@ from torch import Tensor
 from gags.errors import SplatsError
 from gags.files import atomic_write
 from gags.files.ply import PlyError, read_elements, read_vertices
+from gags.gaussians.compressed_ply import unpacked
 from gags.gaussians.gaussians import SH_C0, Gaussians
-from gags.gaussians.packed import unpacked
 from gags.progress import SILENT, Reporter
 
 _MEANS = ["x", "y", "z"]

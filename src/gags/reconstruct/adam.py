@@ -1,8 +1,15 @@
-"""Adam over the Gaussians in view, fused into one Numba pass."""
+"""Adam over the Gaussians in view: one fused pass over memory on the CPU, PyTorch on a GPU.
+
+`torch.optim.Adam` updates every row at every step; a step here costs as much as the view shows, not as much
+as the scene holds, and Gaussians out of view do not drift on their momentum.
+"""
 
 import numpy as np
-from numba import njit, prange
+import torch
+from numba import prange
 from torch import Tensor
+
+from gags.simd.cache import kernel
 
 BETA1 = 0.9
 BETA2 = 0.999
@@ -15,12 +22,10 @@ def adam_step(
     first: Tensor,
     second: Tensor,
     rates: np.ndarray,
-    visible: np.ndarray,
+    visible: Tensor,
     step: int,
 ) -> None:
     """One Adam step (Kingma and Ba 2015) in place; rows not in view are left alone, moments included.
-
-    Skipping them is what makes a step cost as much as the view shows, not as much as the scene holds.
 
     Args:
         values: Parameters, contiguous float32. [N, ...]
@@ -31,27 +36,56 @@ def adam_step(
         visible: Which rows to update. bool [N]
         step: Steps done before this one.
     """
+    if values.device.type != "cpu":
+        adam_step_torch(values, gradient, first, second, rates, visible, step)
+        return
     rows = values.shape[0]
 
     def flat(tensor: Tensor) -> np.ndarray:
         return tensor.detach().numpy().reshape(rows, -1)
 
-    correction1 = 1 / (1 - BETA1 ** (step + 1))
-    correction2 = 1 / (1 - BETA2 ** (step + 1))
+    correction1, correction2 = _corrections(step)
     _update(
-        flat(values),
-        flat(gradient.contiguous()),
-        flat(first),
-        flat(second),
-        rates.astype(np.float32),
-        visible,
-        np.float32(correction1),
-        np.float32(correction2),
+        values=flat(values),
+        gradient=flat(gradient.contiguous()),
+        first=flat(first),
+        second=flat(second),
+        rates=rates.astype(np.float32),
+        visible=visible.numpy(),
+        correction1=np.float32(correction1),
+        correction2=np.float32(correction2),
     )
 
 
-@njit(parallel=True, fastmath=True, cache=True)
-def _update(values, gradient, first, second, rates, visible, correction1, correction2):  # pragma: no cover
+@torch.no_grad()
+def adam_step_torch(
+    values: Tensor,
+    gradient: Tensor,
+    first: Tensor,
+    second: Tensor,
+    rates: np.ndarray,
+    visible: Tensor,
+    step: int,
+) -> None:
+    """The same in PyTorch, on any device."""
+    mask = visible.to(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
+    first.lerp_(gradient, (1 - BETA1) * mask)
+    second.lerp_(gradient.square(), (1 - BETA2) * mask)
+    correction1, correction2 = _corrections(step)
+    rate = torch.from_numpy(rates.astype(np.float32)).to(values.device).reshape(values.shape[1:])
+    change = first * correction1 / ((second * correction2).sqrt() + EPSILON)
+    values.sub_(rate * mask * change)
+
+
+def _corrections(step: int) -> tuple[float, float]:
+    """By how much the running means are too small so early, because they began at 0."""
+    return 1 / (1 - BETA1 ** (step + 1)), 1 / (1 - BETA2 ** (step + 1))
+
+
+@kernel(parallel=True, fastmath=True)
+def _update(
+    values, gradient, first, second, rates, visible, correction1, correction2
+) -> None:  # pragma: no cover - compiled
     beta1, beta2 = np.float32(BETA1), np.float32(BETA2)
     rest1, rest2 = np.float32(1 - BETA1), np.float32(1 - BETA2)
     for row in prange(values.shape[0]):

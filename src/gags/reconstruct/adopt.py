@@ -1,4 +1,4 @@
-"""Taking Gaussians that somebody else trained, after a look whether they belong to these photos."""
+"""Taking Gaussians that another program trained, after a check that they belong to these photos."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +10,11 @@ import torch
 from gags.capture import Capture, View
 from gags.errors import SplatsError
 from gags.gaussians import Gaussians, render
-from gags.gaussians.ply import load_ply
+from gags.gaussians.files import load_gaussians
 from gags.progress import SILENT, Reporter
 
 VIEWS_CHECKED = 6
-LONGEST_SIDE = 240  # a glance is enough
+CHECKED_SIDE = 240  # longest side of the pictures that are compared, px; small ones are enough
 DETAIL_SIGMA = 0.025  # of the longest side
 LEAST_COVERAGE = 0.02  # a masked object may fill little of its photos, but not less
 WRONG_CORRELATION = 0.2  # another frame or scene gives -0.2..0.2, a rough model of this one at least 0.7
@@ -43,7 +43,7 @@ def adopt(
         path: PLY file of another program, in the world frame of the capture's poses.
         capture: Posed photos.
         progress: Is warned if the renders look little like the photos.
-        device: Where the Gaussians are looked at.
+        device: Where the Gaussians are rendered.
 
     Returns:
         The Gaussians of the file, on that device.
@@ -51,8 +51,8 @@ def adopt(
     Raises:
         SplatsError: If the file cannot be read, or its Gaussians do not fit the capture.
     """
-    gaussians = by_the_book(load_ply(path, progress), path, progress).to(device)
-    likeness = compare(gaussians, capture.train or capture.views)
+    gaussians = in_standard_form(load_gaussians(path, progress), path, progress).to(device)
+    likeness = measure_likeness(gaussians, capture.train or capture.views)
     remedy = (
         "its frame is probably not that of the poses (recentred, rescaled or turned, as nerfstudio does "
         "by default); give the poses the Gaussians were trained with, or leave the file out to train anew"
@@ -75,11 +75,11 @@ def adopt(
     return gaussians
 
 
-def by_the_book(gaussians: Gaussians, path: Path, progress: Reporter = SILENT) -> Gaussians:
+def in_standard_form(gaussians: Gaussians, path: Path, progress: Reporter = SILENT) -> Gaussians:
     """Gaussians as 3DGS files store them: rotations not 0, scales as logarithms, opacities as logits.
 
-    A file may hold sizes and opacities as they are. Read by the book, it would mean that every opacity is 50
-    to 73 % and nothing is smaller than a world unit; no trained scene is like that.
+    A file may hold sizes and opacities as they are. Taken for logarithms and logits, they would mean that
+    every opacity is 50 to 73 % and nothing is smaller than a world unit; no trained scene is like that.
 
     Raises:
         SplatsError: If no Gaussian has a rotation.
@@ -100,12 +100,12 @@ def by_the_book(gaussians: Gaussians, path: Path, progress: Reporter = SILENT) -
     return replace(gaussians, log_scales=log_scales.log(), logit_opacities=logits.logit(1e-6))
 
 
-def compare(gaussians: Gaussians, views: list[View]) -> Likeness:
-    """Look at Gaussians from a few views, spread evenly, at a small size."""
+def measure_likeness(gaussians: Gaussians, views: list[View]) -> Likeness:
+    """Compare renders with photos in a few views, spread evenly, at a small size."""
     chosen = [views[i] for i in np.unique(np.linspace(0, len(views) - 1, VIEWS_CHECKED).round().astype(int))]
     renders, photos, alphas = [], [], []
     for view in chosen:
-        camera = view.camera.within(LONGEST_SIDE)
+        camera = view.camera.within(CHECKED_SIDE)
         rendering = render(gaussians, camera)
         photo = cv2.resize(view.image(), (camera.width, camera.height), interpolation=cv2.INTER_AREA)
         renders.append(_detail(rendering.colors.cpu().numpy()))
@@ -120,7 +120,7 @@ def compare(gaussians: Gaussians, views: list[View]) -> Likeness:
 
 
 def _detail(image: np.ndarray) -> np.ndarray:
-    """Brightness against the surroundings: bright middles and dark corners are alike in all photos. [H·W]"""
+    """Brightness less that of the surroundings; that pictures have dark corners does not count. [H·W]"""
     grey = image.mean(axis=-1)
     return (grey - cv2.GaussianBlur(grey, (0, 0), DETAIL_SIGMA * max(grey.shape))).reshape(-1)
 

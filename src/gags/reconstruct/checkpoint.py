@@ -13,15 +13,17 @@ from gags.files import atomic_write
 from gags.gaussians import Gaussians
 from gags.progress import Reporter
 from gags.reconstruct.settings import ReconstructSettings
-from gags.reconstruct.state import NAMES, TrainingState
+from gags.reconstruct.state import PARAMETERS, TrainingState
 
-FORMAT = "gags-fit-1"
+CHECKPOINT_FORMAT = "gags-fit-1"
 PARTS = ("gaussians", "first", "second")
 
 
 def run_signature(capture: Capture, settings: ReconstructSettings) -> str:
     """A hash of everything that decides how training goes."""
-    return hashlib.sha256(repr((FORMAT, asdict(settings), capture.fingerprint())).encode()).hexdigest()
+    return hashlib.sha256(
+        repr((CHECKPOINT_FORMAT, asdict(settings), capture.fingerprint())).encode()
+    ).hexdigest()
 
 
 def save_checkpoint(path: Path, state: TrainingState, signature: str) -> None:
@@ -35,10 +37,10 @@ def save_checkpoint(path: Path, state: TrainingState, signature: str) -> None:
     tensors = {
         f"{part}.{name}": getattr(getattr(state, part), name).detach().cpu().contiguous()
         for part in PARTS
-        for name in NAMES
+        for name in PARAMETERS
     }
     tensors |= {"gradient_sum": state.gradient_sum.cpu(), "seen": state.seen.cpu()}
-    metadata = {"format": FORMAT, "signature": signature, "step": str(state.step)}
+    metadata = {"format": CHECKPOINT_FORMAT, "signature": signature, "step": str(state.step)}
     with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata)
 
@@ -59,20 +61,20 @@ def load_checkpoint(path: Path, signature: str, progress: Reporter) -> TrainingS
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT or metadata.get("signature") != signature:
+            if metadata.get("format") != CHECKPOINT_FORMAT or metadata.get("signature") != signature:
                 progress.say(
                     f"{path} belongs to other photos or settings; training starts from the beginning"
                 )
                 return None
-            parts = [Gaussians(*(file.get_tensor(f"{part}.{name}") for name in NAMES)) for part in PARTS]
+            parts = [Gaussians(*(file.get_tensor(f"{part}.{name}") for name in PARAMETERS)) for part in PARTS]
             window = file.get_tensor("gradient_sum"), file.get_tensor("seen")
             state = TrainingState(parts[0], parts[1], parts[2], *window, int(metadata["step"]))
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         progress.warn(f"checkpoint {path} is damaged ({error}); training starts from the beginning")
         return None
-    rows = {len(getattr(part, name)) for part in parts for name in NAMES}
+    rows = {len(getattr(part, name)) for part in parts for name in PARAMETERS}
     rows |= {len(state.gradient_sum), len(state.seen)}
-    finite = all(bool(torch.isfinite(getattr(parts[0], name)).all()) for name in NAMES)
+    finite = all(bool(torch.isfinite(getattr(parts[0], name)).all()) for name in PARAMETERS)
     if len(rows) != 1 or not finite:
         progress.warn(
             f"checkpoint {path} is damaged (its tensors do not fit); training starts from the beginning"

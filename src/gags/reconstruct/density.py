@@ -1,7 +1,7 @@
 """How the set of Gaussians changes in training: split where the picture is wrong, prune what is unseen.
 
 Densification follows a budget (Mallick et al. 2024, "Taming 3DGS"): a schedule says how many Gaussians there
-may be at a step and those of the largest screen-space gradient are split first, so that time and memory are
+may be at a step, and those of the largest screen-space gradient are split first, so that time and memory are
 known beforehand. Pruning by the strongest blending weight follows Niemeyer et al. 2024, "RadSplat".
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
 from gags.capture.camera import Camera
@@ -18,6 +18,7 @@ from gags.gaussians import Gaussians, blend_weights
 from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.state import TrainingState
 from gags.render.reference import rotation_matrices
+from gags.simd.cache import kernel
 
 SPLIT_OFFSET = 0.5  # of the standard deviation along the longest axis: where the halves go
 SPLIT_LENGTH = 0.6  # what is left of the longest axis; with the offset it covers the parent
@@ -126,6 +127,8 @@ def floating(means: Tensor, cameras: Sequence[Camera], nearest: Sequence[float])
     Returns:
         Mask of floaters. bool [N]
     """
+    if means.device.type != "cpu":
+        return floating_torch(means, cameras, nearest)
     rows = [
         np.concatenate(
             [camera.K @ camera.viewmat[:3], [[camera.width, camera.height, 0, FLOATER_SHARE * depth]]]
@@ -136,8 +139,21 @@ def floating(means: Tensor, cameras: Sequence[Camera], nearest: Sequence[float])
     return torch.from_numpy(floats)
 
 
-@njit(parallel=True, cache=True)
-def _before_a_camera(means, views, margin):  # pragma: no cover - compiled
+def floating_torch(means: Tensor, cameras: Sequence[Camera], nearest: Sequence[float]) -> Tensor:
+    """The same in PyTorch, on any device."""
+    found = torch.zeros(len(means), dtype=torch.bool, device=means.device)
+    for camera, limit in zip(cameras, nearest, strict=True):
+        view = torch.from_numpy(camera.K @ camera.viewmat[:3]).to(means)
+        x, y, depth = (means @ view[:, :3].T + view[:, 3]).unbind(dim=1)
+        low, high = -VIEW_MARGIN * depth, (1 + VIEW_MARGIN) * depth
+        x, y = x / camera.width, y / camera.height
+        near = (depth > 0) & (depth < FLOATER_SHARE * limit)
+        found |= near & (x > low) & (x < high) & (y > low) & (y < high)
+    return found
+
+
+@kernel(parallel=True)
+def _before_a_camera(means, views, margin) -> np.ndarray:  # pragma: no cover - compiled
     """Whether points are in view and nearer than its limit; views are K[R|t], (width, height, 0, limit)."""
     found = np.zeros(len(means), np.bool_)
     for i in prange(len(means)):
@@ -159,22 +175,18 @@ def strongest_weights(gaussians: Gaussians, cameras: Iterable[Camera]) -> Tensor
 
     Args:
         gaussians: N Gaussians.
-        cameras: Views to look from; small ones do.
+        cameras: Views to look from; small ones are enough.
 
     Returns:
         Weights in [0, 1]. float32 [N]
     """
-    strongest = np.zeros(len(gaussians), np.float32)
+    device = gaussians.means.device
+    strongest = torch.zeros(len(gaussians), device=device)
     for camera in cameras:
-        rows, columns = torch.meshgrid(torch.arange(camera.height), torch.arange(camera.width), indexing="ij")
-        pixels = torch.stack([columns.reshape(-1), rows.reshape(-1)], dim=1)
-        seen = blend_weights(
-            gaussians,
-            camera,
-            pixels,
-            top_k=WEIGHTS_KEPT,
-        )
-        indices, weights = seen.indices.reshape(-1), seen.weights.reshape(-1)
-        hit = indices >= 0
-        np.maximum.at(strongest, indices[hit].numpy(), weights[hit].numpy())
-    return torch.from_numpy(strongest)
+        number = torch.arange(camera.width * camera.height, device=device)
+        pixels = torch.stack([number % camera.width, number // camera.width], dim=1)
+        seen = blend_weights(gaussians, camera, pixels, top_k=WEIGHTS_KEPT)
+        # Padding has weight 0, which changes no maximum.
+        indices = seen.indices.reshape(-1).long().clamp(min=0)
+        strongest.scatter_reduce_(0, indices, seen.weights.reshape(-1), "amax")
+    return strongest

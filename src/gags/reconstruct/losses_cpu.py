@@ -1,22 +1,26 @@
-"""The photometric loss of 3DGS and its gradient with respect to the picture, in two passes over the rows."""
+"""The losses of training with their gradients, for Gaussians on the CPU (truth: `losses`).
+
+The photometric loss takes two passes over the rows of the picture: SSIM and its derivatives by the blurred
+values, then these blurred back to the values.
+"""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 
-from gags.simd.memory import load, load_splat, store
-from gags.simd.vectors import LANES, lane_numbers, larger, lesser, minus_size, select, splat
+from gags.capture.camera import Camera
+from gags.reconstruct.losses import HIDDEN, SSIM_C1, SSIM_C2, WINDOW_RADIUS, WINDOW_SIGMA
+from gags.simd.cache import kernel
+from gags.simd.memory import load, load_broadcast, store
+from gags.simd.vectors import LANES, broadcast, lane_indices, maximum, minimum, neg_abs, select
 
-# SSIM of Wang et al. 2004 for values in [0, 1], zeros outside the picture (as 3DGS trains).
-C1 = 0.01**2
-C2 = 0.03**2
-RADIUS = 5
 CHANNELS = 3
-_taps = np.exp(-0.5 * (np.arange(-RADIUS, RADIUS + 1) / 1.5) ** 2)
+TAPS = 2 * WINDOW_RADIUS + 1
+_taps = np.exp(-0.5 * (np.arange(-WINDOW_RADIUS, WINDOW_RADIUS + 1) / WINDOW_SIGMA) ** 2)
 WINDOW = (_taps / _taps.sum()).astype(np.float32)
-MARGIN = LANES  # zeros before a row; the window reaches RADIUS · CHANNELS = 15 numbers beyond its ends
+MARGIN = LANES  # zeros before a row; the window reaches 5 pixels of 3 numbers beyond its ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,34 +58,73 @@ def photometric_loss(picture: np.ndarray, photo: np.ndarray, lambda_dssim: float
     length = picture.shape[1] * CHANNELS
     stride = -(-length // LANES) * LANES
     x, y = np.empty((2, height * stride + LANES), np.float32)
-    slopes = np.empty((3, height * stride + LANES), np.float32)
+    by_blurred = np.empty((3, height * stride + LANES), np.float32)
     _rows(picture.reshape(height, length), photo.reshape(height, length), stride, x, y)
     bands = np.linspace(0, height, get_num_threads() + 1).astype(np.int64)
-    sums = _ssim(bands, x, y, height, length, stride, WINDOW, slopes[0], slopes[1], slopes[2])
+    g_mean, g_square, g_product = by_blurred
+    sums = _ssim(bands, x, y, height, length, stride, WINDOW, g_mean, g_square, g_product)
     ssim, absolute, squared = sums.sum(axis=0) / count
     weights = np.array([1 - lambda_dssim, -lambda_dssim], np.float32) / np.float32(count)
     gradient = np.empty(picture.shape, np.float32)
     _gradient(
-        bands,
-        x,
-        y,
-        height,
-        length,
-        stride,
-        WINDOW,
-        slopes[0],
-        slopes[1],
-        slopes[2],
-        weights,
-        gradient.reshape(-1),
+        bands=bands,
+        x=x,
+        y=y,
+        height=height,
+        length=length,
+        stride=stride,
+        window=WINDOW,
+        g_mean=g_mean,
+        g_square=g_square,
+        g_product=g_product,
+        weights=weights,
+        gradient=gradient.reshape(-1),
     )
     value = (1 - lambda_dssim) * absolute + lambda_dssim * (1 - ssim)
     psnr = -10 * math.log10(max(squared, 1e-10))
     return PhotometricLoss(float(value), psnr, gradient)
 
 
-@njit(parallel=True, cache=True)
-def _rows(picture, photo, stride, x, y):  # pragma: no cover - compiled
+@dataclass(frozen=True, eq=False)
+class DepthLoss:
+    """How far rendered depth is from the sparse points of one view.
+
+    Attributes:
+        value: Mean of |D − z| / z over the points in view, those hidden counting as 0.
+        gradient: d value / d D. float32 [H, W]
+    """
+
+    value: float
+    gradient: np.ndarray
+
+
+def sparse_depth_loss(depths: np.ndarray, camera: Camera, points: np.ndarray) -> DepthLoss:
+    """Distance of rendered depth from the sparse points; see `losses.sparse_depth_loss`.
+
+    Args:
+        depths: Rendered depth D, 0 where nothing was hit. float32 [H, W]
+        camera: The view, of the size of `depths`.
+        points: Sparse points in world units. [P, 3]
+
+    Returns:
+        The loss and its gradient.
+    """
+    xy, z = camera.project(points)
+    columns, rows = np.floor(np.nan_to_num(xy, nan=-1.0, posinf=-1.0, neginf=-1.0)).T
+    inside = (z > 0) & (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
+    gradient = np.zeros_like(depths)
+    count = int(inside.sum())
+    if not count:
+        return DepthLoss(0.0, gradient)
+    at, z = (rows[inside].astype(int), columns[inside].astype(int)), z[inside]
+    ratio = depths[at] / z
+    judged = ratio > HIDDEN
+    np.add.at(gradient, at, np.where(judged, np.sign(ratio - 1) / (z * count), 0).astype(depths.dtype))
+    return DepthLoss(float(np.abs(ratio - 1)[judged].sum() / count), gradient)
+
+
+@kernel(parallel=True)
+def _rows(picture, photo, stride, x, y) -> None:  # pragma: no cover - compiled
     """Picture and photo as float32 rows that whole vectors fit, zeros at their ends."""
     length = picture.shape[1]
     scale = np.float32(1 / 255)
@@ -95,9 +138,23 @@ def _rows(picture, photo, stride, x, y):  # pragma: no cover - compiled
             y[at + j] = np.float32(0)
 
 
-@njit(parallel=True, cache=True)
-def _ssim(bands, x, y, height, length, stride, window, slope_x, slope_xx, slope_xy):  # pragma: no cover
-    """Sums a row of SSIM, |x − y| and (x − y)²; dSSIM/d(E x), d(E x²) and d(E xy) of every value."""
+@kernel(parallel=True)
+def _ssim(
+    bands, x, y, height, length, stride, window, g_mean, g_square, g_product
+) -> np.ndarray:  # pragma: no cover - compiled
+    """Sums over each row of SSIM, |x − y| and (x − y)² [H, 3]; and, written, what the gradient needs.
+
+    With E the mean under the window, SSIM = a1 a2 / (b1 b2) of p = E x · E y and q = (E x)² + (E y)²:
+    a1 = 2p + C1, a2 = 2 (E xy − p) + C2, b1 = q + C1, b2 = E(x² + y²) − q + C2. Every number has its place
+    in a row: neighbours of one colour are CHANNELS apart.
+
+    Args:
+        bands: Rows at which the threads' parts begin and end.
+        x, y: Picture and photo, `stride` numbers a row.
+        height, length, stride: Rows, numbers in one, and from one to the next.
+        window: The 11 weights of the window, along one axis.
+        g_mean, g_square, g_product: dSSIM/d(E x), dSSIM/d(E x²) and dSSIM/d(E xy) of every value, written.
+    """
     sums = np.zeros((height, 3), np.float64)
     for band in prange(len(bands) - 1):
         size = stride + 2 * MARGIN
@@ -105,13 +162,14 @@ def _ssim(bands, x, y, height, length, stride, window, slope_x, slope_xx, slope_
         squares, products = np.zeros(size, np.float32), np.zeros(size, np.float32)
         totals = np.empty(3 * LANES, np.float32)
         for row in range(bands[band], bands[band + 1]):
-            first, last = max(0, RADIUS - row), min(2 * RADIUS + 1, height + RADIUS - row)
+            first, last = max(0, WINDOW_RADIUS - row), min(TAPS, height + WINDOW_RADIUS - row)
+            # Down the columns: x, y, x² + y² and xy under the window, of every value of the row.
             for j in range(0, stride, LANES):
-                u, v, s, p = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+                u, v, s, p = broadcast(0.0), broadcast(0.0), broadcast(0.0), broadcast(0.0)
                 for k in range(first, last):
-                    at = (row + k - RADIUS) * stride + j
+                    at = (row + k - WINDOW_RADIUS) * stride + j
                     a, b = load(x, at), load(y, at)
-                    wa, wb = a * load_splat(window, k), b * load_splat(window, k)
+                    wa, wb = a * load_broadcast(window, k), b * load_broadcast(window, k)
                     u += wa
                     v += wb
                     s += wa * a + wb * b
@@ -120,32 +178,34 @@ def _ssim(bands, x, y, height, length, stride, window, slope_x, slope_xx, slope_
                 store(mean_y, MARGIN + j, v)
                 store(squares, MARGIN + j, s)
                 store(products, MARGIN + j, p)
-            total, total_absolute, total_squared = splat(0.0), splat(0.0), splat(0.0)
+            # Along the row: u = E x, v = E y, s = E(x² + y²), p = E xy; then SSIM and its derivatives.
+            total, total_absolute, total_squared = broadcast(0.0), broadcast(0.0), broadcast(0.0)
             for j in range(0, stride, LANES):
-                u, v, s, p = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
-                for k in range(2 * RADIUS + 1):
-                    at = MARGIN + j + (k - RADIUS) * CHANNELS
-                    u += load(mean_x, at) * load_splat(window, k)
-                    v += load(mean_y, at) * load_splat(window, k)
-                    s += load(squares, at) * load_splat(window, k)
-                    p += load(products, at) * load_splat(window, k)
-                a1 = u * v * 2.0 + C1
-                a2 = (p - u * v) * 2.0 + C2
-                b1 = u * u + v * v + C1
-                b2 = s - u * u - v * v + C2
+                u, v, s, p = broadcast(0.0), broadcast(0.0), broadcast(0.0), broadcast(0.0)
+                for k in range(TAPS):
+                    at = MARGIN + j + (k - WINDOW_RADIUS) * CHANNELS
+                    u += load(mean_x, at) * load_broadcast(window, k)
+                    v += load(mean_y, at) * load_broadcast(window, k)
+                    s += load(squares, at) * load_broadcast(window, k)
+                    p += load(products, at) * load_broadcast(window, k)
+                a1 = u * v * 2.0 + SSIM_C1
+                a2 = (p - u * v) * 2.0 + SSIM_C2
+                b1 = u * u + v * v + SSIM_C1
+                b2 = s - u * u - v * v + SSIM_C2
                 inverse1, inverse2 = 1.0 / b1, 1.0 / b2
                 inverse = inverse1 * inverse2
                 value = a1 * a2 * inverse
-                inside = lane_numbers() < np.float32(length - j)
+                inside = lane_indices() < np.float32(length - j)
                 at = row * stride + j
-                of_x = (v * (a2 - a1) * inverse + value * u * (inverse2 - inverse1)) * 2.0
-                store(slope_x, at, select(inside, of_x, splat(0.0)))
-                store(slope_xx, at, select(inside, value * inverse2 * -1.0, splat(0.0)))
-                store(slope_xy, at, select(inside, a1 * inverse * 2.0, splat(0.0)))
+                by_mean = (v * (a2 - a1) * inverse + value * u * (inverse2 - inverse1)) * 2.0
+                store(g_mean, at, select(inside, by_mean, broadcast(0.0)))
+                store(g_square, at, select(inside, value * inverse2 * -1.0, broadcast(0.0)))
+                store(g_product, at, select(inside, a1 * inverse * 2.0, broadcast(0.0)))
+                # L1, and the squared difference of what a screen would show.
                 a, b = load(x, at), load(y, at)
-                clamped = lesser(larger(a, splat(0.0)), splat(1.0)) - b
-                total += select(inside, value, splat(0.0))
-                total_absolute -= minus_size(a - b)
+                clamped = minimum(maximum(a, broadcast(0.0)), broadcast(1.0)) - b
+                total += select(inside, value, broadcast(0.0))
+                total_absolute -= neg_abs(a - b)
                 total_squared += clamped * clamped
             store(totals, 0, total)
             store(totals, LANES, total_absolute)
@@ -155,40 +215,51 @@ def _ssim(bands, x, y, height, length, stride, window, slope_x, slope_xx, slope_
     return sums
 
 
-@njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def _gradient(
-    bands, x, y, height, length, stride, window, slope_x, slope_xx, slope_xy, weights, gradient
-):  # pragma: no cover - compiled
-    """d loss / dx: the window is symmetric, so blurring the slopes carries them back to the values."""
+    bands, x, y, height, length, stride, window, g_mean, g_square, g_product, weights, gradient
+) -> None:  # pragma: no cover - compiled
+    """dL/dx from the derivatives by E x, E x² and E xy.
+
+    The window is symmetric, so E is its own adjoint: dSSIM/dx = E g_mean + 2 x E g_square + y E g_product.
+
+    Args:
+        bands, x, y, height, length, stride, window: As in `_ssim`.
+        g_mean, g_square, g_product: What `_ssim` wrote.
+        weights: Of the sign of x − y and of dSSIM/dx.
+        gradient: dL/dx, `length` numbers a row, written.
+    """
     for band in prange(len(bands) - 1):
         size = stride + 2 * MARGIN
-        of_x, of_xx = np.zeros(size, np.float32), np.zeros(size, np.float32)
-        of_xy, edge = np.zeros(size, np.float32), np.empty(LANES, np.float32)
+        back_mean, back_square = np.zeros(size, np.float32), np.zeros(size, np.float32)
+        back_product, edge = np.zeros(size, np.float32), np.empty(LANES, np.float32)
         for row in range(bands[band], bands[band + 1]):
-            first, last = max(0, RADIUS - row), min(2 * RADIUS + 1, height + RADIUS - row)
+            first, last = max(0, WINDOW_RADIUS - row), min(TAPS, height + WINDOW_RADIUS - row)
+            # Down the columns, then along the row, as in `_ssim`.
             for j in range(0, stride, LANES):
-                u, s, p = splat(0.0), splat(0.0), splat(0.0)
+                u, s, p = broadcast(0.0), broadcast(0.0), broadcast(0.0)
                 for k in range(first, last):
-                    at = (row + k - RADIUS) * stride + j
-                    u += load(slope_x, at) * load_splat(window, k)
-                    s += load(slope_xx, at) * load_splat(window, k)
-                    p += load(slope_xy, at) * load_splat(window, k)
-                store(of_x, MARGIN + j, u)
-                store(of_xx, MARGIN + j, s)
-                store(of_xy, MARGIN + j, p)
+                    at = (row + k - WINDOW_RADIUS) * stride + j
+                    u += load(g_mean, at) * load_broadcast(window, k)
+                    s += load(g_square, at) * load_broadcast(window, k)
+                    p += load(g_product, at) * load_broadcast(window, k)
+                store(back_mean, MARGIN + j, u)
+                store(back_square, MARGIN + j, s)
+                store(back_product, MARGIN + j, p)
             for j in range(0, stride, LANES):
-                u, s, p = splat(0.0), splat(0.0), splat(0.0)
-                for k in range(2 * RADIUS + 1):
-                    at = MARGIN + j + (k - RADIUS) * CHANNELS
-                    u += load(of_x, at) * load_splat(window, k)
-                    s += load(of_xx, at) * load_splat(window, k)
-                    p += load(of_xy, at) * load_splat(window, k)
+                u, s, p = broadcast(0.0), broadcast(0.0), broadcast(0.0)
+                for k in range(TAPS):
+                    at = MARGIN + j + (k - WINDOW_RADIUS) * CHANNELS
+                    u += load(back_mean, at) * load_broadcast(window, k)
+                    s += load(back_square, at) * load_broadcast(window, k)
+                    p += load(back_product, at) * load_broadcast(window, k)
                 a, b = load(x, row * stride + j), load(y, row * stride + j)
-                sign = select(a > b, splat(1.0), splat(0.0)) - select(a < b, splat(1.0), splat(0.0))
-                slope = sign * weights[0] + (u + a * s * 2.0 + b * p) * weights[1]
+                one, zero = broadcast(1.0), broadcast(0.0)
+                sign = select(a > b, one, zero) - select(a < b, one, zero)
+                g_x = sign * weights[0] + (u + a * s * 2.0 + b * p) * weights[1]
                 if j + LANES <= length:
-                    store(gradient, row * length + j, slope)
+                    store(gradient, row * length + j, g_x)
                 else:
-                    store(edge, 0, slope)
+                    store(edge, 0, g_x)
                     for lane in range(length - j):
                         gradient[row * length + j + lane] = edge[lane]

@@ -1,25 +1,18 @@
-"""The arithmetic of a training step in PyTorch, for Gaussians on a GPU.
+"""The losses of training with their gradients, for Gaussians on a GPU (truth: `losses`).
 
-Each function has a twin for the CPU, a kernel of its own (`loss`, `depth`, `adam`, `density`), against which
-it is tested. None of these waits for the GPU: what is computed stays there.
+None of these waits for the GPU: what is computed stays there.
 """
 
-from collections.abc import Iterable, Sequence
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.gaussians import Gaussians, blend_weights
-from gags.reconstruct.adam import BETA1, BETA2, EPSILON
-from gags.reconstruct.density import FLOATER_SHARE, VIEW_MARGIN, WEIGHTS_KEPT
-from gags.reconstruct.depth import HIDDEN
+from gags.reconstruct.losses import HIDDEN
 from gags.reconstruct.quality import ssim
 
 
 def photometric_loss(picture: Tensor, photo: Tensor, lambda_dssim: float) -> tuple[Tensor, Tensor]:
-    """L1 and D-SSIM between a rendered picture and a photo (Kerbl et al. 2023, Eq. 7).
+    """L1 and D-SSIM between a rendered picture and a photo; see `losses.photometric_loss`.
 
     Args:
         picture: Rendered colours, not clamped. float32 [H, W, 3]
@@ -27,18 +20,19 @@ def photometric_loss(picture: Tensor, photo: Tensor, lambda_dssim: float) -> tup
         lambda_dssim: λ, the weight of 1 − SSIM; L1 has 1 − λ.
 
     Returns:
-        PSNR of the picture clamped to [0, 1] in dB [], and the slope of the loss at the picture [H, W, 3].
+        PSNR of the picture clamped to [0, 1] in dB [], and the gradient of the loss with respect to the
+        picture [H, W, 3].
     """
     x, y = picture.detach().requires_grad_(), photo.to(picture) / 255
     with torch.enable_grad():
         loss = (1 - lambda_dssim) * (x - y).abs().mean() + lambda_dssim * (1 - ssim(x, y))
-        (slope,) = torch.autograd.grad(loss, x)
+        (gradient,) = torch.autograd.grad(loss, x)
     squared = (picture.detach().clamp(0, 1) - y).square().mean()
-    return -10 * torch.log10(squared.clamp(min=1e-10)), slope
+    return -10 * torch.log10(squared.clamp(min=1e-10)), gradient
 
 
-def sparse_depth_slope(depths: Tensor, camera: Camera, points: Tensor) -> Tensor:
-    """Slope of the mean of |D − z| / z over the sparse points in view; see `depth.sparse_depth_loss`.
+def sparse_depth_gradient(depths: Tensor, camera: Camera, points: Tensor) -> Tensor:
+    """Gradient of `losses.sparse_depth_loss` with respect to the depths.
 
     Args:
         depths: Rendered depth D, 0 where nothing was hit. float32 [H, W]
@@ -57,52 +51,5 @@ def sparse_depth_slope(depths: Tensor, camera: Camera, points: Tensor) -> Tensor
     at = torch.where(inside, rows * camera.width + columns, 0).long()
     ratio = depths.detach().reshape(-1)[at] / z
     judged = inside & (ratio > HIDDEN)
-    slopes = torch.where(judged, (ratio - 1).sign() / (z * inside.sum().clamp(min=1)), 0).to(depths.dtype)
-    return torch.zeros_like(depths).reshape(-1).index_add_(0, at, slopes).reshape(depths.shape)
-
-
-@torch.no_grad()
-def adam_step(
-    values: Tensor,
-    gradient: Tensor,
-    first: Tensor,
-    second: Tensor,
-    rates: np.ndarray,
-    visible: Tensor,
-    step: int,
-) -> None:
-    """One Adam step in place; rows not in view are left alone. Arguments as `adam.adam_step`, on the GPU."""
-    mask = visible.to(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
-    first.lerp_(gradient, (1 - BETA1) * mask)
-    second.lerp_(gradient.square(), (1 - BETA2) * mask)
-    correction1, correction2 = 1 / (1 - BETA1 ** (step + 1)), 1 / (1 - BETA2 ** (step + 1))
-    rate = torch.from_numpy(rates.astype(np.float32)).to(values.device).reshape(values.shape[1:])
-    change = first * correction1 / ((second * correction2).sqrt() + EPSILON)
-    values.sub_(rate * mask * change)
-
-
-def floating(means: Tensor, cameras: Sequence[Camera], nearest: Sequence[float]) -> Tensor:
-    """Which centres hover right before a camera, see `density.floating`. bool [N]"""
-    found = torch.zeros(len(means), dtype=torch.bool, device=means.device)
-    for camera, limit in zip(cameras, nearest, strict=True):
-        view = torch.from_numpy(camera.K @ camera.viewmat[:3]).to(means)
-        x, y, depth = (means @ view[:, :3].T + view[:, 3]).unbind(dim=1)
-        low, high = -VIEW_MARGIN * depth, (1 + VIEW_MARGIN) * depth
-        x, y = x / camera.width, y / camera.height
-        near = (depth > 0) & (depth < FLOATER_SHARE * limit)
-        found |= near & (x > low) & (x < high) & (y > low) & (y < high)
-    return found
-
-
-def strongest_weights(gaussians: Gaussians, cameras: Iterable[Camera]) -> Tensor:
-    """Largest blending weight of every Gaussian over some views; see `density.strongest_weights`. [N]"""
-    g, device = gaussians, gaussians.means.device
-    strongest = torch.zeros(len(g), device=device)
-    for camera in cameras:
-        number = torch.arange(camera.width * camera.height, device=device)
-        pixels = torch.stack([number % camera.width, number // camera.width], dim=1)
-        seen = blend_weights(g, camera, pixels, top_k=WEIGHTS_KEPT)
-        # Padding has weight 0, which is the maximum of none.
-        indices = seen.indices.reshape(-1).long().clamp(min=0)
-        strongest.scatter_reduce_(0, indices, seen.weights.reshape(-1), "amax")
-    return strongest
+    parts = torch.where(judged, (ratio - 1).sign() / (z * inside.sum().clamp(min=1)), 0).to(depths.dtype)
+    return torch.zeros_like(depths).reshape(-1).index_add_(0, at, parts).reshape(depths.shape)

@@ -1,4 +1,10 @@
-"""How close a rendered picture comes to the photo: PSNR and SSIM, as the 3DGS literature measures them."""
+"""How close rendered pictures come to the photos: PSNR and SSIM, as the 3DGS literature measures them.
+
+`ssim` is the fast twin of `losses.ssim`: on the CPU OpenCV filters along rows and columns, and the gradient
+is written out.
+"""
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -6,9 +12,44 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_RADIUS = 5
-_SIGMA = 1.5
-_C1, _C2 = 0.01**2, 0.03**2
+from gags.capture import Capture
+from gags.gaussians import Gaussians, render
+from gags.progress import SILENT, Reporter
+from gags.reconstruct.losses import SSIM_C1, SSIM_C2, WINDOW_RADIUS, WINDOW_SIGMA
+
+TRAIN_PHOTOS = 8  # looked at to see how much worse held-out photos are
+
+
+def held_out_quality(gaussians: Gaussians, capture: Capture, progress: Reporter = SILENT) -> dict[str, Any]:
+    """PSNR and SSIM of renders against photos, for `metrics.json`.
+
+    Args:
+        gaussians: Trained Gaussians.
+        capture: Photos; those held out count, a few training photos are looked at for comparison.
+        progress: Receives the progress.
+
+    Returns:
+        `psnr` (dB) and `ssim`, means over the held-out photos (absent if none were held out); `train_psnr`
+        and `train_ssim`, means over some training photos; `psnr_of_photo`, PSNR of every held-out photo by
+        name.
+    """
+    sample = capture.train[:: max(1, len(capture.train) // TRAIN_PHOTOS)][:TRAIN_PHOTOS]
+    scores: dict[str, list[tuple[float, float]]] = {"test": [], "train": []}
+    with progress.stage("Checking quality", len(capture.test) + len(sample), "photos") as bar:
+        for split, views in (("test", capture.test), ("train", sample)):
+            for view in views:
+                picture = render(gaussians, view.camera).colors.clamp(0, 1)
+                photo = torch.from_numpy(view.image()).to(picture.device).float() / 255
+                scores[split].append((float(psnr(picture, photo)), float(ssim(picture, photo))))
+                bar.advance(note=f"PSNR {scores[split][-1][0]:.1f} dB in {view.name}")
+    figures: dict[str, Any] = {}
+    for split, prefix in (("test", ""), ("train", "train_")):
+        if scores[split]:
+            figures[f"{prefix}psnr"], figures[f"{prefix}ssim"] = map(float, np.mean(scores[split], axis=0))
+    figures["psnr_of_photo"] = {
+        view.name: round(score[0], 3) for view, score in zip(capture.test, scores["test"], strict=True)
+    }
+    return figures
 
 
 def psnr(image: Tensor, target: Tensor) -> Tensor:
@@ -58,7 +99,7 @@ def _check(image: Tensor, target: Tensor) -> None:
 
 
 def _window() -> np.ndarray:
-    taps = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
+    taps = np.exp(-0.5 * (np.arange(-WINDOW_RADIUS, WINDOW_RADIUS + 1) / WINDOW_SIGMA) ** 2)
     return taps / taps.sum()
 
 
@@ -74,20 +115,20 @@ class _Ssim(torch.autograd.Function):
         mean_x, mean_y = _filter(x), _filter(y)
         product = mean_x * mean_y
         square = (mean_x * mean_x).addcmul_(mean_y, mean_y)
-        a2 = _filter(x * y).sub_(product).mul_(2).add_(_C2)
-        b2 = _filter((x * x).addcmul_(y, y)).sub_(square).add_(_C2)
-        a1, b1 = product.mul_(2).add_(_C1), square.add_(_C1)
+        a2 = _filter(x * y).sub_(product).mul_(2).add_(SSIM_C2)
+        b2 = _filter((x * x).addcmul_(y, y)).sub_(square).add_(SSIM_C2)
+        a1, b1 = product.mul_(2).add_(SSIM_C1), square.add_(SSIM_C1)
         inverse = (b1 * b2).reciprocal_()
         similarity = (a1 * a2).mul_(inverse)
         mean = similarity.mean()
         if any(ctx.needs_input_grad):
-            slope_product = (a2 - a1).mul_(inverse).mul_(2)
-            slope_square = (b1 - b2).mul_(inverse).mul_(similarity).mul_(2)
+            g_product = (a2 - a1).mul_(inverse).mul_(2)
+            g_square = (b1 - b2).mul_(inverse).mul_(similarity).mul_(2)
             ctx.save_for_backward(
                 x,
                 y,
-                (mean_y * slope_product).addcmul_(mean_x, slope_square),
-                (mean_x * slope_product).addcmul_(mean_y, slope_square),
+                (mean_y * g_product).addcmul_(mean_x, g_square),
+                (mean_x * g_product).addcmul_(mean_y, g_square),
                 similarity.div_(b2).mul_(-2),
                 a1.mul_(inverse).mul_(2),
             )
@@ -98,13 +139,13 @@ class _Ssim(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx, gradient: Tensor
     ) -> tuple[Tensor | None, Tensor | None]:
-        x, y, slope_mean_x, slope_mean_y, slope_squares, slope_xy = ctx.saved_tensors
+        x, y, g_mean_x, g_mean_y, g_squares, g_xy = ctx.saved_tensors
         scale = gradient / x.numel()
-        squares, xy = _filter(slope_squares), _filter(slope_xy)
+        squares, xy = _filter(g_squares), _filter(g_xy)
         needs_x, needs_y = ctx.needs_input_grad
         return (
-            _filter(slope_mean_x).addcmul_(x, squares).addcmul_(y, xy).mul_(scale) if needs_x else None,
-            _filter(slope_mean_y).addcmul_(y, squares).addcmul_(x, xy).mul_(scale) if needs_y else None,
+            _filter(g_mean_x).addcmul_(x, squares).addcmul_(y, xy).mul_(scale) if needs_x else None,
+            _filter(g_mean_y).addcmul_(y, squares).addcmul_(x, xy).mul_(scale) if needs_y else None,
         )
 
 
@@ -119,6 +160,6 @@ def _filter(image: Tensor) -> Tensor:
     planes = image.permute(2, 0, 1)[:, None]
     # TF32, which GPUs convolve with by default, has 10 bits: variances would drown in its rounding.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        planes = torch.nn.functional.conv2d(planes, taps.view(1, 1, 1, -1), padding=(0, _RADIUS))
-        planes = torch.nn.functional.conv2d(planes, taps.view(1, 1, -1, 1), padding=(_RADIUS, 0))
+        planes = torch.nn.functional.conv2d(planes, taps.view(1, 1, 1, -1), padding=(0, WINDOW_RADIUS))
+        planes = torch.nn.functional.conv2d(planes, taps.view(1, 1, -1, 1), padding=(WINDOW_RADIUS, 0))
     return planes[:, 0].permute(1, 2, 0)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gags.gaussians import Gaussians
 
-NAMES = tuple(f.name for f in fields(Gaussians))
+PARAMETERS = tuple(f.name for f in fields(Gaussians))
 
 
 @dataclass(eq=False)
@@ -79,8 +79,8 @@ class TrainingState:
 
 def join(a: Gaussians, b: Gaussians) -> Gaussians:
     """The Gaussians of both, in that order; both hold harmonics of the same degree."""
-    return Gaussians(*(torch.cat([getattr(a, name), getattr(b, name)]) for name in NAMES))
+    return Gaussians(*(torch.cat([getattr(a, name), getattr(b, name)]) for name in PARAMETERS))
 
 
 def _zeros(gaussians: Gaussians) -> Gaussians:
-    return Gaussians(*(torch.zeros_like(getattr(gaussians, name)) for name in NAMES))
+    return Gaussians(*(torch.zeros_like(getattr(gaussians, name)) for name in PARAMETERS))

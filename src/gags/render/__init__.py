@@ -1,4 +1,11 @@
-"""Rasterisation of 3D Gaussians: one signature, three backends, chosen by device."""
+"""Rasterisation of 3D Gaussians: one signature, three backends, chosen by device.
+
+- `reference`: plain PyTorch, the truth that the others are tested against.
+- `cpu`: Numba kernels (`kernels`).
+- `cuda`: gsplat.
+
+`gags.gaussians.render` and `blend_weights` take a whole set of Gaussians; here are its tensors.
+"""
 
 from types import ModuleType
 from typing import Literal
@@ -51,14 +58,25 @@ def rasterize(
         GagsError: If the backend asked for does not work here.
     """
     _check(
-        *(means, quats, scales, opacities),
+        means,
+        quats,
+        scales,
+        opacities,
         colors=colors,
         background=background,
         means2d_offset=means2d_offset,
     )
     _check_colors(len(means), colors, sh_degree, background, means2d_offset)
     return _load(backend, means.device).rasterize(
-        means, quats, scales, opacities, colors, camera, sh_degree, background, means2d_offset
+        means,
+        quats,
+        scales,
+        opacities,
+        colors=colors,
+        camera=camera,
+        sh_degree=sh_degree,
+        background=background,
+        means2d_offset=means2d_offset,
     )
 
 
@@ -100,11 +118,13 @@ def blend_weights(
     limit = torch.tensor([camera.width, camera.height], device=pixels.device)
     if ((pixels < 0) | (pixels >= limit)).any():
         raise ValueError(f"pixels must lie inside the {camera.width}x{camera.height} image")
-    return _load(backend, means.device).blend_weights(means, quats, scales, opacities, camera, pixels, top_k)
+    return _load(backend, means.device).blend_weights(
+        means, quats, scales, opacities, camera=camera, pixels=pixels, top_k=top_k
+    )
 
 
 def _load(backend: Backend, device: torch.device) -> ModuleType:
-    """Import a backend only when it is used: Numba and gsplat are slow to import."""
+    """The module of a backend, imported only when it is used: Numba and gsplat are slow to import."""
     if backend == "auto":
         backend = "cuda" if device.type == "cuda" else "cpu"
     if backend not in ("reference", "cpu", "cuda"):
@@ -121,7 +141,7 @@ def _load(backend: Backend, device: torch.device) -> ModuleType:
 
 
 def _check(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, **more: Tensor | None) -> None:
-    """Shapes and devices of the Gaussians, and the devices of what else is given by name."""
+    """Check shapes and devices of the Gaussians, and the devices of the other tensors."""
     n = means.shape[0]
     tensors = {"means": means, "quats": quats, "scales": scales, "opacities": opacities}
     shapes = {"means": (n, 3), "quats": (n, 4), "scales": (n, 3), "opacities": (n,)}

@@ -1,10 +1,11 @@
-"""The fast CPU backend: Numba kernels with hand-written SIMD, forward and backward.
+"""The fast CPU backend: Numba kernels with SIMD by hand (`gags.simd`), forward and backward.
 
-A picture takes four steps: project the Gaussians (`_cpu_project`, colours from harmonics in `_cpu_sh`), sort
-them by depth and list the members of each tile (`_cpu_tiles`), blend tile by tile (`_cpu_blend`). The
-gradient walks the tiles front to back once more, leaves one row of sums for every Gaussian in a tile, adds
-the rows up per Gaussian and goes back through the projection (`_cpu_project_backward`). No thread writes
-where another one does and no sum depends on timing, so the same input gives the same numbers.
+A picture takes four steps: project the Gaussians (`kernels.project`, colours from harmonics in `kernels.sh`),
+sort them by depth and list the members of each tile (`kernels.tiles`), blend tile by tile (`kernels.blend`).
+The gradient walks the tiles front to back once more (`kernels.blend_backward`), leaves one row of sums for
+every Gaussian in a tile, adds the rows up per Gaussian and goes back through the projection
+(`kernels.project_backward`). No thread writes where another one does and no sum depends on timing, so the
+same input gives the same numbers.
 """
 
 from typing import Any, NamedTuple
@@ -15,21 +16,30 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.render.kernels import blend as _cpu_blend
-from gags.render.kernels import blend_backward as _cpu_blend_backward
-from gags.render.kernels import project as _cpu_project
-from gags.render.kernels import project_backward as _cpu_project_backward
-from gags.render.kernels import sh as _cpu_sh
-from gags.render.kernels import tiles as _cpu_tiles
-from gags.render.kernels import weights as _cpu_weights
-from gags.render.kernels.layout import OUTLINE, PLANES, record_stride, sums_stride
+from gags.render.kernels.blend import blend
+from gags.render.kernels.blend_backward import blend_backward
+from gags.render.kernels.layout import (
+    OUTLINE,
+    PLANES,
+    Geometry,
+    Pictures,
+    TileLists,
+    record_stride,
+    sums_stride,
+)
 from gags.render.kernels.memory import Scratch, aligned
+from gags.render.kernels.project import pack_camera, project
+from gags.render.kernels.project_backward import project_backward
+from gags.render.kernels.sh import sh_colors, sh_colors_backward
+from gags.render.kernels.tiles import list_tiles
+from gags.render.kernels.weights import group_pixels, weigh
 from gags.render.types import BlendWeights, Rendering
 from gags.simd.vectors import LANES
 
 # Its lock also keeps Numba's fallback threading layer from being entered by two Python threads at once.
 _SCRATCH = Scratch()
 _NONE = np.empty(0, np.float32)
+_ALL_TILES = np.empty(0, np.bool_)
 
 
 def rasterize(
@@ -62,40 +72,34 @@ def blend_weights(
 ) -> BlendWeights:
     """The Gaussians that make up chosen pixels; see `gags.render.blend_weights`."""
     means, quats, scales, opacities = (t.float().contiguous() for t in (means, quats, scales, opacities))
-    geometry = _Geometry.of(means, quats, scales, opacities, None)
+    geometry = _geometry(means, quats, scales, opacities, None)
     size = (len(pixels), top_k)
     found = BlendWeights(torch.empty(size, dtype=torch.int32), torch.empty(size), torch.empty(len(pixels)))
-    results = (found.indices.numpy(), found.weights.numpy(), found.alphas.numpy())
-    where = pixels.to(torch.int64).contiguous().numpy()
+    places = pixels.to(torch.int64).contiguous().numpy()
     with _SCRATCH.lock:
-        order, starts = _cpu_weights.group_pixels(where, camera.width, camera.height)
-        seen = _see(geometry, camera, _NONE, 0, np.diff(starts) > 0)
-        work = (numba.get_num_threads(), np.zeros(1, np.int64))
-        _cpu_weights.weigh(*work, where, order, starts, seen.records, seen.lists, top_k, *results)
+        order, starts = group_pixels(places, camera.width, camera.height)
+        seen = _see(geometry, camera, _NONE, channels=0, wanted_tiles=np.diff(starts) > 0)
+        weigh(
+            threads=numba.get_num_threads(),
+            todo=np.zeros(1, np.int64),
+            pixels=places,
+            order=order,
+            starts=starts,
+            records=seen.records,
+            lists=seen.lists,
+            top_k=top_k,
+            indices=found.indices.numpy(),
+            weights=found.weights.numpy(),
+            alphas=found.alphas.numpy(),
+        )
     return found
-
-
-class _Geometry(NamedTuple):
-    """Gaussians as the flat arrays that kernels take; no offsets are an empty array."""
-
-    means: np.ndarray
-    quats: np.ndarray
-    scales: np.ndarray
-    opacities: np.ndarray
-    offsets: np.ndarray
-
-    @classmethod
-    def of(
-        cls, means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, offsets: Tensor | None
-    ) -> "_Geometry":
-        return cls(_flat(means), _flat(quats), _flat(scales), _flat(opacities), _flat(offsets))
 
 
 class _Seen(NamedTuple):
     """Gaussians as one view sees them."""
 
     records: np.ndarray
-    lists: _cpu_tiles.TileLists
+    lists: TileLists
     radii: np.ndarray
 
 
@@ -103,8 +107,14 @@ def _flat(tensor: Tensor | None) -> np.ndarray:
     return _NONE if tensor is None else tensor.detach().numpy().reshape(-1)
 
 
+def _geometry(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, offsets: Tensor | None
+) -> Geometry:
+    return Geometry(_flat(means), _flat(quats), _flat(scales), _flat(opacities), _flat(offsets))
+
+
 def _see(
-    geometry: _Geometry, camera: Camera, colors: np.ndarray, channels: int, wanted_tiles: np.ndarray
+    geometry: Geometry, camera: Camera, colors: np.ndarray, *, channels: int, wanted_tiles: np.ndarray
 ) -> _Seen:
     """Project Gaussians and list the members of the tiles (all tiles if `wanted_tiles` is empty)."""
     n = len(geometry.opacities)
@@ -112,10 +122,25 @@ def _see(
     records = aligned(n * record_stride(channels))
     outlines = _SCRATCH.take("outlines", n * OUTLINE)
     planes = _SCRATCH.take("planes", len(rows) * PLANES)
-    view = _cpu_project.pack_camera(camera)
-    _cpu_project.project(rows, *geometry, view, colors, channels, records, outlines, planes)
-    size, shares = (camera.width, camera.height), numba.get_num_threads()
-    lists, radii = _cpu_tiles.list_tiles(outlines, planes, n, size, wanted_tiles, shares, _SCRATCH)
+    project(
+        rows=rows,
+        geometry=geometry,
+        view=pack_camera(camera),
+        colors=colors,
+        channels=channels,
+        records=records,
+        outlines=outlines,
+        planes=planes,
+    )
+    lists, radii = list_tiles(
+        outlines,
+        planes,
+        n,
+        size=(camera.width, camera.height),
+        wanted=wanted_tiles,
+        shares=numba.get_num_threads(),
+        scratch=_SCRATCH,
+    )
     return _Seen(records, lists, radii)
 
 
@@ -126,22 +151,36 @@ class _Rasterize(torch.autograd.Function):
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         *tensors, camera, sh_degree = args
         means, quats, scales, opacities, colors, background, offsets = tensors
-        geometry = _Geometry.of(means, quats, scales, opacities, offsets)
+        geometry = _geometry(means, quats, scales, opacities, offsets)
         channels = colors.shape[-1]
         size = (camera.height, camera.width)
         image, depths, alphas = torch.empty(*size, channels), torch.empty(size), torch.empty(size)
         with _SCRATCH.lock:
             final_colors = _flat(colors) if sh_degree is None else _NONE
-            seen = _see(geometry, camera, final_colors, channels, np.empty(0, np.bool_))
+            seen = _see(geometry, camera, final_colors, channels=channels, wanted_tiles=_ALL_TILES)
             if sh_degree is not None:
-                position = camera.position.astype(np.float32)
-                harmonics = (_flat(colors), colors.shape[1], sh_degree)
-                _cpu_sh.sh_colors(seen.lists.shown, geometry.means, position, *harmonics, seen.records)
-            work = (numba.get_num_threads(), np.zeros(1, np.int64), camera.width, camera.height)
-            scene = (seen.records, channels, _flat(background), seen.lists)
-            _cpu_blend.blend(*work, *scene, _flat(image), _flat(depths), _flat(alphas))
+                sh_colors(
+                    rows=seen.lists.shown,
+                    means=geometry.means,
+                    position=camera.position.astype(np.float32),
+                    sh=_flat(colors),
+                    coefficients=colors.shape[1],
+                    degree=sh_degree,
+                    records=seen.records,
+                )
+            blend(
+                threads=numba.get_num_threads(),
+                todo=np.zeros(1, np.int64),
+                width=camera.width,
+                height=camera.height,
+                records=seen.records,
+                channels=channels,
+                background=_flat(background),
+                lists=seen.lists,
+                pictures=Pictures(_flat(image), _flat(depths), _flat(alphas)),
+            )
         ctx.save_for_backward(*tensors, image, depths, alphas)
-        ctx.camera, ctx.sh_degree, ctx.scene = camera, sh_degree, scene
+        ctx.camera, ctx.sh_degree, ctx.seen = camera, sh_degree, seen
         radii = torch.from_numpy(seen.radii)
         ctx.mark_non_differentiable(radii)
         return image, depths, alphas, radii
@@ -153,32 +192,58 @@ class _Rasterize(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         means, quats, scales, opacities, colors, background, offsets = ctx.saved_tensors[:7]
         image, depths, alphas = ctx.saved_tensors[7:]
-        pictures = (_flat(image), _flat(depths), _flat(alphas))
-        g_image = g_image.contiguous()
-        g_pictures = (_flat(g_image), _flat(g_depths.contiguous()), _flat(g_alphas.contiguous()))
-        geometry = _Geometry.of(means, quats, scales, opacities, None)
         camera, sh_degree = ctx.camera, ctx.sh_degree
-        scene: tuple[np.ndarray, int, np.ndarray, _cpu_tiles.TileLists] = ctx.scene
-        records, channels, _, lists = scene
-        g_geometry = [torch.zeros_like(t) for t in (means, quats, scales, opacities)]
+        seen: _Seen = ctx.seen
+        lists, channels = seen.lists, colors.shape[-1]
+        geometry = _geometry(means, quats, scales, opacities, None)
+        g_means, g_quats, g_scales, g_opacities = (
+            torch.zeros_like(t) for t in (means, quats, scales, opacities)
+        )
         g_offsets = None if offsets is None else torch.zeros_like(offsets)
         g_colors = torch.zeros_like(colors)
         g_final_colors = g_colors if sh_degree is None else torch.zeros(len(means), 3)
+        g_image = g_image.contiguous()
         with _SCRATCH.lock:
-            sums = _SCRATCH.take("sums", lists.room * sums_stride(channels))
-            work = (numba.get_num_threads(), np.zeros(1, np.int64), camera.width, camera.height)
-            _cpu_blend_backward.blend_backward(*work, *scene, *pictures, *g_pictures, sums)
-            _cpu_project_backward.project_backward(
-                *(lists.shown, lists.spans, sums, channels),
-                *(*geometry[:4], _cpu_project.pack_camera(camera)),
-                *map(_flat, (*g_geometry, g_offsets, g_final_colors)),
+            sums = _SCRATCH.take("sums", lists.slot_count * sums_stride(channels))
+            blend_backward(
+                threads=numba.get_num_threads(),
+                todo=np.zeros(1, np.int64),
+                width=camera.width,
+                height=camera.height,
+                records=seen.records,
+                channels=channels,
+                background=_flat(background),
+                lists=lists,
+                pictures=Pictures(_flat(image), _flat(depths), _flat(alphas)),
+                g_pictures=Pictures(
+                    _flat(g_image), _flat(g_depths.contiguous()), _flat(g_alphas.contiguous())
+                ),
+                gradients=sums,
+            )
+            project_backward(
+                shown=lists.shown,
+                spans=lists.spans,
+                slot_gradients=sums,
+                channels=channels,
+                geometry=geometry,
+                view=pack_camera(camera),
+                g_geometry=_geometry(g_means, g_quats, g_scales, g_opacities, g_offsets),
+                g_colors=_flat(g_final_colors),
             )
             if sh_degree is not None:
-                position = camera.position.astype(np.float32)
-                harmonics = (_flat(colors), colors.shape[1], sh_degree, records)
-                written = [_flat(g) for g in (g_final_colors, g_colors, g_geometry[0])]
-                _cpu_sh.sh_colors_backward(lists.shown, geometry.means, position, *harmonics, *written)
+                sh_colors_backward(
+                    rows=lists.shown,
+                    means=geometry.means,
+                    position=camera.position.astype(np.float32),
+                    sh=_flat(colors),
+                    coefficients=colors.shape[1],
+                    degree=sh_degree,
+                    records=seen.records,
+                    g_colors=_flat(g_final_colors),
+                    g_sh=_flat(g_colors),
+                    g_means=_flat(g_means),
+                )
         g_background = None
         if background is not None:
             g_background = torch.einsum("hw,hwc->c", 1 - alphas, g_image)
-        return *g_geometry, g_colors, g_background, g_offsets, None, None
+        return g_means, g_quats, g_scales, g_opacities, g_colors, g_background, g_offsets, None, None

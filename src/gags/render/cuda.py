@@ -89,8 +89,15 @@ def _blend(
     parts = []
     for start, end in pairwise(ends):
         image, alphas = gsplat.rasterize_to_pixels(
-            *(seen.means2d, seen.conics, features[None, :, start:end], opacities[None]),
-            *(camera.width, camera.height, _TILE_SIZE, seen.isect_offsets, seen.flatten_ids),
+            means2d=seen.means2d,
+            conics=seen.conics,
+            colors=features[None, :, start:end],
+            opacities=opacities[None],
+            image_width=camera.width,
+            image_height=camera.height,
+            tile_size=_TILE_SIZE,
+            isect_offsets=seen.isect_offsets,
+            flatten_ids=seen.flatten_ids,
             backgrounds=None if background is None else background[None, start:end],
         )
         parts.append((image[0], alphas[0, ..., 0]))
@@ -115,12 +122,20 @@ def blend_weights(
         indices = torch.full(size, -1, dtype=torch.int32, device=means.device)
         return BlendWeights(indices, means.new_zeros(size), means.new_zeros(len(pixels)))
     seen = _project(gsplat, means, quats, scales, opacities, camera, None)
-    light = means.new_zeros(camera.height * camera.width)
-    light[ids] = 1  # pixels that let no light through are finished before they begin
+    transmittances = means.new_zeros(camera.height * camera.width)
+    transmittances[ids] = 1  # all other pixels are finished before they begin
     gaussians, hits, _ = gsplat.rasterize_to_indices_in_range(
-        *(0, _ALL_BATCHES, light.reshape(1, camera.height, camera.width)),
-        *(seen.means2d, seen.conics, opacities[None], camera.width, camera.height, _TILE_SIZE),
-        *(seen.isect_offsets, seen.flatten_ids),
+        range_start=0,
+        range_end=_ALL_BATCHES,
+        transmittances=transmittances.reshape(1, camera.height, camera.width),
+        means2d=seen.means2d,
+        conics=seen.conics,
+        opacities=opacities[None],
+        image_width=camera.width,
+        image_height=camera.height,
+        tile_size=_TILE_SIZE,
+        isect_offsets=seen.isect_offsets,
+        flatten_ids=seen.flatten_ids,
     )
     centres = torch.stack([hits % camera.width, hits // camera.width], -1) + 0.5
     offset = centres - seen.means2d[0, gaussians]
@@ -143,11 +158,13 @@ def strongest(gaussians: Tensor, rows: Tensor, alphas: Tensor, row_count: int, t
     """
     counts = torch.bincount(rows, minlength=row_count)
     firsts = counts.cumsum(0) - counts
-    kept_light = torch.log1p(-alphas.double())
-    before = kept_light.cumsum(0) - kept_light
-    before = before - before[firsts[rows]]
-    weights = alphas * before.exp().to(alphas.dtype)
+    # log T_i = Σ_{j < i} log (1 - α_j), the sum begun anew at each ray; then w_i = α_i T_i.
+    log_kept = torch.log1p(-alphas.double())
+    log_T = log_kept.cumsum(0) - log_kept
+    log_T = log_T - log_T[firsts[rows]]
+    weights = alphas * log_T.exp().to(alphas.dtype)
 
+    # By ray, and within a ray by weight: two stable sorts.
     order = torch.argsort(weights, descending=True, stable=True)
     order = order[torch.argsort(rows[order], stable=True)]
     place = torch.arange(len(rows), device=rows.device) - firsts[rows]  # `rows` is the same when sorted so
@@ -173,7 +190,14 @@ def _project(
     viewmats = torch.as_tensor(camera.viewmat, dtype=means.dtype, device=means.device)[None]
     Ks = torch.as_tensor(camera.K, dtype=means.dtype, device=means.device)[None]
     radii, means2d, depths, conics, _ = gsplat.fully_fused_projection(
-        *(means, None, quats, scales, viewmats, Ks, camera.width, camera.height),
+        means=means,
+        covars=None,
+        quats=quats,
+        scales=scales,
+        viewmats=viewmats,
+        Ks=Ks,
+        width=camera.width,
+        height=camera.height,
         eps2d=EPS2D,
         near_plane=NEAR_PLANE,
         opacities=opacities,

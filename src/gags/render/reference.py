@@ -34,10 +34,9 @@ def rasterize(
     means2d_offset: Tensor | None,
 ) -> Rendering:
     """Render Gaussians into one view; see `gags.render.rasterize`."""
+    # What is not in the picture is left out before anything is differentiated, so that no NaN gets through.
     radii = screen_radii(means, quats, scales, opacities, camera, means2d_offset)
-    shown = radii.nonzero()[
-        :, 0
-    ]  # the rest is left out before anything is differentiated: no NaN gets through
+    shown = radii.nonzero()[:, 0]
     if sh_degree is None:
         shown_colors = colors[shown]
     else:
@@ -151,18 +150,19 @@ def project(
     if means2d_offset is not None:
         means2d = means2d + means2d_offset
 
-    # The Jacobian is taken no further out than 15 % of the image beyond its edges, where it is still sane.
-    slopes = []
-    for slope, focal, centre, side in (
+    # J is not evaluated further out than 15 % of the image beyond its edges: the approximation gets too bad.
+    tangents = []
+    for tangent, focal, centre, side in (
         (x / z, K[0, 0], K[0, 2], camera.width),
         (y / z, K[1, 1], K[1, 2], camera.height),
     ):
         margin = 0.3 * 0.5 * side / focal
-        slopes.append(slope.clamp(-(centre / focal) - margin, (side - centre) / focal + margin))
+        tangents.append(tangent.clamp(-(centre / focal) - margin, (side - centre) / focal + margin))
     zero = torch.zeros_like(z)
     J = torch.stack(
-        [K[0, 0] / z, zero, -K[0, 0] * slopes[0] / z, zero, K[1, 1] / z, -K[1, 1] * slopes[1] / z], 1
+        [K[0, 0] / z, zero, -K[0, 0] * tangents[0] / z, zero, K[1, 1] / z, -K[1, 1] * tangents[1] / z], 1
     ).reshape(-1, 2, 3)
+    # Σ' = J W Σ Wᵀ Jᵀ = M Mᵀ with Σ = R S Sᵀ Rᵀ (Kerbl et al. 2023, Eq. 5 and 6)
     M = J @ viewmat[:3, :3] @ rotation_matrices(quats) * scales[:, None, :]
     covariances = M @ M.mT + EPS2D * torch.eye(2, dtype=means.dtype, device=means.device)
     return means2d, covariances, z
@@ -173,9 +173,15 @@ def rotation_matrices(quats: Tensor) -> Tensor:
     w, x, y, z = torch.nn.functional.normalize(quats, dim=1).unbind(1)
     return torch.stack(
         [
-            *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-            *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-            *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+            1 - 2 * (y * y + z * z),
+            2 * (x * y - w * z),
+            2 * (x * z + w * y),
+            2 * (x * y + w * z),
+            1 - 2 * (x * x + z * z),
+            2 * (y * z - w * x),
+            2 * (x * z - w * y),
+            2 * (y * z + w * x),
+            1 - 2 * (x * x + y * y),
         ],
         1,
     ).reshape(-1, 3, 3)
@@ -247,6 +253,6 @@ def _weights(
     sigmas = 0.5 * torch.einsum("pmi,mij,pmj->pm", offsets, conics, offsets)
     alphas = (opacities[order] * torch.exp(-sigmas)).clamp_max(MAX_ALPHA)
     alphas = torch.where(alphas >= MIN_ALPHA, alphas, 0.0)
-    through = torch.cumprod(1 - alphas, 1)  # light left behind each Gaussian
-    before = torch.cat([torch.ones_like(through[:, :1]), through[:, :-1]], 1)[:, : len(order)]
-    return torch.where(through > MIN_TRANSMITTANCE, alphas * before, 0.0), order
+    T_behind = torch.cumprod(1 - alphas, 1)  # transmittance behind each Gaussian
+    T = torch.cat([torch.ones_like(T_behind[:, :1]), T_behind[:, :-1]], 1)[:, : len(order)]
+    return torch.where(T_behind > MIN_TRANSMITTANCE, alphas * T, 0.0), order

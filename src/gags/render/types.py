@@ -1,15 +1,15 @@
-"""What rasterisation gives back, whatever the backend."""
+"""What rasterisation returns, and the limits that all backends share."""
 
 from dataclasses import dataclass
 
 from torch import Tensor
 
-# Shared by every backend so that their pictures agree (values of gsplat and Kerbl et al. 2023).
+# Values of Kerbl et al. 2023 and gsplat; pictures of different backends agree only if these are the same.
 EPS2D = 0.3  # low-pass filter added to the diagonal of the projected covariance, px²
 NEAR_PLANE = 0.01  # Gaussians nearer than this (world units along z) are not drawn
-MIN_ALPHA = 1.0 / 255.0  # contributions below this are skipped
+MIN_ALPHA = 1.0 / 255.0  # a Gaussian of less alpha at a pixel is not drawn there
 MAX_ALPHA = 0.999  # alpha is clamped here so that transmittance never reaches 0
-MIN_TRANSMITTANCE = 1e-4  # a pixel is finished once less light than this gets through
+MIN_TRANSMITTANCE = 1e-4  # a pixel is finished before its transmittance would fall to this
 
 
 @dataclass(eq=False)

@@ -1,9 +1,13 @@
-"""How vectors of `_simd` get from and to memory; arrays are contiguous, indices flat and never negative."""
+"""How vectors get from memory and back.
+
+Arrays are contiguous float32. Indices are flat: they count the numbers from the start of the array, whatever
+its shape, and are never negative (no check, no counting from the end).
+"""
 
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from gags.simd.vectors import FLOATS, INTS, LANES, LONGS, broadcast, intrinsic, shuffle, vector
+from gags.simd.vectors import FLOATS, INTS, LANES, LONGS, emit_broadcast, emit_shuffle, intrinsic, vector
 
 
 def _pointer(context, builder, array_type, array, index, as_type):
@@ -12,7 +16,7 @@ def _pointer(context, builder, array_type, array, index, as_type):
 
 
 def _lanes_at(builder, data, places):
-    """Pointers to one number a lane, given a vector of int64 places."""
+    """One pointer for each lane, given a vector of int64 positions."""
     return [
         builder.gep(data, [builder.extract_element(places, ir.Constant(ir.IntType(32), lane))])
         for lane in range(LANES)
@@ -23,8 +27,8 @@ def _gather_pointers(context, builder, sig, args):
     array_type, rows_type = sig.args[0], sig.args[1]
     array, rows, start, stride, offset = args[:5]
     places = builder.load(_pointer(context, builder, rows_type, rows, start, INTS), align=4)
-    places = builder.mul(builder.sext(places, LONGS), broadcast(builder, stride, LONGS))
-    places = builder.add(places, broadcast(builder, offset, LONGS))
+    places = builder.mul(builder.sext(places, LONGS), emit_broadcast(builder, stride, LONGS))
+    places = builder.add(places, emit_broadcast(builder, offset, LONGS))
     return _lanes_at(builder, context.make_array(array_type)(context, builder, array).data, places)
 
 
@@ -50,7 +54,7 @@ def _store_lanes(builder, pointers, value):
 
 @intrinsic
 def load(typingctx, array, index):
-    """The 16 numbers of a contiguous float32 array from a flat index on."""
+    """The 16 numbers from an index on."""
 
     def codegen(context, builder, sig, args):
         return builder.load(_pointer(context, builder, sig.args[0], args[0], args[1], FLOATS), align=4)
@@ -59,19 +63,19 @@ def load(typingctx, array, index):
 
 
 @intrinsic
-def load_splat(typingctx, array, index):
-    """The number at a flat index of a contiguous float32 array (not counted from its end) in every lane."""
+def load_broadcast(typingctx, array, index):
+    """The number at an index, in every lane."""
 
     def codegen(context, builder, sig, args):
         pointer = _pointer(context, builder, sig.args[0], args[0], args[1], ir.FloatType())
-        return broadcast(builder, builder.load(pointer, align=4), FLOATS)
+        return emit_broadcast(builder, builder.load(pointer, align=4), FLOATS)
 
     return vector(array, types.intp), codegen
 
 
 @intrinsic
 def store(typingctx, array, index, value):
-    """Write 16 numbers into a contiguous float32 array from a flat index on."""
+    """Write 16 numbers from an index on."""
 
     def codegen(context, builder, sig, args):
         builder.store(args[2], _pointer(context, builder, sig.args[0], args[0], args[1], FLOATS), align=4)
@@ -82,12 +86,12 @@ def store(typingctx, array, index, value):
 
 @intrinsic
 def load_triples(typingctx, array, start):
-    """Three vectors from 16 triples that lie in a row: all first, all second, all third numbers."""
+    """Three vectors from 16 triples in a row: all first numbers, all second ones, all third ones."""
 
     def codegen(context, builder, sig, args):
         wide = ir.VectorType(ir.FloatType(), 3 * LANES)
         triples = builder.load(_pointer(context, builder, sig.args[0], args[0], args[1], wide), align=4)
-        parts = [shuffle(builder, triples, triples, range(k, 3 * LANES, 3)) for k in range(3)]
+        parts = [emit_shuffle(builder, triples, triples, range(k, 3 * LANES, 3)) for k in range(3)]
         return context.make_tuple(builder, sig.return_type, parts)
 
     return types.UniTuple(vector, 3)(array, types.intp), codegen
@@ -99,10 +103,10 @@ def store_triples(typingctx, array, start, a, b, c):
 
     def codegen(context, builder, sig, args):
         wide = ir.VectorType(ir.FloatType(), 3 * LANES)
-        both = shuffle(builder, args[2], args[3], range(2 * LANES))
-        third = shuffle(builder, args[4], args[4], range(2 * LANES))
+        both = emit_shuffle(builder, args[2], args[3], range(2 * LANES))
+        third = emit_shuffle(builder, args[4], args[4], range(2 * LANES))
         order = [k // 3 + (k % 3) * LANES for k in range(3 * LANES)]
-        triples = shuffle(builder, both, third, order)
+        triples = emit_shuffle(builder, both, third, order)
         builder.store(triples, _pointer(context, builder, sig.args[0], args[0], args[1], wide), align=4)
         return context.get_dummy_value()
 
@@ -110,8 +114,8 @@ def store_triples(typingctx, array, start, a, b, c):
 
 
 @intrinsic
-def load_every(typingctx, array, start, stride):
-    """Lane i is `array[start + i * stride]` (flat float32 array)."""
+def load_strided(typingctx, array, start, stride):
+    """Lane i is `array[start + i * stride]`."""
 
     def codegen(context, builder, sig, args):
         return _load_lanes(builder, _stride_pointers(context, builder, sig, args))
@@ -120,8 +124,8 @@ def load_every(typingctx, array, start, stride):
 
 
 @intrinsic
-def store_every(typingctx, array, start, stride, value):
-    """Put lane i into `array[start + i * stride]` (flat float32 array)."""
+def store_strided(typingctx, array, start, stride, value):
+    """Write lane i to `array[start + i * stride]`."""
 
     def codegen(context, builder, sig, args):
         _store_lanes(builder, _stride_pointers(context, builder, sig, args), args[3])
@@ -132,7 +136,7 @@ def store_every(typingctx, array, start, stride, value):
 
 @intrinsic
 def gather(typingctx, array, rows, start, stride, offset):
-    """Lane i is `array[rows[start + i] * stride + offset]` (flat float32 array, int32 rows)."""
+    """Lane i is `array[rows[start + i] * stride + offset]`; rows are int32."""
 
     def codegen(context, builder, sig, args):
         return _load_lanes(builder, _gather_pointers(context, builder, sig, args))
@@ -142,7 +146,10 @@ def gather(typingctx, array, rows, start, stride, offset):
 
 @intrinsic
 def scatter(typingctx, array, rows, start, stride, offset, value):
-    """Put lane i into `array[rows[start + i] * stride + offset]` (flat float32 array, int32 rows)."""
+    """Write lane i to `array[rows[start + i] * stride + offset]`; rows are int32.
+
+    Where rows are equal, the last lane stays.
+    """
 
     def codegen(context, builder, sig, args):
         _store_lanes(builder, _gather_pointers(context, builder, sig, args), args[5])
@@ -153,7 +160,7 @@ def scatter(typingctx, array, rows, start, stride, offset, value):
 
 @intrinsic
 def prefetch(typingctx, array, index):
-    """Ask for a flat index of an array to be brought into the cache; nothing happens beyond the memory."""
+    """Bring an index of any array into the processor's cache; past the end of the memory nothing happens."""
 
     def codegen(context, builder, sig, args):
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
@@ -168,7 +175,7 @@ def prefetch(typingctx, array, index):
 
 @intrinsic
 def fetch_add(typingctx, array, index, amount):
-    """Add to an int64 in memory and give what was there before, atomically: how threads share out work."""
+    """Add to an int64 in memory, atomically, and return what was there before: so threads share out work."""
 
     def codegen(context, builder, sig, args):
         place = _pointer(context, builder, sig.args[0], args[0], args[1], ir.IntType(64))
@@ -178,8 +185,8 @@ def fetch_add(typingctx, array, index, amount):
 
 
 @intrinsic
-def row_sums(typingctx, array, index):
-    """Sums over the lanes of the 16 vectors that lie one after the other from a flat index on."""
+def horizontal_sums(typingctx, array, index):
+    """Sums over the lanes of 16 vectors in a row from an index on; lane i is the sum of vector i."""
 
     def codegen(context, builder, sig, args):
         first = _pointer(context, builder, sig.args[0], args[0], args[1], FLOATS)
@@ -195,7 +202,8 @@ def row_sums(typingctx, array, index):
             far = [k + half for k in near]
             pairs = zip(rows[::2], rows[1::2], strict=True)
             rows = [
-                builder.fadd(shuffle(builder, *pair, near), shuffle(builder, *pair, far)) for pair in pairs
+                builder.fadd(emit_shuffle(builder, a, b, near), emit_shuffle(builder, a, b, far))
+                for a, b in pairs
             ]
             width = half
         return rows[0]

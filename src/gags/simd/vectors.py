@@ -1,12 +1,11 @@
-"""Vectors of 16 float32 for Numba kernels, so that SIMD code does not hang on what LLVM finds by itself.
+"""Vectors of 16 float32 for Numba kernels, and what can be computed with them.
 
 Inside an `@njit` function `+ - * /` and comparisons work lane by lane, also against plain numbers. LLVM maps
-the 16 lanes onto what the processor has: one AVX-512 register, two of AVX2, four of NEON. Numba's cache of
-compiled kernels does not see changes in this file: remove `__pycache__` after one.
+the 16 lanes onto what the processor has: one AVX-512 register, two of AVX2, four of NEON.
 """
 
 import operator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from llvmlite import ir
@@ -17,6 +16,10 @@ from numba.core.typing.templates import AbstractTemplate, signature
 from numba.extending import lower_builtin, lower_cast, models, register_model
 
 LANES = 16
+
+# What type checkers can know of the types below: inside a kernel, values of them are vectors of 16 lanes.
+Vector: TypeAlias = Any
+Mask: TypeAlias = Any
 
 # Called inside kernels without their first parameter, which type checkers cannot know.
 intrinsic: Any = extending.intrinsic
@@ -63,8 +66,8 @@ def _int_constant(value: int) -> ir.Constant:
     return ir.Constant(INTS, [ir.Constant(ir.IntType(32), value)] * LANES)
 
 
-def broadcast(builder, value, lane_type):
-    """A number in every lane of a vector type."""
+def emit_broadcast(builder, value, lane_type):
+    """LLVM code that puts a number into every lane of a vector type."""
     one = builder.insert_element(ir.Constant(lane_type, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(INTS, [ir.Constant(ir.IntType(32), 0)] * LANES)
     return builder.shuffle_vector(one, ir.Constant(lane_type, ir.Undefined), zeros)
@@ -73,11 +76,11 @@ def broadcast(builder, value, lane_type):
 @lower_cast(types.Float, _VectorType)
 @lower_cast(types.Integer, _VectorType)
 def _number_to_vector(context, builder, fromty, toty, value):
-    return broadcast(builder, context.cast(builder, value, fromty, types.float32), FLOATS)
+    return emit_broadcast(builder, context.cast(builder, value, fromty, types.float32), FLOATS)
 
 
-def shuffle(builder, a, b, lanes):
-    """Pick lanes from two vectors, numbered on from one to the other."""
+def emit_shuffle(builder, a, b, lanes):
+    """LLVM code that picks lanes from two vectors; those of the second are numbered from 16 on."""
     order = [ir.Constant(ir.IntType(32), lane) for lane in lanes]
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
 
@@ -126,28 +129,28 @@ def _mask_and(context, builder, sig, args):
 
 
 @intrinsic
-def splat(typingctx, value):
+def broadcast(typingctx, value):
     """A vector with the same number in every lane."""
 
     def codegen(context, builder, sig, args):
-        return broadcast(builder, context.cast(builder, args[0], sig.args[0], types.float32), FLOATS)
+        return emit_broadcast(builder, context.cast(builder, args[0], sig.args[0], types.float32), FLOATS)
 
     return vector(value), codegen
 
 
 @intrinsic
-def splat_bits(typingctx, value):
+def broadcast_bits(typingctx, value):
     """A vector with the same int32 in every lane, to be stored or selected but not computed with."""
 
     def codegen(context, builder, sig, args):
-        return broadcast(builder, builder.bitcast(args[0], ir.FloatType()), FLOATS)
+        return emit_broadcast(builder, builder.bitcast(args[0], ir.FloatType()), FLOATS)
 
     return vector(types.int32), codegen
 
 
 @intrinsic
-def lane_numbers(typingctx):
-    """0, 1, 2, … 15."""
+def lane_indices(typingctx):
+    """A vector of the numbers 0, 1, 2, … 15."""
 
     def codegen(context, builder, sig, args):
         return ir.Constant(FLOATS, [ir.Constant(ir.FloatType(), float(i)) for i in range(LANES)])
@@ -166,7 +169,7 @@ def select(typingctx, condition, yes, no):
 
 
 @intrinsic
-def lesser(typingctx, a, b):
+def minimum(typingctx, a, b):
     """The smaller of two vectors, lane by lane."""
 
     def codegen(context, builder, sig, args):
@@ -176,7 +179,7 @@ def lesser(typingctx, a, b):
 
 
 @intrinsic
-def larger(typingctx, a, b):
+def maximum(typingctx, a, b):
     """The larger of two vectors, lane by lane."""
 
     def codegen(context, builder, sig, args):
@@ -192,7 +195,7 @@ def _llvm_function(builder, name, args):
 
 
 @intrinsic
-def root(typingctx, value):
+def sqrt(typingctx, value):
     """Square root of each lane."""
 
     def codegen(context, builder, sig, args):
@@ -202,7 +205,7 @@ def root(typingctx, value):
 
 
 @intrinsic
-def ceiling(typingctx, value):
+def ceil(typingctx, value):
     """Each lane rounded up."""
 
     def codegen(context, builder, sig, args):
@@ -222,7 +225,7 @@ def floor(typingctx, value):
 
 
 @intrinsic
-def minus_size(typingctx, value):
+def neg_abs(typingctx, value):
     """−|x| of each lane."""
 
     def codegen(context, builder, sig, args):
@@ -253,7 +256,7 @@ def _multiply_add(builder, a, b, c):
 
 @intrinsic
 def exp2(typingctx, value):
-    """2 to the power of each lane; right for -126 <= value <= 127, any number beyond."""
+    """2 to the power of each lane, for -126 <= value <= 127; beyond, the result is undefined."""
 
     def codegen(context, builder, sig, args):
         shifted = builder.fadd(args[0], _constant(_ROUND))
@@ -294,8 +297,8 @@ def log2(typingctx, value):
 
 
 @intrinsic
-def lowest_bit(typingctx, bits):
-    """Position of the lowest bit set in an int64 that is not 0."""
+def trailing_zeros(typingctx, bits):
+    """Number of zero bits below the lowest bit that is set, in an int64 that is not 0."""
 
     def codegen(context, builder, sig, args):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -304,10 +307,11 @@ def lowest_bit(typingctx, bits):
 
 
 @intrinsic
-def rarely(typingctx):
-    """Put first into a branch that is seldom taken: keeps LLVM from computing it always and selecting.
+def unlikely(typingctx):
+    """First statement of a branch that is seldom taken; keeps it a branch.
 
-    A branch is predicted; a selection makes whatever comes next wait for its condition.
+    Without it LLVM may compute both ways and select one. The processor predicts a branch, but after a
+    selection everything waits for its condition.
     """
 
     def codegen(context, builder, sig, args):

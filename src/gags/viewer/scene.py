@@ -13,7 +13,7 @@ import torch
 from gags.capture.camera import Camera
 from gags.errors import QueryError
 from gags.gaussians import Gaussians, render
-from gags.gaussians.export import save_splats
+from gags.gaussians.files import save_splats
 from gags.progress import SILENT, Reporter
 from gags.query.boxes import OrientedBox
 from gags.query.instances import MATCHES, SOLID, Instance, locate_instances

@@ -6,43 +6,49 @@ from numba import njit, prange
 from gags.render.kernels.layout import (
     CENTRE_X,
     CENTRE_Y,
-    FAINTEST,
-    FEATURES,
-    GROUP,
+    FEATURE_GROUP,
+    FIRST_FEATURE,
+    LOG2_MAX_ALPHA,
+    LOG2_MIN_ALPHA,
     PEAK,
     QUAD_XX,
     QUAD_XY,
     QUAD_YY,
     TILE_HEIGHT,
     TILE_WIDTH,
+    Pictures,
+    TileLists,
     groups_of,
     record_stride,
 )
-from gags.render.types import MAX_ALPHA, MIN_TRANSMITTANCE
-from gags.simd.memory import fetch_add, load, load_splat, prefetch, store, store_every, store_triples
+from gags.render.types import MIN_TRANSMITTANCE
+from gags.simd.cache import kernel
+from gags.simd.memory import fetch_add, load, load_broadcast, prefetch, store, store_strided, store_triples
 from gags.simd.vectors import (
     LANES,
+    Vector,
     any_lane,
+    broadcast,
     exp2,
-    lane_numbers,
-    lesser,
-    lowest_bit,
-    minus_size,
-    rarely,
+    lane_indices,
+    minimum,
+    neg_abs,
     select,
-    splat,
+    trailing_zeros,
+    unlikely,
 )
 
-AHEAD = 6  # members whose records are fetched from memory ahead of time
-STRONGEST = float(np.log2(MAX_ALPHA))
+MEMBERS_AHEAD = 6  # members whose records are fetched from memory ahead of time
 
-# What is kept of a row of pixels while its tile is walked, one vector each. Light is what still gets through,
-# −light once the pixel is finished.
-LIGHT, BLENDED = range(2)  # then the blended features
+# What is kept of a row of pixels while its tile is walked, one vector each: the transmittance T, which turns
+# into -T once the pixel is finished, then the blended features.
+TRANSMITTANCE, BLENDED = range(2)
+
+Group = tuple[Vector, Vector, Vector, Vector]  # FEATURE_GROUP features
 
 
 @njit
-def aligned(size):
+def aligned(size) -> np.ndarray:
     """float32 memory that starts at a cache line."""
     memory = np.empty(size + 16, np.float32)
     skip = (-memory.ctypes.data % 64) // 4
@@ -50,14 +56,14 @@ def aligned(size):
 
 
 @njit
-def corner(tile, width):
+def corner(tile, width) -> tuple[int, int]:
     """Column and row of the first pixel of a tile."""
     tiles_x = -(-width // TILE_WIDTH)
     return tile % tiles_x * TILE_WIDTH, tile // tiles_x * TILE_HEIGHT
 
 
 @njit
-def _paste(tile, picture, x0, y0, columns, rows, width, channels):
+def _paste(tile, picture, x0, y0, columns, rows, width, channels) -> None:
     """Write a tile of whole width into the part of it that a flat picture has, at its right edge."""
     for row in range(rows):
         for j in range(columns * channels):
@@ -65,43 +71,53 @@ def _paste(tile, picture, x0, y0, columns, rows, width, channels):
 
 
 @njit
-def first_light(columns):
-    """Light 1 inside the picture; pixels beyond its edge are finished from the start."""
-    return select(lane_numbers() < columns, splat(1.0), splat(-1.0))
+def first_transmittance(columns) -> Vector:
+    """1 inside the picture; pixels beyond its edge are finished from the start."""
+    return select(lane_indices() < columns, broadcast(1.0), broadcast(-1.0))
 
 
 @njit
-def number_rows():
-    """One vector a row, so that nothing has to be spread over the lanes while blending."""
+def number_rows() -> np.ndarray:
+    """The number of each row in all lanes, so that no number has to be broadcast while blending."""
     numbers = np.empty(TILE_HEIGHT * LANES, np.float32)
     for row in range(TILE_HEIGHT):
-        store(numbers, row * LANES, splat(row))
+        store(numbers, row * LANES, broadcast(row))
     return numbers
 
 
 @njit
-def falloff(r, x, y0, records):
-    """One Gaussian in one tile: log2 α = constant + dy (slope + yy dy) with dy = first_y + row; and dx."""
-    dx = x - load_splat(records, r + CENTRE_X)
-    constant = load_splat(records, r + PEAK) + load_splat(records, r + QUAD_XX) * dx * dx
-    slope = load_splat(records, r + QUAD_XY) * dx
-    first_y = (y0 + np.float32(0.5)) - load_splat(records, r + CENTRE_Y)
-    return constant, slope, load_splat(records, r + QUAD_YY), first_y, dx
+def falloff(r, x, y0, records) -> tuple[Vector, Vector, Vector, Vector, Vector]:
+    """One Gaussian in one tile: log2 α = constant + dy (linear + yy dy), where dy = first_y + row.
+
+    Returns:
+        constant, linear, yy, first_y; and dx.
+    """
+    dx = x - load_broadcast(records, r + CENTRE_X)
+    constant = load_broadcast(records, r + PEAK) + load_broadcast(records, r + QUAD_XX) * dx * dx
+    linear = load_broadcast(records, r + QUAD_XY) * dx
+    first_y = (y0 + np.float32(0.5)) - load_broadcast(records, r + CENTRE_Y)
+    return constant, linear, load_broadcast(records, r + QUAD_YY), first_y, dx
 
 
 @njit
-def load_group(array, at):
+def alpha_of(power) -> Vector:
+    """α = 2**power, at most MAX_ALPHA, and 0 where below MIN_ALPHA."""
+    return select(power >= LOG2_MIN_ALPHA, exp2(minimum(power, broadcast(LOG2_MAX_ALPHA))), broadcast(0.0))
+
+
+@njit
+def load_group(array, at) -> Group:
     """One group of features, each in all lanes."""
     return (
-        load_splat(array, at),
-        load_splat(array, at + 1),
-        load_splat(array, at + 2),
-        load_splat(array, at + 3),
+        load_broadcast(array, at),
+        load_broadcast(array, at + 1),
+        load_broadcast(array, at + 2),
+        load_broadcast(array, at + 3),
     )
 
 
 @njit
-def load_rows(array, at):
+def load_rows(array, at) -> Group:
     """A group of features that differ from lane to lane."""
     return (
         load(array, at),
@@ -112,7 +128,8 @@ def load_rows(array, at):
 
 
 @njit
-def store_rows(array, at, rows):
+def store_rows(array, at, rows) -> None:
+    """Write a group of features that differ from lane to lane."""
     store(array, at, rows[0])
     store(array, at + LANES, rows[1])
     store(array, at + 2 * LANES, rows[2])
@@ -120,7 +137,7 @@ def store_rows(array, at, rows):
 
 
 @njit
-def plus(sums, weight, features):
+def plus(sums, weight, features) -> Group:
     """A group of sums, each with one weighted feature more."""
     return (
         sums[0] + weight * features[0],
@@ -131,77 +148,81 @@ def plus(sums, weight, features):
 
 
 @njit
-def _blend_tile(x0, y0, rows_inside, records, channels, lists, tile, row_numbers, state):
-    """Walk the members of a tile front to back."""
+def _blend_tile(x0, y0, rows_inside, records, channels, lists, tile, row_numbers, state) -> None:
+    """Walk the members of a tile front to back and add w_i = α_i T_i times their features to `state`."""
     groups = groups_of(channels)
-    row_size = (BLENDED + GROUP * groups) * LANES
+    row_size = (BLENDED + FEATURE_GROUP * groups) * LANES
     stride = record_stride(channels)
-    live = (np.int64(1) << rows_inside) - 1
-    x = lane_numbers() + (x0 + np.float32(0.5))
+    live = (np.int64(1) << rows_inside) - 1  # rows with unfinished pixels, as bits
+    x = lane_indices() + (x0 + np.float32(0.5))
     last = lists.starts[tile + 1] - 1
     for k in range(lists.starts[tile], last + 1):
-        prefetch(records, (lists.members[min(k + AHEAD, last)] >> 32) * stride)
+        prefetch(records, (lists.members[min(k + MEMBERS_AHEAD, last)] >> 32) * stride)
         rows = lists.members[k] & live
         if rows == 0:
             continue
         r = (lists.members[k] >> 32) * stride
-        constant, slope, yy, first_y, _ = falloff(r, x, y0, records)
-        features = load_group(records, r + FEATURES)
+        constant, linear, yy, first_y, _ = falloff(r, x, y0, records)
+        features = load_group(records, r + FIRST_FEATURE)
         while rows != 0:
-            row = lowest_bit(rows)
+            row = trailing_zeros(rows)
             rows &= rows - 1
             at = row * row_size
             dy = first_y + load(row_numbers, row * LANES)
-            power = constant + dy * (slope + yy * dy)
-            alpha = select(power >= FAINTEST, exp2(lesser(power, splat(STRONGEST))), splat(0.0))
-            light = load(state, at)
-            absorbed = light * alpha
-            behind = light - absorbed
-            lit = behind > MIN_TRANSMITTANCE
-            weight = select(lit, absorbed, splat(0.0))
-            store(state, at, select(lit, behind, minus_size(light)))
+            power = constant + dy * (linear + yy * dy)
+            alpha = alpha_of(power)
+            # w_i = α_i T_i and T_{i+1} = T_i - w_i; a pixel is finished by the first Gaussian behind which T
+            # would fall to MIN_TRANSMITTANCE, and does not get that one any more.
+            T = load(state, at)
+            absorbed = T * alpha
+            T_behind = T - absorbed
+            unfinished = T_behind > MIN_TRANSMITTANCE
+            weight = select(unfinished, absorbed, broadcast(0.0))
+            store(state, at, select(unfinished, T_behind, neg_abs(T)))
+            # Σ w_i feature_i, the first group of features from registers.
             place = at + BLENDED * LANES
             store_rows(state, place, plus(load_rows(state, place), weight, features))
             for g in range(1, groups):
-                more = load_group(records, r + FEATURES + GROUP * g)
-                place = at + (BLENDED + GROUP * g) * LANES
+                more = load_group(records, r + FIRST_FEATURE + FEATURE_GROUP * g)
+                place = at + (BLENDED + FEATURE_GROUP * g) * LANES
                 store_rows(state, place, plus(load_rows(state, place), weight, more))
-            if not any_lane(lit):
-                rarely()
+            if not any_lane(unfinished):
+                unlikely()
                 live &= ~(np.int64(1) << row)
         if live == 0:
             break
 
 
 @njit
-def _close_tile(x0, y0, rows_inside, width, channels, background, state, image, depths, alphas):
-    """Write the pictures of one tile of whole width."""
-    row_size = (BLENDED + GROUP * groups_of(channels)) * LANES
+def _close_tile(x0, y0, rows_inside, width, channels, background, state, pictures: Pictures) -> None:
+    """Write the pictures of one tile of whole width: colours, expected depth and alpha = 1 - T."""
+    row_size = (BLENDED + FEATURE_GROUP * groups_of(channels)) * LANES
     for row in range(rows_inside):
         at = row * row_size
         pixel = (y0 + row) * width + x0
-        through = -1.0 * minus_size(load(state, at))
-        alpha = 1.0 - through
+        T = -1.0 * neg_abs(load(state, at))
+        alpha = 1.0 - T
         depth = load(state, at + (BLENDED + channels) * LANES)
-        store(alphas, pixel, alpha)
-        store(depths, pixel, select(alpha > 0.0, depth / alpha, splat(0.0)))
+        store(pictures.alphas, pixel, alpha)
+        store(pictures.depths, pixel, select(alpha > 0.0, depth / alpha, broadcast(0.0)))
         at += BLENDED * LANES
         if len(background) > 0:
             for c in range(channels):
-                store(state, at + c * LANES, load(state, at + c * LANES) + through * background[c])
+                store(state, at + c * LANES, load(state, at + c * LANES) + T * background[c])
         if channels == 3:
             red, green, blue, _ = load_rows(state, at)
-            store_triples(image, pixel * 3, red, green, blue)
+            store_triples(pictures.image, pixel * 3, red, green, blue)
         else:
             for c in range(channels):
-                store_every(image, pixel * channels + c, channels, load(state, at + c * LANES))
+                store_strided(pictures.image, pixel * channels + c, channels, load(state, at + c * LANES))
 
 
 @njit
 def _blend_tiles(
-    todo, width, height, records, channels, background, lists, row_numbers, image, depths, alphas
-):
-    row_size = (BLENDED + GROUP * groups_of(channels)) * LANES
+    todo, width, height, records, channels, background, lists, row_numbers, pictures: Pictures
+) -> None:
+    """What one thread does: take the next tile that nobody has taken, until none is left."""
+    row_size = (BLENDED + FEATURE_GROUP * groups_of(channels)) * LANES
     state = aligned(TILE_HEIGHT * row_size)
     tiles = len(lists.starts) - 1
     while True:
@@ -211,25 +232,30 @@ def _blend_tiles(
         x0, y0 = corner(tile, width)
         columns, rows = min(TILE_WIDTH, width - x0), min(TILE_HEIGHT, height - y0)
         for at in range(0, TILE_HEIGHT * row_size, LANES):
-            store(state, at, splat(0.0))
-        for at in range(LIGHT, TILE_HEIGHT * row_size, row_size):
-            store(state, at, first_light(columns))
+            store(state, at, broadcast(0.0))
+        for at in range(TRANSMITTANCE, TILE_HEIGHT * row_size, row_size):
+            store(state, at, first_transmittance(columns))
         _blend_tile(x0, y0, rows, records, channels, lists, tile, row_numbers, state)
         if columns == TILE_WIDTH:
-            _close_tile(x0, y0, rows, width, channels, background, state, image, depths, alphas)
+            _close_tile(x0, y0, rows, width, channels, background, state, pictures)
         else:
+            # A tile at the right edge would write beyond the rows of the picture: through one of whole width.
             plane = TILE_HEIGHT * TILE_WIDTH
-            tile_image, tile_depths = np.empty(plane * channels, np.float32), np.empty(plane, np.float32)
-            tile_alphas = np.empty(plane, np.float32)
-            tile_pictures = (tile_image, tile_depths, tile_alphas)
-            _close_tile(0, 0, rows, TILE_WIDTH, channels, background, state, *tile_pictures)
-            _paste(tile_image, image, x0, y0, columns, rows, width, channels)
-            _paste(tile_depths, depths, x0, y0, columns, rows, width, 1)
-            _paste(tile_alphas, alphas, x0, y0, columns, rows, width, 1)
+            part = Pictures(
+                np.empty(plane * channels, np.float32),
+                np.empty(plane, np.float32),
+                np.empty(plane, np.float32),
+            )
+            _close_tile(0, 0, rows, TILE_WIDTH, channels, background, state, part)
+            _paste(part.image, pictures.image, x0, y0, columns, rows, width, channels)
+            _paste(part.depths, pictures.depths, x0, y0, columns, rows, width, 1)
+            _paste(part.alphas, pictures.alphas, x0, y0, columns, rows, width, 1)
 
 
-@njit(parallel=True, cache=True)
-def blend(threads, todo, width, height, records, channels, background, lists, image, depths, alphas):
+@kernel(parallel=True)
+def blend(
+    threads, todo, width, height, records, channels, background, lists: TileLists, pictures: Pictures
+) -> None:
     """Blend every tile into the picture.
 
     Args:
@@ -240,11 +266,8 @@ def blend(threads, todo, width, height, records, channels, background, lists, im
         channels: Number of colour channels.
         background: Empty for black.
         lists: Members of the tiles.
-        image, depths, alphas: Flat pictures, written.
+        pictures: Written.
     """
     row_numbers = number_rows()
     for _ in prange(threads):
-        _blend_tiles(
-            *(todo, width, height, records, channels, background, lists, row_numbers),
-            *(image, depths, alphas),
-        )
+        _blend_tiles(todo, width, height, records, channels, background, lists, row_numbers, pictures)

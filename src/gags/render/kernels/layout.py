@@ -1,52 +1,98 @@
 """How the memory of the CPU kernels is laid out: the numbers of a Gaussian, a tile and a gradient."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
 
-from gags.render.types import MIN_ALPHA
+from gags.render.types import MAX_ALPHA, MIN_ALPHA
 from gags.simd.vectors import LANES
 
-# What blending needs of one Gaussian lies in one piece, its record. With dx, dy from the centre to the pixel,
+# The record of a Gaussian is what blending needs of it, in one piece. With d = (dx, dy) from its projected
+# mean to the pixel and its conic Σ'⁻¹, α = o exp(-½ dᵀ Σ'⁻¹ d) becomes
 # log2 α = peak + xx dx² + xy dx dy + yy dy². Then the features: colours, depth, zeros up to a whole group.
-CENTRE_X, CENTRE_Y, QUAD_XX, QUAD_XY, QUAD_YY, PEAK, FEATURES = range(7)
-GROUP = 4  # features that are blended together
-# The outline in which a Gaussian is drawn, in one piece: centre, half width and height of its box, the curve
-# y = tilt dx ± bulge √(half width² − dx²), dx of its top, first and last column of tiles.
+CENTRE_X, CENTRE_Y, QUAD_XX, QUAD_XY, QUAD_YY, PEAK, FIRST_FEATURE = range(7)
+FEATURE_GROUP = 4  # features that are blended together
+
+# The outline is the ellipse in which α of a Gaussian reaches MIN_ALPHA: its centre, half the width and height
+# of its box, the curve y = tilt dx ± bulge √(half width² - dx²), dx of its top, first and last column of
+# tiles.
 OUTLINE = 16
 OUTLINE_X, OUTLINE_Y, HALF_X, HALF_Y, TILT, BULGE, TOP, FIRST_TILE, LAST_TILE = range(9)
-# Planes of what is needed of all Gaussians: screen radius, depth, number of tiles in the box.
-RADIUS, DEPTH, ROOM, PLANES = range(4)
 
-# The gradient of one slot (a Gaussian in a tile): sums over its pixels of g = dL/d ln α, alone and times
-# products of dx and dy; then the gradients of the features.
+# Planes hold one number of every Gaussian each: screen radius, depth, number of tiles in its box.
+PLANE_RADIUS, PLANE_DEPTH, PLANE_SLOTS, PLANES = range(4)
+
+# A slot is one Gaussian in one tile. Its gradient: sums over the pixels of the tile of g = dL/d ln α, alone
+# and times products of dx and dy; then the gradients of the features.
 SUM, SUM_X, SUM_Y, SUM_XX, SUM_XY, SUM_YY, SUM_FEATURES = range(7)
 
 TILE_WIDTH = LANES  # one vector holds a row of a tile
 TILE_HEIGHT = 32  # the rows a Gaussian touches are the bits of half an int64
 LOG2E = 1.4426950408889634
+LOG2_MIN_ALPHA = float(np.log2(MIN_ALPHA))
+LOG2_MAX_ALPHA = float(np.log2(MAX_ALPHA))
 _SLACK = 0.01  # px by which an outline is widened against rounding,
 _SLACK_SHARE = 1e-3  # and this share of its size
-FAINTEST = float(np.log2(MIN_ALPHA))  # log2 of the least alpha drawn
+
+
+class Geometry(NamedTuple):
+    """N Gaussians without their colours, as flat float32 arrays; no offsets are an empty array."""
+
+    means: np.ndarray
+    quats: np.ndarray
+    scales: np.ndarray
+    opacities: np.ndarray
+    offsets: np.ndarray
+
+
+class Pictures(NamedTuple):
+    """What blending writes, or the gradients of that, as flat float32 arrays."""
+
+    image: np.ndarray
+    depths: np.ndarray
+    alphas: np.ndarray
+
+
+class TileLists(NamedTuple):
+    """The members of every tile in depth order; one member is one Gaussian in one tile.
+
+    Attributes:
+        shown: Indices of the M Gaussians in the picture, padded with the last one to whole blocks
+            of 16. int32
+        spans: Every member has a slot, those of one Gaussian lie together: first and last + 1 of each
+            Gaussian in `shown`. int64 [M, 2]
+        slot_count: Number of slots, used or not.
+        members: Of all tiles, one tile after the other, each front to back: Gaussian index in the upper, the
+            rows of the tile it touches as bits in the lower half. int64
+        slots: The slot of each member. int32
+        starts: Where the members of each tile start. int64 [tiles + 1]
+    """
+
+    shown: np.ndarray
+    spans: np.ndarray
+    slot_count: int
+    members: np.ndarray
+    slots: np.ndarray
+    starts: np.ndarray
 
 
 @register_jitable
 def groups_of(channels: int) -> int:
     """Groups of features that hold the colour channels and the depth."""
-    return channels // GROUP + 1
+    return channels // FEATURE_GROUP + 1
 
 
 @register_jitable
 def record_stride(channels: int) -> int:
     """Numbers between two records; whole cache lines."""
-    return -(-(FEATURES + GROUP * groups_of(channels)) // LANES) * LANES
+    return -(-(FIRST_FEATURE + FEATURE_GROUP * groups_of(channels)) // LANES) * LANES
 
 
 @register_jitable
 def sums_stride(channels: int) -> int:
     """Numbers between the gradients of two slots; whole cache lines."""
-    return -(-(SUM_FEATURES + GROUP * groups_of(channels)) // LANES) * LANES
+    return -(-(SUM_FEATURES + FEATURE_GROUP * groups_of(channels)) // LANES) * LANES
 
 
 @register_jitable

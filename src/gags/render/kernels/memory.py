@@ -1,11 +1,11 @@
-"""Memory for the CPU kernels that starts at cache lines and, where it may, stays from call to call."""
+"""Memory for the CPU kernels: it starts at cache lines, and scratch memory is used again in the next call."""
 
 import threading
 
 import numpy as np
 
 _LINE = 64  # bytes
-_MOST_KEPT = 1 << 28  # bytes; what is larger is given back at once
+_MOST_KEPT = 1 << 28  # bytes; larger memory is freed at once
 
 
 def aligned(size: int, dtype: type = np.float32) -> np.ndarray:
@@ -17,7 +17,7 @@ def aligned(size: int, dtype: type = np.float32) -> np.ndarray:
 
 
 class Scratch:
-    """Memory that is used up within one call; fresh pages each time would cost more than the work on them.
+    """Memory that one call needs; fresh pages in each call would take longer than the work on them.
 
     Whoever takes memory must hold `lock` until done with it.
     """
@@ -27,7 +27,7 @@ class Scratch:
         self._kept: dict[str, np.ndarray] = {}
 
     def take(self, name: str, size: int, dtype: type = np.float32) -> np.ndarray:
-        """Memory of any content for `size` numbers, the same whenever asked for by the same name."""
+        """Memory for `size` numbers, with any content; the same memory for the same name."""
         need = size * np.dtype(dtype).itemsize
         memory = self._kept.get(name)
         if memory is None or len(memory) < need:

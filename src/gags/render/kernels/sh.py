@@ -3,10 +3,12 @@
 import numpy as np
 from numba import njit, prange
 
-from gags.render.kernels.layout import FEATURES, record_stride
+from gags.render.kernels.layout import FIRST_FEATURE, record_stride
+from gags.simd.cache import kernel
 from gags.simd.memory import gather, load, scatter, store
-from gags.simd.vectors import LANES, larger, root, select, splat
+from gags.simd.vectors import LANES, Vector, broadcast, maximum, select, sqrt
 
+# Factors of the basis functions of degree 0 to 3, in the order and with the signs of 3DGS files.
 _C0 = 0.28209479177387814
 _C1 = 0.4886025119029199
 _C2 = (1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
@@ -16,19 +18,19 @@ _RECORD = record_stride(3)
 
 
 @njit
-def _directions(start, rows, means, position):
+def _directions(start, rows, means, position) -> tuple[Vector, Vector, Vector, Vector]:
     """Unit vectors from the camera to 16 Gaussians, and 1 / distance."""
     x = gather(means, rows, start, 3, 0) - position[0]
     y = gather(means, rows, start, 3, 1) - position[1]
     z = gather(means, rows, start, 3, 2) - position[2]
-    inverse = 1.0 / larger(root(x * x + y * y + z * z), splat(1e-12))
+    inverse = 1.0 / maximum(sqrt(x * x + y * y + z * z), broadcast(1e-12))
     return x * inverse, y * inverse, z * inverse, inverse
 
 
 @njit
-def _write_basis(x, y, z, degree, basis):
+def _write_basis(x, y, z, degree, basis) -> None:
     """The basis functions of 16 directions, one vector after the other."""
-    store(basis, 0, splat(_C0))
+    store(basis, 0, broadcast(_C0))
     if degree >= 1:
         store(basis, 1 * LANES, -_C1 * y)
         store(basis, 2 * LANES, _C1 * z)
@@ -50,7 +52,7 @@ def _write_basis(x, y, z, degree, basis):
 
 
 @njit
-def _direction_backward(x, y, z, degree, g):
+def _direction_backward(x, y, z, degree, g) -> tuple[Vector, Vector, Vector]:
     """Gradient of a direction from the gradients of the basis functions (one vector after the other)."""
     gx, gy, gz = -_C1 * load(g, 3 * LANES), -_C1 * load(g, LANES), _C1 * load(g, 2 * LANES)
     if degree >= 2:
@@ -78,8 +80,8 @@ def _direction_backward(x, y, z, degree, g):
     return gx, gy, gz
 
 
-@njit(parallel=True, cache=True)
-def sh_colors(rows, means, position, sh, coefficients, degree, records):
+@kernel(parallel=True)
+def sh_colors(rows, means, position, sh, coefficients, degree, records) -> None:
     """Colours of the Gaussians named by `rows`, not below 0.
 
     Args:
@@ -97,14 +99,16 @@ def sh_colors(rows, means, position, sh, coefficients, degree, records):
         x, y, z, _ = _directions(start, rows, means, position)
         _write_basis(x, y, z, degree, basis)
         for c in range(3):
-            color = splat(0.5)
+            color = broadcast(0.5)
             for k in range((degree + 1) ** 2):
                 color += load(basis, k * LANES) * gather(sh, rows, start, 3 * coefficients, 3 * k + c)
-            scatter(records, rows, start, _RECORD, FEATURES + c, larger(color, splat(0.0)))
+            scatter(records, rows, start, _RECORD, FIRST_FEATURE + c, maximum(color, broadcast(0.0)))
 
 
-@njit(parallel=True, cache=True)
-def sh_colors_backward(rows, means, position, sh, coefficients, degree, records, g_colors, g_sh, g_means):
+@kernel(parallel=True)
+def sh_colors_backward(
+    rows, means, position, sh, coefficients, degree, records, g_colors, g_sh, g_means
+) -> None:
     """Gradient of `sh_colors`; written into `g_sh`, added to `g_means` (both flat)."""
     for block in prange(len(rows) // LANES):
         start = block * LANES
@@ -112,14 +116,17 @@ def sh_colors_backward(rows, means, position, sh, coefficients, degree, records,
         g_basis = np.zeros(_MOST * LANES, np.float32)
         x, y, z, inverse = _directions(start, rows, means, position)
         _write_basis(x, y, z, degree, basis)
+        # dL/d coefficient = Y_k(direction) dL/d color, 0 where the colour was held at 0; dL/dY_k is a sum
+        # over the three colours.
         for c in range(3):
-            shown = gather(records, rows, start, _RECORD, FEATURES + c) > 0.0
-            g_color = select(shown, gather(g_colors, rows, start, 3, c), splat(0.0))
+            shown = gather(records, rows, start, _RECORD, FIRST_FEATURE + c) > 0.0
+            g_color = select(shown, gather(g_colors, rows, start, 3, c), broadcast(0.0))
             for k in range((degree + 1) ** 2):
                 stride, offset = 3 * coefficients, 3 * k + c
                 scatter(g_sh, rows, start, stride, offset, load(basis, k * LANES) * g_color)
                 so_far = load(g_basis, k * LANES)
                 store(g_basis, k * LANES, so_far + g_color * gather(sh, rows, start, stride, offset))
+        # Through Y_k to the direction, and through its normalisation to the mean.
         if degree > 0:
             gx, gy, gz = _direction_backward(x, y, z, degree, g_basis)
             along = gx * x + gy * y + gz * z

@@ -7,7 +7,6 @@ from numba import njit, prange
 
 from gags.render.kernels.layout import (
     BULGE,
-    DEPTH,
     FIRST_TILE,
     HALF_X,
     HALF_Y,
@@ -15,43 +14,23 @@ from gags.render.kernels.layout import (
     OUTLINE,
     OUTLINE_X,
     OUTLINE_Y,
-    RADIUS,
-    ROOM,
+    PLANE_DEPTH,
+    PLANE_RADIUS,
+    PLANE_SLOTS,
     TILE_HEIGHT,
     TILE_WIDTH,
     TILT,
     TOP,
+    TileLists,
     slack,
 )
 from gags.render.kernels.memory import Scratch
-from gags.simd.memory import load_splat, prefetch, store
-from gags.simd.vectors import LANES, ceiling, floor, lane_numbers, larger, lesser, root, splat
+from gags.simd.cache import kernel
+from gags.simd.memory import load_broadcast, prefetch, store
+from gags.simd.vectors import LANES, broadcast, ceil, floor, lane_indices, maximum, minimum, sqrt
 
-_AHEAD = 8  # Gaussians that are fetched from memory ahead of time
+_GAUSSIANS_AHEAD = 8  # Gaussians that are fetched from memory ahead of time
 _DIGIT = 12  # most bits of a depth that one pass of the radix sort takes
-
-
-class TileLists(NamedTuple):
-    """The members of every tile in depth order; one member is one Gaussian in one tile.
-
-    Attributes:
-        shown: Indices of the M Gaussians in the picture, padded with the last one to whole blocks
-            of 16. int32
-        spans: Every member has a slot, those of one Gaussian lie together: first and last + 1 of each
-            Gaussian in `shown`. int64 [M, 2]
-        room: Number of slots, used or not.
-        members: Of all tiles, one tile after the other, each front to back: Gaussian index in the upper, the
-            rows of the tile it touches as bits in the lower half. int64
-        slots: The slot of each member. int32
-        starts: Where the members of each tile start. int64 [tiles + 1]
-    """
-
-    shown: np.ndarray
-    spans: np.ndarray
-    room: int
-    members: np.ndarray
-    slots: np.ndarray
-    starts: np.ndarray
 
 
 def list_tiles(
@@ -71,24 +50,26 @@ def list_tiles(
         size: Width and height of the picture.
         wanted: Tiles to be listed; all if empty. bool [tiles]
         shares: In how many parts to share out the work.
-        scratch: Memory to work in.
+        scratch: Memory to work with.
 
     Returns:
         The lists, and the screen radii as int32 [N].
     """
     shown, order, spans, slots_needed, radii = _sort_by_depth(planes, planes.view(np.int32), n)
-    room = int(slots_needed)
+    slot_count = int(slots_needed)
     found = _Found(
-        scratch.take("found tiles", room, np.int32),
-        scratch.take("found members", room, np.int64),
-        scratch.take("found slots", room, np.int32),
+        scratch.take("found tiles", slot_count, np.int32),
+        scratch.take("found members", slot_count, np.int64),
+        scratch.take("found slots", slot_count, np.int32),
     )
     tile_count = -(-size[0] // TILE_WIDTH) * -(-size[1] // TILE_HEIGHT)
     cursors = np.zeros((shares, tile_count), np.int64)
     starts = np.empty(tile_count + 1, np.int64)
-    members, slots = np.empty(room, np.int64), np.empty(room, np.int32)
-    _fill(shown, order, spans, outlines, *size, wanted, found, cursors, starts, members, slots)
-    return TileLists(shown, spans, room, members, slots, starts), radii
+    members, slots = np.empty(slot_count, np.int64), np.empty(slot_count, np.int32)
+    lists = TileLists(shown, spans, slot_count, members, slots, starts)
+    width, height = size
+    _fill(lists, order, outlines, width, height, wanted, found, cursors)
+    return lists, radii
 
 
 class _Found(NamedTuple):
@@ -99,14 +80,15 @@ class _Found(NamedTuple):
     slots: np.ndarray
 
 
-@njit(cache=True)
-def _sort_by_depth(planes, plane_bits, n):
+@kernel()
+def _sort_by_depth(planes, plane_bits, n) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.int64, np.ndarray]:
     """Collect the Gaussians in the picture, and sort them stably by the bits of their depth (radix sort).
 
     Returns:
         Their indices, padded; the order of these by depth; the slots reserved for each, and their number;
         the radii of all.
     """
+    # Collect those in the picture. Depths are positive floats, so their bits are in the same order.
     padded = -(-n // LANES) * LANES
     radii = np.empty(n, np.int32)
     shown = np.empty(padded, np.int32)
@@ -114,21 +96,23 @@ def _sort_by_depth(planes, plane_bits, n):
     count = 0
     lowest, highest = np.int32(2**31 - 1), np.int32(0)
     for i in range(n):
-        radius = planes[RADIUS * padded + i]
+        radius = planes[PLANE_RADIUS * padded + i]
         radii[i] = np.int32(radius)
         if radius > 0:
-            key = plane_bits[DEPTH * padded + i]
+            key = plane_bits[PLANE_DEPTH * padded + i]
             keys[count] = key
             shown[count] = i
             count += 1
             lowest, highest = min(lowest, key), max(highest, key)
+    # Reserve slots for each, one after the other.
     order = np.arange(count).astype(np.int32)
     spans = np.empty((count, 2), np.int64)
-    room = np.int64(0)
+    slot_count = np.int64(0)
     for rank in range(count):
-        spans[rank, 0] = room
-        room += np.int64(planes[ROOM * padded + shown[rank]])
-        spans[rank, 1] = room
+        spans[rank, 0] = slot_count
+        slot_count += np.int64(planes[PLANE_SLOTS * padded + shown[rank]])
+        spans[rank, 1] = slot_count
+    # Radix sort by the bits in which depths differ, in as few passes as possible, all with the same digit.
     bits = 0
     while count > 0 and (highest - lowest) >> bits > 0:
         bits += 1
@@ -153,44 +137,49 @@ def _sort_by_depth(planes, plane_bits, n):
     blocks_end = -(-count // LANES) * LANES
     for rank in range(count, blocks_end):
         shown[rank] = shown[count - 1]
-    return shown[:blocks_end], order, spans, room, radii
+    return shown[:blocks_end], order, spans, slot_count, radii
 
 
 @njit
-def _find_members(shown, order, spans, outlines, width, height, wanted, low, high, first, found, totals):
+def _find_members(
+    shown, order, spans, outlines, width, height, wanted, low, high, first, found, totals
+) -> int:
     """Find the members that some Gaussians, given by their places in the order, make; count them by tile.
 
     Returns:
         Where they end among those found; they start at `first`.
     """
     tiles_x = -(-width // TILE_WIDTH)
-    lane_left = lane_numbers() * TILE_WIDTH + np.float32(0.5)
+    lane_left = lane_indices() * TILE_WIDTH + np.float32(0.5)
     between = np.empty(2 * LANES, np.float32)
     end = first
     for place in range(low, high):
-        prefetch(spans, 2 * order[min(place + _AHEAD, high - 1)])
-        prefetch(outlines, np.int64(shown[order[min(place + _AHEAD, high - 1)]]) * OUTLINE)
+        prefetch(spans, 2 * order[min(place + _GAUSSIANS_AHEAD, high - 1)])
+        prefetch(outlines, np.int64(shown[order[min(place + _GAUSSIANS_AHEAD, high - 1)]]) * OUTLINE)
         rank = order[place]
         i = np.int64(shown[rank])
         at = i * OUTLINE
-        u, v = load_splat(outlines, at + OUTLINE_X), load_splat(outlines, at + OUTLINE_Y)
-        half_x, half_y = load_splat(outlines, at + HALF_X), load_splat(outlines, at + HALF_Y)
-        tilt, bulge = load_splat(outlines, at + TILT), load_splat(outlines, at + BULGE)
-        top = load_splat(outlines, at + TOP)
+        u, v = load_broadcast(outlines, at + OUTLINE_X), load_broadcast(outlines, at + OUTLINE_Y)
+        half_x, half_y = load_broadcast(outlines, at + HALF_X), load_broadcast(outlines, at + HALF_Y)
+        tilt, bulge = load_broadcast(outlines, at + TILT), load_broadcast(outlines, at + BULGE)
+        top = load_broadcast(outlines, at + TOP)
         widening = slack(half_y)
         tile_x1 = np.int64(outlines[at + LAST_TILE])
         slot = spans[rank, 0]
-        # 16 columns of tiles at once: between which rows the outline runs in each
+        # For 16 columns of tiles at once, the first and last row inside the outline. Over the dx that lie in
+        # the column, the curve tilt dx - bulge √(half_x² - dx²) is least at dx = top, or at the end nearer to
+        # it; by symmetry the other curve is greatest at -top.
         for tile_x0 in range(np.int64(outlines[at + FIRST_TILE]), tile_x1 + 1, LANES):
             left = lane_left + (np.float32(tile_x0 * TILE_WIDTH) - u)
-            right = lesser(left + (TILE_WIDTH - 1), half_x)
-            left = larger(left, -1.0 * half_x)
-            dx = lesser(larger(top, left), right)
-            above = tilt * dx - bulge * root(larger(half_x * half_x - dx * dx, splat(0.0)))
-            dx = lesser(larger(-1.0 * top, left), right)
-            below = tilt * dx + bulge * root(larger(half_x * half_x - dx * dx, splat(0.0)))
-            store(between, 0, larger(ceiling(v + above - (widening + 0.5)), splat(0.0)))
-            store(between, LANES, lesser(floor(v + below + (widening - 0.5)), splat(height - 1)))
+            right = minimum(left + (TILE_WIDTH - 1), half_x)
+            left = maximum(left, -1.0 * half_x)
+            dx = minimum(maximum(top, left), right)
+            above = tilt * dx - bulge * sqrt(maximum(half_x * half_x - dx * dx, broadcast(0.0)))
+            dx = minimum(maximum(-1.0 * top, left), right)
+            below = tilt * dx + bulge * sqrt(maximum(half_x * half_x - dx * dx, broadcast(0.0)))
+            store(between, 0, maximum(ceil(v + above - (widening + 0.5)), broadcast(0.0)))
+            store(between, LANES, minimum(floor(v + below + (widening - 0.5)), broadcast(height - 1)))
+            # One member for each tile between these rows, with the rows as bits.
             for j in range(min(LANES, tile_x1 + 1 - tile_x0)):
                 y0, y1 = np.int64(between[j]), np.int64(between[LANES + j])
                 for tile_y in range(y0 // TILE_HEIGHT, y1 // TILE_HEIGHT + 1 if y0 <= y1 else 0):
@@ -210,7 +199,8 @@ def _find_members(shown, order, spans, outlines, width, height, wanted, low, hig
 
 
 @njit
-def _hand_out(first, end, found, cursor, members, slots):
+def _hand_out(first, end, found, cursor, members, slots) -> None:
+    """Copy members from the order of depth to where their tile wants the next one."""
     for k in range(first, end):
         tile = found.tiles[k]
         place = cursor[tile]
@@ -220,20 +210,25 @@ def _hand_out(first, end, found, cursor, members, slots):
 
 
 @njit
-def _room_of(order, spans, low, high):
-    room = 0
+def _slots_of(order, spans, low, high) -> int:
+    """Number of slots reserved for a part of the Gaussians."""
+    slots = 0
     for rank in order[low:high]:
-        room += spans[rank, 1] - spans[rank, 0]
-    return room
+        slots += spans[rank, 1] - spans[rank, 0]
+    return slots
 
 
-@njit(parallel=True, cache=True)
-def _fill(shown, order, spans, outlines, width, height, wanted, found, cursors, starts, members, slots):
+@kernel(parallel=True)
+def _fill(lists: TileLists, order, outlines, width, height, wanted, found: _Found, cursors) -> None:
     """Fill `starts`, `members`, `slots` and the ends of `spans`; `cursors` is zeros, one row a share."""
+    shown, spans, members = lists.shown, lists.spans, lists.members
+    slots, starts = lists.slots, lists.starts
+    # The Gaussians in order of depth are cut into shares. Each share finds its members, in its own part of
+    # `found`, and counts them by tile.
     shares, n = len(cursors), len(order)
     firsts, ends = np.zeros(shares + 1, np.int64), np.empty(shares, np.int64)
     for s in prange(shares):
-        firsts[s + 1] = _room_of(order, spans, s * n // shares, (s + 1) * n // shares)
+        firsts[s + 1] = _slots_of(order, spans, s * n // shares, (s + 1) * n // shares)
     for s in range(shares):
         firsts[s + 1] += firsts[s]
     for s in prange(shares):
@@ -241,6 +236,7 @@ def _fill(shown, order, spans, outlines, width, height, wanted, found, cursors, 
         ends[s] = _find_members(
             shown, order, spans, outlines, width, height, wanted, low, high, firsts[s], found, cursors[s]
         )
+    # Where the members of each tile, and in it those of each share, start: shares are in order of depth.
     place = 0
     for tile in range(len(starts) - 1):
         starts[tile] = place

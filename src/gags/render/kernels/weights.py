@@ -3,26 +3,27 @@
 import numpy as np
 from numba import njit, prange
 
-from gags.render.kernels.blend import STRONGEST, aligned
+from gags.render.kernels.blend import aligned, alpha_of
 from gags.render.kernels.layout import (
     CENTRE_X,
     CENTRE_Y,
-    FAINTEST,
     PEAK,
     QUAD_XX,
     QUAD_XY,
     QUAD_YY,
     TILE_HEIGHT,
     TILE_WIDTH,
+    TileLists,
     record_stride,
 )
 from gags.render.types import MIN_TRANSMITTANCE
+from gags.simd.cache import kernel
 from gags.simd.memory import fetch_add, load, store
-from gags.simd.vectors import LANES, any_lane, exp2, lesser, select, splat, splat_bits
+from gags.simd.vectors import LANES, any_lane, broadcast, broadcast_bits, select
 
 
-@njit(cache=True)
-def group_pixels(pixels, width, height):
+@kernel()
+def group_pixels(pixels, width, height) -> tuple[np.ndarray, np.ndarray]:
     """Order pixels by tile, then row, then column.
 
     Args:
@@ -32,6 +33,7 @@ def group_pixels(pixels, width, height):
     Returns:
         The order, int64 [P], and where each tile starts in it, int64 [tiles + 1].
     """
+    # A counting sort: count the pixels of every place, add up to where each place starts, hand out.
     tiles_x, tiles_y = -(-width // TILE_WIDTH), -(-height // TILE_HEIGHT)
     plane = TILE_WIDTH * TILE_HEIGHT
     cursor = np.zeros(tiles_x * tiles_y * plane + 1, np.int32)
@@ -52,7 +54,7 @@ def group_pixels(pixels, width, height):
 
 
 @njit
-def _insert(weight, index, top_k, place, weights, indices):
+def _insert(weight, index, top_k, place, weights, indices) -> None:
     """Insert 16 weights into their 16 lists of the largest `top_k`, each by descending weight."""
     if not any_lane(weight > load(weights, place + (top_k - 1) * LANES)):
         return
@@ -67,33 +69,35 @@ def _insert(weight, index, top_k, place, weights, indices):
 
 
 @njit
-def _tile_weights(tile, records, lists, x, y, rows, light, alphas, top_k, weights, indices):
+def _tile_weights(tile, records, lists, x, y, rows, transmittances, alphas, top_k, weights, indices) -> None:
     """Walk one tile front to back for its groups of 16 pixels."""
     groups = len(rows)
     for k in range(lists.starts[tile], lists.starts[tile + 1]):
         member = lists.members[k]
         i = member >> 32
         r = i * record_stride(0)
-        index = splat_bits(np.int32(i))
+        index = broadcast_bits(np.int32(i))
         finished = True
         for group in range(groups):
             at = group * LANES
-            if rows[group] == 0:
+            if rows[group] == 0:  # all 16 pixels are finished
                 continue
             finished = False
             if member & rows[group] == 0:
                 continue
+            # log2 α_i at 16 pixels
             dx, dy = load(x, at) - records[r + CENTRE_X], load(y, at) - records[r + CENTRE_Y]
             power = records[r + PEAK] + records[r + QUAD_XX] * dx * dx
             power += dy * (records[r + QUAD_XY] * dx + records[r + QUAD_YY] * dy)
-            alpha = select(power >= FAINTEST, exp2(lesser(power, splat(STRONGEST))), splat(0.0))
-            before = load(light, at)
-            behind = before - before * alpha
-            lit = behind > MIN_TRANSMITTANCE
-            weight = select(lit, before * alpha, splat(0.0))
-            store(light, at, select(lit, behind, splat(0.0)))
+            alpha = alpha_of(power)
+            # w_i = α_i T_i and T_{i+1} = T_i - w_i, as in `blend`; T is 0 once a pixel is finished.
+            T = load(transmittances, at)
+            T_behind = T - T * alpha
+            unfinished = T_behind > MIN_TRANSMITTANCE
+            weight = select(unfinished, T * alpha, broadcast(0.0))
+            store(transmittances, at, select(unfinished, T_behind, broadcast(0.0)))
             store(alphas, at, load(alphas, at) + weight)
-            if not any_lane(lit):
+            if not any_lane(unfinished):
                 rows[group] = 0
             _insert(weight, index, top_k, at * top_k, weights, indices)
         if finished:
@@ -101,14 +105,17 @@ def _tile_weights(tile, records, lists, x, y, rows, light, alphas, top_k, weight
 
 
 @njit
-def _weigh_tile(tile, pixels, order, starts, records, lists, top_k, out_indices, out_weights, out_alphas):
+def _weigh_tile(
+    tile, pixels, order, starts, records, lists, top_k, out_indices, out_weights, out_alphas
+) -> None:
+    """Gather the pixels of one tile in groups of 16, walk the tile, and write what was found."""
     first, count = starts[tile], starts[tile + 1] - starts[tile]
     groups = -(-count // LANES)
     size = groups * LANES
-    x, y, light, alphas = aligned(size), aligned(size), aligned(size), aligned(size)
+    x, y, transmittances, alphas = aligned(size), aligned(size), aligned(size), aligned(size)
     weights, indices = aligned(size * top_k), aligned(size * top_k)
     rows = np.zeros(groups, np.int64)
-    light[:] = 0  # lanes without a pixel stay dark
+    transmittances[:] = 0  # lanes without a pixel get nothing
     alphas[:] = 0
     weights[:] = 0
     indices.view(np.int32)[:] = -1
@@ -117,8 +124,8 @@ def _weigh_tile(tile, pixels, order, starts, records, lists, top_k, out_indices,
         x[j], y[j] = pixels[pixel, 0] + 0.5, pixels[pixel, 1] + 0.5
         rows[j // LANES] |= np.int64(1) << (pixels[pixel, 1] % TILE_HEIGHT)
         if j < count:
-            light[j] = 1
-    _tile_weights(tile, records, lists, x, y, rows, light, alphas, top_k, weights, indices)
+            transmittances[j] = 1
+    _tile_weights(tile, records, lists, x, y, rows, transmittances, alphas, top_k, weights, indices)
     index_bits = indices.view(np.int32)
     for j in range(count):
         pixel = order[first + j]
@@ -130,7 +137,8 @@ def _weigh_tile(tile, pixels, order, starts, records, lists, top_k, out_indices,
 
 
 @njit
-def _weigh_tiles(todo, pixels, order, starts, records, lists, top_k, indices, weights, alphas):
+def _weigh_tiles(todo, pixels, order, starts, records, lists, top_k, indices, weights, alphas) -> None:
+    """What one thread does: take the next tile that nobody has taken, until none is left."""
     tiles = len(starts) - 1
     while True:
         tile = fetch_add(todo, 0, 1)
@@ -140,8 +148,10 @@ def _weigh_tiles(todo, pixels, order, starts, records, lists, top_k, indices, we
             _weigh_tile(tile, pixels, order, starts, records, lists, top_k, indices, weights, alphas)
 
 
-@njit(parallel=True, cache=True)
-def weigh(threads, todo, pixels, order, starts, records, lists, top_k, indices, weights, alphas):
+@kernel(parallel=True)
+def weigh(
+    threads, todo, pixels, order, starts, records, lists: TileLists, top_k, indices, weights, alphas
+) -> None:
     """The strongest Gaussians of chosen pixels.
 
     Args:

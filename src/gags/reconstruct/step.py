@@ -1,6 +1,6 @@
-"""One training run: what a step looks at, learns and changes."""
+"""One step of training: the photo it looks at, what it learns, how it changes the set of Gaussians."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,25 +14,22 @@ from gags.capture.camera import Camera
 from gags.errors import CaptureError
 from gags.gaussians import Gaussians, render
 from gags.models.device import free_bytes
-from gags.reconstruct import density
-from gags.reconstruct import losses_gpu as gpu_steps
+from gags.reconstruct import losses_cpu, losses_gpu
 from gags.reconstruct.adam import adam_step
-from gags.reconstruct.density import Densifier, nearest_depths
-from gags.reconstruct.depth import sparse_depth_loss
+from gags.reconstruct.density import Densifier, floating, nearest_depths, strongest_weights
 from gags.reconstruct.holes import fill_holes
-from gags.reconstruct.losses_cpu import photometric_loss
 from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.start import gaussians_at_points, scene_extent
-from gags.reconstruct.state import NAMES, TrainingState
+from gags.reconstruct.state import PARAMETERS, TrainingState
 from gags.render import Rendering
 
 HOLES_SIDE = 120  # longest side of the pictures in which holes are looked for, px
 SH_REST_FACTOR = 1 / 10  # learning rate of the higher harmonics against the base colour
-DEPTH_POINTS = 20_000  # sparse points that guide depth; more would cost time and tell nothing new
+DEPTH_POINTS = 20_000  # sparse points that guide depth; more would cost time and add nothing
 # What a step costs beside its pixels, in pixels; measured, so that the progress bar keeps a steady pace.
 PIXELS_A_GAUSSIAN = 5
 PIXELS_A_STEP = 120_000
-STEPS_A_PSNR = 10  # on a GPU: to ask for a number is to wait for all that was queued before it
+STEPS_A_PSNR = 10  # on a GPU, where reading a number waits for all that was queued before it
 PHOTOS_SHARE = 0.25  # of a GPU's free memory that photos may stay in
 
 
@@ -64,7 +61,7 @@ class Training:
 
     @staticmethod
     def of(capture: Capture, settings: ReconstructSettings, device: torch.device | str = "cpu") -> "Training":
-        """Prepare training on the training photos of a capture; see `fit` for the errors."""
+        """Prepare training on the training photos of a capture; see `train_gaussians` for the errors."""
         if not capture.train:
             raise CaptureError(f"{capture.root} has no training photos; shorten the list of test photos")
         if not len(capture.points):
@@ -91,32 +88,22 @@ class Training:
         gaussians = gaussians_at_points(self.points, self.points_rgb, opacity=opacity, extent=self.extent)
         return TrainingState.begin(gaussians.to(self.device))
 
-    def rehearse(self) -> None:
-        """Go through a step and a pruning whose results are thrown away, so that all kernels are compiled."""
+    def warm_up(self) -> None:
+        """Do a step and a pruning whose results are thrown away, so that all kernels are compiled."""
         state = self.begin()
         self.step(state)
-        self.strongest_weights(state, [resized(self.views[0].camera, 16)])
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether the CPU's own kernels can be used."""
-        return self.device.type == "cpu"
+        strongest_weights(state.gaussians, [resized(self.views[0].camera, 16)])
 
     def step(self, state: TrainingState) -> float | None:
-        """Look at one photo, improve the Gaussians; returns the PSNR before that, if it was asked for."""
+        """Improve the Gaussians by one photo; returns the PSNR before, or None if not computed."""
         step = state.step
         state.grow_sh(self.sh_degree(step))
         photo, camera = self.photos.at(self.view(step), self.divisor(step))
-        leaves = Gaussians(*(getattr(state.gaussians, name).detach().requires_grad_() for name in NAMES))
-        offset = self.offset(state) if self.densifier.gathers(step) else None
-        rendering = render(
-            leaves,
-            camera,
-            background=self.background(step),
-            means2d_offset=offset,
-        )
-        psnr, slopes = self.slopes(rendering, photo, camera, step)
-        torch.autograd.backward([rendering.colors, rendering.depths], slopes)
+        leaves = Gaussians(*(getattr(state.gaussians, name).detach().requires_grad_() for name in PARAMETERS))
+        offset = self.screen_offset(state) if self.densifier.gathers(step) else None
+        rendering = render(leaves, camera, background=self.background(step), means2d_offset=offset)
+        psnr, gradients = self.gradients(rendering, photo, camera, step)
+        torch.autograd.backward([rendering.colors, rendering.depths], gradients)
         visible = rendering.radii > 0
         self.descend(state, leaves, visible)
         if offset is not None and offset.grad is not None:
@@ -127,68 +114,61 @@ class Training:
         self.revise(state)
         return psnr
 
-    def offset(self, state: TrainingState) -> Tensor:
+    def screen_offset(self, state: TrainingState) -> Tensor:
         """Zeros that receive the screen-space gradient. [N, 2]"""
         return torch.zeros(len(state), 2, device=self.device, requires_grad=True)
 
-    def slopes(
+    def gradients(
         self, rendering: Rendering, photo: np.ndarray, camera: Camera, step: int
     ) -> tuple[float | None, list[Tensor]]:
-        """PSNR, and the slopes of the loss at the rendered colours [H, W, 3] and depths [H, W]."""
+        """PSNR, and the gradients of the loss by the rendered colours [H, W, 3] and depths [H, W]."""
         settings, colors, depths = self.settings, rendering.colors.detach(), rendering.depths.detach()
-        if self.on_cpu:
-            loss = photometric_loss(colors.numpy(), photo, settings.lambda_dssim)
-            slope = sparse_depth_loss(depths.numpy(), camera, self.guides).gradient
-            slopes = [torch.from_numpy(loss.gradient), torch.from_numpy(settings.depth_weight * slope)]
-            return loss.psnr, slopes
-        there = self.photos.on_device(self.view(step).name, self.device, len(self.views))
-        psnr, slope = gpu_steps.photometric_loss(colors, there, settings.lambda_dssim)
-        towards_points = gpu_steps.sparse_depth_slope(depths, camera, self.guides_there)
-        asked = step % STEPS_A_PSNR == 0
-        return float(psnr) if asked else None, [slope, settings.depth_weight * towards_points]
+        if self.device.type == "cpu":
+            loss = losses_cpu.photometric_loss(colors.numpy(), photo, settings.lambda_dssim)
+            g_depths = losses_cpu.sparse_depth_loss(depths.numpy(), camera, self.depth_points).gradient
+            g_depths = torch.from_numpy(settings.depth_weight * g_depths)
+            return loss.psnr, [torch.from_numpy(loss.gradient), g_depths]
+        photo_there = self.photos.on_device(self.view(step).name, self.device, len(self.views))
+        psnr, g_colors = losses_gpu.photometric_loss(colors, photo_there, settings.lambda_dssim)
+        g_depths = losses_gpu.sparse_depth_gradient(depths, camera, self.depth_points_on_device)
+        wanted = step % STEPS_A_PSNR == 0
+        return float(psnr) if wanted else None, [g_colors, settings.depth_weight * g_depths]
 
     def descend(self, state: TrainingState, leaves: Gaussians, visible: Tensor) -> None:
         """One Adam step on every parameter of the Gaussians in view."""
-        for name in NAMES:
-            moments = getattr(state.first, name), getattr(state.second, name)
-            rates = self.rates(name, state.step, state.gaussians.sh.shape[1])
-            values, gradient = getattr(state.gaussians, name), getattr(leaves, name).grad
-            if self.on_cpu:
-                adam_step(values, gradient, *moments, rates, visible.numpy(), state.step)
-            else:
-                gpu_steps.adam_step(values, gradient, *moments, rates, visible, state.step)
+        for name in PARAMETERS:
+            adam_step(
+                getattr(state.gaussians, name),
+                gradient=getattr(leaves, name).grad,
+                first=getattr(state.first, name),
+                second=getattr(state.second, name),
+                rates=self.rates(name, state.step, state.gaussians.sh.shape[1]),
+                visible=visible,
+                step=state.step,
+            )
 
     @property
-    def guides(self) -> np.ndarray:
+    def depth_points(self) -> np.ndarray:
         """The sparse points that depth is compared with. [G, 3]"""
         return self.points[:: max(1, len(self.points) // DEPTH_POINTS)]
 
     @cached_property
-    def guides_there(self) -> Tensor:
+    def depth_points_on_device(self) -> Tensor:
         """The same on the device of the Gaussians. float64 [G, 3]"""
-        return torch.from_numpy(self.guides.astype(np.float64)).to(self.device)
+        return torch.from_numpy(self.depth_points.astype(np.float64)).to(self.device)
 
     def revise(self, state: TrainingState) -> None:
         """Add and remove Gaussians where the schedule says so."""
         if state.step == self.settings.fill_holes_at:
             fill_holes(state, self.small_photos(state.step), opacity=self.settings.initial_opacity)
         if self.settings.prune_floaters and state.step % self.settings.densify_every == 0:
-            state.keep(~self.floating(state))
+            cameras = [view.camera for view in self.views]
+            state.keep(~floating(state.gaussians.means, cameras, self.nearest))
         if self.densifier.due(state.step):
             self.densifier.revise(state)
         if state.step == self.densifier.last_step and self.settings.prune_weight > 0:
             cameras = (resized(view.camera, 2 * self.divisor(state.step)) for view in self.views)
-            state.keep(self.strongest_weights(state, cameras) >= self.settings.prune_weight)
-
-    def floating(self, state: TrainingState) -> Tensor:
-        """Which Gaussians hover right before a camera. bool [N]"""
-        found = density.floating if self.on_cpu else gpu_steps.floating
-        return found(state.gaussians.means, [view.camera for view in self.views], self.nearest)
-
-    def strongest_weights(self, state: TrainingState, cameras: Iterable[Camera]) -> Tensor:
-        """Largest blending weight of every Gaussian over all pixels of some cameras. [N]"""
-        found = density.strongest_weights if self.on_cpu else gpu_steps.strongest_weights
-        return found(state.gaussians, cameras)
+            state.keep(strongest_weights(state.gaussians, cameras) >= self.settings.prune_weight)
 
     def small_photos(self, step: int) -> Iterator[tuple[np.ndarray, Camera]]:
         """All training photos at a size that shows holes and little else, with their cameras."""
@@ -205,8 +185,8 @@ class Training:
             rates[0] = settings.sh_lr
             return rates.reshape(-1)
         if name == "means":
-            progress = step / settings.steps
-            decay = (settings.means_lr_final / settings.means_lr) ** progress
+            done = step / settings.steps
+            decay = (settings.means_lr_final / settings.means_lr) ** done
             return np.full(3, settings.means_lr * decay * self.extent)
         rate = {
             "quats": settings.quats_lr,
@@ -256,12 +236,12 @@ class Photos:
 
     divisor: int = 0
     held: dict[str, np.ndarray] = field(default_factory=dict)
-    there: dict[str, Tensor] = field(default_factory=dict)  # those that stay on a GPU
+    on_gpu: dict[str, Tensor] = field(default_factory=dict)  # those that stay there
 
     def at(self, view: View, divisor: int) -> tuple[np.ndarray, Camera]:
         """A photo shrunk by a divisor, uint8 [H, W, 3], and its camera."""
         if divisor != self.divisor:
-            self.divisor, self.held, self.there = divisor, {}, {}
+            self.divisor, self.held, self.on_gpu = divisor, {}, {}
         camera = resized(view.camera, divisor)
         if view.name not in self.held:
             image = view.image()
@@ -272,11 +252,11 @@ class Photos:
 
     def on_device(self, name: str, device: torch.device, count: int) -> Tensor:
         """A photo that `at` has read, on a GPU; kept there if all `count` photos of its size may be."""
-        if name in self.there:
-            return self.there[name]
+        if name in self.on_gpu:
+            return self.on_gpu[name]
         photo = torch.from_numpy(self.held[name]).to(device)
-        if photo.numel() * (count - len(self.there)) < PHOTOS_SHARE * free_bytes(device):
-            self.there[name] = photo
+        if photo.numel() * (count - len(self.on_gpu)) < PHOTOS_SHARE * free_bytes(device):
+            self.on_gpu[name] = photo
         return photo
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from gags.gaussians.gaussians import SH_C0
 
-CHUNK = 256  # Gaussians that share bounds
+GAUSSIANS_A_CHUNK = 256  # Gaussians that share bounds
 SH_RANGE = 8.0  # harmonics above degree 0 lie in −4 … 4
 _AXES = ("x", "y", "z")
 _SCALES = ("scale_x", "scale_y", "scale_z")
@@ -30,11 +30,11 @@ def unpacked(elements: dict[str, np.ndarray]) -> np.ndarray:
     """
     chunks, vertices, rest = elements.get("chunk"), elements["vertex"], elements.get("sh")
     count = len(vertices)
-    if chunks is None or len(chunks) * CHUNK < count:
+    if chunks is None or len(chunks) * GAUSSIANS_A_CHUNK < count:
         raise ValueError(f"lacks bounds for some of its {count} Gaussians")
     if rest is not None and len(rest) != count:
         raise ValueError(f"holds harmonics of {len(rest)} of {count} Gaussians")
-    rows = np.arange(count) // CHUNK
+    rows = np.arange(count) // GAUSSIANS_A_CHUNK
     colors = _bytes(vertices["packed_color"]) / 255
     rgb = (
         _within(colors[:, :3], chunks, rows, _COLORS)

@@ -3,24 +3,17 @@
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from gags.capture import Capture
-from gags.gaussians import Gaussians, render
+from gags.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
-from gags.reconstruct.adopt import adopt
 from gags.reconstruct.checkpoint import load_checkpoint, run_signature, save_checkpoint
-from gags.reconstruct.quality import psnr, ssim
 from gags.reconstruct.settings import ReconstructSettings
-from gags.reconstruct.training import Training
-
-__all__ = ["ReconstructSettings", "adopt", "held_out_quality", "train_gaussians"]
+from gags.reconstruct.step import Training
 
 CHECKPOINT_SECONDS = 60.0
-TRAIN_SAMPLE = 8  # training photos looked at to see how far held-out ones fall behind
 
 
 def train_gaussians(
@@ -51,9 +44,9 @@ def train_gaussians(
     signature = run_signature(capture, settings)
     state = load_checkpoint(checkpoint, signature, progress) if checkpoint else None
     state = training.begin() if state is None else state.to(training.device)
-    # The bar of training would take compilation for slow steps.
+    # A stage of its own: inside the training, compiling would look like slow steps.
     with progress.stage("Preparing kernels, compiled once on a machine", 1, "step") as bar:
-        training.rehearse()
+        training.warm_up()
         bar.advance()
     work = training.work()
     recent = Average(len(capture.train))
@@ -73,38 +66,6 @@ def train_gaussians(
                 save_checkpoint(checkpoint, state, signature)
                 saved = time.monotonic()
     return state.gaussians
-
-
-def held_out_quality(gaussians: Gaussians, capture: Capture, progress: Reporter = SILENT) -> dict[str, Any]:
-    """PSNR and SSIM of renders against photos, for `metrics.json`.
-
-    Args:
-        gaussians: Trained Gaussians.
-        capture: Photos; those held out count, a few training photos are looked at for comparison.
-        progress: Receives the progress.
-
-    Returns:
-        `psnr` (dB) and `ssim`, means over the held-out photos (absent if none were held out); `train_psnr`
-        and `train_ssim`, means over some training photos; `psnr_of_photo`, PSNR of every held-out photo by
-        name.
-    """
-    sample = capture.train[:: max(1, len(capture.train) // TRAIN_SAMPLE)][:TRAIN_SAMPLE]
-    scores: dict[str, list[tuple[float, float]]] = {"test": [], "train": []}
-    with progress.stage("Checking quality", len(capture.test) + len(sample), "photos") as bar:
-        for split, views in (("test", capture.test), ("train", sample)):
-            for view in views:
-                picture = render(gaussians, view.camera).colors.clamp(0, 1)
-                photo = torch.from_numpy(view.image()).to(picture.device).float() / 255
-                scores[split].append((float(psnr(picture, photo)), float(ssim(picture, photo))))
-                bar.advance(note=f"PSNR {scores[split][-1][0]:.1f} dB in {view.name}")
-    figures: dict[str, Any] = {}
-    for split, prefix in (("test", ""), ("train", "train_")):
-        if scores[split]:
-            figures[f"{prefix}psnr"], figures[f"{prefix}ssim"] = map(float, np.mean(scores[split], axis=0))
-    figures["psnr_of_photo"] = {
-        view.name: round(score[0], 3) for view, score in zip(capture.test, scores["test"], strict=True)
-    }
-    return figures
 
 
 class Average:

@@ -6,13 +6,15 @@ import pytest
 import torch
 from tests.helpers.scenes import coloured_balls, photograph
 
-import gags.reconstruct.fit as fit_module
+import gags.reconstruct.train as train_module
 from gags.capture import Capture
 from gags.errors import CaptureError
 from gags.progress import Bar, Reporter
-from gags.reconstruct.fit import ReconstructSettings, held_out_quality, train_gaussians
-from gags.reconstruct.state import NAMES
-from gags.reconstruct.training import Training
+from gags.reconstruct.quality import held_out_quality
+from gags.reconstruct.settings import ReconstructSettings
+from gags.reconstruct.state import PARAMETERS
+from gags.reconstruct.step import Training
+from gags.reconstruct.train import train_gaussians
 
 TINY = ReconstructSettings(
     steps=60,
@@ -73,7 +75,7 @@ class Watcher(Reporter):
 
 
 def equal(a, b) -> bool:
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in NAMES)
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in PARAMETERS)
 
 
 def test_held_out_views_become_like_the_photos(capture, trained):
@@ -94,7 +96,7 @@ def test_quality_of_the_true_gaussians_is_limited_by_rounding_only(capture):
 def test_the_budget_is_used_and_kept(trained):
     assert 40 < len(trained) <= 60
     assert trained.sh_degree == 1
-    assert all(bool(torch.isfinite(getattr(trained, name)).all()) for name in NAMES)
+    assert all(bool(torch.isfinite(getattr(trained, name)).all()) for name in PARAMETERS)
 
 
 def test_same_seed_same_gaussians(capture, trained):
@@ -104,7 +106,7 @@ def test_same_seed_same_gaussians(capture, trained):
 
 @pytest.mark.parametrize("steps", [17, 45])
 def test_a_killed_run_goes_on_to_the_same_result(capture, trained, tmp_path, monkeypatch, steps):
-    monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", 0.0)
     checkpoint = tmp_path / "fit.safetensors"
     with pytest.raises(KilledError):
         train_gaussians(capture, TINY, checkpoint=checkpoint, progress=Watcher(kill_after=steps + 1))

@@ -1,4 +1,4 @@
-"""Files for viewers, read back by others: plyfile, and decoders of the documented layouts written here."""
+"""The registry of formats; what it writes, read back by plyfile and by decoders written here."""
 
 import gzip
 import struct
@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+import gags
 from gags.errors import SplatsError
-from gags.gaussians import Gaussians
-from gags.gaussians.export import fraction_bits, save_splats
+from gags.gaussians import Gaussians, files, ply
+from gags.gaussians.files import load_gaussians, save_gaussians
+from gags.gaussians.spz import fraction_bits
 
 
 def made(count: int = 20, degree: int = 2) -> Gaussians:
@@ -28,7 +30,7 @@ def made(count: int = 20, degree: int = 2) -> Gaussians:
 def test_ply_is_what_plyfile_reads(tmp_path):
     plyfile = pytest.importorskip("plyfile")
     gaussians = made(degree=3)
-    save_splats(gaussians, tmp_path / "a.ply")
+    save_gaussians(gaussians, tmp_path / "a.ply")
     vertex = plyfile.PlyData.read(tmp_path / "a.ply")["vertex"]
     assert vertex.count == 20
     np.testing.assert_array_equal(np.stack([vertex[a] for a in "xyz"], 1), gaussians.means)
@@ -42,7 +44,7 @@ def test_ply_is_what_plyfile_reads(tmp_path):
 
 def test_splat_has_32_bytes_a_gaussian_in_order(tmp_path):
     gaussians = made()
-    save_splats(gaussians, tmp_path / "a.splat")
+    save_gaussians(gaussians, tmp_path / "a.splat")
     data = (tmp_path / "a.splat").read_bytes()
     assert len(data) == 32 * 20
     for i in range(20):
@@ -95,7 +97,7 @@ def _smallest_three(row: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_spz_decodes_to_the_rounded_values(tmp_path, degree):
     gaussians = made(degree=degree)
-    save_splats(gaussians, tmp_path / "a.spz")
+    save_gaussians(gaussians, tmp_path / "a.spz")
     read = decode_spz((tmp_path / "a.spz").read_bytes())
     np.testing.assert_allclose(read["means"], gaussians.means, atol=2**-20)
     np.testing.assert_allclose(read["opacities"], gaussians.opacities, atol=0.51 / 255)
@@ -115,10 +117,42 @@ def test_spz_coordinates_fit_and_waste_no_bits(largest, bits):
 
 def test_bad_targets_are_one_line_errors(tmp_path):
     with pytest.raises(SplatsError, match=r"none of \.ply, \.spz, \.splat"):
-        save_splats(made(), tmp_path / "a.obj")
+        save_gaussians(made(), tmp_path / "a.obj")
     with pytest.raises(SplatsError, match="no Gaussian"):
-        save_splats(made(0), tmp_path / "a.ply")
+        save_gaussians(made(0), tmp_path / "a.ply")
     (tmp_path / "file").write_text("")
     with pytest.raises(SplatsError, match="cannot be written"):
-        save_splats(made(), tmp_path / "file" / "a.splat")
+        save_gaussians(made(), tmp_path / "file" / "a.splat")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_what_is_written_as_ply_is_read(tmp_path):
+    gaussians = made(degree=1)
+    save_gaussians(gaussians, str(tmp_path / "a.PLY"))  # whatever the case
+    again = load_gaussians(str(tmp_path / "a.PLY"))
+    for name in ("means", "quats", "log_scales", "logit_opacities", "sh"):
+        assert torch.equal(getattr(again, name), getattr(gaussians, name))
+
+
+def test_what_is_no_ply_says_so_whatever_its_name(tmp_path):
+    save_gaussians(made(), tmp_path / "a.splat")
+    with pytest.raises(SplatsError, match=r"a\.splat is not a PLY file"):
+        load_gaussians(tmp_path / "a.splat")
+    with pytest.raises(SplatsError, match="is not there"):
+        load_gaussians(tmp_path / "b.spz")
+
+
+def test_a_format_is_one_line_of_the_registry(tmp_path, monkeypatch):
+    heard = []
+    monkeypatch.setitem(files.WRITERS, ".txt", lambda gaussians, path: path.write_text(str(len(gaussians))))
+    monkeypatch.setitem(files.READERS, ".txt", lambda path, progress: heard.append(path) or made(3))
+    save_gaussians(made(7), tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == "7"
+    assert len(load_gaussians(tmp_path / "a.txt")) == 3
+    assert heard == [tmp_path / "a.txt"]
+
+
+def test_names_of_the_public_interface():
+    assert gags.save_splats is save_gaussians
+    assert gags.load_ply is ply.load_ply
+    assert gags.save_ply is ply.save_ply
