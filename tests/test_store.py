@@ -69,7 +69,7 @@ def test_a_checkpoint_belongs_to_one_run(tmp_path):
     step, tensors = Checkpoint(path, "run a", 60).load(heard)
     assert (step, tensors["t"].tolist(), heard.said, heard.warned) == (7, [0.0, 1.0, 2.0], [], [])
     assert Checkpoint(path, "run b", 60).load(heard) is None
-    assert "belongs to another run" in heard.said[0]
+    assert "belongs to other photos or settings" in heard.said[0]
     path.write_bytes(path.read_bytes()[:-3])
     assert Checkpoint(path, "run a", 60).load(heard) is None
     assert "is damaged" in heard.warned[0]

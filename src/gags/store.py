@@ -178,7 +178,9 @@ class Checkpoint:
         try:
             stored = load_tensors(self.path, remedy="")
             if stored.metadata.get("key") != self.key:
-                progress.say(f"{self.path} belongs to another run; training starts from the beginning")
+                progress.say(
+                    f"{self.path} belongs to other photos or settings; training starts from the beginning"
+                )
                 return None
             return int(stored.metadata["step"]), stored.tensors
         except (WorkspaceError, KeyError, ValueError):

@@ -8,6 +8,7 @@ from torch import Tensor
 from gags.gaussians import Gaussians
 
 PARAMETERS = tuple(f.name for f in fields(Gaussians))
+PARTS = ("gaussians", "first", "second")  # of the state that hold a tensor for each parameter
 
 
 @dataclass(eq=False)
@@ -46,6 +47,24 @@ class TrainingState:
             self.seen.to(device),
             self.step,
         )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, to keep in a file; the step is none of them."""
+        tensors = {
+            f"{part}.{name}": getattr(getattr(self, part), name) for part in PARTS for name in PARAMETERS
+        }
+        return tensors | {"gradient_sum": self.gradient_sum, "seen": self.seen}
+
+    @staticmethod
+    def of_tensors(step: int, tensors: dict[str, Tensor]) -> "TrainingState | None":
+        """The state after some steps from what `tensors` gave; None if a tensor is missing or unfit."""
+        if set(tensors) != {"gradient_sum", "seen"} | {f"{p}.{name}" for p in PARTS for name in PARAMETERS}:
+            return None
+        parts = [Gaussians(*(tensors[f"{part}.{name}"] for name in PARAMETERS)) for part in PARTS]
+        finite = all(bool(torch.isfinite(getattr(parts[0], name)).all()) for name in PARAMETERS)
+        if len({len(tensor) for tensor in tensors.values()}) != 1 or not finite:
+            return None
+        return TrainingState(parts[0], parts[1], parts[2], tensors["gradient_sum"], tensors["seen"], step)
 
     def __len__(self) -> int:
         return len(self.gaussians)

@@ -1,6 +1,5 @@
 """Training 3D Gaussians from posed photos (Kerbl et al. 2023), coarse to fine, on the CPU or a GPU."""
 
-import time
 from collections import deque
 from pathlib import Path
 
@@ -9,9 +8,10 @@ import torch
 from gags.capture import Capture
 from gags.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
-from gags.reconstruct.checkpoint import load_checkpoint, run_signature, save_checkpoint
 from gags.reconstruct.settings import ReconstructSettings
+from gags.reconstruct.state import TrainingState
 from gags.reconstruct.step import Training
+from gags.store import Checkpoint, stamp
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -41,8 +41,11 @@ def train_gaussians(
         CaptureError: If there are no training photos, no points, or no point in front of a camera.
     """
     training = Training.of(capture, settings, device)
-    signature = run_signature(capture, settings)
-    state = load_checkpoint(checkpoint, signature, progress) if checkpoint else None
+    keeper = Checkpoint(checkpoint, stamp(settings, capture.fingerprint()), CHECKPOINT_SECONDS)
+    saved = keeper.load(progress)
+    state = TrainingState.of_tensors(*saved) if saved else None
+    if saved and state is None:
+        keeper.refuse(progress)
     state = training.begin() if state is None else state.to(training.device)
     # A stage of its own: inside the training, compiling would look like slow steps.
     with progress.stage("Preparing kernels, compiled once on a machine", 1, "step") as bar:
@@ -50,7 +53,6 @@ def train_gaussians(
         bar.advance()
     work = training.work()
     recent = Average(len(capture.train))
-    saved = time.monotonic()
     with progress.stage("Training Gaussians", work[-1], "Mpx") as bar:
         bar.advance(work[state.step])
         while state.step < settings.steps:
@@ -62,9 +64,8 @@ def train_gaussians(
             count = f"{round(len(state) / 1000)}k Gaussians"
             note = f"step {state.step} · PSNR {recent.value:.1f} dB · {count} · {size}"
             bar.advance(work[state.step] - work[state.step - 1], note)
-            if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save_checkpoint(checkpoint, state, signature)
-                saved = time.monotonic()
+            if keeper.due:
+                keeper.save(state.step, state.tensors())
     return state.gaussians
 
 
