@@ -9,12 +9,9 @@ from rich.console import Console
 
 from gags.cli.common import Flat, Photos
 from gags.cli.console import ConsoleReporter
+from gags.compare.harness import COMPARISON_FILE, CompareSettings, compare
 from gags.compare.methods import DEFAULT
-from gags.compare.run import FILE, SCENE, CompareSettings, check, compare
-from gags.compare.scenes import Described, shared_scene
-from gags.compare.table import ablation_table, main_table
-from gags.errors import CompareError
-from gags.pipeline import CaptureSettings, RunSettings, read_capture
+from gags.pipeline import CaptureSettings, RunSettings
 
 
 def command(
@@ -50,24 +47,22 @@ def command(
         photos: How photos are read.
         settings: Settings of the stages.
     """
-    progress = ConsoleReporter()
-    if (out / "config.toml").exists():
-        raise CompareError(f"{out} is a scene; give --out a folder of its own, and the scene with --scene")
-    if (capture is None) == (scene is None):
-        raise CompareError("give either a CAPTURE, or a finished scene with --scene")
-    if scene is not None:
-        shared = Described.open(scene)
-    else:
-        assert capture is not None
-        loaded = read_capture(capture, photos, require_points=splats is None, progress=progress)
-        check(loaded, labels, methods, comparison)
-        shared = shared_scene(loaded, out / SCENE, settings, splats=splats, progress=progress)
-    result = compare(shared, labels, out, methods, comparison, settings.distill, progress=progress)
+    result = compare(
+        capture,
+        labels,
+        out,
+        methods,
+        comparison,
+        scene=scene,
+        splats=splats,
+        photos=photos,
+        stages=settings,
+        progress=ConsoleReporter(),
+        progress_in_child=ConsoleReporter,
+    )
     if json:
         print(json_module.dumps(result.to_json(), indent=2))
         return
-    console = Console()
-    console.print(main_table(result))
-    for table in result.tables:
-        console.print(ablation_table(result, table))
-    print(f"Every figure: {out / FILE}")
+    for table in result.printable():
+        Console().print(table)
+    print(f"Every figure: {out / COMPARISON_FILE}")
