@@ -108,44 +108,47 @@ def in_own_process(function: Callable[..., T], *arguments: Any) -> T:
     """
     others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    workers: list[BaseProcess] = []
+    worker: BaseProcess | None = None
     try:
         future = pool.submit(function, *arguments)
-        workers = [process for process in multiprocessing.active_children() if process not in others]
+        worker = _newcomer(others)
         return future.result()
     except BrokenProcessPool:
         pool.shutdown()
-        code = next((process.exitcode for process in workers), None)
         raise CompareError(
-            f"the process of {function.__name__} died (exit code {code}); it may have run out of "
-            "memory: free some, or shrink the photos (--max-size), and run the same line again"
+            f"the process of {function.__name__} died (exit code {worker.exitcode if worker else None}); it "
+            "may have run out of memory: free some, or shrink the photos (--max-size), and run the same line "
+            "again"
         ) from None
     except KeyboardInterrupt:
-        for process in workers:
-            process.terminate()
-            _soon(process.kill)
+        _stop(worker or _newcomer(others))
         raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _soon(call: Callable[[], None]) -> None:
-    timer = threading.Timer(SECONDS_TO_STOP, call)
-    timer.daemon = True
-    timer.start()
+def _newcomer(others: Sequence[BaseProcess]) -> BaseProcess | None:
+    """The process that was started since."""
+    return next((process for process in multiprocessing.active_children() if process not in others), None)
+
+
+def _stop(worker: BaseProcess | None) -> None:
+    """Ask a process to stop, and kill it if it does not."""
+    if worker is not None:
+        worker.terminate()
+        killer = threading.Timer(SECONDS_TO_STOP, worker.kill)
+        killer.daemon = True
+        killer.start()
 
 
 def _start_worker() -> None:
-    """What the fresh process does first: see to it that it ends with its parent, and can be interrupted."""
+    """What the fresh process does first: see to it that it ends with its parent and can be interrupted."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the parent, too, which then asks
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Interrupt what runs, but once: Ctrl-C reaches this process and its parent, which asks it to stop."""
-    for known in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(known, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
