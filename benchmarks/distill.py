@@ -17,10 +17,10 @@ import numpy as np
 from gags.distill.settings import DistillSettings
 from gags.distill.train import train_field
 from gags.embed import load_encoder
+from gags.embed.description import Descriptions
 from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.labels import FrameLabels, load_labels
 from gags.evaluate.score import evaluate
-from gags.pipeline import Descriptions
 from gags.scene import Scene
 
 DEFAULT = DistillSettings()

@@ -1,11 +1,11 @@
 """What a GPU should speed up, in one table; the same on the CPU, for comparison.
 
-    python benchmarks/gpu.py [--capture FOLDER] [--steps 7000] [--toy]
+    python -m benchmarks.gpu [--capture FOLDER] [--steps 7000] [--toy]
 
 Runs the bundled demo and, if one is given, a capture folder from photos to language field, each in a fresh
 folder; asks the last one in views of two sizes; compares the rasteriser with its reference. Every time is
 taken after the device has finished. `--toy` takes a small made-up capture with made-up models instead, for
-where there are no weights. GAGS_DEVICE=cpu does it all on the CPU.
+a machine without weights. GAGS_DEVICE=cpu does it all on the CPU.
 """
 
 import argparse
@@ -198,7 +198,6 @@ def _camera(width: int, height: int) -> Camera:
 
 def _toy(folder: Path, stack: ExitStack) -> Path:
     """The tests' capture, and their models in the place of real ones until the stack ends."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from tests.helpers.toy_capture import ColorEncoder, ColorSegmenter, write_capture
 
     for module in (pipeline, scene):

@@ -1,6 +1,6 @@
 """Are views that were not learnt from answered as well as those that were?
 
-    python benchmarks/held_out.py CAPTURE SCENE [--seeds 3] [--every 2]
+    python -m benchmarks.held_out CAPTURE SCENE [--seeds 3] [--every 2]
 
 CAPTURE is a synthetic capture with exact instance maps of all views, SCENE a finished scene of it, which is
 only read. Labels of held-out and of training photos are made alike from the instance maps: objects and parts
@@ -18,17 +18,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from controlled.truth import Truth
 
+from benchmarks.controlled.truth import Truth
 from gags.capture import View
 from gags.cli.console import ConsoleReporter
 from gags.distill.settings import DistillSettings
 from gags.distill.train import train_field
 from gags.embed import load_encoder
+from gags.embed.description import Descriptions
 from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.labels import load_labels
 from gags.evaluate.score import evaluate
-from gags.pipeline import Descriptions
 from gags.scene import Scene
 
 LEAST_PIXELS = 150

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controlled.names import generator
-from controlled.nest import KINDS, STEPS, Nest
+from benchmarks.controlled.names import generator
+from benchmarks.controlled.nest import KINDS, STEPS, Nest
 
-LEVELS = 3
+LEVEL_COUNT = 3
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,20 @@ class Habits:
 
 def triples() -> np.ndarray:
     """Steps of a chain that three levels can take, none above the next. int64 [T, 3]"""
-    steps = np.stack(np.meshgrid(*[np.arange(STEPS)] * LEVELS, indexing="ij"), axis=-1).reshape(-1, LEVELS)
+    steps = np.stack(np.meshgrid(*[np.arange(STEPS)] * LEVEL_COUNT, indexing="ij"), axis=-1).reshape(
+        -1, LEVEL_COUNT
+    )
     return steps[(np.diff(steps, axis=1) >= 0).all(axis=1)]
 
 
-def scores(nest: Nest, habits: Habits, seed: int, random: np.random.Generator) -> np.ndarray:
+def scores(nest: Nest, habits: Habits, seed: int, rng: np.random.Generator) -> np.ndarray:
     """Score of every region of a view at every level.
 
     Args:
         nest: The regions.
         habits: How they score.
         seed: Of looks that all views have in common.
-        random: Draws looks of this view.
+        rng: Draws looks of this view.
 
     Returns:
         float64 [N, 3]
@@ -55,7 +57,7 @@ def scores(nest: Nest, habits: Habits, seed: int, random: np.random.Generator) -
     areas = np.log(np.maximum(nest.areas, 1.0))[:, None]
     fits = -0.5 * np.square((areas - np.array(habits.centres)) / np.array(habits.widths))
     always = np.array([generator("look", seed, key).standard_normal() for key in nest.keys])
-    here = random.standard_normal(len(always))
+    here = rng.standard_normal(len(always))
     own = np.sqrt(habits.persistence) * always + np.sqrt(1 - habits.persistence) * here
     return fits + (np.array(habits.looks)[np.array(nest.kinds, int)] + habits.spread * own)[:, None]
 
@@ -78,13 +80,13 @@ def choose(
     """
     values = np.where(chains[..., None] >= 0, scored[chains], -np.inf) + habits.prompt_spread * noise
     steps = triples()
-    totals = sum(values[:, steps[:, level], level] for level in range(LEVELS))
+    totals = sum(values[:, steps[:, level], level] for level in range(LEVEL_COUNT))
     totals = totals - habits.repeat * (np.diff(steps, axis=1) == 0).sum(axis=1)
     best = steps[totals.argmax(axis=1)]
     regions = np.take_along_axis(chains, best, axis=1).astype(np.int64)
     top = totals.max(axis=1, keepdims=True)
     doubts = []
-    for level in range(LEVELS):
+    for level in range(LEVEL_COUNT):
         others = np.where(steps[:, level] == best[:, level, None], -np.inf, totals).max(axis=1)
         doubts.append(np.exp(others - np.where(np.isfinite(top[:, 0]), top[:, 0], 0)))
     doubt = np.where(np.isfinite(top), np.stack(doubts, axis=1), 1.0)

@@ -5,17 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from controlled.choice import Habits
-from controlled.encoder import ControlledEncoder
-from controlled.nest import on_grid
-from controlled.segmenter import ControlledSegmenter
-from controlled.textures import find_patches, patch_maps, see
-from controlled.truth import Truth
+from benchmarks.controlled.choice import Habits
+from benchmarks.controlled.encoder import ControlledEncoder
+from benchmarks.controlled.nest import on_grid
+from benchmarks.controlled.segmenter import ControlledSegmenter
+from benchmarks.controlled.textures import find_patches, patch_maps, see
+from benchmarks.controlled.truth import Truth
 from gags.capture import View
 from gags.compare.scenes import uniform_settings
-from gags.embed.description import Description
+from gags.embed.description import Description, Descriptions
 from gags.gaussians import Gaussians
-from gags.pipeline import Descriptions
 from gags.progress import SILENT, Reporter
 from gags.segment.masks import LEVELS
 from gags.segment.photo import segment_photo
@@ -23,7 +22,7 @@ from gags.segment.prompts import PromptPlacer, render_depth
 from gags.segment.settings import DescribeSettings
 from gags.store import stamp
 
-FORMAT = 3  # raised when segmenter or encoder change, so that masks on disk count as stale
+FEATURES_FORMAT = 3  # raised when segmenter or encoder change, so that masks on disk count as stale
 
 
 class DescribedViews(Descriptions):
@@ -39,11 +38,11 @@ class DescribedViews(Descriptions):
 
     def prompts(self) -> int:
         """How many prompts all photos were given."""
-        return sum(len(features.prompts) for _, features in self)
+        return sum(len(described.prompts) for _, described in self)
 
     def masks(self) -> list[int]:
         """How many masks all photos have on each level. [3]"""
-        counts = [np.bincount(features.masks.levels, minlength=len(LEVELS)) for _, features in self]
+        counts = [np.bincount(described.masks.levels, minlength=len(LEVELS)) for _, described in self]
         return np.sum(counts, axis=0).tolist()
 
 
@@ -70,7 +69,7 @@ def describe(
         folder: Where features go.
         progress: Told about progress.
     """
-    made_by = (FORMAT, splats_stamp, settings, Habits(), encoder.seed, encoder.recognised)
+    made_by = (FEATURES_FORMAT, splats_stamp, settings, Habits(), encoder.seed, encoder.recognised)
     goal = {"embeddings": stamp("controlled", *made_by)}
     files = DescribedViews(views, folder)
     known = files.stamps()

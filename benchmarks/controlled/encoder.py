@@ -29,8 +29,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from controlled.names import TextVectors, generator, unit
-from controlled.truth import Truth
+from benchmarks.controlled.names import TextVectors, generator, unit
+from benchmarks.controlled.truth import Truth
 from gags.embed.encoder import CropRule
 from gags.errors import ModelError
 from gags.segment.masks import Masks
@@ -41,7 +41,7 @@ MEANING = 0.17  # s
 LOOK = 0.47  # v
 LIKENESS = 0.5  # share of e_k, in energy, that things of like names have in common
 MISLEADING = 0.5  # share of the noise, in energy, that is of the kind that names differ by
-CELL = 8  # px, of the random field that the noise is the mean of
+NOISE_CELL = 8  # px, of the random field that the noise is the mean of
 LEAST_NOISE = 0.10
 SMALL_NOISE, SMALL_AREA = 0.25, 1000  # energy added to vanishing masks; half of it at this area, px
 RECOGNISED = 0.3  # measured on real pictures
@@ -77,19 +77,19 @@ class ControlledEncoder:
         self._truth = truth
         self.seed = seed
         self.recognised = recognised
-        random = generator("looks", seed)
-        offset = random.standard_normal(self.dim)
+        rng = generator("looks", seed)
+        offset = rng.standard_normal(self.dim)
         self._common = COMMON * texts.mean + OFFSET * unit(texts.own(offset))
-        turn, _ = np.linalg.qr(random.standard_normal((self.dim, self.dim)))
+        turn, _ = np.linalg.qr(rng.standard_normal((self.dim, self.dim)))
         meaning = unit(texts.own(texts.encode([thing.name for thing in truth.things])))
         single = np.stack([unit(generator("look", seed, t.name).standard_normal(512)) for t in truth.things])
         look = np.sqrt(LIKENESS) * meaning @ turn + np.sqrt(1 - LIKENESS) * single
         self._images = MEANING * meaning + LOOK * unit(look)
         other = np.stack([texts.something(f"piece {seed} {thing.name}") for thing in truth.things])
-        self._pieces = MEANING * other + LOOK * unit(random.standard_normal(other.shape))
+        self._pieces = MEANING * other + LOOK * unit(rng.standard_normal(other.shape))
 
     def encode_images(self, crops: np.ndarray) -> np.ndarray:
-        """Not to be had: a crop does not say what it shows.
+        """Refuses: a crop does not say what it shows.
 
         Raises:
             ModelError: Always.
@@ -120,16 +120,16 @@ class ControlledEncoder:
             weights * np.sqrt(1 - complete ** (2 * self.recognised)),
         )
         shown = seen @ self._images + np.sqrt(ALWAYS) * lost @ self._pieces
-        random = (1 - ALWAYS) * (MEANING**2 + LOOK**2) * np.square(lost).sum(axis=1)
-        noise = self._noise(masks, view) * np.sqrt(noise_energy(areas) + random)[:, None]
+        energy_lost = (1 - ALWAYS) * (MEANING**2 + LOOK**2) * np.square(lost).sum(axis=1)
+        noise = self._noise(masks, view) * np.sqrt(noise_energy(areas) + energy_lost)[:, None]
         return unit(self._common + shown + noise).astype(np.float32)
 
     def _noise(self, masks: Masks, view: str) -> np.ndarray:
         """Noise of all masks, of length 1, alike for masks that overlap. float64 [M, D]"""
         cells, count = mask_cells(masks)
-        random = generator("noise", self.seed, view)
-        any_kind = random.standard_normal((count, self.dim)) / np.sqrt(self.dim)
-        misleading = random.standard_normal((count, len(self._texts.spread))) @ self._texts.spread
+        rng = generator("noise", self.seed, view)
+        any_kind = rng.standard_normal((count, self.dim)) / np.sqrt(self.dim)
+        misleading = rng.standard_normal((count, len(self._texts.spread))) @ self._texts.spread
         field = np.sqrt(MISLEADING) * misleading + np.sqrt(1 - MISLEADING) * any_kind
         return cells @ field
 
@@ -189,9 +189,9 @@ def mask_cells(masks: Masks) -> tuple[np.ndarray, int]:
         float64 [M, C], and the number C of cells.
     """
     height, width = masks.labels.shape[1:]
-    columns = -(-width // CELL)
-    cell = (np.arange(height) // CELL)[:, None] * columns + np.arange(width) // CELL
-    count = columns * -(-height // CELL)
+    columns = -(-width // NOISE_CELL)
+    cell = (np.arange(height) // NOISE_CELL)[:, None] * columns + np.arange(width) // NOISE_CELL
+    count = columns * -(-height // NOISE_CELL)
     pixels = np.zeros((len(masks), count))
     for labels in masks.labels:
         inside = labels >= 0

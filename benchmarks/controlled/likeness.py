@@ -1,6 +1,6 @@
 """Compare the controlled segmenter with a real one, prompt for prompt, on a capture whose truth is known.
 
-    python benchmarks/controlled/likeness.py CAPTURE --scene WS [--every 4]
+    python -m benchmarks.controlled.likeness CAPTURE --scene WS [--every 4]
 
 WS is a scene of the capture that a real segmenter has described. Its prompts are put to the controlled one,
 and both sets of label maps are told apart by what their masks show: a piece of an object, an object, several,
@@ -8,17 +8,14 @@ or stuff; by distance (thirds of the training photos, by the median size of the 
 """
 
 import argparse
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from controlled.describe import all_patches
-from controlled.segmenter import ControlledSegmenter
-from controlled.truth import Truth
+from benchmarks.controlled.describe import all_patches
+from benchmarks.controlled.segmenter import ControlledSegmenter
+from benchmarks.controlled.truth import Truth
 from gags.capture import read_saved_capture
 from gags.embed.description import Description
 from gags.gaussians.ply import load_ply

@@ -20,7 +20,7 @@ import numpy as np
 
 from gags.errors import ModelError, QueryError
 
-NAMES: dict[str, tuple[str, ...]] = {
+LVIS_OF_NAMES: dict[str, tuple[str, ...]] = {
     "banana": ("banana",),
     "apple": ("apple",),
     "orange": ("orange (fruit)",),
@@ -50,7 +50,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 """Things of the capture `pantry` → the categories of LVIS whose vectors are summed."""
 
-GROUPS: dict[str, tuple[str, ...]] = {
+LVIS_OF_GROUPS: dict[str, tuple[str, ...]] = {
     "bottle": ("bottle",),
     "box": ("box",),
     "can": ("can",),
@@ -121,7 +121,7 @@ class TextVectors:
     def _encode(self, text: str) -> np.ndarray:
         if text in PHRASES:
             return unit(self.mean + VAGUE * self.something(text))
-        parts = NAMES.get(text) or GROUPS.get(text)
+        parts = LVIS_OF_NAMES.get(text) or LVIS_OF_GROUPS.get(text)
         if parts is None and text in self._aliases:
             vector = self._encode(self._aliases[text])
             own = self.own(vector)
@@ -131,7 +131,8 @@ class TextVectors:
         missing = [part for part in parts if part not in self._rows]
         if missing:
             raise QueryError(
-                f"{text!r} is not mapped to LVIS ({missing[0]!r} is none of its names); add it to NAMES"
+                f"{text!r} is not mapped to LVIS ({missing[0]!r} is none of its names); "
+                "add it to LVIS_OF_NAMES"
             )
         return self._sum(self._vectors[[self._rows[part] for part in parts]])
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from controlled.truth import Truth
+from benchmarks.controlled.truth import Truth
 
 GRID = 256  # cells along the longer side of a photo, as SAM's masks have
 KINDS = ("patch", "part", "object", "stuff", "group", "scene")
@@ -79,14 +79,14 @@ def on_grid(ids: np.ndarray) -> np.ndarray:
     return cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST).astype(np.int64)
 
 
-def build_nest(ids: np.ndarray, patches: np.ndarray, truth: Truth, random: np.random.Generator) -> Nest:
+def build_nest(ids: np.ndarray, patches: np.ndarray, truth: Truth, rng: np.random.Generator) -> Nest:
     """The regions of one view.
 
     Args:
         ids: Leaf id of every pixel. uint8 [H, W]
         patches: Large and small patch of every cell, from `textures.patch_maps`. int64 [2, h, w]
         truth: What the ids are.
-        random: Draws which things form groups.
+        rng: Draws which things form groups.
     """
     _, extent = grid_of(ids.shape[1], ids.shape[0])
     small = on_grid(ids)
@@ -96,7 +96,7 @@ def build_nest(ids: np.ndarray, patches: np.ndarray, truth: Truth, random: np.ra
     kinds = {row: OBJECT if truth.is_object[row] else STUFF for row in present}
     regions = {row: nest.add(wholes == row, kind, f"thing {row}") for row, kind in kinds.items()}
     objects = [row for row in present if truth.is_object[row]]
-    groups = _groups(nest, {row: nest.masks[regions[row]] for row in objects}, random)
+    groups = _groups(nest, {row: nest.masks[regions[row]] for row in objects}, rng)
     scenes = _scenes(nest, wholes, objects, present)
     for row in present:
         around = [regions[row], *groups.get(row, []), *scenes]
@@ -135,13 +135,13 @@ def _patch(nest: Nest, cells: np.ndarray, key: str) -> list[int]:
     return [nest.add(cells, PATCH, key)] if np.count_nonzero(cells) * nest.cell_area >= LEAST_PATCH else []
 
 
-def _groups(nest: Nest, things: dict[int, np.ndarray], random: np.random.Generator) -> dict[int, list[int]]:
+def _groups(nest: Nest, things: dict[int, np.ndarray], rng: np.random.Generator) -> dict[int, list[int]]:
     """Regions of ever more neighbours of each thing: two that are near and small are joined, again and again.
 
     What lies between the members of a group belongs to it.
     """
     clusters = [[row] for row in things]
-    gaps = _gaps(list(things.values()), random)
+    gaps = _gaps(list(things.values()), rng)
     unions = list(things.values())
     chains: dict[int, list[int]] = {row: [] for row in things}
     while len(clusters) > 1:
@@ -164,14 +164,14 @@ def _groups(nest: Nest, things: dict[int, np.ndarray], random: np.random.Generat
     return chains
 
 
-def _gaps(masks: list[np.ndarray], random: np.random.Generator) -> np.ndarray:
+def _gaps(masks: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     """Cells between each two things, as they look in this view; infinite on the diagonal. float64 [n, n]"""
     gaps = np.full((len(masks), len(masks)), np.inf)
     for row, mask in enumerate(masks):
         distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
         for column in range(row):
             gap = float(distance[masks[column]].min())
-            gap = gap * random.lognormal(0, SPREAD_OF_GAPS) + random.uniform(0, GAP_NOISE)
+            gap = gap * rng.lognormal(0, SPREAD_OF_GAPS) + rng.uniform(0, GAP_NOISE)
             gaps[row, column] = gaps[column, row] = gap
     return gaps
 

@@ -1,6 +1,6 @@
 """How much of a thing is left in the embedding of a piece of it: a real encoder beside the controlled one.
 
-    python benchmarks/controlled/pieces.py CAPTURE --clip-text DIR --scene WS
+    python -m benchmarks.controlled.pieces CAPTURE --clip-text DIR --scene WS
 
 WS is a scene of the capture that a real segmenter and encoder have described. Of its masks those count of
 which nine tenths lie on one object. Embeddings, less their mean over the objects, are compared with the mean
@@ -9,17 +9,14 @@ The controlled encoder embeds the same masks.
 """
 
 import argparse
-import sys
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from controlled.encoder import ControlledEncoder, areas_covered
-from controlled.names import TextVectors, unit
-from controlled.truth import Truth
+from benchmarks.controlled.encoder import ControlledEncoder, areas_covered
+from benchmarks.controlled.names import TextVectors, unit
+from benchmarks.controlled.truth import Truth
 from gags.capture import read_saved_capture
 from gags.embed.description import Description
 from gags.workspace import Workspace

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gags.compare.methods import Method
-from gags.compare.paper import TABLES, PaperTable
+from gags.compare.methods.learner import Method
+from gags.compare.paper import ComparedTable, side_by_side
 
 FIGURES = {
     "mAcc": "mean_accuracy",
@@ -57,11 +57,11 @@ def main_table(outcomes: Sequence[Outcome]) -> str:
 def paper_tables(outcomes: Sequence[Outcome]) -> list[str]:
     """Those rows of the paper's tables whose method was run; tables of one row are left out."""
     by_name = {outcome.method.name: outcome for outcome in outcomes}
-    filled = [_paper_table(table, by_name) for table in TABLES]
+    filled = [_paper_table(table, by_name) for table in side_by_side()]
     return [text for text in filled if text]
 
 
-def _paper_table(table: PaperTable, outcomes: dict[str, Outcome]) -> str:
+def _paper_table(table: ComparedTable, outcomes: dict[str, Outcome]) -> str:
     """One table as Markdown, empty if it would have fewer than two rows."""
     lines = [f"**{table.title}**", "", "| | mIoU | mAcc | paper mIoU | paper mAcc |", "|---|---|---|---|---|"]
     head = len(lines)

@@ -1,6 +1,6 @@
 """What prompts and distillation do, apart from how well an encoder names things.
 
-    python benchmarks/controlled/run.py CAPTURE --clip-text DIR --scene WS --out DIR
+    python -m benchmarks.controlled.run CAPTURE --clip-text DIR --scene WS --out DIR
         [--methods gags average …] [--seeds 1] [--prompts-per-patch 4]
         [--recognised 0.3] [--set NAME=VALUE …] [--json]
 
@@ -21,17 +21,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from controlled.describe import DescribedViews, describe, uniform
-from controlled.encoder import RECOGNISED, ControlledEncoder
-from controlled.names import TextVectors
-from controlled.results import Outcome, main_table, paper_tables
-from controlled.truth import Truth
+from benchmarks.controlled.describe import DescribedViews, describe, uniform
+from benchmarks.controlled.encoder import RECOGNISED, ControlledEncoder
+from benchmarks.controlled.names import TextVectors
+from benchmarks.controlled.results import Outcome, main_table, paper_tables
+from benchmarks.controlled.truth import Truth
 from gags.capture import read_saved_capture
 from gags.cli.console import ConsoleReporter
-from gags.compare.methods import UNIFORM, Method, all_methods, chosen_methods
-from gags.compare.methods.learner import Inputs
+from gags.compare.methods import UNIFORM, all_methods, chosen_methods
+from gags.compare.methods.learner import Inputs, Method
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError, GagsError
 from gags.evaluate.labels import FrameLabels, load_labels
@@ -43,7 +41,7 @@ from gags.store import file_stamp
 from gags.workspace import Workspace
 
 GRANULARITY = ("sub-part", "part", "whole", "average", "no-consensus")
-DEFAULT = ("gags", "langsplat", "uplift", *GRANULARITY, *(UNIFORM + name for name in GRANULARITY))
+DEFAULT_METHODS = ("gags", "langsplat", "uplift", *GRANULARITY, *(UNIFORM + name for name in GRANULARITY))
 
 
 @dataclass(eq=False)
@@ -151,7 +149,7 @@ def main() -> int:
     parser.add_argument("--clip-text", type=Path, required=True, help="folder of lvis_v1.npy and .json")
     parser.add_argument("--scene", type=Path, required=True, help="scene of the capture with Gaussians")
     parser.add_argument("--out", type=Path, required=True, help="folder of masks and what is learnt")
-    parser.add_argument("--methods", nargs="+", default=DEFAULT, metavar="METHOD")
+    parser.add_argument("--methods", nargs="+", default=DEFAULT_METHODS, metavar="METHOD")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--prompts-per-patch", type=float, default=DescribeSettings().prompts_per_patch)
     parser.add_argument("--recognised", type=float, default=RECOGNISED, help="how fast pieces lose a name")

@@ -29,10 +29,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from controlled.choice import LEVELS, Habits, choose, scores
-from controlled.names import generator
-from controlled.nest import GROUP, OBJECT, PART, PATCH, SCENE, STEPS, STUFF, Nest, build_nest
-from controlled.truth import Truth
+from benchmarks.controlled.choice import LEVEL_COUNT, Habits, choose, scores
+from benchmarks.controlled.names import generator
+from benchmarks.controlled.nest import GROUP, OBJECT, PART, PATCH, SCENE, STEPS, STUFF, Nest, build_nest
+from benchmarks.controlled.truth import Truth
 from gags.segment.segmenter import PromptedMasks
 
 # Of predicted IoU and stability, the median and spread (of the logarithm) of what is missing to 1, by kind.
@@ -121,11 +121,11 @@ class ControlledSegmenter:
         """
         if image.shape[:2] != self._ids.shape:
             raise ValueError(f"the photo is {image.shape[:2]}, the instance map {self._ids.shape}")
-        random = generator(*self._key)
-        nest = build_nest(self._ids, self._patches, self._truth, random)
-        scored = scores(nest, self._habits, self._seed, random)
-        quality = random.standard_normal((len(nest.masks), 2))
-        return EncodedView(nest, scored, quality, _fields(nest, random), (image.shape[1], image.shape[0]))
+        rng = generator(*self._key)
+        nest = build_nest(self._ids, self._patches, self._truth, rng)
+        scored = scores(nest, self._habits, self._seed, rng)
+        quality = rng.standard_normal((len(nest.masks), 2))
+        return EncodedView(nest, scored, quality, _fields(nest, rng), (image.shape[1], image.shape[0]))
 
     def predict(self, encoded: EncodedView, points: np.ndarray, *, min_iou: float = 0.0) -> PromptedMasks:
         """Masks on three levels for each prompt, see `Segmenter.predict`."""
@@ -133,16 +133,16 @@ class ControlledSegmenter:
         columns, rows = (points * np.array(nest.extent) / encoded.size).astype(int).T
         chain = nest.chain_of[rows, columns]
         chains = np.array([*nest.chains, [-1] * STEPS])[chain]  # the last row, −1, is for no chain
-        randoms = [generator(*self._key, x, y) for x, y in points]
-        noise = np.stack([random.gumbel(size=(STEPS, LEVELS)) for random in randoms])
+        rngs = [generator(*self._key, x, y) for x, y in points]
+        noise = np.stack([rng.gumbel(size=(STEPS, LEVEL_COUNT)) for rng in rngs])
         regions, doubts = choose(encoded.scored, chains, self._habits, noise)
         logits, ious, levels, prompts = [], [], [], []
         for prompt, level in np.ndindex(*regions.shape):
-            region, random = int(regions[prompt, level]), randoms[prompt]
+            region, rng = int(regions[prompt, level]), rngs[prompt]
             if region < 0:
                 continue
-            iou, stability = _quality(encoded, region, float(doubts[prompt, level]), random)
-            waver = PROMPT_WAVER * encoded.fields[random.integers(FIELDS)]
+            iou, stability = _quality(encoded, region, float(doubts[prompt, level]), rng)
+            waver = PROMPT_WAVER * encoded.fields[rng.integers(FIELDS)]
             if iou > min_iou:
                 logits.append(sloped(encoded.distance(region) + waver, stability))
                 ious.append(iou)
@@ -159,11 +159,11 @@ class ControlledSegmenter:
 
 
 def _quality(
-    encoded: EncodedView, region: int, doubt: float, random: np.random.Generator
+    encoded: EncodedView, region: int, doubt: float, rng: np.random.Generator
 ) -> tuple[float, float]:
     """Predicted IoU and stability of one answer, each in [0, 1]."""
     kind = encoded.nest.kinds[region]
-    own = np.sqrt(OF_REGION) * encoded.quality[region] + np.sqrt(1 - OF_REGION) * random.standard_normal(2)
+    own = np.sqrt(OF_REGION) * encoded.quality[region] + np.sqrt(1 - OF_REGION) * rng.standard_normal(2)
     both = own[0], TOGETHER * own[0] + np.sqrt(1 - TOGETHER**2) * own[1]
     (iou_median, iou_spread), (stability_median, stability_spread) = QUALITY[kind]
     iou = 1 - iou_median * np.exp(iou_spread * both[0] + DOUBT * (doubt - 0.5))
@@ -196,8 +196,8 @@ def sloped(distance: np.ndarray, stability: float) -> np.ndarray:
     return np.clip(distance / width, -20, 20)
 
 
-def _fields(nest: Nest, random: np.random.Generator) -> np.ndarray:
+def _fields(nest: Nest, rng: np.random.Generator) -> np.ndarray:
     """Smooth random fields of variance 1. float32 [FIELDS, h, w]"""
-    noise = random.standard_normal((FIELDS, *nest.chain_of.shape)).astype(np.float32)
+    noise = rng.standard_normal((FIELDS, *nest.chain_of.shape)).astype(np.float32)
     smooth = np.stack([cv2.GaussianBlur(field, (0, 0), SMOOTH) for field in noise])
     return smooth / smooth.std(axis=(1, 2), keepdims=True)

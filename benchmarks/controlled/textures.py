@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from controlled.names import generator
-from controlled.truth import Truth
+from benchmarks.controlled.names import generator
+from benchmarks.controlled.truth import Truth
 from gags.capture import Camera
 
 OBJECT_PATCHES = 2, 3  # large patches of an object or part, and small patches of a large one
@@ -92,11 +92,11 @@ def find_patches(
     )
     found = {}
     for leaf in (int(leaf) for leaf in np.unique(leaves) if truth.whole_of[leaf] >= 0):
-        random = generator("patches", seed, leaf)
+        rng = generator("patches", seed, leaf)
         rows = np.flatnonzero(leaves == leaf)
-        rows = rows[random.permutation(len(rows))[:SAMPLES]]
+        rows = rows[rng.permutation(len(rows))[:SAMPLES]]
         counts = OBJECT_PATCHES if truth.is_object[truth.whole_of[leaf]] else STUFF_PATCHES
-        found[leaf] = _patches(features[rows].astype(np.float64), counts, random)
+        found[leaf] = _patches(features[rows].astype(np.float64), counts, rng)
     return found
 
 
@@ -118,24 +118,24 @@ def patch_maps(surface: Surface, ids: np.ndarray, patches: dict[int, Patches]) -
     return maps
 
 
-def _patches(features: np.ndarray, counts: tuple[int, int], random: np.random.Generator) -> Patches:
+def _patches(features: np.ndarray, counts: tuple[int, int], rng: np.random.Generator) -> Patches:
     """Patches of one surface from places and colours of its points. [n, 6]"""
     shift = features.mean(axis=0)
     spread = [np.linalg.norm(features[:, part].std(axis=0)) for part in (slice(3), slice(3, 6))]
     weights = [1 / max(spread[0], 1e-6), COLOR_WEIGHT / (spread[1] + 5)]
     scale = np.repeat(weights, 3)
     features = (features - shift) * scale
-    large = k_means(features, counts[0], random)
+    large = k_means(features, counts[0], rng)
     rows = nearest(features, large)
-    small = [k_means(features[rows == row], counts[1], random) for row in range(len(large))]
+    small = [k_means(features[rows == row], counts[1], rng) for row in range(len(large))]
     return Patches(shift, scale, large, small)
 
 
-def k_means(features: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+def k_means(features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Centres of at most `count` clusters (Lloyd). [n, D] → [k, D]; k is at least 1."""
     if len(features) <= count:
         return features if len(features) else np.zeros((1, features.shape[1]))
-    centres = features[random.choice(len(features), count, replace=False)]
+    centres = features[rng.choice(len(features), count, replace=False)]
     for _ in range(ROUNDS):
         rows = nearest(features, centres)
         kept = np.unique(rows)

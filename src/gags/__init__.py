@@ -13,7 +13,7 @@ from gags._version import __version__
 
 if TYPE_CHECKING:
     from gags.capture import Camera, Capture, View, load_capture
-    from gags.compare.run import CompareSettings, Comparison, compare
+    from gags.compare.harness import CompareSettings, Comparison, compare
     from gags.demo import demo
     from gags.distill.field import LanguageField
     from gags.distill.settings import DistillSettings
@@ -59,7 +59,7 @@ _WHERE = {
     name: module
     for module, names in {
         "gags.capture": "Camera Capture View load_capture",
-        "gags.compare.run": "CompareSettings Comparison compare",
+        "gags.compare.harness": "CompareSettings Comparison compare",
         "gags.demo": "demo",
         "gags.distill.field": "LanguageField",
         "gags.distill.settings": "DistillSettings",

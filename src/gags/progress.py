@@ -5,14 +5,24 @@ from contextlib import contextmanager
 
 
 class Bar:
-    """One stage's counter. The base class counts and shows nothing."""
+    """One stage's counter. The base class counts and shows nothing.
+
+    Attributes:
+        total: Steps of the whole stage.
+        done: Steps finished so far.
+    """
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.done = 0
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Count finished steps; `note` is a short status such as "PSNR 24.1 dB"."""
+        """Count finished steps.
+
+        Args:
+            steps: How many; steps that an earlier run finished are counted at once, before the first new one.
+            note: A short status such as "PSNR 24.1 dB".
+        """
         self.done += steps
 
 

@@ -1,22 +1,25 @@
 """The controlled experiment: its embeddings look like CLIP's, its masks break granularity as SAM's do."""
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-from controlled.choice import Habits, choose
-from controlled.encoder import LEAST_NOISE, SMALL_NOISE, ControlledEncoder, content, mask_cells, noise_energy
-from controlled.names import GROUPS, NAMES, TextVectors
-from controlled.nest import STEPS, on_grid
-from controlled.segmenter import ControlledSegmenter, signed_distance, sloped
-from controlled.textures import find_patches, patch_maps, see
-from controlled.truth import Truth
+from benchmarks.controlled.choice import Habits, choose
+from benchmarks.controlled.encoder import (
+    LEAST_NOISE,
+    SMALL_NOISE,
+    ControlledEncoder,
+    content,
+    mask_cells,
+    noise_energy,
+)
+from benchmarks.controlled.names import LVIS_OF_GROUPS, LVIS_OF_NAMES, TextVectors
+from benchmarks.controlled.nest import STEPS, on_grid
+from benchmarks.controlled.segmenter import ControlledSegmenter, signed_distance, sloped
+from benchmarks.controlled.textures import find_patches, patch_maps, see
+from benchmarks.controlled.truth import Truth
 
 from gags.capture import Camera
 from gags.errors import CaptureError, ModelError, QueryError
@@ -33,8 +36,8 @@ PLAIN = Habits(spread=0.0, prompt_spread=0.0)
 def clip_text(tmp_path_factory) -> Path:
     """Made-up text vectors of a few names, with the common part that CLIP's have."""
     folder = tmp_path_factory.mktemp("text")
-    random = np.random.default_rng(0)
-    vectors = random.standard_normal((len(LVIS), 512)) / np.sqrt(512) + 1.6 * np.eye(512)[0]
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((len(LVIS), 512)) / np.sqrt(512) + 1.6 * np.eye(512)[0]
     np.save(folder / "lvis_v1.npy", vectors.astype(np.float16))
     table = [{"name": name, "synonyms": [name, f"a {name}"]} for name in LVIS]
     (folder / "lvis_v1.json").write_text(json.dumps(table))
@@ -128,8 +131,8 @@ def test_everything_of_pantry_has_a_vector(captures: Path, models_dir: Path):
     for path in (captures / "pantry" / "labels").glob("*.json"):
         wanted |= {label["category"] for label in json.loads(path.read_text())["objects"]}
     assert texts.encode(sorted(wanted)).shape == (len(wanted), 512)
-    assert {thing.name for thing in truth.things} == set(NAMES)
-    assert set(queries["coarse"]) == set(GROUPS)
+    assert {thing.name for thing in truth.things} == set(LVIS_OF_NAMES)
+    assert set(queries["coarse"]) == set(LVIS_OF_GROUPS)
 
 
 # --- truth ---
@@ -319,8 +322,8 @@ def test_an_answer_belongs_to_its_prompt_alone(truth: Truth):
     ids[:40] = 0  # nothing is there
     segmenter = _segmenter(truth, ids, "near")
     encoded = segmenter.encode(np.zeros((*ids.shape, 3), np.uint8))
-    random = np.random.default_rng(0)
-    points = random.uniform(0, (WIDTH, HEIGHT), (20, 2)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, (WIDTH, HEIGHT), (20, 2)).astype(np.float32)
     together = segmenter.predict(encoded, points)
     alone = _segmenter(truth, ids, "near")
     for prompt in range(3):

@@ -7,12 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from benchmarks.controlled import run
 from tests.helpers.blobs import WORDS, make_scene
 from tests.helpers.toy_capture import write_capture
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-from controlled import run
 
 from gags.capture import load_capture, save_capture
 from gags.embed.description import Description
@@ -44,8 +41,8 @@ def toy(tmp_path_factory) -> Path:
     (root / "text").mkdir()
     names = [*WORDS[1:], *(f"thing {number}" for number in range(40))]  # "floor" is mapped by hand
     names += ["runner (carpet)", "doormat"]
-    random = np.random.default_rng(0)
-    vectors = random.standard_normal((len(names), 512)) / np.sqrt(512) + 1.6 * np.eye(512)[0]
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((len(names), 512)) / np.sqrt(512) + 1.6 * np.eye(512)[0]
     np.save(root / "text" / "lvis_v1.npy", vectors)
     table = [{"name": name, "synonyms": []} for name in names]
     (root / "text" / "lvis_v1.json").write_text(json.dumps(table))

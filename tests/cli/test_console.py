@@ -1,12 +1,13 @@
-"""Progress lines are exact, estimates are right, and the terminal is left clean."""
+"""Progress lines are exact, rates and times left are right, and the terminal is left clean."""
 
 import re
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 
 import pytest
 from rich.console import Console
 
-from gags.cli.console import ConsoleReporter, Pace, seconds
+from gags.cli.console import ConsoleReporter
+from gags.progress import seconds
 
 
 class FakeClock:
@@ -115,39 +116,87 @@ def test_by_default_everything_goes_to_stderr(capsys: pytest.CaptureFixture[str]
     ]
 
 
+def drawn(out: StringIO) -> list[str]:
+    """Every line that was shown so far, without colours and moves of the cursor."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    return [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+
+
+def shown(progress: ConsoleReporter, out: StringIO) -> str:
+    """The one bar as it is now: a message makes it be drawn again below."""
+    progress.say("now")
+    return drawn(out)[-1]
+
+
 def test_terminal_bar_shows_count_rate_time_left_and_note(clock: FakeClock) -> None:
     progress, out = terminal(clock, width=140)
     with progress.stage("Training", 200) as bar:
+        assert re.match(r"\S Training +0/200 steps +-:--:-- left", shown(progress, out))
         clock.now += 10
         bar.advance(50, note="PSNR 24.1 dB")
-        live = progress._live
-        assert live is not None
-        live.refresh()
         progress.warn("something")
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
-    assert "50/200 steps" in text
-    assert "━" * 6 + "─" * 18 + "  50/200 steps  30 s left  10 s, 5.0 steps/s" in text
-    assert "PSNR 24.1 dB" in text
-    assert "warning: something\n" in text
-    assert text.rstrip().endswith("Training: 50 steps in 10 s")
+        line = shown(progress, out)
+    assert re.match(r"\S Training ━{6} +50/200 steps 5\.0 steps/s 0:00:30 left PSNR 24\.1 dB", line)
+    assert "warning: something" in drawn(out)
+    assert drawn(out)[-1] == "Training: 50 steps in 10 s"
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_a_narrow_terminal_keeps_count_and_time_left_on_one_line(clock: FakeClock, width: int) -> None:
     progress, out = terminal(clock, width)
-    with progress.stage("Distilling", 60, "steps") as bar:
+    with progress.stage("Segmenting and embedding", 60, "photos") as bar:
         clock.now += 10
         bar.advance(20, note="a note that is much longer than any terminal " * 4)
-        assert progress._live is not None
-        progress._live.refresh()
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
-    shown = [line for line in re.split(r"[\r\n]+", text) if "20 s left" in line]
-    assert shown
-    for line in shown:
-        assert "20/60 steps" in line
-        assert len(line) <= width - 1
-        assert ("━" in line) == (width >= 80)
-        assert ("a note that is much" in line) == (width >= 60)
+        line = shown(progress, out)
+    assert "20/60 photos" in line
+    assert "0:00:20 left" in line
+    assert len(line) <= width
+    assert ("━" in line) == (width >= 80)
+    assert ("2.0 photos/s" in line) == (width >= 80)
+    assert ("Segmenting and embedding" in line) == (width >= 60)
+    assert ("a note" in line) == (width >= 100)
+
+
+def test_a_terminal_that_grows_gets_its_bar_back(clock: FakeClock) -> None:
+    progress, out = terminal(clock, 40)
+    with progress.stage("Training", 60) as bar:
+        clock.now += 10
+        bar.advance(20)
+        assert "━" not in shown(progress, out)
+        progress._console.width = 120
+        assert "━" in shown(progress, out)
+
+
+def test_a_terminal_without_utf8_gets_plain_characters(clock: FakeClock) -> None:
+    raw = BytesIO()
+    file = TextIOWrapper(raw, encoding="ascii")
+    console = Console(file=file, force_terminal=True, width=90, color_system=None, _environ={})
+    progress = ConsoleReporter(console, clock=clock)
+    with progress.stage("Training", 60) as bar:
+        clock.now += 10
+        bar.advance(20, note="a note that is much longer than any terminal")
+        progress.say("now")
+    file.flush()
+    assert b"20/60 steps 2.0 steps/s 0:00:20 left a note" in raw.getvalue()
+
+
+def test_a_stage_in_a_stage_gets_a_bar_of_its_own(clock: FakeClock) -> None:
+    progress, out = terminal(clock)
+    with progress.stage("Outer", 10) as outer:
+        clock.now += 1
+        outer.advance(4)
+        with progress.stage("Inner", 8, "photos") as inner:
+            clock.now += 1
+            inner.advance(2)
+            progress.say("now")
+            both = drawn(out)[-2:]
+        line = shown(progress, out)
+    assert ["4/10 steps" in both[0], "2/8" in both[1]] == [True, True]
+    assert "Outer" in line
+    assert [entry for entry in drawn(out) if ": " in entry] == [
+        "Inner: 2 photos in 1.0 s",
+        "Outer: 4 steps in 2.0 s",
+    ]
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -169,65 +218,69 @@ def test_keyboard_interrupt_gives_the_cursor_back(clock: FakeClock, nested: bool
     assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
     assert "Outer: stopped after 4/10 steps" in written
     assert ("Inner: stopped after 0/5 steps" in written) == nested
-    assert progress._live is None
     with progress.stage("Next", 1) as bar:
         bar.advance()
 
 
-def test_time_left_of_an_even_pace(clock: FakeClock) -> None:
-    pace = Pace(100, clock)
-    assert pace.rate is None
-    assert pace.left is None
-    for done in range(1, 41):
-        clock.now += 0.5
-        pace.reached(done)
-    assert pace.rate == pytest.approx(2.0)
-    assert pace.left == pytest.approx(30.0)
-    clock.now += 0.25  # half-way through a step
-    assert pace.left == pytest.approx(29.75)
+def rates(clock: FakeClock, steps: list[float], total: int = 1000, skipped: int = 0) -> str:
+    """What a bar says of rate and time left after steps that took these many seconds."""
+    progress, out = terminal(clock, width=140)
+    with progress.stage("Working", total) as bar:
+        bar.advance(skipped)
+        for took in steps:
+            clock.now += took
+            bar.advance()
+        line = shown(progress, out)
+    found = re.search(r"steps (.* left)", line)
+    assert found, line
+    return found[1]
 
 
-def test_time_left_follows_a_change_of_pace(clock: FakeClock) -> None:
-    pace = Pace(1000, clock)
-    for done in range(1, 501):
-        clock.now += 0.1
-        pace.reached(done)
-    for done in range(501, 541):
-        clock.now += 1.0
-        pace.reached(done)
-    assert pace.left == pytest.approx(460, rel=0.02)
+def test_an_even_pace(clock: FakeClock) -> None:
+    assert rates(clock, [0.5] * 40, total=100) == "2.0 steps/s 0:00:30 left"
 
 
-def test_time_left_grows_while_a_step_hangs(clock: FakeClock) -> None:
-    pace = Pace(10, clock)
-    for done in range(1, 6):
-        clock.now += 1.0
-        pace.reached(done)
-    before = pace.left
-    clock.now += 20
-    assert before == pytest.approx(5)
-    assert pace.left is not None
-    assert pace.left > 15
+def test_the_first_step_gives_a_rate_however_slow(clock: FakeClock) -> None:
+    assert rates(clock, [200.0], total=10) == "3 min 20 s each 0:30:00 left"
+    assert rates(clock, [200.0] * 3, total=10) == "3 min 20 s each 0:23:20 left"
 
 
-def test_what_a_resumed_stage_skips_does_not_count(clock: FakeClock) -> None:
-    pace = Pace(70, clock)
-    for done in range(1, 41):
-        clock.now += 0.01
-        pace.reached(done)
-    for done in (41, 42):
-        clock.now += 10.0
-        pace.reached(done)
-    assert pace.left == pytest.approx(280, rel=0.02)
+def test_a_change_of_pace_shows_soon(clock: FakeClock) -> None:
+    """0.1 s a step at first, then 1 s: the last 30 s alone count."""
+    assert rates(clock, [0.1] * 500 + [1.0] * 40).startswith("1.0 steps/s 0:07:40")
 
 
-def test_pace_keeps_few_marks_of_many_steps(clock: FakeClock) -> None:
-    pace = Pace(100_000, clock)
-    for done in range(1, 50_001):
-        clock.now += 0.001
-        pace.reached(done)
-    assert len(pace._marks) < 250
-    assert pace.left == pytest.approx(50, rel=0.02)
+def test_one_slow_step_does_not_throw_a_long_stage_about(clock: FakeClock) -> None:
+    """900 steps of 1 s, one of 20 s: the last quarter counts."""
+    assert rates(clock, [1.0] * 900 + [20.0]).startswith("1.1 s each 0:01:4")
+
+
+@pytest.mark.parametrize("skipped", [0, 40, 45])
+def test_what_a_resumed_stage_skips_does_not_count(clock: FakeClock, skipped: int) -> None:
+    left = 46 - skipped - 1
+    expected = f"10 s each 0:{left * 10 // 60:02d}:{left * 10 % 60:02d} left"
+    assert rates(clock, [10.0], total=46, skipped=skipped) == expected
+
+
+def test_a_stage_that_was_done_already_has_no_rate(clock: FakeClock) -> None:
+    assert rates(clock, [], total=46, skipped=46).split() == ["0:00:00", "left"]
+
+
+def test_plain_lines_do_not_count_what_was_skipped(clock: FakeClock) -> None:
+    progress, out = plain(clock)
+    with progress.stage("Segmenting", 46, "photos") as bar:
+        bar.advance(40)
+        for _ in range(2):
+            clock.now += 15.0
+            bar.advance()
+    assert out.getvalue().splitlines()[1:-1] == [
+        "Segmenting: 41/46 photos (89 %), 15 s each, 1 min 15 s left",
+        "Segmenting: 42/46 photos (91 %), 15 s each, 1 min 00 s left",
+    ]
+
+
+def test_many_quick_steps(clock: FakeClock) -> None:
+    assert rates(clock, [0.001] * 50_000, total=100_000).startswith("1000 steps/s 0:00:5")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
-"""Memory of a process of its own, errors out of it, and time of stages."""
+"""Memory of a process of its own, errors out of it, its end; time of stages."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +13,8 @@ import pytest
 from gags.compare.measure import StageClock, in_own_process, peak_memory_mb
 from gags.errors import CompareError, QueryError
 from gags.progress import SILENT
+
+PATIENCE = 60  # s, that a loaded machine may take
 
 
 def _peak_after(megabytes: int) -> float | None:
@@ -26,6 +32,10 @@ def _die() -> None:
     os._exit(7)
 
 
+def _be_killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_peak_memory_is_that_of_the_process_alone():
     hog = np.ones(400 * 125_000)  # 400 MB here do not count there
     small, large = in_own_process(_peak_after, 1), in_own_process(_peak_after, 300)
@@ -34,15 +44,20 @@ def test_peak_memory_is_that_of_the_process_alone():
     del hog
 
 
+def test_every_call_has_a_process_of_its_own():
+    assert len({os.getpid(), in_own_process(os.getpid), in_own_process(os.getpid)}) == 3
+
+
 def test_errors_come_through_and_keep_their_traceback():
     with pytest.raises(QueryError, match="no such word") as caught:
         in_own_process(_fail)
-    assert "in _fail" in caught.value.__notes__[0]
+    assert "in _fail" in str(caught.value.__cause__)
 
 
-def test_a_process_that_dies_is_a_clear_error():
-    with pytest.raises(CompareError, match=r"_die died \(exit code 7\).*memory"):
-        in_own_process(_die)
+@pytest.mark.parametrize(("function", "code"), [(_die, 7), (_be_killed, -signal.SIGKILL)])
+def test_a_process_that_dies_is_a_clear_error(function, code):
+    with pytest.raises(CompareError, match=rf"{function.__name__} died \(exit code {code}\).*memory"):
+        in_own_process(function)
 
 
 def test_stages_are_timed_by_name():
@@ -53,3 +68,83 @@ def test_stages_are_timed_by_name():
             bar.advance()
     assert list(clock.seconds) == ["Sleeping"]
     assert 0.04 <= clock.seconds["Sleeping"] < 1
+
+
+SCRIPT = """
+import os, signal, sys, time
+from gags.cli.console import ConsoleReporter
+from gags.compare import measure
+
+def work(deaf):
+    with ConsoleReporter().stage("Working", 8):
+        if deaf:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+
+if __name__ == "__main__":
+    measure.SECONDS_TO_STOP = 0.5 if len(sys.argv) > 1 else 60
+    measure.in_own_process(work, len(sys.argv) > 1)
+"""
+
+
+class _Family:
+    """A parent that waits for a child, each a process of its own; the parent leads a group of processes."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        (folder / "script.py").write_text(SCRIPT)
+        self.parent = subprocess.Popen(
+            [sys.executable, str(folder / "script.py"), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.parent.stdout is not None
+        self.child = int(self.parent.stdout.readline())
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end of both; exit code of the parent, and what both wrote to stderr."""
+        _, error = self.parent.communicate(timeout=PATIENCE)  # returns when nobody holds the pipe any more
+        return self.parent.returncode, error
+
+
+def test_a_child_ends_with_its_parent(tmp_path: Path):
+    """Killed, the parent can tell nobody; a worker of a pool would wait for work for ever."""
+    family = _Family(tmp_path)
+    family.parent.kill()
+    code, _ = family.end()
+    assert code == -signal.SIGKILL
+    _assert_gone(family.child)
+
+
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_ctrl_c_reaches_the_work_and_lets_it_clean_up(tmp_path: Path, whole_group: bool):
+    """A terminal interrupts the whole group, `kill -INT` the parent alone."""
+    family = _Family(tmp_path)
+    (os.killpg if whole_group else os.kill)(family.parent.pid, signal.SIGINT)
+    code, error = family.end()
+    assert code == -signal.SIGINT
+    assert "Working: stopped after 0/8 steps" in error
+    assert error.count("Traceback") == 1  # the parent's
+    _assert_gone(family.child)
+
+
+def test_ctrl_c_ends_a_child_that_does_not_listen(tmp_path: Path):
+    family = _Family(tmp_path, "deaf")
+    family.parent.send_signal(signal.SIGINT)
+    code, error = family.end()
+    assert code == -signal.SIGINT
+    assert "KeyboardInterrupt" in error
+    _assert_gone(family.child)
+
+
+def _assert_gone(process: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"process {process} is still there")

@@ -1,14 +1,56 @@
+"""Scenes that methods learn from: what is no such scene, and as many prompts spread evenly."""
+
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from gags.compare.scenes import shared_scene
-from gags.errors import ModelError
+from gags.compare.scenes import Described, shared_scene, uniform_settings, uniform_twin
+from gags.errors import CompareError, ModelError, WorkspaceError
 from gags.pipeline import RunSettings
+from gags.segment.settings import DescribeSettings
+from gags.workspace import StageRecord, Workspace
 
 
-def test_a_model_that_is_not_to_be_had_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+def test_a_missing_model_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     nothing = None  # no capture is looked at
     with pytest.raises(ModelError, match="no model is called 'no-such-model'"):
         shared_scene(nothing, tmp_path / "scene", RunSettings(segmenter="no-such-model"))  # type: ignore[arg-type]
     assert not (tmp_path / "scene" / "splats.ply").exists()
+
+
+def test_a_scene_needs_gaussians_and_masks_of_them(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path)
+    with pytest.raises(WorkspaceError, match="has no Gaussians yet; run `gags run` first"):
+        Described.open(tmp_path)
+    workspace.splats.touch()
+    workspace.finish("reconstruct", "first", 1.0, {})
+    with pytest.raises(WorkspaceError, match="has no masks of its Gaussians yet; run `gags describe"):
+        Described.open(tmp_path)
+    workspace.finish("describe", "masks", 1.0, {"splats": "another"})
+    with pytest.raises(WorkspaceError, match="has no masks of its Gaussians yet"):
+        Described.open(tmp_path)
+
+
+def _scene(tmp_path: Path, settings: dict) -> Described:
+    record = StageRecord("stamp", 1.0, "2025-01-01", {"segment": settings})
+    return Described(Workspace(tmp_path), None, record, record)  # type: ignore[arg-type]
+
+
+def test_settings_of_masks_come_back(tmp_path: Path) -> None:
+    settings = DescribeSettings(min_area=6, prompts_per_patch=0.5)
+    assert _scene(tmp_path, asdict(settings)).segment_settings() == settings
+    with pytest.raises(WorkspaceError, match=r"does not know \(.*colour.*\); run `gags describe .* again"):
+        _scene(tmp_path, {"colour": "red"}).segment_settings()
+
+
+def test_as_many_prompts_are_spread_evenly_over_64_patches_a_photo() -> None:
+    settings = DescribeSettings(exponent=2.0, prompts_per_patch=4.0, min_area=6)
+    even = uniform_settings(settings, prompts=3200, photos=10)
+    assert even == DescribeSettings(exponent=0.0, prompts_per_patch=5.0, min_area=6)
+
+
+def test_a_scene_with_uniform_prompts_has_no_twin(tmp_path: Path) -> None:
+    with pytest.raises(CompareError, match="was itself made with uniform prompts"):
+        uniform_twin(_scene(tmp_path, asdict(DescribeSettings(exponent=0.0))), tmp_path / "twin")
+    assert not (tmp_path / "twin").exists()

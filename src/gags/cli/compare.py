@@ -7,15 +7,12 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+import gags
 from gags.cli.arguments import Flat, Photos
 from gags.cli.console import ConsoleReporter
+from gags.compare.harness import COMPARISON_FILE, CompareSettings
 from gags.compare.methods import DEFAULT
-from gags.compare.run import FILE, SCENE, CompareSettings, check
-from gags.compare.run import compare as compare_methods
-from gags.compare.scenes import Described, shared_scene
-from gags.compare.table import ablation_table, main_table
-from gags.errors import CompareError
-from gags.pipeline import CaptureSettings, RunSettings, read_capture
+from gags.pipeline import CaptureSettings, RunSettings
 
 
 def compare(
@@ -51,24 +48,22 @@ def compare(
         photos: How photos are read.
         settings: Settings of the stages.
     """
-    progress = ConsoleReporter()
-    if (out / "config.toml").exists():
-        raise CompareError(f"{out} is a scene; give --out a folder of its own, and the scene with --scene")
-    if (capture is None) == (scene is None):
-        raise CompareError("give either a CAPTURE, or a finished scene with --scene")
-    if scene is not None:
-        shared = Described.open(scene)
-    else:
-        assert capture is not None
-        loaded = read_capture(capture, photos, require_points=splats is None, progress=progress)
-        check(loaded, labels, methods, comparison)
-        shared = shared_scene(loaded, out / SCENE, settings, splats=splats, progress=progress)
-    result = compare_methods(shared, labels, out, methods, comparison, settings.distill, progress=progress)
+    result = gags.compare(
+        capture,
+        labels,
+        out,
+        methods,
+        comparison,
+        scene=scene,
+        splats=splats,
+        photos=photos,
+        stages=settings,
+        progress=ConsoleReporter(),
+        progress_in_child=ConsoleReporter,
+    )
     if json:
         print(json_module.dumps(result.to_json(), indent=2))
         return
-    console = Console()
-    console.print(main_table(result))
-    for table in result.tables:
-        console.print(ablation_table(result, table))
-    print(f"Every figure: {out / FILE}")
+    for table in result.printable():
+        Console().print(table)
+    print(f"Every figure: {out / COMPARISON_FILE}")

@@ -1,14 +1,13 @@
 """One method with one seed: learn language, ask it, keep both; what is on file and fits is not done again."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gags.cli.console import ConsoleReporter
 from gags.compare.measure import StageClock, peak_memory_mb, query_ms
-from gags.compare.methods import Method
-from gags.compare.methods.learner import Inputs, bytes_per_gaussian
+from gags.compare.methods.learner import Inputs, Method, bytes_per_gaussian
 from gags.compare.results import SeedResult
 from gags.compare.scenes import Described
 from gags.embed import load_encoder
@@ -18,11 +17,10 @@ from gags.evaluate.score import evaluate
 from gags.files import read_table, write_json
 from gags.gaussians.ply import load_ply
 from gags.models.device import scene_device
-from gags.pipeline import Descriptions
 from gags.progress import Reporter
 from gags.store import file_stamp, stamp
 
-FORMAT = 1  # raised when a learner or a measurement changes, so that older results count as stale
+RESULT_FORMAT = 1  # raised when a learner or a measurement changes, so that older results count as stale
 
 
 @dataclass(frozen=True)
@@ -55,11 +53,11 @@ class Job:
     def language_stamp(self, scene: Described) -> str:
         """Hash of all that what is learnt depends on."""
         learner = self.method.learner
-        return stamp("language", FORMAT, scene.masks.stamp, type(learner).__name__, learner, self.seed)
+        return stamp("language", RESULT_FORMAT, scene.masks.stamp, type(learner).__name__, learner, self.seed)
 
     def scores_stamp(self, scene: Described) -> str:
         """Hash of all that the scores depend on."""
-        return stamp("scores", FORMAT, self.language_stamp(scene), self.protocol, self.labels_stamp)
+        return stamp("scores", RESULT_FORMAT, self.language_stamp(scene), self.protocol, self.labels_stamp)
 
     def finished(self, scene: Described) -> SeedResult | None:
         """The result of an earlier run, if nothing it depends on has changed."""
@@ -78,14 +76,14 @@ def labels_stamp(labels: Path) -> str:
     return stamp([[str(path.relative_to(labels)), file_stamp(path)] for path in truth])
 
 
-def run_job(job: Job, progress: Reporter | None = None) -> None:
+def run_job(job: Job, progress: Callable[[], Reporter] = Reporter) -> None:
     """Learn and score what is missing or stale.
 
     Args:
         job: What to do.
-        progress: Told about progress; None shows it on stderr.
+        progress: Makes what is told about progress; called in the process that does the job.
     """
-    clock = StageClock(progress or ConsoleReporter())
+    clock = StageClock(progress())
     scene = Described.open(job.scene)
     learnt, _ = job._records()
     if learnt.get("stamp") != job.language_stamp(scene) or not job.language.exists():
@@ -95,7 +93,7 @@ def run_job(job: Job, progress: Reporter | None = None) -> None:
 
 def _learn(job: Job, scene: Described, clock: StageClock) -> None:
     gaussians = load_ply(scene.workspace.splats).to(scene_device())
-    items = Descriptions(scene.workspace, scene.capture.train)
+    items = scene.descriptions()
     inputs = Inputs(gaussians, items, load_encoder(scene.encoder))
     began = time.perf_counter()
     job.method.learner.learn(inputs, job.seed, job.language, clock)

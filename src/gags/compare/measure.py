@@ -2,14 +2,18 @@
 
 import multiprocessing
 import os
+import signal
 import statistics
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from types import FrameType
 from typing import Any, TypeVar
 
 from gags.capture.camera import Camera
@@ -23,6 +27,7 @@ from gags.query import lerf_ovs
 
 T = TypeVar("T")
 TIMED_QUERIES = 9
+SECONDS_TO_STOP = 5.0  # that an interrupted process has before it is killed
 
 
 class StageClock(Reporter):
@@ -92,51 +97,64 @@ def peak_memory_mb() -> float | None:
 def in_own_process(function: Callable[..., T], *arguments: Any) -> T:
     """Call a function in a fresh process, so that its peak of memory is its own.
 
-    The process ends when this one does, however that ends.
+    The process ends when this one does, however that ends. When this one is interrupted (Ctrl-C), the
+    function gets a KeyboardInterrupt, too, and some seconds to clean up.
 
     Args:
         function: A function of a module.
         arguments: Its arguments; they, and the result, can be pickled.
 
     Raises:
-        CompareError: If the process dies; else what the function raises, with its traceback as a note.
+        CompareError: If the process dies; else what the function raises, with its traceback as the cause.
     """
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(there, function, arguments), daemon=True)
-    process.start()
-    there.close()
+    others = multiprocessing.active_children()
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    worker: BaseProcess | None = None
     try:
-        succeeded, value = here.recv()
-    except EOFError:
-        process.join()
+        future = pool.submit(function, *arguments)
+        worker = _newcomer(others)
+        return future.result()
+    except BrokenProcessPool:
+        pool.shutdown()
         raise CompareError(
-            f"the process of {function.__name__} died (exit code {process.exitcode}); it may have run out of "
-            "memory: free some, or shrink the photos (--max-size), and run the same line again"
+            f"the process of {function.__name__} died (exit code {worker.exitcode if worker else None}); it "
+            "may have run out of memory: free some, or shrink the photos (--max-size), and run the same line "
+            "again"
         ) from None
+    except KeyboardInterrupt:
+        _stop(worker or _newcomer(others))
+        raise
     finally:
-        process.terminate()
-        process.join()
-        here.close()
-    if succeeded:
-        return value
-    raise value
+        pool.shutdown(cancel_futures=True)
 
 
-def _serve(there: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    """What the fresh process does: call the function, send what came of it."""
+def _newcomer(others: Sequence[BaseProcess]) -> BaseProcess | None:
+    """The process that was started since."""
+    return next((process for process in multiprocessing.active_children() if process not in others), None)
+
+
+def _stop(worker: BaseProcess | None) -> None:
+    """Ask a process to stop, and kill it if it does not."""
+    if worker is not None:
+        worker.terminate()
+        killer = threading.Timer(SECONDS_TO_STOP, worker.kill)
+        killer.daemon = True
+        killer.start()
+
+
+def _start_worker() -> None:
+    """What the fresh process does first: see to it that it ends with its parent and can be interrupted."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        outcome = True, function(*arguments)
-    except KeyboardInterrupt:  # the parent got it, too, and tells
-        return
-    except Exception as error:
-        error.add_note("".join(traceback.format_exception(error)))
-        outcome = False, error
-    there.send(outcome)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the parent, too, which then asks
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:
+    """End this process when its parent is gone; a worker of a pool would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -1,9 +1,20 @@
-"""What a comparison leaves behind: figures of every seed, and their medians."""
+"""What a comparison leaves behind: figures of every seed, their medians, and tables of them for people."""
 
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from gags.compare.paper import ComparedTable, Figures
+
+HEADINGS = (
+    *("mAcc\n%", "mIoU\n%", "splats\ns", "masks\ns", "language\ns"),
+    *("query\nms", "bytes a\nGaussian", "peak\nMB"),
+)  # short enough for a terminal of 80 columns
 
 
 @dataclass(frozen=True)
@@ -93,3 +104,97 @@ class MethodResult:
             "scene": {key: self.scene[key] for key in ("prompts", "masks")},
             "seeds": [seed.to_json() for seed in self.seeds],
         }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All figures of one scene.
+
+    Attributes:
+        labels: Folder of ground truth.
+        protocol: Rules of scoring.
+        encoder: Encoder of masks and texts.
+        methods: One result a method, in the order asked for.
+        tables: Tables with the paper's figures beside ours; empty without ablations.
+    """
+
+    labels: Path
+    protocol: str
+    encoder: str
+    methods: tuple[MethodResult, ...]
+    tables: tuple[ComparedTable, ...] = ()
+
+    def __getitem__(self, method: str) -> MethodResult:
+        return next(result for result in self.methods if result.method == method)
+
+    def to_json(self) -> dict[str, Any]:
+        """As in `compare.json`; mAcc and mIoU are shares in [0, 1], those of the paper are in %."""
+        content: dict[str, Any] = {
+            "labels": str(self.labels),
+            "protocol": self.protocol,
+            "encoder": self.encoder,
+            "methods": [result.to_json() for result in self.methods],
+        }
+        if self.tables:
+            content["tables"] = [table.to_json() for table in self.tables]
+        return content
+
+    def printable(self) -> list[Table]:
+        """The comparison for a terminal: the main table, then those with the paper's figures."""
+        return [main_table(self), *(compared_table(self, table) for table in self.tables)]
+
+
+def main_table(comparison: Comparison) -> Table:
+    """One row a method: quality, seconds of each stage, time of a query, size, memory."""
+    seeds = len(comparison.methods[0].seeds)
+    title = f"protocol {comparison.protocol}, encoder {comparison.encoder}"
+    title = f"{title}, median of {seeds} seeds" if seeds > 1 else f"{title}, 1 seed"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("method", no_wrap=True)
+    for name in HEADINGS:
+        table.add_column(name, justify="right")
+    best = {figure: max(map(figure, comparison.methods)) for figure in (_accuracy, _iou)}
+    for result in comparison.methods:
+        table.add_row(
+            result.method,
+            *(_best(figure(result), best[figure]) for figure in best),
+            *(f"{result.seconds[stage]:.0f}" for stage in ("gaussians", "masks", "language")),
+            f"{result.median(lambda seed: seed.query_ms):.0f}",
+            f"{result.median(lambda seed: seed.bytes_per_gaussian):.0f}",
+            "–" if result.peak_memory_mb is None else f"{result.peak_memory_mb:.0f}",
+        )
+    table.caption = (
+        "Splats and masks are made once and shared. Bytes: language alone. Peak: resident memory of "
+        "the method's own process, libraries and encoder included."
+    )
+    return table
+
+
+def compared_table(comparison: Comparison, wanted: ComparedTable) -> Table:
+    """A table with the paper's figures beside ours."""
+    table = Table(title=wanted.title, box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("")
+    for name in ("mIoU\n%", "mAcc\n%", "paper\nmIoU %", "paper\nmAcc %"):
+        table.add_column(name, justify="right")
+    for row in wanted.rows:
+        result = comparison[row.method]
+        ours = (f"{100 * figure(result):.2f}" for figure in (_iou, _accuracy))
+        table.add_row(row.label, *ours, *_published(row.paper))
+    return table
+
+
+def _accuracy(result: MethodResult) -> float:
+    return result.median(lambda seed: seed.mean_accuracy)
+
+
+def _iou(result: MethodResult) -> float:
+    return result.median(lambda seed: seed.mean_iou)
+
+
+def _published(figures: Figures | None) -> tuple[str, str]:
+    return ("–", "–") if figures is None else (f"{figures.mean_iou:.2f}", f"{figures.mean_accuracy:.2f}")
+
+
+def _best(share: float, best: float) -> str:
+    text = f"{100 * share:.1f}"
+    return f"[bold]{text}[/bold]" if share == best else text

@@ -7,7 +7,7 @@ from typing import Any
 
 from gags import pipeline
 from gags.capture import Capture, read_saved_capture
-from gags.embed.description import Description
+from gags.embed.description import Descriptions
 from gags.errors import CompareError, WorkspaceError
 from gags.files import atomic_write
 from gags.pipeline import RunSettings
@@ -70,9 +70,13 @@ class Described:
                 f"run `gags describe {self.workspace.root}` again"
             ) from error
 
+    def descriptions(self) -> Descriptions:
+        """Camera, masks and embeddings of every photo to learn from, read when asked for."""
+        return Descriptions(self.workspace, self.capture.train)
+
     def prompts(self) -> int:
         """How many prompts all photos were given."""
-        return sum(len(self._features(view.name).prompts) for view in self.capture.train)
+        return sum(len(description.prompts) for _, description in self.descriptions())
 
     def figures(self) -> dict[str, Any]:
         """What a table says of the scene: prompts, masks, seconds of its stages."""
@@ -81,9 +85,6 @@ class Described:
             "masks": pipeline.count_masks(self.workspace, self.capture),
             "seconds": {"gaussians": self.splats.seconds, "masks": self.masks.seconds},
         }
-
-    def _features(self, photo: str) -> Description:
-        return Description.load(self.workspace.description(photo))
 
 
 def shared_scene(
@@ -96,7 +97,7 @@ def shared_scene(
 ) -> Described:
     """Gaussians, masks and embeddings of a capture; what is done already is kept (`gags.pipeline`)."""
     workspace = Workspace.create(folder)
-    # Before the long work, so that a model that is not to be had is told at once.
+    # Before the long work, so that a missing model is told at once.
     segmenter, encoder = pipeline.choose_models(
         workspace, settings.segmenter, settings.encoder, progress=progress
     )

@@ -1,19 +1,24 @@
-"""LangSplat: hand-made losses and levels, and a toy scene whose words it answers."""
+"""LangSplat: an autoencoder of three numbers, losses and levels by hand, words of a toy scene."""
+
+from itertools import pairwise
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from tests.helpers.blobs import WORDS, ToyEncoder, make_scene, word_vector
+from torch.nn.functional import normalize
 
-from gags.compare.methods.autoencoder import AutoencoderSettings
 from gags.compare.methods.langsplat import (
+    Autoencoder,
+    AutoencoderSettings,
     LangSplat,
     LangSplatFields,
     LangSplatSettings,
     best_level,
     code_loss,
     start,
+    train_autoencoder,
 )
 from gags.compare.methods.learner import Inputs, bytes_per_gaussian
 from gags.distill.evidence import merge, view_evidence
@@ -22,6 +27,7 @@ from gags.errors import QueryError, WorkspaceError
 from gags.progress import SILENT
 from gags.query import lerf_ovs
 
+AUTOENCODER = AutoencoderSettings(steps=400, batch=32)
 FAST = LangSplat(LangSplatSettings(steps=60, autoencoder=AutoencoderSettings(steps=300)), batch_groups=64)
 
 
@@ -106,3 +112,38 @@ def test_each_text_takes_the_level_of_the_highest_smoothed_peak():
     np.testing.assert_array_equal(best[0], maps[2, 0])
     np.testing.assert_array_equal(best[1], maps[1, 1])
     assert lerf_ovs.smooth(best[0]).max() == pytest.approx(0.6)
+
+
+# --- the autoencoder ---
+
+
+def _embeddings() -> torch.Tensor:
+    """Ten things seen eight times each, with a little noise. [80, 48]"""
+    rng = torch.Generator().manual_seed(0)
+    things = normalize(torch.randn(10, 48, generator=rng), dim=-1)
+    return normalize(things.repeat(8, 1) + 0.02 * torch.randn(80, 48, generator=rng), dim=-1)
+
+
+def test_embeddings_come_back():
+    embeddings = _embeddings()
+    net = train_autoencoder(embeddings, AUTOENCODER, 0, SILENT)
+    codes = net.encode(embeddings)
+    assert codes.shape == (80, 3)
+    torch.testing.assert_close(codes.norm(dim=-1), torch.ones(80))
+    decoded = net.decode(codes)
+    torch.testing.assert_close(decoded.norm(dim=-1), torch.ones(80))
+    assert (decoded * embeddings).sum(-1).min() > 0.95
+
+
+def test_layers_are_those_of_the_paper():
+    net = Autoencoder(512)
+    shapes = [tuple(p.shape) for name, p in net.named_parameters() if name.endswith("weight")]
+    wide = [512, 256, 128, 64, 32, 3, 16, 32, 64, 128, 256, 256, 512]
+    assert shapes == [(b, a) for a, b in pairwise(wide)]
+
+
+def test_the_same_seed_gives_the_same_codes():
+    short = AutoencoderSettings(steps=5)
+    first, again, other = (train_autoencoder(_embeddings(), short, seed, SILENT) for seed in (0, 0, 1))
+    assert torch.equal(first.encode(_embeddings()), again.encode(_embeddings()))
+    assert not torch.equal(first.encode(_embeddings()), other.encode(_embeddings()))

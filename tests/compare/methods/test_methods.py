@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 
 from gags.compare.methods import DEFAULT, all_methods, chosen_methods
+from gags.compare.methods.field import OneField
 from gags.compare.methods.langsplat import LangSplat, LangSplatSettings
-from gags.compare.methods.levels import OneField
-from gags.compare.paper import TABLES, ablation_methods
+from gags.compare.paper import ablation_methods, side_by_side
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
 
 SHARED = DistillSettings(steps=7, pixels_per_photo=48, top_k=5)
+LOSSES = {"losses-none", "losses-region", "losses-entropy", "losses-all"}
 
 
 def test_methods_change_what_they_are_about():
@@ -21,26 +22,62 @@ def test_methods_change_what_they_are_about():
     assert known["langsplat"].learner == LangSplat(
         LangSplatSettings(steps=9), pixels_per_photo=48, top_k=5, batch_groups=SHARED.batch_regions
     )
-    assert {known[name].prompts for name in DEFAULT} == {"granularity-aware"}
-    for name in DEFAULT:
+    assert known["n2f2"].learner.settings == replace(SHARED, consensus=False)
+    assert known["uplift"].learner.top_k == 5
+    assert known["by-distance"].learner == OneField(replace(SHARED, granularity="distance"))
+    assert known["average-consensus"].learner == OneField(replace(SHARED, levels="averaged"))
+
+
+def test_all_but_the_losses_have_a_twin_with_uniform_prompts():
+    known = all_methods(SHARED)
+    plain = {name for name in known if not name.startswith("uniform-")}
+    assert {known[name].prompts for name in plain} == {"granularity-aware"}
+    assert known.keys() - plain == {f"uniform-{name}" for name in plain - LOSSES}
+    for name in plain - LOSSES:
         twin = known[f"uniform-{name}"]
-        assert twin == replace(known[name], name=twin.name, title=twin.title, prompts="uniform")
+        expected = {"name": f"uniform-{name}", "title": f"{known[name].title}, uniform", "prompts": "uniform"}
+        assert twin == replace(known[name], **expected)
+
+
+def test_what_runs_by_default_is_there():
+    known = all_methods()
+    assert set(DEFAULT) <= known.keys()
+    assert [known[name].title for name in DEFAULT] == [
+        "GAGS",
+        "LangSplat (three fields)",
+        "levels averaged",
+        "sub-part level alone",
+        "part level alone",
+        "whole level alone",
+        "weighted fusion (N2F2)",
+        "training-free uplift",
+    ]
 
 
 def test_losses_are_added_one_after_the_other():
     known = all_methods(SHARED)
-    losses = next(table for table in TABLES if table.title.startswith("Losses"))
+    losses = next(table for table in side_by_side() if table.title.startswith("Losses"))
     rows = [row.method for row in losses.rows]
     settings = [known[name].learner.settings for name in rows]
     terms = [(s.region_aware, s.entropy_weight, s.consistency_weight) for s in settings]
     assert terms == [(False, 0, 0), (True, 0, 0), (True, 0.002, 0), (True, 0.002, 0.1)]
-    assert len({replace(s, region_aware=True, entropy_weight=0, consistency_weight=0) for s in settings}) == 1
+    common = {replace(s, region_aware=True, entropy_weight=0, consistency_weight=0) for s in settings}
+    assert common == {
+        replace(
+            SHARED,
+            consensus=False,
+            granularity="distance",
+            region_aware=True,
+            entropy_weight=0,
+            consistency_weight=0,
+        )
+    }
 
 
-def test_every_row_of_the_paper_has_a_method():
+def test_every_row_of_the_papers_tables_has_a_method():
     known = all_methods()
     assert set(ablation_methods()) <= set(known)
-    granularity = next(table for table in TABLES if table.title.startswith("Granularity"))
+    granularity = next(table for table in side_by_side() if table.title.startswith("Granularity"))
     learners = [known[row.method].learner.settings for row in granularity.rows]
     assert len({replace(settings, levels="learnt") for settings in learners}) == 1  # nothing else differs
 
@@ -51,3 +88,13 @@ def test_names_are_checked_and_count_once():
         chosen_methods(["gags", "lerf"], all_methods())
     with pytest.raises(CompareError, match="no method was asked for"):
         chosen_methods([], all_methods())
+
+
+def test_what_0_1_0_learnt_still_counts():
+    """The names of the classes are in the hash of what a result depends on."""
+    known = all_methods()
+    learners = {name: type(known[name].learner).__name__ for name in ("gags", "langsplat", "n2f2", "uplift")}
+    assert list(learners.values()) == ["OneField", "LangSplat", "WeightedFusion", "Uplift"]
+    assert {type(known[name].learner).__name__ for name in ablation_methods()} == {*learners.values()} - {
+        "Uplift"
+    }

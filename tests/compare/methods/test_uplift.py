@@ -8,8 +8,11 @@ from tests.helpers.blobs import DIM, WORDS, ToyEncoder, make_scene, word_vector
 from gags.compare.methods import uplift
 from gags.compare.methods.learner import Inputs, bytes_per_gaussian
 from gags.compare.methods.uplift import Uplift, seen_masks
+from gags.embed.description import Description
+from gags.errors import WorkspaceError
 from gags.progress import SILENT
 from gags.render import blend_weights
+from gags.segment.masks import Masks
 
 LEARNER = Uplift()
 
@@ -51,7 +54,7 @@ def test_features_are_the_mean_over_all_pixels(scene, learnt, tmp_path, monkeypa
                     sums[i] += w * mean
     expected = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
     np.testing.assert_allclose(LEARNER.load(learnt, g).features.numpy(), expected, atol=2e-3)
-    monkeypatch.setattr(uplift, "CELLS", 5 * len(g))  # masks in several goes, as in large scenes
+    monkeypatch.setattr(uplift, "PAIRS_AT_ONCE", 5 * len(g))  # masks in several goes, as in large scenes
     LEARNER.learn(Inputs(g, scene.items(noise=0.1), ToyEncoder()), 1, tmp_path / "again.safetensors", SILENT)
     again = LEARNER.load(tmp_path / "again.safetensors", g)
     np.testing.assert_allclose(again.features.numpy(), expected, atol=2e-3)
@@ -70,3 +73,20 @@ def test_words_are_found(scene, learnt):
 
 def test_whole_embeddings_are_kept(scene, learnt):
     assert bytes_per_gaussian(learnt, len(scene.gaussians)) == 2 * DIM
+
+
+def test_a_damaged_file_is_an_error(scene, learnt, tmp_path):
+    half = tmp_path / "half.safetensors"
+    half.write_bytes(learnt.read_bytes()[:100])
+    for read in (lambda: LEARNER.load(half, scene.gaussians), lambda: bytes_per_gaussian(half, 1)):
+        with pytest.raises(WorkspaceError, match=r"half\.safetensors is missing or damaged"):
+            read()
+
+
+def test_without_a_mask_there_is_nothing_to_learn(scene):
+    nothing = Masks(np.full((3, 8, 8), -1, np.int16), *(np.zeros(0, np.int8),) * 3)
+    described = Description(nothing, np.zeros((0, DIM), np.float16), "toy")
+    inputs = Inputs(scene.gaussians, [(scene.cameras[0], described)], ToyEncoder())
+    with pytest.raises(WorkspaceError, match="no photo has a single mask"):
+        inputs.embeddings()
+    assert len(inputs.levels()) == 0

@@ -1,38 +1,18 @@
-"""Which methods can be compared, by name."""
+"""Which methods can be compared, by name: a system is a file here and a row in `all_methods`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
+from gags.compare.methods.field import OneField, ablation_rows
 from gags.compare.methods.langsplat import LangSplat, LangSplatSettings
-from gags.compare.methods.learner import Learner
-from gags.compare.methods.levels import OneField
+from gags.compare.methods.learner import Method
 from gags.compare.methods.n2f2 import WeightedFusion
 from gags.compare.methods.uplift import Uplift
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
 
-Prompts = Literal["granularity-aware", "uniform"]
 DEFAULT = ("gags", "langsplat", "average", "sub-part", "part", "whole", "n2f2", "uplift")
-PAPER_ENTROPY, PAPER_CONSISTENCY = 0.002, 0.1  # λ_e and λ_c of the second half, as released
 UNIFORM = "uniform-"  # before the name of a method: the same with uniform prompts
-
-
-@dataclass(frozen=True)
-class Method:
-    """A row of the comparison.
-
-    Attributes:
-        name: Under this name it is asked for and kept.
-        title: What it is, for the table.
-        learner: What learns and answers.
-        prompts: How the photos were prompted before masks were cut; as many prompts in total either way.
-    """
-
-    name: str
-    title: str
-    learner: Learner
-    prompts: Prompts = "granularity-aware"
 
 
 def all_methods(
@@ -44,44 +24,24 @@ def all_methods(
         distill: Settings of distillation that all methods share; the methods change what they are about.
         langsplat: Settings of LangSplat alone.
     """
-    plain = replace(distill, consensus=False)  # masks agree across photos in GAGS alone, no baseline has that
-    paper = replace(plain, granularity="distance")
-    bare = replace(paper, region_aware=False, entropy_weight=0.0, consistency_weight=0.0)
-    region = replace(bare, region_aware=True)
-    entropy = replace(region, entropy_weight=PAPER_ENTROPY)
-    fields = LangSplat(langsplat, distill.batch_regions, distill.pixels_per_photo, distill.top_k)
-    given = [
+    three_fields = LangSplat(
+        langsplat,
+        batch_groups=distill.batch_regions,
+        pixels_per_photo=distill.pixels_per_photo,
+        top_k=distill.top_k,
+    )
+    systems = [
         Method("gags", "GAGS", OneField(distill)),
-        Method("langsplat", "LangSplat (three fields)", fields),
-        Method("average", "levels averaged", OneField(replace(plain, levels="averaged"))),
-        Method("sub-part", "sub-part level alone", OneField(replace(plain, levels="sub-part"))),
-        Method("part", "part level alone", OneField(replace(plain, levels="part"))),
-        Method("whole", "whole level alone", OneField(replace(plain, levels="whole"))),
-        Method("n2f2", "weighted fusion (N2F2)", WeightedFusion(plain)),
+        Method("langsplat", "LangSplat (three fields)", three_fields),
+        Method("n2f2", "weighted fusion (N2F2)", WeightedFusion(replace(distill, consensus=False))),
         Method("uplift", "training-free uplift", Uplift(distill.top_k)),
-        Method("no-consensus", "GAGS without consensus", OneField(plain)),
-        Method(
-            "by-distance",
-            "GAGS, granularity learnt by distance",
-            OneField(replace(distill, granularity="distance")),
-        ),
-        Method("by-distance-alone", "the same without consensus", OneField(paper)),
-        Method(
-            "average-consensus", "levels averaged, consensus", OneField(replace(distill, levels="averaged"))
-        ),
+        *ablation_rows(distill, uniform=True),
     ]
-    given += [
-        replace(m, name=UNIFORM + m.name, title=f"{m.title}, uniform", prompts="uniform") for m in given
+    twins = [
+        replace(m, name=UNIFORM + m.name, title=f"{m.title}, uniform", prompts="uniform") for m in systems
     ]
-    given += [
-        Method("losses-none", "GAGS without the three losses", OneField(bare)),
-        Method("losses-region", "+ region-aware", OneField(region)),
-        Method("losses-entropy", "+ entropy", OneField(entropy)),
-        Method(
-            "losses-all", "+ consistency", OneField(replace(entropy, consistency_weight=PAPER_CONSISTENCY))
-        ),
-    ]
-    return {method.name: method for method in given}
+    rows = [*systems, *twins, *ablation_rows(distill, uniform=False)]
+    return {method.name: method for method in rows}
 
 
 def chosen_methods(names: Sequence[str], known: dict[str, Method]) -> list[Method]:

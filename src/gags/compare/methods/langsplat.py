@@ -7,17 +7,17 @@ photos are mixed in a step, from blending weights that are computed once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
-from torch.nn.functional import embedding_bag, normalize
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, embedding_bag, normalize
 
 from gags.capture.camera import Camera
-from gags.compare.methods.autoencoder import CODE, Autoencoder, AutoencoderSettings, train_autoencoder
 from gags.compare.methods.learner import Inputs
 from gags.distill.evidence import Evidence, uplift
 from gags.distill.field import DECODED_AT_ONCE as CHUNK
@@ -34,6 +34,22 @@ from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
 from gags.segment.masks import LEVELS
 
+CODE_LENGTH = 3  # numbers of a code, and so of a Gaussian's feature
+ENCODER_WIDTHS = (256, 128, 64, 32, CODE_LENGTH)
+DECODER_WIDTHS = (16, 32, 64, 128, 256, 256)
+
+
+@dataclass(frozen=True)
+class AutoencoderSettings:
+    """How the autoencoder is trained; the defaults converge on some thousand masks."""
+
+    steps: int = 12000
+    """Optimisation steps."""
+    batch: int = 256
+    """Embeddings a step."""
+    rate: float = 1e-3
+    """Learning rate of Adam, falling to 0 on a cosine."""
+
 
 @dataclass(frozen=True)
 class LangSplatSettings:
@@ -45,6 +61,69 @@ class LangSplatSettings:
     """Learning rate of the fields, falling to 0 on a cosine."""
     autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
     """Training of the autoencoder."""
+
+
+class Autoencoder(nn.Module):
+    """Embedding of D numbers → unit code of 3 → unit embedding.
+
+    Args:
+        dim: Length D of the embeddings.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.encoder = _layers((dim, *ENCODER_WIDTHS))
+        self.decoder = _layers((CODE_LENGTH, *DECODER_WIDTHS, dim))
+
+    def encode(self, embeddings: Tensor) -> Tensor:
+        """Unit codes. [..., D] → [..., 3]"""
+        return normalize(self.encoder(embeddings), dim=-1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Unit embeddings of unit codes. [..., 3] → [..., D]"""
+        return normalize(self.decoder(codes), dim=-1)
+
+
+def _layers(widths: Sequence[int]) -> nn.Sequential:
+    """Linear layers with a ReLU between each two."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def train_autoencoder(
+    embeddings: Tensor, settings: AutoencoderSettings, seed: int, progress: Reporter
+) -> Autoencoder:
+    """Fit an autoencoder to the embeddings of one scene's masks, by squared and cosine distance.
+
+    Args:
+        embeddings: L2-normalised embeddings of all masks. [M, D]
+        settings: Settings.
+        seed: Seed of the weights and of the batches.
+        progress: Told about progress.
+
+    Returns:
+        The autoencoder, on the device of the embeddings.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = Autoencoder(embeddings.shape[1]).to(embeddings.device)
+    optimizer = torch.optim.Adam(net.parameters(), settings.rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, settings.steps))
+    rng = torch.Generator().manual_seed(seed)
+    with progress.stage("Training the autoencoder", settings.steps, "steps") as bar:
+        for step in range(settings.steps):
+            batch = embeddings[torch.randint(len(embeddings), (settings.batch,), generator=rng)]
+            decoded = net.decode(net.encode(batch))
+            cosine = cosine_similarity(decoded, batch, dim=-1)
+            loss = ((decoded - batch).square().sum(dim=-1) + 1 - cosine).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            bar.advance(note=f"cosine {cosine.mean().item():.3f}" if step % 50 == 0 else "")
+    return net.requires_grad_(False).eval()
 
 
 @dataclass(frozen=True)
@@ -81,10 +160,10 @@ class LangSplat:
         steps = self.settings.steps
         optimizer = torch.optim.Adam([features], self.settings.rate, eps=1e-12)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
-        chance = torch.Generator().manual_seed(seed)
+        rng = torch.Generator().manual_seed(seed)
         with progress.stage("Training three fields", steps, "steps") as bar:
             for step in range(steps):
-                batch = torch.randint(len(samples), (self.batch_groups,), generator=chance)
+                batch = torch.randint(len(samples), (self.batch_groups,), generator=rng)
                 loss = code_loss(features, samples, batch, codes)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -121,7 +200,8 @@ def code_loss(features: Tensor, samples: Samples, batch: Tensor, codes: Tensor) 
     indices, weights = samples.indices[batch].flatten(0, 1), samples.weights[batch].flatten(0, 1)
     targets = samples.targets[batch].flatten(0, 1).long()
     rendered = embedding_bag(indices, features, per_sample_weights=weights, mode="sum")
-    distance = (rendered.unflatten(1, (len(LEVELS), CODE)) - codes[targets.clamp(min=0)]).abs().sum(dim=-1)
+    by_level = rendered.unflatten(1, (len(LEVELS), CODE_LENGTH))
+    distance = (by_level - codes[targets.clamp(min=0)]).abs().sum(dim=-1)
     valid = (targets >= 0) & (weights.sum(dim=-1, keepdim=True) > 0)
     importance = valid / samples.density[batch].flatten()[:, None]
     return (importance * distance).sum() / importance.sum().clamp(min=1e-12)
@@ -153,7 +233,7 @@ class LangSplatFields:
         g = self.gaussians
         drawn = render(g, camera, self.features)
         covered = drawn.alphas >= KNOWN_ALPHA
-        fields = drawn.colors[covered].unflatten(1, (len(LEVELS), CODE))
+        fields = drawn.colors[covered].unflatten(1, (len(LEVELS), CODE_LENGTH))
         levels = []
         for level in range(len(LEVELS)):
             maps = torch.zeros(*covered.shape, len(queries.texts), device=covered.device)

@@ -1,9 +1,12 @@
-"""What a method of the comparison is: something that learns language for a scene, and can then be asked."""
+"""What a method of the comparison is: a learner that learns language for a scene and can then be asked.
+
+To add one, write a file with a learner beside this one and give it a row in `methods/__init__.py`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +20,8 @@ from gags.errors import WorkspaceError
 from gags.evaluate.answerer import Answerer
 from gags.gaussians import Gaussians
 from gags.progress import Reporter
+
+Prompts = Literal["granularity-aware", "uniform"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,19 +44,23 @@ class Inputs:
         Raises:
             WorkspaceError: If no photo has a mask.
         """
-        parts = [features.embeddings for _, features in self.items if len(features.masks)]
+        parts = [described.embeddings for _, described in self.items if len(described.masks)]
         if not parts:
             raise WorkspaceError("no photo has a single mask, there is nothing to learn; check the photos")
         return torch.from_numpy(np.concatenate(parts)).float().to(self.gaussians.means.device)
 
     def levels(self) -> Tensor:
         """Level (0, 1, 2) of every mask of all photos, in their order. int64 [M]"""
-        parts = [features.masks.levels for _, features in self.items]
+        parts = [described.masks.levels for _, described in self.items]
         return torch.from_numpy(np.concatenate(parts)).long().to(self.gaussians.means.device)
 
 
 class Learner(Protocol):
-    """Learns language for a scene. A frozen dataclass: its fields are all settings it depends on."""
+    """Learns language for a scene.
+
+    A frozen dataclass: its fields are all settings that it depends on. What it learnt counts as stale when
+    they or the name of its class change.
+    """
 
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
         """Learn from the masks and write what was learnt to a safetensors file, atomically.
@@ -63,6 +72,23 @@ class Learner(Protocol):
     def load(self, path: Path, gaussians: Gaussians) -> Answerer:
         """What `learn` wrote, ready to be asked."""
         ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the comparison.
+
+    Attributes:
+        name: Under this name it is asked for and kept.
+        title: What it is, for the table.
+        learner: What learns and answers.
+        prompts: How the photos were prompted before masks were cut; as many prompts in total either way.
+    """
+
+    name: str
+    title: str
+    learner: Learner
+    prompts: Prompts = "granularity-aware"
 
 
 def bytes_per_gaussian(path: Path, gaussians: int) -> float:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gags.compare.methods.field import OneField
 from gags.compare.methods.learner import Inputs
-from gags.compare.methods.levels import OneField
 
 PHRASES = ("object", "thing", "stuff", "part", "texture")
 

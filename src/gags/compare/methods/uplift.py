@@ -29,7 +29,7 @@ from gags.query.maps import ValueMaps, render_values
 from gags.query.relevancy import Queries
 from gags.segment.masks import LEVELS, Masks
 
-CELLS = 1 << 26  # pairs of a Gaussian and a mask summed at once, to bound memory
+PAIRS_AT_ONCE = 1 << 26  # of a Gaussian and a mask, summed at once; bounds memory
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Uplift:
         g = inputs.gaussians
         sums = torch.zeros(len(g), inputs.encoder.dim, device=g.means.device)
         with progress.stage("Uplifting", len(inputs.items), "photos") as bar:
-            for camera, features in inputs.items:
-                embeddings = torch.from_numpy(features.embeddings).float().to(sums.device)
-                self._add_photo(sums, g, camera, features.masks, embeddings)
+            for camera, described in inputs.items:
+                embeddings = torch.from_numpy(described.embeddings).float().to(sums.device)
+                self._add_photo(sums, g, camera, described.masks, embeddings)
                 bar.advance()
         UpliftedFeatures(g, normalize(sums, dim=-1), inputs.encoder.name).save(path)
 
@@ -67,7 +67,7 @@ class Uplift:
         blend = blend_weights(g, camera, pixels, top_k=self.top_k)
         weights = torch.where(blend.indices >= 0, blend.weights, 0)
         labels = torch.from_numpy(masks.labels[:, rows, columns].T.astype(np.int64)).to(sums.device)
-        step = max(1, CELLS // len(g))
+        step = max(1, PAIRS_AT_ONCE // len(g))
         for first in range(0, len(masks), step):
             part = slice(first, min(first + step, len(masks)))
             sums += seen_masks(blend.indices, weights, labels, len(g), part) @ embeddings[part]

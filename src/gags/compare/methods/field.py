@@ -1,11 +1,12 @@
-"""One language field (METHOD §2), with granularity that is learnt or that a setting fixes."""
+"""GAGS itself: one language field with levels weighed by granularity, and its ablations by their settings."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
-from gags.compare.methods.learner import Inputs
+from gags.compare.methods.learner import Inputs, Method
+from gags.compare.paper import ablations
 from gags.distill.field import LanguageField
 from gags.distill.settings import DistillSettings
 from gags.distill.train import train_field
@@ -35,3 +36,17 @@ class OneField:
     def logits(self, inputs: Inputs) -> Tensor | None:
         """Granularity logit of every mask, or None to go by the settings. [M]"""
         return None
+
+
+def ablation_rows(distill: DistillSettings, *, uniform: bool) -> list[Method]:
+    """The methods of `tables/ablations.toml`.
+
+    Args:
+        distill: Settings of distillation that all methods share; each ablation changes its own.
+        uniform: Those that there are with uniform prompts, too, or those that there are not.
+    """
+    return [
+        Method(row.name, row.title, OneField(replace(distill, **row.settings)))
+        for row in ablations()
+        if row.uniform == uniform
+    ]

@@ -1,22 +1,41 @@
-"""`gags compare` on a toy capture: figures, JSON, resume, clear errors."""
+"""`gags compare` on a toy capture: figures, JSON, resume, failures, clear errors."""
 
 import json
+import os
 import statistics
 
 import pytest
+from tests.helpers.child_process import HEARD_FILE, reporter_of_a_child
+from tests.helpers.heard import Heard
 from tests.helpers.toy_capture import ColorEncoder, ColorSegmenter, write_capture
 
-from gags import cli, models, pipeline
-from gags.compare import job, run
+from gags import cli, pipeline
+from gags.capture import load_capture
+from gags.compare import CompareSettings, Comparison, compare, harness, job
+from gags.compare.measure import in_own_process
 from gags.compare.methods import DEFAULT
+from gags.compare.methods.field import OneField
 from gags.compare.scenes import Described
+from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
+from gags.errors import CompareError, WorkspaceError
+from gags.models import own as models
+from gags.pipeline import RunSettings
+from gags.reconstruct.settings import ReconstructSettings
+from gags.segment.settings import DescribeSettings
 
 FAST = [
     *("--reconstruct.steps", "60", "--describe.min-area", "6", "--describe.prompts-per-patch", "1"),
     *("--distill.steps", "40", "--distill.batch-regions", "64"),
     *("--langsplat.steps", "40", "--langsplat.autoencoder.steps", "200"),
 ]
+
+ONE_SEED = CompareSettings(seeds=1)
+STAGES = RunSettings(
+    ReconstructSettings(steps=60),
+    DescribeSettings(min_area=6, prompts_per_patch=1.0),
+    DistillSettings(steps=40, batch_regions=64),
+)  # as FAST
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +49,11 @@ def calls(monkeypatch):
     _patch(monkeypatch)
     made = []
 
-    def call(function, wanted):
+    def call(function, wanted, progress):
         made.append((wanted.method.name, wanted.seed))
-        function(wanted)
+        function(wanted, progress)
 
-    monkeypatch.setattr(run, "in_own_process", call)
+    monkeypatch.setattr(harness, "in_own_process", call)
     return made
 
 
@@ -55,7 +74,7 @@ def finished(toy_capture, tmp_path_factory):
     out = tmp_path_factory.mktemp("compare") / "out"
     with pytest.MonkeyPatch.context() as patch:
         _patch(patch)
-        patch.setattr(run, "in_own_process", lambda function, wanted: function(wanted))
+        patch.setattr(harness, "in_own_process", lambda function, *arguments: function(*arguments))
         assert cli.main([*_command(toy_capture, out, "--seeds", "1"), "--debug"]) == 0
     return out
 
@@ -142,15 +161,11 @@ def test_uniform_prompts_are_as_many_on_the_same_gaussians(finished, toy_capture
 
 def test_ablations_print_the_papers_figures_beside_ours(toy_capture, finished, monkeypatch, capsys):
     """The tables alone: the methods' results are taken from one that is there."""
-    one = run.compare(
-        Described.open(finished / "scene"),
-        toy_capture / "labels",
-        finished,
-        ["uplift"],
-        run.CompareSettings(seeds=1),
+    one = compare(
+        None, toy_capture / "labels", finished, ["uplift"], ONE_SEED, scene=finished / "scene"
     ).methods[0]
-    monkeypatch.setattr(run.Comparison, "__getitem__", lambda self, method: one)
-    monkeypatch.setattr(run, "ablation_methods", list)
+    monkeypatch.setattr(Comparison, "__getitem__", lambda self, method: one)
+    monkeypatch.setattr(harness, "ablation_methods", list)
     methods = ["--methods", "uplift", "--seeds", "1", "--ablations"]
     assert cli.main(_command(toy_capture, finished, *methods)) == 0
     printed = capsys.readouterr().out
@@ -158,6 +173,84 @@ def test_ablations_print_the_papers_figures_beside_ours(toy_capture, finished, m
         assert words in printed
     content = json.loads((finished / "compare.json").read_text())
     assert content["tables"][1]["rows"][0]["paper"] == {"mean_iou": 55.14, "mean_accuracy": 77.31}
+
+
+def test_python_does_what_the_command_does(toy_capture, finished, calls, capsys):
+    """A capture as an object, a scene by its folder and the command, all with the same settings, agree."""
+    assert cli.main(_command(toy_capture, finished, "--methods", "uplift", "--seeds", "1", "--json")) == 0
+    printed = json.loads(capsys.readouterr().out)
+    labels = toy_capture / "labels"
+    heard = Heard()
+    found = compare(load_capture(toy_capture), labels, finished, ["uplift"], ONE_SEED, stages=STAGES)
+    again = compare(
+        None, str(labels), str(finished), ["uplift"], ONE_SEED, scene=finished / "scene", progress=heard
+    )
+    assert found.to_json() == again.to_json() == printed
+    assert heard.said == ["training-free uplift (1 of 1 methods)", "Seed 0: done already"]
+    assert calls == []
+
+
+def test_a_method_that_fails_keeps_what_others_learnt(toy_capture, finished, calls, tmp_path, monkeypatch):
+    """Two methods; the second fails, then it is mended."""
+    genuine = OneField.learn
+
+    def fail(self, inputs, seed, path, progress):
+        raise WorkspaceError("no photo has a single mask")
+
+    monkeypatch.setattr(OneField, "learn", fail)
+    arguments = [None, toy_capture / "labels", tmp_path / "out", ["uplift", "part"], ONE_SEED]
+    with pytest.raises(WorkspaceError, match="no photo has a single mask"):
+        compare(*arguments, scene=finished / "scene", stages=STAGES)
+    assert calls == [("uplift", 0), ("part", 0)]
+    assert not (tmp_path / "out" / "compare.json").exists()
+    monkeypatch.setattr(OneField, "learn", genuine)
+    found = compare(*arguments, scene=finished / "scene", stages=STAGES)
+    assert calls == [("uplift", 0), ("part", 0), ("part", 0)]
+    assert [result.method for result in found.methods] == ["uplift", "part"]
+    assert (tmp_path / "out" / "compare.json").exists()
+
+
+def test_a_damaged_result_is_made_again(toy_capture, finished, calls, tmp_path):
+    arguments = [None, toy_capture / "labels", tmp_path / "out", ["uplift"], ONE_SEED]
+    first = compare(*arguments, scene=finished / "scene")
+    scores = tmp_path / "out" / "methods" / "uplift" / "seed_0" / "scores.json"
+    content = json.loads(scores.read_text())
+    del content["evaluation"]
+    scores.write_text(json.dumps(content))
+    again = compare(*arguments, scene=finished / "scene")
+    assert calls == [("uplift", 0), ("uplift", 0)]
+    assert again["uplift"].seeds[0].evaluation == first["uplift"].seeds[0].evaluation
+
+
+def test_a_result_that_someone_else_removes_is_an_error(toy_capture, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(harness, "in_own_process", lambda *_: None)
+    with pytest.raises(CompareError, match="seed_0 was changed by someone else meanwhile"):
+        compare(
+            None, toy_capture / "labels", tmp_path / "out", ["uplift"], ONE_SEED, scene=finished / "scene"
+        )
+
+
+def test_a_method_runs_in_a_process_of_its_own_and_is_heard_there(
+    toy_capture, finished, tmp_path, monkeypatch
+):
+    """No stand-in: the made-up encoder comes with what makes the child's reporter."""
+    monkeypatch.setattr(harness, "in_own_process", in_own_process)
+    monkeypatch.setenv(HEARD_FILE, str(tmp_path / "heard"))
+    labels, scene = toy_capture / "labels", finished / "scene"
+    own = compare(
+        None,
+        labels,
+        tmp_path / "out",
+        ["uplift"],
+        ONE_SEED,
+        scene=scene,
+        progress_in_child=reporter_of_a_child,
+    )
+    pid, *stages = (tmp_path / "heard").read_text().splitlines()
+    assert int(pid) != os.getpid()
+    assert stages == ["Uplifting: 10 photos", "Evaluating (lerf-ovs): 2 frames"]
+    here = compare(None, labels, finished, ["uplift"], ONE_SEED, scene=scene)
+    assert own["uplift"].seeds[0].evaluation == here["uplift"].seeds[0].evaluation
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,174 @@
+"""All methods, all seeds, on one scene: `gags compare`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gags.capture import Capture
+from gags.compare.job import Job, labels_stamp, run_job
+from gags.compare.measure import in_own_process
+from gags.compare.methods import DEFAULT, all_methods, chosen_methods
+from gags.compare.methods.langsplat import LangSplatSettings
+from gags.compare.methods.learner import Method
+from gags.compare.paper import ablation_methods, side_by_side
+from gags.compare.results import Comparison, MethodResult, SeedResult
+from gags.compare.scenes import Described, shared_scene, uniform_twin
+from gags.distill.settings import DistillSettings
+from gags.errors import CompareError
+from gags.evaluate.labels import load_labels, match_frames
+from gags.evaluate.protocols import named_protocol
+from gags.files import write_json
+from gags.pipeline import CaptureSettings, RunSettings, read_capture
+from gags.progress import SILENT, Reporter
+from gags.workspace import Workspace
+
+SCENE_FOLDER = "scene"  # in the folder of a comparison
+UNIFORM_FOLDER = "scene-uniform"
+METHODS_FOLDER = "methods"
+COMPARISON_FILE = "compare.json"
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """What is compared, and how often."""
+
+    seeds: int = 3
+    """How often each method learns; figures are medians. Masks are the same for all seeds."""
+    protocol: str = "lerf-ovs"
+    """Rules of scoring: lerf-ovs, or held-out for photos that were not learnt from alone."""
+    ablations: bool = False
+    """Also run the paper's ablations, and print its tables beside its figures."""
+    langsplat: LangSplatSettings = field(default_factory=LangSplatSettings)
+    """Training of the baseline LangSplat."""
+
+
+def compare(
+    capture: Capture | Path | str | None,
+    labels: Path | str,
+    out: Path | str,
+    methods: Sequence[str] = DEFAULT,
+    settings: CompareSettings = CompareSettings(),
+    *,
+    scene: Path | str | None = None,
+    splats: Path | None = None,
+    photos: CaptureSettings = CaptureSettings(),
+    stages: RunSettings = RunSettings(),
+    progress: Reporter = SILENT,
+    progress_in_child: Callable[[], Reporter] = Reporter,
+) -> Comparison:
+    """Let methods learn from the same Gaussians and masks, and score their answers.
+
+    A comparison that was stopped goes on where it was; what has not changed is not done again. Every method
+    learns and answers in a process of its own, so that its peak of memory is its own.
+
+    Args:
+        capture: Photos with poses, or the folder they are in; None with a finished `scene`.
+        labels: Folder of ground truth in the LERF-OVS format.
+        out: Folder of the comparison; what is done already is kept.
+        methods: Methods by name.
+        settings: Seeds, protocol, ablations.
+        scene: Folder of a finished scene whose Gaussians and masks are used, instead of a capture; only read.
+        splats: 3DGS `.ply` to adopt instead of training Gaussians.
+        photos: How photos are read, if `capture` is a folder.
+        stages: Settings of the stages; those of distillation are shared by all methods.
+        progress: Told about progress.
+        progress_in_child: Makes what is told about progress in a method's process: a class or a function of a
+            module, so that it can be sent there. Default: silence.
+
+    Returns:
+        All figures, also written to `compare.json` in `out`.
+
+    Raises:
+        GagsError: If a method is unknown, labels do not fit, or nothing can be learnt; finished pieces stay.
+    """
+    labels, out = Path(labels), Path(out)
+    if Workspace(out).config.exists():
+        raise CompareError(f"{out} is a scene; give --out a folder of its own, and the scene with --scene")
+    if (capture is None) == (scene is None):
+        raise CompareError("give either a CAPTURE, or a finished scene with --scene")
+    if capture is None:
+        shared = Described.open(Path(scene or ""))
+        chosen = check(shared.capture, labels, methods, settings, stages.distill)
+    else:
+        if not isinstance(capture, Capture):
+            capture = read_capture(Path(capture), photos, require_points=splats is None, progress=progress)
+        chosen = check(capture, labels, methods, settings, stages.distill)
+        shared = shared_scene(capture, out / SCENE_FOLDER, stages, splats=splats, progress=progress)
+    results = _results(chosen, shared, labels, out, settings, progress, progress_in_child)
+    tables = side_by_side() if settings.ablations else ()
+    comparison = Comparison(labels, settings.protocol, shared.encoder, results, tables)
+    write_json(out / COMPARISON_FILE, comparison.to_json())
+    return comparison
+
+
+def check(
+    capture: Capture,
+    labels: Path,
+    methods: Sequence[str],
+    settings: CompareSettings = CompareSettings(),
+    distill: DistillSettings = DistillSettings(),
+) -> list[Method]:
+    """Find out what cannot work before hours are spent.
+
+    Returns:
+        The methods to run, those of ablations included.
+
+    Raises:
+        CompareError: If a method is unknown, or the settings cannot be compared by.
+        LabelError: If the labels cannot be read or do not fit the photos.
+    """
+    if settings.seeds < 1:
+        raise CompareError(f"--seeds must be at least 1, got {settings.seeds}")
+    if named_protocol(settings.protocol).asks != "relevancy":
+        raise CompareError(
+            f"protocol {settings.protocol} scores a choice of Gaussians, which not every method makes; "
+            "compare with --protocol lerf-ovs or held-out"
+        )
+    match_frames(load_labels(labels), capture)
+    names = [*methods, *(ablation_methods() if settings.ablations else ())]
+    return chosen_methods(names, all_methods(distill, settings.langsplat))
+
+
+def _results(
+    methods: Sequence[Method],
+    shared: Described,
+    labels: Path,
+    out: Path,
+    settings: CompareSettings,
+    progress: Reporter,
+    progress_in_child: Callable[[], Reporter],
+) -> tuple[MethodResult, ...]:
+    """Results of all methods with all seeds, from the shared scene and its twin with uniform prompts."""
+    scenes: dict[str, Described] = {"granularity-aware": shared}
+    if any(method.prompts == "uniform" for method in methods):
+        scenes["uniform"] = uniform_twin(shared, out / UNIFORM_FOLDER, progress=progress)
+    figures = {prompts: scene.figures() for prompts, scene in scenes.items()}
+    truth = labels_stamp(labels)
+    results = []
+    for number, method in enumerate(methods, 1):
+        progress.say(f"{method.title} ({number} of {len(methods)} methods)")
+        scene = scenes[method.prompts]
+        seeds = []
+        for seed in range(settings.seeds):
+            folder = out / METHODS_FOLDER / method.name / f"seed_{seed}"
+            job = Job(method, seed, scene.workspace.root, labels, truth, settings.protocol, folder)
+            seeds.append(_finish(job, scene, progress, progress_in_child))
+        about = figures[method.prompts]
+        results.append(MethodResult(method.name, method.title, method.prompts, about, tuple(seeds)))
+    return tuple(results)
+
+
+def _finish(
+    job: Job, scene: Described, progress: Reporter, progress_in_child: Callable[[], Reporter]
+) -> SeedResult:
+    """The result of a job, run if there is none on file that fits."""
+    result = job.finished(scene)
+    if result is not None:
+        progress.say(f"Seed {job.seed}: done already")
+        return result
+    progress.say(f"Seed {job.seed}:")
+    in_own_process(run_job, job, progress_in_child)
+    result = job.finished(scene)
+    if result is None:
+        raise CompareError(f"{job.folder} was changed by someone else meanwhile; run the same line again")
+    return result
