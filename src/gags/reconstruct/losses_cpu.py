@@ -235,7 +235,7 @@ def _gradient(
         back_product, edge = np.zeros(size, np.float32), np.empty(LANES, np.float32)
         for row in range(bands[band], bands[band + 1]):
             first, last = max(0, WINDOW_RADIUS - row), min(TAPS, height + WINDOW_RADIUS - row)
-            # Down the columns, then along the row, as in `_ssim`.
+            # E of the three derivatives, as in `_ssim`: down the columns first.
             for j in range(0, stride, LANES):
                 u, s, p = broadcast(0.0), broadcast(0.0), broadcast(0.0)
                 for k in range(first, last):
@@ -246,6 +246,7 @@ def _gradient(
                 store(back_mean, MARGIN + j, u)
                 store(back_square, MARGIN + j, s)
                 store(back_product, MARGIN + j, p)
+            # Then along the row; and (1 − λ) sign(x − y) − λ dSSIM/dx, over the number of values.
             for j in range(0, stride, LANES):
                 u, s, p = broadcast(0.0), broadcast(0.0), broadcast(0.0)
                 for k in range(TAPS):
