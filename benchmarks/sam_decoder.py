@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from tests.helpers.exported import ExportedDecoder
 
-from gags.models import own as models
+from gags import models
 from gags.segment.sam.decoder import FoldedDecoder
 from gags.segment.sam.export import load_session, read_weights
 from gags.segment.sam.mobile import FRAME_SIDE, POSITION_SIDE, frame_size, to_frame

@@ -11,7 +11,7 @@ from gags.pipeline import RunSettings
 from gags.reconstruct import adam
 from gags.reconstruct import step as training_step
 from gags.reconstruct.settings import ReconstructSettings
-from gags.report.write import write_scene_report
+from gags.report.pages import write_scene_report
 from gags.scene import Scene
 from gags.segment.settings import DescribeSettings
 from gags.viewer.scene import ViewerScene

@@ -11,7 +11,7 @@ from gags.evaluate.score import evaluate
 from gags.models.choose import SMALL_ENCODER, SMALL_SEGMENTER
 from gags.pipeline import RunSettings, run
 from gags.progress import SILENT, Reporter
-from gags.report.write import write_scene_report
+from gags.report.pages import write_scene_report
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 
 from gags.capture import View
-from gags.draw import answer_files
-from gags.draw.named_things import picture_of_entries
+from gags.draw import scenes
+from gags.draw.scenes import picture_of_entries
 from gags.errors import GagsError, QueryError
 from gags.evaluate.labels import FrameLabels, load_labels
 from gags.evaluate.metrics import Evaluation
@@ -19,8 +19,8 @@ from gags.files import atomic_write, write_json
 from gags.progress import SILENT, Reporter
 from gags.query.catalog import Entry
 from gags.query.names import EVERYDAY, read_words
+from gags.report.pages import write_scene_report
 from gags.report.worst import write_evaluation_page
-from gags.report.write import write_scene_report
 from gags.scene import Scene
 
 
@@ -102,7 +102,7 @@ def write_answers(
     loaded = _loaded(scene)
     chosen = [loaded.capture[view] if isinstance(view, str) else view for view in views] or None
     folder = loaded.workspace.answers if out is None else Path(out)
-    return answer_files.write_answers(loaded, loaded.queries(texts), chosen, folder, progress=progress)
+    return scenes.write_answers(loaded, loaded.queries(texts), chosen, folder, progress=progress)
 
 
 def write_catalog(

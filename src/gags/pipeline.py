@@ -24,7 +24,7 @@ from gags.reconstruct.adopt import adopt
 from gags.reconstruct.quality import held_out_quality
 from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.train import train_gaussians
-from gags.report.write import write_scene_report as write_report
+from gags.report.pages import write_scene_report as write_report
 from gags.scene import Scene
 from gags.segment import load_segmenter
 from gags.segment.masks import LEVELS, Masks

@@ -21,9 +21,9 @@ from gags.query import edit
 from gags.query.answers import Answer, answer_view, scores_in_view
 from gags.query.catalog import Entry, catalog
 from gags.query.instances import Instance, locate_instances
+from gags.query.maps import seen_in
 from gags.query.names import EVERYDAY, read_words
 from gags.query.relevancy import Queries
-from gags.query.seen import seen_in
 from gags.query.select import Selection, select
 from gags.things.find import things_of_scene
 from gags.things.things import Things

@@ -52,12 +52,14 @@ def digest(*tensors: "Tensor") -> str:
 def plain(value: Any) -> Any:
     """A value as JSON and TOML both hold it: dataclasses as dicts, paths as strings, None left out.
 
-    A whole number in a field of floats is one, so that 1 and 1.0 are the same setting.
+    A number in a field of floats is written as its default is if it equals that, else as a float: so 1 and
+    1.0 are the same setting.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        floats = {field.name for field in dataclasses.fields(value) if field.type in (float, "float")}
+        floats = {f.name: f.default for f in dataclasses.fields(value) if f.type in (float, "float")}
         value = dataclasses.asdict(value)
-        value |= {name: float(value[name]) for name in floats if isinstance(value[name], int)}
+        for name, default in floats.items():
+            value[name] = default if value[name] == default else float(value[name])
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):

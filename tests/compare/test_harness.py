@@ -9,7 +9,7 @@ from tests.helpers.child_process import HEARD_FILE, reporter_of_a_child
 from tests.helpers.heard import Heard
 from tests.helpers.toy_capture import ColorEncoder, ColorSegmenter, write_capture
 
-from gags import cli, pipeline
+from gags import cli, models, pipeline
 from gags.capture import load_capture
 from gags.compare import CompareSettings, Comparison, compare, harness, job
 from gags.compare.measure import in_own_process
@@ -19,7 +19,6 @@ from gags.compare.scenes import Described
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
 from gags.errors import CompareError, WorkspaceError
-from gags.models import own as models
 from gags.pipeline import RunSettings
 from gags.reconstruct.settings import ReconstructSettings
 from gags.segment.settings import DescribeSettings

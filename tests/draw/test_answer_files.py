@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gags.draw.answer_files import slug, write_answer
+from gags.draw.scenes import slug, write_answer
 from gags.query.answers import Answer
 
 

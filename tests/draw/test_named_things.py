@@ -5,7 +5,7 @@ import torch
 from tests.helpers.blobs import WORDS, make_scene
 
 from gags.draw.colors import label_colors
-from gags.draw.named_things import labelled_picture, things_in_view
+from gags.draw.scenes import labelled_picture, things_in_view
 
 
 def test_things_are_seen_where_they_make_up_half_of_a_pixel():

@@ -12,7 +12,7 @@ from gags import scene as scene_module
 from gags.embed.description import Description
 from gags.evaluate.labels import FrameLabels, Label
 from gags.report.gather import gather, spread
-from gags.report.write import write_scene_report
+from gags.report.pages import write_scene_report
 from gags.scene import Scene
 
 

@@ -11,7 +11,7 @@ from tests.helpers.made_report import full_report
 from gags.report import images
 from gags.report.data import AnswerCard
 from gags.report.images import Picture, page_images, pictures_in_page, report_pictures
-from gags.report.write import write_report
+from gags.report.pages import write_report
 
 
 def test_every_picture_of_the_page_has_a_size_in_it() -> None:

@@ -14,7 +14,7 @@ from tests.helpers.made_report import card, full_report, photo
 
 from gags.report.data import EvaluationFigures, ReportData, StageTime, TextFigures, ViewPicture
 from gags.report.gather import answer_card
-from gags.report.write import write_report
+from gags.report.pages import write_report
 
 LINES = """
 my desk · gags

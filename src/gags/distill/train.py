@@ -14,10 +14,17 @@ from gags.capture.camera import Camera
 from gags.distill import losses
 from gags.distill.consensus import consensus
 from gags.distill.evidence import Evidence, uplift
-from gags.distill.field import Decoder, DecoderShape, LanguageField, splats_hash
+from gags.distill.field import (
+    Decoder,
+    DecoderShape,
+    LanguageField,
+    principal_basis,
+    principal_features,
+    splats_hash,
+    start_from_uplift,
+)
 from gags.distill.samples import Samples, collect, one_gaussian
 from gags.distill.settings import DistillSettings
-from gags.distill.start import principal_basis, principal_features, start_from_uplift
 from gags.embed.description import Description
 from gags.errors import WorkspaceError
 from gags.gaussians import Gaussians

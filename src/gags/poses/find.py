@@ -19,7 +19,7 @@ from gags.capture.formats.colmap import model_folder
 from gags.capture.photos import photo_sample
 from gags.errors import CaptureError
 from gags.files import listed_lines, read_table, write_json
-from gags.poses import mapping
+from gags.poses import matching
 from gags.poses.database import counts_of
 from gags.poses.inputs import LEAST_PHOTOS_TO_PLACE, BarePhoto, bare_photos, extract_frames, is_video
 from gags.poses.points import find_points
@@ -91,8 +91,8 @@ def find_poses(
     if prepare(out, _key(photos, settings), "Poses", progress):
         return out
     try:
-        mapping.match_photos(photos, database_file(out), settings, progress, in_order=is_video(source))
-        models = mapping.place_photos(database_file(out), len(photos), settings.seed, progress)
+        matching.match_photos(photos, database_file(out), settings, progress, in_order=is_video(source))
+        models = matching.place_photos(database_file(out), len(photos), settings.seed, progress)
         result = _check(photos, models, out, settings, progress)
         write_capture(models[0], photos, out, progress)
     except OSError as error:

@@ -17,7 +17,7 @@ from gags.errors import CaptureError
 from gags.files import read_table, write_json
 from gags.poses.database import counts_of, open_database, quiet_colmap
 from gags.poses.inputs import BarePhoto, counting_order
-from gags.poses.mapping import mapper_options, match_photos
+from gags.poses.matching import mapper_options, match_photos
 from gags.poses.record import (
     FEW_KEYPOINTS,
     MORE_OVERLAP,

@@ -31,7 +31,7 @@ class Instance:
         mask: Its Gaussians, on the CPU. bool [N]
         score: Their mean relevancy, weighted by opacity, in [0, 1].
         box: Around them, in the frame and units of the capture: gags keeps both as they are when it loads.
-        views: Number of photos that see it (`gags.query.seen`), those held out included; 0 if not counted.
+        views: Number of photos that see it (`gags.query.maps`), those held out included; 0 if not counted.
     """
 
     text: str

@@ -23,11 +23,12 @@ from gags.render.kernels.layout import (
     PLANES,
     Geometry,
     Pictures,
+    Scratch,
     TileLists,
+    aligned,
     record_stride,
     sums_stride,
 )
-from gags.render.kernels.memory import Scratch, aligned
 from gags.render.kernels.project import pack_camera, project
 from gags.render.kernels.project_backward import project_backward
 from gags.render.kernels.sh import sh_colors, sh_colors_backward

@@ -10,13 +10,12 @@ import numpy as np
 import viser
 
 from gags.capture import View
-from gags.draw.answer_files import slug
+from gags.draw.scenes import slug
 from gags.errors import QueryError
 from gags.query.boxes import OrientedBox
-from gags.viewer.cameras import Place, browser_camera, pose_of
+from gags.viewer.cameras import PhotoCameras, Place, browser_camera, pose_of
 from gags.viewer.notices import Notices
 from gags.viewer.panel import Panel
-from gags.viewer.photos import PhotoCameras
 from gags.viewer.picking import rotation_matrices
 from gags.viewer.scene import Picked, ViewerScene, ply_bytes
 from gags.viewer.state import Layer, Rgb, ViewerState

@@ -5,8 +5,16 @@ import pytest
 import torch
 from tests.helpers.render_scenes import Scene, all_pixels, random_scene
 
-from gags.render.kernels.layout import OUTLINE, PLANES, TILE_HEIGHT, TILE_WIDTH, Geometry, record_stride
-from gags.render.kernels.memory import Scratch, aligned
+from gags.render.kernels.layout import (
+    OUTLINE,
+    PLANES,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    Geometry,
+    Scratch,
+    aligned,
+    record_stride,
+)
 from gags.render.kernels.project import pack_camera, project
 from gags.render.kernels.tiles import TileLists, list_tiles
 from gags.render.kernels.weights import group_pixels

@@ -21,10 +21,10 @@ from gags.render.kernels.layout import (
     TILE_WIDTH,
     TILT,
     TOP,
+    Scratch,
     TileLists,
     slack,
 )
-from gags.render.kernels.memory import Scratch
 from gags.simd.cache import kernel
 from gags.simd.memory import load_broadcast, prefetch, store
 from gags.simd.vectors import LANES, broadcast, ceil, floor, lane_indices, maximum, minimum, sqrt

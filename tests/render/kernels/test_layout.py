@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from gags.render.kernels import memory
-from gags.render.kernels.memory import Scratch, aligned
+from gags.render.kernels.layout import Scratch, aligned
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint8])
@@ -37,7 +36,7 @@ def test_more_is_taken_anew_with_some_room():
 
 
 def test_what_is_very_large_is_not_kept(monkeypatch):
-    monkeypatch.setattr(memory, "_MOST_KEPT", 1000)
+    monkeypatch.setattr(layout, "_MOST_KEPT", 1000)
     scratch = Scratch()
     large = scratch.take("a", 1000)
     assert len(large) == 1000

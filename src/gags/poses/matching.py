@@ -1,15 +1,128 @@
-"""From keypoints to poses: compare pairs of photos, then place photo after photo (COLMAP's mapper)."""
+"""From keypoints to poses: which photos are compared with which, and how they are placed."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gags.errors import CaptureError
 from gags.poses.database import descriptors_of, find_keypoints, open_database, quiet_colmap
 from gags.poses.inputs import BarePhoto
-from gags.poses.pairs import Pair, chosen_matching, photo_pairs
-from gags.poses.settings import PoseSettings
+from gags.poses.settings import Matching, PoseSettings
 from gags.progress import SILENT, Bar, Reporter
+
+Pair = tuple[int, int]
+CLUSTERS = 32  # of descriptors, in a signature
+CLUSTER_SAMPLE = 20_000  # descriptors that the clusters are learnt from
+CLUSTER_ROUNDS = 12  # of k-means
+
+
+def chosen_matching(settings: PoseSettings, count: int, *, video: bool) -> Matching:
+    """What `auto` means for `count` photos."""
+    if settings.matching != "auto":
+        return settings.matching
+    if video:
+        return "sequential"
+    return "exhaustive" if count <= settings.exhaustive_up_to else "nearest"
+
+
+def exhaustive_pairs(count: int) -> set[Pair]:
+    """Every pair (i, j) of `count` photos, i < j."""
+    return {(i, j) for i in range(count) for j in range(i + 1, count)}
+
+
+def sequential_pairs(count: int, overlap: int) -> set[Pair]:
+    """Each photo with the `overlap` that follow it, and with those 2, 4, 8 … 2^overlap further on."""
+    steps = {*range(1, overlap + 1), *(2**power for power in range(overlap + 1))} if overlap else set()
+    return {(i, i + step) for i in range(count) for step in steps if i + step < count}
+
+
+def nearest_pairs(signatures: np.ndarray, neighbours: int) -> set[Pair]:
+    """Each photo with those whose signatures are nearest.
+
+    Args:
+        signatures: One a photo, L2-normalised. [N, D]
+        neighbours: How many each is paired with.
+    """
+    count = len(signatures)
+    likeness = signatures @ signatures.T
+    np.fill_diagonal(likeness, -np.inf)
+    order = np.argsort(-likeness, axis=1, kind="stable")[:, : min(neighbours, max(count - 1, 0))]
+    return {(min(i, int(j)), max(i, int(j))) for i in range(count) for j in order[i]}
+
+
+def signatures(descriptors: Sequence[np.ndarray], *, seed: int = 0) -> np.ndarray:
+    """What photos look like, in one vector each, without a vocabulary made elsewhere (VLAD).
+
+    Clusters of descriptors are learnt from the photos themselves. A signature sums, cluster by cluster, how a
+    photo's descriptors differ from the centre of their cluster (Jégou et al. 2010), each sum normalised
+    (Arandjelović and Zisserman 2013).
+
+    Args:
+        descriptors: Of every photo, any type. [n_i, D] each
+        seed: Of the sample and of the first centres.
+
+    Returns:
+        L2-normalised, 0 for photos without descriptors. float32 [N, CLUSTERS · D], less wide where there are
+        fewer descriptors than clusters.
+    """
+    centres = _cluster_centres(descriptors, np.random.default_rng(seed))
+    rows = []
+    for each in descriptors:
+        each = each.astype(np.float32)
+        vector = np.zeros_like(centres)
+        if len(each):
+            nearest = _nearest(each, centres)
+            np.add.at(vector, nearest, each - centres[nearest])
+            vector /= np.maximum(np.linalg.norm(vector, axis=1, keepdims=True), 1e-6)
+            vector /= max(float(np.linalg.norm(vector)), 1e-6)
+        rows.append(vector.reshape(-1))
+    return np.stack(rows)
+
+
+def _cluster_centres(descriptors: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """k-means of a sample. float32 [≤ CLUSTERS, D]"""
+    import cv2
+
+    each = max(1, CLUSTER_SAMPLE // max(1, len(descriptors)))
+    sample = np.concatenate([d[rng.permutation(len(d))[:each]] for d in descriptors]).astype(np.float32)
+    if len(sample) <= CLUSTERS:
+        return sample if len(sample) else np.zeros((1, sample.shape[1]), np.float32)
+    # First centres from `rng`, not OpenCV's own: those would need its global seed to be set.
+    labels = _nearest(sample, sample[rng.permutation(len(sample))[:CLUSTERS]])[:, None].astype(np.int32)
+    rounds = (cv2.TERM_CRITERIA_MAX_ITER, CLUSTER_ROUNDS, 0.0)
+    return cv2.kmeans(sample, CLUSTERS, labels, rounds, 1, cv2.KMEANS_USE_INITIAL_LABELS)[2]
+
+
+def _nearest(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Row of the nearest centre. int [n]"""
+    import cv2
+
+    return cv2.batchDistance(vectors, centres, cv2.CV_32F, K=1)[1][:, 0]
+
+
+def photo_pairs(
+    matching: Matching, descriptors: Sequence[np.ndarray], settings: PoseSettings, *, known: int | None = None
+) -> list[Pair]:
+    """The pairs of photos to compare, sorted.
+
+    Args:
+        matching: Not "auto".
+        descriptors: Of every photo, in the order of names; not used where all pairs are taken. [n_i, D] each
+        settings: How many neighbours.
+        known: Number of photos, if `descriptors` is left empty.
+    """
+    count = len(descriptors) if known is None else known
+    if matching == "exhaustive":
+        return sorted(exhaustive_pairs(count))
+    alike = settings.neighbours if matching == "nearest" else settings.neighbours // 5
+    pairs = sequential_pairs(count, settings.overlap)
+    if alike:
+        pairs |= nearest_pairs(signatures(descriptors, seed=settings.seed), alike)
+    return sorted(pairs)
+
 
 PAIRS_AT_ONCE = 200  # between two steps of the bar; the most that is lost when a run is stopped
 LEAST_GROUP = 3  # photos that hang together are a model of their own from here on

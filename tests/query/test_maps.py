@@ -5,7 +5,7 @@ import torch
 
 from gags.capture.camera import Camera
 from gags.gaussians import Gaussians
-from gags.query.seen import seen_in
+from gags.query.maps import seen_in
 
 
 def _row_of_balls() -> Gaussians:

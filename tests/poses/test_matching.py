@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gags.poses.pairs import (
+from gags.poses.matching import (
     chosen_matching,
     exhaustive_pairs,
     nearest_pairs,
