@@ -14,7 +14,7 @@ from gags.workspace import StageRecord, Workspace
 
 def test_a_missing_model_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     nothing = None  # no capture is looked at
-    with pytest.raises(ModelError, match="no model is called 'no-such-model'"):
+    with pytest.raises(ModelError, match="no segmenter is called 'no-such-model'"):
         shared_scene(nothing, tmp_path / "scene", RunSettings(segmenter="no-such-model"))  # type: ignore[arg-type]
     assert not (tmp_path / "scene" / "splats.ply").exists()
 

@@ -35,7 +35,7 @@ COMMANDS = {
     "recolor": Command("ask", "the scene with the things that texts name in another colour"),
     "evaluate": Command("score", "score a scene against labelled photos"),
     "compare": Command(
-        "compare", "the method beside baselines and ablations: same Gaussians, same masks, one table"
+        "score", "the method beside baselines and ablations: same Gaussians, same masks, one table"
     ),
     "models": Command("models", "which segmenters and encoders there are, and are on this machine; pull one"),
     "doctor": Command("models", "what works on this machine, and what to do about the rest"),

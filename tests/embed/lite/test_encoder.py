@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.helpers.heard import Heard
 from torch.nn import functional
 
 from gags.embed import load_encoder
@@ -129,6 +130,15 @@ def test_damaged_tables_are_computed_again(
     file.write_bytes(file.read_bytes()[:100])
     np.testing.assert_array_equal(load_tables(encoder._image_net, fake_tables).meanings, computed.meanings)
     assert fake_tables.runs == 2
+
+
+def test_tables_that_cannot_be_kept_are_a_warning(
+    fake_tables: FakeTextNet, encoder: LiteEncoder, tmp_path: Path
+) -> None:
+    (tmp_path / "lite").write_bytes(b"a file where the folder should be")
+    heard = Heard()
+    assert load_tables(encoder._image_net, fake_tables, heard).meanings.shape[0] == 1000
+    assert "cannot be written" in heard.warned[0]
 
 
 def test_tables_of_other_class_texts_are_not_taken_from_the_cache(

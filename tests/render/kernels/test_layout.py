@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from gags.render.kernels import layout
 from gags.render.kernels.layout import Scratch, aligned
 
 

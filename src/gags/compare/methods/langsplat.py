@@ -12,20 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, embedding_bag, normalize
 
 from gags.capture.camera import Camera
-from gags.compare.methods.learner import Inputs
+from gags.compare.methods.learner import REMEDY, Inputs
 from gags.distill.evidence import Evidence, uplift
-from gags.distill.field import DECODED_AT_ONCE as CHUNK
+from gags.distill.field import DECODED_AT_ONCE
 from gags.distill.samples import Samples, collect
 from gags.distill.settings import DistillSettings
 from gags.embed.encoder import Encoder
-from gags.errors import WorkspaceError
-from gags.files import atomic_write
 from gags.gaussians import Gaussians, render
 from gags.progress import Reporter
 from gags.query import lerf_ovs
@@ -33,6 +29,7 @@ from gags.query.lerf_ovs import Map
 from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
 from gags.segment.masks import LEVELS
+from gags.store import damaged, load_tensors, save_tensors
 
 CODE_LENGTH = 3  # numbers of a code, and so of a Gaussian's feature
 ENCODER_WIDTHS = (256, 128, 64, 32, CODE_LENGTH)
@@ -143,7 +140,7 @@ class LangSplat:
         """Train the autoencoder, then the fields; see `Learner.learn`."""
         embeddings, levels = inputs.embeddings(), inputs.levels()
         net = train_autoencoder(embeddings, self.settings.autoencoder, seed, progress)
-        codes = torch.cat([net.encode(chunk) for chunk in embeddings.split(CHUNK)])
+        codes = torch.cat([net.encode(chunk) for chunk in embeddings.split(DECODED_AT_ONCE)])
         sampling = DistillSettings(pixels_per_photo=self.pixels_per_photo, top_k=self.top_k, seed=seed)
         samples, evidence = collect(inputs.gaussians, inputs.items, sampling, progress)
         features = self._train(start(evidence, codes, levels), samples, codes, seed, progress)
@@ -244,7 +241,7 @@ class LangSplatFields:
     def _relevancy(self, codes: Tensor, queries: Queries) -> Tensor:
         """Relevancy of rendered codes to every text. [P, 3] → [P, T]"""
         parts = []
-        for chunk in codes.split(CHUNK):
+        for chunk in codes.split(DECODED_AT_ONCE):
             embeddings = self.net.decode(normalize(chunk, dim=-1))
             cosines = embeddings @ torch.cat([queries.vectors, queries.negatives]).T
             parts.append(queries.relevancy_from_cosines(cosines))
@@ -254,9 +251,7 @@ class LangSplatFields:
         """Write to a safetensors file, atomically; features are kept as float16."""
         tensors = {f"decoder.{name}": value for name, value in self.net.decoder.state_dict().items()}
         tensors["features"] = self.features.half()
-        with atomic_write(path) as temporary:
-            metadata = {"encoder": self.encoder_name}
-            save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+        save_tensors(path, tensors, {"encoder": self.encoder_name})
 
     @classmethod
     def load(cls, path: Path, gaussians: Gaussians) -> "LangSplatFields":
@@ -265,16 +260,16 @@ class LangSplatFields:
         Raises:
             WorkspaceError: If the file is missing or damaged.
         """
+        stored = load_tensors(path, remedy=REMEDY)
+        tensors = stored.tensors
         try:
-            with safe_open(path, "pt") as file:
-                name = (file.metadata() or {})["encoder"]
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            name = stored.metadata["encoder"]
             features = tensors.pop("features").float().to(gaussians.means.device)
             weights = {key.removeprefix("decoder."): value for key, value in tensors.items()}
             net = Autoencoder(weights[max(weights, key=_layer)].shape[0])
             net.decoder.load_state_dict(weights)
-        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-            raise WorkspaceError(f"{path} is missing or damaged ({error}); delete it, run again") from error
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise damaged(path, error, REMEDY) from error
         return cls(gaussians, features, net.to(features.device).requires_grad_(False).eval(), name)
 
 

@@ -10,7 +10,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gags.capture.camera import Camera
@@ -20,6 +19,9 @@ from gags.errors import WorkspaceError
 from gags.evaluate.answerer import Answerer
 from gags.gaussians import Gaussians
 from gags.progress import Reporter
+from gags.store import damaged, load_tensors
+
+REMEDY = "delete it and run again"  # what to do about a damaged file of a method
 
 Prompts = Literal["granularity-aware", "uniform"]
 
@@ -97,9 +99,8 @@ def bytes_per_gaussian(path: Path, gaussians: int) -> float:
     Raises:
         WorkspaceError: If the file is missing or damaged.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            features = file.get_tensor("features")
-    except (OSError, SafetensorError) as error:
-        raise WorkspaceError(f"{path} is missing or damaged ({error}); delete it and run again") from error
+    stored = load_tensors(path, remedy=REMEDY)
+    if "features" not in stored.tensors:
+        raise damaged(path, "no features", REMEDY)
+    features = stored.tensors["features"]
     return features.numel() * features.element_size() / gaussians

@@ -13,21 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from gags.capture.camera import Camera
-from gags.compare.methods.learner import Inputs
+from gags.compare.methods.learner import REMEDY, Inputs
 from gags.embed.encoder import Encoder
-from gags.errors import WorkspaceError
-from gags.files import atomic_write
 from gags.gaussians import Gaussians, blend_weights
 from gags.progress import Reporter
 from gags.query.maps import ValueMaps, render_values
 from gags.query.relevancy import Queries
 from gags.segment.masks import LEVELS, Masks
+from gags.store import damaged, load_tensors, save_tensors
 
 PAIRS_AT_ONCE = 1 << 26  # of a Gaussian and a mask, summed at once; bounds memory
 
@@ -126,9 +123,7 @@ class UpliftedFeatures:
 
     def save(self, path: Path) -> None:
         """Write to a safetensors file, atomically; features are kept as float16."""
-        with atomic_write(path) as temporary:
-            tensors = {"features": self.features.half().cpu().contiguous()}
-            save_file(tensors, temporary, {"encoder": self.encoder_name})
+        save_tensors(path, {"features": self.features.half()}, {"encoder": self.encoder_name})
 
     @classmethod
     def load(cls, path: Path, gaussians: Gaussians) -> "UpliftedFeatures":
@@ -137,10 +132,9 @@ class UpliftedFeatures:
         Raises:
             WorkspaceError: If the file is missing or damaged.
         """
+        stored = load_tensors(path, remedy=REMEDY)
         try:
-            with safe_open(path, "pt") as file:
-                name = (file.metadata() or {})["encoder"]
-                features = file.get_tensor("features").float().to(gaussians.means.device)
-        except (OSError, SafetensorError, KeyError) as error:
-            raise WorkspaceError(f"{path} is missing or damaged ({error}); delete it, run again") from error
-        return cls(gaussians, features, name)
+            features, name = stored.tensors["features"], stored.metadata["encoder"]
+        except KeyError as error:
+            raise damaged(path, error, REMEDY) from error
+        return cls(gaussians, features.float().to(gaussians.means.device), name)

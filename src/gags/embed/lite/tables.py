@@ -9,15 +9,14 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from gags.embed.crops import cut_crop
 from gags.embed.encoder import CropRule
 from gags.embed.lite.efficientnet import ACTIVATION_DIM, IMAGE_SIZE
-from gags.files import atomic_write
+from gags.errors import WorkspaceError
 from gags.models import own as models
 from gags.progress import SILENT, Reporter
+from gags.store import load_tensors, save_tensors
 
 CROPS = (
     CropRule(padding=0.03, keep_background=False, fill=127, square="box"),
@@ -80,13 +79,15 @@ def load_tables(image_net: ImageNet, text_net: TextNet, progress: Reporter = SIL
     name = f"tables-{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
     cached = models.cache_folder() / "lite" / name
     try:
-        return Tables(**load_file(cached))
-    except (OSError, SafetensorError, TypeError):
+        return Tables(**load_tensors(cached, remedy="", kind="numpy").tensors)
+    except (WorkspaceError, TypeError):
         pass  # not there yet, or damaged
     progress.say("Preparing the encoder lite, once on this machine (about 10 s)")
     tables = _compute(image_net, text_net.encode(texts))
-    with atomic_write(cached) as temporary:
-        save_file({key: np.ascontiguousarray(table) for key, table in vars(tables).items()}, temporary)
+    try:
+        save_tensors(cached, vars(tables))
+    except OSError as error:
+        progress.warn(f"{cached} cannot be written ({error.strerror}); the encoder is prepared every time")
     return tables
 
 
