@@ -137,7 +137,7 @@ def test_tables_that_cannot_be_kept_are_a_warning(
 ) -> None:
     (tmp_path / "lite").write_bytes(b"a file where the folder should be")
     heard = Heard()
-    assert load_tables(encoder._image_net, fake_tables, heard).meanings.shape[0] == 1000
+    assert np.isfinite(load_tables(encoder._image_net, fake_tables, heard).meanings).all()
     assert "cannot be written" in heard.warned[0]
 
 
