@@ -37,9 +37,9 @@ def test_many_gaussians_are_named_by_a_regular_sample_weighted_by_opacity(monkey
 
 def test_commonness_is_the_mean_over_the_things_that_a_word_fits_best(monkeypatch):
     logits = torch.tensor([[3.0, -1.0], [1.0, -2.0], [-5.0, 4.0]])
-    monkeypatch.setattr(names, "NEAREST", 2)
+    monkeypatch.setattr(names, "BEST_THINGS", 2)
     assert commonness(logits).tolist() == [2.0, 1.5]
-    monkeypatch.setattr(names, "NEAREST", 10)
+    monkeypatch.setattr(names, "BEST_THINGS", 10)
     torch.testing.assert_close(commonness(logits), torch.tensor([-1 / 3, 1 / 3]))
 
 

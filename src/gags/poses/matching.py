@@ -124,7 +124,7 @@ def photo_pairs(
     return sorted(pairs)
 
 
-PAIRS_AT_ONCE = 200  # between two steps of the bar; the most that is lost when a run is stopped
+PAIRS_A_BATCH = 200  # between two steps of the bar; the most that is lost when a run is stopped
 LEAST_GROUP = 3  # photos that hang together are a model of their own from here on
 
 
@@ -179,8 +179,8 @@ def compare_pairs(
     ):
         bar.advance(len(pairs) - len(waiting))
         pairing.match_list_path = Path(folder) / "pairs.txt"
-        for start in range(0, len(waiting), PAIRS_AT_ONCE):
-            block = waiting[start : start + PAIRS_AT_ONCE]
+        for start in range(0, len(waiting), PAIRS_A_BATCH):
+            block = waiting[start : start + PAIRS_A_BATCH]
             text = "".join(f"{keys[i]} {keys[j]}\n" for i, j in block)
             Path(pairing.match_list_path).write_text(text, encoding="utf-8")
             pycolmap.match_image_pairs(database, matching, pairing, verification, pycolmap.Device.cpu)

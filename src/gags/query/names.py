@@ -73,7 +73,7 @@ def read_words(path: Path) -> list[str]:
 NAMES = 5  # that are given of everything
 NAMED_ON = 4096  # Gaussians of a thing that are looked at to name it; more tell nothing new
 SAMPLE = 1024  # of each thing that others are compared with
-NEAREST = 10  # things that a word fits best, which tell how common it is
+BEST_THINGS = 10  # things that a word fits best, which tell how common it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,7 @@ class Namer:
 
 
 def commonness(logits: Tensor) -> Tensor:
-    """How well each word fits the things that it fits best: the mean logit over the `NEAREST` of them.
+    """How well each word fits the things that it fits best: the mean logit over the `BEST_THINGS` of them.
 
     Args:
         logits: Of the relevancy of n things to W words. [n, W], n ≥ 1
@@ -141,7 +141,7 @@ def commonness(logits: Tensor) -> Tensor:
     Returns:
         [W]
     """
-    return logits.topk(min(NEAREST, len(logits)), dim=0).values.mean(dim=0)
+    return logits.topk(min(BEST_THINGS, len(logits)), dim=0).values.mean(dim=0)
 
 
 BEST_MASKS = 3  # a word counts as much as the mean of its best masks, so that one odd mask suggests nothing

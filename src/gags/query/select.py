@@ -12,7 +12,7 @@ from gags.query.relevancy import Queries
 from gags.query.space import VOXELS_ACROSS, Voxels, neighbourhoods, scene_size
 
 SOFTNESS = 0.05  # ε of the logit; without it, how irrelevant the rest of the scene is would set the range
-THRESHOLD = 0.7  # of the range of what is smoothed, as in the 2D protocol
+CHOSEN_RANGE = 0.7  # of the range of what is smoothed, as in the 2D protocol
 MIN_PIECE = 0.3  # pieces with less than this share of the best piece's weight are dropped
 
 
@@ -92,12 +92,12 @@ def choose(values: np.ndarray, weights: np.ndarray, voxels: Voxels) -> np.ndarra
     smoothed = voxels.spread(voxels.sums(weights * values)) / np.maximum(around, 1e-12)
     trusted = around >= np.median(around[around > 0]) * 0.1  # floaters alone in space set no range
     low, high = smoothed[trusted].min(), smoothed[trusted].max()
-    chosen = trusted & (smoothed >= low + THRESHOLD * (high - low))
+    chosen = trusted & (smoothed >= low + CHOSEN_RANGE * (high - low))
     pieces = voxels.pieces(chosen)
     piece_mass = np.bincount(pieces[chosen], (mass * (smoothed - low))[chosen])
     kept = piece_mass >= MIN_PIECE * piece_mass.max()
     chosen[chosen] = kept[pieces[chosen]]
     member = chosen[voxels.owner]
     blended = 0.5 * (values + smoothed[voxels.owner])
-    solid = member & (blended >= low + THRESHOLD * (high - low))
+    solid = member & (blended >= low + CHOSEN_RANGE * (high - low))
     return solid if solid.any() else member

@@ -27,7 +27,7 @@ from gags.segment.sam.kernels import as_array
 
 GRID_SIDE = 64  # image positions a side
 POSITIONS = GRID_SIDE * GRID_SIDE
-CHANNELS = 256  # of the image embedding and of the tokens
+EMBEDDING_CHANNELS = 256  # of the image embedding and of the tokens
 TOKENS = 7  # IoU token, four mask tokens, prompt, padding
 OUTPUT_TOKENS = [0, 2, 3, 4]  # the IoU token and those of the three masks; token 1 is for a single mask
 HEADS = 8
@@ -59,7 +59,7 @@ class _Buffers(threading.local):
     """Memory of one thread; fresh memory for every product would cost more time than the product."""
 
     def __init__(self, dtype: torch.dtype) -> None:
-        image = (PROMPTS_A_CHUNK, POSITIONS, CHANNELS)
+        image = (PROMPTS_A_CHUNK, POSITIONS, EMBEDDING_CHANNELS)
         attention = (PROMPTS_A_CHUNK, HEADS * TOKENS, POSITIONS)
         first_attention = (HEADS, PROMPTS_A_CHUNK * TOKENS, POSITIONS)
         self.image = torch.empty(image, dtype=dtype)  # image embedding of each prompt
@@ -97,7 +97,7 @@ class FoldedDecoder:
         Args:
             embedding: Image embedding, from the image encoder. float32 [256, 64, 64]
         """
-        image = embedding.reshape(CHANNELS, POSITIONS).T + self._weights["no_mask_embed"]
+        image = embedding.reshape(EMBEDDING_CHANNELS, POSITIONS).T + self._weights["no_mask_embed"]
         positioned = image + self._positions
 
         def heads(x: Tensor) -> Tensor:
@@ -217,8 +217,8 @@ class FoldedDecoder:
         scores = torch.bmm(folded, positioned.transpose(1, 2), out=_front(buffers.scores, shape))
         weights = torch.softmax(scores, -1, out=_front(buffers.weights, shape))
         # (attention·image)·W_v: values are projected after the mean over the positions.
-        attended = torch.bmm(weights, image).float().view(prompts, HEADS, tokens, CHANNELS)
-        attended = attended.transpose(0, 1).reshape(HEADS, prompts * tokens, CHANNELS)
+        attended = torch.bmm(weights, image).float().view(prompts, HEADS, tokens, EMBEDDING_CHANNELS)
+        attended = attended.transpose(0, 1).reshape(HEADS, prompts * tokens, EMBEDDING_CHANNELS)
         attended = torch.bmm(attended, w[name + ".v_proj.heads"])
         attended = attended.transpose(0, 1).reshape(prompts, tokens, -1)
         return self._linear(attended + w[name + ".v_proj.bias"], name + ".out_proj")
@@ -289,8 +289,8 @@ class FoldedDecoder:
         """
         rows, columns = size
         w, buffers = self._weights, self._buffers
-        image = buffers.image[prompt].view(GRID_SIDE, GRID_SIDE, CHANNELS)[:rows, :columns]
-        image = image.reshape(-1, CHANNELS)
+        image = buffers.image[prompt].view(GRID_SIDE, GRID_SIDE, EMBEDDING_CHANNELS)[:rows, :columns]
+        image = image.reshape(-1, EMBEDDING_CHANNELS)
         # `update` and `positioned` of all prompts are no longer needed: their memory takes the two products.
         twice = torch.mm(image, self._upscale[0], out=buffers.update[0, : rows * columns])
         twice = twice.view(-1, 64)
@@ -333,7 +333,7 @@ class FoldedDecoder:
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         weight, bias = self._weights[name + ".weight"], self._weights[name + ".bias"]
-        return functional.layer_norm(x, (CHANNELS,), weight, bias)
+        return functional.layer_norm(x, (EMBEDDING_CHANNELS,), weight, bias)
 
     def _positional_encoding(self, points: Tensor) -> Tensor:
         """SAM's positional encoding of points, given as shares of the frame. [B, 2] to [B, 256]"""
@@ -347,8 +347,8 @@ class FoldedDecoder:
 
     def _by_prompt(self, x: Tensor, prompts: int) -> Tensor:
         """[8, B·T, 256] to [B, 8·T, 256] in the dtype of the image embedding"""
-        x = x.view(HEADS, prompts, -1, CHANNELS).transpose(0, 1).to(self._dtype)
-        return x.reshape(prompts, -1, CHANNELS)
+        x = x.view(HEADS, prompts, -1, EMBEDDING_CHANNELS).transpose(0, 1).to(self._dtype)
+        return x.reshape(prompts, -1, EMBEDDING_CHANNELS)
 
 
 def _front(buffer: Tensor, shape: tuple[int, ...]) -> Tensor:
