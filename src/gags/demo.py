@@ -9,9 +9,9 @@ from gags.evaluate.labels import load_labels
 from gags.evaluate.metrics import Evaluation
 from gags.evaluate.score import evaluate
 from gags.models.choose import SMALL_ENCODER, SMALL_SEGMENTER
+from gags.outputs import report
 from gags.pipeline import RunSettings, run
 from gags.progress import SILENT, Reporter
-from gags.report.pages import write_scene_report
 
 
 @dataclass(frozen=True)
@@ -58,5 +58,5 @@ def demo(
     answerer = FieldAnswerer(scene.gaussians, scene.field)
     evaluation = evaluate(answerer, scene.capture, labels, scene.encoder, progress=progress)
     means = {name: means.mean_iou for name, means in evaluation.categories.items()}
-    page = write_scene_report(scene, labels=labels, evaluation=evaluation, progress=progress)
+    page = report(scene, labels=labels, evaluation=evaluation, progress=progress)
     return DemoResult(evaluation, page, max(means, key=lambda name: means[name]))

@@ -60,18 +60,28 @@ def evaluate(
     return scored
 
 
-def report(scene: Scene | Path | str, texts: Sequence[str] = (), *, progress: Reporter = SILENT) -> Path:
+def report(
+    scene: Scene | Path | str,
+    texts: Sequence[str] = (),
+    *,
+    labels: Sequence[FrameLabels] = (),
+    evaluation: Evaluation | None = None,
+    progress: Reporter = SILENT,
+) -> Path:
     """Write the pages of a scene's report.
 
     Args:
         scene: The scene, or its folder.
-        texts: What to ask it; by default what its own masks suggest.
+        texts: What to ask it; by default the labelled categories, else what its own masks suggest.
+        labels: Ground truth; with it, answers are shown in the labelled photos beside the truth.
+        evaluation: Figures against the truth, to be shown as well.
         progress: Told about progress.
 
     Returns:
         Path of the first page, `report/index.html`.
     """
-    return write_scene_report(_loaded(scene), texts, progress=progress)
+    loaded = _loaded(scene)
+    return write_scene_report(loaded, texts, labels=labels, evaluation=evaluation, progress=progress)
 
 
 def write_answers(

@@ -17,6 +17,7 @@ from gags.errors import CaptureError, WorkspaceError
 from gags.gaussians.ply import load_ply, save_ply
 from gags.models.choose import AUTO, choose_encoder, choose_segmenter
 from gags.models.device import scene_device
+from gags.outputs import report as write_report
 from gags.poses import find_points, find_poses
 from gags.poses.inputs import lacks_poses
 from gags.progress import SILENT, Reporter
@@ -24,7 +25,6 @@ from gags.reconstruct.adopt import adopt
 from gags.reconstruct.quality import held_out_quality
 from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.train import train_gaussians
-from gags.report.pages import write_scene_report as write_report
 from gags.scene import Scene
 from gags.segment import load_segmenter
 from gags.segment.masks import LEVELS, Masks

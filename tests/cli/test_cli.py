@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from gags import cli
+from gags.compare.methods import UNIFORM, all_methods
 from gags.errors import QueryError
 
 
@@ -81,3 +82,11 @@ def test_importing_gags_is_quick_and_loads_nothing_heavy():
     code = f"import sys, gags, gags.cli; gags.cli._help(); print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_help_of_compare_names_every_method(capsys):
+    assert cli.main(["compare", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    names = [name for name in all_methods() if not name.startswith(UNIFORM)]
+    missing = [name for name in names if name not in text and f"-{name.rpartition('-')[2]}" not in text]
+    assert missing == []

@@ -112,12 +112,13 @@ def compare(
     seed and row goes to compare.json in the folder of the comparison.
 
     Args:
-        capture: Folder with photos and poses (COLMAP or nerfstudio).
+        capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D).
         labels: Folder of <photo>.json files in the LERF-OVS format.
         out: Folder of the comparison; made if it is not there.
         methods: Of gags, langsplat, average, sub-part, part, whole, n2f2, uplift; no-consensus (gags without
             it) and average-consensus (average with it); all of these with uniform prompts (uniform-gags, …);
-            the paper's losses one after the other (losses-none, -region, -entropy, -all).
+            by-distance and by-distance-alone; the paper's losses one after the other (losses-none, -region,
+            -entropy, -all).
         scene: Finished scene whose Gaussians and masks are used, instead of a CAPTURE; it is only read.
         splats: Existing 3DGS .ply to use instead of training Gaussians.
         comparison: What is compared.

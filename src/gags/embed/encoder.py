@@ -48,8 +48,12 @@ class Encoder(Protocol):
     image_size: int
     crops: tuple[CropRule, ...]
     temperature: float
-    negatives: tuple[str, ...]
     same_meaning: float
+
+    @property
+    def negatives(self) -> tuple[str, ...]:
+        """Canonical phrases of Eq. 8; a plain attribute will do."""
+        ...
 
     def encode_images(self, crops: np.ndarray) -> np.ndarray:
         """Embed masks from their crops, uint8 RGB [B, C, S, S, 3]. Returns L2-normalised float32 [B, D]."""

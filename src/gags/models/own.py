@@ -70,12 +70,13 @@ def files(name: str) -> dict[str, Path]:
 
 
 def folder_of(name: str) -> Path:
-    """Folder that holds all files of a model.
+    """Folder that holds all files of a model; of one without files, where they would be.
 
     Raises:
         ModelError: If a file is missing or has the wrong size; says how to get it.
     """
-    return Path(os.path.commonpath([file.parent for file in files(name).values()]))
+    folders = [file.parent for file in files(name).values()]
+    return Path(os.path.commonpath(folders)) if folders else cache_folder() / name
 
 
 def problems_of(found: OwnModel) -> list[str]:

@@ -97,10 +97,10 @@ def bytes_per_gaussian(path: Path, gaussians: int) -> float:
     """Size of what a learner's file keeps for one Gaussian: features alone, without decoders, bytes.
 
     Raises:
-        WorkspaceError: If the file is missing or damaged.
+        WorkspaceError: If the file is missing or damaged, or its method wrote no such tensor.
     """
     stored = load_tensors(path, remedy=REMEDY)
     if "features" not in stored.tensors:
-        raise damaged(path, "no features", REMEDY)
+        raise damaged(path, "the method that wrote it kept no tensor called 'features'", REMEDY)
     features = stored.tensors["features"]
     return features.numel() * features.element_size() / gaussians
