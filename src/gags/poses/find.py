@@ -68,7 +68,7 @@ def find_poses(
 ) -> Path:
     """Find where photos were taken from (structure from motion), and write them as a capture.
 
-    Photos are turned upright as EXIF says; those that cannot be placed are left out, and the reason is said.
+    Photos are turned upright as EXIF says; those that cannot be placed are left out, with the reason.
 
     Args:
         source: Folder of photos, or a video.
@@ -117,7 +117,7 @@ def _photos(source: Path, out: Path, settings: PoseSettings, progress: Reporter)
 def _check(
     photos: list[BarePhoto], models: list[Any], out: Path, settings: PoseSettings, progress: Reporter
 ) -> SearchResult:
-    """Put on record what became of every photo; warn, or fail if too few were placed."""
+    """Write to record.json what became of every photo; warn, or fail if too few were placed."""
     results = _results(photos, models, database_file(out))
     points, error = (
         (models[0].num_points3D(), models[0].compute_mean_reprojection_error()) if models else (0, 0)
