@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gags.compare.scenes import Described, shared_scene, uniform_settings, uniform_scene
+from gags.compare.scenes import Described, shared_scene, uniform_scene, uniform_settings
 from gags.errors import CompareError, ModelError, WorkspaceError
 from gags.pipeline import RunSettings
 from gags.segment.settings import DescribeSettings

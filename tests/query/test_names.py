@@ -12,6 +12,8 @@ from gags.query.names import EVERYDAY, Namer, commonness, suggest_texts
 from gags.segment.masks import Masks
 from gags.things.things import Things
 
+WORDS = ("mug", "lamp", "horse")
+
 
 def namer(table: torch.Tensor, texts: tuple[str, ...], opacities: list[float]) -> Namer:
     """One whose Gaussians' relevancies are the rows of a table."""
@@ -62,9 +64,6 @@ def test_without_things_words_compare_by_relevancy_alone():
     plain = namer(torch.tensor([[0.9, 0.8]]), ("mug", "cup"), [1.0])
     seen = Namer.of_scene(plain.field, plain.words, plain.opacities, Things.none())
     assert seen.names(np.array([0])) == plain.names(np.array([0]))
-
-
-WORDS = ("mug", "lamp", "horse")
 
 
 class AxisEncoder:

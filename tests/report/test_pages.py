@@ -219,11 +219,11 @@ def test_odd_texts_survive(tmp_path: Path) -> None:
 
 def test_pictures_lie_beside_the_page(tmp_path: Path) -> None:
     write_report(tmp_path, full_report())
-    files = {path.name: Image.open(path) for path in (tmp_path / "pictures").iterdir()}
-    assert len(files) == 3 * 2 + 2 + 7 + 1
-    assert files["answer_001_red-mug_a-b-jpg.jpg"].size == (160, 120)
-    assert files["view_01_a-b-jpg_masks-sub-part.jpg"].size == (160, 120)
-    assert "view_02_c-jpg_photo.jpg" in files
+    pictures = {path.name: Image.open(path) for path in (tmp_path / "pictures").iterdir()}
+    assert len(pictures) == 3 * 2 + 2 + 7 + 1
+    assert pictures["answer_001_red-mug_a-b-jpg.jpg"].size == (160, 120)
+    assert pictures["view_01_a-b-jpg_masks-sub-part.jpg"].size == (160, 120)
+    assert "view_02_c-jpg_photo.jpg" in pictures
 
 
 def test_a_new_report_replaces_the_old_one_s_pictures_only(tmp_path: Path) -> None:

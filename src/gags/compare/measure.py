@@ -76,7 +76,7 @@ def query_ms(
 
 
 def peak_memory_mb() -> float | None:
-    """The most memory this process ever had in use (resident set), 10⁶ bytes; None if the system does not tell.
+    """The most memory this process ever used (resident set), 10⁶ bytes; None if the system does not tell.
 
     `getrusage` is the second choice: on Linux its figure is not reset when a process starts another program.
     """

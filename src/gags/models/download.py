@@ -25,7 +25,7 @@ from gags.models.npm import NetworkSettings
 from gags.progress import Reporter
 
 ATTEMPTS = 3
-"""How often a registry is asked before it is given up; only failures that may be over soon are tried again."""
+"""How often a registry is asked at most; only failures that may be over soon are tried again."""
 
 PAUSE_SECONDS = 2.0
 """Wait before the second attempt; twice as long before the third."""

@@ -1,4 +1,4 @@
-"""Photos or a video in, a COLMAP capture out; a run that was stopped goes on with what it had found.
+"""Photos or a video in, a COLMAP capture out; a run that was stopped resumes.
 
 ```
 OUT/
@@ -72,7 +72,7 @@ def find_poses(
 
     Args:
         source: Folder of photos, or a video.
-        out: Folder of the capture; an earlier run in it that was stopped goes on, a finished one is kept as
+        out: Folder of the capture; an earlier run in it that was stopped resumes, a finished one is kept as
             long as photos and settings are the same.
         settings: How poses are found.
         progress: Told about progress, and why photos were left out.

@@ -48,7 +48,7 @@ def find_points(
 
     Args:
         source: Capture with poses, in any format; points that it has are not used.
-        out: Folder of the capture; an earlier run in it that was stopped goes on, a finished one is kept as
+        out: Folder of the capture; an earlier run in it that was stopped resumes, a finished one is kept as
             long as photos, poses and settings are the same.
         settings: How keypoints are found and matched.
         progress: Told about progress.

@@ -44,7 +44,7 @@ class PhotoResult:
     group: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Its row in record.json. Keypoints are called "features" there: the file's format, which older files have."""
+        """Its row in record.json. "features" are keypoints: the name is part of the file's format."""
         return {
             "name": self.name,
             "features": self.keypoints,
