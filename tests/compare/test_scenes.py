@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gags.compare.scenes import Described, shared_scene, uniform_settings, uniform_twin
+from gags.compare.scenes import Described, shared_scene, uniform_scene, uniform_settings
 from gags.errors import CompareError, ModelError, WorkspaceError
 from gags.pipeline import RunSettings
 from gags.segment.settings import DescribeSettings
@@ -50,7 +50,7 @@ def test_as_many_prompts_are_spread_evenly_over_64_patches_a_photo() -> None:
     assert even == DescribeSettings(exponent=0.0, prompts_per_patch=5.0, min_area=6)
 
 
-def test_a_scene_with_uniform_prompts_has_no_twin(tmp_path: Path) -> None:
+def test_a_scene_with_uniform_prompts_is_not_copied_again(tmp_path: Path) -> None:
     with pytest.raises(CompareError, match="was itself made with uniform prompts"):
-        uniform_twin(_scene(tmp_path, asdict(DescribeSettings(exponent=0.0))), tmp_path / "twin")
-    assert not (tmp_path / "twin").exists()
+        uniform_scene(_scene(tmp_path, asdict(DescribeSettings(exponent=0.0))), tmp_path / "uniform")
+    assert not (tmp_path / "uniform").exists()

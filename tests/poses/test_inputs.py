@@ -73,11 +73,11 @@ def test_the_result_inside_the_folder_is_left_out(tmp_path):
     assert len(bare_photos(tmp_path, ignore=tmp_path / "out")) == 3
 
 
-@pytest.mark.parametrize("turned", range(1, 9))
-def test_photos_are_turned_upright(tmp_path, turned):
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_turned_upright(tmp_path, orientation):
     """Pillow's own transposition is the judge."""
 
-    write(tmp_path / "a.jpg", Orientation=turned)
+    write(tmp_path / "a.jpg", Orientation=orientation)
     photo = bare_photo(tmp_path / "a.jpg", "a.jpg")
     with Image.open(tmp_path / "a.jpg") as image:
         upright = np.asarray(ImageOps.exif_transpose(image))
@@ -136,7 +136,7 @@ def test_not_there_or_no_folder(tmp_path):
         bare_photos(tmp_path / "a.txt")
 
 
-def test_twins_and_damaged_photos(tmp_path):
+def test_equal_stems_and_damaged_photos(tmp_path):
     for name in ("a.jpg", "a.png", "b.jpg"):
         write(tmp_path / name)
     with pytest.raises(CaptureError, match=r"share a name but for the suffix \(a\.jpg, a\.png\)"):

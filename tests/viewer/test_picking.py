@@ -51,7 +51,7 @@ def test_the_front_hides_the_back_and_what_is_behind_is_not_hit():
     np.testing.assert_allclose(hits.weights, [0.75, 0.25 * 0.999])
     np.testing.assert_allclose(hits.distances, [2, 5])
     assert hits.first == 1
-    assert hits.solid
+    assert hits.hit_anything
 
 
 def test_a_veil_in_front_is_not_the_first():
@@ -65,7 +65,7 @@ def test_deleted_gaussians_and_misses_are_not_hit():
     assert hits.rows.tolist() == [1]
     missed = balls.along(np.zeros(3), np.array([1.0, 0, 0]))
     assert len(missed.rows) == 0
-    assert not missed.solid
+    assert not missed.hit_anything
 
 
 def test_alpha_falls_with_the_distance_from_the_ray():

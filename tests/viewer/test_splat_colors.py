@@ -8,7 +8,7 @@ from gags.query.edit import SH_C0
 from gags.viewer.splat_colors import (
     base_colors,
     depth_colors,
-    feature_colors,
+    embedding_colors,
     granularity_colors,
     highlighted,
     relevancy_colors,
@@ -64,7 +64,7 @@ def test_alike_features_have_alike_colours(dim):
     rng = np.random.default_rng(0)
     kinds = np.repeat([0, 1, 2], 40)
     vectors = (rng.normal(size=(3, dim))[kinds] + 0.01 * rng.normal(size=(120, dim))).astype(np.float32)
-    colors = feature_colors(vectors, np.ones(120)).astype(float)
+    colors = embedding_colors(vectors, np.ones(120)).astype(float)
     means = np.stack([colors[kinds == kind].mean(axis=0) for kind in range(3)])
     apart = min(np.linalg.norm(means[a] - means[b]) for a, b in [(0, 1), (0, 2), (1, 2)])
     assert apart > 5 * max(np.linalg.norm(colors - means[kinds], axis=1).mean(), 1.0)

@@ -114,10 +114,10 @@ class Capture:
         self._read_points = read_points or _no_points
         self._points_digest = points_digest
         self._by_name = _lookup(self.views)
-        twins = [view.name for view in self.views if self._by_name[view.stem] is not view]
-        if twins:
+        same_stem = [view.name for view in self.views if self._by_name[view.stem] is not view]
+        if same_stem:
             raise CaptureError(
-                f"{root}: photos share a name but for the suffix ({listed(twins)}); rename one of each"
+                f"{root}: photos share a name but for the suffix ({listed(same_stem)}); rename one of each"
             )
 
     @property

@@ -12,7 +12,7 @@ from gags.compare.methods.langsplat import LangSplatSettings
 from gags.compare.methods.learner import Method
 from gags.compare.paper import ablation_methods, side_by_side
 from gags.compare.results import Comparison, MethodResult, SeedResult
-from gags.compare.scenes import Described, shared_scene, uniform_twin
+from gags.compare.scenes import Described, shared_scene, uniform_scene
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
 from gags.evaluate.labels import load_labels, match_frames
@@ -58,7 +58,7 @@ def compare(
 ) -> Comparison:
     """Let methods learn from the same Gaussians and masks, and score their answers.
 
-    A comparison that was stopped goes on where it was; what has not changed is not done again. Every method
+    A comparison that was stopped resumes; what has not changed is not done again. Every method
     learns and answers in a process of its own, so that its peak of memory is its own.
 
     Args:
@@ -138,10 +138,10 @@ def _results(
     progress: Reporter,
     progress_in_child: Callable[[], Reporter],
 ) -> tuple[MethodResult, ...]:
-    """Results of all methods with all seeds, from the shared scene and its twin with uniform prompts."""
+    """Results of all methods with all seeds, from the shared scene and the one with uniform prompts."""
     scenes: dict[str, Described] = {"granularity-aware": shared}
     if any(method.prompts == "uniform" for method in methods):
-        scenes["uniform"] = uniform_twin(shared, out / UNIFORM_FOLDER, progress=progress)
+        scenes["uniform"] = uniform_scene(shared, out / UNIFORM_FOLDER, progress=progress)
     figures = {prompts: scene.figures() for prompts, scene in scenes.items()}
     truth = labels_stamp(labels)
     results = []

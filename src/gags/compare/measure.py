@@ -21,7 +21,7 @@ from gags.embed.encoder import Encoder
 from gags.errors import CompareError
 from gags.evaluate.answerer import Answerer
 from gags.evaluate.protocols import Protocol
-from gags.evaluate.score import asking
+from gags.evaluate.score import make_asker
 from gags.progress import Bar, Reporter
 from gags.query import lerf_ovs
 
@@ -62,7 +62,7 @@ def query_ms(
     answerer: Answerer, camera: Camera, texts: Sequence[str], encoder: Encoder, protocol: Protocol
 ) -> float:
     """Median time from one text, already encoded, to its peak and mask in one view, once warm, ms."""
-    ask = asking(answerer, texts, encoder, protocol)
+    ask = make_asker(answerer, texts, encoder, protocol)
 
     def answer(text: str) -> float:
         began = time.perf_counter()
@@ -76,7 +76,7 @@ def query_ms(
 
 
 def peak_memory_mb() -> float | None:
-    """The most memory this process ever had in use (resident set), 10⁶ bytes; None if nobody says.
+    """The most memory this process ever used (resident set), 10⁶ bytes; None if the system does not tell.
 
     `getrusage` is the second choice: on Linux its figure is not reset when a process starts another program.
     """
@@ -112,7 +112,7 @@ def in_own_process(function: Callable[..., T], *arguments: Any) -> T:
     worker: BaseProcess | None = None
     try:
         future = pool.submit(function, *arguments)
-        worker = _newcomer(others)
+        worker = _new_process(others)
         return future.result()
     except BrokenProcessPool:
         pool.shutdown()
@@ -122,14 +122,14 @@ def in_own_process(function: Callable[..., T], *arguments: Any) -> T:
             "again"
         ) from None
     except KeyboardInterrupt:
-        _stop(worker or _newcomer(others))
+        _stop(worker or _new_process(others))
         raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _newcomer(others: Sequence[BaseProcess]) -> BaseProcess | None:
-    """The process that was started since."""
+def _new_process(others: Sequence[BaseProcess]) -> BaseProcess | None:
+    """The process that was started since `others` were listed."""
     return next((process for process in multiprocessing.active_children() if process not in others), None)
 
 
@@ -143,9 +143,9 @@ def _stop(worker: BaseProcess | None) -> None:
 
 
 def _start_worker() -> None:
-    """What the fresh process does first: see to it that it ends with its parent and can be interrupted."""
+    """What the fresh process does first: make it end with its parent, and let it be interrupted."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the parent, too, which then asks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives it too and then stops us
     signal.signal(signal.SIGTERM, _interrupt)
 
 

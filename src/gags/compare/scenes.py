@@ -106,12 +106,12 @@ def shared_scene(
     return Described.open(folder)
 
 
-def uniform_twin(scene: Described, folder: Path, *, progress: Reporter = SILENT) -> Described:
+def uniform_scene(scene: Described, folder: Path, *, progress: Reporter = SILENT) -> Described:
     """The same Gaussians with masks of uniform prompts, as many in total as `scene` has.
 
     Args:
         scene: The scene with granularity-aware prompts.
-        folder: Folder of the twin; what is done already is kept.
+        folder: Folder of the new scene; what is done already is kept.
         progress: Told about progress.
     """
     if scene.segment_settings().exponent == 0:
@@ -119,14 +119,14 @@ def uniform_twin(scene: Described, folder: Path, *, progress: Reporter = SILENT)
             f"{scene.workspace.root} was itself made with uniform prompts (exponent 0); "
             "describe it with granularity-aware ones to compare the two"
         )
-    twin = Workspace.create(folder)
-    record = twin.record("reconstruct")
-    if record is None or record.stamp != scene.splats.stamp or not twin.splats.exists():
-        _copy(scene.workspace.capture, twin.capture)
-        _copy(scene.workspace.splats, twin.splats)
-        twin.finish("reconstruct", scene.splats.stamp, scene.splats.seconds, scene.splats.settings)
+    uniform = Workspace.create(folder)
+    record = uniform.record("reconstruct")
+    if record is None or record.stamp != scene.splats.stamp or not uniform.splats.exists():
+        _copy(scene.workspace.capture, uniform.capture)
+        _copy(scene.workspace.splats, uniform.splats)
+        uniform.finish("reconstruct", scene.splats.stamp, scene.splats.seconds, scene.splats.settings)
     settings = uniform_settings(scene.segment_settings(), scene.prompts(), len(scene.capture.train))
-    pipeline.describe(twin, settings, segmenter=scene.segmenter, encoder=scene.encoder, progress=progress)
+    pipeline.describe(uniform, settings, segmenter=scene.segmenter, encoder=scene.encoder, progress=progress)
     return Described.open(folder)
 
 

@@ -22,7 +22,7 @@ from gags.query.maps import ValueMaps
 from gags.scene import Scene
 
 
-class Scored(NamedTuple):
+class WrittenEvaluation(NamedTuple):
     """An evaluation, and the file that holds its rows."""
 
     evaluation: Evaluation
@@ -35,7 +35,7 @@ def evaluate_scene(
     protocol: str = "lerf-ovs",
     *,
     progress: Reporter = SILENT,
-) -> Scored:
+) -> WrittenEvaluation:
     """Score a scene by one protocol and write the figures into the folder of its report.
 
     All rows and means go to `evaluation_<protocol>.json`, the means to `metrics.json` too.
@@ -53,11 +53,13 @@ def evaluate_scene(
     evaluation = evaluate(answerer, scene.capture, labels, scene.encoder, protocol, progress=progress)
     figures = evaluation.to_json()
     scene.workspace.update_metrics({protocol: {key: figures[key] for key in figures if key != "rows"}})
-    return Scored(evaluation, write_json(scene.workspace.report / f"evaluation_{protocol}.json", figures))
+    return WrittenEvaluation(
+        evaluation, write_json(scene.workspace.report / f"evaluation_{protocol}.json", figures)
+    )
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class ScoredAnswer:
     """One category in one frame: its row, and the maps that the row was computed from.
 
     Attributes:
@@ -99,22 +101,24 @@ def evaluate(
     rules = named_protocol(protocol)
     pairs = match_frames(labels, capture)
     pairs = held_out_frames(pairs, capture) if rules.frames == "held-out" else pairs
-    ask = asking(answerer, [label.category for frame, _ in pairs for label in frame.labels], encoder, rules)
+    ask = make_asker(
+        answerer, [label.category for frame, _ in pairs for label in frame.labels], encoder, rules
+    )
     rows: list[Row] = []
     with progress.stage(f"Evaluating ({protocol})", len(pairs), "frames") as bar:
         for frame, view in pairs:
-            rows += [judged.row for judged in judge(ask, frame, frame.labels, view, rules)]
+            rows += [scored.row for scored in score_frame(ask, frame, frame.labels, view, rules)]
             bar.advance()
     return summarise(protocol, rows)
 
 
-def judge(
-    ask: "Ask", frame: FrameLabels, labels: Sequence[Label], view: View, protocol: Protocol
-) -> Iterator[Judged]:
+def score_frame(
+    ask: "Asker", frame: FrameLabels, labels: Sequence[Label], view: View, protocol: Protocol
+) -> Iterator[ScoredAnswer]:
     """Score labels of one frame.
 
     Args:
-        ask: From `asking`.
+        ask: From `make_asker`.
         frame: The frame.
         labels: Those of its labels that are wanted.
         view: The view of the frame.
@@ -133,7 +137,7 @@ def judge(
         mask, peak = found.cpu().numpy(), lerf_ovs.peak(values)
         boxes = frame.boxes(label, width, height).tolist()
         row = _row(view, label.category, array, peak, mask, truth, boxes, threshold)
-        yield Judged(row, array, mask, truth)
+        yield ScoredAnswer(row, array, mask, truth)
 
 
 def _row(
@@ -167,11 +171,11 @@ def _row(
     )
 
 
-Ask = Callable[[Camera, Sequence[str]], ValueMaps]
+Asker = Callable[[Camera, Sequence[str]], ValueMaps]
 """Asks prepared texts in a view; the maps are relevancies or shares, whichever the protocol scores."""
 
 
-def asking(answerer: Answerer, texts: Sequence[str], encoder: Encoder, protocol: Protocol) -> Ask:
+def make_asker(answerer: Answerer, texts: Sequence[str], encoder: Encoder, protocol: Protocol) -> Asker:
     """Prepare texts once, to ask any of them in any number of views.
 
     Args:

@@ -122,7 +122,8 @@ def pull(name: str, source: Path | str | None = None, progress: Reporter = SILEN
         Folder that holds the files.
 
     Raises:
-        ModelError: If there is no such model, or it cannot be had from there; says which files to put where.
+        ModelError: If there is no such model, or it cannot be found or fetched there; says which
+            files to put where.
     """
     if find(name).origin == "own":
         return own.pull(name, source, progress)
@@ -132,7 +133,7 @@ def pull(name: str, source: Path | str | None = None, progress: Reporter = SILEN
 
 
 def canonical(name: str) -> str:
-    """The name that identifies a model and its weights: as it goes on record in a scene.
+    """The name that identifies a model and its weights: as it is stored in a scene's config.toml.
 
     Returns:
         The name of an own model; a hub id with its commit; a folder's path with a fingerprint of its weights.
@@ -161,7 +162,8 @@ def load(
         progress: Told when something is fetched.
 
     Raises:
-        ModelError: If there is no such model, it is of the other kind, or its weights cannot be had.
+        ModelError: If there is no such model, it is of the other kind, or its weights cannot be found or
+            fetched.
     """
     found = find(name, kind)
     folder = ensure(name, progress)

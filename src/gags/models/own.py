@@ -156,7 +156,7 @@ def _fetch(found: OwnModel, progress: Reporter) -> None:
     told = "; ".join(reason for reason in reasons if reason)
     raise ModelError(
         f"{found.name} is not on this machine, and could not be fetched ({told}). "
-        f"Run `{command(found)}` when that is put right; without a network, {_by_hand(found)}"
+        f"Run `{command(found)}` after fixing that; without a network, {_by_hand(found)}"
     )
 
 
@@ -171,14 +171,14 @@ def _install(found: OwnModel, source: Path) -> None:
             raise ModelError(f"{error}; {_by_hand(found)}") from error
         return
     for file in found.files:
-        located = _search(source, file.name)
-        if located is None:
+        found_file = _search(source, file.name)
+        if found_file is None:
             raise ModelError(f"{source} has no {file.name}; {_by_hand(found)}")
         try:
-            with open(located, "rb") as stream:
-                _keep(stream, file, found, located)
+            with open(found_file, "rb") as stream:
+                _keep(stream, file, found, found_file)
         except OSError as error:
-            raise ModelError(f"{located} cannot be read ({error.strerror})") from error
+            raise ModelError(f"{found_file} cannot be read ({error.strerror})") from error
 
 
 def _search(folder: Path, name: str) -> Path | None:

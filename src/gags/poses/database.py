@@ -1,4 +1,4 @@
-"""Keypoints of photos in COLMAP's database, photo by photo, so that a stopped run goes on where it was."""
+"""Keypoints of photos in COLMAP's database, photo by photo, so that a stopped run resumes."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Photos or a video in, a COLMAP capture out; a run that was stopped goes on with what it had found.
+"""Photos or a video in, a COLMAP capture out; a run that was stopped resumes.
 
 ```
 OUT/
@@ -68,11 +68,11 @@ def find_poses(
 ) -> Path:
     """Find where photos were taken from (structure from motion), and write them as a capture.
 
-    Photos are turned upright as EXIF says; those that cannot be placed are left out, and the reason is said.
+    Photos are turned upright as EXIF says; those that cannot be placed are left out, with the reason.
 
     Args:
         source: Folder of photos, or a video.
-        out: Folder of the capture; an earlier run in it that was stopped goes on, a finished one is kept as
+        out: Folder of the capture; an earlier run in it that was stopped resumes, a finished one is kept as
             long as photos and settings are the same.
         settings: How poses are found.
         progress: Told about progress, and why photos were left out.
@@ -117,7 +117,7 @@ def _photos(source: Path, out: Path, settings: PoseSettings, progress: Reporter)
 def _check(
     photos: list[BarePhoto], models: list[Any], out: Path, settings: PoseSettings, progress: Reporter
 ) -> SearchResult:
-    """Put on record what became of every photo; warn, or fail if too few were placed."""
+    """Write to record.json what became of every photo; warn, or fail if too few were placed."""
     results = _results(photos, models, database_file(out))
     points, error = (
         (models[0].num_points3D(), models[0].compute_mean_reprojection_error()) if models else (0, 0)

@@ -49,7 +49,7 @@ class BarePhoto:
         path: The file.
         width: Width in pixels once upright.
         height: Height in pixels once upright.
-        turned: EXIF orientation, 1 if the pixels are upright as they are.
+        orientation: EXIF orientation, 1 if the pixels are upright as they are.
         focal: Focal length in pixels from EXIF, None if EXIF does not say.
         maker: Make and model of the camera, "" if EXIF does not say.
         pinhole: fx, fy, cx, cy in pixels where they are known; else they are found with the poses.
@@ -59,7 +59,7 @@ class BarePhoto:
     path: Path
     width: int
     height: int
-    turned: int = 1
+    orientation: int = 1
     focal: float | None = None
     maker: str = ""
     pinhole: tuple[float, float, float, float] | None = None
@@ -78,7 +78,7 @@ class BarePhoto:
     def upright(self) -> np.ndarray:
         """The pixels, turned as EXIF says. uint8 RGB [height, width, 3]"""
         image = read_photo(self.path)
-        return np.ascontiguousarray(_UPRIGHT[self.turned](image)) if self.turned != 1 else image
+        return np.ascontiguousarray(_UPRIGHT[self.orientation](image)) if self.orientation != 1 else image
 
 
 def is_video(path: Path) -> bool:
@@ -116,10 +116,12 @@ def bare_photos(folder: Path, *, ignore: Path | None = None) -> list[BarePhoto]:
     names = {path.relative_to(common).as_posix(): path for path in paths}
     photos = [bare_photo(names[name], name) for name in sorted(names, key=counting_order)]
     stems = [PurePosixPath(photo.name).with_suffix("").as_posix() for photo in photos]
-    twins = sorted({photo.name for photo, stem in zip(photos, stems, strict=True) if stems.count(stem) > 1})
-    if twins:
+    same_stem = sorted(
+        {photo.name for photo, stem in zip(photos, stems, strict=True) if stems.count(stem) > 1}
+    )
+    if same_stem:
         raise CaptureError(
-            f"{folder}: photos share a name but for the suffix ({listed(twins)}); rename one of each"
+            f"{folder}: photos share a name but for the suffix ({listed(same_stem)}); rename one of each"
         )
     return photos
 
@@ -144,16 +146,17 @@ def bare_photo(path: Path, name: str) -> BarePhoto:
         raise CaptureError(
             f"photo {path} cannot be read ({type(error).__name__}); replace or remove it"
         ) from error
-    turned = exif.get(ExifTags.Base.Orientation, 1)
-    turned = turned if turned in _UPRIGHT else 1
-    if turned >= 5:
+    orientation = exif.get(ExifTags.Base.Orientation, 1)
+    orientation = orientation if orientation in _UPRIGHT else 1
+    if orientation >= 5:
         width, height = height, width
     details = exif.get_ifd(ExifTags.IFD.Exif)
     equivalent = details.get(ExifTags.Base.FocalLengthIn35mmFilm)
     maker = " ".join(
         str(exif[tag]).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model) if tag in exif
     )
-    return BarePhoto(name, path, width, height, turned, focal_pixels(equivalent, width, height), maker)
+    focal = focal_pixels(equivalent, width, height)
+    return BarePhoto(name, path, width, height, orientation=orientation, focal=focal, maker=maker)
 
 
 def focal_pixels(equivalent_mm: object, width: int, height: int) -> float | None:
@@ -228,7 +231,15 @@ def frame_interval(count: int, rate: float, most: int) -> int:
 
 
 def sharpest_of_each(frames: Iterable[np.ndarray], interval: int) -> Iterator[tuple[int, np.ndarray]]:
-    """The sharpest frame of every `interval` frames, with its number in the video; one frame is held."""
+    """The sharpest frame of every `interval` frames; only one frame is kept in memory.
+
+    Args:
+        frames: Frames of the video, in order. uint8 [H, W, 3] or [H, W] each
+        interval: How many frames one is chosen from.
+
+    Yields:
+        Number of the frame in the video, from 0, and the frame as it was given.
+    """
     best: tuple[float, int, np.ndarray] | None = None
     for number, frame in enumerate(frames):
         if number % interval == 0 and best is not None:
@@ -291,7 +302,7 @@ def extract_frames(video: Path, folder: Path, most: int, progress: Reporter = SI
 
 
 def _frames(reader: Any, advance: Callable[[], None]) -> Iterator[np.ndarray]:
-    """Every frame as RGB; `advance` is called at each."""
+    """Every frame of a video; `advance` is called at each. uint8 RGB [H, W, 3] each"""
     while True:
         there, frame = reader.read()
         if not there:

@@ -125,7 +125,7 @@ def photo_pairs(
 
 
 PAIRS_A_BATCH = 200  # between two steps of the bar; the most that is lost when a run is stopped
-LEAST_GROUP = 3  # photos that hang together are a model of their own from here on
+LEAST_GROUP = 3  # so many photos that are connected by matches become a model of their own
 
 
 def match_photos(
@@ -198,7 +198,7 @@ def _waiting(keys: list[str], pairs: list[Pair], database: Path) -> list[Pair]:
 
 
 def place_photos(database: Path, count: int, seed: int, progress: Reporter = SILENT) -> list[Any]:
-    """Find poses and points of all photos that hang together.
+    """Find poses and points of all photos that are connected by matches.
 
     Args:
         database: COLMAP's, with verified matches.
@@ -207,8 +207,8 @@ def place_photos(database: Path, count: int, seed: int, progress: Reporter = SIL
         progress: Told about progress.
 
     Returns:
-        One `pycolmap.Reconstruction` for each group of photos that hang together, the largest first; none if
-        nothing fits.
+        One `pycolmap.Reconstruction` for each group of photos that are connected by matches, the largest
+        first; none if nothing fits.
     """
     import pycolmap
 

@@ -31,7 +31,7 @@ from gags.poses.settings import PoseSettings
 from gags.poses.undistorted import result_name, write_model, write_photo
 from gags.progress import SILENT, Reporter
 
-LEAST_POINTS = 50  # fewer say nothing of the place to the Gaussians that start from them
+LEAST_POINTS = 50  # fewer are too few for Gaussians to start from
 # Share of the verified matches that fit the poses: 0.95 if these are right, 0.5 if they are off by half a
 # degree in photos of 1024 px, 0.15 or less if they are the poses of other photos.
 GOOD_FIT, LEAST_FIT = 0.6, 0.2
@@ -48,7 +48,7 @@ def find_points(
 
     Args:
         source: Capture with poses, in any format; points that it has are not used.
-        out: Folder of the capture; an earlier run in it that was stopped goes on, a finished one is kept as
+        out: Folder of the capture; an earlier run in it that was stopped resumes, a finished one is kept as
             long as photos, poses and settings are the same.
         settings: How keypoints are found and matched.
         progress: Told about progress.
@@ -185,7 +185,7 @@ def _point_numbers(image: Any) -> np.ndarray:
 
 
 def _check(source: Path, views: list[View], model: Any, out: Path, progress: Reporter) -> str:
-    """Put on record what was found, and say it in a line; warn if it is little, or fail."""
+    """Write what was found to record.json and return it as a line; warn if it is little, or fail."""
     keypoints, matches = counts_of(database_file(out))
     count, share = model.num_points3D(), fitting_share(model, database_file(out))
     summary = f"{count} points for {len(views)} photos, {100 * share:.0f} % of the matches fit the poses"

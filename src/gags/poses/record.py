@@ -44,7 +44,7 @@ class PhotoResult:
     group: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Its row in the record, where keypoints are called features."""
+        """Its row in record.json. "features" are keypoints: the name is part of the file's format."""
         return {
             "name": self.name,
             "features": self.keypoints,
@@ -103,11 +103,11 @@ def _advice(photos: list[PhotoResult]) -> list[str]:
             reasons.append((len(those), f"{len(those)} {what} ({names}): {remedy}"))
 
     plain = [photo for photo in lost if photo.keypoints < FEW_KEYPOINTS]
-    lonely = [photo for photo in lost if photo not in plain and photo.matches < FEW_MATCHES]
-    others = [photo for photo in lost if photo not in plain and photo not in lonely]
+    few_matches = [photo for photo in lost if photo not in plain and photo.matches < FEW_MATCHES]
+    others = [photo for photo in lost if photo not in plain and photo not in few_matches]
     apart = [photo for photo in photos if photo.group]
     add(plain, "show too little texture", MORE_TEXTURE)
-    add(lonely, "share too little with any other", MORE_OVERLAP)
+    add(few_matches, "share too little with any other", MORE_OVERLAP)
     add(others, "match others, but give no depth", MORE_PARALLAX)
     groups = len({photo.group for photo in apart})
     add(apart, f"were placed apart from the rest, in {groups} group{'s' if groups > 1 else ''}", MORE_BETWEEN)

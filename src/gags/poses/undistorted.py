@@ -70,7 +70,7 @@ def write_capture(model: Any, photos: list[BarePhoto], out: Path, progress: Repo
                 K = pinhole_intrinsics(lens)
             except ValueError as error:
                 raise CaptureError(
-                    f"the lens of {source.path} came out unusable ({error}); choose another "
+                    f"calibration of the lens of {source.path} failed ({error}); choose another "
                     "--camera-model, or take more photos"
                 ) from error
             write_photo(source, lens, folder / image.name)
@@ -93,7 +93,7 @@ def write_photo(photo: BarePhoto, lens: Lens, path: Path) -> None:
     import cv2
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not lens.is_distorted and photo.turned == 1 and path.suffix == photo.path.suffix:
+    if not lens.is_distorted and photo.orientation == 1 and path.suffix == photo.path.suffix:
         shutil.copyfile(photo.path, path)
         return
     image = undistort(photo.upright(), lens)

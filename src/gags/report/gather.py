@@ -81,7 +81,7 @@ def draw_view(scene: Scene, view: View, basis: FeatureBasis) -> ViewCard:
     rendered = render_features(scene.gaussians, scene.field, view.camera)
     picture = rendering.colors.clamp(0, 1)
     target = torch.from_numpy(photo).to(picture.device).float() / 255
-    masks = _features(scene, view)
+    description = _description_of(scene, view)
     return view_card(
         view.name,
         photo,
@@ -91,8 +91,8 @@ def draw_view(scene: Scene, view: View, basis: FeatureBasis) -> ViewCard:
         features=rendered.features.cpu().numpy(),
         basis=basis,
         alpha=rendering.alphas.cpu().numpy(),
-        labels=masks.masks.labels if masks else None,
-        prompts=masks.prompts if masks else None,
+        labels=description.masks.labels if description else None,
+        prompts=description.prompts if description else None,
         held_out=view.split == "test",
         psnr=float(psnr(picture, target)),
         ssim=float(ssim(picture, target)),
@@ -202,12 +202,12 @@ def spread(views: Sequence[View], count: int) -> list[View]:
 def _default_texts(scene: Scene, labels: Sequence[FrameLabels]) -> list[str]:
     if labels:
         return list(dict.fromkeys(label.category for frame in labels for label in frame.labels))
-    photos = (_features(scene, view) for view in spread(scene.capture.train, 24))
+    photos = (_description_of(scene, view) for view in spread(scene.capture.train, 24))
     return suggest_texts((p for p in photos if p is not None), scene.encoder, count=TEXTS_SUGGESTED)
 
 
-def _features(scene: Scene, view: View) -> Description | None:
-    """Masks of a photo; None for one that was held out or whose file is gone."""
+def _description_of(scene: Scene, view: View) -> Description | None:
+    """Masks and prompts of a photo; None for one that was held out or whose file is gone."""
     path = scene.workspace.description(view.name)
     if not path.exists():
         return None

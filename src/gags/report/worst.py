@@ -15,7 +15,7 @@ from gags.evaluate.answerer import Answerer, FieldAnswerer
 from gags.evaluate.labels import FrameLabels, match_view
 from gags.evaluate.metrics import Evaluation, Row, summary_by
 from gags.evaluate.protocols import named_protocol
-from gags.evaluate.score import Judged, asking, judge
+from gags.evaluate.score import ScoredAnswer, make_asker, score_frame
 from gags.progress import SILENT, Reporter
 from gags.report.images import Picture, page_images
 from gags.report.pages import write_page
@@ -157,7 +157,7 @@ def draw_worst(
     if not rows:
         return []
     rules = named_protocol(evaluation.protocol)
-    ask = asking(answerer, [row.category for row in rows], encoder, rules)
+    ask = make_asker(answerer, [row.category for row in rows], encoder, rules)
     place = {(row.frame, row.category): number for number, row in enumerate(rows)}
     drawn: dict[int, WorstAnswer] = {}
     views = [(frame, match_view(frame, capture)) for frame in labels]
@@ -166,15 +166,24 @@ def draw_worst(
         for frame, view in wanted:
             chosen = [label for label in frame.labels if (view.name, label.category) in place]
             photo = view.image()
-            for judged in judge(ask, frame, chosen, view, rules):
-                overlay = fit_within(_overlay(photo, judged, rules.asks == "share"), LONGEST_OVERLAY)
-                drawn[place[view.name, judged.row.category]] = WorstAnswer(judged.row, overlay)
+            for scored in score_frame(ask, frame, chosen, view, rules):
+                overlay = fit_within(_overlay(photo, scored, rules.asks == "share"), LONGEST_OVERLAY)
+                drawn[place[view.name, scored.row.category]] = WorstAnswer(scored.row, overlay)
             bar.advance()
     return [drawn[number] for number in sorted(drawn)]
 
 
-def _overlay(photo: np.ndarray, judged: Judged, is_share: bool) -> np.ndarray:
-    """Heat with the outlines of truth and answer; shares as they are, relevancies by their range."""
+def _overlay(photo: np.ndarray, scored: ScoredAnswer, is_share: bool) -> np.ndarray:
+    """Heat with the outlines of truth and answer; shares as they are, relevancies by their range.
+
+    Args:
+        photo: uint8 RGB [H, W, 3]
+        scored: The answer and its truth; their maps have the size of the photo.
+        is_share: Whether its values are shares.
+
+    Returns:
+        uint8 RGB [H, W, 3]
+    """
     limits = (0.0, 1.0) if is_share else None
-    peak = judged.row.peak
-    return heat_overlay(photo, judged.values, judged.mask, peak, truth=judged.truth, limits=limits)
+    peak = scored.row.peak
+    return heat_overlay(photo, scored.values, scored.mask, peak, truth=scored.truth, limits=limits)

@@ -56,7 +56,15 @@ def nearest_of_small(small: Sequence[np.ndarray], cameras: Sequence[Camera]) -> 
 
 
 def sample_depth(depth: np.ndarray, width: int = COMPARED_WIDTH) -> np.ndarray:
-    """Nearest-neighbour sample of a depth map, at most `width` wide, so that no two depths are mixed."""
+    """Nearest-neighbour sample of a depth map, so that no two depths are mixed.
+
+    Args:
+        depth: The map. [H, W]
+        width: At most how wide the sample is; a map that is no wider stays as it is.
+
+    Returns:
+        float32 [h, w]
+    """
     depth = np.asarray(depth, np.float32)
     h, w = depth.shape
     if w <= width:
@@ -68,7 +76,16 @@ def sample_depth(depth: np.ndarray, width: int = COMPARED_WIDTH) -> np.ndarray:
 
 
 def upscale_nearest(nearest: np.ndarray, small: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """d_min at the size of `depth`: the ratio d_min / d of the sampled map `small`, times `depth`."""
+    """d_min at the size of `depth`: the ratio d_min / d of the sampled map `small`, times `depth`.
+
+    Args:
+        nearest: d_min at the size of `small`. float32 [h, w]
+        small: From `sample_depth`. float32 [h, w]
+        depth: What it was sampled from. [H, W]
+
+    Returns:
+        float32 [H, W]
+    """
     depth = np.asarray(depth, np.float32)
     if nearest.shape == depth.shape:
         return nearest
@@ -81,7 +98,18 @@ def upscale_nearest(nearest: np.ndarray, small: np.ndarray, depth: np.ndarray) -
 def _nearest(
     depths: np.ndarray, offsets: np.ndarray, shapes: np.ndarray, viewmats: np.ndarray, intrinsics: np.ndarray
 ) -> np.ndarray:
-    """d_min over all pairs of views; maps are flat, one behind the other. float32 [sum of pixels]"""
+    """d_min over all pairs of views; maps are flat, one behind the other.
+
+    Args:
+        depths: All maps; P pixels in total. float32 [P]
+        offsets: Where each map starts, and the end. int64 [V + 1]
+        shapes: Height and width of each. int64 [V, 2]
+        viewmats: World-to-camera transforms. float64 [V, 4, 4]
+        intrinsics: fx, fy, cx, cy, px of the maps. float64 [V, 4]
+
+    Returns:
+        float32 [P]
+    """
     nearest = depths.copy()
     for v in prange(len(shapes)):
         fx, fy, cx, cy = intrinsics[v]

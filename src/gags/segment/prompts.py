@@ -75,8 +75,8 @@ def render_depth(gaussians: Gaussians, camera: Camera) -> np.ndarray:
     factor = min(1.0, DEPTH_WIDTH / camera.width)
     small = camera.resized(round(camera.width * factor), round(camera.height * factor))
     rendering = render(gaussians, small, gaussians.means.new_zeros(len(gaussians), 1))
-    solid = rendering.alphas >= SURFACE_ALPHA
-    return torch.where(solid, rendering.depths, 0).cpu().numpy()
+    opaque = rendering.alphas >= SURFACE_ALPHA
+    return torch.where(opaque, rendering.depths, 0).cpu().numpy()
 
 
 def prompt_density(
@@ -131,10 +131,11 @@ def sample_prompts(
 ) -> np.ndarray:
     """Draw prompts, denser where many Gaussians lie (GAGS 6.1).
 
-    Each patch is cut into 10×10 sub-patches. The chance of a sub-patch is proportional to the number of its
-    pixels onto which a visible Gaussian centre projects; where a patch has no such pixel, to its area. It is
-    drawn without replacement, because few prompts find more things that way, unless there are more prompts
-    than sub-patches of some chance. Inside it, every pixel has the same chance.
+    Each patch is cut into 10×10 sub-patches. The probability of a sub-patch is proportional to the number of
+    its pixels onto which a visible Gaussian centre projects; where a patch has no such pixel, to its area.
+    Sub-patches are drawn without replacement, because few prompts find more things that way, unless there are
+    more prompts than sub-patches with a probability above 0. Inside a sub-patch, every pixel has the same
+    probability.
 
     Args:
         counts: Prompts of each patch. [G, G]
@@ -179,7 +180,16 @@ def seeded_rng(seed: int, name: str) -> np.random.Generator:
 
 
 def _centre_pixels(camera: Camera, means: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows of the pixels onto which a visible Gaussian centre projects, each pixel once."""
+    """Pixels onto which a visible Gaussian centre projects, each pixel once.
+
+    Args:
+        camera: The view.
+        means: Centres of the Gaussians, world units. [N, 3]
+        depth: Depth of the view, of any size. [h, w]
+
+    Returns:
+        Columns and rows of the pixels. int64 [P], int64 [P]
+    """
     xy, z = camera.project(means)
     x, y = xy.T
     inside = (z > 0) & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
@@ -197,7 +207,7 @@ def _edges(size: int, cells: int) -> np.ndarray:
 
 
 def _sum_cells(values: np.ndarray, cells: int) -> np.ndarray:
-    """Sums over the cells of a square grid laid over an image. float64 [cells, cells]"""
+    """Sums over the cells of a square grid laid over an image. [h, w] → float64 [cells, cells]"""
     sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
     np.cumsum(np.cumsum(values, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])
     rows, columns = _edges(values.shape[0], cells), _edges(values.shape[1], cells)

@@ -63,7 +63,7 @@ class Actions(Protocol):
         """Delete what is selected."""
         ...
 
-    def recolour(self, color: Rgb) -> None:
+    def recolor(self, color: Rgb) -> None:
         """Colour what is selected."""
         ...
 
@@ -164,7 +164,7 @@ class Panel:
         self.show_picked(None)
         self._buttons({"Cut out": actions.cut_out, "Delete": actions.delete, "Unselect": actions.unselect})
         color = gui.add_rgb("Colour", (255, 64, 64), hint="For `Recolour`.")
-        self._buttons({"Recolour": lambda: actions.recolour(color.value)})
+        self._buttons({"Recolour": lambda: actions.recolor(color.value)})
 
     def _scene_controls(self, photos: list[str]) -> None:
         gui, actions = self._gui, self._actions

@@ -9,7 +9,7 @@ from gags.render.types import MAX_ALPHA, MIN_ALPHA
 from gags.things.things import Things
 
 FARTHEST_DEVIATION = 3.4  # standard deviations; farther out even an opaque Gaussian is below MIN_ALPHA
-SOLID_LIGHT = 0.3  # share of the light that must be stopped, or the ray hits nothing
+LEAST_STOPPED = 0.3  # share of the light that must be stopped, or the ray hits nothing
 OWNED_WEIGHT = 0.5  # share of the weight along the ray that a thing must have, or the ray misses it
 
 
@@ -28,9 +28,9 @@ class RayHits:
     distances: np.ndarray
 
     @property
-    def solid(self) -> bool:
+    def hit_anything(self) -> bool:
         """Whether the ray hits anything."""
-        return bool(self.weights.sum() >= SOLID_LIGHT)
+        return bool(self.weights.sum() >= LEAST_STOPPED)
 
     @property
     def first(self) -> int:

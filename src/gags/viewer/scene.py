@@ -126,7 +126,7 @@ class ViewerScene:
         elif state.mode == "granularity":
             colors = self._remembered("granularity", self._granularity_colors)
         elif state.mode == "features":
-            colors = self._remembered("features", self._feature_colors)
+            colors = self._remembered("features", self._embedding_colors)
         else:
             colors = painted
         return colors if state.selected is None else splat_colors.highlighted(colors, state.selected)
@@ -142,10 +142,10 @@ class ViewerScene:
         weights = field.decoder.granularity(field.features).softmax(dim=-1)
         return splat_colors.granularity_colors(weights.cpu().numpy())
 
-    def _feature_colors(self) -> np.ndarray:
+    def _embedding_colors(self) -> np.ndarray:
         field = self.scene.field
         vectors = field.decoder.coordinates(field.features)
-        return splat_colors.feature_colors(vectors.cpu().numpy(), self.opacities)
+        return splat_colors.embedding_colors(vectors.cpu().numpy(), self.opacities)
 
     def find_things(self, progress: Reporter = SILENT) -> tuple[Things, Space]:
         """The things of the scene and where its Gaussians are; found once, or loaded."""
@@ -180,11 +180,11 @@ class ViewerScene:
             progress: Told about progress if the things have to be found first.
 
         Returns:
-            None if the ray hits nothing solid.
+            None if the ray hits nothing.
         """
         alive = state.alive
         hits = self.ellipsoids.along(origin, direction, alive)
-        if not hits.solid:
+        if not hits.hit_anything:
             return None
         things, space = self.find_things(progress)
         hit = things_hit(things, hits)

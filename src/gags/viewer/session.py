@@ -50,7 +50,7 @@ class Session:
         self._picked: Picked | None = None
         self._selected_name = ""
         self._answered = ""  # the text in the box that the colours show
-        self._turn = 0
+        self._newest_request = 0
         # Guards the state and the page; never held while things are found. Callbacks come in threads, in any
         # order: they read the controls only while they hold it, so that the newest value stays.
         self._lock = threading.RLock()
@@ -175,14 +175,14 @@ class Session:
         return None
 
     def _select(self, layer: Layer) -> None:
-        turn = self._next_turn()
+        request = self._next_request()
         with self._notices.busy(f'Looking for every "{layer.text}"') as progress:
             found = self._shown.instances(layer.text, progress)
         if not found:
             raise QueryError(f'nothing in the scene matches "{layer.text}", so there is nothing to select')
         mask = np.any([instance.mask.numpy() for instance in found], axis=0)
         with self._lock:
-            if turn != self._turn:
+            if request != self._newest_request:
                 return
             self._highlight(mask & self.state.alive, [instance.box for instance in found], layer.text)
             scores = ", ".join(f"{instance.score:.2f}" for instance in found)
@@ -204,7 +204,7 @@ class Session:
             self._splats.opacities = self._opacities()
         self._notices.tell("Deleted", f"{count:,} Gaussians; undo brings them back.")
 
-    def recolour(self, color: Rgb) -> None:
+    def recolor(self, color: Rgb) -> None:
         """Colour what is selected, in this browser."""
         with self._lock:
             self.state.edit(self._selection()[0], color)
@@ -225,7 +225,7 @@ class Session:
             self._draw()
 
     def _drop_selection(self) -> None:
-        self._next_turn()
+        self._next_request()
         self._picked = self.state.selected = None
         self._boxes([], "")
         self._panel.show_picked(None)
@@ -278,11 +278,11 @@ class Session:
 
     def _pick(self, origin: np.ndarray, direction: np.ndarray) -> None:
         with self._lock:
-            turn, state, previous = self._next_turn(), self.state.copy(), self._picked
+            request, state, previous = self._next_request(), self.state.copy(), self._picked
         with self._notices.busy("Finding out what this is", after=0.5) as progress:
             picked = self._shown.pick(origin, direction, state, previous, progress)
         with self._lock:
-            if turn != self._turn:
+            if request != self._newest_request:
                 return
             if picked is None:
                 return self.unselect()
@@ -290,11 +290,11 @@ class Session:
             self._picked = picked
             self._panel.show_picked(picked)
 
-    def _next_turn(self) -> int:
-        """A number for a selection that is on its way; if a newer one exists then, it comes too late."""
+    def _next_request(self) -> int:
+        """Number of a new request for a selection; an answer with an old number is dropped."""
         with self._lock:
-            self._turn += 1
-            return self._turn
+            self._newest_request += 1
+            return self._newest_request
 
     async def _camera_moved(self, _: viser.CameraHandle) -> None:
         self._moved = time.monotonic()

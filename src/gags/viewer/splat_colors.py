@@ -68,11 +68,11 @@ def granularity_colors(weights: np.ndarray) -> np.ndarray:
     return np.round(np.clip(weights @ LEVEL_COLORS.astype(np.float32), 0, 255)).astype(np.uint8)
 
 
-def feature_colors(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def embedding_colors(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Vectors as colours, alike where they are alike: their three principal directions as RGB.
 
     Args:
-        vectors: What each Gaussian means, e.g. its features. [N, r]
+        vectors: What each Gaussian means: its decoded embedding. [N, r]
         weights: How much each counts in choosing the directions, e.g. its opacity. [N]
 
     Returns:
@@ -83,7 +83,7 @@ def feature_colors(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     mean = (share * sample).sum(0) / max(float(share.sum()), 1e-12)
     _, directions = np.linalg.eigh(((sample - mean) * share).T @ (sample - mean))
     directions = directions[:, ::-1][:, :3]
-    directions = directions * np.where(directions.sum(axis=0) < 0, -1.0, 1.0)  # else the sign is chance
+    directions = directions * np.where(directions.sum(axis=0) < 0, -1.0, 1.0)  # else the sign is arbitrary
     coordinates = (vectors - mean.astype(np.float32)) @ directions.astype(np.float32)
     padded = np.zeros((len(vectors), 3), np.float32)
     padded[:, : coordinates.shape[1]] = coordinates

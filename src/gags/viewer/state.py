@@ -17,6 +17,8 @@ from gags.query.instances import MATCHES
 
 Mode = Literal["colour", "relevancy", "granularity", "features", "depth"]
 MODES: tuple[Mode, ...] = ("colour", "relevancy", "granularity", "features", "depth")
+"""What the colours can show; "features" shows the embeddings that the features decode to."""
+
 Rgb = tuple[int, int, int]  # 0 to 255 each
 BEST_SHARE = 0.002  # of the solid Gaussians: the mean relevancy of the best ones is a layer's score …
 LEAST_BEST = 10  # … of at least this many, so that no single Gaussian decides it

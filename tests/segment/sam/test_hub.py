@@ -64,9 +64,9 @@ def plain_answers(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits [P, 3, h, w] and IoUs [P, 3] of a plain forward."""
     model = getattr(transformers, CLASSES[kind]).from_pretrained(folder).eval()
-    pixels, located = plain_inputs(kind, folder, image, points)
+    pixels, input_points = plain_inputs(kind, folder, image, points)
     with torch.no_grad():
-        output = model(pixel_values=pixels, input_points=located, multimask_output=True, **options)
+        output = model(pixel_values=pixels, input_points=input_points, multimask_output=True, **options)
     return output.pred_masks[0].numpy(), output.iou_scores[0].numpy()
 
 
@@ -129,9 +129,9 @@ def test_sam_hq_levels_are_the_outputs_of_its_iou_head(folders: dict[str, Path])
     model = transformers.SamHQModel.from_pretrained(folders["sam_hq"]).eval()
     rated = []
     model.mask_decoder.iou_prediction_head.register_forward_hook(lambda m, i, output: rated.append(output))
-    pixels, located = plain_inputs("sam_hq", folders["sam_hq"], image, points)
+    pixels, input_points = plain_inputs("sam_hq", folders["sam_hq"], image, points)
     with torch.no_grad():
-        model(pixel_values=pixels, input_points=located, multimask_output=True)
+        model(pixel_values=pixels, input_points=input_points, multimask_output=True)
     segmenter = HubSam(folders["sam_hq"], device=CPU)
     found = segmenter.predict(segmenter.encode(image), points, min_iou=ALL)
     np.testing.assert_allclose(found.ious.reshape(-1, 3), rated[0][0, :, 1:].numpy(), atol=1e-5)

@@ -122,15 +122,15 @@ def depth_points(
 
     depth = _map(depth_file).astype(np.float64) * METRES_PER_UNIT
     height, width = depth.shape
-    solid = (depth > 0) & (depth <= MAX_DEPTH_M)
+    measured = (depth > 0) & (depth <= MAX_DEPTH_M)
     if confidence_file.is_file():
         confidence = _map(confidence_file)
         if confidence.shape == depth.shape:
-            solid &= confidence >= MIN_CONFIDENCE
+            measured &= confidence >= MIN_CONFIDENCE
     step = max(1, math.ceil(math.sqrt(height * width / max(1, most))))
-    grid = np.zeros_like(solid)
+    grid = np.zeros_like(measured)
     grid[step // 2 :: step, step // 2 :: step] = True
-    rows, columns = np.nonzero(solid & grid)
+    rows, columns = np.nonzero(measured & grid)
     lens = pose.lens.resized(width, height)
     z = depth[rows, columns]
     x, y = (columns + 0.5 - lens.cx) / lens.fx * z, (rows + 0.5 - lens.cy) / lens.fy * z

@@ -77,11 +77,11 @@ class LiteEncoder:
         activations = self._image_net.activations(crops.reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3))
         activations = activations.reshape(len(crops), len(self.crops), ACTIVATION_DIM) - tables.typical
         logits = activations @ self._image_net.class_weights.T
-        chances = _keep_top(softmax(logits / LOGIT_TEMPERATURE).mean(1))
+        probabilities = _keep_top(softmax(logits / LOGIT_TEMPERATURE).mean(1))
         colors = np.array([color_vector(color_shares(_own_pixels(crop))) for crop in crops[:, 0]])
         return _join(
             unit(activations).sum(1) @ tables.image_basis,
-            chances @ tables.meanings,
+            probabilities @ tables.meanings,
             colors.reshape(-1, len(TERMS)),
         )
 
@@ -110,10 +110,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponents / exponents.sum(-1, keepdims=True)
 
 
-def _keep_top(chances: np.ndarray) -> np.ndarray:
-    """Keep the likeliest classes of each row and let them sum to 1."""
-    least = np.partition(chances, -CLASSES_KEPT, axis=-1)[:, -CLASSES_KEPT, None]
-    kept = np.where(chances >= least, chances, 0)
+def _keep_top(probabilities: np.ndarray) -> np.ndarray:
+    """Keep the likeliest classes of each row and let them sum to 1. [B, classes] → [B, classes]"""
+    least = np.partition(probabilities, -CLASSES_KEPT, axis=-1)[:, -CLASSES_KEPT, None]
+    kept = np.where(probabilities >= least, probabilities, 0)
     return kept / kept.sum(-1, keepdims=True)
 
 

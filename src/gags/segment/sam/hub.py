@@ -55,7 +55,7 @@ class HubSam:
 
     Outputs 1 to 3 of the decoder are the levels sub-part, part and whole. Of SAM-HQ, the best-rated of the
     three is the refined mask; the other two are those of plain SAM. Its high-quality token gives one mask a
-    prompt: added to all three levels, it would make them one.
+    prompt: adding it to each level would make the three levels identical.
 
     Args:
         folder: Holds `config.json`, `model.safetensors` and `preprocessor_config.json`.
