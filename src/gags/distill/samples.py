@@ -1,7 +1,7 @@
 """Which pixels distillation learns from, which Gaussians make them up, what they should say; evidence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -132,8 +132,8 @@ def _draw_level(
 def one_gaussian(weights: Tensor, share: float, rng: torch.Generator) -> Tensor:
     """Let some pixels be made up of one of their Gaussians alone, drawn by its weight.
 
-    Queries ask Gaussians, not pixels. Learnt from blends alone, a Gaussian may mean anything as long as its
-    mixtures are right; learnt alone, it takes the mean of what its pixels show, blurred where things meet.
+    Queries ask single Gaussians. If only blended pixels are fitted, single Gaussians are not constrained. If
+    only single Gaussians are fitted, each takes the mean of what its pixels show, blurred where things meet.
 
     Args:
         weights: Blending weights of P pixels over their sums. [P, K]
@@ -183,8 +183,8 @@ def collect(
     seen: list[ViewEvidence] = []
     first_mask = 0
     with progress.stage("Blending weights", len(items), "photos") as bar:
-        for view, (camera, features) in enumerate(items):
-            masks = features.masks
+        for view, (camera, description) in enumerate(items):
+            masks = description.masks
             if len(masks):
                 rng = np.random.default_rng([settings.seed, view])
                 samples, evidence = _collect_view(gaussians, camera, masks, first_mask, settings, rng)
@@ -192,8 +192,8 @@ def collect(
                 seen.append(evidence)
             first_mask += len(masks)
             bar.advance()
-    names = ("indices", "weights", "targets", "density", "levels", "areas")
-    joined = Samples(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    names = [f.name for f in fields(Samples)]
+    joined = Samples(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
     return joined, merge(seen, len(gaussians))
 
 
