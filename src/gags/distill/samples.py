@@ -98,10 +98,10 @@ def draw_pixels(masks: Masks, groups: np.ndarray, rng: np.random.Generator) -> P
     per_px = np.append(groups * GROUP / np.maximum(areas, 1), 0.0).astype(np.float32)  # [-1] serves "no mask"
     width = masks.labels.shape[2]
     return PixelGroups(
-        np.stack([flat % width, flat // width], axis=-1).reshape(-1, GROUP, 2),
-        rows,
-        targets.T.reshape(-1, GROUP, 3),
-        per_px[targets].sum(axis=0).reshape(-1, GROUP),
+        pixels=np.stack([flat % width, flat // width], axis=-1).reshape(-1, GROUP, 2),
+        rows=rows,
+        targets=targets.T.reshape(-1, GROUP, 3),
+        density=per_px[targets].sum(axis=0).reshape(-1, GROUP),
     )
 
 
@@ -230,10 +230,10 @@ def _samples(
     device = indices.device
     targets = np.where(drawn.targets >= 0, drawn.targets + first_mask, -1).astype(np.int32)
     return Samples(
-        indices.reshape(-1, GROUP, indices.shape[-1]),
-        weights.reshape(-1, GROUP, weights.shape[-1]),
-        torch.from_numpy(targets).to(device),
-        torch.from_numpy(drawn.density).to(device),
-        torch.from_numpy(masks.levels[drawn.rows].astype(np.int64)).to(device),
-        torch.from_numpy(areas).to(device),
+        indices=indices.reshape(-1, GROUP, indices.shape[-1]),
+        weights=weights.reshape(-1, GROUP, weights.shape[-1]),
+        targets=torch.from_numpy(targets).to(device),
+        density=torch.from_numpy(drawn.density).to(device),
+        levels=torch.from_numpy(masks.levels[drawn.rows].astype(np.int64)).to(device),
+        areas=torch.from_numpy(areas).to(device),
     )

@@ -220,7 +220,15 @@ def _train(
 
 
 def adam_state(parameters: Sequence[Tensor], optimizer: torch.optim.Adam) -> dict[str, Tensor]:
-    """Parameters and Adam's moments, as tensors to keep; without a gradient so far there are no moments."""
+    """Parameters and Adam's moments, as tensors to keep; without a gradient so far there are no moments.
+
+    Args:
+        parameters: The P parameters, of any shapes.
+        optimizer: Their optimiser.
+
+    Returns:
+        "value.i", "first.i" and "second.i" of parameter i, each of the parameter's shape.
+    """
     tensors = {}
     for i, parameter in enumerate(parameters):
         tensors[f"value.{i}"] = parameter
@@ -233,7 +241,17 @@ def adam_state(parameters: Sequence[Tensor], optimizer: torch.optim.Adam) -> dic
 def restore_adam(
     parameters: Sequence[Tensor], optimizer: torch.optim.Adam, step: int, tensors: dict[str, Tensor]
 ) -> int:
-    """Put back what `adam_state` gave after `step` steps; returns the steps done, 0 if shapes do not fit."""
+    """Put back what `adam_state` gave.
+
+    Args:
+        parameters: The P parameters, of any shapes; changed in place.
+        optimizer: Their optimiser; its state is changed in place.
+        step: Number of steps that were done.
+        tensors: What `adam_state` gave, each of its parameter's shape.
+
+    Returns:
+        `step`; 0 if shapes do not fit, then nothing is changed.
+    """
     values = [tensors.get(f"value.{i}") for i in range(len(parameters))]
     if any(v is None or v.shape != p.shape for v, p in zip(values, parameters, strict=True)):
         return 0
@@ -255,7 +273,7 @@ def _decay(done: float) -> float:
 
 
 def _batch(count: int, size: int, step: int, seed: int) -> Tensor:
-    """Groups of one step: permutation after permutation, a function of the step so that training resumes."""
+    """Groups of one step [B]: permutation after permutation, by the step alone so that training resumes."""
     size = min(size, count)
     epoch, place = divmod(step, count // size)
     return _permutation(count, seed * 1_000_003 + epoch)[place * size : (place + 1) * size]

@@ -114,16 +114,16 @@ def counted_phrases(queries: Tensor, negatives: Tensor, same_meaning: float) -> 
 
 
 class HasEncoder(Protocol):
-    """What holds features in the space of an encoder: a language field, or a baseline's."""
+    """What language was learnt with an encoder: a language field, or what a baseline learnt."""
 
     @property
     def encoder_name(self) -> str:
-        """Encoder whose space the features lead to."""
+        """Encoder in whose space texts are compared with it."""
         ...
 
     @property
     def features(self) -> Tensor:
-        """The features; queries are put on their device."""
+        """What is kept for every Gaussian; queries are put on its device."""
         ...
 
 

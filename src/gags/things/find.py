@@ -64,7 +64,8 @@ def things_of_evidence(evidence: Evidence, levels: np.ndarray) -> Things:
     if not clusters:
         return Things.none()
     count = len(evidence.starts) - 1
-    things = Things.build(*_members(evidence, clusters), [_photos(evidence, c) for c in clusters])
+    gaussians, owners = _members(evidence, clusters)
+    things = Things.build(gaussians, owners, [_photos(evidence, masks) for masks in clusters])
     joined = _joined(evidence, things, clusters, levels, nested(things, count))
     if (joined != np.arange(len(things))).any():
         things = _unite(evidence, things, clusters, joined)
@@ -111,6 +112,7 @@ def _clusters(evidence: Evidence) -> list[np.ndarray]:
 
 
 def _photos(evidence: Evidence, masks: np.ndarray) -> np.ndarray:
+    """Photos that some masks [n] are of, each once. [p]"""
     return np.unique(evidence.view_of[masks])
 
 
