@@ -133,9 +133,9 @@ def asking(
         for name, truth, query in zip(
             photo.names, photo.truth, encoder.encode_texts(photo.names), strict=True
         ):
-            contrary = against @ query < same_meaning
-            hardest = explained[:, contrary].max(1)
-            answer = 1 / (1 + np.exp(-temperature * (fields @ query - hardest)))
+            counted = against @ query < same_meaning
+            largest = explained[:, counted].max(1)
+            answer = 1 / (1 + np.exp(-temperature * (fields @ query - largest)))
             unseen = (photo.rows < 0).all(1)
             answer[unseen] = answer[~unseen].min()
             relevancy = answer.astype(np.float32)[photo.groups]

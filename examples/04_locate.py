@@ -1,4 +1,4 @@
-"""Every instance of a thing in 3D, with its turned box: python 04_locate.py WS [TEXT …]."""
+"""Every instance of a thing in 3D, with its oriented box: python 04_locate.py WS [TEXT …]."""
 
 import sys
 from pathlib import Path

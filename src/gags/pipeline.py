@@ -120,7 +120,7 @@ def run(
     report: bool = True,
     progress: Reporter = SILENT,
 ) -> Scene:
-    """Photos → a scene that answers text; goes on where an earlier run of the same folder stopped.
+    """Photos → a scene that answers text; resumes an earlier run of the same folder.
 
     Args:
         capture: Photos, poses and points, or the folder they are in; poses are found if it has none. A video.
@@ -176,7 +176,7 @@ def reconstruct(
         The folder of the scene, for the next stage.
 
     Raises:
-        GagsError: If an input is unfit; an unfinished training is kept, and goes on at the next call.
+        GagsError: If an input is unfit; an unfinished training is kept, and resumes at the next call.
     """
     root = out.root if isinstance(out, Workspace) else Path(out)
     capture = _captured(capture, root, photos, splats, progress)
@@ -185,14 +185,14 @@ def reconstruct(
     kept = record is not None and workspace.splats.exists()
     adopted = {ADOPTED: str(splats)} if splats else None
     if splats is not None:
-        goal = stamp(ADOPTED, capture.fingerprint(), _stamp_of_splats(splats))
+        wanted_stamp = stamp(ADOPTED, capture.fingerprint(), _stamp_of_splats(splats))
     else:
-        goal = stamp(TRAINED, capture.fingerprint(), settings)
+        wanted_stamp = stamp(TRAINED, capture.fingerprint(), settings)
         if record is not None and kept and ADOPTED in record.settings:
             progress.say(f"Gaussians: keeping the ones adopted from {record.settings[ADOPTED]}")
             save_capture(capture, workspace.capture)
             return workspace
-    if record is not None and kept and record.stamp == goal:
+    if record is not None and kept and record.stamp == wanted_stamp:
         progress.say(f"Gaussians: done already, {workspace.splats}")
         return workspace
     if kept:
@@ -206,7 +206,7 @@ def reconstruct(
         )
     save_capture(capture, workspace.capture)
     save_ply(gaussians, workspace.splats)
-    workspace.finish("reconstruct", goal, time.monotonic() - started, adopted or settings)
+    workspace.finish("reconstruct", wanted_stamp, time.monotonic() - started, adopted or settings)
     checkpoint.unlink(missing_ok=True)
     quality = held_out_quality(gaussians, capture, progress=progress)
     workspace.update_metrics({"gaussians": len(gaussians), **quality})
@@ -276,12 +276,12 @@ def describe(
     segmenter, encoder = choose_models(workspace, segmenter, encoder, progress=progress)
     embedder = load_encoder(encoder, progress)
     mask_stamp = stamp("masks", splats_stamp, settings, segmenter)
-    goal = stamp(mask_stamp, embedder.name, embedder.dim)
-    stamps = {"masks": mask_stamp, "embeddings": goal}
+    wanted_stamp = stamp(mask_stamp, embedder.name, embedder.dim)
+    stamps = {"masks": mask_stamp, "embeddings": wanted_stamp}
     known = Descriptions(workspace, capture.train).stamps()
     waiting = [view for view in capture.train if known[view.name] != stamps]
     record = workspace.record("describe")
-    if not waiting and record is not None and record.stamp == goal:
+    if not waiting and record is not None and record.stamp == wanted_stamp:
         progress.say(f"Masks and embeddings: done already for {len(capture.train)} photos")
         return workspace
     started = time.monotonic()
@@ -303,7 +303,7 @@ def describe(
             bar.advance(note=f"{len(masks)} masks in {view.name}")
     workspace.update_metrics({"masks": count_masks(workspace, capture)})
     as_run = {"segment": settings, "segmenter": segmenter, "encoder": encoder, "splats": splats_stamp}
-    workspace.finish("describe", goal, time.monotonic() - started, as_run)
+    workspace.finish("describe", wanted_stamp, time.monotonic() - started, as_run)
     return workspace
 
 
@@ -348,16 +348,16 @@ def distill(
     if described is None or described.settings.get("splats") != splats_stamp:
         state = "no masks yet" if described is None else "masks that were made with other Gaussians"
         raise WorkspaceError(f"{workspace.root} has {state}; run `gags describe {workspace.root}` first")
-    goal = stamp("field", described.stamp, settings)
+    wanted_stamp = stamp("field", described.stamp, settings)
     record = workspace.record("distill")
-    if record is not None and record.stamp == goal and workspace.field.exists():
+    if record is not None and record.stamp == wanted_stamp and workspace.field.exists():
         progress.say(f"Language field: done already, {workspace.field}")
         return workspace
     started, checkpoint = time.monotonic(), workspace.distill_checkpoint
     items = Descriptions(workspace, capture.train)
     gaussians = load_ply(workspace.splats).to(scene_device())
     train_field(gaussians, items, settings, checkpoint=checkpoint, progress=progress).save(workspace.field)
-    workspace.finish("distill", goal, time.monotonic() - started, settings)
+    workspace.finish("distill", wanted_stamp, time.monotonic() - started, settings)
     checkpoint.unlink(missing_ok=True)
     return workspace
 
@@ -380,11 +380,11 @@ def things(scene: Workspace | Path | str, *, progress: Reporter = SILENT) -> Thi
         raise WorkspaceError(f"{workspace.root} has no masks yet; run `gags describe {workspace.root}` first")
     gaussians = load_ply(workspace.splats).to(scene_device())
     started, key = time.monotonic(), splats_hash(gaussians)
-    goal = things_stamp(workspace, capture, key)
+    wanted_stamp = things_stamp(workspace, capture, key)
     record = workspace.record("things")
     found = things_of_scene(workspace, capture, gaussians, key, progress=progress)
-    if record is None or record.stamp != goal:
-        workspace.finish("things", goal, time.monotonic() - started)
+    if record is None or record.stamp != wanted_stamp:
+        workspace.finish("things", wanted_stamp, time.monotonic() - started)
     return found
 
 

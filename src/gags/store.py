@@ -158,12 +158,12 @@ def damaged(path: Path, what: object, remedy: str) -> WorkspaceError:
 
 
 class Checkpoint:
-    """State of a training in one file, so that a run that was killed goes on where it was.
+    """State of a training in one file, so that a run that was killed can resume.
 
     Args:
         path: The file; None keeps nothing.
         key: Describes the run: its settings and inputs. A file with another key is not used.
-        seconds: Least time between two saves of `save_if_due`.
+        seconds: Least time between two saves, see `due`.
     """
 
     def __init__(self, path: Path | None, key: str, seconds: float) -> None:

@@ -161,7 +161,7 @@ class Workspace:
         return self.report / f"evaluation_{protocol}.html"
 
     def record(self, stage: str) -> StageRecord | None:
-        """What is on record of a stage, as of "distill"; None before it has finished."""
+        """What config.toml holds of a stage such as "distill"; None before it has finished."""
         stages = self._read().get("stages", {})
         table = stages.get(stage, stages.get(FORMER_NAMES.get(stage)))
         if table is None:
@@ -172,7 +172,7 @@ class Workspace:
             raise WorkspaceError(f"{self.config} is damaged at stage {stage}; delete that table") from error
 
     def finish(self, stage: str, stage_stamp: str, seconds: float, settings: Any = None) -> None:
-        """Put a finished stage on record."""
+        """Write a finished stage to config.toml."""
         config = self._read()
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         config["gags"] = __version__

@@ -65,7 +65,7 @@ def test_agreeing_masks_take_each_others_mean(evidence):
 
 def test_repeatability_is_the_best_iou_of_other_photos_by_what_they_see(evidence):
     agreed = agreement(evidence, 0)
-    np.testing.assert_allclose(agreed.seen, [[0, 2 / 4, 1], [0, 1, 1 / 4]], atol=1e-6)
+    np.testing.assert_allclose(agreed.visible_share, [[0, 2 / 4, 1], [0, 1, 1 / 4]], atol=1e-6)
     found = repeatability(agreed, evidence.view_of[: evidence.mask_count])
     # Mask 0 is 2-3 of the second photo to the letter, and 4 of the 5 Gaussians of the third; mask 1 is 4-7 of
     # the second photo, and 1 of the 5 of the third.

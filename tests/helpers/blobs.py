@@ -52,7 +52,7 @@ class Scene:
     def items(self, noise: float = 0.3, seed: int = 0) -> list[tuple[Camera, Description]]:
         """Masks and noisy embeddings: whole = object, part = object, sub-part = its left and right half.
 
-        The sub-part embeddings are random in every view, as those of scraps of things are.
+        The sub-part embeddings are random in every view, as those of fragments of things are.
         """
         rng = np.random.default_rng(seed)
         return [(c, _description(ids, rng, noise)) for c, ids in zip(self.cameras, self.ids, strict=True)]
@@ -119,8 +119,8 @@ def _description(ids: np.ndarray, rng: np.random.Generator, noise: float) -> Des
             continue
         middle = np.median(columns[where])
         for half in (columns < middle, columns >= middle):
-            scrap = rng.normal(size=DIM)
-            add(0, where & half, scrap / np.linalg.norm(scrap))
+            fragment = rng.normal(size=DIM)
+            add(0, where & half, fragment / np.linalg.norm(fragment))
         add(1, where, word_vector(word))
         add(2, where, word_vector(word))
     count = len(levels)

@@ -117,7 +117,7 @@ def test_a_part_is_the_answer_only_if_it_is_clearly_better():
     things.parents = np.array([-1, 0, -1], np.int32)
     assert answering(np.array([0.8, 0.85, 0.2]), things) == [0]
     assert answering(np.array([0.6, 0.85, 0.8]), things) == [1, 2]
-    things.photos = np.array([9, 2, 5], np.int32)  # few photos tell the part apart: a scrap
+    things.photos = np.array([9, 2, 5], np.int32)  # few photos see the part as separate: a fragment
     assert answering(np.array([0.6, 0.85, 0.2]), things) == [0]
 
 
@@ -130,15 +130,15 @@ def line(*positions: float) -> Gaussians:
 
 
 def test_floaters_are_dropped_and_what_nobody_knows_inside_is_taken_along():
-    body, stray, other = [0.01 * k for k in range(100)], [5.0], [9 + 0.01 * k for k in range(100)]
-    gaussians = line(*body, *stray, *other)
+    large, stray, other = [0.01 * k for k in range(100)], [5.0], [9 + 0.01 * k for k in range(100)]
+    gaussians = line(*large, *stray, *other)
     members = np.array([*range(0, 100, 2), 100, *range(101, 201)])
     owners = np.array([0] * 51 + [1] * 100)
     space = Space.build(gaussians, Things.build(members, owners, [np.arange(5), np.arange(4)]))
-    rows = space.solid(members[:51])
+    rows = space.without_floaters(members[:51])
     assert rows.tolist() == [*range(0, 100, 2)]
     assert np.flatnonzero(space.filled(rows)).tolist() == [*range(100)]
     whole = np.isin(np.arange(201), np.arange(100))
     box = space.box(np.arange(100))
-    assert space.is_scrap(np.isin(np.arange(201), [10, 11]), whole, box)
-    assert not space.is_scrap(np.isin(np.arange(201), [150, 151]), whole, box)
+    assert space.is_fragment(np.isin(np.arange(201), [10, 11]), whole, box)
+    assert not space.is_fragment(np.isin(np.arange(201), [150, 151]), whole, box)

@@ -11,7 +11,7 @@ from tests.helpers.blobs import ToyEncoder, make_scene
 
 from gags.distill.field import Decoder, DecoderShape, LanguageField
 from gags.errors import QueryError
-from gags.query.relevancy import Queries, contrary_phrases, relevancy, relevancy_from_cosines
+from gags.query.relevancy import Queries, counted_phrases, relevancy, relevancy_from_cosines
 
 
 @given(
@@ -48,15 +48,15 @@ def test_relevancy_refuses_what_does_not_fit():
 def test_phrases_that_mean_the_same_do_not_count():
     texts = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     phrases = torch.tensor([[0.8, 0.6], [0.0, 1.0], [-1.0, 0.0]])
-    contrary = contrary_phrases(texts, phrases, 0.7)
-    assert contrary.tolist() == [[False, True, True], [True, False, True]]
+    counted = counted_phrases(texts, phrases, 0.7)
+    assert counted.tolist() == [[False, True, True], [True, False, True]]
     feature = torch.tensor([0.6, 0.8])
     found = relevancy_from_cosines(
-        texts @ feature, phrases @ feature, temperature=5.0, contrary=contrary
+        texts @ feature, phrases @ feature, temperature=5.0, counted=counted
     )  # cosines with the texts .6 and .8, with the phrases .96, .8 and -.6
     expected = torch.sigmoid(5.0 * torch.tensor([0.6 - 0.8, 0.8 - 0.96]))
     torch.testing.assert_close(found, expected)
-    assert contrary_phrases(texts, phrases, -1.0).any(dim=1).all()  # one phrase is always left
+    assert counted_phrases(texts, phrases, -1.0).any(dim=1).all()  # one phrase is always left
 
 
 @given(seed=st.integers(0, 10_000), excluded=st.integers(0, 5))
@@ -65,10 +65,10 @@ def test_leaving_phrases_out_is_the_plain_formula(seed, excluded):
     queries = torch.rand(2, 7, 2, generator=generator, dtype=torch.float64)
     steps = torch.randint(0, 4, (2, 7, 6), generator=generator)  # so that phrases often tie
     negatives = steps.double() / 4
-    contrary = torch.ones(2, 6, dtype=torch.bool)
-    contrary[0, torch.randperm(6, generator=generator)[:excluded]] = False
-    found = relevancy_from_cosines(queries, negatives, temperature=3.0, contrary=contrary)
-    for column, row in enumerate(contrary):
+    counted = torch.ones(2, 6, dtype=torch.bool)
+    counted[0, torch.randperm(6, generator=generator)[:excluded]] = False
+    found = relevancy_from_cosines(queries, negatives, temperature=3.0, counted=counted)
+    for column, row in enumerate(counted):
         own = (3.0 * queries[..., column, None]).exp()
         pairwise = own / (own + (3.0 * negatives[..., row]).exp())
         torch.testing.assert_close(found[..., column], pairwise.amin(dim=-1))
@@ -100,13 +100,13 @@ def test_queries_equal_relevancy_of_decoded_embeddings(field):
 def test_gaussians_are_answered_by_the_literal_formula_with_phrases_left_out(field):
     encoder = ToyEncoder()
     queries = Queries.encode(["red ball", "floor"], encoder, field)
-    queries.contrary = torch.tensor([[True, False], [True, True]])
+    queries.counted = torch.tensor([[True, False], [True, True]])
     with torch.no_grad():
         embeddings = field.decoder.embeddings(field.features)
     for _ in range(2):  # afresh, and remembered
         found = queries.of_gaussians(field)
         for column, vector in enumerate(queries.vectors):
-            negatives = queries.negatives[queries.contrary[column]]
+            negatives = queries.negatives[queries.counted[column]]
             expected = relevancy(embeddings, vector, negatives, temperature=10.0)
             torch.testing.assert_close(found[:, column], expected, atol=1e-5, rtol=1e-4)
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "distill": Command("stages", "masks and embeddings → one language field"),
     "things": Command("stages", "masks that agree across photos → things and their parts"),
     "query": Command("ask", "where is it? heat map, mask, peak and 3D box of each text"),
-    "locate": Command("ask", "every instance of what a text names: centre, turned box, score"),
+    "locate": Command("ask", "every instance of what a text names: centre, oriented box, score"),
     "catalog": Command("ask", "what is in this scene: its things, named, and a labelled picture"),
     "view": Command("ask", "the scene in the browser: ask it, click on things, cut them out (extra `view`)"),
     "extract": Command("ask", "cut the things that texts name out of the scene: .ply, .spz or .splat"),
@@ -78,7 +78,7 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
         return stop.code if isinstance(stop.code, int) else FAILED
     except KeyboardInterrupt:
         print(
-            f"\ngags {name}: stopped; what is finished is kept, the same command goes on from there",
+            f"\ngags {name}: stopped; what is finished is kept, the same command resumes from there",
             file=sys.stderr,
         )
         return INTERRUPTED

@@ -46,7 +46,7 @@ def query(
 
 
 def locate(scene: SceneFolder, texts: Texts, /, *, json: bool = False) -> None:
-    """Find every instance of what texts name: centre, turned box, score, and how many photos see it.
+    """Find every instance of what texts name: centre, oriented box, score, and how many photos see it.
 
     Coordinates and lengths are in the frame and units of the capture. Two mugs are two rows.
 

@@ -108,8 +108,8 @@ def compare(
 ) -> None:
     """Compare the method with baselines: same Gaussians, same masks, same encoder, one table.
 
-    A comparison that was stopped goes on where it was; what has not changed is not done again. Every figure,
-    seed and row goes to compare.json in the folder of the comparison.
+    A comparison that was stopped resumes where it stopped; what has not changed is not done again. Every
+    figure, seed and row goes to compare.json in the folder of the comparison.
 
     Args:
         capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D).

@@ -28,7 +28,7 @@ def run(
     """Turn photos into a scene that answers text.
 
     Finds poses if there are none, trains Gaussians, cuts the photos into masks, embeds these, distils one
-    language field, and finds the things of the scene. A run that was stopped goes on where it was; stages
+    language field, and finds the things of the scene. A run that was stopped resumes where it stopped; stages
     whose settings and inputs have not changed are not done again.
 
     Args:
@@ -56,7 +56,7 @@ def poses(
     points.
 
     Writes a capture for `gags run`: undistorted photos in images/, poses and sparse points in sparse/0/. A
-    run that was stopped goes on where it was. `gags run PHOTOS` does this by itself.
+    run that was stopped resumes where it stopped. `gags run PHOTOS` does this by itself.
 
     Args:
         source: Folder of photos, a video, or a capture with poses but no points.

@@ -1,9 +1,9 @@
 """Which masks of different photos are the same thing, and what they say together.
 
 One photo's embedding of a mask is noisy: the thing may be small, cut off or seen from behind. Masks of other
-photos that cover the same surface show the same thing, so their mean says far more reliably what it is. And
-it lifts granularity out of the noise: what still differs between the photos of a surface, on a level, is
-where that level's masks do not agree on what one thing is, which is what the granularity weights learn.
+photos that cover the same surface show the same thing, so their mean says far more reliably what it is.
+Averaging removes noise. What then still differs between the photos of a surface shows on which level masks
+disagree about what one thing is; the granularity weights learn that.
 """
 
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ class Agreement:
     Attributes:
         iou: IoU on the surface that both photos see; 0 between masks of one photo, but 1 of each with itself.
             float32 [M_u, M]
-        seen: Share of the mask's surface that each photo sees; 0 for its own photo. float32 [M_u, V]
+        visible_share: Share of the mask's surface that each photo sees; 0 for its own photo. float32 [M_u, V]
     """
 
     iou: np.ndarray
-    seen: np.ndarray
+    visible_share: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ def agreement(evidence: Evidence, view: int, landmarks: int = LANDMARKS) -> Agre
 
     A mask is the set of Gaussians that its pixels show. Gaussian i belongs to mask m of photo u by the share
     w_im / w_iu of its weight there, and counts √(w_iu w_iv) when photos u and v are compared, w_iu being its
-    weight over all pixels of u: what one of them does not see says nothing.
+    weight over all pixels of u: Gaussians that one of the two photos does not see are ignored.
 
     Args:
         evidence: Of all photos.
@@ -75,9 +75,9 @@ def agreement(evidence: Evidence, view: int, landmarks: int = LANDMARKS) -> Agre
         stride,
     )
     both = overlaps[:, count:]  # what the rows share with each photo as a whole
-    seen = np.minimum(both / np.maximum(both[:, [view]], 1e-6), 1)
-    seen[:, view] = 0
-    return Agreement(iou_of_overlaps(overlaps, sizes, evidence.view_of, rows), seen)
+    visible_share = np.minimum(both / np.maximum(both[:, [view]], 1e-6), 1)
+    visible_share[:, view] = 0
+    return Agreement(iou_of_overlaps(overlaps, sizes, evidence.view_of, rows), visible_share)
 
 
 def iou_of_overlaps(
@@ -112,11 +112,11 @@ def repeatability(agreed: Agreement, view_of: np.ndarray) -> np.ndarray:
     Returns:
         0 for masks of what no other photo sees. float32 [M_u]
     """
-    best = np.zeros_like(agreed.seen)
+    best = np.zeros_like(agreed.visible_share)
     views, first = np.unique(view_of, return_index=True)
     if len(best) and len(views):
         best[:, views] = np.maximum.reduceat(agreed.iou, first, axis=1)
-    return (agreed.seen * best).sum(axis=1) / np.maximum(agreed.seen.sum(axis=1), 1e-6)
+    return (agreed.visible_share * best).sum(axis=1) / np.maximum(agreed.visible_share.sum(axis=1), 1e-6)
 
 
 def consensus(evidence: Evidence, embeddings: Tensor) -> Consensus:

@@ -189,8 +189,19 @@ def uplift(evidence: Evidence, values: Tensor, mask_weights: Tensor) -> Tensor:
 def _sum_entries(
     gaussians: np.ndarray, weights: np.ndarray, labels: np.ndarray, mask_count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # pragma: no cover - compiled
-    """Entries of ViewEvidence from contributions sorted by Gaussian, each with its pixel's labels."""
+    """Entries of ViewEvidence from contributions sorted by Gaussian, each with its pixel's labels.
+
+    Args:
+        gaussians: Gaussian of each contribution, in order. int32 [C]
+        weights: Their blending weights. float32 [C]
+        labels: Masks that cover each one's pixel on the three levels, -1 where there is none. int32 [C, 3]
+        mask_count: Number M of masks; the photo as a whole counts as mask M.
+
+    Returns:
+        Gaussian, mask and sum of weights of each entry. int32 [E], int32 [E], float32 [E]
+    """
     size = len(gaussians)
+    # A contribution adds to the photo and to at most one mask on each level, so to four entries at most.
     out_gaussians = np.empty(4 * size, np.int32)
     out_masks = np.empty(4 * size, np.int32)
     out_weights = np.empty(4 * size, np.float32)
@@ -198,6 +209,7 @@ def _sum_entries(
     touched = np.empty(mask_count + 1, np.int32)
     count, first = 0, 0
     while first < size:
+        # Sum one Gaussian's weights mask by mask, and list which masks it touches.
         last, found = first, 0
         while last < size and gaussians[last] == gaussians[first]:
             for level in range(labels.shape[1] + 1):
@@ -209,6 +221,7 @@ def _sum_entries(
                     found += 1
                 sums[mask] += weights[last]
             last += 1
+        # Write its entries, and clear the sums of these masks alone.
         for k in range(found):
             mask = touched[k]
             out_gaussians[count], out_masks[count], out_weights[count] = gaussians[first], mask, sums[mask]

@@ -298,7 +298,7 @@ def principal_features(coordinates: Tensor, feature_dim: int) -> tuple[Tensor, T
 
 
 @torch.no_grad()
-def start_from_uplift(decoder: Decoder, basis: Tensor, weight: Tensor, bias: Tensor) -> None:
+def start_from_principal_components(decoder: Decoder, basis: Tensor, weight: Tensor, bias: Tensor) -> None:
     """Set a decoder so that it leads principal components back to embeddings; its body starts at 0."""
     decoder.basis.copy_(basis)
     decoder.skip.weight.copy_(weight)

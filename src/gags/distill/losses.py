@@ -61,7 +61,7 @@ def region_weights(omega: Tensor, areas: Tensor, density: Tensor) -> Tensor:
     """Eq. 5 for sampled pixels: 1/A of the region that counts, over the density the pixel was drawn with.
 
     The region that counts is the one at the level of the largest ω. Pixels drawn with a density q(p) and
-    weighted 1 / (A q(p)) give every region the same say, in expectation.
+    weighted 1 / (A q(p)) give every region the same total weight, in expectation.
 
     Args:
         omega: Granularity weights. [P, L]

@@ -1,7 +1,7 @@
 """Which pixels distillation learns from, which Gaussians make them up, what they should say; evidence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -98,10 +98,10 @@ def draw_pixels(masks: Masks, groups: np.ndarray, rng: np.random.Generator) -> P
     per_px = np.append(groups * GROUP / np.maximum(areas, 1), 0.0).astype(np.float32)  # [-1] serves "no mask"
     width = masks.labels.shape[2]
     return PixelGroups(
-        np.stack([flat % width, flat // width], axis=-1).reshape(-1, GROUP, 2),
-        rows,
-        targets.T.reshape(-1, GROUP, 3),
-        per_px[targets].sum(axis=0).reshape(-1, GROUP),
+        pixels=np.stack([flat % width, flat // width], axis=-1).reshape(-1, GROUP, 2),
+        rows=rows,
+        targets=targets.T.reshape(-1, GROUP, 3),
+        density=per_px[targets].sum(axis=0).reshape(-1, GROUP),
     )
 
 
@@ -132,8 +132,8 @@ def _draw_level(
 def one_gaussian(weights: Tensor, share: float, rng: torch.Generator) -> Tensor:
     """Let some pixels be made up of one of their Gaussians alone, drawn by its weight.
 
-    Queries ask Gaussians, not pixels. Learnt from blends alone, a Gaussian may mean anything as long as its
-    mixtures are right; learnt alone, it takes the mean of what its pixels show, blurred where things meet.
+    Queries ask single Gaussians. If only blended pixels are fitted, single Gaussians are not constrained. If
+    only single Gaussians are fitted, each takes the mean of what its pixels show, blurred where things meet.
 
     Args:
         weights: Blending weights of P pixels over their sums. [P, K]
@@ -183,8 +183,8 @@ def collect(
     seen: list[ViewEvidence] = []
     first_mask = 0
     with progress.stage("Blending weights", len(items), "photos") as bar:
-        for view, (camera, features) in enumerate(items):
-            masks = features.masks
+        for view, (camera, description) in enumerate(items):
+            masks = description.masks
             if len(masks):
                 rng = np.random.default_rng([settings.seed, view])
                 samples, evidence = _collect_view(gaussians, camera, masks, first_mask, settings, rng)
@@ -192,8 +192,8 @@ def collect(
                 seen.append(evidence)
             first_mask += len(masks)
             bar.advance()
-    names = ("indices", "weights", "targets", "density", "levels", "areas")
-    joined = Samples(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    names = [f.name for f in fields(Samples)]
+    joined = Samples(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
     return joined, merge(seen, len(gaussians))
 
 
@@ -230,10 +230,10 @@ def _samples(
     device = indices.device
     targets = np.where(drawn.targets >= 0, drawn.targets + first_mask, -1).astype(np.int32)
     return Samples(
-        indices.reshape(-1, GROUP, indices.shape[-1]),
-        weights.reshape(-1, GROUP, weights.shape[-1]),
-        torch.from_numpy(targets).to(device),
-        torch.from_numpy(drawn.density).to(device),
-        torch.from_numpy(masks.levels[drawn.rows].astype(np.int64)).to(device),
-        torch.from_numpy(areas).to(device),
+        indices=indices.reshape(-1, GROUP, indices.shape[-1]),
+        weights=weights.reshape(-1, GROUP, weights.shape[-1]),
+        targets=torch.from_numpy(targets).to(device),
+        density=torch.from_numpy(drawn.density).to(device),
+        levels=torch.from_numpy(masks.levels[drawn.rows].astype(np.int64)).to(device),
+        areas=torch.from_numpy(areas).to(device),
     )

@@ -19,8 +19,8 @@ class DistillSettings:
     pixels_per_photo: int = 24_000
     """Pixels drawn from every photo; more where it has many small masks."""
     single_share: float = 0.5
-    """Share of the pixels of a step that one of their Gaussians stands for, drawn by its blending weight, so
-    that Gaussians answer queries on their own; the paper has 0."""
+    """Share of the pixels of a step that are replaced by one of their Gaussians, drawn by its blending
+    weight, so that single Gaussians answer queries; the paper has 0."""
     consensus: bool = True
     """Whether masks take the mean embedding of the masks of other photos that cover the same thing."""
     levels: Literal["learnt", "averaged", "sub-part", "part", "whole"] = "learnt"

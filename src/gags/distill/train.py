@@ -21,7 +21,7 @@ from gags.distill.field import (
     principal_basis,
     principal_features,
     splats_hash,
-    start_from_uplift,
+    start_from_principal_components,
 )
 from gags.distill.samples import Samples, collect, one_gaussian
 from gags.distill.settings import DistillSettings
@@ -57,17 +57,17 @@ class Targets:
 
     Attributes:
         coordinates: Their unit embeddings in the decoder's basis. [M, r]
-        steadiness: The logits that granularity weights learn from repeatability, if they learn from it. [M]
+        repeatability_logits: Logits that granularity weights learn, if they learn from repeatability. [M]
         logits: Their granularity logits if these are given, not learnt. [M]
     """
 
     coordinates: Tensor
-    steadiness: Tensor | None = None
+    repeatability_logits: Tensor | None = None
     logits: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
-        """All there is."""
-        given = (self.coordinates, self.steadiness, self.logits)
+        """The tensors that are not None."""
+        given = (self.coordinates, self.repeatability_logits, self.logits)
         return [tensor for tensor in given if tensor is not None]
 
 
@@ -88,7 +88,8 @@ def train_field(
         settings: Settings.
         logits: Granularity logit of every mask of all photos, −inf for masks that do not count: the levels at
             a pixel are weighed by the softmax of its masks' logits, whatever `settings.levels` says. [M]
-        checkpoint: File to keep the state of training in and to go on from; the caller removes it.
+        checkpoint: File for the state of training, from which a stopped training resumes; the caller
+            removes it.
         progress: Told about progress.
 
     Returns:
@@ -112,19 +113,19 @@ def train_field(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         decoder = Decoder(shape).to(basis.device)
-    start_from_uplift(decoder, basis, weight, bias)
+    start_from_principal_components(decoder, basis, weight, bias)
     field = LanguageField(features, decoder, table.encoder, splats_hash(gaussians))
     _train(field, samples, targets, settings, checkpoint, progress)
     return field
 
 
 def _read_masks(items: Sequence[tuple[Camera, Description]]) -> MaskTable:
-    """What the files of all photos say of their masks, but for label maps, which would fill memory."""
+    """The masks of all photos, without label maps, which are too large to keep in memory."""
     embeddings, levels, names = [], [], set()
-    for _, features in items:
-        embeddings.append(features.embeddings.astype(np.float16))
-        levels.append(features.masks.levels.astype(np.int64))
-        names.add(features.encoder)
+    for _, description in items:
+        embeddings.append(description.embeddings.astype(np.float16))
+        levels.append(description.masks.levels.astype(np.int64))
+        names.add(description.encoder)
     if len(names) > 1:
         listed = ", ".join(sorted(names))
         raise WorkspaceError(f"photos were embedded by several encoders ({listed}); describe again")
@@ -219,7 +220,15 @@ def _train(
 
 
 def adam_state(parameters: Sequence[Tensor], optimizer: torch.optim.Adam) -> dict[str, Tensor]:
-    """Parameters and Adam's moments, as tensors to keep; without a gradient so far there are no moments."""
+    """Parameters and Adam's moments, as tensors to keep; without a gradient so far there are no moments.
+
+    Args:
+        parameters: The P parameters, of any shapes.
+        optimizer: Their optimiser.
+
+    Returns:
+        "value.i", "first.i" and "second.i" of parameter i, each of the parameter's shape.
+    """
     tensors = {}
     for i, parameter in enumerate(parameters):
         tensors[f"value.{i}"] = parameter
@@ -232,7 +241,17 @@ def adam_state(parameters: Sequence[Tensor], optimizer: torch.optim.Adam) -> dic
 def restore_adam(
     parameters: Sequence[Tensor], optimizer: torch.optim.Adam, step: int, tensors: dict[str, Tensor]
 ) -> int:
-    """Put back what `adam_state` gave after `step` steps; returns the steps done, 0 if shapes do not fit."""
+    """Put back what `adam_state` gave.
+
+    Args:
+        parameters: The P parameters, of any shapes; changed in place.
+        optimizer: Their optimiser; its state is changed in place.
+        step: Number of steps that were done.
+        tensors: What `adam_state` gave, each of its parameter's shape.
+
+    Returns:
+        `step`; 0 if shapes do not fit, then nothing is changed.
+    """
     values = [tensors.get(f"value.{i}") for i in range(len(parameters))]
     if any(v is None or v.shape != p.shape for v, p in zip(values, parameters, strict=True)):
         return 0
@@ -254,7 +273,7 @@ def _decay(done: float) -> float:
 
 
 def _batch(count: int, size: int, step: int, seed: int) -> Tensor:
-    """Groups of one step: permutation after permutation, a function of the step so that training resumes."""
+    """Groups of one step [B]: permutation after permutation, by the step alone so that training resumes."""
     size = min(size, count)
     epoch, place = divmod(step, count // size)
     return _permutation(count, seed * 1_000_003 + epoch)[place * size : (place + 1) * size]
@@ -303,9 +322,9 @@ def batch_loss(
     level = samples.levels[batch]
     counts = (omega.argmax(dim=-1) == level.repeat_interleave(len(covered) // len(level))) & covered
     grouped = rendered.reshape(len(level), -1, rendered.shape[-1])
-    steadiness = losses.consistency(grouped, counts.reshape(len(level), -1)) / len(level)
+    consistency_loss = losses.consistency(grouped, counts.reshape(len(level), -1)) / len(level)
     late = 2 * step >= settings.steps
-    return pixel_loss.mean() + granularity_loss + settings.consistency_weight * late * steadiness
+    return pixel_loss.mean() + granularity_loss + settings.consistency_weight * late * consistency_loss
 
 
 def _granularity(
@@ -327,8 +346,8 @@ def _granularity(
         return losses.granularity_weights(fixed, valid & fixed.isfinite()), 0.0
     source = rendered.detach() if settings.detach_granularity else rendered
     omega = losses.granularity_weights(decoder.granularity(source), valid)
-    if targets.steadiness is None:
+    if targets.repeatability_logits is None:
         half = 1.0 if 2 * step >= settings.steps else 0.5
         return omega, settings.entropy_weight * half * losses.entropy(omega).mean()
-    wanted = losses.granularity_weights(targets.steadiness[masks], valid)
+    wanted = losses.granularity_weights(targets.repeatability_logits[masks], valid)
     return omega.detach(), losses.divergence(omega, wanted).mean()

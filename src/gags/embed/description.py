@@ -59,7 +59,7 @@ class Description:
         stored = load_tensors(path, remedy=_REMEDY, kind="numpy")
         tensors = stored.tensors
         try:
-            masks = Masks(*(tensors[key] for key in ("labels", "levels", "boxes", "scores")))
+            masks = Masks(**{name: tensors[name] for name in ("labels", "levels", "boxes", "scores")})
             embeddings, prompts = tensors["embeddings"], tensors["prompts"]
         except KeyError as error:
             raise damaged(path, error, _REMEDY) from error

@@ -50,11 +50,11 @@ class Gaussians:
 
     def to(self, device: torch.device | str) -> "Gaussians":
         """The same Gaussians on another device."""
-        return Gaussians(*(getattr(self, f.name).to(device) for f in fields(self)))
+        return Gaussians(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def __getitem__(self, index: Tensor) -> "Gaussians":
         """A subset, by boolean mask [N] or by indices, in the order of the index."""
-        return Gaussians(*(getattr(self, f.name)[index] for f in fields(self)))
+        return Gaussians(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
 TOP_K = 16  # Gaussians kept a pixel: the rest holds next to nothing of its weight

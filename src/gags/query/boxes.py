@@ -1,15 +1,16 @@
-"""The smallest turned box around some Gaussians."""
+"""The smallest oriented box around some Gaussians."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-FENCE = 1.5  # interquartile ranges beyond the quartiles at which outliers begin (Tukey); a full box has none
+# Interquartile ranges beyond the quartiles at which outliers begin (Tukey); a uniform distribution has none.
+FENCE = 1.5
 FAINT = 0.1  # Gaussians of less opacity than this are not seen, and bound nothing
 DIRECTIONS = 1000  # in which the farthest points are kept; no other can bound a box by much
-NUDGE = np.deg2rad(8.0)
-ROUNDS = 10  # of turning about the three axes; two or three settle it
+RESTART_ANGLE = np.deg2rad(8.0)  # about each axis, from which the search starts again
+ROUNDS = 10  # of rotating about the three axes, at most; usually 2 or 3 suffice
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +45,11 @@ class OrientedBox:
 
 
 def oriented_box(xyz: np.ndarray, weights: np.ndarray) -> OrientedBox:
-    """A small box around the centres of Gaussians, whatever way it is turned; no direction need be up.
+    """A small box around the centres of Gaussians, in any orientation; no direction need be up.
 
     Outliers are left out along the principal axes of the weighted points. The box starts along these axes,
-    and along the world's, and is turned about one side after the other to the smallest rectangle around the
-    points seen along that side, until it shrinks no more; the smallest found is taken.
+    and along the world's, and is rotated about one side after the other to the smallest rectangle around
+    the points seen along that side, until it shrinks no more; the smallest found is taken.
 
     Args:
         xyz: Centres. [n, 3], n ≥ 1
@@ -61,9 +62,11 @@ def oriented_box(xyz: np.ndarray, weights: np.ndarray) -> OrientedBox:
     xyz = xyz[_within_fences(xyz @ axes.T, weights)]
     hull = _extremes(xyz)
     best = min((_shrunk(hull, start) for start in (axes, np.eye(3))), key=_volume)
-    # Turned about one side at a time, a box gets stuck a degree or two from the best; a push sets it free.
-    pushed = [_shrunk(hull, _nudged(best.axes, about, sign)) for about in range(3) for sign in (-1, 1)]
-    return _box_along(xyz, min([best, *pushed], key=_volume).axes)
+    # Rotating about one side at a time ends in a local minimum, a degree or two from the best box; starting
+    # again from a box that is rotated by 8 degrees escapes it.
+    angles = (-RESTART_ANGLE, RESTART_ANGLE)
+    again = [_shrunk(hull, _rotated(best.axes, about, angle)) for about in range(3) for angle in angles]
+    return _box_along(xyz, min([best, *again], key=_volume).axes)
 
 
 def _volume(box: OrientedBox) -> float:
@@ -81,13 +84,13 @@ def _extremes(xyz: np.ndarray) -> np.ndarray:
     return xyz[np.unique((xyz @ directions).argmax(axis=0))]
 
 
-def _nudged(axes: np.ndarray, about: int, sign: int) -> np.ndarray:
-    """The axes turned a little about one of them."""
+def _rotated(axes: np.ndarray, about: int, angle: float) -> np.ndarray:
+    """The axes rotated about one of them. [3, 3] → [3, 3]"""
     one, two = axes[(about + 1) % 3], axes[(about + 2) % 3]
-    nudged = axes.copy()
-    nudged[(about + 1) % 3] = np.cos(NUDGE) * one + sign * np.sin(NUDGE) * two
-    nudged[(about + 2) % 3] = np.cos(NUDGE) * two - sign * np.sin(NUDGE) * one
-    return nudged
+    rotated = axes.copy()
+    rotated[(about + 1) % 3] = np.cos(angle) * one + np.sin(angle) * two
+    rotated[(about + 2) % 3] = np.cos(angle) * two - np.sin(angle) * one
+    return rotated
 
 
 def _principal_axes(xyz: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -110,11 +113,11 @@ def _within_fences(coordinates: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _shrunk(xyz: np.ndarray, axes: np.ndarray) -> OrientedBox:
-    """The box along the axes, turned until it shrinks no more."""
+    """The box along the axes, rotated until it shrinks no more."""
     volume = np.inf
     for _ in range(ROUNDS):
         for fixed in range(3):
-            axes = _turned(xyz, axes, fixed)
+            axes = _with_smallest_rectangle(xyz, axes, fixed)
         box = _box_along(xyz, axes)
         if _volume(box) >= volume * (1 - 1e-6):
             break
@@ -122,17 +125,14 @@ def _shrunk(xyz: np.ndarray, axes: np.ndarray) -> OrientedBox:
     return _box_along(xyz, axes)
 
 
-def _turned(xyz: np.ndarray, axes: np.ndarray, fixed: int) -> np.ndarray:
-    """The axes turned about one of them to the smallest rectangle around the points seen along it."""
+def _with_smallest_rectangle(xyz: np.ndarray, axes: np.ndarray, fixed: int) -> np.ndarray:
+    """The axes rotated about one of them to the smallest rectangle around the points seen along it."""
     one, two = axes[(fixed + 1) % 3], axes[(fixed + 2) % 3]
     seen = np.stack([xyz @ one, xyz @ two], axis=-1)
     seen -= seen.mean(axis=0)
     scale = max(float(np.abs(seen).max()), 1e-12)  # OpenCV takes float32
     angle = np.deg2rad(cv2.minAreaRect((seen / scale).astype(np.float32))[2])
-    turned = axes.copy()
-    turned[(fixed + 1) % 3] = np.cos(angle) * one + np.sin(angle) * two
-    turned[(fixed + 2) % 3] = np.cos(angle) * two - np.sin(angle) * one
-    return turned
+    return _rotated(axes, fixed, angle)
 
 
 def _box_along(xyz: np.ndarray, axes: np.ndarray) -> OrientedBox:
@@ -142,7 +142,7 @@ def _box_along(xyz: np.ndarray, axes: np.ndarray) -> OrientedBox:
 
 
 def _rotation(axes: np.ndarray) -> np.ndarray:
-    """Orthonormal rows with the last turned so that they are right-handed."""
+    """Orthonormal rows, the last replaced so that they are right-handed. [3, 3] → [3, 3]"""
     axes = axes.copy()
     axes[2] = np.cross(axes[0], axes[1])
     return axes

@@ -68,7 +68,7 @@ def catalog(
         photos: Number of photos that they were found from.
 
     Returns:
-        Things, and parts of them that stand out nearly as often as the whole; scraps are left out.
+        Things, and parts of them that stand out nearly as often as the whole; fragments are left out.
     """
     space = Space.build(gaussians, things)
     namer = Namer.of_scene(field, words, space.opacities, things)
@@ -79,10 +79,10 @@ def catalog(
         rare = things.photos[thing] < LISTED_SHARE * photos
         if rare or not things.stands_out(thing) or (parent >= 0 and parent not in row_of):
             continue
-        rows = space.solid(things[thing])
+        rows = space.without_floaters(things[thing])
         mask, box = space.filled(rows), space.box(rows)
         wholes = [entry for entry in entries if entry.part_of is None]
-        if parent < 0 and any(space.is_scrap(mask, entry.mask.numpy(), entry.box) for entry in wholes):
+        if parent < 0 and any(space.is_fragment(mask, entry.mask.numpy(), entry.box) for entry in wholes):
             continue
         names = namer.names(rows)
         row_of[thing] = len(entries)

@@ -15,11 +15,11 @@ from gags.query.select import choose, logit
 from gags.query.space import Space
 from gags.things.things import Things
 
-SOLID = 0.5  # opacity of Gaussians whose relevancy says whether a text matches anything
+OPAQUE = 0.5  # opacity of Gaussians whose relevancy says whether a text matches anything
 MATCHES = 0.5  # relevancy below which a canonical phrase ("object", "wall") says better what is there
-NEARLY_BEST = 0.9  # of the best score; an instance with less is a phantom, two things of one kind differ less
+NEARLY_BEST = 0.9  # of the best score; with less it is a false match: two things of one kind differ less
 PART_GAIN = 0.1  # of score that a part must be ahead of the whole for the part to be the answer
-KNOWN = 0.5  # of a selected piece that things must hold for it to be left to them
+THINGS_SHARE = 0.5  # of a selected piece that must lie in things for the piece to be dropped
 
 
 @dataclass(eq=False)
@@ -63,7 +63,7 @@ def locate_instances(
     """Find every instance of what each text names.
 
     Candidates are the things that the photos' masks agree on, and connected pieces of what `select` chooses
-    where no thing is known. A candidate's score is the mean relevancy of its Gaussians. A part is the answer
+    outside all things. A candidate's score is the mean relevancy of its Gaussians. A part is the answer
     instead of the whole thing only if its score is clearly higher. Candidates far below the best are dropped.
 
     Args:
@@ -80,22 +80,24 @@ def locate_instances(
     scores = things.means(relevancies, space.opacities)
     found = []
     for text, relevancy, score in zip(queries.texts, relevancies.T, scores.T, strict=True):
-        if not (relevancy[space.opacities > SOLID] >= MATCHES).any():
+        if not (relevancy[space.opacities > OPAQUE] >= MATCHES).any():
             found.append([])
             continue
         candidates = [things[thing] for thing in answering(score, things)]
-        candidates += _unknown_pieces(logit(relevancy), space)
-        found.append(_nearly_best(_bodies(text, relevancy, candidates, space)))
+        candidates += _pieces_outside_things(logit(relevancy), space)
+        found.append(_nearly_best(_instances(text, relevancy, candidates, space)))
     return found
 
 
-def _bodies(text: str, relevancy: np.ndarray, candidates: list[np.ndarray], space: Space) -> list[Instance]:
-    """Candidates as instances, without those that are only scraps of one that comes before them."""
+def _instances(
+    text: str, relevancy: np.ndarray, candidates: list[np.ndarray], space: Space
+) -> list[Instance]:
+    """Candidates as instances, without those that are only fragments of one that comes before them."""
     instances: list[Instance] = []
     for candidate in candidates:
-        rows = space.solid(candidate)
+        rows = space.without_floaters(candidate)
         mask = space.filled(rows)
-        if any(space.is_scrap(mask, other.mask.numpy(), other.box) for other in instances):
+        if any(space.is_fragment(mask, other.mask.numpy(), other.box) for other in instances):
             continue
         score = float(np.average(relevancy[rows], weights=space.opacities[rows]))
         instances.append(Instance(text, torch.from_numpy(mask), score, space.box(rows)))
@@ -129,13 +131,17 @@ def answering(scores: np.ndarray, things: Things) -> list[int]:
     return np.flatnonzero(taken).tolist()
 
 
-def _unknown_pieces(values: np.ndarray, space: Space) -> list[np.ndarray]:
+def _pieces_outside_things(values: np.ndarray, space: Space) -> list[np.ndarray]:
     """Connected pieces of what is selected that lie mostly outside all things. int64 [n] each"""
     voxels, weights = space.voxels, space.opacities
     chosen = choose(values, weights, voxels)
     pieces = np.where(chosen, voxels.pieces(voxels.sums(chosen.astype(float)) > 0)[voxels.owner], -1)
     rows_of = [np.flatnonzero(pieces == piece) for piece in range(pieces.max() + 1)]
-    return [rows for rows in rows_of if weights[rows] @ space.known[rows] < KNOWN * weights[rows].sum()]
+    return [
+        rows
+        for rows in rows_of
+        if weights[rows] @ space.in_a_thing[rows] < THINGS_SHARE * weights[rows].sum()
+    ]
 
 
 def _nearly_best(instances: list[Instance]) -> list[Instance]:

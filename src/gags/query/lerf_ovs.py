@@ -28,7 +28,7 @@ def smooth(relevancy: Map) -> Map:
 
 
 def smooth_tensor(relevancy: Tensor) -> Tensor:
-    """`smooth` in PyTorch."""
+    """`smooth` in PyTorch. float32 [H, W] → [H, W]"""
     height, width = relevancy.shape
     rows, columns = (_mirrored(size, relevancy.device) for size in (height, width))
     # An even box has no middle: like OpenCV's, it reaches one pixel farther up and left.
@@ -44,7 +44,7 @@ def _mirrored(size: int, device: torch.device) -> Tensor:
 
 
 def majority(mask: np.ndarray) -> np.ndarray:
-    """Whether more than half of the 7×7 px around a pixel (of those inside the picture) are set."""
+    """Whether more than half of the 7×7 px around a pixel, in the picture, are set. bool [H, W] → [H, W]"""
     ones = np.ones(mask.shape, np.float32)
     border = {"normalize": False, "borderType": cv2.BORDER_CONSTANT}
     votes = cv2.boxFilter(mask.astype(np.float32), -1, (VOTE, VOTE), **border)
@@ -53,7 +53,7 @@ def majority(mask: np.ndarray) -> np.ndarray:
 
 
 def majority_tensor(mask: Tensor) -> Tensor:
-    """`majority` in PyTorch."""
+    """`majority` in PyTorch. bool [H, W] → [H, W]"""
     votes = mask[None, None].float()
     return avg_pool2d(votes, VOTE, stride=1, padding=VOTE // 2, count_include_pad=False)[0, 0] > 0.5
 
@@ -89,7 +89,7 @@ def cut(relevancy: Map) -> tuple[Map, float]:
 
 
 def cut_by(relevancy: Map, smooth: Callable[[Map], Map], majority: Callable[[Map], Map]) -> tuple[Map, float]:
-    """The formula of `cut` with the filters of one kind of map."""
+    """The formula of `cut` with the filters of one kind of map; see `cut`."""
     blended = cast(Map, 0.5 * (relevancy + smooth(relevancy)))
     least = blended.min()
     above = blended - least

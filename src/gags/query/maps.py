@@ -70,18 +70,18 @@ def render_values(
     return ValueMaps(maps, known)
 
 
-SEEN_SHARE = 0.2  # of a body that a photo must show to see it: from any side, half of a thing is hidden
+SEEN_SHARE = 0.2  # of an instance that a photo must show to see it: from any side, half of a thing is hidden
 DEPTH_TOLERANCE = 0.05  # of the distance, up to which what lies behind the rendered surface is seen
 LONGEST_SIDE = 200  # px, of the depth maps that tell what is hidden
 
 
 def seen_in(gaussians: Gaussians, cameras: Sequence[Camera], masks: Sequence[Tensor]) -> np.ndarray:
-    """Which photos see which bodies: at least a fifth of the body lies in the picture and is not hidden.
+    """Which photos see which instances: at least a fifth of it lies in the picture and is not hidden.
 
     Args:
         gaussians: The scene.
         cameras: Cameras of V photos.
-        masks: Gaussians of n bodies. bool [N] each
+        masks: Gaussians of n instances. bool [N] each
 
     Returns:
         bool [V, n]
@@ -92,9 +92,9 @@ def seen_in(gaussians: Gaussians, cameras: Sequence[Camera], masks: Sequence[Ten
     seen = np.zeros((len(cameras), len(masks)), bool)
     for number, camera in enumerate(cameras if masks else ()):
         there = visible(gaussians, means, camera)
-        for body, members in enumerate(rows):
+        for instance, members in enumerate(rows):
             weights = opacities[members]
-            seen[number, body] = weights @ there[members] >= SEEN_SHARE * max(weights.sum(), 1e-12)
+            seen[number, instance] = weights @ there[members] >= SEEN_SHARE * max(weights.sum(), 1e-12)
     return seen
 
 

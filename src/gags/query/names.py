@@ -13,7 +13,7 @@ from gags.embed.description import Description
 from gags.embed.encoder import Encoder
 from gags.errors import QueryError
 from gags.files import listed_lines
-from gags.query.relevancy import Queries, contrary_phrases, relevancy_from_cosines
+from gags.query.relevancy import Queries, counted_phrases, relevancy_from_cosines
 from gags.things.things import Things
 
 _WORDS = """
@@ -164,7 +164,7 @@ def suggest_texts(
     """
     vectors = torch.from_numpy(encoder.encode_texts(words))
     negatives = torch.from_numpy(encoder.encode_texts(list(encoder.negatives)))
-    contrary = contrary_phrases(vectors, negatives, encoder.same_meaning)
+    counted = counted_phrases(vectors, negatives, encoder.same_meaning)
     scores: dict[str, list[float]] = {}
     for photo in photos:
         large = _areas(photo) >= MIN_PIXELS * photo.masks.labels[0].size
@@ -175,7 +175,7 @@ def suggest_texts(
             embeddings @ vectors.T,
             embeddings @ negatives.T,
             temperature=encoder.temperature,
-            contrary=contrary,
+            counted=counted,
         )
         for best, score in zip(relevancy.argmax(1).tolist(), relevancy.amax(1).tolist(), strict=True):
             scores.setdefault(words[int(best)], []).append(score)

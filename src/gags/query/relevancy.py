@@ -1,4 +1,4 @@
-"""How well features answer a text (GAGS Eq. 8)."""
+"""How well embeddings, or features decoded to them, answer a text (GAGS Eq. 8)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,28 +12,28 @@ from gags.embed.encoder import Encoder
 from gags.errors import QueryError
 
 
-def relevancy(features: Tensor, query: Tensor, negatives: Tensor, *, temperature: float = 10.0) -> Tensor:
-    """Relevancy of every feature to a text query (GAGS Eq. 8, after LERF).
+def relevancy(embeddings: Tensor, query: Tensor, negatives: Tensor, *, temperature: float = 10.0) -> Tensor:
+    """Relevancy of every embedding to a text query (GAGS Eq. 8, after LERF).
 
     Args:
-        features: Language features, L2-normalised. [..., D]
+        embeddings: Of what is asked, in the encoder's space, L2-normalised. [..., D]
         query: Text embedding, L2-normalised. [D]
         negatives: Embeddings of the canonical phrases, L2-normalised. [C, D]
         temperature: Logit scale; belongs to the encoder (10 for CLIP ViT-B/16).
 
     Returns:
-        Probability that a feature matches the query rather than any canonical phrase, in (0, 1). [...]
+        Probability that an embedding matches the query rather than any canonical phrase, in (0, 1). [...]
 
     Raises:
         ValueError: If D differs between the inputs, or C is 0.
     """
-    if features.shape[-1] != query.shape[-1] or query.shape[-1] != negatives.shape[-1]:
+    if embeddings.shape[-1] != query.shape[-1] or query.shape[-1] != negatives.shape[-1]:
         raise ValueError(
-            f"features, query and negatives must have one length D, got {features.shape[-1]}, "
+            f"embeddings, query and negatives must have one length D, got {embeddings.shape[-1]}, "
             f"{query.shape[-1]} and {negatives.shape[-1]}"
         )
     scores = relevancy_from_cosines(
-        (features @ query)[..., None], features @ negatives.T, temperature=temperature
+        (embeddings @ query)[..., None], embeddings @ negatives.T, temperature=temperature
     )
     return scores[..., 0]
 
@@ -43,8 +43,8 @@ def relevancy_from_cosines(
     negatives: Tensor,
     *,
     temperature: float,
-    contrary: Tensor | None = None,
-    hardest: Tensor | None = None,
+    counted: Tensor | None = None,
+    largest_negative: Tensor | None = None,
 ) -> Tensor:
     """Eq. 8 from cosines: exp(τ q) / (exp(τ q) + exp(τ n)) = sigmoid(τ (q − n)), least for the largest n.
 
@@ -52,8 +52,8 @@ def relevancy_from_cosines(
         queries: Cosines with T query texts. [..., T]
         negatives: Cosines with C canonical phrases. [..., C]
         temperature: Logit scale τ.
-        contrary: Which phrases count against which text, see `contrary_phrases`; None for all. bool [T, C]
-        hardest: The largest of `negatives`, if it is known already. [...]
+        counted: Which phrases count against which text, see `counted_phrases`; None for all. bool [T, C]
+        largest_negative: The largest of `negatives`, if it is known already. [...]
 
     Returns:
         Relevancy to each query. [..., T]
@@ -63,42 +63,42 @@ def relevancy_from_cosines(
     """
     if negatives.shape[-1] == 0:
         raise ValueError("relevancy needs at least one canonical phrase")
-    hardest = negatives.amax(dim=-1) if hardest is None else hardest
-    against = hardest[..., None]
-    if contrary is not None and not contrary.all():
-        against = torch.stack([_hardest_contrary(negatives, hardest, row) for row in contrary], dim=-1)
+    largest_negative = negatives.amax(dim=-1) if largest_negative is None else largest_negative
+    against = largest_negative[..., None]
+    if counted is not None and not counted.all():
+        against = torch.stack([_largest_counted(negatives, largest_negative, row) for row in counted], dim=-1)
     return torch.sigmoid(temperature * (queries - against))
 
 
-def _hardest_contrary(negatives: Tensor, hardest: Tensor, contrary: Tensor) -> Tensor:
+def _largest_counted(negatives: Tensor, largest_negative: Tensor, counted: Tensor) -> Tensor:
     """The largest cosine with those phrases that count.
 
     Args:
         negatives: Cosines with all phrases. [..., C]
-        hardest: The largest of each. [...]
-        contrary: Which phrases count, one at least. bool [C]
+        largest_negative: The largest of each. [...]
+        counted: Which phrases count, one at least. bool [C]
 
     Returns:
         [...]
     """
-    excluded = torch.nonzero(~contrary)[:, 0].tolist()
+    excluded = torch.nonzero(~counted)[:, 0].tolist()
     if not excluded:
-        return hardest
-    if 2 * len(excluded) > len(contrary):
-        return negatives[..., contrary].amax(dim=-1)
-    # Where no excluded phrase is the hardest one, leaving them out changes nothing: few need more.
-    reached = torch.zeros_like(hardest, dtype=torch.bool)
+        return largest_negative
+    if 2 * len(excluded) > len(counted):
+        return negatives[..., counted].amax(dim=-1)
+    # Where no excluded phrase has the largest cosine, leaving them out changes nothing: few rows need more.
+    reached = torch.zeros_like(largest_negative, dtype=torch.bool)
     for column in excluded:
-        reached |= negatives[..., column] == hardest
-    hardest = hardest.clone()
-    hardest[reached] = negatives[reached][:, contrary].amax(dim=-1)
-    return hardest
+        reached |= negatives[..., column] == largest_negative
+    largest_negative = largest_negative.clone()
+    largest_negative[reached] = negatives[reached][:, counted].amax(dim=-1)
+    return largest_negative
 
 
-def contrary_phrases(queries: Tensor, negatives: Tensor, same_meaning: float) -> Tensor:
+def counted_phrases(queries: Tensor, negatives: Tensor, same_meaning: float) -> Tensor:
     """Which canonical phrases mean something else than a text, so that they can speak against it.
 
-    Eq. 8 asks whether a text explains a feature better than any canonical phrase does. A phrase that means
+    Eq. 8 asks whether a text explains an embedding better than any canonical phrase does. A phrase that means
     the same as the text, as "laptop computer" does for "laptop", would explain it as well: no contrast left.
 
     Args:
@@ -113,17 +113,17 @@ def contrary_phrases(queries: Tensor, negatives: Tensor, same_meaning: float) ->
     return (cosines < same_meaning) | (cosines == cosines.amin(dim=-1, keepdim=True))
 
 
-class Embedded(Protocol):
-    """What holds features in the space of an encoder: a language field, or a baseline's."""
+class HasEncoder(Protocol):
+    """What language was learnt with an encoder: a language field, or what a baseline learnt."""
 
     @property
     def encoder_name(self) -> str:
-        """Encoder whose space the features lead to."""
+        """Encoder in whose space texts are compared with it."""
         ...
 
     @property
     def features(self) -> Tensor:
-        """The features; queries are put on their device."""
+        """What is kept for every Gaussian; queries are put on its device."""
         ...
 
 
@@ -136,19 +136,19 @@ class Queries:
         vectors: Their embeddings, L2-normalised. float32 [T, D]
         negatives: Embeddings of the encoder's canonical phrases, L2-normalised. float32 [C, D]
         temperature: Logit scale of the encoder.
-        contrary: Which phrases count against which text; None for all. On the CPU, which decides by it what
-            is computed. bool [T, C]
+        counted: Which phrases count against which text; None for all. On the CPU, because Python branches on
+            it. bool [T, C]
     """
 
     texts: tuple[str, ...]
     vectors: Tensor
     negatives: Tensor
     temperature: float
-    contrary: Tensor | None = None
+    counted: Tensor | None = None
 
     @classmethod
     def encode(
-        cls, texts: Sequence[str], encoder: Encoder, field: Embedded, *, negatives: Tensor | None = None
+        cls, texts: Sequence[str], encoder: Encoder, field: HasEncoder, *, negatives: Tensor | None = None
     ) -> "Queries":
         """Embed texts with the encoder that made the field.
 
@@ -172,8 +172,8 @@ class Queries:
         vectors = torch.from_numpy(encoder.encode_texts(list(texts))).float().to(device)
         if negatives is None:
             negatives = torch.from_numpy(encoder.encode_texts(list(encoder.negatives))).float().to(device)
-        contrary = contrary_phrases(vectors, negatives, encoder.same_meaning).cpu()
-        return cls(tuple(texts), vectors, negatives, float(encoder.temperature), contrary)
+        counted = counted_phrases(vectors, negatives, encoder.same_meaning).cpu()
+        return cls(tuple(texts), vectors, negatives, float(encoder.temperature), counted)
 
     def subset(self, rows: Sequence[int]) -> "Queries":
         """Some of the texts, by row."""
@@ -183,7 +183,7 @@ class Queries:
             self.vectors[rows],
             self.negatives,
             self.temperature,
-            None if self.contrary is None else self.contrary[rows],
+            None if self.counted is None else self.counted[rows],
         )
 
     def relevancy(self, features: Tensor, field: LanguageField) -> Tensor:
@@ -201,8 +201,8 @@ class Queries:
             field.similarities(self.vectors),
             phrases.cosines,
             temperature=self.temperature,
-            contrary=self.contrary,
-            hardest=phrases.largest,
+            counted=self.counted,
+            largest_negative=phrases.largest,
         )
 
     def relevancy_from_cosines(self, cosines: Tensor) -> Tensor:
@@ -212,5 +212,5 @@ class Queries:
             cosines[..., :count],
             cosines[..., count:],
             temperature=self.temperature,
-            contrary=self.contrary,
+            counted=self.counted,
         )

@@ -1,4 +1,4 @@
-"""Where the Gaussians of a scene are: a grid over them, neighbourhoods, which of them are one solid body."""
+"""Where the Gaussians of a scene are: a grid over them, neighbourhoods, connected pieces without floaters."""
 
 from dataclasses import dataclass
 
@@ -70,8 +70,8 @@ class Voxels:
 
 VOXELS_ACROSS = 150  # of the scene; one voxel is the neighbourhood that relevancy is smoothed over
 MIN_NEIGHBOURS = 16  # Gaussians that half of them must find in the voxels around them
-SPECK = 0.1  # of the weight of a body's largest connected piece; smaller ones are floaters
-SCRAP = 0.7  # of a piece that must lie within a body and close to it to be a scrap of it
+FLOATER_SHARE = 0.1  # of the weight of the largest connected piece; pieces with less are floaters
+FRAGMENT_SHARE = 0.7  # of a piece that must lie within a larger one and close to it to be a fragment of it
 
 
 @dataclass(eq=False)
@@ -82,40 +82,40 @@ class Space:
         means: Centres, world units. float64 [N, 3]
         opacities: float64 [N]
         voxels: Grid over the centres.
-        known: Which Gaussians belong to things that are no parts. bool [N]
+        in_a_thing: Which Gaussians belong to a thing that is no part. bool [N]
     """
 
     means: np.ndarray
     opacities: np.ndarray
     voxels: Voxels
-    known: np.ndarray
+    in_a_thing: np.ndarray
 
     @classmethod
     def build(cls, gaussians: Gaussians, things: Things) -> "Space":
         """Sort the Gaussians of a scene, some of which belong to things, into a grid."""
         means = gaussians.means.cpu().double().numpy()
         opacities = gaussians.opacities.cpu().double().numpy()
-        known = np.zeros(len(gaussians), bool)
+        in_a_thing = np.zeros(len(gaussians), bool)
         for thing in np.flatnonzero(things.parents < 0).tolist():
-            known[things[thing]] = True
+            in_a_thing[things[thing]] = True
         voxels = neighbourhoods(means, scene_size(means, opacities) / VOXELS_ACROSS)
-        return cls(means, opacities, voxels, known)
+        return cls(means, opacities, voxels, in_a_thing)
 
-    def solid(self, rows: np.ndarray) -> np.ndarray:
-        """Those Gaussians that are in connected pieces of some weight: floaters dropped. int64 [n] → [m]"""
+    def without_floaters(self, rows: np.ndarray) -> np.ndarray:
+        """Those of some Gaussians that lie in connected pieces of enough weight. int64 [n] → [m]"""
         mask = np.zeros(len(self.means), bool)
         mask[rows] = True
         mass = self.voxels.sums(self.opacities * mask)
         pieces = self.voxels.pieces(mass > 0)
         piece_mass = np.bincount(pieces[mass > 0], mass[mass > 0])
-        kept = np.append(piece_mass >= SPECK * piece_mass.max(), False)
+        kept = np.append(piece_mass >= FLOATER_SHARE * piece_mass.max(), False)
         return np.flatnonzero(mask & kept[pieces][self.voxels.owner])
 
     def filled(self, rows: np.ndarray) -> np.ndarray:
-        """A body with the Gaussians in it that are not known to be something else, seen by photos or not.
+        """Some Gaussians, and those close around them that belong to no thing, seen by photos or not.
 
         Args:
-            rows: Its Gaussians. [n]
+            rows: The Gaussians. [n]
 
         Returns:
             bool [N]
@@ -124,32 +124,32 @@ class Space:
         mask[rows] = True
         own = self.voxels.sums(self.opacities * mask)
         around = self.voxels.spread(own)
-        others = self.voxels.spread(self.voxels.sums(self.opacities * (self.known & ~mask)))
-        return mask | (~self.known & ((own > 0) & (around > others))[self.voxels.owner])
+        others = self.voxels.spread(self.voxels.sums(self.opacities * (self.in_a_thing & ~mask)))
+        return mask | (~self.in_a_thing & ((own > 0) & (around > others))[self.voxels.owner])
 
     def box(self, rows: np.ndarray) -> OrientedBox:
         """The box around some Gaussians. [n]"""
         return oriented_box(self.means[rows], self.opacities[rows])
 
-    def is_scrap(self, mask: np.ndarray, whole: np.ndarray, box: OrientedBox) -> bool:
-        """Whether a piece is cut out of a larger body: it lies in the body's box and close to its Gaussians.
+    def is_fragment(self, mask: np.ndarray, whole: np.ndarray, box: OrientedBox) -> bool:
+        """Whether a piece is cut out of a larger one: it lies in the larger one's box, near its Gaussians.
 
         Args:
             mask: The piece. bool [N]
-            whole: The larger body. bool [N]
-            box: The box of the larger body.
+            whole: The larger piece. bool [N]
+            box: The box of the larger piece.
         """
         rows = np.flatnonzero(mask)
         weights = self.opacities[rows]
         near = self.voxels.spread(self.voxels.sums(whole.astype(float))) > 0
         inside = weights @ box.contains(self.means[rows])
-        return bool(min(inside, weights @ near[self.voxels.owner[rows]]) >= SCRAP * weights.sum())
+        return bool(min(inside, weights @ near[self.voxels.owner[rows]]) >= FRAGMENT_SHARE * weights.sum())
 
 
 def scene_size(means: np.ndarray, opacities: np.ndarray) -> float:
-    """Diagonal of the box that holds the middle 90 % of the solid Gaussians along every axis, world units."""
-    solid = means[opacities > 0.5] if (opacities > 0.5).any() else means
-    low, high = np.percentile(solid, [5, 95], axis=0)
+    """Diagonal of the box of the middle 90 % of the opaque Gaussians along every axis, world units."""
+    opaque = means[opacities > 0.5] if (opacities > 0.5).any() else means
+    low, high = np.percentile(opaque, [5, 95], axis=0)
     return float(np.linalg.norm(high - low)) or 1.0
 
 

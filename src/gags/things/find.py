@@ -1,7 +1,7 @@
 """Find the single things of a scene, whatever they are called: masks of many photos that agree.
 
-A mask of one photo may be a scrap, a thing, or several things at once. What photo after photo cuts out along
-the same border of the same surface is a thing, or a part of one that stands out.
+A mask of one photo may be a fragment, a thing, or several things at once. What photo after photo cuts out
+along the same border of the same surface is a thing, or a part of one that stands out.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,13 @@ from gags.store import stamp
 from gags.things.things import Things
 from gags.workspace import Workspace
 
-SAME_THING_IOU = (
-    0.6  # masks of two photos with at least this IoU show one thing; at 0.5 an orange takes in its lemon
-)
-PHOTOS_OF_A_THING = 3  # that must agree on a thing: what two photos share may be chance
-HELD_SHARE = 0.5  # of a Gaussian's weight in the photos of a thing that its masks must hold
-SURVEYED_SHARE = 0.1  # of a Gaussian's weight in all photos that the photos of the thing must see
+# Masks of two photos with at least this IoU show one thing; at 0.5 an orange takes in its lemon.
+SAME_THING_IOU = 0.6
+PHOTOS_OF_A_THING = 3  # that must agree on a thing: what two photos share may be a coincidence
+# A Gaussian belongs to a thing only if the thing's masks hold this share of its weight in the thing's photos.
+MIN_MASK_SHARE = 0.5
+# And only if the thing's photos hold this share of its weight in all photos.
+MIN_VIEW_SHARE = 0.1
 INSIDE = 0.5  # of a thing that must lie in a larger one to be a part of it
 VISIBLE = 0.15  # of what the photo that sees most of a thing sees of it: with less, a photo does not see it
 COVERED = 0.7  # of two things that a mask must hold to be a mask of both
@@ -63,7 +64,8 @@ def things_of_evidence(evidence: Evidence, levels: np.ndarray) -> Things:
     if not clusters:
         return Things.none()
     count = len(evidence.starts) - 1
-    things = Things.build(*_members(evidence, clusters), [_photos(evidence, c) for c in clusters])
+    gaussians, owners = _members(evidence, clusters)
+    things = Things.build(gaussians, owners, [_photos(evidence, masks) for masks in clusters])
     joined = _joined(evidence, things, clusters, levels, nested(things, count))
     if (joined != np.arange(len(things))).any():
         things = _unite(evidence, things, clusters, joined)
@@ -83,16 +85,18 @@ def similar_masks(evidence: Evidence, least: float = SAME_THING_IOU) -> list[tup
 
 
 def _clusters(evidence: Evidence) -> list[np.ndarray]:
-    """Masks of each thing: the mask that most others agree with and these, then the same of the rest."""
+    """Masks of each thing, those of most photos first. int64 [n] each
+
+    Greedy clustering: take the mask with most support and all masks that agree with it, remove them, repeat.
+    """
     similar = similar_masks(evidence)
     support = np.array([iou.sum() for _, iou in similar])
     free = np.ones(len(similar), bool)
     clusters = []
     while len(support):
         center = int(support.argmax())
-        if support[center] < SAME_THING_IOU * (
-            PHOTOS_OF_A_THING - 1.5
-        ):  # not even two others; half a mask for rounding
+        # Fewer than two others agree with it; half a mask for rounding.
+        if support[center] < SAME_THING_IOU * (PHOTOS_OF_A_THING - 1.5):
             break
         others = similar[center][0]
         masks = np.append(others[free[others]], center)
@@ -108,6 +112,7 @@ def _clusters(evidence: Evidence) -> list[np.ndarray]:
 
 
 def _photos(evidence: Evidence, masks: np.ndarray) -> np.ndarray:
+    """Photos that some masks [n] are of, each once. [p]"""
     return np.unique(evidence.view_of[masks])
 
 
@@ -121,7 +126,7 @@ def _members(evidence: Evidence, clusters: list[np.ndarray]) -> tuple[np.ndarray
         cluster_of[masks] = number
         part[masks] = 1 / np.bincount(views)[views]
         sees[number, views] = True
-    return _shares(
+    return _pairs_of_most_weight(
         evidence.starts, evidence.columns, evidence.weights, evidence.view_of, cluster_of, part, sees
     )
 
@@ -154,9 +159,9 @@ def nested(things: Things, count: int) -> np.ndarray:
 def _joined(
     evidence: Evidence, things: Things, clusters: list[np.ndarray], levels: np.ndarray, parents: np.ndarray
 ) -> np.ndarray:
-    """Which things are pieces of one: more photos have a mask of both than tell them apart.
+    """Which things are pieces of one: more photos have a mask of both than separate them.
 
-    Photos tell two things apart if they have a mask of each on one level. So a bottle whose label is a mask
+    A photo separates two things if it has a mask of each on one level. So a bottle whose label is a mask
     of its own stays one, and two cups that touch stay two.
 
     Returns:
@@ -165,11 +170,11 @@ def _joined(
     tops = np.flatnonzero(parents < 0)
     overlaps = _overlaps(evidence, things, tops)
     views = evidence.view_of[: evidence.mask_count]
-    seen = overlaps[:, evidence.mask_count :]
+    in_photos = overlaps[:, evidence.mask_count :]  # how much of each thing every photo sees
     sizes = np.bincount(evidence.columns, evidence.weights, minlength=len(evidence.view_of))
     masks = overlaps[:, : evidence.mask_count]
-    covered = masks > COVERED * np.maximum(seen[:, views], 1e-6)
-    visible = seen > VISIBLE * np.maximum(seen.max(axis=1, keepdims=True), 1e-6)
+    covered = masks > COVERED * np.maximum(in_photos[:, views], 1e-6)
+    visible = in_photos > VISIBLE * np.maximum(in_photos.max(axis=1, keepdims=True), 1e-6)
     own = np.zeros((len(tops), 3, evidence.view_count), bool)
     for row, thing in enumerate(tops):
         own[row, levels[clusters[thing]], views[clusters[thing]]] = True
@@ -188,7 +193,7 @@ def _joined(
 
 
 def groups_of_pairs(joint: np.ndarray, apart: np.ndarray) -> np.ndarray:
-    """Unite pairs, best first, unless that would put together two that are rather apart.
+    """Unite pairs, best first, unless that would put together two with more evidence against than for.
 
     Args:
         joint: What speaks for each pair. [n, n], the lower triangle counts
@@ -233,7 +238,7 @@ def _unite(evidence: Evidence, things: Things, clusters: list[np.ndarray], joine
 
 
 @njit(cache=True)
-def _shares(
+def _pairs_of_most_weight(
     starts: np.ndarray,
     columns: np.ndarray,
     weights: np.ndarray,
@@ -242,13 +247,27 @@ def _shares(
     part: np.ndarray,
     sees: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
-    """Pairs of a Gaussian and a cluster whose masks hold most of its weight in the cluster's photos."""
+    """Pairs of a Gaussian and a cluster whose masks hold most of its weight in the cluster's photos.
+
+    Args:
+        starts: First entry of each Gaussian, and the end. int64 [N + 1]
+        columns: Mask of each entry, or M + photo for the photo as a whole. int32 [E]
+        weights: Weight of each entry. float32 [E]
+        view_of: Photo of each column. [M + V]
+        cluster_of: Cluster of each mask, -1 for none. int64 [M]
+        part: How much each mask counts: masks of one photo and cluster share its weight. float32 [M]
+        sees: Whether each photo has a mask of each cluster. bool [C, V]
+
+    Returns:
+        Gaussian and cluster of each pair. int64 [P], int64 [P]
+    """
     mask_count = len(cluster_of)
     held = np.zeros(len(sees), np.float32)
     touched = np.empty(len(sees), np.int64)
     gaussians, clusters = [0 for _ in range(0)], [0 for _ in range(0)]
     for gaussian in range(len(starts) - 1):
         begin, end = starts[gaussian], starts[gaussian + 1]
+        # Its weight in all photos, and what the masks of each cluster that it touches hold of it.
         found, total = 0, np.float32(0)
         for e in range(begin, end):
             column = columns[e]
@@ -262,15 +281,16 @@ def _shares(
                 touched[found] = cluster
                 found += 1
             held[cluster] += weights[e] * part[column]
+        # Compare that with its weight in the photos of the cluster.
         for k in range(found):
-            cluster, seen = touched[k], np.float32(0)
+            cluster, in_photos = touched[k], np.float32(0)
             for e in range(begin, end):
                 if columns[e] >= mask_count and sees[cluster, view_of[columns[e]]]:
-                    seen += weights[e]
-            if held[cluster] >= HELD_SHARE * seen and seen >= SURVEYED_SHARE * total:
+                    in_photos += weights[e]
+            if held[cluster] >= MIN_MASK_SHARE * in_photos and in_photos >= MIN_VIEW_SHARE * total:
                 gaussians.append(gaussian)
                 clusters.append(cluster)
-            held[cluster] = 0
+            held[cluster] = 0  # ready for the next Gaussian
     return np.array(gaussians), np.array(clusters)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from gags.errors import WorkspaceError
 from gags.store import load_tensors, save_tensors
 
-PART_PHOTOS = 0.5  # of the photos that agree on the whole, for a part to be more than a scrap of it
+PART_PHOTOS = 0.5  # of the photos that agree on the whole, for a part to be more than a fragment of it
 FILE_FORMAT = "gags-things-1"
 _TENSORS = ("starts", "members", "parents", "photos")
 
@@ -63,7 +63,7 @@ class Things:
         return self.members[self.starts[thing] : self.starts[thing + 1]]
 
     def stands_out(self, thing: int) -> bool:
-        """Whether a thing is no part, or one that nearly as many photos tell apart as the whole."""
+        """Whether a thing is no part, or seen as separate in at least half as many photos as its whole."""
         parent = self.parents[thing]
         return bool(parent < 0 or self.photos[thing] >= PART_PHOTOS * self.photos[parent])
 
@@ -95,6 +95,6 @@ class Things:
             stored = load_tensors(path, remedy="", kind="numpy", format=FILE_FORMAT)
             if stored.metadata.get("stamp") != stamp:
                 return None
-            return cls(*(stored.tensors[name] for name in _TENSORS))
+            return cls(**{name: stored.tensors[name] for name in _TENSORS})
         except (WorkspaceError, KeyError):
             return None

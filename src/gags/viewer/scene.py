@@ -16,7 +16,7 @@ from gags.gaussians import Gaussians, render
 from gags.gaussians.files import save_splats
 from gags.progress import SILENT, Reporter
 from gags.query.boxes import OrientedBox
-from gags.query.instances import MATCHES, SOLID, Instance, locate_instances
+from gags.query.instances import MATCHES, OPAQUE, Instance, locate_instances
 from gags.query.names import EVERYDAY, Namer
 from gags.query.relevancy import Queries
 from gags.query.select import scene_size
@@ -61,7 +61,7 @@ class ViewerScene:
         self.scene = scene
         self.means = g.means.double().numpy()
         self.opacities = g.opacities.double().numpy()
-        self.solid = self.opacities > SOLID
+        self.solid = self.opacities > OPAQUE
         self.base = splat_colors.base_colors(g.sh.numpy())
         rotations = rotation_matrices(g.quats.double().numpy())
         self.ellipsoids = Ellipsoids(self.means, rotations, g.scales.double().numpy(), self.opacities)
@@ -191,9 +191,9 @@ class ViewerScene:
         if hit:
             before = hit.index(previous.thing) if previous and previous.thing in hit else -1
             thing = hit[(before + 1) % len(hit)]
-            rows = space.solid(things[thing])
+            rows = space.without_floaters(things[thing])
             return Picked(space.filled(rows) & alive, space.box(rows), self._names(rows, things), thing)
-        rows = space.solid(self._alike(hits, alive, space))
+        rows = space.without_floaters(self._alike(hits, alive, space))
         return Picked(np.isin(np.arange(len(self)), rows), space.box(rows), self._names(rows, things), None)
 
     def _alike(self, hits: RayHits, alive: np.ndarray, space: Space) -> np.ndarray:

@@ -37,10 +37,10 @@ def all_methods(
         Method("uplift", "training-free uplift", Uplift(distill.top_k)),
         *ablation_rows(distill, uniform=True),
     ]
-    twins = [
+    uniform = [
         replace(m, name=UNIFORM + m.name, title=f"{m.title}, uniform", prompts="uniform") for m in systems
     ]
-    rows = [*systems, *twins, *ablation_rows(distill, uniform=False)]
+    rows = [*systems, *uniform, *ablation_rows(distill, uniform=False)]
     return {method.name: method for method in rows}
 
 

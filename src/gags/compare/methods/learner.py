@@ -67,7 +67,7 @@ class Learner(Protocol):
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
         """Learn from the masks and write what was learnt to a safetensors file, atomically.
 
-        The file's tensor "features" holds what is kept for every Gaussian.
+        The file's tensor "features" holds what is kept for every Gaussian: a feature, or a whole embedding.
         """
         ...
 
@@ -94,7 +94,7 @@ class Method:
 
 
 def bytes_per_gaussian(path: Path, gaussians: int) -> float:
-    """Size of what a learner's file keeps for one Gaussian: features alone, without decoders, bytes.
+    """Size of what a learner's file keeps for one Gaussian, its tensor "features" without decoders, bytes.
 
     Raises:
         WorkspaceError: If the file is missing or damaged, or its method wrote no such tensor.

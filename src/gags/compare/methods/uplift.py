@@ -1,7 +1,7 @@
 """Training-free uplift: a Gaussian takes the mean of the whole embeddings that its pixels see (Occam's LGS).
 
 f_i = normalise(Σ w F / Σ w) over all pixels of all photos, F being the mean embedding of the masks that cover
-the pixel. Nothing is compressed: features have the length D of the encoder's embeddings. A query needs no
+the pixel. Nothing is compressed: each Gaussian keeps a whole embedding of length D. A query needs no
 picture of D channels: relevancy (Eq. 8) is taken per Gaussian and rendered. Of three ways tried on a real
 scene (this one, rendering cosines, rendering all D channels and normalising) it answered best, and it is the
 fastest.
@@ -103,7 +103,8 @@ class UpliftedFeatures:
 
     Attributes:
         gaussians: The scene.
-        features: L2-normalised embedding of each Gaussian, 0 for those that no mask shows. float32 [N, D]
+        features: Embedding of each Gaussian, L2-normalised, 0 for those that no mask shows; on file its name
+            is "features" as for every method. float32 [N, D]
         encoder_name: Encoder of the embeddings.
     """
 
@@ -122,7 +123,7 @@ class UpliftedFeatures:
         return render_values(self.gaussians, queries.relevancy_from_cosines(self.features @ texts.T), camera)
 
     def save(self, path: Path) -> None:
-        """Write to a safetensors file, atomically; features are kept as float16."""
+        """Write to a safetensors file, atomically; embeddings are kept as float16."""
         save_tensors(path, {"features": self.features.half()}, {"encoder": self.encoder_name})
 
     @classmethod
