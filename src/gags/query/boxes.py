@@ -1,4 +1,9 @@
-"""The smallest oriented box around some Gaussians."""
+"""The smallest oriented box around some Gaussians.
+
+Own code although trimesh has one: it takes every point as it is, and outliers of a thing make its box four
+times as large (median of 60 things of a desk). On the same points its boxes are 2 % larger than these, in the
+same time (`benchmarks/boxes.py`).
+"""
 
 from dataclasses import dataclass
 
