@@ -1,7 +1,7 @@
 """Compare our oriented boxes with trimesh's, on the things of a scene: python -m benchmarks.boxes WS
 
 trimesh searches the box of least volume over the facets of the convex hull; it takes every point as it is.
-Ours leaves outliers out, so both are also compared on the points that lie in our box. Needs trimesh and scipy.
+Ours leaves outliers out, so both are also compared on the points that lie in our box. Needs trimesh, scipy.
 """
 
 import argparse
