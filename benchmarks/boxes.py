@@ -44,9 +44,7 @@ def main() -> None:
     table = np.array(rows)
     middle = np.median(table, axis=0)
     print(f"{len(table)} things, medians: {middle[0]:.0f} Gaussians")
-    print(
-        f"volume of trimesh's box over ours: {middle[1]:.2f} of all points, {middle[2]:.3f} of those in our box"
-    )
+    print(f"volume of trimesh's box over ours: {middle[1]:.2f}, of the points in ours: {middle[2]:.3f}")
     print(f"ms a box: ours {middle[3]:.1f}, trimesh {middle[4]:.1f}")
 
 
