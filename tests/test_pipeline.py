@@ -192,6 +192,14 @@ def test_python_answers_like_the_command_line(finished, tmp_path, capsys):
     assert (tmp_path / "command.ply").read_bytes() == (tmp_path / "python.ply").read_bytes()
     rest = loaded.delete(loaded.locate("red ball")[0])
     assert len(ball) + len(rest) == len(loaded.gaussians)
+    for wanted in (["red ball"], [["red ball"]], loaded.queries("red ball"), (t for t in ["red ball"])):
+        assert len(loaded.extract(wanted)) == len(ball)
+    with pytest.raises(gags.QueryError, match="not an object of type int"):
+        loaded.extract([3])
+    with pytest.raises(gags.QueryError, match="not an object of type PosixPath"):
+        loaded.query("red ball", tmp_path)
+    with pytest.raises(gags.QueryError, match="from 0 to 1"):
+        loaded.recolor("red ball", (255, 0, 0))
 
 
 def test_run_in_python_leaves_what_the_command_leaves(finished, toy_capture, tmp_path):

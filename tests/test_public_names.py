@@ -1,7 +1,9 @@
 """What `import gags` offers: one list of names, rooms that can be called, nothing heavy loaded."""
 
 import ast
+import copy
 import inspect
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +44,11 @@ def test_a_room_is_called_like_the_function_it_shares_its_name_with(name):
     assert inspect.signature(room) == inspect.signature(function)
     with pytest.raises(TypeError, match=rf"{name}\(\)"):
         room(no_such_argument=1)
+
+
+def test_a_room_can_be_sent_to_another_process():
+    assert pickle.loads(pickle.dumps(gags.distill)) is gags.distill
+    assert copy.deepcopy(gags.evaluate) is gags.evaluate
 
 
 def test_modules_of_a_callable_room_are_imported_as_always():

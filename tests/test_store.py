@@ -34,6 +34,18 @@ def test_what_is_saved_comes_back(tmp_path, kind):
         assert np.asarray(stored.tensors[name]).dtype == array.dtype
 
 
+def test_odd_tensors_come_back(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_tensors(path, {})
+    assert load_tensors(path, remedy="").tensors == {}
+    save_tensors(path, {"scalar": np.array(3.5), "empty": np.zeros((0, 4), bool)})
+    stored = load_tensors(path, remedy="", kind="numpy")
+    assert stored.tensors["scalar"].shape == ()
+    assert stored.tensors["empty"].shape == (0, 4)
+    save_tensors(path, {"array": np.arange(3), "tensor": torch.arange(2)})
+    assert load_tensors(path, remedy="").tensors["array"].tolist() == [0, 1, 2]
+
+
 def test_equal_content_is_equal_bytes(tmp_path):
     names = [f"name {number} é" for number in range(40)]
     for file, order in (("a", names), ("b", names[::-1])):

@@ -164,12 +164,15 @@ class _Room(ModuleType):
     """A package that can be called, by the name it shares with a function."""
 
     @property
-    def __wrapped__(self) -> Any:  # what `inspect.signature` and `help` show
+    def __wrapped__(self) -> Any:  # what `inspect.signature` shows
         name = self.__name__.rpartition(".")[2]
         return vars(importlib.import_module(_WHERE[name]))[name]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.__wrapped__(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a process pool can be given the stage, as any function
+        return importlib.import_module, (self.__name__,)
 
 
 class _Package(ModuleType):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from gags.capture import Camera, Capture, View, read_saved_capture
 from gags.distill.field import LanguageField
 from gags.embed import load_encoder
 from gags.embed.encoder import Encoder
-from gags.errors import SplatsError, WorkspaceError
+from gags.errors import QueryError, SplatsError, WorkspaceError
 from gags.gaussians import Gaussians
 from gags.gaussians.files import save_splats, writer_for
 from gags.gaussians.ply import load_ply
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gags.evaluate.metrics import Evaluation
 
 Texts = str | Sequence[str] | Queries
-Wanted = str | Instance | Iterable["str | Instance | Iterable[Instance]"]
+Wanted = str | Instance | Queries | Iterable["str | Instance | Iterable[Instance]"]
 Color = str | tuple[float, float, float]
 
 
@@ -79,7 +79,7 @@ class Scene:
 
     def queries(self, texts: str | Sequence[str]) -> Queries:
         """Texts made ready; doing this once saves time when many views are asked."""
-        texts = [texts] if isinstance(texts, str) else texts
+        texts = [texts] if isinstance(texts, str) else list(texts)
         queries = Queries.encode(texts, self.encoder, self.field, negatives=self._negatives)
         self._negatives = queries.negatives
         return queries
@@ -108,6 +108,10 @@ class Scene:
             best = enumerate(self.best_views(queries))
             return [self.query(queries.subset([row]), one)[0] for row, views in best for one in views]
         view = self.capture[view] if isinstance(view, str) else view
+        if not isinstance(view, View | Camera):
+            raise QueryError(
+                f"a view, its name or a camera is wanted here, not an object of type {type(view).__name__}"
+            )
         camera, name = (view, "") if isinstance(view, Camera) else (view.camera, view.name)
         return answer_view(self.gaussians, self.field, camera, queries, view=name)
 
@@ -234,7 +238,7 @@ class Scene:
         Raises:
             QueryError: If the colour is none.
         """
-        rgb = edit.parse_color(color) if isinstance(color, str) else color
+        rgb = edit.parse_color(color) if isinstance(color, str) else edit.checked_color(color)
         self.check_output(out)
         mask = self.mask_of(wanted, invert=invert, progress=progress)
         return self._written(edit.recolored(self.gaussians, mask, rgb), out)
@@ -243,11 +247,22 @@ class Scene:
         """Which Gaussians belong to what is wanted, or to everything else. bool [N]"""
         instances: list[Instance] = []
         texts: list[str] = []
-        for one in [wanted] if isinstance(wanted, str | Instance) else wanted:
+
+        def take(one: Any) -> None:
             if isinstance(one, str):
                 texts.append(one)
+            elif isinstance(one, Instance):
+                instances.append(one)
+            elif isinstance(one, Iterable):
+                for other in one:
+                    take(other)
             else:
-                instances += [one] if isinstance(one, Instance) else one
+                kind = type(one).__name__
+                raise QueryError(
+                    f"texts or instances of `locate` are wanted here, not an object of type {kind}"
+                )
+
+        take(wanted.texts if isinstance(wanted, Queries) else wanted)
         for found in self.locate(texts, progress=progress) if texts else []:
             instances += found
         return edit.union(instances, len(self.gaussians), invert=invert)

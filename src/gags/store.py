@@ -83,21 +83,29 @@ class Stored:
 def save_tensors(
     path: Path, tensors: "Mapping[str, np.ndarray | Tensor]", metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors and strings to a safetensors file, atomically; tensors of a GPU are copied from there."""
+    """Write tensors and strings to a safetensors file, atomically; tensors of a GPU are copied from there.
+
+    Args:
+        path: The file.
+        tensors: Arrays of NumPy, or tensors of PyTorch, by name.
+        metadata: Strings by name.
+    """
+    strings = dict(metadata) if metadata else None
     arrays = {name: t for name, t in tensors.items() if isinstance(t, np.ndarray)}
     with atomic_write(path) as temporary:
         if len(arrays) == len(tensors):
             from safetensors.numpy import save_file
 
-            save_file(
-                {k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, dict(metadata or {})
-            )
+            # (ascontiguousarray would give an array without dimensions one.)
+            save_file({k: np.require(v, requirements="C") for k, v in arrays.items()}, temporary, strings)
         else:
+            import torch
             from safetensors.torch import save_file as save_torch_file
 
-            there = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}  # type: ignore[union-attr]
-            save_torch_file(there, temporary, dict(metadata or {}))
-        _sort_metadata(temporary)
+            there = {name: torch.as_tensor(t).detach().cpu().contiguous() for name, t in tensors.items()}
+            save_torch_file(there, temporary, strings)
+        if strings:
+            _sort_metadata(temporary)
 
 
 def _sort_metadata(path: Path) -> None:

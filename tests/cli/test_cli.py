@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gags import cli
+from gags import __version__, cli
 from gags.compare.methods import UNIFORM, all_methods
 from gags.errors import QueryError
 
@@ -90,3 +90,8 @@ def test_help_of_compare_names_every_method(capsys):
     names = [name for name in all_methods() if not name.startswith(UNIFORM)]
     missing = [name for name in names if name not in text and f"-{name.rpartition('-')[2]}" not in text]
     assert missing == []
+
+
+def test_python_runs_the_commands_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "gags.cli", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"gags {__version__}\n")

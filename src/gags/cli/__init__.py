@@ -146,7 +146,3 @@ def _help() -> str:
             "Add --debug to any command to see the whole traceback of an error.",
         ]
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,6 +12,7 @@ import gags
 from gags.cli.arguments import SceneFolder, Texts
 from gags.cli.console import ConsoleReporter
 from gags.errors import QueryError
+from gags.gaussians.files import writer_for
 from gags.query.edit import parse_color
 from gags.query.names import EVERYDAY
 from gags.scene import Scene
@@ -166,6 +167,7 @@ def _path(entries: Sequence[gags.Entry], row: int) -> tuple[int, ...]:
 def _located(folder: Path, texts: tuple[str, ...], out: Path) -> tuple[Scene, list[list[gags.Instance]]]:
     """A scene, and what the texts name in it, printed; `out` is checked before the work."""
     _check_texts(texts)
+    writer_for(out)  # before the scene is loaded, which takes a while
     scene = Scene.load(folder)
     scene.check_output(out)
     found = scene.locate(texts, progress=ConsoleReporter())

@@ -72,3 +72,15 @@ def parse_color(text: str) -> tuple[float, float, float]:
     except ValueError as error:
         raise QueryError(f'{text!r} is no colour; write one as "#ff0000" or "red"') from error
     return red / 255, green / 255, blue / 255
+
+
+def checked_color(color: Sequence[float]) -> tuple[float, float, float]:
+    """A colour as three numbers.
+
+    Raises:
+        QueryError: If they are not three, or not in [0, 1].
+    """
+    values = tuple(float(value) for value in color)
+    if len(values) != 3 or not all(0 <= value <= 1 for value in values):
+        raise QueryError(f"{tuple(color)} is no colour; give red, green and blue from 0 to 1, or a name")
+    return values
