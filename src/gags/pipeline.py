@@ -32,7 +32,7 @@ from gags.segment.photo import segment_photo
 from gags.segment.prompts import PromptPlacer
 from gags.segment.settings import DescribeSettings
 from gags.store import file_stamp, stamp
-from gags.things.find import things_of_scene, things_stamp
+from gags.things.find import things_of_scene
 from gags.things.things import Things
 from gags.workspace import Workspace
 
@@ -379,12 +379,10 @@ def things(scene: Workspace | Path | str, *, progress: Reporter = SILENT) -> Thi
     if workspace.record("describe") is None:
         raise WorkspaceError(f"{workspace.root} has no masks yet; run `gags describe {workspace.root}` first")
     gaussians = load_ply(workspace.splats).to(scene_device())
-    started, key = time.monotonic(), splats_hash(gaussians)
-    wanted_stamp = things_stamp(workspace, capture, key)
-    record = workspace.record("things")
-    found = things_of_scene(workspace, capture, gaussians, key, progress=progress)
-    if record is None or record.stamp != wanted_stamp:
-        workspace.finish("things", wanted_stamp, time.monotonic() - started)
+    started, record = time.monotonic(), workspace.record("things")
+    found, key = things_of_scene(workspace, capture, gaussians, splats_hash(gaussians), progress=progress)
+    if record is None or record.stamp != key:
+        workspace.finish("things", key, time.monotonic() - started)
     return found
 
 

@@ -171,7 +171,7 @@ class Scene:
         have changed.
         """
         if self._things is None:
-            self._things = things_of_scene(
+            self._things, _ = things_of_scene(
                 self.workspace, self.capture, self.gaussians, self.field.splats_hash, progress=progress
             )
         return self._things

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
-from gags.capture import Camera, Capture, View
+from gags.capture import Camera, Capture
 from gags.distill.consensus import LANDMARKS, agreement
 from gags.distill.evidence import Evidence, gather_evidence
 from gags.embed.description import Description, Descriptions
@@ -301,7 +301,7 @@ def things_of_scene(
     splats_hash: str,
     *,
     progress: Reporter = SILENT,
-) -> Things:
+) -> tuple[Things, str]:
     """The things of a scene, as its folder has them; found anew when masks or Gaussians have changed.
 
     What is found is kept in `things.safetensors`, if that can be written.
@@ -314,28 +314,20 @@ def things_of_scene(
         progress: Told about progress.
 
     Returns:
-        The things; none if no photo has masks.
+        The things, none if no photo has masks; and the stamp of all that they are found from: the Gaussians,
+        and the masks of the photos.
     """
-    views = _described(workspace, capture)
-    key = things_stamp(workspace, capture, splats_hash)
+    views = [view for view in capture.train if workspace.description(view.name).exists()]
+    items = Descriptions(workspace, views)
+    key = stamp(splats_hash, items.stamps())
     known = Things.load(workspace.things, key)
     if known is not None or not views:
-        return known or Things.none()
-    things = find_things(gaussians, Descriptions(workspace, views), progress=progress)
+        return known or Things.none(), key
+    things = find_things(gaussians, items, progress=progress)
     try:
         things.save(workspace.things, key)
     except OSError:
         progress.say(
             f"{workspace.things} cannot be written; the things of the scene are found anew every time"
         )
-    return things
-
-
-def things_stamp(workspace: Workspace, capture: Capture, splats_hash: str) -> str:
-    """Hash of all that the things of a scene are found from: its Gaussians, and the masks of its photos."""
-    return stamp(splats_hash, Descriptions(workspace, _described(workspace, capture)).stamps())
-
-
-def _described(workspace: Workspace, capture: Capture) -> list[View]:
-    """The training photos that have masks."""
-    return [view for view in capture.train if workspace.description(view.name).exists()]
+    return things, key
