@@ -19,6 +19,7 @@ from gags.progress import SILENT, Reporter
 if TYPE_CHECKING:
     from torch import Tensor
 
+_ADDED = "added"  # metadata of fields made by `added`
 STAMP_FORMAT = 1  # raised when a stage's result changes although settings and inputs do not
 
 
@@ -49,17 +50,28 @@ def digest(*tensors: "Tensor") -> str:
     return sha.hexdigest()
 
 
+def added(default: Any) -> Any:
+    """A field of a settings class that was added after scenes had been made without it.
+
+    At its default it is left out of `plain`, so that scenes of earlier versions do not count as stale.
+    """
+    return dataclasses.field(default=default, metadata={_ADDED: True})
+
+
 def plain(value: Any) -> Any:
     """A value as JSON and TOML both hold it: dataclasses as dicts, paths as strings, None left out.
 
     A number in a field of floats is written as its default is if it equals that, else as a float: so 1 and
-    1.0 are the same setting.
+    1.0 are the same setting. A field made by `added` is left out at its default.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        floats = {f.name: f.default for f in dataclasses.fields(value) if f.type in (float, "float")}
+        fields = dataclasses.fields(value)
+        floats = {f.name: f.default for f in fields if f.type in (float, "float")}
+        late = [f.name for f in fields if f.metadata.get(_ADDED) and getattr(value, f.name) == f.default]
         value = dataclasses.asdict(value)
         for name, default in floats.items():
             value[name] = default if value[name] == default else float(value[name])
+        value = {name: held for name, held in value.items() if name not in late}
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):

@@ -3,15 +3,28 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gags.store import added
+
 
 @dataclass(frozen=True)
 class DistillSettings:
-    """Settings of distillation; the defaults are measured; `docs/method.md` has the paper's values."""
+    """Settings of distillation; the defaults are those of the preset `lite`."""
 
     feature_dim: int = 16
     """Length d of a Gaussian's feature."""
+    decoder: Literal["principal", "one-net", "two-nets"] = added("principal")
+    """What turns features into embeddings (Eq. 2): a small net into the principal directions of the scene's
+    embeddings; one net for embedding and granularity, as in the paper; or the released program's two nets."""
     hidden: int = 128
-    """Width of the decoder's hidden layers."""
+    """Width of the hidden layers of the decoder `principal`."""
+    start: Literal["uplift", "zero"] = added("uplift")
+    """Where features start: at the uplift of the masks' principal components, or at 0."""
+    schedule: Literal["mixed", "photo"] = added("mixed")
+    """What a step learns from: pixels of all photos mixed, or, as released, pixels of one photo."""
+    photo_scale: float = added(0.5)
+    """Size at which photos are learnt from in the schedule `photo`."""
+    step_pixels: int | None = None
+    """Pixels a step in the schedule `photo`; 0 takes all. Default: all on a GPU, 1024 on a CPU."""
     steps: int = 1000
     """Optimisation steps; 0 keeps the weighted mean of what every Gaussian's pixels see."""
     batch_regions: int = 256
@@ -27,9 +40,17 @@ class DistillSettings:
     """How the three levels are weighed: learnt granularity, all alike, or one level alone (ablations)."""
     loss: Literal["weighted", "mixture"] = "weighted"
     """Eq. 3 as in the paper (weighted squared distances) or as released (L1 distance to the mixture)."""
+    units: Literal["sums", "means"] = added("sums")
+    """Whether distances, entropy and variance are summed over channels and levels, as the paper's formulas
+    are, or averaged, as released. λ_e and λ_c belong to one of the two."""
+    counted: Literal["any-level", "all-levels"] = added("any-level")
+    """Which pixels count: those with a mask on some level, or, as released, those with one on all three."""
     region_aware: bool = False
     """Whether every region counts the same (Eq. 5) rather than every pixel. Off: small regions, most of them
     seen from far, have the worst embeddings, and would count as much as the same things seen from near."""
+    region_smoothing: int = added(0)
+    """Side of the mean filter over ω before the level of the largest ω says which region a pixel is in, px of
+    the photo as it is learnt from; the released program has 5. Only in the schedule `photo`."""
     granularity: Literal["repeatability", "distance"] = "repeatability"
     """What learnt granularity weights go by: how well other photos repeat the mask of a level, or, as in the
     paper, the distances of Eq. 3 and the entropy of Eq. 4."""
@@ -47,7 +68,12 @@ class DistillSettings:
     """Learning rate of the features."""
     decoder_rate: float = 1e-3
     """Learning rate of the decoder."""
+    rate_decay: Literal["cosine", "constant"] = added("cosine")
+    """Whether learning rates fall to a twentieth on a cosine, or stay."""
     top_k: int = 16
     """Gaussians kept per sampled pixel."""
     seed: int = 0
     """Seed of sampling and training."""
+    asked: Literal["gaussians", "pixels"] = added("gaussians")
+    """How the field is asked in a view: every Gaussian, its relevancy rendered; or, as in the paper, features
+    are rendered and every pixel decoded. Kept in the field."""

@@ -23,10 +23,17 @@ class ValueMaps:
     Attributes:
         values: Mean value of what each pixel shows, one map a value; 0 where not known. float32 [T, H, W]
         known: Pixels where enough was rendered to know, on the same device. bool [H, W]
+        levels: Where a method answers on three levels: the maps of each, of which `values` holds one a text.
+            float32 [3, T, H, W]
+        masks: Where a method has its own rule for masks. bool [T, H, W]
+        peaks: Where a method has its own rule for peaks: column and row of each, px. int64 [T, 2]
     """
 
     values: Tensor
     known: Tensor
+    levels: Tensor | None = None
+    masks: Tensor | None = None
+    peaks: Tensor | None = None
 
     @classmethod
     def of(cls, maps: np.ndarray, covered: np.ndarray) -> "ValueMaps":

@@ -1,24 +1,41 @@
 """Settings of the stage `describe`; light to import, for the command line."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+from gags.store import added
 
 
 @dataclass(frozen=True)
 class DescribeSettings:
-    """How photos are segmented; the defaults are those of GAGS, except where a setting says otherwise."""
+    """How photos are prompted and cut into masks; the defaults are those of the preset `lite`."""
 
+    prompts: Literal["density", "released", "grid", "crops"] = added("density")
+    """Where prompts go: by Eq. 1; by the released program's form of it; an even grid over the photo; or that
+    grid over the photo and over four zoomed crops of it, each encoded anew, as LangSplat does."""
+    grid_side: int = added(32)
+    """Prompts a side of the even grid, for grid and crops."""
     prompts_per_patch: float = 4
     """Prompts of each of 8×8 patches where a surface is seen from nearest; N0 of Eq. 1, the paper has 16."""
     exponent: float = 2.0
-    """Power of the distance ratio in Eq. 1; 0 spreads the prompts evenly."""
+    """Power of the distance ratio in Eq. 1; 0 gives every patch as many; −2 is the law that the sentence
+    after Eq. 1 describes."""
+    replacement: bool = added(False)
+    """Whether the places of prompts in a patch are drawn with replacement, as the released program does."""
     min_iou: float = 0.7
     """Masks whose predicted IoU is not above this are dropped."""
     min_stability: float = 0.85
     """Masks whose stability is below this are dropped."""
     stability_offset: float = 1.0
     """How far the threshold on the logits moves up and down to measure stability."""
+    stability_at: Literal["grid", "photo"] = added("grid")
+    """Whether stability is measured on the segmenter's grid, or on logits resized to the photo."""
+    score_first: bool = added(True)
+    """Whether the least score is asked for before boxes are suppressed, rather than after."""
     box_nms_iou: float = 0.7
     """Of masks of one level whose boxes overlap more than this, the one of best predicted IoU stays."""
+    second_box_nms: bool = added(False)
+    """Whether boxes are suppressed once more after specks and holes were removed."""
     mask_nms_iou: float = 0.8
     """A mask that a better one of its level overlaps more than this is dropped."""
     min_score: float = 0.7
@@ -31,5 +48,14 @@ class DescribeSettings:
     """... and what they share is less than this share of the bigger one."""
     min_area: int = 100
     """Masks, specks and holes smaller than this are removed, px."""
+    keep_largest: bool = added(False)
+    """Whether the largest island of a mask stays however small it is."""
+    paint_by: Literal["area", "iou"] = added("area")
+    """Order in the label map: smaller masks over larger ones, or, as released, masks of lower predicted IoU
+    over those of higher."""
+    crop: Literal["visible", "whole"] = added("visible")
+    """What of a mask is embedded: what other masks of its level leave visible, or all of it."""
+    crop_filter: Literal["encoder", "bilinear"] = added("encoder")
+    """How a crop is resized: as the encoder was trained, or bilinearly without averaging, as released."""
     seed: int = 0
     """Seed of the places of the prompts."""
