@@ -105,9 +105,10 @@ class Experiment:
             path = self.out / "language" / f"{method.name}_{seed}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
             began = time.perf_counter()
-            method.learner.learn(Inputs(self.gaussians, views, encoder), seed, path, self.progress)
+            inputs = Inputs(self.gaussians, views, encoder, self.photos.train)
+            method.learner.learn(inputs, seed, path, self.progress)
             seconds.append(time.perf_counter() - began)
-            answerer = method.learner.load(path, self.gaussians)
+            answerer = method.learner.load(path, inputs)
             scored = evaluate(answerer, self.photos, self.labels, encoder, "lerf-ovs", progress=self.progress)
             evaluations.append(scored.to_json())
         return Outcome(method, tuple(evaluations), tuple(seconds))

@@ -91,26 +91,34 @@ def run_job(job: Job, progress: Callable[[], Reporter] = Reporter) -> None:
     _score(job, scene, clock)
 
 
+def _inputs(scene: Described) -> Inputs:
+    return Inputs(
+        load_ply(scene.workspace.splats).to(scene_device()),
+        scene.descriptions(),
+        load_encoder(scene.encoder),
+        scene.capture.train,
+        scene.segmenter,
+    )
+
+
 def _learn(job: Job, scene: Described, clock: StageClock) -> None:
-    gaussians = load_ply(scene.workspace.splats).to(scene_device())
-    items = scene.descriptions()
-    inputs = Inputs(gaussians, items, load_encoder(scene.encoder))
+    inputs = _inputs(scene)
     began = time.perf_counter()
     job.method.learner.learn(inputs, job.seed, job.language, clock)
     record = {
         "stamp": job.language_stamp(scene),
         "seconds": round(time.perf_counter() - began, 2),
         "stages": {name: round(seconds, 2) for name, seconds in clock.seconds.items()},
-        "bytes_per_gaussian": bytes_per_gaussian(job.language, len(gaussians)),
+        "bytes_per_gaussian": bytes_per_gaussian(job.language, len(inputs.gaussians)),
         "peak_memory_mb": peak_memory_mb(),
     }
     write_json(job.folder / "language.json", record)
 
 
 def _score(job: Job, scene: Described, clock: StageClock) -> None:
-    gaussians = load_ply(scene.workspace.splats).to(scene_device())
-    answerer = job.method.learner.load(job.language, gaussians)
-    labels, encoder = load_labels(job.labels), load_encoder(scene.encoder)
+    inputs = _inputs(scene)
+    answerer, encoder = job.method.learner.load(job.language, inputs), inputs.encoder
+    labels = load_labels(job.labels)
     result = evaluate(answerer, scene.capture, labels, encoder, job.protocol, progress=clock)
     frame, view = next(pair for pair in match_frames(labels, scene.capture) if pair[0].labels)
     texts = [label.category for label in frame.labels]

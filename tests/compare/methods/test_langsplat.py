@@ -48,7 +48,7 @@ def learnt(scene, tmp_path_factory):
 
 def test_words_are_found_on_the_level_that_knows_them(scene, learnt):
     """Sub-parts say something else, so that only parts and wholes can answer."""
-    fields = FAST.load(learnt, scene.gaussians)
+    fields = FAST.load(learnt, Inputs(scene.gaussians, [], ToyEncoder()))
     # Levels are chosen by a mean over 30 px: balls must be larger than that.
     camera = scene.cameras[0].resized(256, 192)
     ids = cv2.resize(scene.ids[0].astype(np.int16), (256, 192), interpolation=cv2.INTER_NEAREST)
@@ -69,7 +69,7 @@ def test_damaged_files_and_other_encoders_are_errors(scene, learnt, tmp_path):
         name = "other"
 
     with pytest.raises(QueryError, match="'toy'"):
-        FAST.load(learnt, scene.gaussians).prepare(["red ball"], Other())
+        FAST.load(learnt, Inputs(scene.gaussians, [], ToyEncoder())).prepare(["red ball"], Other())
     (tmp_path / "half.safetensors").write_bytes(learnt.read_bytes()[:1000])
     with pytest.raises(WorkspaceError, match=r"half\.safetensors is missing or damaged"):
         LangSplatFields.load(tmp_path / "half.safetensors", scene.gaussians)

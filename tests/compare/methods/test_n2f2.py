@@ -34,8 +34,9 @@ def test_masks_that_look_like_a_thing_win(tmp_path):
     for _, features in items:
         features.embeddings[features.masks.levels == 0] = word_vector("texture")
     learner = WeightedFusion(DistillSettings(steps=30, batch_regions=64, consensus=False))
-    learner.learn(Inputs(scene.gaussians, items, ToyEncoder()), 0, tmp_path / "f.safetensors", SILENT)
-    field = learner.load(tmp_path / "f.safetensors", scene.gaussians).field
+    inputs = Inputs(scene.gaussians, items, ToyEncoder())
+    learner.learn(inputs, 0, tmp_path / "f.safetensors", SILENT)
+    field = learner.load(tmp_path / "f.safetensors", inputs).field
     vectors = torch.from_numpy(np.stack([word_vector(word) for word in ("texture", *WORDS)])).float()
     similar = field.decoder.similarities(field.features, vectors)
     assert similar[:, 0].median() > 0.95
@@ -45,8 +46,9 @@ def test_masks_that_look_like_a_thing_win(tmp_path):
 def test_words_are_found_where_sub_parts_look_like_nothing(tmp_path):
     scene = make_scene(views=6)
     learner = WeightedFusion(DistillSettings(steps=60, batch_regions=64))
-    learner.learn(Inputs(scene.gaussians, scene.items(), ToyEncoder()), 0, tmp_path / "f.safetensors", SILENT)
-    answerer = learner.load(tmp_path / "f.safetensors", scene.gaussians)
+    inputs = Inputs(scene.gaussians, scene.items(), ToyEncoder())
+    learner.learn(inputs, 0, tmp_path / "f.safetensors", SILENT)
+    answerer = learner.load(tmp_path / "f.safetensors", inputs)
     answer = answerer.relevancy(scene.cameras[0], answerer.prepare(WORDS, ToyEncoder()))
     for number, relevancy in enumerate(answer.maps):
         truth = scene.ids[0] == number

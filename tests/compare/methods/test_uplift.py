@@ -53,15 +53,17 @@ def test_features_are_the_mean_over_all_pixels(scene, learnt, tmp_path, monkeypa
                 if i >= 0:
                     sums[i] += w * mean
     expected = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-    np.testing.assert_allclose(LEARNER.load(learnt, g).features.numpy(), expected, atol=2e-3)
+    np.testing.assert_allclose(
+        LEARNER.load(learnt, Inputs(g, [], ToyEncoder())).features.numpy(), expected, atol=2e-3
+    )
     monkeypatch.setattr(uplift, "PAIRS_AT_ONCE", 5 * len(g))  # masks in several goes, as in large scenes
     LEARNER.learn(Inputs(g, scene.items(noise=0.1), ToyEncoder()), 1, tmp_path / "again.safetensors", SILENT)
-    again = LEARNER.load(tmp_path / "again.safetensors", g)
+    again = LEARNER.load(tmp_path / "again.safetensors", Inputs(g, [], ToyEncoder()))
     np.testing.assert_allclose(again.features.numpy(), expected, atol=2e-3)
 
 
 def test_words_are_found(scene, learnt):
-    uplifted = LEARNER.load(learnt, scene.gaussians)
+    uplifted = LEARNER.load(learnt, Inputs(scene.gaussians, [], ToyEncoder()))
     words = torch.from_numpy(np.stack([word_vector(word) for word in WORDS])).float()
     assert ((uplifted.features @ words.T).argmax(1).numpy() == scene.owner).mean() > 0.9
     answer = uplifted.relevancy(scene.cameras[0], uplifted.prepare(WORDS, ToyEncoder()))
@@ -78,7 +80,10 @@ def test_whole_embeddings_are_kept(scene, learnt):
 def test_a_damaged_file_is_an_error(scene, learnt, tmp_path):
     half = tmp_path / "half.safetensors"
     half.write_bytes(learnt.read_bytes()[:100])
-    for read in (lambda: LEARNER.load(half, scene.gaussians), lambda: bytes_per_gaussian(half, 1)):
+    for read in (
+        lambda: LEARNER.load(half, Inputs(scene.gaussians, [], ToyEncoder())),
+        lambda: bytes_per_gaussian(half, 1),
+    ):
         with pytest.raises(WorkspaceError, match=r"half\.safetensors is missing or damaged"):
             read()
 

@@ -11,7 +11,6 @@ from gags.distill.field import LanguageField
 from gags.distill.settings import DistillSettings
 from gags.distill.train import train_field
 from gags.evaluate.answerer import FieldAnswerer
-from gags.gaussians import Gaussians
 from gags.progress import Reporter
 
 
@@ -28,8 +27,9 @@ class OneField:
         logits = self.logits(inputs)
         train_field(inputs.gaussians, inputs.items, settings, logits=logits, progress=progress).save(path)
 
-    def load(self, path: Path, gaussians: Gaussians) -> FieldAnswerer:
+    def load(self, path: Path, inputs: Inputs) -> FieldAnswerer:
         """What `learn` wrote."""
+        gaussians = inputs.gaussians
         field = LanguageField.load(path, gaussians).to(gaussians.means.device)
         return FieldAnswerer(gaussians, field)
 

@@ -147,9 +147,9 @@ class LangSplat:
         learnt = LangSplatFields(inputs.gaussians, features, net, inputs.encoder.name)
         learnt.save(path)
 
-    def load(self, path: Path, gaussians: Gaussians) -> "LangSplatFields":
+    def load(self, path: Path, inputs: Inputs) -> "LangSplatFields":
         """What `learn` wrote."""
-        return LangSplatFields.load(path, gaussians)
+        return LangSplatFields.load(path, inputs.gaussians)
 
     def _train(self, first: Tensor, samples: Samples, codes: Tensor, seed: int, progress: Reporter) -> Tensor:
         """Optimise the fields [N, 9] from a start of the same shape."""

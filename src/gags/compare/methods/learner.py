@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gags.capture.camera import Camera
+from gags.capture import Camera, View
 from gags.embed.description import Description
 from gags.embed.encoder import Encoder
 from gags.errors import WorkspaceError
@@ -34,11 +34,15 @@ class Inputs:
         gaussians: The scene.
         items: Camera and masks of every photo to learn from.
         encoder: The encoder that embedded the masks.
+        views: Those photos themselves, for methods that look at more than masks; in the order of `items`.
+        segmenter: Name of the model that cut the masks; empty if they are not a model's.
     """
 
     gaussians: Gaussians
     items: Sequence[tuple[Camera, Description]]
     encoder: Encoder
+    views: Sequence[View] = ()
+    segmenter: str = ""
 
     def embeddings(self) -> Tensor:
         """L2-normalised embeddings of all masks of all photos, in their order. float32 [M, D]
@@ -71,8 +75,8 @@ class Learner(Protocol):
         """
         ...
 
-    def load(self, path: Path, gaussians: Gaussians) -> Answerer:
-        """What `learn` wrote, ready to be asked."""
+    def load(self, path: Path, inputs: Inputs) -> Answerer:
+        """What `learn` wrote from these inputs, ready to be asked."""
         ...
 
 

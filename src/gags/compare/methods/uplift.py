@@ -47,9 +47,9 @@ class Uplift:
                 bar.advance()
         UpliftedFeatures(g, normalize(sums, dim=-1), inputs.encoder.name).save(path)
 
-    def load(self, path: Path, gaussians: Gaussians) -> "UpliftedFeatures":
+    def load(self, path: Path, inputs: Inputs) -> "UpliftedFeatures":
         """What `learn` wrote."""
-        return UpliftedFeatures.load(path, gaussians)
+        return UpliftedFeatures.load(path, inputs.gaussians)
 
     def _add_photo(
         self, sums: Tensor, g: Gaussians, camera: Camera, masks: Masks, embeddings: Tensor
