@@ -11,8 +11,8 @@ def main(
     out: Path,
     *,
     reconstruct: gags.ReconstructSettings = gags.ReconstructSettings(),
-    describe: gags.DescribeSettings = gags.DescribeSettings(),
-    distill: gags.DistillSettings = gags.DistillSettings(),
+    describe: gags.DescribeSettings | None = None,
+    distill: gags.DistillSettings | None = None,
 ) -> None:
     files = gags.reconstruct(capture, out, reconstruct)  # splats.ply; opens in any viewer of 3DGS
     print("held-out PSNR:", files.read_metrics().get("psnr", "no photo is held out"))

@@ -69,9 +69,11 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
         module = importlib.import_module(f"gags.cli.{COMMANDS[name].module}")
         import tyro
 
-        result = tyro.cli(
-            getattr(module, name), prog=f"gags {name}", args=_merge_repeats(_renamed(arguments))
-        )
+        from gags.cli.arguments import GIVEN
+
+        arguments = _merge_repeats(_renamed(arguments))
+        GIVEN.set(arguments)
+        result = tyro.cli(getattr(module, name), prog=f"gags {name}", args=arguments)
         sys.stdout.flush()
         return result if isinstance(result, int) else DONE
     except SystemExit as stop:  # tyro: 0 after --help, 2 after wrong usage

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gags
-from gags.cli.arguments import Flat, Photos, SceneFolder
+from gags.cli.arguments import Flat, Photos, SceneFolder, StageOptions
 from gags.cli.console import ConsoleReporter
 from gags.compare.harness import COMPARISON_FILE, CompareSettings
 from gags.compare.methods import DEFAULT
@@ -17,7 +17,7 @@ from gags.evaluate.metrics import Evaluation, Summary
 from gags.evaluate.protocols import ALL
 from gags.files import write_json
 from gags.models.choose import SMALL_ENCODER, SMALL_SEGMENTER
-from gags.pipeline import CaptureSettings, RunSettings
+from gags.pipeline.settings import CaptureSettings
 from gags.workspace import Workspace
 
 STDOUT = Path("-")
@@ -104,7 +104,7 @@ def compare(
     comparison: Annotated[CompareSettings, Flat] = CompareSettings(),
     json: bool = False,
     photos: Photos = CaptureSettings(),
-    settings: Annotated[RunSettings, Flat] = RunSettings(),
+    settings: Annotated[StageOptions, Flat] = StageOptions(),
 ) -> None:
     """Compare the method with baselines: same Gaussians, same masks, same encoder, one table.
 
@@ -135,7 +135,7 @@ def compare(
         scene=scene,
         splats=splats,
         photos=photos,
-        stages=settings,
+        stages=settings.settings(),
         progress=ConsoleReporter(),
         progress_in_child=ConsoleReporter,
     )

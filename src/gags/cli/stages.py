@@ -6,11 +6,12 @@ from typing import Annotated
 import tyro
 
 import gags
-from gags.cli.arguments import CaptureFolder, Flat, Photos, SceneFolder
+from gags.cli.arguments import CaptureFolder, Flat, Photos, SceneFolder, StageOptions, given_settings
 from gags.cli.console import ConsoleReporter
+from gags.distill.presets import AUTO_PRESET
 from gags.distill.settings import DistillSettings
 from gags.models.choose import AUTO
-from gags.pipeline import CaptureSettings, RunSettings
+from gags.pipeline.settings import CaptureSettings
 from gags.poses.settings import PoseSettings
 from gags.reconstruct.settings import ReconstructSettings
 from gags.segment.settings import DescribeSettings
@@ -23,7 +24,7 @@ def run(
     out: Path,
     splats: Path | None = None,
     photos: Photos = CaptureSettings(),
-    settings: Annotated[RunSettings, Flat] = RunSettings(),
+    settings: Annotated[StageOptions, Flat] = StageOptions(),
 ) -> None:
     """Turn photos into a scene that answers text.
 
@@ -38,7 +39,8 @@ def run(
         photos: How photos are read.
         settings: Settings of the stages.
     """
-    scene = gags.run(capture, out, settings, photos=photos, splats=splats, progress=ConsoleReporter())
+    asked = settings.settings()
+    scene = gags.run(capture, out, asked, photos=photos, splats=splats, progress=ConsoleReporter())
     print(f"The report: {scene.workspace.report / 'index.html'}")
     print(f'Ask it something: gags query {out} "desk lamp"')
 
@@ -98,6 +100,7 @@ def describe(
     scene: SceneFolder,
     /,
     *,
+    preset: str = AUTO_PRESET,
     segmenter: str = AUTO,
     encoder: str = AUTO,
     settings: Annotated[DescribeSettings, tyro.conf.arg(name="describe")] = DescribeSettings(),
@@ -106,14 +109,22 @@ def describe(
 
     Args:
         scene: Folder of the scene.
+        preset: Settings that belong together: lite, paper, released; or auto: those that the scene was made
+            with before, else paper for SAM ViT-H with a CLIP or SigLIP, lite for all other models.
         segmenter: Model that cuts photos into masks: a name of `gags models`, a SAM, SAM-HQ or SAM 2 by hub
             id or folder, or auto (SAM ViT-H on an NVIDIA GPU, else mobile-sam).
         encoder: Model that embeds masks and texts: a name of `gags models`, a CLIP or SigLIP by hub id or
             folder, or auto (the paper's CLIP where it can be loaded, else lite).
-        settings: Prompts and masks.
+        settings: Prompts and masks; what is not given is the preset's.
     """
-    progress = ConsoleReporter()
-    workspace = gags.describe(scene, settings, segmenter=segmenter, encoder=encoder, progress=progress)
+    workspace = gags.describe(
+        scene,
+        given_settings("describe", settings),
+        preset=preset,
+        segmenter=segmenter,
+        encoder=encoder,
+        progress=ConsoleReporter(),
+    )
     counts = workspace.read_metrics().get("masks", {})
     print(f"{', '.join(f'{n} {level}' for level, n in counts.items())} masks in {workspace.descriptions}")
 
@@ -122,15 +133,19 @@ def distill(
     scene: SceneFolder,
     /,
     *,
+    preset: str = AUTO_PRESET,
     settings: Annotated[DistillSettings, tyro.conf.arg(name="distill")] = DistillSettings(),
 ) -> None:
     """Learn one language field from the masks and embeddings of a scene's photos.
 
     Args:
         scene: Folder of the scene.
-        settings: Settings of the distillation.
+        preset: Settings that belong together: lite, paper, released; or auto: those that the scene was
+            described with.
+        settings: Settings of the distillation; what is not given is the preset's.
     """
-    workspace = gags.distill(scene, settings, progress=ConsoleReporter())
+    changes = given_settings("distill", settings)
+    workspace = gags.distill(scene, changes, preset=preset, progress=ConsoleReporter())
     print(f"The language field is in {workspace.field}")
 
 

@@ -18,7 +18,8 @@ from gags.errors import CompareError
 from gags.evaluate.labels import load_labels, match_frames
 from gags.evaluate.protocols import named_protocol
 from gags.files import write_json
-from gags.pipeline import CaptureSettings, RunSettings, read_capture
+from gags.pipeline import CaptureSettings, RunSettings, chosen_settings, read_capture
+from gags.pipeline.settings import check_settings
 from gags.progress import SILENT, Reporter
 from gags.workspace import Workspace
 
@@ -86,14 +87,19 @@ def compare(
         raise CompareError(f"{out} is a scene; give --out a folder of its own, and the scene with --scene")
     if (capture is None) == (scene is None):
         raise CompareError("give either a CAPTURE, or a finished scene with --scene")
+    check_settings(stages)
     if capture is None:
         shared = Described.open(Path(scene or ""))
-        chosen = check(shared.capture, labels, methods, settings, stages.distill)
+        check(shared.capture, labels, methods, settings)
     else:
         if not isinstance(capture, Capture):
             capture = read_capture(Path(capture), photos, require_points=splats is None, progress=progress)
-        chosen = check(capture, labels, methods, settings, stages.distill)
+        check(capture, labels, methods, settings)
         shared = shared_scene(capture, out / SCENE_FOLDER, stages, splats=splats, progress=progress)
+    distill = chosen_settings(
+        shared.workspace, stages, segmenter=shared.segmenter, encoder=shared.encoder
+    ).distill
+    chosen = check(shared.capture, labels, methods, settings, distill)
     results = _results(chosen, shared, labels, out, settings, progress, progress_in_child)
     tables = side_by_side() if settings.ablations else ()
     comparison = Comparison(labels, settings.protocol, shared.encoder, results, tables)
@@ -109,6 +115,13 @@ def check(
     distill: DistillSettings = DistillSettings(),
 ) -> list[Method]:
     """Find out what cannot work before hours are spent.
+
+    Args:
+        capture: Photos and poses.
+        labels: Folder of ground truth.
+        methods: Methods by name.
+        settings: Seeds, protocol, ablations.
+        distill: Settings of distillation that all methods share.
 
     Returns:
         The methods to run, those of ablations included.

@@ -101,8 +101,10 @@ def shared_scene(
     segmenter, encoder = pipeline.choose_models(
         workspace, settings.segmenter, settings.encoder, progress=progress
     )
+    models = {"segmenter": segmenter, "encoder": encoder}
+    chosen = pipeline.chosen_settings(workspace, settings, **models, progress=progress)
     pipeline.reconstruct(capture, workspace, settings.reconstruct, splats=splats, progress=progress)
-    pipeline.describe(workspace, settings.describe, segmenter=segmenter, encoder=encoder, progress=progress)
+    pipeline.describe(workspace, chosen.describe, preset=chosen.preset, **models, progress=progress)
     return Described.open(folder)
 
 

@@ -5,13 +5,25 @@ none. `released` does what the released program does. `lite` was measured to be 
 encoder `lite`; it is the default of every setting. `docs/method.md` says what each of them switches on.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeVar
 
+from gags import models
 from gags.distill.settings import DistillSettings
+from gags.errors import WorkspaceError
+from gags.models import hub
+from gags.models.hub import read_json
+from gags.models.known import OWN_MODELS, PAPER_SEGMENTER
 from gags.segment.settings import DescribeSettings
 
 PresetName = Literal["auto", "lite", "paper", "released"]
+Changes = Mapping[str, Any]
+"""Settings by name, for those of a preset that the user changed."""
+
+Settings = TypeVar("Settings", DescribeSettings, DistillSettings)
+AUTO_PRESET: PresetName = "auto"
+VIT_H_WIDTH = 1280  # of SAM's image encoder; ViT-L has 1024
 
 
 @dataclass(frozen=True)
@@ -91,3 +103,96 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 """Every preset by name. Constants of `paper` that are not formulas are those of `released`, converted."""
+
+
+@dataclass(frozen=True)
+class ChosenSettings:
+    """What a preset and the user's own changes come to.
+
+    Attributes:
+        preset: Name of the preset.
+        describe: Settings of describing.
+        distill: Settings of distillation.
+    """
+
+    preset: str
+    describe: DescribeSettings
+    distill: DistillSettings
+
+
+def choose_settings(
+    name: str,
+    describe: DescribeSettings | Changes | None = None,
+    distill: DistillSettings | Changes | None = None,
+) -> ChosenSettings:
+    """Settings of a preset with the user's own changes.
+
+    Args:
+        name: Name of a preset, not "auto".
+        describe: Settings that stand for themselves; or changes to those of the preset, by name; or None.
+        distill: Likewise.
+
+    Raises:
+        WorkspaceError: If there is no such preset, or a change names no setting, or one that has no effect.
+    """
+    preset = named_preset(name)
+    return ChosenSettings(
+        name,
+        _changed_settings(preset.describe, describe, name),
+        _changed_settings(preset.distill, distill, name),
+    )
+
+
+def refuse_ignored(given: Changes, settings: DescribeSettings | DistillSettings) -> None:
+    """TEMPORARY"""
+
+
+def named_preset(name: str) -> Preset:
+    """The preset of a name.
+
+    Raises:
+        WorkspaceError: If there is none.
+    """
+    if name not in PRESETS:
+        raise WorkspaceError(f"there is no preset {name!r}; --preset takes auto, {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def _changed_settings(base: Settings, wanted: Settings | Changes | None, name: str) -> Settings:
+    if not isinstance(wanted, Mapping):
+        return base if wanted is None else wanted
+    known = [field.name for field in fields(base)]
+    if unknown := [key for key in wanted if key not in known]:
+        raise WorkspaceError(f"there is no setting {unknown[0]!r}; there are: {', '.join(known)}")
+    settings = replace(base, **wanted)
+    refuse_ignored(wanted, settings)
+    return settings
+
+
+def changed_fields(settings: DescribeSettings | DistillSettings, name: str) -> list[str]:
+    """Names of the settings that differ from those of a preset; the seed does not count."""
+    preset = named_preset(name)
+    base = preset.describe if isinstance(settings, DescribeSettings) else preset.distill
+    names = [field.name for field in fields(base) if field.name != "seed"]
+    return [field for field in names if getattr(settings, field) != getattr(base, field)]
+
+
+def preset_for(segmenter: str, encoder: str) -> str:
+    """The preset that two models get unless told otherwise.
+
+    `paper` for SAM ViT-H with a CLIP or SigLIP, the only pair with published evidence, else `lite`, which was
+    measured with MobileSAM and the encoder `lite`.
+
+    Args:
+        segmenter: Name of the model that cuts masks.
+        encoder: Name of the model that embeds them.
+    """
+    own = {model.name for model in OWN_MODELS}
+    if segmenter in own or encoder in own or not hub.is_name(segmenter):
+        return "lite"
+    if hub.split(segmenter)[0] == PAPER_SEGMENTER:
+        return "paper"
+    folder = models.find(segmenter).folder
+    config = read_json(folder / "config.json") if folder else {}
+    width = config.get("vision_config", {}).get("hidden_size")
+    return "paper" if (config.get("model_type"), width) == ("sam", VIT_H_WIDTH) else "lite"

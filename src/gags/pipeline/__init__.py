@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from gags.capture import Capture, View, load_capture, read_saved_capture, save_capture
 from gags.distill.field import splats_hash
-from gags.distill.train import DistillSettings, train_field
+from gags.distill.presets import AUTO_PRESET, Changes, changed_fields
+from gags.distill.settings import DistillSettings
+from gags.distill.train import train_field
 from gags.embed import load_encoder
 from gags.embed.crops import embed_masks
 from gags.embed.description import Description, Descriptions
@@ -18,6 +19,7 @@ from gags.gaussians.ply import load_ply, save_ply
 from gags.models.choose import AUTO, choose_encoder, choose_segmenter
 from gags.models.device import scene_device
 from gags.outputs import report as write_report
+from gags.pipeline.settings import CaptureSettings, RunSettings, check_settings, chosen_settings
 from gags.poses import find_points, find_poses
 from gags.poses.inputs import lacks_poses
 from gags.progress import SILENT, Reporter
@@ -31,44 +33,17 @@ from gags.segment.masks import LEVELS, Masks
 from gags.segment.photo import segment_photo
 from gags.segment.prompts import PromptPlacer
 from gags.segment.settings import DescribeSettings
-from gags.store import file_stamp, stamp
+from gags.store import file_stamp, plain, stamp
 from gags.things.find import things_of_scene
 from gags.things.things import Things
 from gags.workspace import Workspace
 
+__all__ = [
+    "CaptureSettings", "RunSettings", "choose_models", "chosen_settings", "count_masks", "describe",
+    "distill", "read_capture", "reconstruct", "run", "things", "with_poses",
+]  # fmt: skip
+
 ADOPTED, TRAINED = "adopted", "fit"  # in the stamps of Gaussians; they stay what they were in 0.1.0
-
-
-@dataclass(frozen=True)
-class CaptureSettings:
-    """How photos are read."""
-
-    downscale: float = 1.0
-    """Shrink the photos by this factor."""
-    max_size: int | None = None
-    """Shrink photos whose longer side is above this, px."""
-    test_list: Path | None = None
-    """File that names the photos to hold out, one a line."""
-    test_every: int | None = None
-    """Hold out every Nth photo, 0 for none. Default: the capture's own test.txt, else every 8th."""
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """Settings of every stage after reading the photos."""
-
-    reconstruct: ReconstructSettings = field(default_factory=ReconstructSettings)
-    """Training of the Gaussians."""
-    describe: DescribeSettings = field(default_factory=DescribeSettings)
-    """Prompts and masks."""
-    distill: DistillSettings = field(default_factory=DistillSettings)
-    """Distillation of the language field."""
-    segmenter: str = AUTO
-    """Model that cuts photos into masks: a name of `gags models`, a SAM, SAM-HQ or SAM 2 by hub id or folder,
-    or auto (SAM ViT-H on an NVIDIA GPU, else mobile-sam)."""
-    encoder: str = AUTO
-    """Model that embeds masks and texts: a name of `gags models`, a CLIP or SigLIP by hub id or folder, or
-    auto (the paper's CLIP where it can be loaded, else lite)."""
 
 
 def read_capture(
@@ -137,13 +112,16 @@ def run(
     Raises:
         GagsError: If an input is unfit or a model is missing; finished pieces stay.
     """
+    check_settings(settings)
     capture = _captured(capture, Path(out), photos, splats, progress)
     workspace = Workspace.create(out)
     # Before the long work, so that a missing model is told at once.
     segmenter, encoder = choose_models(workspace, settings.segmenter, settings.encoder, progress=progress)
+    models = {"segmenter": segmenter, "encoder": encoder}
+    chosen = chosen_settings(workspace, settings, **models, progress=progress)
     reconstruct(capture, workspace, settings.reconstruct, splats=splats, progress=progress)
-    describe(workspace, settings.describe, segmenter=segmenter, encoder=encoder, progress=progress)
-    distill(workspace, settings.distill, progress=progress)
+    describe(workspace, chosen.describe, preset=chosen.preset, **models, progress=progress)
+    distill(workspace, chosen.distill, preset=chosen.preset, progress=progress)
     things(workspace, progress=progress)
     scene = Scene.load(workspace.root)
     if report:
@@ -249,8 +227,9 @@ def choose_models(
 
 def describe(
     scene: Workspace | Path | str,
-    settings: DescribeSettings = DescribeSettings(),
+    settings: DescribeSettings | Changes | None = None,
     *,
+    preset: str = AUTO_PRESET,
     segmenter: str = AUTO,
     encoder: str = AUTO,
     progress: Reporter = SILENT,
@@ -261,7 +240,9 @@ def describe(
 
     Args:
         scene: Folder of a scene whose Gaussians are there.
-        settings: Prompts and masks.
+        settings: Prompts and masks: settings that stand for themselves, changes to those of the preset by
+            name, or None for the preset's.
+        preset: lite, paper, released, or auto, see `RunSettings`.
         segmenter: Model that cuts photos into masks: a name of `gags models`, a hub id, a folder, or auto.
         encoder: Model that embeds masks and texts: likewise.
         progress: Told about progress.
@@ -273,8 +254,16 @@ def describe(
         GagsError: If there are no Gaussians yet or a model is missing; finished photos stay.
     """
     workspace, capture, splats_stamp = _reconstructed(scene)
+    check_settings(RunSettings(describe=settings, preset=preset))
     segmenter, encoder = choose_models(workspace, segmenter, encoder, progress=progress)
-    embedder = load_encoder(encoder, progress)
+    chosen = chosen_settings(
+        workspace,
+        RunSettings(describe=settings, preset=preset),
+        segmenter=segmenter,
+        encoder=encoder,
+        progress=progress,
+    )
+    settings, embedder = chosen.describe, load_encoder(encoder, progress)
     mask_stamp = stamp("masks", splats_stamp, settings, segmenter)
     wanted_stamp = stamp(mask_stamp, embedder.name, embedder.dim)
     stamps = {"masks": mask_stamp, "embeddings": wanted_stamp}
@@ -302,7 +291,14 @@ def describe(
             Description(masks, embeddings, embedder.name, stamps, prompts).save(path)
             bar.advance(note=f"{len(masks)} masks in {view.name}")
     workspace.update_metrics({"masks": count_masks(workspace, capture)})
-    as_run = {"segment": settings, "segmenter": segmenter, "encoder": encoder, "splats": splats_stamp}
+    as_run = {
+        "preset": chosen.preset,
+        "changed": changed_fields(settings, chosen.preset),
+        "segment": settings,
+        "segmenter": segmenter,
+        "encoder": encoder,
+        "splats": splats_stamp,
+    }
     workspace.finish("describe", wanted_stamp, time.monotonic() - started, as_run)
     return workspace
 
@@ -326,15 +322,18 @@ def _segmenting(
 
 def distill(
     scene: Workspace | Path | str,
-    settings: DistillSettings = DistillSettings(),
+    settings: DistillSettings | Changes | None = None,
     *,
+    preset: str = AUTO_PRESET,
     progress: Reporter = SILENT,
 ) -> Workspace:
     """The stage `distill`: one language field from all masks and embeddings (`field.safetensors`).
 
     Args:
         scene: Folder of a scene that has been described.
-        settings: Settings of the distillation.
+        settings: Settings that stand for themselves, changes to those of the preset by name, or None for the
+            preset's.
+        preset: lite, paper, released, or auto, the one that the scene was described with.
         progress: Told about progress.
 
     Returns:
@@ -348,6 +347,13 @@ def distill(
     if described is None or described.settings.get("splats") != splats_stamp:
         state = "no masks yet" if described is None else "masks that were made with other Gaussians"
         raise WorkspaceError(f"{workspace.root} has {state}; run `gags describe {workspace.root}` first")
+    chosen = chosen_settings(
+        workspace,
+        RunSettings(distill=settings, preset=preset),
+        segmenter=described.settings["segmenter"],
+        encoder=described.settings["encoder"],
+    )
+    settings = chosen.distill
     wanted_stamp = stamp("field", described.stamp, settings)
     record = workspace.record("distill")
     if record is not None and record.stamp == wanted_stamp and workspace.field.exists():
@@ -357,7 +363,8 @@ def distill(
     items = Descriptions(workspace, capture.train)
     gaussians = load_ply(workspace.splats).to(scene_device())
     train_field(gaussians, items, settings, checkpoint=checkpoint, progress=progress).save(workspace.field)
-    workspace.finish("distill", wanted_stamp, time.monotonic() - started, settings)
+    as_run = {"preset": chosen.preset, "changed": changed_fields(settings, chosen.preset)}
+    workspace.finish("distill", wanted_stamp, time.monotonic() - started, as_run | plain(settings))
     checkpoint.unlink(missing_ok=True)
     return workspace
 

@@ -1,0 +1,90 @@
+"""What a run can be asked for, and which preset it takes; light to import, for the command line."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gags.distill.presets import AUTO_PRESET, Changes, ChosenSettings, choose_settings, preset_for
+from gags.distill.settings import DistillSettings
+from gags.models.choose import AUTO
+from gags.progress import SILENT, Reporter
+from gags.reconstruct.settings import ReconstructSettings
+from gags.segment.settings import DescribeSettings
+from gags.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class CaptureSettings:
+    """How photos are read."""
+
+    downscale: float = 1.0
+    """Shrink the photos by this factor."""
+    max_size: int | None = None
+    """Shrink photos whose longer side is above this, px."""
+    test_list: Path | None = None
+    """File that names the photos to hold out, one a line."""
+    test_every: int | None = None
+    """Hold out every Nth photo, 0 for none. Default: the capture's own test.txt, else every 8th."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings of every stage after reading the photos."""
+
+    reconstruct: ReconstructSettings = field(default_factory=ReconstructSettings)
+    """Training of the Gaussians."""
+    describe: DescribeSettings | Changes | None = None
+    """Prompts and masks: settings that stand for themselves, changes to those of the preset by name, or None
+    for the preset's."""
+    distill: DistillSettings | Changes | None = None
+    """Distillation of the language field: likewise."""
+    segmenter: str = AUTO
+    """Model that cuts photos into masks: a name of `gags models`, a SAM, SAM-HQ or SAM 2 by hub id or folder,
+    or auto (SAM ViT-H on an NVIDIA GPU, else mobile-sam)."""
+    encoder: str = AUTO
+    """Model that embeds masks and texts: a name of `gags models`, a CLIP or SigLIP by hub id or folder, or
+    auto (the paper's CLIP where it can be loaded, else lite)."""
+    preset: str = AUTO_PRESET
+    """Settings that belong together: lite, paper, released; or auto: those that the scene was made with
+    before, else paper for SAM ViT-H with a CLIP or SigLIP, lite for all other models."""
+
+
+def check_settings(settings: RunSettings) -> None:
+    """Find out what is wrong with settings before anything starts, for whichever preset it will be.
+
+    Raises:
+        WorkspaceError: If there is no such preset, or a change names no setting or one without effect.
+    """
+    if settings.preset != AUTO_PRESET:
+        choose_settings(settings.preset, settings.describe, settings.distill)
+
+
+def chosen_settings(
+    workspace: Workspace,
+    settings: RunSettings,
+    *,
+    segmenter: str,
+    encoder: str,
+    progress: Reporter = SILENT,
+) -> ChosenSettings:
+    """Settings that a scene is described and distilled with: those of a preset, with the user's changes.
+
+    Args:
+        workspace: The scene; what it was made with before decides if the preset is "auto".
+        settings: What was asked for.
+        segmenter: The model that cuts its masks, from `choose_models`.
+        encoder: The model that embeds them.
+        progress: Told which preset was taken, and why.
+
+    Raises:
+        WorkspaceError: If there is no such preset, or a change names no setting or one without effect.
+    """
+    name, reason = settings.preset, ""
+    if name == AUTO_PRESET:
+        record = workspace.record("describe")
+        before = record.settings.get("preset") if record else None
+        name = before or preset_for(segmenter, encoder)
+        reason = (
+            "as before" if before else f"for {segmenter.partition('@')[0]} and {encoder.partition('@')[0]}"
+        )
+        progress.say(f"Preset: {name}, {reason} (--preset chooses another)")
+    return choose_settings(name, settings.describe, settings.distill)
