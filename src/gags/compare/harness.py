@@ -15,7 +15,7 @@ from gags.compare.results import Comparison, MethodResult, SeedResult
 from gags.compare.scenes import Described, shared_scene, uniform_scene
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
-from gags.evaluate.labels import LabelsBy, load_labels, match_frames
+from gags.evaluate.labels import LabelsBy, held_out_frames, load_labels, match_frames
 from gags.evaluate.protocols import named_protocol
 from gags.files import write_json
 from gags.pipeline import CaptureSettings, RunSettings, read_capture
@@ -123,12 +123,15 @@ def check(
     """
     if settings.seeds < 1:
         raise CompareError(f"--seeds must be at least 1, got {settings.seeds}")
-    if named_protocol(settings.protocol).asks != "relevancy":
+    rules = named_protocol(settings.protocol)
+    if rules.asks != "relevancy":
         raise CompareError(
             f"protocol {settings.protocol} scores a choice of Gaussians, which not every method makes; "
             "compare with --protocol lerf-ovs, lerf-ovs-strict or held-out"
         )
-    match_frames(load_labels(labels), capture, settings.labels_by)
+    pairs = match_frames(load_labels(labels), capture, settings.labels_by)
+    if rules.frames == "held-out":
+        held_out_frames(pairs, capture)
     names = [*methods, *(ablation_methods() if settings.ablations else ())]
     return chosen_methods(names, all_methods(distill, settings.langsplat))
 
