@@ -15,7 +15,7 @@ from gags.compare.results import Comparison, MethodResult, SeedResult
 from gags.compare.scenes import Described, shared_scene, uniform_scene
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
-from gags.evaluate.labels import load_labels, match_frames
+from gags.evaluate.labels import LabelsBy, held_out_frames, load_labels, match_frames
 from gags.evaluate.protocols import named_protocol
 from gags.files import write_json
 from gags.pipeline import CaptureSettings, RunSettings, chosen_settings, read_capture
@@ -36,7 +36,11 @@ class CompareSettings:
     seeds: int = 3
     """How often each method learns; figures are medians. Masks are the same for all seeds."""
     protocol: str = "lerf-ovs"
-    """Rules of scoring: lerf-ovs, or held-out for photos that were not learnt from alone."""
+    """Rules of scoring: lerf-ovs; lerf-ovs-strict, by which published figures are made; or held-out, for
+    photos that were not learnt from alone."""
+    labels_by: LabelsBy = "name"
+    """Whether label files find their photos by name, or by position: frame_00007 labels the seventh of all
+    photos by name, as in Mip-NeRF360-OVS."""
     ablations: bool = False
     """Also run the paper's ablations, and print its tables beside its figures."""
     langsplat: LangSplatSettings = field(default_factory=LangSplatSettings)
@@ -132,12 +136,15 @@ def check(
     """
     if settings.seeds < 1:
         raise CompareError(f"--seeds must be at least 1, got {settings.seeds}")
-    if named_protocol(settings.protocol).asks != "relevancy":
+    rules = named_protocol(settings.protocol)
+    if rules.asks != "relevancy":
         raise CompareError(
             f"protocol {settings.protocol} scores a choice of Gaussians, which not every method makes; "
-            "compare with --protocol lerf-ovs or held-out"
+            "compare with --protocol lerf-ovs, lerf-ovs-strict or held-out"
         )
-    match_frames(load_labels(labels), capture)
+    pairs = match_frames(load_labels(labels), capture, settings.labels_by)
+    if rules.frames == "held-out":
+        held_out_frames(pairs, capture)
     names = [*methods, *(ablation_methods() if settings.ablations else ())]
     return chosen_methods(names, all_methods(distill, settings.langsplat))
 
@@ -164,7 +171,8 @@ def _results(
         seeds = []
         for seed in range(settings.seeds):
             folder = out / METHODS_FOLDER / method.name / f"seed_{seed}"
-            job = Job(method, seed, scene.workspace.root, labels, truth, settings.protocol, folder)
+            root, by = scene.workspace.root, settings.labels_by
+            job = Job(method, seed, root, labels, truth, settings.protocol, folder, labels_by=by)
             seeds.append(_finish(job, scene, progress, progress_in_child))
         about = figures[method.prompts]
         results.append(MethodResult(method.name, method.title, method.prompts, about, tuple(seeds)))

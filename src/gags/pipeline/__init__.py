@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,11 @@ def read_capture(
     Photos without poses, or a video, get theirs in the scene's folder `find_poses_in`, if it is given; so do
     poses without the points that are required.
     """
+    if settings.images is not None and lacks_poses(path.expanduser()):
+        raise CaptureError(
+            f"--images {settings.images} chooses between copies of posed photos, and {path} holds no poses; "
+            "give the folder of the photos itself, without --images"
+        )
     if find_poses_in is not None:
         path = with_poses(path, find_poses_in, adopting=not require_points, progress=progress)
     required = require_points and find_poses_in is None
@@ -67,7 +73,8 @@ def read_capture(
         return capture
     found = Workspace.create(find_poses_in).poses
     progress.say(f"{path} has poses, but no points: finding some first; they are kept in {found}")
-    return load_capture(find_points(path, found, progress=progress), **vars(settings), progress=progress)
+    made = find_points(path, found, images=settings.images, progress=progress)
+    return load_capture(made, **vars(replace(settings, images=None)), progress=progress)
 
 
 def with_poses(path: Path, scene: Path, *, adopting: bool = False, progress: Reporter = SILENT) -> Path:
@@ -187,7 +194,8 @@ def reconstruct(
     workspace.finish("reconstruct", wanted_stamp, time.monotonic() - started, adopted or settings)
     checkpoint.unlink(missing_ok=True)
     quality = held_out_quality(gaussians, capture, progress=progress)
-    workspace.update_metrics({"gaussians": len(gaussians), **quality})
+    of_an_earlier_split = {"psnr": None, "ssim": None}  # now perhaps no photo is held out
+    workspace.update_metrics(of_an_earlier_split | {"gaussians": len(gaussians)} | quality)
     return workspace
 
 

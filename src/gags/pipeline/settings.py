@@ -24,6 +24,9 @@ class CaptureSettings:
     """File that names the photos to hold out, one a line."""
     test_every: int | None = None
     """Hold out every Nth photo, 0 for none. Default: the capture's own test.txt, else every 8th."""
+    images: str | None = None
+    """Folder of the photos in a COLMAP or nerfstudio capture, such as images_4 beside cameras of full size.
+    Default: images, or the largest of images_2, images_4 … if that is missing."""
 
 
 @dataclass(frozen=True)
