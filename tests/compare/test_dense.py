@@ -64,7 +64,7 @@ def image() -> np.ndarray:
 
 
 def test_seven_sizes_from_a_twentieth_to_half_of_the_height():
-    assert TILE_SHARES == pytest.approx([0.05, 0.125, 0.2, 0.275, 0.35, 0.425, 0.5])
+    assert pytest.approx([0.05, 0.125, 0.2, 0.275, 0.35, 0.425, 0.5]) == TILE_SHARES
     sides = [np.ptp(tile_boxes(480, 640, share)[0, 0, 0::2]) for share in TILE_SHARES]
     assert sides == [24, 60, 96, 132, 168, 204, 240]
 
@@ -132,7 +132,10 @@ def test_a_pixel_takes_the_mean_of_all_sizes(image):
         side = round(share * HEIGHT)
         xs, ys = tile_starts(WIDTH, side), tile_starts(HEIGHT, side)
         grid = np.array(
-            [[embed_tiles(image, np.array([[x, y, x + side, y + side]]), MeanColor())[0] for x in xs] for y in ys]
+            [
+                [embed_tiles(image, np.array([[x, y, x + side, y + side]]), MeanColor())[0] for x in xs]
+                for y in ys
+            ]
         )
         # The grid is taken as even, though starts are rounded to whole pixels.
         xs, ys = (np.linspace(s[0] + side / 2, s[-1] + side / 2, len(s)) for s in (xs, ys))
@@ -225,11 +228,12 @@ def test_after_an_interruption_only_the_rest_is_computed(tmp_path, image):
     views = [make_view(tmp_path / "images", f"{k}.png", np.roll(image, k, axis=1)) for k in range(3)]
     each = tile_count(HEIGHT, WIDTH)
     stopped = MeanColor(fail_after=each)  # the first photo, and nothing of the second
+    files = {view.name: tmp_path / "dense" / f"{view.name}.safetensors" for view in views}
+    dense_features(views[0], stopped, None, files["0.png"])
     with pytest.raises(KeyboardInterrupt):
-        for view in views:
-            dense_features(view, stopped, None, tmp_path / "dense" / f"{view.name}.safetensors")
+        dense_features(views[1], stopped, None, files["1.png"])
     assert [path.name for path in (tmp_path / "dense").iterdir()] == ["0.png.safetensors"]
     resumed = MeanColor()
     for view in views:
-        dense_features(view, resumed, None, tmp_path / "dense" / f"{view.name}.safetensors")
+        dense_features(view, resumed, None, files[view.name])
     assert resumed.embedded == 2 * each

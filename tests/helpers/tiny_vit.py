@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 import transformers
+
 from tests.helpers.tiny_models import MEAN, STD
 
 PATCH = 8

@@ -78,11 +78,11 @@ def codebook_loss(features: Hybrid, codes: Hybrid) -> Tensor:
 @torch.no_grad()
 def nearest_codes(features: Hybrid, codes: Hybrid) -> Tensor:
     """The code of the largest similarity of every pixel. int64 [P]"""
-    parts = [
-        similarities(features[slice(first, first + ASSIGNED_AT_ONCE)], codes).argmax(dim=-1)
-        for first in range(0, len(features), ASSIGNED_AT_ONCE)
-    ]
-    return torch.cat(parts)
+    found = torch.zeros(len(features), dtype=torch.int64, device=codes.embeddings.device)
+    for first in range(0, len(features), ASSIGNED_AT_ONCE):
+        some = slice(first, first + ASSIGNED_AT_ONCE)
+        found[some] = similarities(features[some], codes).argmax(dim=-1)
+    return found
 
 
 def train_codebook(features: Hybrid, steps: int, seed: int, progress: Reporter = SILENT) -> Hybrid:

@@ -74,9 +74,7 @@ def test_keys_are_those_of_the_last_layer(folder, photo):
 def test_photos_are_resized_to_whole_patches(folder, photo):
     dino = Dino(folder, device=CPU)
     odd = np.asarray(Image.fromarray(photo).resize((COLUMNS * PATCH + 2, ROWS * PATCH - 3)))
-    whole = np.asarray(
-        Image.fromarray(odd).resize((COLUMNS * PATCH, ROWS * PATCH), Image.Resampling.BICUBIC)
-    )
+    whole = np.asarray(Image.fromarray(odd).resize((COLUMNS * PATCH, ROWS * PATCH), Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(dino.keys(odd), dino.keys(whole))
 
 
