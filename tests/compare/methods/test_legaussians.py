@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 
 from gags.capture import load_capture
 from gags.compare.dense import tile_count
+from gags.compare.harness import CompareSettings, check
 from gags.compare.methods import all_methods, legaussians
 from gags.compare.methods.learner import Inputs, bytes_per_gaussian
 from gags.compare.methods.legaussians import (
@@ -340,6 +341,21 @@ def test_rows_share_settings_and_say_what_they_leave_out(tmp_path):
     reduced = all_methods(legaussians=LEGaussiansSettings("none", photos=6))
     assert reduced["legaussians"].title == "LEGaussians (dense, 6 photos, no DINO)"
     assert reduced["legaussians-masks"].title == "LEGaussians (on our masks, no DINO)"
+
+
+def test_a_comparison_finds_out_before_it_starts_which_dino_there_is(tmp_path):
+    folder = write_capture(tmp_path / "capture", views=2)
+    capture, labels = load_capture(folder, test_every=0), folder / "labels"
+    heard = Heard()
+    (method,) = check(capture, labels, ["legaussians"], progress=heard)
+    assert method.title == "LEGaussians (dense, no DINO)"
+    assert [line.split(";")[0] for line in heard.said] == ["DINO: none"]
+    vit = write_vit(tmp_path / "vit")
+    settings = CompareSettings(legaussians=LEGaussiansSettings(str(vit)))
+    (method,) = check(capture, labels, ["legaussians-masks"], settings)
+    assert method.learner.settings.features == choose_dino(str(vit))  # type: ignore[attr-defined]
+    assert check(capture, labels, ["gags"], progress=heard)
+    assert len(heard.said) == 1  # nobody else needs one
 
 
 def test_auto_becomes_the_dino_that_is_there(tmp_path):
