@@ -10,6 +10,7 @@ from gags.compare.measure import in_own_process
 from gags.compare.methods import DEFAULT, all_methods, chosen_methods
 from gags.compare.methods.langsplat import LangSplatSettings
 from gags.compare.methods.learner import Method
+from gags.compare.methods.legaussians import LEGaussiansSettings
 from gags.compare.paper import ablation_methods, side_by_side
 from gags.compare.results import Comparison, MethodResult, SeedResult
 from gags.compare.scenes import Described, shared_scene, uniform_scene
@@ -45,6 +46,8 @@ class CompareSettings:
     """Also run the paper's ablations, and print its tables beside its figures."""
     langsplat: LangSplatSettings = field(default_factory=LangSplatSettings)
     """Training of the baseline LangSplat."""
+    legaussians: LEGaussiansSettings = field(default_factory=LEGaussiansSettings)
+    """Training of the baseline LEGaussians."""
 
 
 def compare(
@@ -94,11 +97,11 @@ def compare(
     check_settings(stages)
     if capture is None:
         shared = Described.open(Path(scene or ""))
-        check(shared.capture, labels, methods, settings)
+        check(shared.capture, labels, methods, settings, progress=progress)
     else:
         if not isinstance(capture, Capture):
             capture = read_capture(Path(capture), photos, require_points=splats is None, progress=progress)
-        check(capture, labels, methods, settings)
+        check(capture, labels, methods, settings, progress=progress)
         shared = shared_scene(capture, out / SCENE_FOLDER, stages, splats=splats, progress=progress)
     distill = chosen_settings(
         shared.workspace, stages, segmenter=shared.segmenter, encoder=shared.encoder
@@ -117,6 +120,7 @@ def check(
     methods: Sequence[str],
     settings: CompareSettings = CompareSettings(),
     distill: DistillSettings = DistillSettings(),
+    progress: Reporter = SILENT,
 ) -> list[Method]:
     """Find out what cannot work before hours are spent.
 
@@ -126,6 +130,7 @@ def check(
         methods: Methods by name.
         settings: Seeds, protocol, ablations.
         distill: Settings of distillation that all methods share.
+        progress: Told about models that are fetched.
 
     Returns:
         The methods to run, those of ablations included.
@@ -133,6 +138,7 @@ def check(
     Raises:
         CompareError: If a method is unknown, or the settings cannot be compared by.
         LabelError: If the labels cannot be read or do not fit the photos.
+        ModelError: If a method needs a model that is not here and cannot be fetched.
     """
     if settings.seeds < 1:
         raise CompareError(f"--seeds must be at least 1, got {settings.seeds}")
@@ -146,7 +152,10 @@ def check(
     if rules.frames == "held-out":
         held_out_frames(pairs, capture)
     names = [*methods, *(ablation_methods() if settings.ablations else ())]
-    return chosen_methods(names, all_methods(distill, settings.langsplat))
+    legaussians = settings.legaussians
+    if any("legaussians" in name for name in names):
+        legaussians = legaussians.ready(progress)
+    return chosen_methods(names, all_methods(distill, settings.langsplat, legaussians))
 
 
 def _results(
