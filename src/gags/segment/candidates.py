@@ -68,7 +68,7 @@ def candidate_masks(
         The masks that pass, in the order of the prompts.
     """
     candidates: list[Candidate] = []
-    corner = np.float32([frame.x, frame.y])
+    corner = np.array([frame.x, frame.y], np.float32)
     for start in range(0, len(prompts), PROMPTS_A_CALL):
         points = prompts[start : start + PROMPTS_A_CALL] - corner
         batch = segmenter.predict(encoded, points, min_iou=settings.min_iou)

@@ -86,7 +86,7 @@ def zoomed_grids(side: int, width: int, height: int) -> np.ndarray:
         Points (x, y) in px, 5,120 for a side of 32. float32 [5 · side², 2]
     """
     frames = zoomed_frames(width, height)
-    grids = [even_grid(side, f.width, f.height) + np.float32([f.x, f.y]) for f in frames]
+    grids = [even_grid(side, f.width, f.height) + np.array([f.x, f.y], np.float32) for f in frames]
     return np.concatenate(grids)
 
 
@@ -104,4 +104,4 @@ def cut_off(boxes: np.ndarray, frame: Frame, width: int, height: int) -> np.ndar
     """
     at_crop = np.abs(boxes - np.array(frame.box)) <= AT_EDGE
     at_photo = np.abs(boxes - np.array([0, 0, width, height])) <= AT_EDGE
-    return (at_crop & ~at_photo).any(1)
+    return np.any(at_crop & ~at_photo, axis=1)
