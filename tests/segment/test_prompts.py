@@ -242,7 +242,7 @@ def test_the_part_that_another_photo_sees_from_half_as_far_gets_four_times_the_p
 
 
 def test_the_released_law_of_a_scene():
-    far, near = _camera(64, 64, focal=64), _camera(64, 64, focal=64)
+    far, near = _camera(64, 64, focal=50), _camera(64, 64, focal=50)
     near.viewmat[2, 3] = -2.1  # ρ = 4 / 1.9 = 2.1, ⌊4 ρ⌋ = 8
     settings = DescribeSettings(prompts="released", prompts_per_patch=16, replacement=True)
     placer = PromptPlacer(_wall(4.0), [far, near], settings)
