@@ -63,3 +63,36 @@ def test_background_at_the_border_is_no_hole():
     mask[0, 0] = False
     assert (remove_specks(mask, 10) == mask).all()
     assert not remove_specks(np.ones((3, 3), bool), 10).any()
+
+
+def test_the_largest_island_stays_if_all_are_small():
+    mask = np.zeros((20, 30), bool)
+    mask[2:4, 2:4] = True  # 4 px
+    mask[10:13, 10:13] = True  # 9 px ...
+    mask[11, 11] = False  # ... with a hole, which is filled
+    expected = np.zeros_like(mask)
+    expected[10:13, 10:13] = True
+    assert (remove_specks(mask, 100, keep_largest=True) == expected).all()
+    mask[5:9, 20:24] = True  # 16 px: now the others go, for it is large enough
+    expected = np.zeros_like(mask)
+    expected[5:9, 20:24] = True
+    assert (remove_specks(mask, 16, keep_largest=True) == expected).all()
+    assert (remove_specks(np.ones((3, 3), bool), 10, keep_largest=True)).all()
+    assert not remove_specks(np.zeros((3, 3), bool), 10, keep_largest=True).any()
+
+
+def test_by_predicted_iou_the_worst_comes_on_top():
+    labels = np.zeros((1, 10), np.int16)
+    masks = [_rectangle(0, 0, 6, 1), _rectangle(2, 0, 10, 1), _rectangle(4, 0, 8, 1)]
+    assert paint(masks, labels, first=3, ious=np.array([0.7, 0.9, 0.8])) == [1, 2, 0]
+    assert labels[0].tolist() == [5] * 6 + [4] * 2 + [3] * 2
+    # Nothing is seen of the best one: it has no row.
+    assert paint(masks, labels, first=3, ious=np.array([0.8, 0.7, 0.9])) == [0, 1]
+    assert labels[0].tolist() == [3] * 2 + [4] * 8
+
+
+def test_many_hidden_masks_have_no_row():
+    labels = np.zeros((1, 10), np.int16)
+    masks = [_rectangle(0, 0, 4, 1), _rectangle(1, 0, 3, 1), _rectangle(0, 0, 9, 1), _rectangle(6, 0, 10, 1)]
+    assert paint(masks, labels, ious=np.array([0.9, 0.8, 0.7, 0.6])) == [2, 3]
+    assert labels[0].tolist() == [0] * 6 + [1] * 4

@@ -1,54 +1,13 @@
-"""Masks resized to the photo, and a whole photo with a made-up segmenter."""
+"""The masks of a whole photo with made-up segmenters."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gags.segment.photo import Candidate, segment_photo, to_photo
+from gags.segment.photo import segment_photo
 from gags.segment.segmenter import PromptedMasks
 from gags.segment.settings import DescribeSettings
-
-
-@pytest.mark.parametrize(
-    ("size", "extent"),
-    [
-        ((962, 539), (256.0, 143.5)),
-        ((539, 962), (143.5, 256.0)),
-        ((640, 480), (256.0, 192.0)),
-        ((90, 61), (256.0, 173.5)),
-    ],
-)
-def test_an_edge_in_the_logits_comes_out_at_its_pixel(size: tuple[int, int], extent: tuple[float, float]):
-    width, height = size
-    x1, x2, y1, y2 = 0.2 * width, 0.7 * width, 0.3 * height, 0.95 * height
-    columns, rows = (int(np.ceil(n)) for n in extent)
-    x = (np.arange(columns) + 0.5) * width / extent[0]
-    y = (np.arange(rows) + 0.5) * height / extent[1]
-    # Signed distance in px to the nearer edge, less steep than a cell, so that bilinear finds the edge.
-    logits = np.minimum(np.minimum(x - x1, x2 - x), np.minimum(y - y1, y2 - y)[:, None]).astype(np.float16)
-    inside = np.argwhere(logits > 0)
-    (top, left), (bottom, right) = inside.min(0) - 1, inside.max(0) + 2
-    candidate = Candidate(
-        logits[top:bottom, left:right], int(left), int(top), np.array([left, top, right, bottom]), 1.0, 1.0, 0
-    )
-    cropped = to_photo(candidate, extent, width, height)
-    mask = np.zeros((height, width), bool)
-    mask[cropped.window] = cropped.mask
-    px, py = np.arange(width) + 0.5, np.arange(height) + 0.5
-    expected = ((px > x1) & (px < x2)) & ((py > y1) & (py < y2))[:, None]
-    # Corners are rounded by bilinear interpolation; rows and columns through the middle are not.
-    assert (mask[height // 2] == expected[height // 2]).all()
-    assert (mask[:, width // 2] == expected[:, width // 2]).all()
-    assert (mask != expected).mean() < 2e-4
-
-
-def test_a_mask_over_the_whole_photo_reaches_every_border():
-    logits = np.ones((144, 256), np.float16)
-    whole = Candidate(logits, 0, 0, np.array([0, 0, 256, 144]), 1.0, 1.0, 0)
-    cropped = to_photo(whole, (256.0, 143.5), 962, 539)
-    assert cropped.mask.shape == (539, 962)
-    assert cropped.mask.all()
 
 
 class _Rectangles:

@@ -1,6 +1,7 @@
 """Eq. 1 against hand-made cases, and the draw of prompts."""
 
 import numpy as np
+import pytest
 import torch
 
 from gags.capture.camera import Camera
@@ -9,6 +10,7 @@ from gags.segment.prompts import (
     PromptPlacer,
     prompt_density,
     prompts_per_patch,
+    released_per_patch,
     render_depth,
     sample_prompts,
 )
@@ -82,6 +84,70 @@ def test_prompts_depend_on_seed_and_name_only():
     assert (draw(1, "a.jpg") != first).any()
 
 
+@pytest.mark.parametrize(("ratio", "prompts"), [(1, 1024), (1.5, 2304), (2, 4096), (3, 9216)])
+def test_prompts_of_a_photo_whose_patches_are_all_alike(ratio: float, prompts: int):
+    camera = _camera(64, 64, focal=64)
+    depth, nearest = np.full((64, 64), 2 * ratio, np.float32), np.full((64, 64), 2, np.float32)
+    centres = camera.unproject(_one_pixel_a_patch(), np.full(64, 2.0 * ratio))
+    assert prompts_per_patch(depth, nearest, base=16).sum() == prompts
+    assert released_per_patch(depth, nearest, camera, centres, base=16).sum() == prompts
+    assert prompts_per_patch(depth, nearest, base=4).sum() == prompts // 4
+
+
+def test_the_literal_law_gives_the_near_photo_more():
+    depth, nearest = np.full((8, 8), 2, np.float32), np.full((8, 8), 1, np.float32)
+    assert (prompts_per_patch(depth, nearest, base=16, exponent=-2) == 4).all()
+    assert (prompts_per_patch(nearest, nearest, base=16, exponent=-2) == 16).all()
+    assert (prompts_per_patch(10 * depth, nearest, base=16, exponent=-2) == 1).all()  # 0.04, clamped
+    assert (prompts_per_patch(nearest, nearest, base=900, exponent=-2) == 400).all()
+
+
+def _one_pixel_a_patch() -> np.ndarray:
+    """Centre of pixel (4, 4) of each of 8×8 patches of 8 px, patch by patch. [64, 2]"""
+    y, x = np.mgrid[:8, :8] * 8 + 4.5
+    return np.stack([x.ravel(), y.ravel()], 1)
+
+
+def test_the_released_law_has_a_cliff():
+    camera = _camera(64, 64, focal=64)
+    depth, nearest = np.full((64, 64), 2, np.float32), np.full((64, 64), 2, np.float32)
+    centres = camera.unproject(_one_pixel_a_patch()[:-1], np.full(63, 2.0))  # none in the last patch
+    nearest[:8, :8] = 2.001  # ρ just below 1
+    nearest[:8, 8:16] = 2.0
+    nearest[:8, 16:24] = 2 / 1.2499  # 4 ρ just below 5
+    nearest[:8, 24:32] = 2 / 1.2501
+    nearest[:8, 32:40] = 0.3  # ρ = 6.7: 26² would be too many
+    nearest[8:16, :8] = 0  # undefined
+    counts = released_per_patch(depth, nearest, camera, centres, base=16)
+    assert counts[0].tolist() == [1, 16, 16, 25, 400, 16, 16, 16]
+    assert counts[1].tolist() == [1, *[16] * 7]
+    assert counts[-1].tolist() == [*[16] * 7, 1]
+    assert released_per_patch(depth, depth, camera, centres, base=10)[0, 0] == 9  # ⌊√10⌋²
+
+
+def test_the_released_law_looks_only_at_pixels_of_centres_and_takes_the_ratio_of_means():
+    camera = _camera(64, 64, focal=64)
+    depth, nearest = np.full((64, 64), 4, np.float32), np.full((64, 64), 1, np.float32)
+    pixels = np.array([[1.5, 1.5], [2.5, 1.5]])
+    depth[1, 1:3], nearest[1, 1:3] = [1, 3], [1, 1]
+    centres = camera.unproject(pixels, np.array([1.0, 3.0]))
+    hidden = camera.unproject(np.array([[5.5, 5.5]]), np.array([9.0]))
+    twice = np.concatenate([centres, centres[:1], hidden])  # a pixel counts once
+    # ρ = (1 + 3) / (1 + 1) = 2; the mean of the ratios' squares would be 5.
+    assert released_per_patch(depth, nearest, camera, twice, base=16)[0, 0] == 64
+    assert released_per_patch(depth, nearest, camera, twice, base=16)[3, 3] == 1
+
+
+def test_maps_smaller_than_the_photo_are_looked_up_at_their_pixels():
+    camera = _camera(128, 64, focal=64)
+    depth, nearest = np.full((16, 32), 2, np.float32), np.full((16, 32), 1, np.float32)
+    nearest[:2] = 2  # the first row of patches
+    columns = np.arange(8) * 16 + 8.5
+    pixels = np.concatenate([np.stack([columns, np.full(8, y)], 1) for y in (4.5, 12.5)])
+    counts = released_per_patch(depth, nearest, camera, camera.unproject(pixels, np.full(16, 2.0)), base=16)
+    assert counts[:2].tolist() == [[16] * 8, [64] * 8]
+
+
 def test_every_patch_gets_its_count_of_pixel_centres():
     camera = _camera(161, 83, focal=100)
     counts = np.random.default_rng(1).integers(0, 30, (8, 8))
@@ -125,6 +191,21 @@ def test_few_prompts_never_share_a_sub_patch():
     assert (points[:, 1] < 4).all()
 
 
+def test_with_replacement_a_sub_patch_may_come_again_before_all_did():
+    camera = _camera(160, 80, focal=100)
+    counts = np.zeros((8, 8), int)
+    counts[0, 0] = 100  # of 100 sub-patches, all alike
+    place = {"camera": camera, "means": np.zeros((0, 3)), "depth": np.zeros((4, 4)), "seed": 0, "name": "x"}
+
+    def sub_patches(replacement: bool) -> int:
+        points = sample_prompts(counts, replacement=replacement, **place)
+        assert len(points) == 100
+        return len({(x // 2, y // 1) for x, y in points.tolist()})
+
+    assert sub_patches(False) == 100
+    assert 50 < sub_patches(True) < 76  # 100 (1 − 1/e) = 63 expected
+
+
 def _wall(depth: float) -> Gaussians:
     """Opaque Gaussians from −1.6 to 1.6 along x and y."""
     places = torch.linspace(-1.6, 1.6, 33)
@@ -158,3 +239,28 @@ def test_the_part_that_another_photo_sees_from_half_as_far_gets_four_times_the_p
     assert (counts[[1, 6], 1] == 3).all()
     assert (counts[0] == 3).all()  # beside the wall
     assert (placer.place(0, "far.jpg") == points).all()
+
+
+def test_the_released_law_of_a_scene():
+    far, near = _camera(64, 64, focal=50), _camera(64, 64, focal=50)
+    near.viewmat[2, 3] = -2.1  # ρ = 4 / 1.9 = 2.1, ⌊4 ρ⌋ = 8
+    settings = DescribeSettings(prompts="released", prompts_per_patch=16, replacement=True)
+    placer = PromptPlacer(_wall(4.0), [far, near], settings)
+    points = placer.place(0, "far.jpg")
+    counts = np.zeros((8, 8), int)
+    np.add.at(counts, ((points[:, 1] // 8).astype(int), (points[:, 0] // 8).astype(int)), 1)
+    assert (counts[3:5, 3:5] == 64).all()
+    assert (counts[[1, 6], 1] == 16).all()
+    assert (counts[0] == 1).all()  # beside the wall: no centre
+
+
+@pytest.mark.parametrize(("prompts", "count"), [("grid", 9), ("crops", 45)])
+def test_even_grids_do_not_look_at_the_scene(prompts: str, count: int):
+    camera = _camera(60, 30, focal=64)
+    nothing = _wall(4.0)[torch.zeros(0, dtype=torch.long)]
+    placer = PromptPlacer(nothing, [camera], DescribeSettings(prompts=prompts, grid_side=3))
+    points = placer.place(0, "a.jpg")
+    assert points.shape == (count, 2)
+    assert points[:9].tolist() == [[x, y] for y in (5, 15, 25) for x in (10, 30, 50)]
+    assert ((points > 0) & (points < [60, 30])).all()
+    assert len(np.unique(points, axis=0)) > 0.9 * count

@@ -1,10 +1,12 @@
 """Vectorised suppression against naive double loops."""
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gags.segment.suppress import box_nms, mask_nms, measure, overlaps
+from gags.segment.suppress import box_nms, mask_nms, measure, measure_resized, overlaps
 
 
 def _naive_box_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
@@ -110,3 +112,57 @@ def test_stability_and_box_of_hand_made_logits():
     stabilities, boxes = measure(logits, 1.0)
     assert stabilities.tolist() == [0.25, 1.0, 0.0]
     assert boxes.tolist() == [[2, 1, 6, 4], [0, 0, 8, 6], [0, 0, 0, 0]]
+
+
+def _smooth_logits(seed: int, count: int, rows: int, columns: int) -> np.ndarray:
+    """Smooth random fields with values on both sides of −1, 0 and 1. float32 [count, rows, columns]"""
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.normal(-0.5, 2, (1, count, 4, 5)).astype(np.float32))
+    return torch.nn.functional.interpolate(coarse, (rows, columns), mode="bicubic")[0].numpy()
+
+
+@pytest.mark.parametrize("size", [(100, 70), (64, 48), (31, 17), (20, 12)])  # larger, equal, smaller
+def test_stability_at_photo_size_is_that_of_the_resized_logits(size: tuple[int, int]):
+    width, height = size
+    logits = _smooth_logits(0, 12, 48, 64)
+    logits[0] = -3  # nothing
+    logits[1] = -0.5  # above −1 everywhere, no pixel above 0
+    logits[2] = -3
+    logits[2, 30, 40:43] = 4  # a few cells
+    full = torch.nn.functional.interpolate(
+        torch.from_numpy(logits)[None].double(), (height, width), mode="bilinear", align_corners=False
+    )[0].numpy()
+    wanted = np.ones(12, bool)
+    wanted[5] = False
+    stabilities, boxes = measure_resized(logits, wanted, 1.0, (64.0, 48.0), width, height)
+    for k, resized in enumerate(full):
+        y, x = np.nonzero(resized > 0)
+        if not wanted[k] or not len(x):
+            assert stabilities[k] == 0
+            assert boxes[k].tolist() == [0, 0, 0, 0]
+            continue
+        assert stabilities[k] == np.float32((resized > 1).sum() / (resized > -1).sum())
+        assert boxes[k].tolist() == [x.min(), y.min(), x.max() + 1, y.max() + 1]
+    assert len(set(stabilities.tolist())) > 6
+
+
+def test_the_grid_may_reach_beyond_the_photo():
+    # 8 px of the photo are 4 columns of cells; 6 px are 2.5 rows of 3.
+    logits = np.full((1, 3, 4), -2, np.float32)
+    logits[0, 2] = 2  # centre of the last row at y = 2.5 cells, where the photo ends: 6 px
+    # At the pixels' centres, v = (y + ½) · 2.5/6 − ½ = −0.29, 0.125, 0.54, 0.96, 1.375, 1.79; the logit is
+    # −2 up to v = 1 and then −2 + 4 (v − 1): −0.5 at the fifth, 1.17 at the sixth.
+    stabilities, boxes = measure_resized(logits, np.ones(1, bool), 1.0, (4.0, 2.5), 8, 6)
+    assert stabilities.tolist() == [0.5]
+    assert boxes.tolist() == [[0, 5, 8, 6]]
+
+
+def test_thousands_of_boxes_are_compared():
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, 4, (9000, 2)) * 10
+    boxes = np.concatenate([corners, corners + 10], 1)
+    scores = rng.random(9000)
+    kept = box_nms(boxes, scores, 0.7)
+    assert len(kept) == 16
+    for row in kept:
+        assert scores[row] == scores[(boxes == boxes[row]).all(1)].max()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,9 +15,18 @@ from gags.segment.masks import Masks
 MASKS_A_BATCH = 32
 """Masks that are cut and embedded at a time; bounds memory (two crops of 260 px a mask: 13 MB)."""
 
+RELEASED_RULE = CropRule(padding=0.0, keep_background=False, fill=0, square="pad")
+"""The released program's crop: the mask's box, black around the mask, padded to a square."""
+
 
 def embed_masks(
-    image: np.ndarray, masks: Masks, encoder: Encoder, *, batch: int = MASKS_A_BATCH
+    image: np.ndarray,
+    masks: Masks,
+    encoder: Encoder,
+    *,
+    crop: Literal["visible", "whole"] = "visible",
+    crop_filter: Literal["encoder", "bilinear"] = "encoder",
+    batch: int = MASKS_A_BATCH,
 ) -> np.ndarray:
     """Embed every mask of a photo.
 
@@ -24,13 +34,15 @@ def embed_masks(
         image: The photo. uint8 RGB [H, W, 3]
         masks: Its masks (M of them, possibly none).
         encoder: The encoder; its `crops` say which crops it takes of a mask.
+        crop: What of a mask is embedded, see `cut_crops`.
+        crop_filter: How crops are resized, see `cut_crops`.
         batch: Masks at a time.
 
     Returns:
         One L2-normalised embedding a mask. float32 [M, D]
     """
     embeddings = [np.empty((0, encoder.dim), np.float32)]
-    batches = cut_crops(image, masks, encoder, batch=batch)
+    batches = cut_crops(image, masks, encoder, crop=crop, crop_filter=crop_filter, batch=batch)
     with ThreadPoolExecutor(1) as ahead:  # the next crops are cut while these are encoded
         waiting = ahead.submit(next, batches, None)
         while (crops := waiting.result()) is not None:
@@ -40,7 +52,13 @@ def embed_masks(
 
 
 def cut_crops(
-    image: np.ndarray, masks: Masks, encoder: Encoder, *, batch: int = MASKS_A_BATCH
+    image: np.ndarray,
+    masks: Masks,
+    encoder: Encoder,
+    *,
+    crop: Literal["visible", "whole"] = "visible",
+    crop_filter: Literal["encoder", "bilinear"] = "encoder",
+    batch: int = MASKS_A_BATCH,
 ) -> Iterator[np.ndarray]:
     """Cut the crops of all masks of a photo, in order, a batch at a time; a thread a mask.
 
@@ -48,28 +66,52 @@ def cut_crops(
         image: The photo. uint8 RGB [H, W, 3]
         masks: Its masks.
         encoder: Gives the crop rules C and the side S of the crops.
+        crop: Whether a crop shows what other masks of its level leave visible, or the whole mask in the box
+            of the whole mask.
+        crop_filter: "encoder" takes the encoder's own rules. "bilinear" does as the released program, if the
+            encoder takes one crop padded to a square (CLIP, SigLIP): black around the mask, the mask's box,
+            OpenCV's bilinear filter, which does not average when it shrinks. An encoder of other or several
+            crops (`lite`) was trained on these and keeps its own rules.
         batch: Masks at a time.
 
     Yields:
         Crops of the next up to `batch` masks. uint8 RGB [B, C, S, S, 3]
 
     Raises:
-        ValueError: If the label maps are not of the photo's size.
+        ValueError: If the label maps are not of the photo's size, or whole masks are wanted and not there.
     """
     if masks.labels.shape[1:] != image.shape[:2]:
         raise ValueError(f"label maps are {masks.labels.shape[1:]}, the photo is {image.shape[:2]}")
-    size, rules = encoder.image_size, encoder.crops
+    whole = masks.whole
+    if crop == "whole" and whole is None:
+        raise ValueError("these masks were kept without their hidden parts; describe with crop = whole")
+    size, rules, interpolation = encoder.image_size, encoder.crops, cv2.INTER_CUBIC
+    if crop_filter == "bilinear" and [rule.square for rule in rules] == ["pad"]:
+        rules, interpolation = (RELEASED_RULE,), cv2.INTER_LINEAR
 
     def cut(row: int) -> list[np.ndarray]:
-        mask = masks.mask(row)
-        return [cut_crop(image, mask, masks.boxes[row], rule, size) for rule in rules]
+        if crop == "whole" and whole is not None:
+            cropped, box = whole[row], whole.boxes[row]
+            mask = np.zeros(image.shape[:2], bool)
+            mask[cropped.window] = cropped.mask
+        else:
+            mask, box = masks.mask(row), masks.boxes[row]
+        return [cut_crop(image, mask, box, rule, size, interpolation=interpolation) for rule in rules]
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for start in range(0, len(masks), batch):
             yield np.array(list(pool.map(cut, range(start, min(start + batch, len(masks))))))
 
 
-def cut_crop(image: np.ndarray, mask: np.ndarray, box: np.ndarray, rule: CropRule, size: int) -> np.ndarray:
+def cut_crop(
+    image: np.ndarray,
+    mask: np.ndarray,
+    box: np.ndarray,
+    rule: CropRule,
+    size: int,
+    *,
+    interpolation: int = cv2.INTER_CUBIC,
+) -> np.ndarray:
     """Cut one mask out of a photo.
 
     Args:
@@ -78,6 +120,7 @@ def cut_crop(image: np.ndarray, mask: np.ndarray, box: np.ndarray, rule: CropRul
         box: x1, y1, x2, y2 of the mask in px, the far edges exclusive. int [4]
         rule: Margin, background and shape of the crop.
         size: Side of the crop, px.
+        interpolation: OpenCV's filter for resizing, where the rule names none of Pillow's.
 
     Returns:
         The crop, resized as the rule says. uint8 RGB [size, size, 3]
@@ -95,7 +138,7 @@ def cut_crop(image: np.ndarray, mask: np.ndarray, box: np.ndarray, rule: CropRul
         np.copyto(target, pixels, where=True if rule.keep_background else inside[..., None])
     if rule.resample is not None:
         return np.asarray(Image.fromarray(canvas).resize((size, size), rule.resample))
-    return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(canvas, (size, size), interpolation=interpolation)
 
 
 def _window(box: np.ndarray, rule: CropRule) -> tuple[int, int, int, int]:

@@ -10,6 +10,7 @@ import numpy as np
 from gags.capture import Camera, View
 from gags.errors import WorkspaceError
 from gags.segment.masks import Masks
+from gags.segment.packed import PackedMasks
 from gags.store import damaged, load_metadata, load_tensors, save_tensors
 from gags.workspace import Workspace
 
@@ -46,6 +47,9 @@ class Description:
             "embeddings": self.embeddings.astype(np.float16),
             "prompts": self.prompts.astype(np.float32),
         }
+        if self.masks.whole is not None:
+            tensors["whole_words"] = self.masks.whole.words
+            tensors["whole_boxes"] = self.masks.whole.boxes
         metadata = {"encoder": self.encoder} | {self._STAMP + k: v for k, v in self.stamps.items()}
         save_tensors(path, tensors, metadata)
 
@@ -60,8 +64,12 @@ class Description:
         tensors = stored.tensors
         try:
             masks = Masks(**{name: tensors[name] for name in ("labels", "levels", "boxes", "scores")})
+            if "whole_words" in tensors:
+                masks.whole = PackedMasks(tensors["whole_words"], tensors["whole_boxes"])
+                if len(masks.whole) != len(masks):
+                    raise ValueError(f"{len(masks.whole)} whole masks for {len(masks)} masks")
             embeddings, prompts = tensors["embeddings"], tensors["prompts"]
-        except KeyError as error:
+        except (KeyError, ValueError) as error:
             raise damaged(path, error, _REMEDY) from error
         metadata = stored.metadata
         return cls(masks, embeddings, metadata.get("encoder", ""), cls._stamps(metadata), prompts)

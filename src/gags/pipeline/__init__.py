@@ -295,7 +295,10 @@ def describe(
             else:  # only the encoder changed
                 kept = Description.load(path)
                 masks, prompts = kept.masks, kept.prompts
-            embeddings = embed_masks(image, masks, embedder).astype(np.float16)
+            embeddings = embed_masks(
+                image, masks, embedder, crop=settings.crop, crop_filter=settings.crop_filter
+            )
+            embeddings = embeddings.astype(np.float16)
             Description(masks, embeddings, embedder.name, stamps, prompts).save(path)
             bar.advance(note=f"{len(masks)} masks in {view.name}")
     workspace.update_metrics({"masks": count_masks(workspace, capture)})

@@ -1,9 +1,12 @@
 """Masks of one photo as label maps, one a level; how single masks are cleaned up and painted into them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+
+from gags.segment.packed import CroppedMask, PackedMasks
 
 LEVELS = ("sub-part", "part", "whole")
 
@@ -18,12 +21,15 @@ class Masks:
         levels: Level (0, 1, 2) of each mask. int8 [M]
         boxes: x1, y1, x2, y2 of each mask in px, the far edges exclusive. int32 [M, 4]
         scores: Predicted IoU × stability of each mask, in [0, 1]. float32 [M]
+        whole: Each mask before others were painted over it, with boxes of its own; None if nobody needs it,
+            see the setting `crop`.
     """
 
     labels: np.ndarray
     levels: np.ndarray
     boxes: np.ndarray
     scores: np.ndarray
+    whole: PackedMasks | None = None
 
     def __len__(self) -> int:
         return len(self.levels)
@@ -33,47 +39,39 @@ class Masks:
         return self.labels[self.levels[row]] == row
 
 
-@dataclass(eq=False)
-class CroppedMask:
-    """One mask at the size of the photo, cut to a window.
-
-    Attributes:
-        mask: bool [h, w]
-        x: Left edge of the window, px.
-        y: Top edge of the window, px.
-    """
-
-    mask: np.ndarray
-    x: int
-    y: int
-
-    @property
-    def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the photo that the window covers."""
-        return slice(self.y, self.y + self.mask.shape[0]), slice(self.x, self.x + self.mask.shape[1])
-
-
-def remove_specks(mask: np.ndarray, min_area: int) -> np.ndarray:
+def remove_specks(mask: np.ndarray, min_area: int, *, keep_largest: bool = False) -> np.ndarray:
     """Fill holes and drop islands under `min_area` px; a hole is background that does not touch the edge.
 
     Args:
         mask: bool [h, w]
         min_area: px; pixels that touch at a side or a corner belong together.
+        keep_largest: Whether the largest island stays if all are under `min_area`, as in Segment Anything.
     """
     padded = np.pad(mask, 1).astype(np.uint8)
     for value in (0, 1):  # first holes, then islands
         same = padded if value else 1 - padded
         _, components, stats, _ = cv2.connectedComponentsWithStats(same, connectivity=8)
+        areas = stats[:, cv2.CC_STAT_AREA]
         around = components[0, 0]  # what surrounds the mask is no hole, however small
-        small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < min_area)
-        for component in small[(small != 0) & (small != around)]:
+        small = np.flatnonzero(areas < min_area)
+        small = small[(small != 0) & (small != around)]
+        if value and keep_largest and 0 < len(small) == len(areas) - 1:
+            small = small[small != 1 + areas[1:].argmax()]
+        for component in small:
             x, y, w, h = stats[component, :4]
             padded[y : y + h, x : x + w][components[y : y + h, x : x + w] == component] = 1 - value
     return padded[1:-1, 1:-1].astype(bool)
 
 
-def paint(masks: list[CroppedMask], labels: np.ndarray, *, first: int = 0, min_area: int = 1) -> list[int]:
-    """Paint masks into a label map, smaller ones over larger ones.
+def paint(
+    masks: Sequence[CroppedMask],
+    labels: np.ndarray,
+    *,
+    first: int = 0,
+    min_area: int = 1,
+    ious: np.ndarray | None = None,
+) -> list[int]:
+    """Paint masks into a label map: smaller ones over larger ones, or worse ones over better ones.
 
     A mask of which less than `min_area` px would stay visible is left out; what it covered is visible again.
 
@@ -82,18 +80,25 @@ def paint(masks: list[CroppedMask], labels: np.ndarray, *, first: int = 0, min_a
         labels: Label map, painted in place; what it held before is lost. int16 [H, W]
         first: Label of the first mask painted.
         min_area: px.
+        ious: Predicted IoU of each mask. If given, the best mask is painted first and the worst comes on top,
+            as in the released program of GAGS; of equal ones the later comes on top. [N]
 
     Returns:
-        Row in `masks` that each label `first`, `first + 1`, … stands for.
+        Row in `masks` that each label `first`, `first + 1`, … stands for, in the order of painting.
     """
     areas = np.array([np.count_nonzero(cropped.mask) for cropped in masks])
-    rows = [int(row) for row in np.argsort(-areas, kind="stable") if areas[row] >= min_area]
+    order = np.argsort(-(areas if ious is None else ious), kind="stable")
+    rows = [int(row) for row in order if areas[row] >= min_area]
     while True:
         labels.fill(-1)
         for label, row in enumerate(rows, first):
-            labels[masks[row].window][masks[row].mask] = label
+            cropped = masks[row]
+            labels[cropped.window][cropped.mask] = label
         visible = np.bincount(labels[labels >= 0] - first, minlength=len(rows))
         if (visible >= min_area).all():
             return rows
-        # Only the smallest hidden mask goes: without it, others may be visible again.
-        rows.pop(int(np.flatnonzero(visible < min_area)[-1]))
+        # Only the topmost hidden mask goes: without it, others may be visible again. (Masks of which nothing
+        # is visible hide nothing: without them, the map is the same.)
+        hidden = np.flatnonzero(visible < min_area)
+        for label in hidden[::-1] if min_area <= 1 else hidden[-1:]:
+            rows.pop(int(label))

@@ -1,41 +1,17 @@
-"""From prompts to the masks of one photo: filter, drop duplicates, clean up, paint one label map a level."""
+"""From candidates to the masks of one photo: drop duplicates, clean up, paint one label map a level."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
-import cv2
 import numpy as np
 from numba import njit
 
+from gags.segment.candidates import Candidate, candidate_masks, to_photo
+from gags.segment.frames import Frame, zoomed_frames
 from gags.segment.masks import LEVELS, CroppedMask, Masks, paint, remove_specks
+from gags.segment.packed import PackedMasks
 from gags.segment.segmenter import Segmenter
 from gags.segment.settings import DescribeSettings
-from gags.segment.suppress import box_nms, mask_nms, measure
-
-PROMPTS_A_CALL = 64  # prompts decoded at a time; bounds the memory
-
-
-@dataclass(eq=False)
-class Candidate:
-    """A mask that passed the filters, on the segmenter's grid, cut to its box and one cell around it.
-
-    Attributes:
-        logits: float16 [h, w]
-        x: Column of the grid where `logits` starts.
-        y: Row of the grid where `logits` starts.
-        box: x1, y1, x2, y2 in cells of the grid, far edges exclusive. int64 [4]
-        iou: Predicted IoU.
-        score: Predicted IoU × stability.
-        level: 0, 1 or 2.
-    """
-
-    logits: np.ndarray
-    x: int
-    y: int
-    box: np.ndarray
-    iou: float
-    score: float
-    level: int
+from gags.segment.suppress import box_nms, mask_nms_of_overlaps, overlaps
 
 
 def segment_photo(
@@ -43,127 +19,176 @@ def segment_photo(
 ) -> Masks:
     """Masks of one photo on three levels.
 
+    Duplicates are dropped and masks cleaned up in one of two orders. That of `lite`: box NMS, mask NMS on the
+    segmenter's grid, then specks and holes at the photo's size. That of the paper's program, taken if boxes
+    are suppressed twice, the largest island is kept, or there are crops: box NMS, specks and holes at the
+    photo's size, box NMS again, mask NMS at the photo's size.
+
     Args:
         image: Photo, uint8 RGB. [H, W, 3]
-        prompts: Points (x, y) in px, from `sample_prompts`. float32 [P, 2]
+        prompts: Points (x, y) in px, from `PromptPlacer`; with the prompts "crops" those of all frames, frame
+            by frame. float32 [P, 2]
         segmenter: Model of the SAM family.
         settings: Thresholds.
 
     Returns:
         The masks; any level may be empty.
+
+    Raises:
+        ValueError: If prompts cannot be shared out evenly among the photo and its crops.
     """
     height, width = image.shape[:2]
-    encoded = segmenter.encode(image)
-    candidates, extent = candidate_masks(encoded, prompts, segmenter, settings)
+    candidates = find_candidates(image, prompts, segmenter, settings)
     scores: list[float] = []
     counts: list[int] = []
+    wholes: list[PackedMasks] = []
     labels = np.full((len(LEVELS), height, width), -1, np.int16)
     for level in range(len(LEVELS)):
-        kept = suppress([c for c in candidates if c.level == level], extent, settings)
-        masks = [to_photo(candidate, extent, width, height) for candidate in kept]
-        masks = [CroppedMask(remove_specks(m.mask, settings.min_area), m.x, m.y) for m in masks]
-        rows = paint(masks, labels[level], first=len(scores), min_area=settings.min_area)
+        kept, masks = masks_of_level([c for c in candidates if c.level == level], settings)
+        rows = paint(
+            masks,
+            labels[level],
+            first=len(scores),
+            # Where the largest island stays however small it is, so does a small mask.
+            min_area=1 if settings.keep_largest else settings.min_area,
+            ious=np.array([c.iou for c in kept]) if settings.paint_by == "iou" else None,
+        )
         scores += [kept[row].score for row in rows]
         counts.append(len(rows))
-    levels = np.repeat(np.arange(len(LEVELS), dtype=np.int8), counts)
-    boxes = _label_boxes(labels, len(scores))
-    return Masks(labels=labels, levels=levels, boxes=boxes, scores=np.array(scores, np.float32))
+        if settings.crop == "whole":
+            wholes.append(masks.take(rows))
+    return Masks(
+        labels=labels,
+        levels=np.repeat(np.arange(len(LEVELS), dtype=np.int8), counts),
+        boxes=_label_boxes(labels, len(scores)),
+        scores=np.array(scores, np.float32),
+        whole=PackedMasks.joined(wholes) if settings.crop == "whole" else None,
+    )
 
 
-def candidate_masks(
-    encoded: Any, prompts: np.ndarray, segmenter: Segmenter, settings: DescribeSettings
-) -> tuple[list[Candidate], tuple[float, float]]:
-    """Run the segmenter on all prompts and keep masks that are good enough on their own.
+def find_candidates(
+    image: np.ndarray, prompts: np.ndarray, segmenter: Segmenter, settings: DescribeSettings
+) -> list[Candidate]:
+    """Candidates of a photo on all levels, without those that box NMS drops.
+
+    Boxes are compared within a level and a frame by predicted IoU; then, if there are crops, across frames,
+    where masks of smaller frames are preferred, as in Segment Anything.
 
     Args:
-        encoded: The result of the segmenter's `encode`.
-        prompts: Points (x, y) in px. float32 [P, 2]
+        image: Photo, uint8 RGB. [H, W, 3]
+        prompts: As for `segment_photo`. float32 [P, 2]
         segmenter: Model of the SAM family.
+        settings: Prompts and thresholds.
+
+    Returns:
+        Candidates; of one level, those that later steps prefer first.
+    """
+    height, width = image.shape[:2]
+    frames = zoomed_frames(width, height) if settings.prompts == "crops" else [Frame(0, 0, width, height)]
+    if len(prompts) % len(frames):
+        raise ValueError(
+            f"{len(prompts)} prompts for a photo and its {len(frames) - 1} crops; give all as many"
+        )
+    found: list[Candidate] = []
+    for frame, points in zip(frames, np.split(prompts, len(frames)), strict=True):
+        encoded = segmenter.encode(frame.of(image))
+        candidates = candidate_masks(encoded, points, segmenter, settings, frame, (width, height))
+        for level in range(len(LEVELS)):
+            here = [c for c in candidates if c.level == level]
+            found += _without_repeats(here, np.array([c.iou for c in here]), settings)
+    if len(frames) == 1:
+        return found
+    merged: list[Candidate] = []
+    for level in range(len(LEVELS)):
+        here = [c for c in found if c.level == level]
+        zoom = np.array([1 / (c.frame.width * c.frame.height) for c in here])
+        merged += _without_repeats(here, zoom, settings)
+    return merged
+
+
+def masks_of_level(
+    candidates: list[Candidate], settings: DescribeSettings
+) -> tuple[list[Candidate], PackedMasks]:
+    """The candidates of one level that stay, and their masks at the size of the photo, cleaned up.
+
+    Args:
+        candidates: What box NMS left of the level, the best first.
         settings: Thresholds.
 
     Returns:
-        The masks that pass, in the order of the prompts, and the photo's extent in cells of the grid.
+        Candidates and masks, as many of each.
     """
-    candidates: list[Candidate] = []
-    extent = (1.0, 1.0)
-    for start in range(0, len(prompts), PROMPTS_A_CALL):
-        batch = segmenter.predict(encoded, prompts[start : start + PROMPTS_A_CALL], min_iou=settings.min_iou)
-        extent = batch.extent
-        stabilities, boxes = measure(batch.logits, settings.stability_offset)
-        scores = batch.ious * stabilities
-        passed = (batch.ious > settings.min_iou) & (scores > settings.min_score)
-        passed &= (stabilities >= settings.min_stability) & (boxes[:, 2] > 0)
-        for row in np.flatnonzero(passed):
-            x1, y1, x2, y2 = boxes[row]
-            # One cell more on every side, so that the border can be interpolated.
-            x, y = max(x1 - 1, 0), max(y1 - 1, 0)
-            candidates.append(
-                Candidate(
-                    logits=batch.logits[row, y : y2 + 1, x : x2 + 1].astype(np.float16),
-                    x=x,
-                    y=y,
-                    box=boxes[row],
-                    iou=float(batch.ious[row]),
-                    score=float(scores[row]),
-                    level=int(batch.levels[row]),
-                )
-            )
-    return candidates, extent
+    cleaned_first = settings.second_box_nms or settings.keep_largest or settings.prompts == "crops"
+    if not cleaned_first:
+        kept = _kept(candidates, overlaps(_on_grid(candidates)), settings)
+        candidates = [candidates[row] for row in kept]
+    candidates, masks, untouched = _cleaned(candidates, settings)
+    if settings.second_box_nms:
+        # Masks that the clean-up left as they were are preferred, then the order so far (Segment Anything).
+        rows = box_nms(masks.boxes, untouched, settings.box_nms_iou)
+        candidates, masks = [candidates[row] for row in rows], masks.take(rows)
+    if cleaned_first:
+        kept = _kept(candidates, masks.overlaps(), settings)
+        candidates, masks = [candidates[row] for row in kept], masks.take(kept)
+    return candidates, masks
 
 
-def suppress(
-    candidates: list[Candidate], extent: tuple[float, float], settings: DescribeSettings
+def _without_repeats(
+    candidates: list[Candidate], preference: np.ndarray, settings: DescribeSettings
 ) -> list[Candidate]:
-    """The masks of one level that neither repeat a better one nor lie inside a bigger one."""
+    """What box NMS leaves of candidates, those of highest preference [N] first."""
     if not candidates:
         return []
     boxes = np.stack([candidate.box for candidate in candidates])
-    ious = np.array([candidate.iou for candidate in candidates])
-    candidates = [candidates[row] for row in box_nms(boxes, ious, settings.box_nms_iou)]
-    columns, rows = int(np.ceil(extent[0])), int(np.ceil(extent[1]))
-    masks = np.zeros((len(candidates), rows, columns), bool)
+    return [candidates[row] for row in box_nms(boxes, preference, settings.box_nms_iou)]
+
+
+def _on_grid(candidates: list[Candidate]) -> np.ndarray:
+    """Masks of one frame on the segmenter's grid. bool [N, cells]"""
+    extent = candidates[0].extent if candidates else (1.0, 1.0)
+    masks = np.zeros((len(candidates), int(np.ceil(extent[1])), int(np.ceil(extent[0]))), bool)
     for mask, c in zip(masks, candidates, strict=True):
         mask[c.y : c.y + c.logits.shape[0], c.x : c.x + c.logits.shape[1]] = c.logits > 0
-    kept = mask_nms(
-        masks.reshape(len(masks), -1),
-        np.array([candidate.score for candidate in candidates]),
+    return masks.reshape(len(masks), masks.shape[1] * masks.shape[2])
+
+
+def _kept(candidates: list[Candidate], overlap: np.ndarray, settings: DescribeSettings) -> np.ndarray:
+    """Rows of the candidates whose score is high enough and that neither repeat a better one nor lie inside a
+    bigger one. Where the score is asked for only here, those of a low score still count as bigger ones."""
+    scores = np.array([candidate.score for candidate in candidates])
+    kept = mask_nms_of_overlaps(
+        overlap,
+        scores,
         max_iou=settings.mask_nms_iou,
         drop_contained=settings.drop_contained,
         contained_share=settings.contained_share,
         container_share=settings.container_share,
     )
-    return [candidate for candidate, keep in zip(candidates, kept, strict=True) if keep]
+    return np.flatnonzero(kept & (scores > settings.min_score))
 
 
-def to_photo(candidate: Candidate, extent: tuple[float, float], width: int, height: int) -> CroppedMask:
-    """Resize one mask to the photo: bilinear on the logits, then the threshold.
+def _cleaned(
+    candidates: list[Candidate], settings: DescribeSettings
+) -> tuple[list[Candidate], PackedMasks, np.ndarray]:
+    """Masks at the size of the photo without specks and holes.
 
-    Args:
-        candidate: The mask on the segmenter's grid.
-        extent: Width and height of the photo in cells of the grid.
-        width: Width of the photo, px.
-        height: Height of the photo, px.
+    Returns:
+        The candidates of which something is left; their masks; 1 for each mask that had none, else 0. [N]
     """
-    h, w = candidate.logits.shape
-    cells_x, cells_y = extent[0] / width, extent[1] / height  # cells per px
-    x1, y1 = int(candidate.x / cells_x), int(candidate.y / cells_y)
-    x2 = min(width, int(np.ceil((candidate.x + w) / cells_x)))
-    y2 = min(height, int(np.ceil((candidate.y + h) / cells_y)))
-    # The centre of px X of the window lies at cell coordinate (X + x1 + ½)·cells_x, whose index is that − ½.
-    to_cells = np.array(
-        [
-            [cells_x, 0, (x1 + 0.5) * cells_x - 0.5 - candidate.x],
-            [0, cells_y, (y1 + 0.5) * cells_y - 0.5 - candidate.y],
-        ]
-    )
-    logits = cv2.warpAffine(
-        candidate.logits.astype(np.float32),
-        to_cells,
-        (x2 - x1, y2 - y1),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return CroppedMask(logits > 0, x1, y1)
+    left: list[Candidate] = []
+    untouched: list[bool] = []
+
+    def clean() -> Iterator[CroppedMask]:
+        for candidate in candidates:
+            resized = to_photo(candidate)
+            mask = remove_specks(resized.mask, settings.min_area, keep_largest=settings.keep_largest)
+            if mask.any():
+                left.append(candidate)
+                untouched.append(bool((mask == resized.mask).all()))
+                yield CroppedMask(mask, resized.x, resized.y)
+
+    masks = PackedMasks.pack(clean())  # packed one by one: at the photo's size they would not all fit
+    return left, masks, np.array(untouched, float)
 
 
 @njit(cache=True)

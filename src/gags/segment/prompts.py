@@ -9,6 +9,7 @@ import torch
 from gags.capture.camera import Camera
 from gags.gaussians import Gaussians, render
 from gags.progress import SILENT, Reporter
+from gags.segment.frames import even_grid, zoomed_grids
 from gags.segment.nearest import VISIBLE_WITHIN, nearest_of_small, sample_depth, upscale_nearest
 from gags.segment.settings import DescribeSettings
 
@@ -20,13 +21,13 @@ SURFACE_ALPHA = 0.5  # pixels more transparent than this show no surface
 
 
 class PromptPlacer:
-    """Granularity-aware prompts of every photo of a scene (GAGS Eq. 1; `docs/method.md`).
+    """Prompts of every photo of a scene: granularity-aware (GAGS Eq. 1; `docs/method.md`) or on even grids.
 
     d_min of a photo depends on all photos. So their depths are compared first, 160 px wide: 0.15 MB a photo.
-    The depth on which prompts are counted is rendered again for each photo.
+    The depth on which prompts are counted is rendered again for each photo. Even grids need no depth.
 
     Args:
-        gaussians: The scene.
+        gaussians: The scene; even grids do not look at it.
         cameras: Of all photos that get prompts.
         settings: Prompts.
         progress: Told about progress.
@@ -43,6 +44,8 @@ class PromptPlacer:
         self._gaussians = gaussians
         self._cameras = cameras
         self._settings = settings
+        if settings.prompts in ("grid", "crops"):
+            return
         self._means = gaussians.means.cpu().numpy()
         self._small = []
         with progress.stage("Rendering depth", len(cameras), "views") as bar:
@@ -62,12 +65,26 @@ class PromptPlacer:
             Points (x, y) in px. float32 [P, 2]
         """
         settings, camera = self._settings, self._cameras[row]
+        if settings.prompts == "grid":
+            return even_grid(settings.grid_side, camera.width, camera.height)
+        if settings.prompts == "crops":
+            return zoomed_grids(settings.grid_side, camera.width, camera.height)
         depth = render_depth(self._gaussians, camera)
         nearest = upscale_nearest(self._nearest[row], self._small[row], depth)
-        counts = prompts_per_patch(
-            depth, nearest, base=settings.prompts_per_patch, exponent=settings.exponent
+        base = settings.prompts_per_patch
+        if settings.prompts == "released":
+            counts = released_per_patch(depth, nearest, camera, self._means, base=base)
+        else:
+            counts = prompts_per_patch(depth, nearest, base=base, exponent=settings.exponent)
+        return sample_prompts(
+            counts,
+            camera,
+            self._means,
+            depth,
+            seed=settings.seed,
+            name=name,
+            replacement=settings.replacement,
         )
-        return sample_prompts(counts, camera, self._means, depth, seed=settings.seed, name=name)
 
 
 def render_depth(gaussians: Gaussians, camera: Camera) -> np.ndarray:
@@ -88,7 +105,8 @@ def prompt_density(
         depth: Depth of the view, 0 where nothing was hit. [h, w]
         nearest: d_min of the view, from `nearest_depths`. [h, w]
         base: N0, prompts of a patch seen from nearest.
-        exponent: 2 is the paper's law, 0 gives every patch `base` prompts.
+        exponent: 2 is the paper's law, 0 gives every patch `base` prompts, −2 is the law that the sentence
+            after Eq. 1 describes.
 
     Returns:
         float32 [h, w]; NaN where there is no depth.
@@ -109,7 +127,8 @@ def prompts_per_patch(
         depth: Depth of the view, 0 where nothing was hit. [h, w]
         nearest: d_min of the view, from `nearest_depths`. [h, w]
         base: N0, prompts of a patch seen from nearest; also of a patch without any depth.
-        exponent: 2 is the paper's law, 0 gives every patch `base` prompts.
+        exponent: 2 is the paper's law, 0 gives every patch `base` prompts, −2 is the law that the sentence
+            after Eq. 1 describes.
         grid: Patches a side.
 
     Returns:
@@ -126,8 +145,58 @@ def prompts_per_patch(
     return np.clip(np.floor(mean + 0.5), 1, MAX_PER_PATCH).astype(np.int64)
 
 
+def released_per_patch(
+    depth: np.ndarray,
+    nearest: np.ndarray,
+    camera: Camera,
+    means: np.ndarray,
+    *,
+    base: float,
+    grid: int = PATCHES,
+) -> np.ndarray:
+    """Number of prompts of each patch by the released program of GAGS, its form of Eq. 1.
+
+    With ρ = mean d / mean d_min over the pixels of a patch onto which a visible Gaussian centre projects,
+    n = clamp(⌊√N0 · ρ⌋, 1, 20)². There is a cliff: a patch with ρ < 1, or without such a pixel, gets 1
+    prompt, but one with ρ = 1 gets N0.
+
+    The released program finds d_min for each Gaussian centre and writes it only to the pixel of the centre.
+    Here it is the d_min of the surface at that pixel, which is never above d: in a scene, ρ < 1 does not
+    happen, and only patches without a visible centre get 1 prompt for that reason.
+
+    Args:
+        depth: Depth of the view, of any size. [h, w]
+        nearest: d_min of the view, from `nearest_depths`. [h, w]
+        camera: The view.
+        means: Centres of the Gaussians, world units. [N, 3]
+        base: N0, prompts of a patch seen from nearest; the released program has 16.
+        grid: Patches a side.
+
+    Returns:
+        int64 [grid, grid]
+    """
+    x, y = _centre_pixels(camera, means, depth)
+    place = y * depth.shape[0] // camera.height, x * depth.shape[1] // camera.width
+    columns, rows = _edges(camera.width, grid), _edges(camera.height, grid)
+    patch = (np.searchsorted(rows, y, "right") - 1) * grid + np.searchsorted(columns, x, "right") - 1
+    # The means are over the same pixels, so that their ratio is that of the sums.
+    total, least = (
+        np.bincount(patch, weights=values[place], minlength=grid * grid) for values in (depth, nearest)
+    )
+    ratio = np.divide(total, least, out=np.zeros(grid * grid), where=least > 0)
+    side = np.clip(np.floor(np.sqrt(base) * ratio), 1, np.sqrt(MAX_PER_PATCH))
+    return np.where(ratio < 1, 1, side**2).astype(np.int64).reshape(grid, grid)
+
+
 def sample_prompts(
-    counts: np.ndarray, camera: Camera, means: np.ndarray, depth: np.ndarray, *, seed: int, name: str
+    counts: np.ndarray,
+    camera: Camera,
+    means: np.ndarray,
+    depth: np.ndarray,
+    *,
+    seed: int,
+    name: str,
+    replacement: bool = False,
 ) -> np.ndarray:
     """Draw prompts, denser where many Gaussians lie (GAGS 6.1).
 
@@ -144,6 +213,7 @@ def sample_prompts(
         depth: Depth of the view, of any size, to decide which centres are visible. [h, w]
         seed: Seed of the run.
         name: Name of the photo; seed and name alone decide the draw, not the order of photos.
+        replacement: Whether a sub-patch may be drawn again before all others are, as in the released program.
 
     Returns:
         Prompts (x, y) at pixel centres, patch by patch. float32 [sum(counts), 2]
@@ -163,7 +233,7 @@ def sample_prompts(
         weights = centres[patch] if centres[patch].any() else areas[patch]
         if not weights.any():  # an image of fewer pixels than patches
             continue
-        repeat = bool(counts[j, i] > np.count_nonzero(weights))
+        repeat = replacement or bool(counts[j, i] > np.count_nonzero(weights))
         picked = rng.choice(weights.size, counts[j, i], replace=repeat, p=weights.ravel() / weights.sum())
         # Rows and columns of the drawn sub-patches in the whole image, then a pixel inside each.
         row, column = np.divmod(picked, SUBPATCHES) + np.array([[j], [i]]) * SUBPATCHES

@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit, prange
 
+from gags.segment.packed import count_bits
+
 
 @njit(parallel=True, cache=True)
 def measure(logits: np.ndarray, offset: float) -> tuple[np.ndarray, np.ndarray]:
@@ -47,6 +49,89 @@ def measure(logits: np.ndarray, offset: float) -> tuple[np.ndarray, np.ndarray]:
     return stabilities, boxes
 
 
+@njit(parallel=True, cache=True)
+def measure_resized(
+    logits: np.ndarray,
+    wanted: np.ndarray,
+    offset: float,
+    extent: tuple[float, float],
+    width: int,
+    height: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`measure` of logits resized bilinearly to a photo, without making the resized ones.
+
+    A pixel lies above −offset only if one of the four cells around it does. So only pixels around such cells
+    are computed; the counts are those of the whole photo. (Segment Anything resizes twice, to its frame of
+    1024 px and then to the photo; here it is once.)
+
+    Args:
+        logits: float32 [K, h, w]
+        wanted: Which masks are measured; the others get 0. bool [K]
+        offset: How far the threshold moves, at least 0.
+        extent: Width and height of the photo in cells of the grid.
+        width: Of the photo, px.
+        height: Of the photo, px.
+
+    Returns:
+        Stability float32 [K]; boxes x1, y1, x2, y2 in px, far edges exclusive. int64 [K, 4]. Both are 0 for a
+        mask without a pixel.
+    """
+    count, rows, columns = logits.shape
+    cells_x, cells_y = extent[0] / width, extent[1] / height  # cells per px
+    stabilities = np.zeros(count, np.float32)
+    boxes = np.zeros((count, 4), np.int64)
+    for k in prange(count):
+        if not wanted[k]:
+            continue
+        # Cells above −offset: rows r1 to r2 and columns c1 to c2.
+        r1, r2, c1, c2 = rows, -1, columns, -1
+        for row in range(rows):
+            for column in range(columns):
+                if logits[k, row, column] > -offset:
+                    r1, r2 = min(r1, row), row
+                    c1, c2 = min(c1, column), max(c2, column)
+        if r2 < 0:
+            continue
+        # Pixels between the centres of the cells around these, and one more against rounding.
+        left = max(int((c1 - 0.5) / cells_x) - 1, 0)
+        right = min(int((c2 + 1.5) / cells_x) + 2, width)
+        top = max(int((r1 - 0.5) / cells_y) - 1, 0)
+        bottom = min(int((r2 + 1.5) / cells_y) + 2, height)
+        low = np.empty(right - left, np.int64)
+        share = np.empty(right - left, np.float32)
+        for x in range(left, right):
+            u = min(max((x + 0.5) * cells_x - 0.5, 0.0), columns - 1.0)
+            low[x - left] = int(u)
+            share[x - left] = u - int(u)
+        line = np.empty(columns + 1, np.float32)  # one row of the photo, columns still those of the grid
+        inner, outer = 0, 0
+        x1, y1, x2, y2 = width, height, 0, 0
+        for y in range(top, bottom):
+            v = min(max((y + 0.5) * cells_y - 0.5, 0.0), rows - 1.0)
+            row = int(v)
+            below = min(row + 1, rows - 1)
+            down = np.float32(v - row)
+            for column in range(columns):
+                upper = logits[k, row, column]
+                line[column] = upper + down * (logits[k, below, column] - upper)
+            line[columns] = line[columns - 1]
+            first, last = width, -1
+            for x in range(right - left):
+                value = line[low[x]]
+                value += share[x] * (line[low[x] + 1] - value)
+                inner += value > offset
+                outer += value > -offset
+                if value > 0:
+                    first, last = min(first, x), x
+            if last >= 0:
+                y1, y2 = min(y1, y), y + 1
+                x1, x2 = min(x1, left + first), max(x2, left + last + 1)
+        if y2:
+            stabilities[k] = inner / outer
+            boxes[k] = x1, y1, x2, y2
+    return stabilities, boxes
+
+
 def box_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     """Greedy non-maximum suppression of boxes.
 
@@ -60,17 +145,31 @@ def box_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarr
     """
     order = np.argsort(-scores, kind="stable")
     boxes = boxes[order].astype(np.float64)  # rounding must not decide an IoU of exactly the threshold
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    overlap = np.clip(high - low, 0, None).prod(-1)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-    union = area[:, None] + area[None] - overlap
-    clashes = overlap > threshold * union
-    kept = np.ones(len(boxes), bool)
+    return order[_keep_boxes(boxes, threshold)]
+
+
+@njit(cache=True)
+def _keep_boxes(boxes: np.ndarray, threshold: float) -> np.ndarray:
+    """Rows of boxes, the best first, that no better one that is kept overlaps. float64 [N, 4] to int64 [M]
+
+    Box by box: thousands of prompts give thousands of boxes, of which few are kept.
+    """
+    kept = np.empty(len(boxes), np.int64)
+    count = 0
     for row in range(len(boxes)):
-        if kept[row]:
-            kept[row + 1 :] &= ~clashes[row, row + 1 :]
-    return order[kept]
+        x1, y1, x2, y2 = boxes[row]
+        area = (x2 - x1) * (y2 - y1)
+        clashes = False
+        for better in kept[:count]:
+            a1, b1, a2, b2 = boxes[better]
+            overlap = max(min(x2, a2) - max(x1, a1), 0.0) * max(min(y2, b2) - max(y1, b1), 0.0)
+            if overlap > threshold * ((a2 - a1) * (b2 - b1) + area - overlap):
+                clashes = True
+                break
+        if not clashes:
+            kept[count] = row
+            count += 1
+    return kept[:count]
 
 
 def mask_nms(
@@ -99,7 +198,34 @@ def mask_nms(
     Returns:
         Which masks are kept. bool [N]
     """
-    overlap = overlaps(masks)  # I of each two masks; the diagonal holds their areas
+    return mask_nms_of_overlaps(
+        overlaps(masks),
+        scores,
+        max_iou=max_iou,
+        drop_contained=drop_contained,
+        contained_share=contained_share,
+        container_share=container_share,
+    )
+
+
+def mask_nms_of_overlaps(
+    overlap: np.ndarray,
+    scores: np.ndarray,
+    *,
+    max_iou: float,
+    drop_contained: bool = True,
+    contained_share: float = 0.85,
+    container_share: float = 0.5,
+) -> np.ndarray:
+    """`mask_nms` of masks whose overlaps are known already.
+
+    Args:
+        overlap: I = |A ∩ B| of each two masks; the diagonal holds their areas. int64 [N, N]
+        scores: As there, like all that follows. [N]
+
+    Returns:
+        Which masks are kept. bool [N]
+    """
     area = overlap.diagonal()
     rank = np.empty(len(scores), np.int64)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
@@ -125,20 +251,10 @@ def _shared_bits(words: np.ndarray) -> np.ndarray:
     """Number of bits set in both of each two rows, 64 cells at a time. uint64 [N, W] to int64 [N, N]"""
     count = len(words)
     shared = np.zeros((count, count), np.int64)
-    pairs, fours, nibbles = (
-        np.uint64(0x5555555555555555),
-        np.uint64(0x3333333333333333),
-        np.uint64(0x0F0F0F0F0F0F0F0F),
-    )
     for i in range(count):
         for j in range(i + 1):
             total = np.uint64(0)
             for k in range(words.shape[1]):
-                both = words[i, k] & words[j, k]
-                # Count the bits set: sums of 2, 4 and 8 bits side by side, then of all bytes in the top one.
-                both -= (both >> np.uint64(1)) & pairs
-                both = (both & fours) + ((both >> np.uint64(2)) & fours)
-                both = (both + (both >> np.uint64(4))) & nibbles
-                total += (both * np.uint64(0x0101010101010101)) >> np.uint64(56)
+                total += count_bits(words[i, k] & words[j, k])
             shared[i, j] = shared[j, i] = np.int64(total)
     return shared

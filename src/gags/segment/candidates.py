@@ -1,0 +1,153 @@
+"""From prompts to candidates: masks on the segmenter's grid that are good enough on their own."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from gags.segment.frames import Frame, cut_off
+from gags.segment.packed import CroppedMask
+from gags.segment.segmenter import PromptedMasks, Segmenter
+from gags.segment.settings import DescribeSettings
+from gags.segment.suppress import measure, measure_resized
+
+PROMPTS_A_CALL = 64  # prompts decoded at a time; bounds the memory
+
+
+@dataclass(eq=False)
+class Candidate:
+    """A mask that passed the filters, on the segmenter's grid, cut to its box and one cell around it.
+
+    Attributes:
+        logits: float16 [h, w]
+        x: Column of the grid where `logits` starts.
+        y: Row of the grid where `logits` starts.
+        box: x1, y1, x2, y2, far edges exclusive, as boxes are compared: in cells of the grid, or in px of the
+            photo if there are crops or stability is measured there. [4]
+        iou: Predicted IoU.
+        score: Predicted IoU × stability.
+        level: 0, 1 or 2.
+        frame: What the segmenter saw: the photo or a crop.
+        extent: Width and height of the frame in cells of the grid.
+    """
+
+    logits: np.ndarray
+    x: int
+    y: int
+    box: np.ndarray
+    iou: float
+    score: float
+    level: int
+    frame: Frame
+    extent: tuple[float, float]
+
+
+def candidate_masks(
+    encoded: Any,
+    prompts: np.ndarray,
+    segmenter: Segmenter,
+    settings: DescribeSettings,
+    frame: Frame,
+    photo_size: tuple[int, int],
+) -> list[Candidate]:
+    """Run the segmenter on prompts of one frame and keep masks that are good enough on their own.
+
+    Masks whose predicted IoU, stability and, if it is asked for first, score are too low are dropped; so are
+    masks that a crop cuts off.
+
+    Args:
+        encoded: The result of the segmenter's `encode` for the frame.
+        prompts: Points (x, y) in px of the photo. float32 [P, 2]
+        segmenter: Model of the SAM family.
+        settings: Thresholds.
+        frame: What of the photo was encoded.
+        photo_size: Width and height of the photo, px.
+
+    Returns:
+        The masks that pass, in the order of the prompts.
+    """
+    candidates: list[Candidate] = []
+    corner = np.array([frame.x, frame.y], np.float32)
+    for start in range(0, len(prompts), PROMPTS_A_CALL):
+        points = prompts[start : start + PROMPTS_A_CALL] - corner
+        batch = segmenter.predict(encoded, points, min_iou=settings.min_iou)
+        stabilities, cells, boxes = _measured(batch, settings, frame)
+        scores = batch.ious * stabilities
+        passed = (batch.ious > settings.min_iou) & (stabilities >= settings.min_stability)
+        passed &= (cells[:, 2] > 0) & (boxes[:, 2] > boxes[:, 0])
+        if settings.score_first:
+            passed &= scores > settings.min_score
+        if settings.prompts == "crops":
+            passed &= ~cut_off(boxes, frame, *photo_size)
+        for row in np.flatnonzero(passed):
+            x1, y1, x2, y2 = cells[row]
+            # One cell more on every side, so that the border can be interpolated.
+            x, y = max(x1 - 1, 0), max(y1 - 1, 0)
+            candidates.append(
+                Candidate(
+                    logits=batch.logits[row, y : y2 + 1, x : x2 + 1].astype(np.float16),
+                    x=x,
+                    y=y,
+                    box=boxes[row],
+                    iou=float(batch.ious[row]),
+                    score=float(scores[row]),
+                    level=int(batch.levels[row]),
+                    frame=frame,
+                    extent=batch.extent,
+                )
+            )
+    return candidates
+
+
+def _measured(
+    batch: PromptedMasks, settings: DescribeSettings, frame: Frame
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Stability of masks, their boxes in cells, and their boxes as these are compared, see `Candidate`.
+
+    Returns:
+        float32 [K], int64 [K, 4], [K, 4]
+    """
+    stabilities, cells = measure(batch.logits, settings.stability_offset)
+    corners = np.array([frame.x, frame.y] * 2)
+    if settings.stability_at == "photo":
+        # Stability is at most 1: most masks of a low predicted IoU need not be measured.
+        least = max(settings.min_iou, settings.min_score if settings.score_first else 0)
+        stabilities, boxes = measure_resized(
+            batch.logits,
+            (batch.ious > least) & (cells[:, 2] > 0),
+            offset=settings.stability_offset,
+            extent=batch.extent,
+            width=frame.width,
+            height=frame.height,
+        )
+        return stabilities, cells, boxes + corners
+    if settings.prompts == "crops":
+        px = np.array([frame.width, frame.height] * 2) / np.array(batch.extent * 2)  # px per cell
+        return stabilities, cells, cells * px + corners
+    return stabilities, cells, cells
+
+
+def to_photo(candidate: Candidate) -> CroppedMask:
+    """Resize one mask to the photo: bilinear on the logits, then the threshold."""
+    frame, (h, w) = candidate.frame, candidate.logits.shape
+    # Cells per px.
+    cells_x, cells_y = candidate.extent[0] / frame.width, candidate.extent[1] / frame.height
+    x1, y1 = int(candidate.x / cells_x), int(candidate.y / cells_y)
+    x2 = min(frame.width, int(np.ceil((candidate.x + w) / cells_x)))
+    y2 = min(frame.height, int(np.ceil((candidate.y + h) / cells_y)))
+    # The centre of px X of the window lies at cell coordinate (X + x1 + ½)·cells_x, whose index is that − ½.
+    to_cells = np.array(
+        [
+            [cells_x, 0, (x1 + 0.5) * cells_x - 0.5 - candidate.x],
+            [0, cells_y, (y1 + 0.5) * cells_y - 0.5 - candidate.y],
+        ]
+    )
+    logits = cv2.warpAffine(
+        candidate.logits.astype(np.float32),
+        to_cells,
+        (x2 - x1, y2 - y1),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return CroppedMask(logits > 0, frame.x + x1, frame.y + y1)
