@@ -30,7 +30,8 @@ import websockets
 import zstandard
 
 from gags.capture import Camera, Capture, View
-from gags.distill.field import Decoder, DecoderShape, LanguageField, splats_hash
+from gags.distill.decoder import DecoderShape, PrincipalDecoder
+from gags.distill.field import LanguageField, splats_hash
 from gags.embed import load_encoder
 from gags.gaussians import Gaussians
 from gags.scene import Scene
@@ -62,7 +63,7 @@ def random_scene(folder: Path, count: int) -> Scene:
         torch.randn(count, 4, 3, generator=generator) * 0.5,
     )
     torch.manual_seed(0)
-    decoder = Decoder(DecoderShape(feature=16, hidden=128, rank=128, dim=load_encoder("lite").dim))
+    decoder = PrincipalDecoder(DecoderShape(feature=16, hidden=128, rank=128, dim=load_encoder("lite").dim))
     decoder.basis.copy_(torch.linalg.qr(torch.randn(decoder.basis.shape)).Q)
     features = torch.randn(count, 16, generator=generator)
     field = LanguageField(features, decoder.eval(), "lite", splats_hash(gaussians))

@@ -6,7 +6,8 @@ import torch
 from tests.helpers.blobs import make_scene
 
 from gags.distill import field as field_module
-from gags.distill.field import Decoder, DecoderShape, LanguageField, splats_hash
+from gags.distill.decoder import DecoderShape, PrincipalDecoder
+from gags.distill.field import LanguageField, splats_hash
 from gags.errors import WorkspaceError
 
 
@@ -18,7 +19,7 @@ def gaussians():
 @pytest.fixture
 def field(gaussians) -> LanguageField:
     torch.manual_seed(0)
-    decoder = Decoder(DecoderShape(feature=4, hidden=8, rank=6, dim=20))
+    decoder = PrincipalDecoder(DecoderShape(feature=4, hidden=8, rank=6, dim=20))
     decoder.basis.copy_(torch.linalg.qr(torch.randn(20, 6)).Q)
     features = torch.randn(len(gaussians), 4)
     return LanguageField(features, decoder, "toy", splats_hash(gaussians), {"field": "abc"})

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gags.distill.field import principal_basis, principal_features
+from gags.distill.start import principal_basis, principal_features
 
 
 def test_principal_basis_holds_the_energy_asked_for():

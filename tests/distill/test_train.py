@@ -80,7 +80,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(scene, tmp_path, mo
     whole = train_field(scene.gaussians, scene.items(), settings)
     path = tmp_path / "checkpoint.safetensors"
 
-    monkeypatch.setattr("gags.distill.train.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("gags.distill.optimize.CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(KilledError):
         train_field(scene.gaussians, scene.items(), settings, checkpoint=path, progress=Steps(kill_after=5))
     rest = Steps()

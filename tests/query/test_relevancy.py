@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.helpers.blobs import ToyEncoder, make_scene
 
-from gags.distill.field import Decoder, DecoderShape, LanguageField
+from gags.distill.decoder import DecoderShape, PrincipalDecoder
+from gags.distill.field import LanguageField
 from gags.errors import QueryError
 from gags.query.relevancy import Queries, counted_phrases, relevancy, relevancy_from_cosines
 
@@ -77,7 +78,7 @@ def test_leaving_phrases_out_is_the_plain_formula(seed, excluded):
 
 @pytest.fixture
 def field() -> LanguageField:
-    decoder = Decoder(DecoderShape(4, 8, 6, ToyEncoder.dim))
+    decoder = PrincipalDecoder(DecoderShape(4, 8, 6, ToyEncoder.dim))
     decoder.basis.copy_(torch.linalg.qr(torch.randn(ToyEncoder.dim, 6)).Q)
     return LanguageField(torch.randn(10, 4), decoder, "toy", "")
 

@@ -1,101 +1,24 @@
 """The language field: one short feature a Gaussian, and the decoder that turns it into an embedding."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch import Tensor
 
+from gags.distill.decoder import DECODED_AT_ONCE, Decoder, PrincipalDecoder, decoder_of
 from gags.errors import WorkspaceError
 from gags.gaussians import Gaussians
 from gags.store import damaged, digest, load_tensors, save_tensors
 
 FILE_FORMAT = "gags-field-1"
-GRANULARITY_HIDDEN = 64  # three logits need no more; the released program's six layers learn no faster
-DECODED_AT_ONCE = 1 << 16  # features decoded at once, to bound memory
 _REMEDY = "run `gags distill` again"
+Asked = Literal["gaussians", "pixels"]
 KEPT_BYTES = 1 << 30  # of decoded Gaussians, and of remembered cosines; more is computed at every query
-
-
-@dataclass(frozen=True)
-class DecoderShape:
-    """Sizes of a decoder.
-
-    Attributes:
-        feature: Length d of a Gaussian's feature.
-        hidden: Width of the hidden layers.
-        rank: Number r of principal directions of the scene's embeddings that it writes into.
-        dim: Length D of the encoder's embeddings.
-    """
-
-    feature: int
-    hidden: int
-    rank: int
-    dim: int
-
-
-class Decoder(nn.Module):
-    """Feature → embedding and granularity logits (GAGS Eq. 2).
-
-    The embedding is `normalise(basis · z)` with z = skip(f) + body(f). `basis` [D, r] holds orthonormal
-    principal directions of the scene's embeddings and does not learn, so that cosines with a vector v of the
-    encoder's space are cosines with basisᵀ·v: nothing of length D is needed to train or to query.
-    """
-
-    basis: Tensor
-
-    def __init__(self, shape: DecoderShape) -> None:
-        super().__init__()
-        self.shape = shape
-        self.register_buffer("basis", torch.zeros(shape.dim, shape.rank))
-        self.skip = nn.Linear(shape.feature, shape.rank)
-        self.body = nn.Sequential(
-            nn.Linear(shape.feature, shape.hidden),
-            nn.ReLU(),
-            nn.Linear(shape.hidden, shape.hidden),
-            nn.ReLU(),
-            nn.Linear(shape.hidden, shape.rank),
-        )
-        self.levels = nn.Sequential(
-            nn.Linear(shape.feature, GRANULARITY_HIDDEN),
-            nn.ReLU(),
-            nn.Linear(GRANULARITY_HIDDEN, GRANULARITY_HIDDEN),
-            nn.ReLU(),
-            nn.Linear(GRANULARITY_HIDDEN, 3),
-        )
-
-    def coordinates(self, features: Tensor) -> Tensor:
-        """Unit embeddings in the coordinates of `basis`. [..., d] → [..., r]"""
-        return normalize(self.skip(features) + self.body(features), dim=-1)
-
-    def embeddings(self, features: Tensor) -> Tensor:
-        """Unit embeddings in the encoder's space. [..., d] → [..., D]; large, for few features only."""
-        return self.coordinates(features) @ self.basis.T
-
-    def granularity(self, features: Tensor) -> Tensor:
-        """Logits of the levels sub-part, part and whole. [..., d] → [..., 3]"""
-        return self.levels(features)
-
-    def fold(self, vectors: Tensor) -> Tensor:
-        """Vectors of the encoder's space in the coordinates of `basis`, as columns. [T, D] → [r, T]"""
-        return (vectors.to(self.basis) @ self.basis).T
-
-    @torch.no_grad()
-    def similarities(self, features: Tensor, vectors: Tensor) -> Tensor:
-        """Cosines of decoded features with vectors of the encoder's space, at no cost that grows with D·P.
-
-        Args:
-            features: Features as rendered or as stored. [P, d]
-            vectors: L2-normalised embeddings, e.g. of texts. [T, D]
-
-        Returns:
-            Cosines. [P, T]
-        """
-        folded = self.fold(vectors)
-        return torch.cat([self.coordinates(chunk) @ folded for chunk in features.split(DECODED_AT_ONCE)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +44,8 @@ class LanguageField:
         encoder_name: Encoder whose space the embeddings live in.
         splats_hash: `splats_hash` of the Gaussians the features belong to.
         stamps: Hashes of settings and inputs, by stage name.
+        asked: What answers a text in a view: every Gaussian, the relevancies blended; or every pixel, decoded
+            from the blended features.
     """
 
     features: Tensor
@@ -128,6 +53,7 @@ class LanguageField:
     encoder_name: str
     splats_hash: str
     stamps: dict[str, str] = field(default_factory=dict)
+    asked: Asked = "gaussians"
     _remembered: tuple[Tensor, Similarities] | None = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -141,6 +67,7 @@ class LanguageField:
             self.encoder_name,
             self.splats_hash,
             self.stamps,
+            self.asked,
         )
 
     def similarities(self, vectors: Tensor) -> Tensor:
@@ -182,7 +109,7 @@ class LanguageField:
     @cached_property
     def _coordinates(self) -> Tensor | None:
         """Every Gaussian decoded [N, r]; None if that is too much to keep."""
-        if 4 * len(self) * self.decoder.shape.rank > KEPT_BYTES:
+        if 4 * len(self) * self.decoder.rank > KEPT_BYTES:
             return None
         with torch.no_grad():
             return torch.cat(
@@ -210,11 +137,13 @@ class LanguageField:
         metadata = {
             "format": FILE_FORMAT,
             "encoder": self.encoder_name,
-            "decoder": json.dumps(vars(self.decoder.shape)),
+            "decoder": json.dumps(_describe(self.decoder)),
             "splats_count": str(len(self)),
             "splats_hash": self.splats_hash,
             "stamps": json.dumps(self.stamps),
         }
+        if self.asked != "gaussians":
+            metadata["asked"] = self.asked
         save_tensors(path, tensors, metadata)
 
     @classmethod
@@ -232,10 +161,17 @@ class LanguageField:
         tensors, metadata = stored.tensors, stored.metadata
         try:
             features = tensors.pop("features").float()
-            decoder = Decoder(DecoderShape(**json.loads(metadata["decoder"])))
+            sizes = json.loads(metadata["decoder"])
+            decoder = decoder_of(sizes.pop("kind", PrincipalDecoder.kind), sizes)
             decoder.load_state_dict({k.removeprefix("decoder."): v for k, v in tensors.items()})
-            stamps = json.loads(metadata["stamps"])
-            loaded = cls(features, decoder.eval(), metadata["encoder"], metadata["splats_hash"], stamps)
+            loaded = cls(
+                features,
+                decoder.eval(),
+                metadata["encoder"],
+                metadata["splats_hash"],
+                json.loads(metadata["stamps"]),
+                _asked(metadata.get("asked", "gaussians")),
+            )
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise damaged(path, error, _REMEDY) from error
         if gaussians is not None:
@@ -243,65 +179,23 @@ class LanguageField:
         return loaded
 
 
+def _describe(decoder: Decoder) -> Mapping[str, str | int]:
+    """A decoder as the file names it; the principal one has no kind there, as before there were others."""
+    return decoder.sizes if decoder.kind == PrincipalDecoder.kind else {"kind": decoder.kind} | decoder.sizes
+
+
+def _asked(word: str) -> Asked:
+    """The word of a file, if it is known.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    for known in get_args(Asked):
+        if word == known:
+            return known
+    raise ValueError(f"asked by {word!r}")
+
+
 def splats_hash(gaussians: Gaussians) -> str:
     """SHA-256 of centres, log-scales and opacity logits; colours and the quaternions' length do not count."""
     return digest(gaussians.means, gaussians.log_scales, gaussians.logit_opacities)
-
-
-ENERGY = 0.99  # share of the embeddings' energy that the decoder's basis must hold ...
-MAX_RANK = 128  # ... if that many directions can do it; more cost time and carry noise
-
-
-def principal_basis(embeddings: Tensor, *, energy: float = ENERGY, max_rank: int = MAX_RANK) -> Tensor:
-    """Fewest orthonormal directions that hold a share of the energy of all embeddings (mean included).
-
-    Args:
-        embeddings: One embedding a mask, of all photos. [M, D]
-        energy: Share of the sum of squares to hold.
-        max_rank: Upper bound on the number of directions.
-
-    Returns:
-        Orthonormal columns, strongest first. float32 [D, r]
-    """
-    dim = embeddings.shape[1]
-    second_moment = torch.zeros(dim, dim, dtype=torch.float64, device=embeddings.device)
-    for chunk in embeddings.split(4096):
-        chunk = chunk.double()
-        second_moment += chunk.T @ chunk
-    values, vectors = torch.linalg.eigh(second_moment)
-    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
-    share = values.cumsum(0) / values.sum()
-    rank = int((share < energy).sum()) + 1
-    return vectors[:, : min(rank, max_rank, dim)].float()
-
-
-def principal_features(coordinates: Tensor, feature_dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Centred principal components of the masks' coordinates, scaled to unit variance overall.
-
-    Args:
-        coordinates: Embeddings in the decoder's basis. [M, r]
-        feature_dim: Number d of components.
-
-    Returns:
-        Components of every mask [M, d], and weight [r, d] and bias [r] that lead back to coordinates.
-    """
-    bias = coordinates.mean(dim=0)
-    centred = coordinates - bias
-    _, vectors = torch.linalg.eigh((centred.T @ centred).double())
-    directions = vectors.flip(1)[:, :feature_dim].float()
-    if directions.shape[1] < feature_dim:  # fewer directions than features: the rest carries nothing yet
-        missing = feature_dim - directions.shape[1]
-        directions = torch.cat([directions, directions.new_zeros(len(directions), missing)], dim=1)
-    components = centred @ directions
-    scale = components.square().mean().sqrt().clamp(min=1e-6)
-    return components / scale, directions * scale, bias
-
-
-@torch.no_grad()
-def start_from_principal_components(decoder: Decoder, basis: Tensor, weight: Tensor, bias: Tensor) -> None:
-    """Set a decoder so that it leads principal components back to embeddings; its body starts at 0."""
-    decoder.basis.copy_(basis)
-    decoder.skip.weight.copy_(weight)
-    decoder.skip.bias.copy_(bias)
-    for parameter in decoder.body[-1].parameters():
-        parameter.zero_()

@@ -34,7 +34,10 @@ def weighted_distillation(decoded: Tensor, targets: Tensor, omega: Tensor) -> Te
 
 
 def mixture_distillation(decoded: Tensor, targets: Tensor, omega: Tensor) -> Tensor:
-    """Eq. 3 as in the released program: ℓ(p) = ‖F̂ − Σ_l ω_l F_l‖₁. Shapes as `weighted_distillation`."""
+    """Eq. 3 as in the released program: ℓ(p) = ‖F̂ − Σ_l ω_l F_l‖₁, a sum over the channels.
+
+    Arguments and result are those of `weighted_distillation`.
+    """
     mixture = (omega[..., None] * targets).sum(dim=1)
     return (decoded - mixture).abs().sum(dim=-1)
 
@@ -90,3 +93,52 @@ def consistency(features: Tensor, counts: Tensor) -> Tensor:
     share = counts.float() / counts.sum(dim=-1, keepdim=True).clamp(min=1)
     mean = (share[..., None] * features).sum(dim=1, keepdim=True)
     return (share * (features - mean).square().sum(dim=-1)).sum()
+
+
+def consistency_by_region(features: Tensor, counts: Tensor, repeats: Tensor) -> Tensor:
+    """Eq. 6 over its number of regions, from groups of which a region may have several.
+
+    Args:
+        features: Rendered features, S pixels of each of G groups, all of a group from one region. [G, S, d]
+        counts: As in `consistency`. bool [G, S]
+        repeats: How many groups the region of each group has; it counts as one over that. [G]
+
+    Returns:
+        Mean over the regions with a pixel that counts, in expectation; 0 if there is none. []
+    """
+    share = counts.float() / counts.sum(dim=-1, keepdim=True).clamp(min=1)
+    mean = (share[..., None] * features).sum(dim=1, keepdim=True)
+    spread = (share * (features - mean).square().sum(dim=-1)).sum(dim=-1)
+    weights = counts.any(dim=-1) / repeats
+    return (weights * spread).sum() / weights.sum().clamp(min=1e-8)
+
+
+def mean_of_regions(values: Tensor, regions: Tensor, count: int) -> Tensor:
+    """Mean of what the pixels of every region have.
+
+    Args:
+        values: Of each pixel. [P] or [P, C]
+        regions: Number of the region that each pixel lies in, below R. int64 [P]
+        count: Number R of regions; each has at least one pixel.
+
+    Returns:
+        [R] or [R, C]
+    """
+    sums = values.new_zeros(count, *values.shape[1:]).index_add(0, regions, values)
+    sizes = torch.bincount(regions, minlength=count).to(values)
+    return sums / sizes.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def spread_of_pixels(features: Tensor, regions: Tensor, count: int) -> Tensor:
+    """‖f(p) − f̄_k‖² of every pixel, f̄_k being the mean of its region: Eq. 6 before its mean and sum.
+
+    Args:
+        features: Rendered features. [P, d]
+        regions: As in `mean_of_regions`. int64 [P]
+        count: Number of regions.
+
+    Returns:
+        [P]
+    """
+    means = mean_of_regions(features, regions, count)
+    return (features - means[regions]).square().sum(dim=-1)

@@ -1,7 +1,7 @@
 """Which pixels distillation learns from, which Gaussians make them up, what they should say; evidence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
 from gags.gaussians import Gaussians, blend_weights
 from gags.progress import Reporter
+from gags.render.types import BlendWeights
 from gags.segment.masks import Masks
 
 GROUP = 16  # pixels of one region that always travel together, so that Eq. 6 has something to compare
@@ -42,7 +43,7 @@ class Samples:
 
     Attributes:
         indices: Gaussians that make up each pixel; 0 with weight 0 for padding. int32 [G, S, K]
-        weights: Their blending weights over the pixel's sum; all 0 where nothing was hit. float32 [G, S, K]
+        weights: Their weights as `blended` gives them; all 0 where nothing was hit. float32 [G, S, K]
         targets: Masks that cover each pixel on the three levels, -1 where there is none. int32 [G, S, 3]
         density: Expected number of samples per px at each pixel. float32 [G, S]
         levels: Level of the mask that each group was drawn from. int64 [G]
@@ -66,6 +67,16 @@ def mask_areas(masks: Masks) -> np.ndarray:
     for labels in masks.labels:
         areas += np.bincount(labels[labels >= 0].astype(np.int64), minlength=len(masks))
     return areas
+
+
+def counted_labels(labels: np.ndarray, counted: str) -> np.ndarray:
+    """Label maps without the pixels that do not count.
+
+    Args:
+        labels: Mask of each pixel on the three levels, -1 where there is none. int [3, H, W]
+        counted: The setting: "any-level" leaves the maps as they are, "all-levels" asks for three masks.
+    """
+    return labels if counted == "any-level" else np.where((labels >= 0).all(axis=0), labels, -1)
 
 
 def groups_per_region(areas: np.ndarray, pixels: int) -> np.ndarray:
@@ -158,6 +169,21 @@ def normalised(indices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     return indices.clamp(min=0), weights
 
 
+def blended(blend: BlendWeights, settings: DistillSettings) -> tuple[Tensor, Tensor]:
+    """What pixels are made up of, as the field is asked: see `DistillSettings.asked`.
+
+    Args:
+        blend: The strongest Gaussians of P pixels.
+        settings: Settings of distillation.
+
+    Returns:
+        Gaussians int32 [P, K], 0 for padding, and weights [P, K], 0 for padding, that sum to 1 if Gaussians
+        are asked, else to the pixel's alpha: those of the Gaussians that were left out go to the others.
+    """
+    indices, weights = normalised(blend.indices, blend.weights)
+    return indices, weights if settings.asked == "gaussians" else weights * blend.alphas[:, None]
+
+
 EVIDENCE_PIXELS = 60_000  # of every photo, on a grid: enough that next to no visible Gaussian is missed
 
 
@@ -167,6 +193,8 @@ def collect(
     items: Sequence[tuple[Camera, Description]],
     settings: DistillSettings,
     progress: Reporter,
+    *,
+    with_evidence: bool = True,
 ) -> tuple[Samples, Evidence]:
     """Sample pixels of all photos and find the Gaussians they are made of.
 
@@ -175,6 +203,7 @@ def collect(
         items: Camera and masks of every photo.
         settings: Settings of distillation.
         progress: Told about progress.
+        with_evidence: Whether evidence is wanted; it is empty if not.
 
     Returns:
         The samples, and which masks every Gaussian is seen in.
@@ -187,7 +216,8 @@ def collect(
             masks = description.masks
             if len(masks):
                 rng = np.random.default_rng([settings.seed, view])
-                samples, evidence = _collect_view(gaussians, camera, masks, first_mask, settings, rng)
+                most = EVIDENCE_PIXELS if with_evidence else 0
+                samples, evidence = _collect_view(gaussians, camera, masks, first_mask, settings, rng, most)
                 parts.append(samples)
                 seen.append(evidence)
             first_mask += len(masks)
@@ -204,12 +234,14 @@ def _collect_view(
     first_mask: int,
     settings: DistillSettings,
     rng: np.random.Generator,
+    grid_pixels: int,
 ) -> tuple[Samples, ViewEvidence]:
-    """Samples of one photo, and its evidence from a grid of pixels."""
+    """Samples of one photo, and its evidence from a grid of about so many pixels."""
     height, width = masks.labels.shape[1:]
-    areas = mask_areas(masks)
-    drawn = draw_pixels(masks, groups_per_region(areas, settings.pixels_per_photo), rng)
-    grid = pixel_grid(width, height, EVIDENCE_PIXELS, rng)
+    counted = replace(masks, labels=counted_labels(masks.labels, settings.counted))
+    areas = mask_areas(counted)
+    drawn = draw_pixels(counted, groups_per_region(areas, settings.pixels_per_photo), rng)
+    grid = pixel_grid(width, height, grid_pixels, rng) if grid_pixels else np.zeros((0, 2), np.int64)
     pixels = torch.from_numpy(np.concatenate([drawn.pixels.reshape(-1, 2), grid])).to(gaussians.means.device)
     blend = blend_weights(
         gaussians,
@@ -220,7 +252,8 @@ def _collect_view(
     count = drawn.pixels.shape[0] * GROUP
     labels = masks.labels[:, grid[:, 1], grid[:, 0]].T
     evidence = view_evidence(blend.indices[count:], blend.weights[count:], labels, len(masks))
-    indices, weights = normalised(blend.indices[:count], blend.weights[:count])
+    samples = BlendWeights(blend.indices[:count], blend.weights[:count], blend.alphas[:count])
+    indices, weights = blended(samples, settings)
     return _samples(drawn, indices, weights, masks, areas, first_mask), evidence
 
 

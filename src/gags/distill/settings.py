@@ -62,6 +62,8 @@ class DistillSettings:
     levels that are nearly as good keep a part."""
     consistency_weight: float = 0.05
     """λ_c of Eq. 7 in the second half; 0 in the first."""
+    consistency_by: Literal["area", "region"] = added("area")
+    """Whether regions count in Eq. 6 by their area, as released, or all alike, as in the paper's formula."""
     detach_granularity: bool = True
     """Whether the granularity logits leave the features alone (released program)."""
     feature_rate: float = 3e-3
@@ -75,5 +77,5 @@ class DistillSettings:
     seed: int = 0
     """Seed of sampling and training."""
     asked: Literal["gaussians", "pixels"] = added("gaussians")
-    """How the field is asked in a view: every Gaussian, its relevancy rendered; or, as in the paper, features
-    are rendered and every pixel decoded. Kept in the field."""
+    """How the field is asked in a view, and so what it learns from: every Gaussian, its relevancy rendered;
+    or, as in the paper, every pixel, decoded from rendered features that are not divided by alpha."""

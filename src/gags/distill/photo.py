@@ -1,0 +1,285 @@
+"""The schedule `photo`: a step learns from one photo, at a share of its size, as in the released program."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, embedding_bag
+
+from gags.capture.camera import Camera
+from gags.distill import losses
+from gags.distill.decoder import Decoder
+from gags.distill.mixed import batch_of
+from gags.distill.objective import Targets, Terms, Units, Weighed, pixel_losses, weigh_levels
+from gags.distill.samples import blended, counted_labels
+from gags.distill.settings import DistillSettings
+from gags.embed.description import Description
+from gags.errors import WorkspaceError
+from gags.gaussians import Gaussians, blend_weights, render
+from gags.progress import Reporter
+
+CPU_PIXELS = 1024  # a step, where the settings leave it open: a CPU would take 6 s for all of 320×240
+# Levels from smoothed ω need the whole photo rendered, 20 times the work of 1024 pixels. They change fast at
+# first, then slowly: every visit of a photo renews them at first, later only some do.
+RENEWED_ALWAYS = 10  # visits
+RENEWED_EVERY = 10  # visits
+
+
+@dataclass(eq=False)
+class PhotoPixels:
+    """Pixels of one photo that a step may draw; P of them.
+
+    Attributes:
+        camera: Of the photo, at the size that it is learnt from.
+        places: Row · width + column of each pixel. int64 [P]
+        targets: Masks of all photos that cover each pixel on the three levels, -1 where there is none.
+            int32 [P, 3]
+        indices: Gaussians that make up each pixel, or None where whole photos are rendered. int32 [P, K]
+        weights: Their weights, as `samples.blended` gives them. float32 [P, K]
+        levels: Level of the largest smoothed ω at each pixel, as of the last time it was renewed. int8 [P]
+    """
+
+    camera: Camera
+    places: Tensor
+    targets: Tensor
+    indices: Tensor | None
+    weights: Tensor | None
+    levels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+class PhotoSchedule:
+    """Steps on one photo each: permutation after permutation of the photos.
+
+    With `step_pixels` above 0, a step draws so many pixels of a photo from at most `pixels_per_photo` whose
+    blending weights were computed once. With 0, the whole photo is rendered at every step, with all of its
+    Gaussians, which is faster on a GPU and needs no memory that grows with the photos.
+
+    Args:
+        gaussians: The scene.
+        photos: Pixels of all photos that have any.
+        targets: What the masks say.
+        settings: Settings.
+    """
+
+    def __init__(
+        self, gaussians: Gaussians, photos: list[PhotoPixels], targets: Targets, settings: DistillSettings
+    ) -> None:
+        self.gaussians, self.photos, self.targets, self.settings = gaussians, photos, targets, settings
+        self._smoothed = settings.region_smoothing > 1 and targets.logits is None
+        self._pixels = step_pixels(settings, gaussians.means.device)
+
+    def state(self) -> dict[str, Tensor]:
+        """Levels of all pixels, which are not renewed at every visit. int8 [sum of P]"""
+        kept = self._smoothed and self._pixels > 0
+        return {"levels": torch.cat([photo.levels for photo in self.photos])} if kept else {}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `state` gave."""
+        if "levels" in tensors:
+            parts = tensors["levels"].split([len(photo) for photo in self.photos])
+            for photo, levels in zip(self.photos, parts, strict=True):
+                photo.levels = levels.to(photo.places.device)
+
+    def terms(self, features: Tensor, decoder: Decoder, step: int) -> Terms:
+        """Terms of Eq. 7 on pixels of the photo of one step.
+
+        Args:
+            features: Features of the Gaussians. [N, d]
+            decoder: The decoder.
+            step: Number of this step.
+        """
+        seed = self.settings.seed
+        photo = self.photos[int(batch_of(len(self.photos), 1, step, seed))]
+        if self._pixels == 0:
+            return self._whole_photo(features, decoder, photo)
+        visits = step // len(self.photos)
+        if self._smoothed and (visits < RENEWED_ALWAYS or visits % RENEWED_EVERY == 0):
+            with torch.no_grad():
+                photo.levels = self.smoothed_levels(decoder, photo, self._rendered(features, photo)[0])
+        rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        rows = torch.randperm(len(photo), generator=rng)[: self._pixels].to(photo.places.device)
+        return self.pixel_terms(features, decoder, photo, rows)
+
+    def pixel_terms(self, features: Tensor, decoder: Decoder, photo: PhotoPixels, rows: Tensor) -> Terms:
+        """Terms of Eq. 7 on some pixels of a photo whose blending weights are known.
+
+        Args:
+            features: Features of the Gaussians. [N, d]
+            decoder: The decoder.
+            photo: The photo.
+            rows: Which of its pixels. int64 [Q]
+        """
+        assert photo.indices is not None
+        assert photo.weights is not None
+        weights = photo.weights[rows]
+        rendered = embedding_bag(photo.indices[rows], features, per_sample_weights=weights, mode="sum")
+        hit = weights.sum(dim=-1) > 0
+        levels = photo.levels[rows] if self._smoothed else None
+        return self._terms(decoder, rendered, hit, photo.targets[rows], levels)
+
+    def _whole_photo(self, features: Tensor, decoder: Decoder, photo: PhotoPixels) -> Terms:
+        """The same on all pixels, from the photo rendered with all of its Gaussians."""
+        image, alphas = self._rendered(features, photo)
+        rendered = image.flatten(0, 1)[photo.places]
+        levels = None
+        if self._smoothed:
+            with torch.no_grad():
+                levels = self.smoothed_levels(decoder, photo, image.detach())
+        return self._terms(decoder, rendered, alphas.flatten()[photo.places] > 0, photo.targets, levels)
+
+    def _rendered(self, features: Tensor, photo: PhotoPixels) -> tuple[Tensor, Tensor]:
+        """Features of all pixels of a photo [h, w, d], as the field is asked, and alphas [h, w]."""
+        rendering = render(self.gaussians, photo.camera, features)
+        if self.settings.asked == "pixels":
+            return rendering.colors, rendering.alphas
+        return rendering.colors / rendering.alphas.clamp(min=1e-8)[..., None], rendering.alphas
+
+    def smoothed_levels(self, decoder: Decoder, photo: PhotoPixels, image: Tensor) -> Tensor:
+        """Level of the largest ω after a mean filter over the photo, among the levels with a mask.
+
+        Args:
+            decoder: The decoder.
+            photo: The photo.
+            image: Features of all of its pixels. [h, w, d]
+
+        Returns:
+            For each pixel that may be drawn. int8 [P]
+        """
+        side = self.settings.region_smoothing
+        omega = decoder.granularity(image).softmax(dim=-1).movedim(-1, 0)
+        # At the photo's edge, the mean is one over the pixels that are there.
+        smooth = avg_pool2d(omega, side, stride=1, padding=side // 2, count_include_pad=False)
+        smooth = smooth.flatten(1)[:, photo.places].T
+        return smooth.masked_fill(photo.targets < 0, -1.0).argmax(dim=-1).to(torch.int8)
+
+    def _terms(
+        self, decoder: Decoder, rendered: Tensor, hit: Tensor, targets: Tensor, levels: Tensor | None
+    ) -> Terms:
+        """Terms of Eq. 7 on pixels of one photo, whatever they were rendered from.
+
+        Args:
+            decoder: The decoder.
+            rendered: Features of the pixels. [Q, d]
+            hit: Whether there is a Gaussian at the pixel. bool [Q]
+            targets: Masks of all photos that cover each pixel, -1 where there is none. int32 [Q, 3]
+            levels: Level of the region that each pixel is in; None for that of the largest ω. [Q]
+        """
+        settings = self.settings
+        valid = (targets >= 0) & hit[:, None]
+        masks = targets.long().clamp(min=0)
+        weighed = weigh_levels(decoder, rendered, valid, masks, self.targets, settings)
+        pixel_loss = pixel_losses(decoder, weighed, masks, self.targets, settings)
+        covered = weighed.omega.sum(dim=-1) > 0
+        regions, count = _regions(weighed, masks, levels, covered)
+        pixel_loss = pixel_loss[covered]
+        if settings.region_aware:
+            pixel_loss = losses.mean_of_regions(pixel_loss, regions, count)
+        spread = losses.spread_of_pixels(rendered[covered], regions, count)
+        if settings.consistency_by == "region":
+            spread = losses.mean_of_regions(spread, regions, count)
+        consistency = _mean(spread) * Units.of(settings, decoder).variance
+        return Terms(_mean(pixel_loss), consistency, weighed.entropy, weighed.divergence)
+
+
+def _regions(weighed: Weighed, masks: Tensor, levels: Tensor | None, covered: Tensor) -> tuple[Tensor, int]:
+    """Number of the region of each covered pixel, and how many regions there are."""
+    level = weighed.omega.detach().argmax(dim=-1) if levels is None else levels.long()
+    ids, regions = torch.unique(masks.gather(-1, level[:, None])[covered, 0], return_inverse=True)
+    return regions, len(ids)
+
+
+def _mean(values: Tensor) -> Tensor:
+    """The mean; 0 of nothing."""
+    return values.sum() / max(1, len(values))
+
+
+def step_pixels(settings: DistillSettings, device: torch.device) -> int:
+    """Pixels a step, 0 for all: the setting, or what suits the device."""
+    if settings.step_pixels is not None:
+        return settings.step_pixels
+    return 0 if device.type == "cuda" else CPU_PIXELS
+
+
+@torch.no_grad()
+def collect_photos(
+    gaussians: Gaussians,
+    items: Sequence[tuple[Camera, Description]],
+    settings: DistillSettings,
+    progress: Reporter,
+) -> list[PhotoPixels]:
+    """The pixels of all photos that steps may draw; photos without any are left out.
+
+    Args:
+        gaussians: The scene.
+        items: Camera and masks of every photo.
+        settings: Settings of distillation.
+        progress: Told about progress.
+
+    Raises:
+        WorkspaceError: If the settings make no sense.
+    """
+    if not 0 < settings.photo_scale <= 1:
+        raise WorkspaceError(f"photo_scale must be above 0 and at most 1, got {settings.photo_scale:g}")
+    if settings.region_smoothing > 1 and settings.region_smoothing % 2 == 0:
+        raise WorkspaceError(f"region_smoothing must be odd, got {settings.region_smoothing}")
+    photos: list[PhotoPixels] = []
+    first_mask = 0
+    with progress.stage("Blending weights", len(items), "photos") as bar:
+        for view, (camera, description) in enumerate(items):
+            photo = _photo_pixels(gaussians, camera, description, first_mask, settings, view)
+            if len(photo):
+                photos.append(photo)
+            first_mask += len(description.masks)
+            bar.advance()
+    return photos
+
+
+def _photo_pixels(
+    gaussians: Gaussians,
+    camera: Camera,
+    description: Description,
+    first_mask: int,
+    settings: DistillSettings,
+    view: int,
+) -> PhotoPixels:
+    """Pixels of one photo, whose masks count from `first_mask`."""
+    labels = shrink_labels(description.masks.labels, settings.photo_scale)
+    _, height, width = labels.shape
+    small = camera.resized(width, height)
+    labels = counted_labels(labels, settings.counted).reshape(3, -1)
+    places = np.flatnonzero((labels >= 0).any(axis=0))
+    device = gaussians.means.device
+    drawn = step_pixels(settings, device) > 0
+    if drawn and len(places) > settings.pixels_per_photo:
+        rng = np.random.default_rng([settings.seed, view])
+        places = np.sort(rng.choice(places, settings.pixels_per_photo, replace=False))
+    targets = labels[:, places].T.astype(np.int32)
+    targets = torch.from_numpy(np.where(targets >= 0, targets + first_mask, -1).astype(np.int32)).to(device)
+    indices = weights = None
+    if drawn:
+        pixels = torch.from_numpy(np.stack([places % width, places // width], axis=-1)).to(device)
+        indices, weights = blended(blend_weights(gaussians, small, pixels, top_k=settings.top_k), settings)
+    levels = torch.zeros(len(places), dtype=torch.int8, device=device)
+    return PhotoPixels(small, torch.from_numpy(places).to(device), targets, indices, weights, levels)
+
+
+def shrink_labels(labels: np.ndarray, scale: float) -> np.ndarray:
+    """Label maps at another size: every pixel takes the label at its centre.
+
+    Args:
+        labels: [3, H, W]
+        scale: Above 0, at most 1.
+
+    Returns:
+        [3, h, w], both sides at least 1.
+    """
+    _, height, width = labels.shape
+    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    rows = ((np.arange(h) + 0.5) * height / h).astype(np.int64)
+    columns = ((np.arange(w) + 0.5) * width / w).astype(np.int64)
+    return labels[:, rows[:, None], columns[None]]
