@@ -16,17 +16,22 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any, TypeVar
 
+import torch
+
 from gags.capture.camera import Camera
 from gags.embed.encoder import Encoder
 from gags.errors import CompareError
 from gags.evaluate.answerer import Answerer
 from gags.evaluate.protocols import Protocol
 from gags.evaluate.score import make_asker
-from gags.progress import Bar, Reporter
+from gags.progress import Bar, Reporter, Stopwatch
 from gags.query import lerf_ovs
 
 T = TypeVar("T")
 TIMED_QUERIES = 9
+QUERY_PARTS = {"IE": "image encoding", "Rend.": "rendering", "Pred.": "answering", "OSH": "hyperplane"}
+"""Parts of the work of answering, see `gags.progress.part`, by the headings of the paper's Table 3. What is
+neither of the others is prediction: decoding, relevancy, masks and peaks, texts."""
 SECONDS_TO_STOP = 5.0  # that an interrupted process has before it is killed
 
 
@@ -73,6 +78,17 @@ def query_ms(
 
     answer(texts[0])
     return 1000 * statistics.median(answer(texts[turn % len(texts)]) for turn in range(TIMED_QUERIES))
+
+
+def query_stopwatch() -> Stopwatch:
+    """A stopwatch for the parts of answering; it waits for a GPU, which goes on after a call has returned."""
+    return Stopwatch(torch.cuda.synchronize) if torch.cuda.is_available() else Stopwatch()
+
+
+def query_seconds(watch: Stopwatch) -> dict[str, float]:
+    """Seconds that a stopwatch counted, by heading of the paper's Table 3; without parts that there were not."""
+    parts = {heading: watch.seconds.get(part) for heading, part in QUERY_PARTS.items()}
+    return {heading: round(seconds, 4) for heading, seconds in parts.items() if seconds is not None}
 
 
 def peak_memory_mb() -> float | None:

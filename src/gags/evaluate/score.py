@@ -16,7 +16,7 @@ from gags.evaluate.labels import FrameLabels, Label, held_out_frames, match_fram
 from gags.evaluate.metrics import Evaluation, Row, summarise
 from gags.evaluate.protocols import Protocol, named_protocol
 from gags.files import write_json
-from gags.progress import SILENT, Reporter
+from gags.progress import SILENT, Reporter, part
 from gags.query import lerf_ovs
 from gags.query.maps import ValueMaps
 from gags.scene import Scene
@@ -130,11 +130,13 @@ def score_frame(
     if not labels:
         return
     width, height = view.camera.width, view.camera.height
-    answer = ask(view.camera, [label.category for label in labels])
+    with part("answering"):
+        answer = ask(view.camera, [label.category for label in labels])
     for label, values, array in zip(labels, answer.values, answer.maps, strict=True):
         truth = frame.mask(label, width, height)
-        found, threshold = protocol.cut(values, answer.known)
-        mask, peak = found.cpu().numpy(), lerf_ovs.peak(values)
+        with part("answering"):
+            found, threshold = protocol.cut(values, answer.known)
+            mask, peak = found.cpu().numpy(), lerf_ovs.peak(values)
         boxes = frame.boxes(label, width, height).tolist()
         row = _row(view, label.category, array, peak, mask, truth, boxes, threshold)
         yield ScoredAnswer(row, array, mask, truth)
@@ -189,7 +191,8 @@ def make_asker(answerer: Answerer, texts: Sequence[str], encoder: Encoder, proto
     """
     unique = list(dict.fromkeys(texts))
     row = {text: number for number, text in enumerate(unique)}
-    queries = answerer.prepare(unique, encoder)
+    with part("answering"):
+        queries = answerer.prepare(unique, encoder)
     if protocol.asks == "relevancy":
         return lambda camera, wanted: answerer.relevancy(camera, queries.subset([row[w] for w in wanted]))
     if not isinstance(answerer, Selector):
