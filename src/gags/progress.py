@@ -107,7 +107,7 @@ _RUNNING: ContextVar[Stopwatch | None] = ContextVar("gags_stopwatch", default=No
 
 @contextmanager
 def part(name: str) -> Iterator[None]:
-    """Name a part of the work, as in `with part("rendering")`. Where no `Stopwatch` runs, nothing is timed."""
+    """Name a part of the work, as in `with part("rendering")`; nothing is timed where no `Stopwatch` runs."""
     watch = _RUNNING.get()
     if watch is None:
         yield

@@ -102,9 +102,7 @@ def dataset_folder(dataset: Dataset, folder: Path) -> Path:
         if any((place / scene).is_dir() for scene in dataset.scenes):
             return place
     reason = "is not there" if not folder.exists() else f"holds no scene of {dataset.title}"
-    raise CompareError(
-        f"{folder} {reason}; give the folder that holds {', '.join(dataset.scenes)} and label"
-    )
+    raise CompareError(f"{folder} {reason}; give the folder that holds {', '.join(dataset.scenes)} and label")
 
 
 def find_scene(dataset: Dataset, root: Path, name: str, labels: Path | None = None) -> SceneFiles:

@@ -29,17 +29,25 @@ COMPARISON_FILE = "compare.json"
 
 
 @dataclass(frozen=True)
-class CompareSettings:
+class MethodSettings:
+    """Settings of single methods."""
+
+    langsplat: LangSplatSettings = field(default_factory=LangSplatSettings)
+    """Training of the baseline LangSplat."""
+
+
+@dataclass(frozen=True)
+class CompareSettings(MethodSettings):
     """What is compared, and how often."""
 
     seeds: int = 3
     """How often each method learns; figures are medians. Masks are the same for all seeds."""
+    first_seed: int = 0
+    """Seed of the first of these times; the others follow one by one."""
     protocol: str = "lerf-ovs"
     """Rules of scoring: lerf-ovs, or held-out for photos that were not learnt from alone."""
     ablations: bool = False
     """Also run the paper's ablations, and print its tables beside its figures."""
-    langsplat: LangSplatSettings = field(default_factory=LangSplatSettings)
-    """Training of the baseline LangSplat."""
 
 
 def compare(
@@ -119,14 +127,24 @@ def check(
     """
     if settings.seeds < 1:
         raise CompareError(f"--seeds must be at least 1, got {settings.seeds}")
-    if named_protocol(settings.protocol).asks != "relevancy":
-        raise CompareError(
-            f"protocol {settings.protocol} scores a choice of Gaussians, which not every method makes; "
-            "compare with --protocol lerf-ovs or held-out"
-        )
+    check_protocol(settings.protocol)
     match_frames(load_labels(labels), capture)
     names = [*methods, *(ablation_methods() if settings.ablations else ())]
     return chosen_methods(names, all_methods(distill, settings.langsplat))
+
+
+def check_protocol(name: str) -> None:
+    """Refuse a protocol by which not every method can be scored.
+
+    Raises:
+        LabelError: If there is no such protocol.
+        CompareError: If it scores what not every method makes.
+    """
+    if named_protocol(name).asks != "relevancy":
+        raise CompareError(
+            f"protocol {name} scores a choice of Gaussians, which not every method makes; "
+            "compare with --protocol lerf-ovs or held-out"
+        )
 
 
 def _results(
@@ -149,7 +167,7 @@ def _results(
         progress.say(f"{method.title} ({number} of {len(methods)} methods)")
         scene = scenes[method.prompts]
         seeds = []
-        for seed in range(settings.seeds):
+        for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
             folder = out / METHODS_FOLDER / method.name / f"seed_{seed}"
             job = Job(method, seed, scene.workspace.root, labels, truth, settings.protocol, folder)
             seeds.append(_finish(job, scene, progress, progress_in_child))

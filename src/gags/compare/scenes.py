@@ -119,15 +119,31 @@ def uniform_scene(scene: Described, folder: Path, *, progress: Reporter = SILENT
             f"{scene.workspace.root} was itself made with uniform prompts (exponent 0); "
             "describe it with granularity-aware ones to compare the two"
         )
-    uniform = Workspace.create(folder)
-    record = uniform.record("reconstruct")
-    if record is None or record.stamp != scene.splats.stamp or not uniform.splats.exists():
-        _copy(scene.workspace.capture, uniform.capture)
-        _copy(scene.workspace.splats, uniform.splats)
-        uniform.finish("reconstruct", scene.splats.stamp, scene.splats.seconds, scene.splats.settings)
+    uniform = take_gaussians(scene.workspace.root, folder)
     settings = uniform_settings(scene.segment_settings(), scene.prompts(), len(scene.capture.train))
     pipeline.describe(uniform, settings, segmenter=scene.segmenter, encoder=scene.encoder, progress=progress)
     return Described.open(folder)
+
+
+def take_gaussians(scene: Path, folder: Path) -> Workspace:
+    """Give another scene the photos and Gaussians of one that has them, unless it has these already.
+
+    Args:
+        scene: Folder of the scene that has Gaussians.
+        folder: Folder of the scene that gets them; made if it is not there.
+
+    Raises:
+        WorkspaceError: If the first scene has no Gaussians.
+    """
+    source, target = Workspace.open(scene), Workspace.create(folder)
+    made, record = source.record("reconstruct"), target.record("reconstruct")
+    if made is None or not source.splats.exists():
+        raise WorkspaceError(f"{scene} has no Gaussians yet; run `gags reconstruct` first")
+    if record is None or record.stamp != made.stamp or not target.splats.exists():
+        _copy(source.capture, target.capture)
+        _copy(source.splats, target.splats)
+        target.finish("reconstruct", made.stamp, made.seconds, made.settings)
+    return target
 
 
 def uniform_settings(settings: DescribeSettings, prompts: int, photos: int) -> DescribeSettings:
