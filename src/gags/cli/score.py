@@ -9,6 +9,7 @@ import tyro
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import gags
 from gags.cli.arguments import Flat, Photos, SceneFolder
@@ -213,14 +214,14 @@ def benchmark_table(table: BenchmarkTable) -> Table:
     shown = Table(
         title=f"Table {table.number}. {table.title}", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False
     )
-    shown.add_column("")
+    shown.add_column("", no_wrap=True)
     for name in table.columns:
-        shown.add_column(name.replace("_", "_\u200b").replace(" ", "\n"), justify="right")
+        shown.add_column(name.replace("_", "\n"), justify="right")
     system = ""
     for row in table.rows:
         if row.system != system:
-            shown.add_row(f"[bold]{row.system}[/bold]")
+            shown.add_row(Text(row.system, style="bold"))
             system = row.system
         cells = ("–" if value is None else f"{value:.{table.decimals}f}" for value in row.cells)
-        shown.add_row(f"  {row.source}", *cells)
+        shown.add_row(Text(f"  {row.source}"), *cells)
     return shown

@@ -241,7 +241,7 @@ class _Work:
 
     def run(self, files: SceneFiles, capture: Capture, run: int) -> None:
         """One run of one scene: Gaussians and masks, then every method."""
-        self.progress.say(f"{files.name}, run {run + 1} of {self.result.settings.runs}")
+        self.progress.say(f"{files.name}, run {run} ({run + 1} of {self.result.settings.runs})")
         folder, stages = self._folder(files.name, run), self._stages(run)
         if run and self.result.settings.share_gaussians:
             take_gaussians(self._folder(files.name, 0) / SCENE_FOLDER, folder / SCENE_FOLDER)

@@ -200,8 +200,9 @@ def _iou(result: MethodResult) -> float:
     return result.median(lambda seed: seed.mean_iou)
 
 
-def _published(figures: Figures | None) -> tuple[str, str]:
-    return ("–", "–") if figures is None else (f"{figures.mean_iou:.2f}", f"{figures.mean_accuracy:.2f}")
+def _published(figures: Figures | None) -> tuple[str, ...]:
+    values = (figures.mean_iou, figures.mean_accuracy) if figures else (None, None)
+    return tuple("–" if value is None else f"{value:.2f}" for value in values)
 
 
 def _best(share: float, best: float) -> str:

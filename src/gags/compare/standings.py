@@ -63,7 +63,7 @@ class Failure:
     Attributes:
         scene: Name of the scene.
         reason: Why, in one line.
-        run: Number of the run; None if the scene could not be used at all.
+        run: Number of the run, from 0; None if the scene could not be used at all.
         method: Name of the method; None if no method could learn.
     """
 
@@ -75,7 +75,7 @@ class Failure:
     @property
     def what(self) -> str:
         """What could not be done, in a few words."""
-        run = "" if self.run is None else f", run {self.run + 1}"
+        run = "" if self.run is None else f", run {self.run}"
         return f"{self.scene}{run}{f', {self.method}' if self.method else ''}"
 
 
@@ -217,7 +217,7 @@ def paper_tables(standings: Standings, dataset: Dataset) -> tuple[BenchmarkTable
     tables = [
         _quality(standings, dataset, "quality", ("mean_accuracy",), "1", "Localisation: mAcc, %"),
         _quality(standings, dataset, "quality", ("mean_iou",), "2", "Segmentation: mIoU, %"),
-        _times(standings),
+        *_times(standings),
     ]
     for name in ("granularity", "fusion", "losses"):
         table = published(name)
@@ -294,36 +294,44 @@ def _own_rows(
     return rows
 
 
-def _times(standings: Standings) -> BenchmarkTable:
-    """Table 3: minutes of training, and seconds to answer all labelled pairs of a scene."""
-    table = published("times")
-    named = {method: row.label for row in table.rows.values() for method in row.methods}
-    rows: list[TableRow] = []
-    for row in table.rows.values():
-        minutes, seconds = row.figures["training_minutes"], row.figures["query_seconds"]
-        cells = [minutes.get(h) for h in (*MINUTES, "total")] + [seconds.get(h) for h in (*SECONDS, "total")]
-        rows.append(TableRow(row.label, "paper", None, tuple(cells)))
-        rows += [
-            _time_row(row.label, method, standings) for method in row.methods if method in standings.by_method
-        ]
-    others = [method for method in standings.by_method if method not in named]
-    rows += [_time_row(standings.first(method).result.title, method, standings) for method in others]
-    columns = (*(f"{h} min" for h in (*MINUTES, "total")), *(f"{h} s" for h in (*SECONDS, "total")))
-    return BenchmarkTable(
-        "3", "Training, minutes, and all queries of a scene, seconds", columns, tuple(rows), 1
-    )
+def _times(standings: Standings) -> list[BenchmarkTable]:
+    """Table 3, one half each: minutes of training, and seconds to answer all labelled pairs of a scene."""
 
+    def minutes(entry: Entry) -> dict[str, float]:
+        return entry.minutes()
 
-def _time_row(system: str, method: str, standings: Standings) -> TableRow:
-    minutes = [standings.time(method, lambda entry, h=h: entry.minutes()[h]) for h in MINUTES]
-    seconds = [
-        standings.time(method, lambda entry, h=h: entry.result.seeds[0].query_seconds.get(h)) for h in SECONDS
+    def seconds(entry: Entry) -> dict[str, float]:
+        return entry.result.seeds[0].query_seconds
+
+    return [
+        _time_table(standings, "Training, minutes", "training_minutes", MINUTES, minutes),
+        _time_table(standings, "All queries of a scene, seconds", "query_seconds", SECONDS, seconds),
     ]
-    totals = (_total(minutes), _total(seconds))
-    cells = (*minutes, totals[0], *seconds, totals[1])
-    return TableRow(system, f"{method} ({standings.first(method).preset})", method, cells)
 
 
-def _total(parts: Sequence[float | None]) -> float | None:
-    known = [part for part in parts if part is not None]
-    return sum(known) if known else None
+def _time_table(
+    standings: Standings,
+    title: str,
+    metric: str,
+    headings: Sequence[str],
+    times: Callable[[Entry], dict[str, float]],
+) -> BenchmarkTable:
+    """Half of Table 3: the parts by heading, and their sum."""
+    table = published("times")
+    rows: list[TableRow] = []
+
+    def add(system: str, method: str) -> None:
+        parts = [standings.time(method, lambda entry, h=h: times(entry).get(h)) for h in headings]
+        known = [part for part in parts if part is not None]
+        source = f"{method} ({standings.first(method).preset})"
+        rows.append(TableRow(system, source, method, (*parts, sum(known) if known else None)))
+
+    for row in table.rows.values():
+        figures = row.figures[metric]
+        rows.append(TableRow(row.label, "paper", None, tuple(figures.get(h) for h in (*headings, "total"))))
+        for method in (method for method in row.methods if method in standings.by_method):
+            add(row.label, method)
+    named = {method for row in table.rows.values() for method in row.methods}
+    for method in (method for method in standings.by_method if method not in named):
+        add(standings.first(method).result.title, method)
+    return BenchmarkTable("3", title, (*headings, "total"), tuple(rows), decimals=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from gags.compare.methods.learner import Inputs, Method
-from gags.compare.paper import ablations
+from gags.compare.paper import ablations, paper_losses
 from gags.distill.field import LanguageField
 from gags.distill.settings import DistillSettings
 from gags.distill.train import train_field
@@ -45,8 +45,16 @@ def ablation_rows(distill: DistillSettings, *, uniform: bool) -> list[Method]:
         distill: Settings of distillation that all methods share; each ablation changes its own.
         uniform: Those that there are with uniform prompts, too, or those that there are not.
     """
+    with_losses = distill if has_paper_losses(distill) else replace(distill, **paper_losses())
+    bases = {True: with_losses, False: distill}
     return [
-        Method(row.name, row.title, OneField(replace(distill, **row.settings)))
+        Method(row.name, row.title, OneField(replace(bases[row.paper_losses], **row.settings)))
         for row in ablations()
         if row.uniform == uniform
     ]
+
+
+def has_paper_losses(distill: DistillSettings) -> bool:
+    """Whether settings have all terms of Eq. 7, and levels that are learnt by them alone."""
+    learnt = (distill.levels, distill.granularity) == ("learnt", "distance") and not distill.consensus
+    return learnt and distill.region_aware and min(distill.entropy_weight, distill.consistency_weight) > 0
