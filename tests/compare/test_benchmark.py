@@ -129,7 +129,7 @@ def test_every_entry_has_all_its_pairs_and_times(finished):
     assert content["machine"]["cores"] >= 1
     assert content["benchmark"]["runs"] == 2
     assert content["ran"]["reconstruct"]["steps"] == 60
-    assert content["ran"]["describe"]["encoder"] == "color"
+    assert content["ran"]["describe"]["segment"]["min_area"] == 6
 
 
 def test_each_run_makes_everything_anew(finished):
