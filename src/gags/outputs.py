@@ -11,7 +11,7 @@ from gags.capture import View
 from gags.draw import scenes
 from gags.draw.scenes import picture_of_entries
 from gags.errors import GagsError, QueryError
-from gags.evaluate.labels import FrameLabels, load_labels
+from gags.evaluate.labels import FrameLabels, LabelsBy, load_labels, with_photos
 from gags.evaluate.metrics import Evaluation
 from gags.evaluate.protocols import ALL, PROTOCOLS, protocols_called
 from gags.evaluate.score import evaluate_scene
@@ -29,6 +29,7 @@ def evaluate(
     labels: Sequence[FrameLabels] | Path | str,
     protocol: str = "lerf-ovs",
     *,
+    labels_by: LabelsBy = "name",
     progress: Reporter = SILENT,
 ) -> dict[str, Evaluation]:
     """Score a scene's answers against labelled photos.
@@ -39,7 +40,9 @@ def evaluate(
     Args:
         scene: The scene, or its folder.
         labels: Folder of `<photo>.json` files in the LERF-OVS format, or what `load_labels` made of it.
-        protocol: Named rules of scoring (lerf-ovs, held-out, select-3d), or all.
+        protocol: Named rules of scoring (lerf-ovs, lerf-ovs-strict, held-out, select-3d), or all.
+        labels_by: Whether label files find their photos by "name", or by "position": `frame_00007` labels
+            the seventh of all photos by name, as in Mip-NeRF360-OVS.
         progress: Told about progress.
 
     Returns:
@@ -50,6 +53,7 @@ def evaluate(
     """
     frames = load_labels(Path(labels)) if isinstance(labels, str | Path) else labels
     loaded = _loaded(scene)
+    frames = with_photos(frames, loaded.capture, labels_by)
     chosen = [rules.name for rules in protocols_called(protocol, frames, loaded.capture)]
     if protocol == ALL and len(chosen) < len(PROTOCOLS):
         progress.warn("protocol held-out is left out: no labelled photo was held out")

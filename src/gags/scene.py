@@ -30,6 +30,7 @@ from gags.things.things import Things
 from gags.workspace import Workspace
 
 if TYPE_CHECKING:
+    from gags.evaluate.labels import LabelsBy
     from gags.evaluate.metrics import Evaluation
 
 Texts = str | Sequence[str] | Queries
@@ -288,12 +289,17 @@ class Scene:
     # What rooms further up do with a scene
 
     def evaluate(
-        self, labels: Path | str, protocol: str = "lerf-ovs", *, progress: Reporter = SILENT
+        self,
+        labels: Path | str,
+        protocol: str = "lerf-ovs",
+        *,
+        labels_by: "LabelsBy" = "name",
+        progress: Reporter = SILENT,
     ) -> "dict[str, Evaluation]":
         """Score the answers against labels; see `gags.evaluate`."""
         import gags
 
-        return gags.evaluate(self, labels, protocol, progress=progress)
+        return gags.evaluate(self, labels, protocol, labels_by=labels_by, progress=progress)
 
     def report(self, texts: Sequence[str] = (), *, progress: Reporter = SILENT) -> Path:
         """Write the pages of the report; see `gags.report`."""

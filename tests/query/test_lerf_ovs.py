@@ -100,6 +100,46 @@ def test_votes_are_exact() -> None:
     np.testing.assert_array_equal(lerf_ovs.majority_tensor(torch.from_numpy(mask)).numpy(), expected)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize(("height", "width"), [(40, 57), (3, 9), (1, 8), (8, 1), (1, 1), (2, 2)])
+def test_last_row_and_column_do_not_vote_in_the_inner_vote(share: float, height: int, width: int) -> None:
+    mask = np.random.default_rng(height).random((height, width)) < share
+    expected = np.zeros_like(mask)
+    for i in range(height):
+        for j in range(width):
+            window = mask[max(0, i - 3) : min(i + 4, height - 1), max(0, j - 3) : min(j + 4, width - 1)]
+            expected[i, j] = window.sum() > window.size - window.sum()
+    np.testing.assert_array_equal(lerf_ovs.majority_inner(mask), expected)
+    found = lerf_ovs.majority_inner_tensor(torch.from_numpy(mask)).numpy()
+    np.testing.assert_array_equal(found, expected)
+    if share == 0.5 and height == 40:
+        assert (expected != lerf_ovs.majority(mask)).any()
+
+
+def test_cut_takes_the_vote_it_is_told() -> None:
+    values = np.zeros((60, 80), np.float32)
+    values[-3:] = 1  # row 58 has 3 of its 5 rows, but without the last row only 2 of 4
+    tensor = torch.from_numpy(values)
+    inner, threshold = lerf_ovs.cut(values, "inner")
+    assert threshold == lerf_ovs.cut(values)[1]
+    np.testing.assert_array_equal(lerf_ovs.cut(tensor, "inner")[0].numpy(), inner)
+    whole = lerf_ovs.cut(values, "whole")[0]
+    assert whole[58].all()
+    assert not inner[58].any()
+    assert inner[59].all()  # 2 of 3
+    np.testing.assert_array_equal(whole, lerf_ovs.mask(values))
+    there, _ = lerf_ovs.cut_by(tensor, lerf_ovs.smooth_tensor, lerf_ovs.majority_inner_tensor)
+    np.testing.assert_array_equal(there.numpy(), inner)
+
+
+def test_the_first_of_equal_levels_is_taken() -> None:
+    values = random_map(40, 50, 2)
+    for rule in (lerf_ovs.level_for_mask, lerf_ovs.level_for_peak):
+        assert rule([values, values, values]) == 0
+        assert rule([0.5 * values, values, values]) == 1
+        assert rule([torch.from_numpy(each) for each in (values, 0.5 * values, 1.5 * values)]) == 2
+
+
 def test_tensors_on_the_cpu_go_the_way_of_arrays() -> None:
     values = random_map(60, 80, 1)
     tensor = torch.from_numpy(values)

@@ -147,6 +147,21 @@ def test_the_worst_are_drawn_as_they_were_scored(capture, labels, evaluation):
     assert draw_worst(answerer, capture, labels, ToyEncoder(), summarise("lerf-ovs", [])) == []
 
 
+def test_strict_answers_are_drawn_at_the_size_of_the_label(capture, labels):
+    small = [replace(view, camera=view.camera.resized(WIDTH // 2, HEIGHT // 2)) for view in capture.views]
+    shrunk = Capture(capture.root, small)
+    evaluation = evaluate(Stubborn(), shrunk, labels, ToyEncoder(), "lerf-ovs-strict")
+    worst = draw_worst(Stubborn(), shrunk, labels, ToyEncoder(), evaluation)
+    assert len(worst) == 6
+    assert all(answer.row in evaluation.rows for answer in worst)
+    for answer in worst:
+        assert answer.overlay.shape == (HEIGHT, WIDTH, 3)
+    left = next(answer.overlay for answer in worst if answer.row.category == "left")
+    blue = (np.abs(left.astype(int) - TRUTH_OUTLINE) < 30).all(-1)
+    assert blue[22:39, 7:23].sum() > 30
+    assert blue.sum() == blue[20:41, 5:26].sum()
+
+
 def test_page_says_and_shows_all_there_is(capture, labels, evaluation, tmp_path):
     worst = draw_worst(Stubborn(), capture, labels, ToyEncoder(), evaluation)
     target = tmp_path / "report" / "evaluation_lerf-ovs.html"

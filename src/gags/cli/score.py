@@ -18,6 +18,7 @@ from gags.compare.benchmark import BENCHMARK_FILE, BenchmarkSettings
 from gags.compare.harness import COMPARISON_FILE, CompareSettings
 from gags.compare.methods import DEFAULT
 from gags.compare.standings import BenchmarkTable
+from gags.evaluate.labels import LabelsBy
 from gags.evaluate.metrics import Evaluation, Summary
 from gags.evaluate.protocols import ALL
 from gags.files import write_json
@@ -48,7 +49,13 @@ def demo(
 
 
 def evaluate(
-    scene: SceneFolder, /, *, labels: Path, protocol: str = "lerf-ovs", json: Path | None = None
+    scene: SceneFolder,
+    /,
+    *,
+    labels: Path,
+    labels_by: LabelsBy = "name",
+    protocol: str = "lerf-ovs",
+    json: Path | None = None,
 ) -> None:
     """Score a scene's answers against labelled photos.
 
@@ -58,12 +65,15 @@ def evaluate(
     Args:
         scene: Folder of the scene.
         labels: Folder of <photo>.json files in the LERF-OVS format.
-        protocol: Named rules of scoring: lerf-ovs (all labelled photos), held-out (the same, of photos that
-            were not trained on), select-3d (Gaussians chosen in 3D), or all.
+        labels_by: Whether label files find their photos by name, or by position: frame_00007 labels the
+            seventh of all photos by name, trained on or held out, as in Mip-NeRF360-OVS.
+        protocol: Named rules of scoring: lerf-ovs (all labelled photos), lerf-ovs-strict (the same by the
+            rules that published figures are made by), held-out (lerf-ovs of photos that were not trained
+            on), select-3d (Gaussians chosen in 3D), or all.
         json: File for all rows and means too; - prints them, and nothing else, on stdout. With --protocol
             all, one entry a protocol.
     """
-    scored = gags.evaluate(scene, labels, protocol, progress=ConsoleReporter())
+    scored = gags.evaluate(scene, labels, protocol, labels_by=labels_by, progress=ConsoleReporter())
     figures = {name: evaluation.to_json() for name, evaluation in scored.items()}
     figures = figures if protocol == ALL else figures[protocol]
     if json == STDOUT:

@@ -237,7 +237,13 @@ class _Work:
         """Settings of the comparison that one run of one scene is."""
         settings = self.result.settings
         shared = {f.name: getattr(settings, f.name) for f in fields(MethodSettings)}
-        return CompareSettings(**shared, seeds=1, first_seed=run, protocol=settings.protocol)
+        return CompareSettings(
+            **shared,
+            seeds=1,
+            first_seed=run,
+            protocol=settings.protocol,
+            labels_by=self.result.dataset.labels_by,
+        )
 
     def run(self, files: SceneFiles, capture: Capture, run: int) -> None:
         """One run of one scene: Gaussians and masks, then every method."""

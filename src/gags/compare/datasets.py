@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from gags.errors import CompareError
-
-LabelsBy = Literal["name", "position"]
+from gags.evaluate.labels import LabelsBy
 
 
 @dataclass(frozen=True)

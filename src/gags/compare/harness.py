@@ -15,7 +15,7 @@ from gags.compare.results import Comparison, MethodResult, SeedResult
 from gags.compare.scenes import Described, shared_scene, uniform_scene
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
-from gags.evaluate.labels import load_labels, match_frames
+from gags.evaluate.labels import LabelsBy, load_labels, match_frames
 from gags.evaluate.protocols import named_protocol
 from gags.files import write_json
 from gags.pipeline import CaptureSettings, RunSettings, read_capture
@@ -45,7 +45,11 @@ class CompareSettings(MethodSettings):
     first_seed: int = 0
     """Seed of the first of these times; the others follow one by one."""
     protocol: str = "lerf-ovs"
-    """Rules of scoring: lerf-ovs, or held-out for photos that were not learnt from alone."""
+    """Rules of scoring: lerf-ovs; lerf-ovs-strict, by which published figures are made; or held-out, for
+    photos that were not learnt from alone."""
+    labels_by: LabelsBy = "name"
+    """Whether label files find their photos by name, or by position: frame_00007 labels the seventh of all
+    photos by name, as in Mip-NeRF360-OVS."""
     ablations: bool = False
     """Also run the paper's ablations, and print its tables beside its figures."""
 
@@ -128,7 +132,7 @@ def check(
     if settings.seeds < 1:
         raise CompareError(f"--seeds must be at least 1, got {settings.seeds}")
     check_protocol(settings.protocol)
-    match_frames(load_labels(labels), capture)
+    match_frames(load_labels(labels), capture, settings.labels_by)
     names = [*methods, *(ablation_methods() if settings.ablations else ())]
     return chosen_methods(names, all_methods(distill, settings.langsplat))
 
@@ -143,7 +147,7 @@ def check_protocol(name: str) -> None:
     if named_protocol(name).asks != "relevancy":
         raise CompareError(
             f"protocol {name} scores a choice of Gaussians, which not every method makes; "
-            "compare with --protocol lerf-ovs or held-out"
+            "compare with --protocol lerf-ovs, lerf-ovs-strict or held-out"
         )
 
 
@@ -169,7 +173,8 @@ def _results(
         seeds = []
         for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
             folder = out / METHODS_FOLDER / method.name / f"seed_{seed}"
-            job = Job(method, seed, scene.workspace.root, labels, truth, settings.protocol, folder)
+            root, by = scene.workspace.root, settings.labels_by
+            job = Job(method, seed, root, labels, truth, settings.protocol, folder, labels_by=by)
             seeds.append(_finish(job, scene, progress, progress_in_child))
         about = figures[method.prompts]
         results.append(MethodResult(method.name, method.title, method.prompts, about, tuple(seeds)))

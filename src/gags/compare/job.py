@@ -11,7 +11,7 @@ from gags.compare.methods.learner import Inputs, Method, bytes_per_gaussian
 from gags.compare.results import SeedResult
 from gags.compare.scenes import Described
 from gags.embed import load_encoder
-from gags.evaluate.labels import load_labels, match_frames
+from gags.evaluate.labels import LabelsBy, load_labels, match_frames, with_photos
 from gags.evaluate.protocols import named_protocol
 from gags.evaluate.score import evaluate
 from gags.files import read_table, write_json
@@ -35,6 +35,7 @@ class Job:
         labels_stamp: Hash of the labels, from `labels_stamp`.
         protocol: Rules of scoring.
         folder: Where `language.safetensors`, `language.json` and `scores.json` go.
+        labels_by: How label files find their photos.
     """
 
     method: Method
@@ -44,6 +45,7 @@ class Job:
     labels_stamp: str
     protocol: str
     folder: Path
+    labels_by: LabelsBy = "name"
 
     @property
     def language(self) -> Path:
@@ -57,7 +59,9 @@ class Job:
 
     def scores_stamp(self, scene: Described) -> str:
         """Hash of all that the scores depend on."""
-        return stamp("scores", RESULT_FORMAT, self.language_stamp(scene), self.protocol, self.labels_stamp)
+        rules = [self.protocol, self.labels_stamp]
+        rules += [self.labels_by] if self.labels_by != "name" else []  # the stamp of earlier results stays
+        return stamp("scores", RESULT_FORMAT, self.language_stamp(scene), *rules)
 
     def finished(self, scene: Described) -> SeedResult | None:
         """The result of an earlier run, if nothing it depends on has changed."""
@@ -118,7 +122,7 @@ def _learn(job: Job, scene: Described, clock: StageClock) -> None:
 def _score(job: Job, scene: Described, clock: StageClock) -> None:
     inputs = _inputs(scene)
     answerer, encoder = job.method.learner.load(job.language, inputs), inputs.encoder
-    labels = load_labels(job.labels)
+    labels = with_photos(load_labels(job.labels), scene.capture, job.labels_by)
     with query_stopwatch() as watch:
         result = evaluate(answerer, scene.capture, labels, encoder, job.protocol, progress=clock)
     frame, view = next(pair for pair in match_frames(labels, scene.capture) if pair[0].labels)

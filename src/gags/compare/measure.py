@@ -27,10 +27,9 @@ from gags.capture.camera import Camera
 from gags.embed.encoder import Encoder
 from gags.errors import CompareError
 from gags.evaluate.answerer import Answerer
-from gags.evaluate.protocols import Protocol
+from gags.evaluate.protocols import Protocol, judge
 from gags.evaluate.score import make_asker
 from gags.progress import Bar, Reporter, Stopwatch
-from gags.query import lerf_ovs
 
 T = TypeVar("T")
 TIMED_QUERIES = 9
@@ -78,8 +77,7 @@ def query_ms(
     def answer(text: str) -> float:
         began = time.perf_counter()
         found = ask(camera, [text])
-        lerf_ovs.peak(found.values[0])
-        protocol.cut(found.values[0], found.known)
+        judge(protocol, found, 0)
         return time.perf_counter() - began
 
     answer(texts[0])

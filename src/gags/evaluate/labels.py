@@ -1,10 +1,11 @@
 """Ground truth in the format of LERF-OVS: one JSON file of polygons a frame, and the view it belongs to."""
 
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -12,6 +13,12 @@ import numpy as np
 from gags.capture import Capture, View
 from gags.capture.photos import listed
 from gags.errors import LabelError
+
+LabelsBy = Literal["name", "position"]
+"""How label files find their photos: by the name of the photo, or by its place among all photos."""
+
+Polygons = Literal["rounded", "truncated"]
+"""How corners of polygons become pixels: to the nearest one, or without what follows the point."""
 
 
 @dataclass(eq=False)
@@ -41,6 +48,7 @@ class FrameLabels:
         height: Height of the labelled picture, px.
         labels: One a category, in the order of the file.
         path: The JSON file.
+        photo: Name of the view that is labelled; None if it is the one that `frame` names.
     """
 
     frame: str
@@ -48,6 +56,7 @@ class FrameLabels:
     height: int
     labels: list[Label]
     path: Path
+    photo: str | None = None
 
     def scale_to(self, width: int, height: int) -> np.ndarray:
         """Factors (x, y) from the labelled picture to a view of another size.
@@ -62,8 +71,17 @@ class FrameLabels:
             )
         return np.array([width / self.width, height / self.height])
 
-    def mask(self, label: Label, width: int, height: int) -> np.ndarray:
-        """Mask of a label at the size of a view. bool [H, W]
+    def mask(self, label: Label, width: int, height: int, *, polygons: Polygons = "rounded") -> np.ndarray:
+        """Mask of a label at the size of a view: the exact one where there is one, else its polygons.
+
+        Args:
+            label: One of `labels`.
+            width: Width of the view, px.
+            height: Height of the view, px.
+            polygons: How corners become pixels.
+
+        Returns:
+            bool [H, W]
 
         Raises:
             LabelError: If the exact mask cannot be read or the view has other proportions.
@@ -80,8 +98,9 @@ class FrameLabels:
                 )
             return cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST) > 127
         canvas = np.zeros((height, width), np.uint8)
+        to_pixels = np.round if polygons == "rounded" else np.trunc
         for polygon in label.polygons:
-            cv2.fillPoly(canvas, [np.round(polygon * scale).astype(np.int32)], 1)
+            cv2.fillPoly(canvas, [to_pixels(polygon * scale).astype(np.int32)], 1)
         return canvas.astype(bool)
 
     def boxes(self, label: Label, width: int, height: int) -> np.ndarray:
@@ -166,16 +185,19 @@ def _bounds(polygons: list[np.ndarray]) -> np.ndarray:
 
 
 def match_view(frame: FrameLabels, capture: Capture) -> View:
-    """The view a frame labels: same file stem; folders in the view's name do not count.
+    """The view a frame labels: its `photo`, or the one of the same stem; folders in the name do not count.
 
     Raises:
         LabelError: If no view or several have that name.
     """
+    if frame.photo is not None:
+        return capture[frame.photo]
     found = [view for view in capture.views if frame.frame == PurePosixPath(view.name).stem]
     if not found:
         raise LabelError(
             f"{frame.path} labels {frame.frame!r}, but no photo of that name is in the capture "
-            f"{capture.root} ({listed([view.name for view in capture.views])}); name it like its photo"
+            f"{capture.root} ({listed([view.name for view in capture.views])}); name it like its photo, or "
+            "match labels by position (--labels-by position) if they are numbered as Mip-NeRF360-OVS's are"
         )
     if len(found) > 1:
         raise LabelError(
@@ -185,8 +207,62 @@ def match_view(frame: FrameLabels, capture: Capture) -> View:
     return found[0]
 
 
-def match_frames(labels: Sequence[FrameLabels], capture: Capture) -> list[tuple[FrameLabels, View]]:
+def with_photos(labels: Sequence[FrameLabels], capture: Capture, labels_by: LabelsBy) -> list[FrameLabels]:
+    """Labels that know the photos they label.
+
+    By position, the number at the end of a label file's name counts the posed photos of the capture in the
+    order of their names, from 1: `frame_00007` labels the seventh, trained on or held out. So are the labels
+    of Mip-NeRF360-OVS numbered.
+
+    Args:
+        labels: Ground truth, from `load_labels`.
+        capture: The photos.
+        labels_by: "name", which leaves the labels as they are, or "position".
+
+    Raises:
+        LabelError: If a file has no number, one that no photo has, or that of another file.
+    """
+    if labels_by == "name":
+        return list(labels)
+    if labels_by != "position":
+        raise LabelError(f"labels are matched by name or by position, not by {labels_by!r} (--labels-by)")
+    owners: dict[int, FrameLabels] = {}
+    for frame in labels:
+        other = owners.setdefault(_position(frame, capture), frame)
+        if other is not frame:
+            raise LabelError(
+                f"{other.path} and {frame.path} both label photo {_position(frame, capture)} by position; "
+                "remove one of them"
+            )
+    return [replace(frame, photo=capture.views[place - 1].name) for place, frame in owners.items()]
+
+
+def _position(frame: FrameLabels, capture: Capture) -> int:
+    """Which photo a frame labels by the number in its name, from 1 to the number of photos."""
+    number = re.search("[0-9]+$", frame.frame)
+    if number is None:
+        raise LabelError(
+            f"{frame.path} has no number at the end of its name, so it labels no photo by position; call it "
+            "frame_00012 if it labels the 12th photo by name, or match labels by name (--labels-by name)"
+        )
+    place, count = int(number[0]), len(capture)
+    if not 1 <= place <= count:
+        raise LabelError(
+            f"{frame.path} labels photo {place} by position, but those of {capture.root} count from 1 to "
+            f"{count}; take the capture that was labelled, with all its photos, or correct the name"
+        )
+    return place
+
+
+def match_frames(
+    labels: Sequence[FrameLabels], capture: Capture, labels_by: LabelsBy = "name"
+) -> list[tuple[FrameLabels, View]]:
     """Every frame with its view.
+
+    Args:
+        labels: Ground truth, from `load_labels`.
+        capture: The photos.
+        labels_by: How labels find their photos; see `with_photos`.
 
     Raises:
         LabelError: If a frame matches no view or several, or one of other proportions, or nothing is
@@ -195,7 +271,7 @@ def match_frames(labels: Sequence[FrameLabels], capture: Capture) -> list[tuple[
     if not any(frame.labels for frame in labels):
         where = listed([str(frame.path) for frame in labels]) or "no label files"
         raise LabelError(f"nothing is labelled ({where}); label objects of some photos")
-    pairs = [(frame, match_view(frame, capture)) for frame in labels]
+    pairs = [(frame, match_view(frame, capture)) for frame in with_photos(labels, capture, labels_by)]
     for frame, view in pairs:
         frame.scale_to(view.camera.width, view.camera.height)  # before any of them is scored
     return pairs

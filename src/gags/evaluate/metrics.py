@@ -79,11 +79,12 @@ class Row:
         frame: Name of the view.
         category: The query.
         split: "train" if the view was trained on, else "test".
-        score: Value of the answer at the peak: relevancy, or share of the pixel.
-        peak: Column and row of the peak, px.
+        score: Value of the answer at the peak: relevancy, or share of the pixel; 0 without a peak.
+        peak: Column and row of the peak, px; (−1, −1) where a method with peaks of its own found none.
         boxes: x1, y1, x2, y2 of the truth's boxes in the view, px.
         hit: Whether the peak lies in one of the boxes.
-        threshold: Value from which the protocol counts a pixel as found, before the majority vote.
+        threshold: Value from which the protocol counts a pixel as found, before the majority vote; NaN where
+            the method has a mask of its own.
         mask_pixels: Pixels of the protocol's mask.
         truth_pixels: Pixels of the truth.
         common_pixels: Pixels of both.

@@ -1,18 +1,23 @@
 """Named ways of scoring answers. Each is frozen, because figures are published under its name: a changed rule
 is a new protocol with a new name.
+
+A protocol is data: what it asks, and one word for each rule in which protocols differ. `judge` follows the
+rules.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from gags.capture import Capture
+from gags.capture import Capture, View
 from gags.errors import LabelError
-from gags.evaluate.labels import FrameLabels, match_frames
+from gags.evaluate.labels import FrameLabels, Polygons, match_frames
 from gags.query import lerf_ovs
 from gags.query.answers import fill_uncovered
+from gags.query.maps import ValueMaps
 
 ALL = "all"  # means every protocol
 CHOSEN_SHARE = 0.5  # of a pixel that the chosen Gaussians must make up in `select-3d`
@@ -22,29 +27,39 @@ CHOSEN_SHARE = 0.5  # of a pixel that the chosen Gaussians must make up in `sele
 class Protocol:
     """How an answer becomes a peak and a mask, and which frames count.
 
+    A method that brings masks or peaks of its own (`ValueMaps`) is scored by those, if relevancy is asked.
+
     Attributes:
         name: Figures are published under it, so it never changes.
         meaning: The rules in a sentence.
         asks: What is scored: "relevancy" in the view, or the "share" of a pixel that chosen Gaussians have.
-        cut: From the map of an answer [H, W] and where it is known, bool [H, W]: its mask, bool [H, W], and
-            the threshold of that mask.
         frames: "all" labelled frames, or only those that were "held-out".
+        size: Answers are asked and scored at the size of the "view", or of the "label", whatever the photos
+            were shrunk to.
+        polygons: How corners of the truth's polygons become pixels.
+        uncovered: What becomes of pixels that show too little of the scene. "left-out": they count as 0 for
+            the peak and as the least value for the mask, and are never in the mask. "kept": they have no
+            rule of their own.
+        vote: Which pixels take part in the majority vote.
+        level: Which map counts where a method answers on three levels: the one that the "method" chose; or
+            for the mask the level with the "largest" r', for the peak the one with the largest 30×30 mean.
     """
 
     name: str
     meaning: str
     asks: Literal["relevancy", "share"]
-    cut: Callable[[Tensor, Tensor], tuple[Tensor, float]]
     frames: Literal["all", "held-out"]
+    size: Literal["view", "label"] = "view"
+    polygons: Polygons = "rounded"
+    uncovered: Literal["left-out", "kept"] = "left-out"
+    vote: lerf_ovs.Vote = "whole"
+    level: Literal["method", "largest"] = "method"
 
-
-def _cut_relevancy(relevancy: Tensor, known: Tensor) -> tuple[Tensor, float]:
-    mask, threshold = lerf_ovs.cut(fill_uncovered(relevancy, known))
-    return mask & known, threshold
-
-
-def _cut_share(share: Tensor, known: Tensor) -> tuple[Tensor, float]:
-    return (share >= CHOSEN_SHARE) & known, CHOSEN_SHARE
+    def size_in(self, frame: FrameLabels, view: View) -> tuple[int, int]:
+        """Width and height at which the answers to a frame are asked and scored, px."""
+        if self.size == "label":
+            return frame.width, frame.height
+        return view.camera.width, view.camera.height
 
 
 PROTOCOLS = {
@@ -53,26 +68,106 @@ PROTOCOLS = {
         Protocol(
             "lerf-ovs",
             "Relevancy in every labelled view: peak after a 30×30 mean, mask at 0.7 of the range.",
-            "relevancy",
-            _cut_relevancy,
-            "all",
+            asks="relevancy",
+            frames="all",
+        ),
+        Protocol(
+            "lerf-ovs-strict",
+            "Relevancy in every labelled view, as published figures are made: answers at the size of the "
+            "label, peak after a 30×30 mean, mask at 0.7 of the range and a majority vote without the last "
+            "row and column; no rule for uncovered pixels; of three levels the one with the largest value; "
+            "corners of the truth truncated to pixels, or its exact masks where the labels have them.",
+            asks="relevancy",
+            frames="all",
+            size="label",
+            polygons="truncated",
+            uncovered="kept",
+            vote="inner",
+            level="largest",
         ),
         Protocol(
             "held-out",
             "The rules of lerf-ovs, but only for labelled views that were not trained on.",
-            "relevancy",
-            _cut_relevancy,
-            "held-out",
+            asks="relevancy",
+            frames="held-out",
         ),
         Protocol(
             "select-3d",
             "Gaussians chosen in 3D and rendered among all others: mask where they make up half of a pixel.",
-            "share",
-            _cut_share,
-            "all",
+            asks="share",
+            frames="all",
         ),
     )
 }
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What a protocol makes of the answer to one text in one view.
+
+    Attributes:
+        values: The map that the mask was cut from. float32 [H, W]
+        mask: bool [H, W]
+        peak: Column and row of the peak, px; (−1, −1) for none.
+        score: Value at the peak, 0 for none.
+        threshold: Value above which pixels are in the mask before the vote; NaN for a method's own mask.
+    """
+
+    values: Tensor
+    mask: Tensor
+    peak: tuple[int, int]
+    score: float
+    threshold: float
+
+
+def judge(protocol: Protocol, maps: ValueMaps, text: int) -> Verdict:
+    """The peak and the mask of one text, by the rules of a protocol.
+
+    Args:
+        protocol: The rules.
+        maps: Answers of one view: relevancies or shares, whichever the protocol asks.
+        text: Which of the texts.
+    """
+    if protocol.asks == "share":
+        shares, known = maps.values[text], maps.known
+        peak = lerf_ovs.peak(shares)
+        mask = (shares >= CHOSEN_SHARE) & known
+        return Verdict(shares, mask, peak, _value_at(shares, peak), CHOSEN_SHARE)
+    for_mask, for_peak = _maps_of(protocol, maps, text)
+    peak = lerf_ovs.peak(for_peak) if maps.peaks is None else _own_peak(maps.peaks[text])
+    if maps.masks is not None:
+        mask, threshold = maps.masks[text], float("nan")
+    elif protocol.uncovered == "left-out":
+        mask, threshold = lerf_ovs.cut(fill_uncovered(for_mask, maps.known), protocol.vote)
+        mask = mask & maps.known
+    else:
+        mask, threshold = lerf_ovs.cut(for_mask, protocol.vote)
+    return Verdict(for_mask, mask, peak, _value_at(for_peak, peak), threshold)
+
+
+def _maps_of(protocol: Protocol, maps: ValueMaps, text: int) -> tuple[Tensor, Tensor]:
+    """The maps that the mask and the peak of a text are taken from. [H, W] each"""
+    for_mask = for_peak = maps.values[text]
+    if protocol.level == "largest" and maps.levels is not None:
+        levels = list(maps.levels[:, text])
+        for_mask = levels[lerf_ovs.level_for_mask(levels)] if maps.masks is None else for_mask
+        for_peak = levels[lerf_ovs.level_for_peak(levels)] if maps.peaks is None else for_peak
+    if protocol.uncovered == "left-out":
+        # A method asked pixel by pixel has values there, too; for one asked by Gaussian they are 0 already.
+        for_mask, for_peak = (torch.where(maps.known, each, 0.0) for each in (for_mask, for_peak))
+    return for_mask, for_peak
+
+
+def _own_peak(peak: Tensor) -> tuple[int, int]:
+    x, y = peak.tolist()
+    return int(x), int(y)
+
+
+def _value_at(values: Tensor, peak: tuple[int, int]) -> float:
+    """The value at a peak; 0 outside of the picture, where a method puts the peak that it has not found."""
+    x, y = peak
+    height, width = values.shape
+    return float(values[y, x]) if 0 <= x < width and 0 <= y < height else 0.0
 
 
 def named_protocol(name: str) -> Protocol:

@@ -14,10 +14,9 @@ from gags.evaluate import metrics
 from gags.evaluate.answerer import Answerer, FieldAnswerer, Selector
 from gags.evaluate.labels import FrameLabels, Label, held_out_frames, match_frames
 from gags.evaluate.metrics import Evaluation, Row, summarise
-from gags.evaluate.protocols import Protocol, named_protocol
+from gags.evaluate.protocols import Protocol, Verdict, judge, named_protocol
 from gags.files import write_json
 from gags.progress import SILENT, Reporter, part
-from gags.query import lerf_ovs
 from gags.query.maps import ValueMaps
 from gags.scene import Scene
 
@@ -42,7 +41,7 @@ def evaluate_scene(
 
     Args:
         scene: The scene.
-        labels: Ground truth, from `load_labels`.
+        labels: Ground truth, from `load_labels`; by name, or with the photos that `with_photos` found.
         protocol: Name of a protocol in `PROTOCOLS`.
         progress: Told about progress.
 
@@ -61,6 +60,8 @@ def evaluate_scene(
 @dataclass(frozen=True, eq=False)
 class ScoredAnswer:
     """One category in one frame: its row, and the maps that the row was computed from.
+
+    The maps have the size that the protocol asks at: of the view, or of the label.
 
     Attributes:
         row: The figures.
@@ -88,8 +89,9 @@ def evaluate(
 
     Args:
         answerer: What is scored.
-        capture: The photos; frames are matched to views by name, never by position.
-        labels: Ground truth, from `load_labels`.
+        capture: The photos.
+        labels: Ground truth, from `load_labels`; frames are matched to views by name, unless `with_photos`
+            has matched them by position.
         encoder: The encoder that the answerer takes texts from.
         protocol: Name of a protocol in `PROTOCOLS`.
         progress: Told about progress.
@@ -129,40 +131,38 @@ def score_frame(
     """
     if not labels:
         return
-    width, height = view.camera.width, view.camera.height
+    width, height = protocol.size_in(frame, view)
     with part("answering"):
-        answer = ask(view.camera, [label.category for label in labels])
-    for label, values, array in zip(labels, answer.values, answer.maps, strict=True):
-        truth = frame.mask(label, width, height)
+        answer = ask(view.camera.resized(width, height), [label.category for label in labels])
+    for number, label in enumerate(labels):
         with part("answering"):
-            found, threshold = protocol.cut(values, answer.known)
-            mask, peak = found.cpu().numpy(), lerf_ovs.peak(values)
+            verdict = judge(protocol, answer, number)
+        values, mask = verdict.values.cpu().numpy(), verdict.mask.cpu().numpy()
+        truth = frame.mask(label, width, height, polygons=protocol.polygons)
         boxes = frame.boxes(label, width, height).tolist()
-        row = _row(view, label.category, array, peak, mask, truth, boxes, threshold)
-        yield ScoredAnswer(row, array, mask, truth)
+        row = _row(view, label.category, verdict, values, mask, truth, boxes)
+        yield ScoredAnswer(row, values, mask, truth)
 
 
 def _row(
     view: View,
     category: str,
+    verdict: Verdict,
     values: np.ndarray,
-    peak: tuple[int, int],
     mask: np.ndarray,
     truth: np.ndarray,
     boxes: list[list[float]],
-    threshold: float,
 ) -> Row:
-    x, y = peak
     ranking = metrics.rank(values, truth)
     return Row(
         frame=view.name,
         category=category,
         split=view.split,
-        score=float(values[y, x]),
-        peak=(x, y),
+        score=verdict.score,
+        peak=verdict.peak,
         boxes=tuple(map(tuple, boxes)),
-        hit=metrics.peak_in_boxes((x, y), boxes),
-        threshold=threshold,
+        hit=min(verdict.peak) >= 0 and metrics.peak_in_boxes(verdict.peak, boxes),
+        threshold=verdict.threshold,
         mask_pixels=int(np.count_nonzero(mask)),
         truth_pixels=int(np.count_nonzero(truth)),
         common_pixels=int(np.count_nonzero(mask & truth)),

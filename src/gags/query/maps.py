@@ -26,7 +26,8 @@ class ValueMaps:
         levels: Where a method answers on three levels: the maps of each, of which `values` holds one a text.
             float32 [3, T, H, W]
         masks: Where a method has its own rule for masks. bool [T, H, W]
-        peaks: Where a method has its own rule for peaks: column and row of each, px. int64 [T, 2]
+        peaks: Where a method has its own rule for peaks: column and row of each, px; (−1, −1) for none.
+            int64 [T, 2]
     """
 
     values: Tensor

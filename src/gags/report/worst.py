@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from gags._version import __version__
@@ -177,13 +178,18 @@ def _overlay(photo: np.ndarray, scored: ScoredAnswer, is_share: bool) -> np.ndar
     """Heat with the outlines of truth and answer; shares as they are, relevancies by their range.
 
     Args:
-        photo: uint8 RGB [H, W, 3]
-        scored: The answer and its truth; their maps have the size of the photo.
+        photo: Of any size; it is brought to that of the maps. uint8 RGB [H', W', 3]
+        scored: The answer and its truth; their maps have the size that they were scored at.
         is_share: Whether its values are shares.
 
     Returns:
         uint8 RGB [H, W, 3]
     """
     limits = (0.0, 1.0) if is_share else None
-    peak = scored.row.peak
+    height, width = scored.values.shape
+    if photo.shape[:2] != (height, width):
+        shrinks = height <= photo.shape[0] and width <= photo.shape[1]
+        way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+        photo = cv2.resize(photo, (width, height), interpolation=way)
+    peak = scored.row.peak if min(scored.row.peak) >= 0 else None
     return heat_overlay(photo, scored.values, scored.mask, peak, truth=scored.truth, limits=limits)
