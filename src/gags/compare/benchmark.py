@@ -175,7 +175,7 @@ def benchmark(
     known = named_dataset(dataset)
     asked = chosen_scenes(known, scenes)
     wanted = [*(methods or default_methods()), *(ablation_methods() if settings.ablations else ())]
-    names = [method.name for method in chosen_methods(wanted, all_methods(langsplat=settings.langsplat))]
+    names = [method.name for method in chosen_methods(wanted, all_methods())]
     check_protocol(settings.protocol)
     if settings.runs < 1:
         raise CompareError(f"--runs must be at least 1, got {settings.runs}")
@@ -230,7 +230,7 @@ class _Work:
         """Find a scene, read its photos and poses, and match its labels with them."""
         files = find_scene(self.result.dataset, root, name, labels)
         capture = read_capture(files.capture, self.photos, progress=self.progress)
-        check(capture, files.labels, self.methods, self.comparison(0))
+        check(capture, files.labels, self.methods, self.comparison(0), progress=self.progress)
         return files, capture
 
     def comparison(self, run: int) -> CompareSettings:
