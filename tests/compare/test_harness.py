@@ -108,6 +108,17 @@ def test_seeds_and_methods_are_added_to_what_is_there(finished, toy_capture, cal
         assert part[figure] == statistics.median(seed[figure] for seed in part["seeds"])
 
 
+def test_the_first_seed_can_be_chosen(finished, toy_capture, calls, tmp_path):
+    """Its result is the one that it has among others."""
+    labels, scene = toy_capture / "labels", finished / "scene"
+    one = CompareSettings(seeds=1, first_seed=2)
+    found = compare(None, labels, tmp_path / "out", ["part"], one, scene=scene, stages=STAGES)
+    assert calls == [("part", 2)]
+    (seed,) = found["part"].seeds
+    assert seed.seed == 2
+    assert seed.query_seconds.keys() == {"Rend.", "Pred."}
+
+
 def test_a_killed_run_goes_on_and_new_labels_only_score_again(toy_capture, finished, tmp_path, monkeypatch):
     """On the masks of a finished scene, which stay as they are."""
     scene, learnt = finished / "scene", []

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from gags.compare.scenes import Described, shared_scene, uniform_scene, uniform_settings
+from gags.compare.scenes import (
+    Described,
+    shared_scene,
+    take_gaussians,
+    uniform_scene,
+    uniform_settings,
+)
 from gags.errors import CompareError, ModelError, WorkspaceError
 from gags.pipeline import RunSettings
 from gags.segment.settings import DescribeSettings
@@ -54,3 +60,21 @@ def test_a_scene_with_uniform_prompts_is_not_copied_again(tmp_path: Path) -> Non
     with pytest.raises(CompareError, match="was itself made with uniform prompts"):
         uniform_scene(_scene(tmp_path, asdict(DescribeSettings(exponent=0.0))), tmp_path / "uniform")
     assert not (tmp_path / "uniform").exists()
+
+
+def test_gaussians_are_taken_once_and_again_when_they_were_made_anew(tmp_path: Path) -> None:
+    source = Workspace.create(tmp_path / "source")
+    with pytest.raises(WorkspaceError, match="source has no Gaussians yet; run `gags reconstruct` first"):
+        take_gaussians(source.root, tmp_path / "target")
+    for content in (b"first", b"second"):
+        source.splats.write_bytes(content)
+        source.capture.write_bytes(content)
+        source.finish("reconstruct", content.decode(), 7.0, {"steps": 60})
+        target = take_gaussians(source.root, tmp_path / "target")
+        assert target.splats.read_bytes() == target.capture.read_bytes() == content
+        made, taken = source.record("reconstruct"), target.record("reconstruct")
+        assert made is not None
+        assert taken is not None
+        assert (taken.stamp, taken.seconds, taken.settings) == (made.stamp, 7.0, {"steps": 60})
+    target.splats.write_bytes(b"kept")
+    assert take_gaussians(source.root, tmp_path / "target").splats.read_bytes() == b"kept"
