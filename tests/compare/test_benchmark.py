@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 from tests.compare.test_harness import FAST, STAGES, _patch
-from tests.helpers.made_datasets import write_lerf_ovs
+from tests.helpers.made_datasets import write_lerf_ovs, write_mip360_ovs
 
 from gags import cli
 from gags.compare import harness, job
@@ -284,6 +284,34 @@ def test_scenes_that_cannot_be_used_are_said_first_and_the_others_done(
     assert len(content["entries"]) == 4
     row = next(row for row in content["tables"][0]["rows"] if row["method"] == "gags")
     assert row["cells"][1:] == [None, None, None, None]  # the other scenes, and so the mean over all
+
+
+def test_mip360_ovs_has_photos_of_half_the_size_and_labels_by_position(tmp_path, calls, capsys):
+    """Answers are scored at the size of the labels, which is the full one, in the first and seventh photo."""
+    data, out = write_mip360_ovs(tmp_path / "data", ("counter", "room")), tmp_path / "out"
+    command = ["benchmark", "mip360-ovs", str(data), "--out", str(out), "--scenes", "room", "counter"]
+    assert cli.main([*command, "--methods", "uplift", "--runs", "1", *FAST]) == 0
+    assert calls == [("room", "uplift", 0), ("counter", "uplift", 0)]
+    capture = Described.open(out / "counter" / "run_0" / "scene").capture
+    assert {view.path.parent.name for view in capture} == {"images_2"}
+    assert {(view.camera.width, view.camera.height) for view in capture} == {(128, 96)}
+    content = json.loads((out / "benchmark.json").read_text())
+    room, counter = content["entries"]
+    assert {row["frame"] for row in counter["rows"]} == {"DSCF4667.JPG", "DSCF4679.JPG"}
+    assert {row["frame"] for row in room["rows"]} == {"DSCF4667.JPG"}
+    assert max(max(box) for row in counter["rows"] for box in row["boxes"]) > 128
+    assert min(room["mAcc"], counter["mAcc"]) >= 0.5
+    first, *_ = content["tables"]
+    assert first["columns"] == ["room", "counter", "overall"]
+    (ours,) = [row for row in first["rows"] if row["method"]]
+    assert ours["cells"] == pytest.approx(
+        [100 * m for m in (room["mAcc"], counter["mAcc"])] + [ours["cells"][2]]
+    )
+    (data / "label" / "room" / "frame_00001.json").rename(data / "label" / "room" / "frame_00009.json")
+    found = _reasons(out, capsys, [*command, "--methods", "uplift", "--runs", "1", *FAST])
+    [(scene, _, _, reason)] = found
+    assert scene == "room"
+    assert "frame_00009.json labels photo 9 by position, but the photos of" in reason
 
 
 def test_python_does_what_the_command_does(lerf, finished, calls):

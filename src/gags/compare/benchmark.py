@@ -229,7 +229,10 @@ class _Work:
     def read(self, root: Path, name: str, labels: Path | None) -> tuple[SceneFiles, Capture]:
         """Find a scene, read its photos and poses, and match its labels with them."""
         files = find_scene(self.result.dataset, root, name, labels)
-        capture = read_capture(files.capture, self.photos, progress=self.progress)
+        photos = self.photos
+        if photos.images is None:
+            photos = replace(photos, images=files.photos)
+        capture = read_capture(files.capture, photos, progress=self.progress)
         check(capture, files.labels, self.methods, self.comparison(0), progress=self.progress)
         return files, capture
 
