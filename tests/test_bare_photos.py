@@ -9,6 +9,7 @@ from gags import cli, pipeline
 from gags.capture import read_saved_capture
 from gags.errors import CaptureError
 from tests.helpers.heard import Heard
+from tests.helpers.made_capture import plain_photo, write_colmap, write_photo
 from tests.helpers.toy_capture import write_capture
 
 
@@ -70,3 +71,29 @@ def test_reconstruct_keeps_the_poses_in_the_scene(toy, asked, tmp_path):
     assert len(capture) == 12
     assert all(view.path.is_file() for view in capture)
     assert len(capture.points) == 644
+
+
+def test_points_are_found_in_the_copies_that_were_chosen(tmp_path, monkeypatch):
+    """A capture with poses and no points: what is made for it holds only the chosen photos."""
+    write_colmap(tmp_path / "capture", ["a.png", "b.png"], points=0)
+    for index, name in enumerate(("a.png", "b.png")):
+        write_photo(tmp_path / "capture" / "images_2" / name, plain_photo(index, (100, 75)))
+    asked = []
+
+    def find(source, out, *, images, progress):
+        asked.append((source, out, images))
+        write_colmap(out, ["a.png", "b.png"], photo=lambda index: plain_photo(index))
+        return out
+
+    monkeypatch.setattr(pipeline, "find_points", find)
+    settings = pipeline.CaptureSettings(images="images_2", test_every=0)
+    capture = pipeline.read_capture(tmp_path / "capture", settings, find_poses_in=tmp_path / "ws")
+    assert asked == [(tmp_path / "capture", tmp_path / "ws" / "poses", "images_2")]
+    assert (len(capture.points), capture.root) == (5, tmp_path / "ws" / "poses")
+
+
+def test_photos_without_poses_have_no_copies_to_choose_from(toy, asked, tmp_path, capsys):
+    command = ["reconstruct", str(toy / "images"), "--out", str(tmp_path / "ws"), "--images", "images_2"]
+    assert cli.main(command) == 1
+    assert "--images images_2 chooses between copies of posed photos" in capsys.readouterr().err
+    assert asked == []

@@ -160,7 +160,7 @@ def test_evaluate_by_every_protocol_prints_only_json(workspace, toy_capture, cap
     command = ["evaluate", str(workspace), "--labels", labels, "--protocol", "all", "--json", "-"]
     assert cli.main(command) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert list(figures) == ["lerf-ovs", "held-out", "select-3d"]
+    assert list(figures) == ["lerf-ovs", "lerf-ovs-strict", "held-out", "select-3d"]
     for name, result in figures.items():
         assert result["protocol"] == name
         assert (workspace / "report" / f"evaluation_{name}.html").exists()
@@ -169,6 +169,25 @@ def test_evaluate_by_every_protocol_prints_only_json(workspace, toy_capture, cap
     balls = [row for row in figures["select-3d"]["rows"] if row["category"] != "floor"]
     assert np.mean([row["iou"] for row in balls]) > 0.5
     assert {row["frame"] for row in figures["held-out"]["rows"]} == {"view_00.png"}
+
+
+def test_evaluate_by_position(workspace, toy_capture, tmp_path, capsys):
+    """Labels called as Mip-NeRF360-OVS calls them: `frame_00007` is the seventh photo, `view_06`."""
+    for row in (0, 6):
+        content = (toy_capture / "labels" / f"view_{row:02d}.json").read_bytes()
+        (tmp_path / f"frame_{row + 1:05d}.json").write_bytes(content)
+    command = ["evaluate", str(workspace), "--json", "-", "--labels"]
+    assert cli.main([*command, str(toy_capture / "labels")]) == 0
+    by_name = json.loads(capsys.readouterr().out)
+    assert cli.main([*command, str(tmp_path), "--labels-by", "position"]) == 0
+    assert json.loads(capsys.readouterr().out) == by_name
+    result = gags.Scene.load(workspace).evaluate(tmp_path, "held-out", labels_by="position")["held-out"]
+    assert {row.frame for row in result.rows} == {"view_00.png"}
+    assert cli.main([*command, str(tmp_path)]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("gags evaluate:")]
+    assert "labels 'frame_00001', but no photo of that name" in line
+    assert cli.main([*command, str(toy_capture / "labels"), "--labels-by", "position"]) == 1
+    assert "view_00.json labels photo 0 by position" in capsys.readouterr().err
 
 
 def test_python_answers_like_the_command_line(finished, tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,9 @@ class CaptureSettings:
     """File that names the photos to hold out, one a line."""
     test_every: int | None = None
     """Hold out every Nth photo, 0 for none. Default: the capture's own test.txt, else every 8th."""
+    images: str | None = None
+    """Folder of the photos in a COLMAP or nerfstudio capture, such as images_4 beside cameras of full size.
+    Default: images, or the largest of images_2, images_4 … if that is missing."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,11 @@ def read_capture(
     Photos without poses, or a video, get theirs in the scene's folder `find_poses_in`, if it is given; so do
     poses without the points that are required.
     """
+    if settings.images is not None and lacks_poses(path.expanduser()):
+        raise CaptureError(
+            f"--images {settings.images} chooses between copies of posed photos, and {path} holds no poses; "
+            "give the folder of the photos itself, without --images"
+        )
     if find_poses_in is not None:
         path = with_poses(path, find_poses_in, adopting=not require_points, progress=progress)
     required = require_points and find_poses_in is None
@@ -92,7 +100,8 @@ def read_capture(
         return capture
     found = Workspace.create(find_poses_in).poses
     progress.say(f"{path} has poses, but no points: finding some first; they are kept in {found}")
-    return load_capture(find_points(path, found, progress=progress), **vars(settings), progress=progress)
+    made = find_points(path, found, images=settings.images, progress=progress)
+    return load_capture(made, **vars(replace(settings, images=None)), progress=progress)
 
 
 def with_poses(path: Path, scene: Path, *, adopting: bool = False, progress: Reporter = SILENT) -> Path:

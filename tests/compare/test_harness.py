@@ -18,7 +18,7 @@ from gags.compare.methods.field import OneField
 from gags.compare.scenes import Described
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
-from gags.errors import CompareError, WorkspaceError
+from gags.errors import CompareError, LabelError, WorkspaceError
 from gags.pipeline import RunSettings
 from gags.reconstruct.settings import ReconstructSettings
 from gags.segment.settings import DescribeSettings
@@ -218,6 +218,29 @@ def test_a_method_that_fails_keeps_what_others_learnt(toy_capture, finished, cal
     assert calls == [("uplift", 0), ("part", 0), ("part", 0)]
     assert [result.method for result in found.methods] == ["uplift", "part"]
     assert (tmp_path / "out" / "compare.json").exists()
+
+
+def test_labels_by_position_and_strict_rules_only_score_again(toy_capture, finished, calls, tmp_path):
+    numbered = tmp_path / "numbered"
+    numbered.mkdir()
+    for row in (0, 6):
+        content = (toy_capture / "labels" / f"view_{row:02d}.json").read_bytes()
+        (numbered / f"frame_{row + 1:05d}.json").write_bytes(content)
+    out, scene, found, learnt_at = tmp_path / "out", finished / "scene", [], set()
+    language = out / "methods" / "uplift" / "seed_0" / "language.json"
+    for labels, more in ((toy_capture / "labels", {}), (numbered, {"labels_by": "position"})):
+        for protocol in ("lerf-ovs", "lerf-ovs-strict"):
+            settings = CompareSettings(seeds=1, protocol=protocol, **more)
+            found.append(compare(None, labels, out, ["uplift"], settings, scene=scene))
+            learnt_at.add(language.stat().st_mtime_ns)
+    assert len(learnt_at) == 1
+    assert calls == [("uplift", 0)] * 4
+    rules, strict, rules_by_place, strict_by_place = (each["uplift"].seeds[0].evaluation for each in found)
+    assert rules_by_place == rules
+    assert strict_by_place == strict
+    assert strict["rows"] != rules["rows"]
+    with pytest.raises(LabelError, match=r"view_00\.json labels photo 0 by position"):
+        compare(None, toy_capture / "labels", out, ["uplift"], settings, scene=scene)
 
 
 def test_a_damaged_result_is_made_again(toy_capture, finished, calls, tmp_path):

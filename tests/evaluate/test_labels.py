@@ -9,7 +9,15 @@ import pytest
 
 from gags.capture import Camera, Capture, View
 from gags.errors import LabelError
-from gags.evaluate.labels import FrameLabels, Label, held_out_frames, load_labels, match_frames, match_view
+from gags.evaluate.labels import (
+    FrameLabels,
+    Label,
+    held_out_frames,
+    load_labels,
+    match_frames,
+    match_view,
+    with_photos,
+)
 from gags.evaluate.metrics import iou
 
 CAMERA = Camera(np.eye(4), np.eye(3), 8, 6)
@@ -141,8 +149,56 @@ def test_names_count_not_positions():
 
 
 def test_a_name_that_no_photo_has_is_an_error():
-    with pytest.raises(LabelError, match=r"labels/d\.json labels 'd', but no photo .*\(a\.jpg, b\.jpg\)"):
+    with pytest.raises(
+        LabelError,
+        match=r"labels/d\.json labels 'd', but no photo .*\(a\.jpg, b\.jpg\).*--labels-by position",
+    ):
         match_view(frame("d", "cup"), capture("a.jpg", "b.jpg"))
+
+
+def test_by_position_numbers_count_all_photos_by_name_from_one():
+    photos = capture("c/DSCF9.JPG", "a.jpg", "c/DSCF10.JPG", "b.png", held_out=("a.jpg",))
+    assert [view.name for view in photos] == ["a.jpg", "b.png", "c/DSCF10.JPG", "c/DSCF9.JPG"]
+    labels = [frame("frame_00004", "cup"), frame("frame_00001", "cup"), frame("3", "cup")]
+    found = match_frames(labels, photos, "position")
+    assert [(labels.frame, view.name) for labels, view in found] == [
+        ("frame_00004", "c/DSCF9.JPG"),
+        ("frame_00001", "a.jpg"),
+        ("3", "c/DSCF10.JPG"),
+    ]
+    placed = with_photos(labels, photos, "position")
+    assert [each.photo for each in placed] == [view.name for _, view in found]
+    assert [each.labels for each in placed] == [each.labels for each in labels]
+    again = match_frames(placed, photos)  # they know their photos now
+    assert [view.name for _, view in again] == [view.name for _, view in found]
+    assert with_photos(labels, photos, "name") == labels
+
+
+def test_a_photo_of_the_same_name_is_not_taken_by_position():
+    photos = capture("frame_00001.jpg", "frame_00002.jpg", "frame_00005.jpg")
+    ((_, by_name),) = match_frames([frame("frame_00002", "cup")], photos)
+    ((_, by_position),) = match_frames([frame("frame_00003", "cup")], photos, "position")
+    assert (by_name.name, by_position.name) == ("frame_00002.jpg", "frame_00005.jpg")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["frame_00000"], r"frame_00000\.json labels photo 0 by position, but .* count from 1 to 2;"),
+        (["frame_00003"], r"frame_00003\.json labels photo 3 by position, but .*photos count from 1 to 2;"),
+        (["frame_00001b"], r"frame_00001b\.json has no number at the end of its name"),
+        (["desk"], r"desk\.json has no number at the end of its name, .*--labels-by name"),
+        (["frame_2", "frame_00002"], r"frame_2\.json and .*frame_00002\.json both label photo 2"),
+    ],
+)
+def test_numbers_that_mean_no_photo_are_errors(names, message):
+    with pytest.raises(LabelError, match=message):
+        match_frames([frame(name, "cup") for name in names], capture("a.jpg", "b.jpg"), "position")
+
+
+def test_labels_are_matched_in_two_ways_alone():
+    with pytest.raises(LabelError, match="by name or by position, not by 'number'"):
+        with_photos([frame("a", "cup")], capture("a.jpg"), "number")  # pyright: ignore[reportArgumentType]
 
 
 def test_a_name_in_two_folders_is_an_error():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gags.capture.camera import Camera
 from gags.capture.capture import Capture, Split, View
+from gags.capture.folders import is_copy
 from gags.capture.formats import FORMATS, formats_in
 from gags.capture.formats.base import Format, Pose, Source
 from gags.capture.lens import Lens, pinhole_intrinsics
@@ -12,6 +13,8 @@ from gags.errors import CaptureError
 from gags.files import listed_lines
 from gags.progress import SILENT, Reporter
 
+SLACK_PX = 1.0  # each side of a resized photo is rounded, up or down
+COPY_SLACK_PX = 2.0  # images_4 may have been made from images_2, by programs that round otherwise
 TEST_EVERY = 8  # usual since LLFF (Mildenhall et al. 2019): the first of every eight views is held out
 
 
@@ -22,14 +25,15 @@ def load_capture(
     max_size: int | None = None,
     test_list: str | Path | None = None,
     test_every: int | None = None,
+    images: str | None = None,
     require_points: bool = True,
     progress: Reporter = SILENT,
 ) -> Capture:
     """Load a capture of COLMAP, nerfstudio, Polycam or Record3D.
 
     Photos are matched to poses by name. Distorted photos are undistorted when they are decoded
-    (see `gags.capture.lens.pinhole_intrinsics`). Where all photos are a smaller or larger copy of what their
-    cameras describe, the cameras are rescaled.
+    (see `gags.capture.lens.pinhole_intrinsics`). Where photos are a smaller or larger copy of what their
+    cameras describe, the cameras are rescaled to the real size of the photos, in x and y apart.
 
     Args:
         path: Folder with `images/` and `sparse/0` (COLMAP), `transforms.json` (nerfstudio), `keyframes/`
@@ -40,6 +44,8 @@ def load_capture(
         test_every: Hold out every Nth view in the order of names, the first included; 0 holds out none.
             If neither is given, the capture's own `test.txt` (or nerfstudio's `test_filenames`) decides, or
             else every 8th is held out.
+        images: Folder of the photos in a COLMAP or nerfstudio capture, such as `images_4` beside cameras of
+            full size. Default: `images`, or the largest of `images_2`, `images_4` … if that is missing.
         require_points: Whether a capture without sparse points is an error.
         progress: Told which photos are left out.
 
@@ -51,15 +57,17 @@ def load_capture(
     if root.name in [each.main_file for each in FORMATS]:
         root = root.parent
     format = _format_of(root, progress)
-    source = format.read(root, progress)
+    source = format.read(root, progress, images=images)
     _check_source(root, source, require_points, progress)
-    views = _views(source.poses, downscale, max_size, progress)
+    views = _views(source, downscale, max_size, progress)
     options = {
         "downscale": downscale,
         "max_size": max_size,
         "test_list": None if test_list is None else str(test_list),
         "test_every": test_every,
     }
+    if images is not None:
+        options["images"] = images
     capture = Capture(root, views, source.points, source.points_rgb, format=format.name, options=options)
     capture = capture.with_split(_test_names(capture, source, test_list, test_every))
     if not capture.train:
@@ -114,9 +122,11 @@ def _check_source(root: Path, source: Source, require_points: bool, progress: Re
         )
     missing = sorted(pose.name for pose in source.poses if not pose.path.is_file())
     if missing:
+        copies = is_copy(source.folder)
+        remedy = "choose another folder of photos (--images)" if copies else "remove their poses"
         raise CaptureError(
-            f"{root}: {len(missing)} of {len(names)} posed photos are not there ({listed(missing)}); "
-            "put them back, or remove their poses"
+            f"{source.folder if copies else root}: {len(missing)} of {len(names)} posed photos are not there "
+            f"({listed(missing)}); put them back, or {remedy}"
         )
     unposed = sorted(set(source.photos) - set(names))
     if unposed:
@@ -128,11 +138,13 @@ def _check_source(root: Path, source: Source, require_points: bool, progress: Re
         )
 
 
-def _views(poses: list[Pose], downscale: float, max_size: int | None, progress: Reporter) -> list[View]:
+def _views(source: Source, downscale: float, max_size: int | None, progress: Reporter) -> list[View]:
     """The views of all posed photos; says so where photos are smaller or larger copies of what was posed."""
     views, rescaled = [], []
-    for pose in poses:
-        view, ratio = _view(pose, downscale, max_size)
+    for pose in source.poses:
+        photo = photo_size(pose.path)
+        ratio = _size_ratio(pose, photo, copied=is_copy(source.folder))
+        view = _view(pose, photo, downscale, max_size)
         views.append(view)
         if ratio != 1:
             rescaled.append((view.name, ratio))
@@ -145,10 +157,8 @@ def _views(poses: list[Pose], downscale: float, max_size: int | None, progress: 
     return views
 
 
-def _view(pose: Pose, downscale: float, max_size: int | None) -> tuple[View, float]:
-    """The view of a posed photo, and how many times larger the photo is than its camera says."""
-    photo = photo_size(pose.path)
-    ratio = _size_ratio(pose, photo)
+def _view(pose: Pose, photo: tuple[int, int], downscale: float, max_size: int | None) -> View:
+    """The view of a posed photo, whose width and height fit its camera."""
     scale = 1 / downscale
     if max_size is not None:
         scale = min(scale, max_size / max(photo))
@@ -159,24 +169,45 @@ def _view(pose: Pose, downscale: float, max_size: int | None) -> tuple[View, flo
     except ValueError as error:
         raise CaptureError(f"camera of photo {pose.path}: {error}; calibrate it again") from error
     split: Split = "train"
-    return View(pose.name, pose.path, camera, split, lens if lens.is_distorted else None, photo), ratio
+    return View(pose.name, pose.path, camera, split, lens if lens.is_distorted else None, photo)
 
 
-def _size_ratio(pose: Pose, photo: tuple[int, int]) -> float:
-    """Size of a photo over that of its camera, 1 or clearly another size of the same shape."""
+def _size_ratio(pose: Pose, photo: tuple[int, int], *, copied: bool) -> float:
+    """Size of a photo over that of its camera, 1 or clearly another size of the same shape.
+
+    Args:
+        pose: The posed photo.
+        photo: Width and height of its file.
+        copied: Whether it lies in a folder of smaller copies, such as `images_4`.
+
+    Raises:
+        CaptureError: If it is no copy of what its camera describes.
+    """
     lens: Lens = pose.lens
     if photo == (lens.width, lens.height):
         return 1.0
     ratio = max(photo) / max(lens.width, lens.height)
-    uniform = abs(photo[0] - lens.width * ratio) < 1 and abs(photo[1] - lens.height * ratio) < 1
-    if uniform and abs(ratio - 1) > 0.05:
+    if _same_shape(photo, lens, COPY_SLACK_PX if copied else SLACK_PX) and abs(ratio - 1) > 0.05:
         return ratio
+    if copied:
+        raise CaptureError(
+            f"photo {pose.path} is {photo[0]}×{photo[1]}, but its camera is {lens.width}×{lens.height}, of "
+            "which it is no smaller copy; make the copies from the photos that the poses were made from, or "
+            "choose another folder of photos (--images)"
+        )
     turned = " (it seems to be turned: write its EXIF rotation into the pixels, or undo it)"
     raise CaptureError(
         f"photo {pose.path} is {photo[0]}×{photo[1]}, but its camera is {lens.width}×{lens.height}"
         f"{turned if photo == (lens.height, lens.width) else ''}; "
         "use the photos that the poses were made from"
     )
+
+
+def _same_shape(photo: tuple[int, int], lens: Lens, slack_px: float) -> bool:
+    """Whether one factor takes both sides of a camera to those of a photo, each up to less than the slack."""
+    (width, height), full = photo, (lens.width, lens.height)
+    least = max((width - slack_px) / full[0], (height - slack_px) / full[1])
+    return least < min((width + slack_px) / full[0], (height + slack_px) / full[1])
 
 
 def _test_names(

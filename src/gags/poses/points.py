@@ -42,7 +42,12 @@ LEAST_TOLERANCE_PX = 4.0
 
 
 def find_points(
-    source: Path | str, out: Path | str, settings: PoseSettings = PoseSettings(), progress: Reporter = SILENT
+    source: Path | str,
+    out: Path | str,
+    settings: PoseSettings = PoseSettings(),
+    progress: Reporter = SILENT,
+    *,
+    images: str | None = None,
 ) -> Path:
     """Find sparse points for photos whose poses are known, and write them as a new capture.
 
@@ -52,6 +57,7 @@ def find_points(
             long as photos, poses and settings are the same.
         settings: How keypoints are found and matched.
         progress: Told about progress.
+        images: Folder of the photos in the capture; see `load_capture`.
 
     Returns:
         `out`, for `load_capture`: undistorted photos, the same poses, the same photos held out.
@@ -60,7 +66,7 @@ def find_points(
         CaptureError: If the capture cannot be read, or too few points are found.
     """
     source, out = Path(source).expanduser(), Path(out).expanduser()
-    capture = load_capture(source, require_points=False)
+    capture = load_capture(source, images=images, require_points=False)
     key = hashlib.sha256(f"points {capture.fingerprint()} {settings}".encode()).hexdigest()[:16]
     if prepare(out, key, "Points", progress):
         return out

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from gags.capture.lens import Lens
 from gags.errors import CaptureError
-from gags.progress import Reporter
+from gags.progress import SILENT, Reporter
 
 Points = tuple[np.ndarray, np.ndarray]  # coordinates, float32 [P, 3], and colours, uint8 [P, 3]
 
@@ -41,6 +41,7 @@ class Source:
         points: Sparse points in world coordinates. float32 [P, 3]
         points_rgb: Their colours. uint8 [P, 3]
         test_names: The views that the capture's own files hold out; None if they do not say.
+        folder: Folder of the photos, where there may be several (`gags.capture.folders`).
     """
 
     poses: list[Pose]
@@ -48,6 +49,24 @@ class Source:
     points: np.ndarray
     points_rgb: np.ndarray
     test_names: list[str] | None = None
+    folder: Path | None = None
+
+
+class Reader(Protocol):
+    """Reads poses, photos and sparse points of a capture."""
+
+    def __call__(self, root: Path, progress: Reporter = SILENT, *, images: str | None = None) -> Source:
+        """Read the capture in a folder.
+
+        Args:
+            root: The folder.
+            progress: Told what was chosen where there is a choice.
+            images: Folder to take the photos from instead of the usual one; see `gags.capture.folders`.
+
+        Raises:
+            CaptureError: If something is missing or damaged, or the format has no choice of folders.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +79,7 @@ class Format:
         layout: What a folder of this format holds, with the names of its files.
         find: The file or folder by which a capture of this format is recognised; None if the folder holds
             none.
-        read: Reads poses, photos and sparse points; raises `CaptureError` if something is missing or damaged.
+        read: Reads poses, photos and sparse points.
         points: Reads the sparse points alone; the same points in the same order as `read`.
         in_order: Whether the photos follow each other as the frames of a recording do.
         main_file: File that people may give instead of its folder.
@@ -71,7 +90,7 @@ class Format:
     title: str
     layout: str
     find: Callable[[Path], Path | None]
-    read: Callable[[Path, Reporter], Source]
+    read: Reader
     points: Callable[[Path], Points]
     in_order: bool = False
     main_file: str | None = None

@@ -1,4 +1,4 @@
-"""Reader of COLMAP models: `images/` beside `sparse/0` (or `sparse`), binary or text.
+"""Reader of COLMAP models: `images/`, or a copy of it, beside `sparse/0` (or `sparse`), binary or text.
 
 The three files are parsed here and not by pycolmap, which takes a `cameras.bin` with 30 % of its bytes for a
 whole one, has not returned from an empty `points3D.bin` after 20 s, and refuses a model from which a photo
@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from gags.capture.camera import rotations
+from gags.capture.folders import files_of, photo_folder, photos_by_name
 from gags.capture.formats.base import Format, Points, Pose, Source, finite_points, no_points
 from gags.capture.lens import Lens
 from gags.capture.photos import photos_in
@@ -47,8 +48,8 @@ def model_folder(root: Path) -> Path | None:
     return None
 
 
-def read_colmap(root: Path, progress: Reporter = SILENT) -> Source:
-    """Read a capture laid out as COLMAP and 3DGS do.
+def read_colmap(root: Path, progress: Reporter = SILENT, *, images: str | None = None) -> Source:
+    """Read a capture laid out as COLMAP and 3DGS do; see `Reader`.
 
     Raises:
         CaptureError: If files are missing or damaged, or a camera model is not supported.
@@ -59,21 +60,23 @@ def read_colmap(root: Path, progress: Reporter = SILENT) -> Source:
     others = [f.name for f in sorted(root.glob("sparse/*")) if f.is_dir() and f != model]
     if model.name == "0" and others:
         progress.say(f"{root / 'sparse'} holds {len(others) + 1} models; reading sparse/0")
-    images = root / "images"
-    if not images.is_dir():
+    folder = photo_folder(root, images, progress)
+    if folder is None:
         raise CaptureError(f"{root} has a COLMAP model but no folder images/; put its photos there")
 
     cameras = _parse(model, "cameras", _cameras_binary, _cameras_text)
+    posed = _parse(model, "images", _images_binary, _images_text)
+    files = files_of([name for name, _, _ in posed], folder)
     poses = []
-    for name, camera_id, viewmat in _parse(model, "images", _images_binary, _images_text):
+    for name, camera_id, viewmat in posed:
         if camera_id not in cameras:
             raise CaptureError(
                 f"{model}: photo {name} belongs to camera {camera_id}, which is not in the model"
             )
-        poses.append(Pose(name, images / name, viewmat, cameras[camera_id]))
-    photos = {p.relative_to(images).as_posix(): p for p in photos_in(images, deep=True)}
+        poses.append(Pose(name, files[name], viewmat, cameras[camera_id]))
+    photos = photos_by_name(files, photos_in(folder, deep=True), folder)
     points, points_rgb = read_points(root)
-    return Source(poses, photos, points, points_rgb)
+    return Source(poses, photos, points, points_rgb, folder=folder)
 
 
 def read_points(root: Path) -> Points:

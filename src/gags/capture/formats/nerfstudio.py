@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gags.capture.folders import FULL_SIZE, files_of, is_photo_folder, photo_folder, photos_by_name
 from gags.capture.formats.base import (
     Format,
     Points,
@@ -38,8 +39,10 @@ def transforms_file(root: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def read_nerfstudio(root: Path, progress: Reporter = SILENT) -> Source:
-    """Read a capture in nerfstudio's layout.
+def read_nerfstudio(root: Path, progress: Reporter = SILENT, *, images: str | None = None) -> Source:
+    """Read a capture in nerfstudio's layout; see `Reader`.
+
+    Views are called as `file_path` says, whichever folder their photos are read from.
 
     Raises:
         CaptureError: If files are missing or damaged, keys lack, or a camera model is not supported.
@@ -50,19 +53,19 @@ def read_nerfstudio(root: Path, progress: Reporter = SILENT) -> Source:
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise CaptureError(f"{path} has no list `frames`; write the capture again")
     files = [_photo(root, path, frame) for frame in frames]
-    folder = Path(os.path.commonpath([file.parent for file in files])) if files else root
+    copies = _copies(root, path, files, images, progress)
+    folder, read_from = (_common_folder(each, root) for each in (files, copies))
     poses = []
-    for file, frame in zip(files, frames, strict=True):
+    for file, copy, frame in zip(files, copies, frames, strict=True):
         name = file.relative_to(folder).as_posix()
         where = f"{path}, frame {name}"
-        poses.append(Pose(name, file, _viewmat(frame, where), _lens(transforms | frame, file, where)))
-    photos = {
-        photo.relative_to(folder).as_posix(): photo
-        for parent in {file.parent for file in files}
-        for photo in photos_in(parent, deep=False)
-    }
+        poses.append(Pose(name, copy, _viewmat(frame, where), _lens(transforms | frame, file, copy, where)))
+    parents = {copy.parent for copy in copies}
+    there = [photo for parent in parents for photo in photos_in(parent, deep=False)]
+    photos = photos_by_name({pose.name: pose.path for pose in poses}, there, read_from)
     points, points_rgb = _points(root, transforms)
-    return Source(poses, photos, points, points_rgb, _test_names(files, folder, transforms, root))
+    test_names = _test_names(files, folder, transforms, root)
+    return Source(poses, photos, points, points_rgb, test_names, _photos_of(root, copies))
 
 
 def read_points(root: Path) -> Points:
@@ -105,14 +108,52 @@ def _photo(root: Path, path: Path, frame: dict[str, Any]) -> Path:
     return file
 
 
+def _common_folder(files: list[Path], root: Path) -> Path:
+    return Path(os.path.commonpath([file.parent for file in files])) if files else root
+
+
+def _photos_of(root: Path, files: list[Path]) -> Path | None:
+    """`images` or `images_4` in a capture, if all photos lie in or below that folder."""
+    root = Path(os.path.normpath(root))
+    parts = [file.relative_to(root).parts if file.is_relative_to(root) else () for file in files]
+    places = {names[0] if len(names) > 1 and is_photo_folder(names[0]) else "" for names in parts}
+    place = places.pop() if len(places) == 1 else ""
+    return root / place if place else None
+
+
+def _copies(root: Path, path: Path, files: list[Path], images: str | None, progress: Reporter) -> list[Path]:
+    """The photos to read: those of `file_path`, or the same ones in another folder beside."""
+    given = _photos_of(root, files)
+    if images is None and (given is None or given.name != FULL_SIZE or given.is_dir()):
+        return files
+    if given is None:
+        raise CaptureError(
+            f"--images {images} replaces the folder images/ in `file_path`, but not all photos of {path} lie "
+            "there; leave it out"
+        )
+    chosen = photo_folder(root, images, progress)
+    if chosen is None:
+        return files
+    names = [file.relative_to(given).as_posix() for file in files]
+    copies = files_of(names, chosen)
+    return [copies[name] for name in names]
+
+
 def _viewmat(frame: dict[str, Any], where: str) -> np.ndarray:
     if "transform_matrix" not in frame:
         raise CaptureError(f"{where}: has no `transform_matrix`; write the capture again")
     return opengl_viewmat(frame["transform_matrix"], f"{where}: `transform_matrix`")
 
 
-def _lens(values: dict[str, Any], photo: Path, where: str) -> Lens:
-    """Intrinsics from the keys of a frame over those of the whole file."""
+def _lens(values: dict[str, Any], photo: Path, copy: Path, where: str) -> Lens:
+    """Intrinsics from the keys of a frame over those of the whole file.
+
+    Args:
+        values: The keys.
+        photo: The photo that they belong to.
+        copy: The photo that is read, perhaps a smaller copy.
+        where: What it is called, for messages.
+    """
     model = str(values.get("camera_model", "OPENCV")).upper()
     if model not in _PINHOLES or values.get("is_fisheye"):
         model = model if model not in _PINHOLES else "fisheye"
@@ -132,6 +173,13 @@ def _lens(values: dict[str, Any], photo: Path, where: str) -> Lens:
         width, height = round(given["w"]), round(given["h"])
     elif photo.is_file():
         width, height = photo_size(photo)
+    elif copy.is_file() and not {"fl_x", "fl_y", "cx", "cy"} & set(given):
+        width, height = photo_size(copy)  # an angle of view is the same at every size
+    elif copy.is_file():
+        raise CaptureError(
+            f"{where}: has no `w` and `h`, and {photo} is not there, so it is unknown to which size the "
+            "intrinsics belong; add `w` and `h`"
+        )
     else:
         raise CaptureError(
             f"photo {photo} is not there; put it back, or remove its frame from transforms.json"

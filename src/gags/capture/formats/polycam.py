@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gags.capture.folders import refuse_choice
 from gags.capture.formats.base import Format, Points, Pose, Source, finite_points, opengl_viewmat
 from gags.capture.lens import Lens, plain_lens
 from gags.capture.photos import photos_in, read_photo
@@ -34,12 +35,13 @@ def keyframes_folder(root: Path) -> Path | None:
     return None
 
 
-def read_polycam(root: Path, progress: Reporter = SILENT) -> Source:
-    """Read raw data that Polycam exported.
+def read_polycam(root: Path, progress: Reporter = SILENT, *, images: str | None = None) -> Source:
+    """Read raw data that Polycam exported; see `Reader`.
 
     Raises:
         CaptureError: If files are missing or damaged.
     """
+    refuse_choice(images, root, POLYCAM.layout)
     folder = _folder(root)
     kind = "corrected_" if any((folder / "corrected_cameras").glob("*.json")) else ""
     photos = {path.name: path for path in photos_in(folder / f"{kind}images", deep=False)}

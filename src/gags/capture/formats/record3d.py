@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gags.capture.camera import rotations
+from gags.capture.folders import refuse_choice
 from gags.capture.formats.base import Format, Points, Pose, Source, no_points, opengl_viewmat
 from gags.capture.lens import Lens, plain_lens
 from gags.capture.photos import photos_in
@@ -30,12 +31,13 @@ def metadata_file(root: Path) -> Path | None:
     return None
 
 
-def read_record3d(root: Path, progress: Reporter = SILENT) -> Source:
-    """Read a recording of Record3D; of long ones, `MOST_FRAMES` evenly spaced frames.
+def read_record3d(root: Path, progress: Reporter = SILENT, *, images: str | None = None) -> Source:
+    """Read a recording of Record3D; of long ones, `MOST_FRAMES` evenly spaced frames. See `Reader`.
 
     Raises:
         CaptureError: If files are missing or damaged.
     """
+    refuse_choice(images, root, RECORD3D.layout)
     path, folder = metadata_file(root), _photo_folder(root)
     if path is None or folder is None:
         raise CaptureError(f"{root} has no metadata beside rgb/ or rgbd/; unpack the .r3d again")
