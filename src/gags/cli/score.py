@@ -130,8 +130,10 @@ def compare(
         capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D).
         labels: Folder of <photo>.json files in the LERF-OVS format.
         out: Folder of the comparison; made if it is not there.
-        methods: Of gags, langsplat, average, sub-part, part, whole, n2f2, uplift; no-consensus (gags without
-            it) and average-consensus (average with it); all of these with uniform prompts (uniform-gags, …);
+        methods: Of gags; langsplat, langsplat-gaussians (asked by Gaussian), langsplat-uncompressed,
+            langsplat-own-prompts; n2f2; grouping; legaussians, legaussians-masks; goi; uplift; average,
+            sub-part, part, whole; no-consensus (granularity by repeatability, without consensus) and
+            average-consensus (average with it); most of these with uniform prompts (uniform-gags, …);
             by-distance and by-distance-alone; the paper's losses one after the other (losses-none, -region,
             -entropy, -all).
         scene: Finished scene whose Gaussians and masks are used, instead of a CAPTURE; it is only read.
