@@ -171,6 +171,33 @@ def test_evaluate_by_every_protocol_prints_only_json(workspace, toy_capture, cap
     assert {row["frame"] for row in figures["held-out"]["rows"]} == {"view_00.png"}
 
 
+def test_a_scene_of_which_nothing_is_held_out(workspace, toy_capture, capsys):
+    """The split of a finished scene is taken back: figures of the old one are gone, all protocols work."""
+    command = ["reconstruct", str(toy_capture), "--out", str(workspace), "--reconstruct.steps", "60"]
+    metrics = workspace / "report" / "metrics.json"
+    assert {"psnr", "ssim"} < set(json.loads(metrics.read_text()))
+    assert cli.main([*command, "--test-every", "0"]) == 0
+    assert not {"psnr", "ssim"} & set(json.loads(metrics.read_text()))
+    assert json.loads(metrics.read_text())["psnr_of_photo"] == {}
+    assert cli.main(["describe", str(workspace), *FAST[-4:]]) == 0
+    assert cli.main(["distill", str(workspace), "--distill.steps", "40"]) == 0
+    labels = ["--labels", str(toy_capture / "labels")]
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(workspace), *labels, "--protocol", "all", "--json", "-"]) == 0
+    printed = capsys.readouterr()
+    assert "protocol held-out is left out: no labelled photo was held out" in printed.err
+    figures = json.loads(printed.out)
+    assert list(figures) == ["lerf-ovs", "lerf-ovs-strict", "select-3d"]
+    assert all(result["held_out"]["pairs"] == 0 for result in figures.values())
+    assert all(result["trained_on"] == result["overall"] for result in figures.values())
+    page = Page((workspace / "report" / "evaluation_lerf-ovs-strict.html").read_text())
+    assert not any(line.startswith("held out ") for line in page.lines)
+    assert cli.main(["evaluate", str(workspace), *labels, "--protocol", "held-out"]) == 1
+    assert "no labelled photo was held out" in capsys.readouterr().err
+    report = Page(gags.report(workspace, ["red ball"]).read_text())
+    assert not any("held out" in line or "PSNR, held-out" in line for line in report.lines)
+
+
 def test_evaluate_by_position(workspace, toy_capture, tmp_path, capsys):
     """Labels called as Mip-NeRF360-OVS calls them: `frame_00007` is the seventh photo, `view_06`."""
     for row in (0, 6):

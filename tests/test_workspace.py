@@ -83,7 +83,8 @@ def test_damaged_config_is_one_clear_error(tmp_path):
 def test_metrics_are_merged(tmp_path):
     workspace = Workspace.create(tmp_path)
     workspace.update_metrics({"psnr": 20.0})
-    workspace.update_metrics({"ssim": 0.8})
+    workspace.update_metrics({"ssim": 0.8, "lpips": 0.1})
+    workspace.update_metrics({"lpips": None, "fid": None})
     assert workspace.read_metrics() == {"psnr": 20.0, "ssim": 0.8}
 
 

@@ -218,7 +218,8 @@ def reconstruct(
     workspace.finish("reconstruct", wanted_stamp, time.monotonic() - started, adopted or settings)
     checkpoint.unlink(missing_ok=True)
     quality = held_out_quality(gaussians, capture, progress=progress)
-    workspace.update_metrics({"gaussians": len(gaussians), **quality})
+    of_an_earlier_split = {"psnr": None, "ssim": None}  # now perhaps no photo is held out
+    workspace.update_metrics(of_an_earlier_split | {"gaussians": len(gaussians)} | quality)
     return workspace
 
 

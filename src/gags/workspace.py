@@ -187,8 +187,9 @@ class Workspace:
         self._write(config)
 
     def update_metrics(self, figures: dict[str, Any]) -> None:
-        """Merge figures into `report/metrics.json`."""
-        write_json(self.metrics, self.read_metrics() | figures)
+        """Merge figures into `report/metrics.json`; one that is None now is taken out."""
+        merged = self.read_metrics() | figures
+        write_json(self.metrics, {name: figure for name, figure in merged.items() if figure is not None})
 
     def read_metrics(self) -> dict[str, Any]:
         """The figures of `report/metrics.json`; empty if there are none yet or the file is damaged."""

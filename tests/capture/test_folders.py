@@ -83,7 +83,7 @@ def test_a_capture_without_any_photos_is_an_error(tmp_path):
     (tmp_path / "images").rename(tmp_path / "elsewhere")
     with pytest.raises(CaptureError, match="no folder images/; put its photos there"):
         load_capture(tmp_path)
-    with pytest.raises(CaptureError, match="no folder images_2 .*has no folder of photos at all"):
+    with pytest.raises(CaptureError, match=r"no folder images_2 .*has no folder of photos at all"):
         load_capture(tmp_path, images="images_2")
     write_copies(tmp_path, "images_8", (25, 19))
     with pytest.raises(CaptureError, match=r"no folder images_2 \(--images\); choose one of images_8$"):

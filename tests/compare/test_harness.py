@@ -243,6 +243,29 @@ def test_labels_by_position_and_strict_rules_only_score_again(toy_capture, finis
         compare(None, toy_capture / "labels", out, ["uplift"], settings, scene=scene)
 
 
+def test_nothing_needs_to_be_held_out(toy_capture, calls, tmp_path, capsys):
+    """`--test-every 0`, as the paper trains: every photo is learnt from, no figure is of held-out ones."""
+    out = tmp_path / "out"
+    command = _command(toy_capture, out, "--test-every", "0", "--methods", "uplift", "--seeds", "1")
+    assert cli.main([*command, "--protocol", "held-out"]) == 1  # before any work
+    assert "no labelled photo was held out: " in capsys.readouterr().err
+    assert not (out / "scene").exists()
+    assert cli.main([*command, "--protocol", "lerf-ovs-strict", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["methods"]
+    (seed,) = row["seeds"]
+    assert seed["overall"]["pairs"] == seed["trained_on"]["pairs"] == len(seed["rows"]) > 5
+    assert (seed["held_out"]["pairs"], seed["held_out"]["mean_iou"]) == (0, None)
+    assert row["mIoU"] == seed["trained_on"]["mean_iou"] > 0.2
+    scene = Described.open(out / "scene")
+    assert (len(scene.capture.train), scene.capture.test) == (12, [])
+    assert len(scene.descriptions()) == 12
+    figures = scene.workspace.read_metrics()
+    assert "psnr" not in figures
+    assert figures["train_psnr"] > 15
+    assert cli.main(command) == 0
+    assert "lerf-ovs" in capsys.readouterr().out
+
+
 def test_a_damaged_result_is_made_again(toy_capture, finished, calls, tmp_path):
     arguments = [None, toy_capture / "labels", tmp_path / "out", ["uplift"], ONE_SEED]
     first = compare(*arguments, scene=finished / "scene")

@@ -104,6 +104,11 @@ def test_poses_that_do_not_fit_the_photos(posed, tmp_path):
     assert not (tmp_path / "found" / "sparse").exists()
 
 
+def test_photos_are_taken_from_the_folder_that_was_chosen(posed, tmp_path):
+    with pytest.raises(CaptureError, match=r"no folder images_2 \(--images\); choose one of images"):
+        find_points(posed[0], tmp_path / "found", images="images_2")
+
+
 def test_photos_without_texture(posed, tmp_path):
     write_posed(tmp_path, posed[1][:4])
     (tmp_path / "images").mkdir()

@@ -16,7 +16,7 @@ from gags.compare.results import Comparison, MethodResult, SeedResult
 from gags.compare.scenes import Described, shared_scene, uniform_scene
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
-from gags.evaluate.labels import LabelsBy, load_labels, match_frames
+from gags.evaluate.labels import LabelsBy, held_out_frames, load_labels, match_frames
 from gags.evaluate.protocols import named_protocol
 from gags.files import write_json
 from gags.pipeline import CaptureSettings, RunSettings, read_capture
@@ -137,7 +137,9 @@ def check(
     if settings.seeds < 1:
         raise CompareError(f"--seeds must be at least 1, got {settings.seeds}")
     check_protocol(settings.protocol)
-    match_frames(load_labels(labels), capture, settings.labels_by)
+    pairs = match_frames(load_labels(labels), capture, settings.labels_by)
+    if named_protocol(settings.protocol).frames == "held-out":
+        held_out_frames(pairs, capture)
     names = [*methods, *(ablation_methods() if settings.ablations else ())]
     legaussians = settings.legaussians
     if any("legaussians" in name for name in names):
