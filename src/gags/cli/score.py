@@ -135,7 +135,7 @@ def compare(
             sub-part, part, whole; no-consensus (granularity by repeatability, without consensus) and
             average-consensus (average with it); most of these with uniform prompts (uniform-gags, …);
             by-distance and by-distance-alone; the paper's losses one after the other (losses-none, -region,
-            -entropy, -all).
+            -entropy, -all); legaussians (from photos alone) and legaussians-masks.
         scene: Finished scene whose Gaussians and masks are used, instead of a CAPTURE; it is only read.
         splats: Existing 3DGS .ply to use instead of training Gaussians.
         comparison: What is compared.

@@ -294,14 +294,14 @@ def train(
     with progress.stage("Training features and uncertainties", steps, "steps") as bar:
         for step in range(steps):
             rows = torch.randint(len(samples), (batch,), generator=rng).to(device)
-            loss = code_loss(torch.cat([s, doubt.sigmoid()], dim=1), samples, rows, decoder)
+            loss = by_codes = code_loss(torch.cat([s, doubt.sigmoid()], dim=1), samples, rows, decoder)
             if step % SMOOTH_EVERY == 0:
                 some = torch.randint(len(s), (min(SMOOTHED, len(s)),), generator=rng).to(device)
                 loss = loss + smoothness_loss(smoother(positions[some]), s[some], doubt[some, 0].sigmoid())
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            bar.advance(note=f"loss {loss.item():.3f}" if step % 50 == 0 else "")
+            bar.advance(note=f"loss {by_codes.item():.3f}" if step % 50 == 0 else "")
     return torch.cat([s, doubt.sigmoid()], dim=1).detach(), decoder.requires_grad_(False).eval()
 
 
