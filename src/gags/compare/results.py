@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class SeedResult:
         query_ms: Median time of one text in one view.
         bytes_per_gaussian: Size of what is kept for a Gaussian.
         peak_memory_mb: The most memory that learning or asking took, 10⁶ bytes; None if unknown.
+        figures: More figures of the method by name, such as the cosine of an autoencoder; see
+            `learnt_figures`.
     """
 
     seed: int
@@ -44,6 +46,7 @@ class SeedResult:
     query_ms: float
     bytes_per_gaussian: float
     peak_memory_mb: float | None
+    figures: dict[str, float] = field(default_factory=dict)
 
     @property
     def mean_accuracy(self) -> float:
@@ -59,6 +62,8 @@ class SeedResult:
         """As in `compare.json`."""
         plain = asdict(self)
         evaluation = plain.pop("evaluation")
+        if not self.figures:
+            del plain["figures"]
         return {"seed": self.seed, "mAcc": self.mean_accuracy, "mIoU": self.mean_iou} | plain | evaluation
 
 
