@@ -9,11 +9,11 @@ from gags.compare.job import Job, labels_stamp, run_job
 from gags.compare.measure import in_own_process
 from gags.compare.methods import DEFAULT, all_methods, chosen_methods
 from gags.compare.methods.langsplat import LangSplatSettings
-from gags.compare.methods.learner import Method
+from gags.compare.methods.learner import Method, Prompts
 from gags.compare.methods.legaussians import LEGaussiansSettings
 from gags.compare.paper import ablation_methods, side_by_side
 from gags.compare.results import Comparison, MethodResult, SeedResult
-from gags.compare.scenes import Described, shared_scene, uniform_scene
+from gags.compare.scenes import Described, prompted_scene, shared_scene
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
 from gags.evaluate.labels import LabelsBy, held_out_frames, load_labels, match_frames
@@ -24,7 +24,7 @@ from gags.progress import SILENT, Reporter
 from gags.workspace import Workspace
 
 SCENE_FOLDER = "scene"  # in the folder of a comparison
-UNIFORM_FOLDER = "scene-uniform"
+PROMPTED_FOLDERS: dict[Prompts, str] = {"uniform": "scene-uniform", "crops": "scene-crops"}
 METHODS_FOLDER = "methods"
 COMPARISON_FILE = "compare.json"
 
@@ -170,10 +170,11 @@ def _results(
     progress: Reporter,
     progress_in_child: Callable[[], Reporter],
 ) -> tuple[MethodResult, ...]:
-    """Results of all methods with all seeds, from the shared scene and the one with uniform prompts."""
+    """Results of all methods with all seeds, each from the scene with the prompts that it asks for."""
     scenes: dict[str, Described] = {"granularity-aware": shared}
-    if any(method.prompts == "uniform" for method in methods):
-        scenes["uniform"] = uniform_scene(shared, out / UNIFORM_FOLDER, progress=progress)
+    for prompts, name in PROMPTED_FOLDERS.items():
+        if any(method.prompts == prompts for method in methods):
+            scenes[prompts] = prompted_scene(shared, prompts, out / name, progress=progress)
     figures = {prompts: scene.figures() for prompts, scene in scenes.items()}
     truth = labels_stamp(labels)
     results = []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gags.compare.measure import StageClock, peak_memory_mb, query_ms, query_seconds, query_stopwatch
-from gags.compare.methods.learner import Inputs, Method, bytes_per_gaussian
+from gags.compare.methods.learner import Inputs, Method, bytes_per_gaussian, learnt_figures
 from gags.compare.results import SeedResult
 from gags.compare.scenes import Described
 from gags.embed import load_encoder
@@ -115,6 +115,7 @@ def _learn(job: Job, scene: Described, clock: StageClock) -> None:
         "stages": {name: round(seconds, 2) for name, seconds in clock.seconds.items()},
         "bytes_per_gaussian": bytes_per_gaussian(job.language, len(inputs.gaussians)),
         "peak_memory_mb": peak_memory_mb(),
+        "figures": learnt_figures(job.language),
     }
     write_json(job.folder / "language.json", record)
 
@@ -149,6 +150,7 @@ def _result(seed: int, learnt: dict[str, Any], scores: dict[str, Any]) -> SeedRe
             bytes_per_gaussian=learnt["bytes_per_gaussian"],
             peak_memory_mb=_largest(learnt["peak_memory_mb"], scores["peak_memory_mb"]),
             query_seconds=scores.get("query_seconds", {}),  # not in those of earlier versions
+            figures=learnt.get("figures", {}),
         )
     except (KeyError, TypeError):
         return None

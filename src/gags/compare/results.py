@@ -37,6 +37,8 @@ class SeedResult:
         peak_memory_mb: The most memory that learning or asking took, 10⁶ bytes; None if unknown.
         query_seconds: Seconds to answer all labelled pairs, by heading of the paper's Table 3; empty if
             unknown, without the parts that a method has not.
+        figures: More figures of the method by name, such as the cosine of an autoencoder; see
+            `learnt_figures`.
     """
 
     seed: int
@@ -47,6 +49,7 @@ class SeedResult:
     bytes_per_gaussian: float
     peak_memory_mb: float | None
     query_seconds: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
 
     @property
     def mean_accuracy(self) -> float:
@@ -62,6 +65,8 @@ class SeedResult:
         """As in `compare.json`."""
         plain = asdict(self)
         evaluation = plain.pop("evaluation")
+        if not self.figures:
+            del plain["figures"]
         return {"seed": self.seed, "mAcc": self.mean_accuracy, "mIoU": self.mean_iou} | plain | evaluation
 
 

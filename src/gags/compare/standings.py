@@ -50,7 +50,7 @@ class Entry:
         """As in `benchmark.json`, with every labelled pair."""
         content = self.result.to_json()
         (seed,) = content.pop("seeds")
-        kept = ("rows", "stages", "query_seconds", "held_out", "trained_on")
+        kept = ("rows", "stages", "query_seconds", "figures", "held_out", "trained_on")
         about = {"scene": self.scene, "run": self.run, "preset": self.preset}
         counts = content.pop("scene")
         return about | content | {"counts": counts} | {key: seed[key] for key in kept if key in seed}

@@ -7,7 +7,8 @@ from gags.compare.methods.field import OneField, ablation_rows
 from gags.compare.methods.langsplat import LangSplat, LangSplatSettings
 from gags.compare.methods.learner import Method
 from gags.compare.methods.legaussians import LEGaussiansSettings, rows_of
-from gags.compare.methods.n2f2 import WeightedFusion
+from gags.compare.methods.n2f2 import FusedLevels
+from gags.compare.methods.uncompressed import Uncompressed
 from gags.compare.methods.uplift import Uplift
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
@@ -28,16 +29,14 @@ def all_methods(
         langsplat: Settings of LangSplat alone.
         legaussians: Settings of LEGaussians alone.
     """
-    three_fields = LangSplat(
-        langsplat,
-        batch_groups=distill.batch_regions,
-        pixels_per_photo=distill.pixels_per_photo,
-        top_k=distill.top_k,
-    )
+    three_fields = LangSplat(langsplat, pixels_per_photo=distill.pixels_per_photo, top_k=distill.top_k)
+    by_gaussian = replace(three_fields, asked="gaussians")
     systems = [
         Method("gags", "GAGS", OneField(distill)),
         Method("langsplat", "LangSplat (three fields)", three_fields),
-        Method("n2f2", "weighted fusion (N2F2)", WeightedFusion(replace(distill, consensus=False))),
+        Method("langsplat-gaussians", "LangSplat, asked by Gaussian", by_gaussian),
+        Method("langsplat-uncompressed", "LangSplat, uncompressed, by Gaussian", Uncompressed(distill.top_k)),
+        Method("n2f2", "N2F2, fused after training", FusedLevels(replace(distill, consensus=False))),
         Method("uplift", "training-free uplift", Uplift(distill.top_k)),
         *ablation_rows(distill, uniform=True),
     ]
@@ -46,7 +45,8 @@ def all_methods(
     uniform = [
         replace(m, name=UNIFORM + m.name, title=f"{m.title}, uniform", prompts="uniform") for m in systems
     ]
-    rows = [*systems, dense, *uniform, *ablation_rows(distill, uniform=False)]
+    own_prompts = Method("langsplat-own-prompts", "LangSplat, own prompts", three_fields, prompts="crops")
+    rows = [*systems, own_prompts, dense, *uniform, *ablation_rows(distill, uniform=False)]
     return {method.name: method for method in rows}
 
 

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import Tensor
-
 from gags.compare.methods.learner import Inputs, Method
 from gags.compare.paper import ablations, paper_losses
 from gags.distill.field import LanguageField
@@ -24,18 +22,13 @@ class OneField:
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
         """Distil; see `Learner.learn`."""
         settings = replace(self.settings, seed=seed)
-        logits = self.logits(inputs)
-        train_field(inputs.gaussians, inputs.items, settings, logits=logits, progress=progress).save(path)
+        train_field(inputs.gaussians, inputs.items, settings, progress=progress).save(path)
 
     def load(self, path: Path, inputs: Inputs) -> FieldAnswerer:
         """What `learn` wrote."""
         gaussians = inputs.gaussians
         field = LanguageField.load(path, gaussians).to(gaussians.means.device)
         return FieldAnswerer(gaussians, field)
-
-    def logits(self, inputs: Inputs) -> Tensor | None:
-        """Granularity logit of every mask, or None to go by the settings. [M]"""
-        return None
 
 
 def ablation_rows(distill: DistillSettings, *, uniform: bool) -> list[Method]:
