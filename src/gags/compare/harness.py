@@ -10,6 +10,7 @@ from gags.compare.measure import in_own_process
 from gags.compare.methods import DEFAULT, all_methods, chosen_methods
 from gags.compare.methods.langsplat import LangSplatSettings
 from gags.compare.methods.learner import Method
+from gags.compare.methods.legaussians import LEGaussiansSettings
 from gags.compare.paper import ablation_methods, side_by_side
 from gags.compare.results import Comparison, MethodResult, SeedResult
 from gags.compare.scenes import Described, shared_scene, uniform_scene
@@ -40,6 +41,8 @@ class CompareSettings:
     """Also run the paper's ablations, and print its tables beside its figures."""
     langsplat: LangSplatSettings = field(default_factory=LangSplatSettings)
     """Training of the baseline LangSplat."""
+    legaussians: LEGaussiansSettings = field(default_factory=LEGaussiansSettings)
+    """Training of the baseline LEGaussians."""
 
 
 def compare(
@@ -88,11 +91,11 @@ def compare(
         raise CompareError("give either a CAPTURE, or a finished scene with --scene")
     if capture is None:
         shared = Described.open(Path(scene or ""))
-        chosen = check(shared.capture, labels, methods, settings, stages.distill)
+        chosen = check(shared.capture, labels, methods, settings, stages.distill, progress)
     else:
         if not isinstance(capture, Capture):
             capture = read_capture(Path(capture), photos, require_points=splats is None, progress=progress)
-        chosen = check(capture, labels, methods, settings, stages.distill)
+        chosen = check(capture, labels, methods, settings, stages.distill, progress)
         shared = shared_scene(capture, out / SCENE_FOLDER, stages, splats=splats, progress=progress)
     results = _results(chosen, shared, labels, out, settings, progress, progress_in_child)
     tables = side_by_side() if settings.ablations else ()
@@ -107,6 +110,7 @@ def check(
     methods: Sequence[str],
     settings: CompareSettings = CompareSettings(),
     distill: DistillSettings = DistillSettings(),
+    progress: Reporter = SILENT,
 ) -> list[Method]:
     """Find out what cannot work before hours are spent.
 
@@ -116,6 +120,7 @@ def check(
     Raises:
         CompareError: If a method is unknown, or the settings cannot be compared by.
         LabelError: If the labels cannot be read or do not fit the photos.
+        ModelError: If a method needs a model that is not here and cannot be fetched.
     """
     if settings.seeds < 1:
         raise CompareError(f"--seeds must be at least 1, got {settings.seeds}")
@@ -126,7 +131,10 @@ def check(
         )
     match_frames(load_labels(labels), capture)
     names = [*methods, *(ablation_methods() if settings.ablations else ())]
-    return chosen_methods(names, all_methods(distill, settings.langsplat))
+    legaussians = settings.legaussians
+    if any("legaussians" in name for name in names):
+        legaussians = legaussians.ready(progress)
+    return chosen_methods(names, all_methods(distill, settings.langsplat, legaussians))
 
 
 def _results(

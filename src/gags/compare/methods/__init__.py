@@ -6,6 +6,7 @@ from dataclasses import replace
 from gags.compare.methods.field import OneField, ablation_rows
 from gags.compare.methods.langsplat import LangSplat, LangSplatSettings
 from gags.compare.methods.learner import Method
+from gags.compare.methods.legaussians import LEGaussiansSettings, rows_of
 from gags.compare.methods.n2f2 import WeightedFusion
 from gags.compare.methods.uplift import Uplift
 from gags.distill.settings import DistillSettings
@@ -16,13 +17,16 @@ UNIFORM = "uniform-"  # before the name of a method: the same with uniform promp
 
 
 def all_methods(
-    distill: DistillSettings = DistillSettings(), langsplat: LangSplatSettings = LangSplatSettings()
+    distill: DistillSettings = DistillSettings(),
+    langsplat: LangSplatSettings = LangSplatSettings(),
+    legaussians: LEGaussiansSettings = LEGaussiansSettings(),
 ) -> dict[str, Method]:
     """Every method by name.
 
     Args:
         distill: Settings of distillation that all methods share; the methods change what they are about.
         langsplat: Settings of LangSplat alone.
+        legaussians: Settings of LEGaussians alone.
     """
     three_fields = LangSplat(
         langsplat,
@@ -37,10 +41,12 @@ def all_methods(
         Method("uplift", "training-free uplift", Uplift(distill.top_k)),
         *ablation_rows(distill, uniform=True),
     ]
+    dense, on_masks = rows_of(legaussians, distill)
+    systems.append(on_masks)
     uniform = [
         replace(m, name=UNIFORM + m.name, title=f"{m.title}, uniform", prompts="uniform") for m in systems
     ]
-    rows = [*systems, *uniform, *ablation_rows(distill, uniform=False)]
+    rows = [*systems, dense, *uniform, *ablation_rows(distill, uniform=False)]
     return {method.name: method for method in rows}
 
 
