@@ -118,7 +118,8 @@ def compare(
         methods: Of gags, langsplat, average, sub-part, part, whole, n2f2, uplift; no-consensus (gags without
             it) and average-consensus (average with it); all of these with uniform prompts (uniform-gags, …);
             by-distance and by-distance-alone; the paper's losses one after the other (losses-none, -region,
-            -entropy, -all); legaussians (from photos alone) and legaussians-masks.
+            -entropy, -all); legaussians (from photos alone) and legaussians-masks; grouping
+            (Gaussian Grouping); goi.
         scene: Finished scene whose Gaussians and masks are used, instead of a CAPTURE; it is only read.
         splats: Existing 3DGS .ply to use instead of training Gaussians.
         comparison: What is compared.

@@ -91,7 +91,8 @@ class GroundingDino:
     """Finds what a text names, in single precision.
 
     Args:
-        folder: Holds `config.json`, `model.safetensors`, `preprocessor_config.json` and the tokenizer's files.
+        folder: Holds `config.json`, `model.safetensors`, `preprocessor_config.json` and the files of the
+            tokenizer.
         device: Where to run; by default the fastest device.
 
     Raises:
@@ -114,8 +115,8 @@ class GroundingDino:
     def detect(self, image: np.ndarray, text: str, threshold: float) -> Detections:
         """Boxes of what one text names.
 
-        The published program has a second threshold, on the words of a text, that decides which words a box is
-        called by. A text here is one phrase, and its boxes are not called anything: that threshold has no use.
+        The published program has a second threshold, on the words of a text, that decides which of them name a
+        box. A text here is one phrase, and its boxes need no name: that threshold has no use.
 
         Args:
             image: Photo, uint8 RGB. [H, W, 3]

@@ -1,4 +1,4 @@
-"""What a text names in one photo, as a mask: Grounding DINO finds boxes, SAM cuts them out ("Grounded SAM")."""
+"""What a text names in one photo, as a mask: Grounding DINO finds boxes, SAM cuts out what they hold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Grounder:
         """
         best = self._detect(list(dict.fromkeys(texts)), progress)
         if not any(best.values()):
-            return {text: None for text in best}
+            return dict.fromkeys(best)
         segmenter = load_box_segmenter(self.segmenter, progress)
         found: dict[str, Grounded | None] = {}
         for text, place in best.items():
@@ -62,13 +62,11 @@ class Grounder:
                 found[text] = None
                 continue
             view, detected = place
-            mask = segmenter.masks(view.image(), detected.boxes).any(axis=0)
+            mask = np.logical_or.reduce(segmenter.masks(view.image(), detected.boxes))
             found[text] = Grounded(view, mask, float(detected.scores[0]))
         return found
 
-    def _detect(
-        self, texts: Sequence[str], progress: Reporter
-    ) -> dict[str, tuple[View, Detections] | None]:
+    def _detect(self, texts: Sequence[str], progress: Reporter) -> dict[str, tuple[View, Detections] | None]:
         """The best photo of every text, with its boxes there."""
         detector = load_detector(self.detector, progress)
         views = evenly(self.views, PHOTOS_LOOKED_AT)

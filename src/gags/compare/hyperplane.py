@@ -1,11 +1,11 @@
-"""GOI's optimisable hyperplane: a plane in the space of embeddings that starts at a text and is fitted to a mask.
+"""GOI's optimisable hyperplane: a plane between embeddings that starts at a text and is fitted to a mask.
 
-What lies on its positive side is what the text names. In the published program its constants belong to the scale
-of APE, whose similarities decide at 0.86: score = x·w / 0.3438 + 2 − logit(0.86), so that a cosine above −0.06 is
-positive. The cosines of CLIP or `lite` with a text are nearly all above that: the plane starts by selecting
-nearly everything, and what it selects in the end is what fitting left. That is what the published program would
-do with such embeddings, and "published" does it. "calibrated" starts where the encoder's own statistics are:
-two standard deviations above the mean cosine of the scene with the encoder's canonical phrases.
+What lies on its positive side is what the text names. The published constants belong to the scale of APE, with
+which a probability of 0.86 decides: score = x·w / 0.3438 + 2 − logit(0.86), so that a cosine above −0.06 is
+positive. Nearly all cosines of CLIP or `lite` with a text are above that: the plane starts by selecting nearly
+everything, and what it selects in the end is what fitting left. The published program would do that with such
+embeddings, and the start "published" does it. "calibrated" takes the encoder's own statistics: it starts two
+standard deviations above the mean cosine of the scene with the encoder's canonical phrases.
 """
 
 import math
@@ -67,8 +67,8 @@ def calibrated_start(text: Tensor, codes: Tensor, phrases: Tensor) -> Hyperplane
 def fit(plane: Hyperplane, codes: Tensor, inside: Tensor, outside: Tensor) -> Hyperplane:
     """Fit a plane to a mask by gradient descent on the hinge loss, mean of max(0, 1 − y·score) over pixels.
 
-    It ends when the IoU of what is selected with the mask is 0.9, or after 8,000 steps. Pixels of one code are
-    alike, so a step works on the codes, weighted by their pixels.
+    It ends when the IoU of what is selected with the mask is 0.9, or after 8,000 steps. Pixels of one code
+    are alike, so a step works on the codes, weighted by their pixels.
 
     Args:
         plane: Where it starts.

@@ -41,9 +41,7 @@ class Pixels:
 
     def blended(self, features: Tensor, rows: Tensor) -> Tensor:
         """What some pixels show of features of the Gaussians: Σ w f, on black. [N, d], [B] → [B, d]"""
-        return embedding_bag(
-            self.indices[rows], features, per_sample_weights=self.weights[rows], mode="sum"
-        )
+        return embedding_bag(self.indices[rows], features, per_sample_weights=self.weights[rows], mode="sum")
 
 
 @torch.no_grad()

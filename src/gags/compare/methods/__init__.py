@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gags.compare.methods.field import OneField, ablation_rows
+from gags.compare.methods.goi import Goi, GoiSettings
+from gags.compare.methods.grouping import GaussianGrouping, GroupingSettings
 from gags.compare.methods.langsplat import LangSplat, LangSplatSettings
 from gags.compare.methods.learner import Method
 from gags.compare.methods.legaussians import LEGaussiansSettings, rows_of
@@ -20,6 +22,8 @@ def all_methods(
     distill: DistillSettings = DistillSettings(),
     langsplat: LangSplatSettings = LangSplatSettings(),
     legaussians: LEGaussiansSettings = LEGaussiansSettings(),
+    grouping: GroupingSettings = GroupingSettings(),
+    goi: GoiSettings = GoiSettings(),
 ) -> dict[str, Method]:
     """Every method by name.
 
@@ -27,6 +31,8 @@ def all_methods(
         distill: Settings of distillation that all methods share; the methods change what they are about.
         langsplat: Settings of LangSplat alone.
         legaussians: Settings of LEGaussians alone.
+        grouping: Settings of Gaussian Grouping alone.
+        goi: Settings of GOI alone.
     """
     three_fields = LangSplat(
         langsplat,
@@ -43,6 +49,9 @@ def all_methods(
     ]
     dense, on_masks = rows_of(legaussians, distill)
     systems.append(on_masks)
+    grouped = GaussianGrouping(grouping, distill.pixels_per_photo, distill.top_k)
+    coded = Goi(goi, distill.pixels_per_photo, distill.top_k)
+    systems += [Method("grouping", grouped.title(), grouped), Method("goi", coded.title(), coded)]
     uniform = [
         replace(m, name=UNIFORM + m.name, title=f"{m.title}, uniform", prompts="uniform") for m in systems
     ]

@@ -1,20 +1,22 @@
-"""GOI (Qu et al., ACM MM 2024): every Gaussian points at a code of a codebook; a text is a hyperplane that is fitted.
+"""GOI (Qu et al., ACM MM 2024): every Gaussian points at a code of a codebook; a text is a fitted hyperplane.
 
 Written from the paper. What differs:
 
-- Its embeddings of pixels are those of APE, which `transformers` does not have. Here a pixel has the mean, L2-
-  normalised, of the embeddings of the masks that cover it, one of each level. Pixels without a mask take no part.
+- The paper's embeddings of pixels are those of APE, which `transformers` does not have. Here a pixel has the
+  mean, L2-normalised, of the embeddings of the masks that cover it, at most one of each level. Pixels without
+  a mask take no part.
 - Grounding DINO and SAM look for a text in one photo, the one of several where it scores best, and the
   hyperplane is fitted there. With other embeddings than APE's, the published start of the hyperplane selects
   nearly everything: see `gags.compare.hyperplane`.
-- Gaussians and their colours are given, so pixels of all photos are mixed in a step, from blending weights that
-  are computed once.
-- Where there is no Grounding DINO, the row is titled "fitted to our best mask": the hyperplane is fitted to the
-  mask, of all photos and levels, whose embedding has the highest relevancy.
+- Gaussians and their colours are given, so pixels of all photos are mixed in a step, from blending weights
+  that are computed once.
+- The codebook has as many codes as there are distinct embeddings, if these are fewer than 300.
+- Where there is no Grounding DINO, the row is titled "fitted to our best mask": the hyperplane is fitted to
+  the mask, of all photos and levels, whose embedding has the highest relevancy.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -23,7 +25,7 @@ from torch.nn.functional import linear, normalize
 
 from gags.capture import Camera
 from gags.compare.codes import assignment_loss, codebook_loss, reading_loss, start_codes
-from gags.compare.detector import NONE
+from gags.compare.detector import AUTO, NONE, SWIN_T, choose_detector
 from gags.compare.grounding import Grounder
 from gags.compare.hyperplane import Hyperplane, PlaneStart, calibrated_start, fit, published_start
 from gags.compare.methods.learner import REMEDY, Inputs
@@ -31,7 +33,7 @@ from gags.compare.pixels import Pixels, draw_pixels
 from gags.embed.encoder import Encoder
 from gags.evaluate.answerer import Selections
 from gags.gaussians import Gaussians, render
-from gags.progress import Reporter
+from gags.progress import SILENT, Reporter
 from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
 from gags.store import damaged, load_tensors, save_tensors
@@ -55,6 +57,17 @@ class GoiSettings:
     """Pixels a step."""
     plane: PlaneStart = "published"
     """Where a text's hyperplane starts: with the published constants, or calibrated to the encoder."""
+    detector: str = AUTO
+    """What looks for texts in photos: a Grounding DINO by hub id or folder, none, or auto: Grounding DINO
+    with Swin-T if it is on this machine or can be fetched, else none."""
+
+    def ready(self, progress: Reporter = SILENT) -> "GoiSettings":
+        """The same, with the detector that is meant on this machine.
+
+        Raises:
+            ModelError: If a detector is asked for that is not there and cannot be fetched.
+        """
+        return replace(self, detector=choose_detector(self.detector, SWIN_T, progress))
 
 
 @dataclass(frozen=True)
@@ -63,12 +76,16 @@ class Goi:
 
     settings: GoiSettings = GoiSettings()
     """Settings of its own."""
-    detector: str = NONE
-    """Grounding DINO that looks for texts, by its canonical name, or "none"."""
     pixels_per_photo: int = 24_000
     """Pixels drawn from every photo."""
     top_k: int = 16
     """Gaussians kept per pixel."""
+
+    def title(self) -> str:
+        """What it is, for the table."""
+        parts = ["calibrated"] if self.settings.plane == "calibrated" else []
+        parts += ["fitted to our best mask"] if self.settings.detector == NONE else []
+        return f"GOI ({', '.join(parts)})" if parts else "GOI"
 
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
         """Draw pixels, start the codebook, train; see `Learner.learn`."""
@@ -92,14 +109,15 @@ class Goi:
     def load(self, path: Path, inputs: Inputs) -> "CodedGaussians":
         """What `learn` wrote."""
         grounder = None
-        if self.detector != NONE:
-            grounder = Grounder(self.detector, inputs.segmenter, inputs.views, BOX_SCORE)
+        detector = self.settings.ready().detector
+        if detector != NONE:
+            grounder = Grounder(detector, inputs.segmenter, inputs.views, BOX_SCORE)
         return CodedGaussians.load(path, inputs, self.settings.plane, grounder)
 
     def _train(
         self, count: int, pixels: Pixels, truth: Tensor, owners: Tensor, seed: int, progress: Reporter
     ) -> tuple[Tensor, nn.Linear, Tensor]:
-        """Features [N, 10], the linear layer and the codes [K, C]; `owners` are rows of `truth`, one a pixel."""
+        """Features [N, 10], linear layer and codes [K, C]; `owners` has the row of `truth` of each pixel."""
         rng = torch.Generator().manual_seed(seed)
         codes = nn.Parameter(start_codes(truth, torch.bincount(owners, minlength=len(truth)), rng))
         features = nn.Parameter(torch.zeros(count, FEATURE_LENGTH, device=truth.device))
@@ -248,7 +266,7 @@ class CodedGaussians:
         """Camera and mask of the photo in which Grounding DINO finds each text best."""
         places = self.grounder.find(texts) if self.grounder is not None else {}
         found = [places[text] for text in texts]
-        return [None if place is None else (place.view.camera, torch.from_numpy(place.mask)) for place in found]
+        return [p and (p.view.camera, torch.from_numpy(p.mask)) for p in found]
 
     def _best_masks(self, queries: Queries) -> list[tuple[Camera, Tensor] | None]:
         """Camera and mask, of all photos, whose embedding answers each text best (GAGS Eq. 8)."""

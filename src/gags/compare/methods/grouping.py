@@ -1,21 +1,21 @@
-"""Gaussian Grouping (Ye et al., ECCV 2024): every Gaussian has an identity of 16 numbers; texts choose identities.
+"""Gaussian Grouping (Ye et al., ECCV 2024): every Gaussian has an identity of 16 numbers; a text chooses some.
 
 Written from the paper. What differs:
 
-- The identities of masks, the same in all photos, come from our masks and things: on the level "whole", a mask
-  has the identity of the thing that it cuts out. The paper takes SAM's masks, which DEVA tracks through the
-  photos as through a video.
-- A text is looked for by Grounding DINO and SAM in one photo, as in the paper, but in the one of several where
-  it scores best, not in a picture that is rendered in the view that is asked.
-- Gaussians and their colours are given; in the paper all is trained together. So pixels of all photos are mixed
-  in a step, from blending weights that are computed once.
-- Where there is no Grounding DINO, the row is titled "asked by mask embeddings": a text chooses the identity
-  whose masks' embeddings have the highest mean relevancy.
+- The identities of masks, the same in all photos, come from our masks and things: on the level "whole", a
+  mask has the identity of the thing that it cuts out. The paper takes SAM's masks, which DEVA tracks through
+  the photos as through a video.
+- A text is looked for by Grounding DINO and SAM in one photo, as in the paper, but in the one of several
+  where it scores best, not in a picture that is rendered in the first view that is asked.
+- Gaussians and their colours are given; in the paper all is trained together. So pixels of all photos are
+  mixed in a step, from blending weights that are computed once.
+- Where there is no Grounding DINO, the row is titled "asked by mask embeddings": a text chooses the one
+  identity whose masks' embeddings have the highest mean relevancy.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
 from gags.capture import Camera
-from gags.compare.detector import NONE
+from gags.compare.detector import AUTO, NONE, SWIN_B, choose_detector
 from gags.compare.grounding import Grounded, Grounder
 from gags.compare.hull import inliers, inside_hull
 from gags.compare.methods.learner import REMEDY, Inputs
@@ -35,7 +35,7 @@ from gags.embed.encoder import Encoder
 from gags.errors import CompareError
 from gags.evaluate.answerer import Selections
 from gags.gaussians import SH_C0, Gaussians, render
-from gags.progress import Reporter
+from gags.progress import SILENT, Reporter
 from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
 from gags.segment.masks import LEVELS
@@ -66,6 +66,17 @@ class GroupingSettings:
     """Optimisation steps."""
     batch: int = 4096
     """Pixels a step."""
+    detector: str = AUTO
+    """What looks for texts in photos: a Grounding DINO by hub id or folder, none, or auto: Grounding DINO
+    with Swin-B if it is on this machine or can be fetched, else none."""
+
+    def ready(self, progress: Reporter = SILENT) -> "GroupingSettings":
+        """The same, with the detector that is meant on this machine.
+
+        Raises:
+            ModelError: If a detector is asked for that is not there and cannot be fetched.
+        """
+        return replace(self, detector=choose_detector(self.detector, SWIN_B, progress))
 
 
 @dataclass(frozen=True)
@@ -74,12 +85,15 @@ class GaussianGrouping:
 
     settings: GroupingSettings = GroupingSettings()
     """Settings of its own."""
-    detector: str = NONE
-    """Grounding DINO that looks for texts, by its canonical name, or "none"."""
     pixels_per_photo: int = 24_000
     """Pixels drawn from every photo."""
     top_k: int = 16
     """Gaussians kept per pixel."""
+
+    def title(self) -> str:
+        """What it is, for the table."""
+        asked = " (asked by mask embeddings)" if self.settings.detector == NONE else ""
+        return f"Gaussian Grouping{asked}"
 
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
         """Give masks their identities, then train; see `Learner.learn`."""
@@ -108,8 +122,9 @@ class GaussianGrouping:
     def load(self, path: Path, inputs: Inputs) -> "Grouped":
         """What `learn` wrote."""
         grounder = None
-        if self.detector != NONE:
-            grounder = Grounder(self.detector, inputs.segmenter, inputs.views, BOX_SCORE)
+        detector = self.settings.ready().detector
+        if detector != NONE:
+            grounder = Grounder(detector, inputs.segmenter, inputs.views, BOX_SCORE)
         return Grouped.load(path, inputs.gaussians, grounder)
 
     def _train(
@@ -159,8 +174,8 @@ def new_classifier(seed: int, device: torch.device) -> nn.Linear:
 def mask_identities(inputs: Inputs, progress: Reporter) -> Tensor:
     """Identity of every mask of all photos, the same in all: the number of its thing.
 
-    A mask of the level "whole" belongs to the thing with which it has the highest IoU in its photo, if that is
-    at least a half. Things are numbered from 1, those of most photos first; at most 255 are kept.
+    A mask of the level "whole" belongs to the thing with which it has the highest IoU in its photo, if that
+    is at least a half. Things are numbered from 1, those of most photos first; at most 255 are kept.
 
     Returns:
         int64 [M], 0 for masks of other levels and of no thing; on the CPU.
@@ -257,7 +272,7 @@ def nearest(means: Tensor, count: int) -> Tensor:
     rows, _ = tree.knnSearch(points, wanted, params={"checks": -1})
     own = np.arange(len(points))[:, None]
     rows = np.where(rows == own, -1, rows).astype(np.int64)
-    # The point itself comes first, but among points that coincide anywhere, or not at all: it goes to the end.
+    # Of points that coincide, the tree may list others before the point itself: that goes to the end.
     rows = np.take_along_axis(rows, np.argsort(rows < 0, axis=1, kind="stable"), axis=1)[:, :count]
     rows = np.pad(rows, ((0, 0), (0, count - rows.shape[1])), constant_values=-1)
     return torch.from_numpy(np.where(rows < 0, own, rows)).to(means.device)
@@ -340,7 +355,7 @@ class Grouped:
         parts = []
         for part in features.split(PIXELS_AT_ONCE):
             probabilities = self._logits(part).softmax(dim=-1)
-            columns = [probabilities[:, rows].amax(dim=1) if rows.any() else probabilities[:, 0] * 0 for rows in chosen]
+            columns = [torch.where(rows, probabilities, 0).amax(dim=1) for rows in chosen]
             parts.append(torch.stack(columns, dim=1))
         return torch.cat(parts)
 
@@ -367,9 +382,7 @@ class Grouped:
         try:
             tensors = {name: tensor.to(device) for name, tensor in stored.tensors.items()}
             classifier = new_classifier(0, device).requires_grad_(False)
-            classifier.load_state_dict(
-                {name: tensors[f"classifier.{name}"] for name in ("weight", "bias")}
-            )
+            classifier.load_state_dict({name: tensors[f"classifier.{name}"] for name in ("weight", "bias")})
             return cls(
                 gaussians,
                 tensors["features"].float(),

@@ -1,4 +1,4 @@
-"""Masks from boxes: MobileSAM, SAM, SAM-HQ and SAM 2, prompted with the corners of a box instead of a point."""
+"""Masks from boxes: MobileSAM, SAM, SAM-HQ and SAM 2, prompted with a box instead of a point."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,7 +43,9 @@ def load_box_segmenter(name: str, progress: Reporter = SILENT) -> BoxSegmenter:
     Raises:
         ModelError: If there is no such segmenter, or its weights cannot be fetched.
     """
-    return models.load(name, "segmenter", own={"mobile-sam": MobileSamBoxes}, hub=HubSamBoxes, progress=progress)
+    return models.load(
+        name, "segmenter", own={"mobile-sam": MobileSamBoxes}, hub=HubSamBoxes, progress=progress
+    )
 
 
 class MobileSamBoxes:
