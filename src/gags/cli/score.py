@@ -119,7 +119,7 @@ def compare(
             it) and average-consensus (average with it); all of these with uniform prompts (uniform-gags, …);
             by-distance and by-distance-alone; the paper's losses one after the other (losses-none, -region,
             -entropy, -all); legaussians (from photos alone) and legaussians-masks; grouping
-            (Gaussian Grouping); goi.
+            (Gaussian Grouping); goi and goi-calibrated.
         scene: Finished scene whose Gaussians and masks are used, instead of a CAPTURE; it is only read.
         splats: Existing 3DGS .ply to use instead of training Gaussians.
         comparison: What is compared.

@@ -1,11 +1,11 @@
 """GOI's optimisable hyperplane: a plane between embeddings that starts at a text and is fitted to a mask.
 
-What lies on its positive side is what the text names. The published constants belong to the scale of APE, with
-which a probability of 0.86 decides: score = x·w / 0.3438 + 2 − logit(0.86), so that a cosine above −0.06 is
-positive. Nearly all cosines of CLIP or `lite` with a text are above that: the plane starts by selecting nearly
-everything, and what it selects in the end is what fitting left. The published program would do that with such
-embeddings, and the start "published" does it. "calibrated" takes the encoder's own statistics: it starts two
-standard deviations above the mean cosine of the scene with the encoder's canonical phrases.
+What lies on its positive side is what the text names. The published constants belong to APE, with which
+a probability of 0.86 decides: score = x·w / 0.3438 + 2 − logit(0.86), so that a cosine above −0.06 is positive.
+Nearly all cosines of CLIP or `lite` with a text are above that: the plane starts by selecting nearly all, and
+what it selects in the end is what fitting left. The published program would do that with such embeddings, and
+the start "published" does it. "calibrated" takes the encoder's own statistics: it starts two standard
+deviations above the mean cosine of the scene with the encoder's canonical phrases.
 """
 
 import math

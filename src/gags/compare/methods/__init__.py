@@ -49,9 +49,14 @@ def all_methods(
     ]
     dense, on_masks = rows_of(legaussians, distill)
     systems.append(on_masks)
-    grouped = GaussianGrouping(grouping, distill.pixels_per_photo, distill.top_k)
-    coded = Goi(goi, distill.pixels_per_photo, distill.top_k)
-    systems += [Method("grouping", grouped.title(), grouped), Method("goi", coded.title(), coded)]
+    sampling = {"pixels_per_photo": distill.pixels_per_photo, "top_k": distill.top_k}
+    grouped = GaussianGrouping(grouping, **sampling)
+    coded, calibrated = Goi(goi, **sampling), Goi(goi, "calibrated", **sampling)
+    systems += [
+        Method("grouping", grouped.title(), grouped),
+        Method("goi", coded.title(), coded),
+        Method("goi-calibrated", calibrated.title(), calibrated),
+    ]
     uniform = [
         replace(m, name=UNIFORM + m.name, title=f"{m.title}, uniform", prompts="uniform") for m in systems
     ]

@@ -49,14 +49,12 @@ PIXELS_AT_ONCE = 1 << 16  # read together; bounds memory
 
 @dataclass(frozen=True)
 class GoiSettings:
-    """How GOI is trained and asked."""
+    """How GOI is trained."""
 
     steps: int = 1500
     """Optimisation steps."""
     batch: int = 4096
     """Pixels a step."""
-    plane: PlaneStart = "published"
-    """Where a text's hyperplane starts: with the published constants, or calibrated to the encoder."""
     detector: str = AUTO
     """What looks for texts in photos: a Grounding DINO by hub id or folder, none, or auto: Grounding DINO
     with Swin-T if it is on this machine or can be fetched, else none."""
@@ -76,6 +74,8 @@ class Goi:
 
     settings: GoiSettings = GoiSettings()
     """Settings of its own."""
+    plane: PlaneStart = "published"
+    """Where a text's hyperplane starts: with the published constants, or calibrated to the encoder."""
     pixels_per_photo: int = 24_000
     """Pixels drawn from every photo."""
     top_k: int = 16
@@ -83,7 +83,7 @@ class Goi:
 
     def title(self) -> str:
         """What it is, for the table."""
-        parts = ["calibrated"] if self.settings.plane == "calibrated" else []
+        parts = ["calibrated"] if self.plane == "calibrated" else []
         parts += ["fitted to our best mask"] if self.settings.detector == NONE else []
         return f"GOI ({', '.join(parts)})" if parts else "GOI"
 
@@ -102,7 +102,7 @@ class Goi:
         truth, owners = distinct_embeddings(pixels.masks, embeddings)
         features, reader, codes = self._train(len(inputs.gaussians), pixels, truth, owners, seed, progress)
         learnt = CodedGaussians(
-            inputs, features, reader, normalize(codes, dim=1), inputs.encoder.name, self.settings.plane
+            inputs, features, reader, normalize(codes, dim=1), inputs.encoder.name, self.plane
         )
         learnt.save(path)
 
@@ -112,7 +112,7 @@ class Goi:
         detector = self.settings.ready().detector
         if detector != NONE:
             grounder = Grounder(detector, inputs.segmenter, inputs.views, BOX_SCORE)
-        return CodedGaussians.load(path, inputs, self.settings.plane, grounder)
+        return CodedGaussians.load(path, inputs, self.plane, grounder)
 
     def _train(
         self, count: int, pixels: Pixels, truth: Tensor, owners: Tensor, seed: int, progress: Reporter
