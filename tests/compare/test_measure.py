@@ -9,8 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from gags._version import __version__
+from gags.compare import grounding
+from gags.compare.grounding import Grounder
+from gags.compare.hyperplane import Hyperplane, fit
 from gags.compare.measure import (
     StageClock,
     in_own_process,
@@ -21,7 +25,7 @@ from gags.compare.measure import (
     versions,
 )
 from gags.errors import CompareError, QueryError
-from gags.progress import SILENT
+from gags.progress import SILENT, part
 
 PATIENCE = 60  # s, that a loaded machine may take
 
@@ -165,6 +169,16 @@ def test_parts_of_a_query_have_the_papers_headings():
         pass
     watch.seconds |= {"answering": 1.5, "rendering": 0.25, "hyperplane": 2.0, "training": 9.0}
     assert query_seconds(watch) == {"Rend.": 0.25, "Pred.": 1.5, "OSH": 2.0}
+
+
+def test_looking_at_photos_and_fitting_a_plane_are_parts_of_their_own(monkeypatch):
+    """Grounding of no text in no photo, and a plane that fits from the start."""
+    monkeypatch.setattr(grounding, "load_detector", lambda name, progress: None)
+    plane, codes = Hyperplane(torch.tensor([1.0, 0.0]), 0.0), torch.eye(2)
+    with query_stopwatch() as watch, part("answering"):
+        assert Grounder("none", "none", (), 0.3).find([]) == {}
+        assert fit(plane, codes, torch.tensor([4.0, 0.0]), torch.tensor([0.0, 4.0])).bias == 0
+    assert query_seconds(watch).keys() == {"IE", "Pred.", "OSH"}
 
 
 def test_machine_and_versions_are_those_of_this_process():

@@ -8,6 +8,8 @@ from gags.capture import Capture
 from gags.compare.job import Job, labels_stamp, run_job
 from gags.compare.measure import in_own_process
 from gags.compare.methods import DEFAULT, all_methods, chosen_methods
+from gags.compare.methods.goi import GoiSettings
+from gags.compare.methods.grouping import GroupingSettings
 from gags.compare.methods.langsplat import LangSplatSettings
 from gags.compare.methods.learner import Method, Prompts
 from gags.compare.methods.legaussians import LEGaussiansSettings
@@ -37,6 +39,10 @@ class MethodSettings:
     """Training of the baseline LangSplat."""
     legaussians: LEGaussiansSettings = field(default_factory=LEGaussiansSettings)
     """Training of the baseline LEGaussians."""
+    grouping: GroupingSettings = field(default_factory=GroupingSettings)
+    """Training of the baseline Gaussian Grouping."""
+    goi: GoiSettings = field(default_factory=GoiSettings)
+    """Training of the baseline GOI."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,12 @@ def check(
     legaussians = settings.legaussians
     if any("legaussians" in name for name in names):
         legaussians = legaussians.ready(progress)
-    return chosen_methods(names, all_methods(distill, settings.langsplat, legaussians))
+    grouping, goi = settings.grouping, settings.goi
+    if any("grouping" in name for name in names):
+        grouping = grouping.ready(progress)
+    if any("goi" in name for name in names):
+        goi = goi.ready(progress)
+    return chosen_methods(names, all_methods(distill, settings.langsplat, legaussians, grouping, goi))
 
 
 def check_protocol(name: str) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gags.compare.methods.field import OneField, ablation_rows
+from gags.compare.methods.goi import Goi, GoiSettings
+from gags.compare.methods.grouping import GaussianGrouping, GroupingSettings
 from gags.compare.methods.langsplat import LangSplat, LangSplatSettings
 from gags.compare.methods.learner import Method
 from gags.compare.methods.legaussians import LEGaussiansSettings, rows_of
@@ -21,6 +23,8 @@ def all_methods(
     distill: DistillSettings = DistillSettings(),
     langsplat: LangSplatSettings = LangSplatSettings(),
     legaussians: LEGaussiansSettings = LEGaussiansSettings(),
+    grouping: GroupingSettings = GroupingSettings(),
+    goi: GoiSettings = GoiSettings(),
 ) -> dict[str, Method]:
     """Every method by name.
 
@@ -28,6 +32,8 @@ def all_methods(
         distill: Settings of distillation that all methods share; the methods change what they are about.
         langsplat: Settings of LangSplat alone.
         legaussians: Settings of LEGaussians alone.
+        grouping: Settings of Gaussian Grouping alone.
+        goi: Settings of GOI alone.
     """
     three_fields = LangSplat(langsplat, pixels_per_photo=distill.pixels_per_photo, top_k=distill.top_k)
     by_gaussian = replace(three_fields, asked="gaussians")
@@ -42,6 +48,14 @@ def all_methods(
     ]
     dense, on_masks = rows_of(legaussians, distill)
     systems.append(on_masks)
+    sampling = {"pixels_per_photo": distill.pixels_per_photo, "top_k": distill.top_k}
+    grouped = GaussianGrouping(grouping, **sampling)
+    coded, calibrated = Goi(goi, **sampling), Goi(goi, "calibrated", **sampling)
+    systems += [
+        Method("grouping", grouped.title(), grouped),
+        Method("goi", coded.title(), coded),
+        Method("goi-calibrated", calibrated.title(), calibrated),
+    ]
     uniform = [
         replace(m, name=UNIFORM + m.name, title=f"{m.title}, uniform", prompts="uniform") for m in systems
     ]
