@@ -13,6 +13,7 @@ from gags._version import __version__
 
 if TYPE_CHECKING:
     from gags.capture import Camera, Capture, View, load_capture
+    from gags.compare.benchmark import Benchmark, BenchmarkSettings, benchmark
     from gags.compare.harness import CompareSettings, Comparison, compare
     from gags.demo import demo
     from gags.distill.field import LanguageField
@@ -59,6 +60,7 @@ _WHERE = {
     name: module
     for module, names in {
         "gags.capture": "Camera Capture View load_capture",
+        "gags.compare.benchmark": "Benchmark BenchmarkSettings benchmark",
         "gags.compare.harness": "CompareSettings Comparison compare",
         "gags.demo": "demo",
         "gags.distill.field": "LanguageField",
@@ -103,6 +105,8 @@ _CALLABLE_ROOMS = (
 __all__ = [
     "Answer",
     "Bar",
+    "Benchmark",
+    "BenchmarkSettings",
     "Camera",
     "Capture",
     "CaptureError",
@@ -133,6 +137,7 @@ __all__ = [
     "Workspace",
     "WorkspaceError",
     "__version__",
+    "benchmark",
     "blend_weights",
     "compare",
     "demo",

@@ -1,7 +1,9 @@
-"""How long-running stages report what they do, without knowing who listens."""
+"""How long-running stages report what they do, and how long its parts take, without knowing who listens."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 class Bar:
@@ -54,3 +56,64 @@ def seconds(duration: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Stopwatch:
+    """Adds up the seconds of the parts of what is done inside its `with`; see `part`.
+
+    A second counts once: for the innermost part that is open. Time outside of all parts is not counted.
+
+    Args:
+        wait: Called before the time is taken; waits for a GPU that is still at work.
+
+    Attributes:
+        seconds: Of every part so far, by name.
+    """
+
+    def __init__(self, wait: Callable[[], None] = lambda: None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._wait = wait
+        self._open: list[str] = []
+        self._since = 0.0
+
+    def __enter__(self) -> "Stopwatch":
+        self._former = _RUNNING.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _RUNNING.reset(self._former)
+
+    def open(self, name: str) -> None:
+        """A part begins; what follows counts for it."""
+        self._lap()
+        self._open.append(name)
+
+    def close(self) -> None:
+        """The innermost part ends; what follows counts for the one around it."""
+        self._lap()
+        self._open.pop()
+
+    def _lap(self) -> None:
+        self._wait()
+        now = time.perf_counter()
+        if self._open:
+            name = self._open[-1]
+            self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        self._since = now
+
+
+_RUNNING: ContextVar[Stopwatch | None] = ContextVar("gags_stopwatch", default=None)
+
+
+@contextmanager
+def part(name: str) -> Iterator[None]:
+    """Name a part of the work, as in `with part("rendering")`; nothing is timed where no `Stopwatch` runs."""
+    watch = _RUNNING.get()
+    if watch is None:
+        yield
+        return
+    watch.open(name)
+    try:
+        yield
+    finally:
+        watch.close()

@@ -3,6 +3,7 @@
 import json
 import os
 import statistics
+from dataclasses import replace
 
 import pytest
 from tests.helpers.child_process import HEARD_FILE, reporter_of_a_child
@@ -14,8 +15,10 @@ from gags.capture import load_capture
 from gags.compare import CompareSettings, Comparison, compare, harness, job
 from gags.compare.measure import in_own_process
 from gags.compare.methods import DEFAULT
+from gags.compare.methods.autoencoder import AutoencoderSettings
 from gags.compare.methods.field import OneField
-from gags.compare.scenes import Described
+from gags.compare.methods.langsplat import LangSplatSettings
+from gags.compare.scenes import Described, crops_settings
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
 from gags.errors import CompareError, LabelError, WorkspaceError
@@ -94,6 +97,9 @@ def test_json_on_stdout_holds_every_method(finished, toy_capture, calls, capsys)
         assert len(seed["rows"]) == seed["overall"]["pairs"]
         hits = [pair["hit"] for pair in seed["rows"]]
         assert row["mAcc"] == pytest.approx(sum(hits) / len(hits))
+    figures = {row["method"]: row["seeds"][0].get("figures") for row in content["methods"]}
+    assert 0 < figures.pop("langsplat")["autoencoder_cosine"] <= 1
+    assert set(figures.values()) == {None}
     sizes = {row["method"]: row["bytes_per_gaussian"] for row in content["methods"]}
     assert (sizes["gags"], sizes["langsplat"], sizes["uplift"]) == (32, 18, 2 * ColorEncoder.dim)
 
@@ -106,6 +112,17 @@ def test_seeds_and_methods_are_added_to_what_is_there(finished, toy_capture, cal
     assert [seed["seed"] for seed in part["seeds"]] == [0, 1, 2]
     for figure in ("mIoU", "query_ms"):
         assert part[figure] == statistics.median(seed[figure] for seed in part["seeds"])
+
+
+def test_the_first_seed_can_be_chosen(finished, toy_capture, calls, tmp_path):
+    """Its result is the one that it has among others."""
+    labels, scene = toy_capture / "labels", finished / "scene"
+    one = CompareSettings(seeds=1, first_seed=2)
+    found = compare(None, labels, tmp_path / "out", ["part"], one, scene=scene, stages=STAGES)
+    assert calls == [("part", 2)]
+    (seed,) = found["part"].seeds
+    assert seed.seed == 2
+    assert seed.query_seconds.keys() == {"Rend.", "Pred."}
 
 
 def test_a_killed_run_goes_on_and_new_labels_only_score_again(toy_capture, finished, tmp_path, monkeypatch):
@@ -156,6 +173,32 @@ def test_uniform_prompts_are_as_many_on_the_same_gaussians(finished, toy_capture
         for view in uniform.capture.train
     ]
     assert len(set(counts)) == 1  # near or far, every photo has as many
+
+
+def test_langsplats_own_prompts_are_made_on_the_same_gaussians(toy_capture, finished, tmp_path, monkeypatch):
+    """The method learns from a scene that was described anew; here with the toy's masks, to be quick."""
+    asked, genuine = [], pipeline.describe
+
+    def describe(workspace, settings, **rest):
+        asked.append((workspace.root.name, settings))
+        return genuine(workspace, STAGES.describe, **rest)
+
+    monkeypatch.setattr(pipeline, "describe", describe)
+    found = compare(
+        None,
+        toy_capture / "labels",
+        tmp_path / "out",
+        ["langsplat-own-prompts"],
+        replace(ONE_SEED, langsplat=LangSplatSettings(20, autoencoder=AutoencoderSettings(20))),
+        scene=finished / "scene",
+        stages=STAGES,
+    )
+    scene = Described.open(finished / "scene")
+    assert asked == [("scene-crops", crops_settings(scene.segment_settings()))]
+    crops = Described.open(tmp_path / "out" / "scene-crops")
+    assert crops.workspace.splats.read_bytes() == scene.workspace.splats.read_bytes()
+    (result,) = found.methods
+    assert (result.prompts, result.scene["prompts"]) == ("crops", crops.prompts())
 
 
 def test_ablations_print_the_papers_figures_beside_ours(toy_capture, finished, monkeypatch, capsys):

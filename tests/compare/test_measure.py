@@ -1,4 +1,4 @@
-"""Memory of a process of its own, errors out of it, its end; time of stages."""
+"""Memory of a process of its own, errors out of it, its end; time of stages and of parts; the machine."""
 
 import os
 import signal
@@ -9,10 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from gags.compare.measure import StageClock, in_own_process, peak_memory_mb
+from gags._version import __version__
+from gags.compare import grounding
+from gags.compare.grounding import Grounder
+from gags.compare.hyperplane import Hyperplane, fit
+from gags.compare.measure import (
+    StageClock,
+    in_own_process,
+    machine,
+    peak_memory_mb,
+    query_seconds,
+    query_stopwatch,
+    versions,
+)
 from gags.errors import CompareError, QueryError
-from gags.progress import SILENT
+from gags.progress import SILENT, part
 
 PATIENCE = 60  # s, that a loaded machine may take
 
@@ -148,3 +161,31 @@ def _assert_gone(process: int) -> None:
             return
         time.sleep(0.05)
     pytest.fail(f"process {process} is still there")
+
+
+def test_parts_of_a_query_have_the_papers_headings():
+    """Only those that there were; what is not for a query does not count."""
+    with query_stopwatch() as watch:
+        pass
+    watch.seconds |= {"answering": 1.5, "rendering": 0.25, "hyperplane": 2.0, "training": 9.0}
+    assert query_seconds(watch) == {"Rend.": 0.25, "Pred.": 1.5, "OSH": 2.0}
+
+
+def test_looking_at_photos_and_fitting_a_plane_are_parts_of_their_own(monkeypatch):
+    """Grounding of no text in no photo, and a plane that fits from the start."""
+    monkeypatch.setattr(grounding, "load_detector", lambda name, progress: None)
+    plane, codes = Hyperplane(torch.tensor([1.0, 0.0]), 0.0), torch.eye(2)
+    with query_stopwatch() as watch, part("answering"):
+        assert Grounder("none", "none", (), 0.3).find([]) == {}
+        assert fit(plane, codes, torch.tensor([4.0, 0.0]), torch.tensor([0.0, 4.0])).bias == 0
+    assert query_seconds(watch).keys() == {"IE", "Pred.", "OSH"}
+
+
+def test_machine_and_versions_are_those_of_this_process():
+    found = machine()
+    assert found["cores"] == os.cpu_count()
+    assert found["processor"]
+    assert found["memory_gb"] > 0.1
+    assert versions()["gags"] == __version__
+    assert versions()["python"] == sys.version.split()[0]
+    assert versions()["numpy"] == np.__version__

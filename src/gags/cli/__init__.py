@@ -37,6 +37,9 @@ COMMANDS = {
     "compare": Command(
         "score", "the method beside baselines and ablations: same Gaussians, same masks, one table"
     ),
+    "benchmark": Command(
+        "score", "methods on a published data set, several runs: the paper's tables with ours"
+    ),
     "models": Command("models", "which segmenters and encoders there are, and are on this machine; pull one"),
     "doctor": Command("models", "what works on this machine, and what to do about the rest"),
 }

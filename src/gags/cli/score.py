@@ -1,18 +1,23 @@
-"""The commands that end in figures: demo, evaluate, compare."""
+"""The commands that end in figures: demo, evaluate, compare, benchmark."""
 
 import json as json_module
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import gags
 from gags.cli.arguments import Flat, Photos, SceneFolder, StageOptions
 from gags.cli.console import ConsoleReporter
+from gags.compare.benchmark import BENCHMARK_FILE, BenchmarkSettings
 from gags.compare.harness import COMPARISON_FILE, CompareSettings
 from gags.compare.methods import DEFAULT
+from gags.compare.standings import BenchmarkTable
 from gags.evaluate.labels import LabelsBy
 from gags.evaluate.metrics import Evaluation, Summary
 from gags.evaluate.protocols import ALL
@@ -125,10 +130,12 @@ def compare(
         capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D).
         labels: Folder of <photo>.json files in the LERF-OVS format.
         out: Folder of the comparison; made if it is not there.
-        methods: Of gags, langsplat, average, sub-part, part, whole, n2f2, uplift; no-consensus (gags without
-            it) and average-consensus (average with it); all of these with uniform prompts (uniform-gags, …);
-            by-distance and by-distance-alone; the paper's losses one after the other (losses-none, -region,
-            -entropy, -all); legaussians (from photos alone) and legaussians-masks.
+        methods: Of gags; langsplat, langsplat-gaussians (asked by Gaussian), langsplat-uncompressed,
+            langsplat-own-prompts; n2f2; grouping (Gaussian Grouping); legaussians (from photos alone),
+            legaussians-masks; goi, goi-calibrated; uplift; average, sub-part, part, whole; no-consensus
+            (granularity by repeatability, without consensus) and average-consensus (average with it); most
+            of these with uniform prompts (uniform-gags, …); by-distance and by-distance-alone; the paper's
+            losses one after the other (losses-none, -region, -entropy, -all).
         scene: Finished scene whose Gaussians and masks are used, instead of a CAPTURE; it is only read.
         splats: Existing 3DGS .ply to use instead of training Gaussians.
         comparison: What is compared.
@@ -155,3 +162,78 @@ def compare(
     for table in result.printable():
         Console().print(table)
     print(f"Every figure: {out / COMPARISON_FILE}")
+
+
+def benchmark(
+    dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="lerf-ovs|mip360-ovs")],
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    /,
+    *,
+    out: Path,
+    scenes: tuple[str, ...] = (),
+    methods: tuple[str, ...] = (),
+    labels: Path | None = None,
+    runs: Annotated[BenchmarkSettings, Flat] = BenchmarkSettings(),
+    json: bool = False,
+    photos: Photos = CaptureSettings(test_every=0),
+    settings: Annotated[RunSettings, Flat] = RunSettings(),
+) -> int:
+    """Run methods on a data set as people download it, and print the paper's tables with our figures.
+
+    Every run makes Gaussians, prompts and what is learnt anew. What is done is not done again: a benchmark
+    that was stopped resumes. What fails is listed with its reason and the rest goes on; the exit code is
+    then 1. Everything goes to benchmark.json and index.html in the folder of the benchmark.
+
+    Args:
+        dataset: lerf-ovs (scenes figurines, ramen, teatime, waldo_kitchen) or mip360-ovs (room, counter,
+            garden, bonsai).
+        folder: Folder with a folder of photos and poses a scene, and the labels in label/SCENE.
+        out: Folder of the benchmark; made if it is not there.
+        scenes: Some of the scenes. Default: all.
+        methods: Methods by name, see `gags compare --help`. Default: the systems of the paper's tables.
+        labels: Folder that holds a folder of labels a scene, if that is not label/ in DIR.
+        runs: What is run, and how often.
+        json: Print benchmark.json on stdout instead of tables.
+        photos: How photos are read; by default all of them are trained on, as the paper does.
+        settings: Settings of the stages; the seeds are the number of the run.
+    """
+    result = gags.benchmark(
+        dataset,
+        folder,
+        out,
+        methods,
+        runs,
+        scenes=scenes,
+        labels=labels,
+        photos=photos,
+        stages=settings,
+        progress=ConsoleReporter(),
+        progress_in_child=ConsoleReporter,
+    )
+    if json:
+        print(json_module.dumps(result.to_json(), indent=2))
+    else:
+        for table in result.tables:
+            Console().print(benchmark_table(table))
+        print(f"The page: {result.page}\nEvery figure: {out / BENCHMARK_FILE}")
+    for failure in result.failures:
+        print(f"gags benchmark: {failure.what}: {failure.reason}", file=sys.stderr)
+    return 1 if result.failures else 0
+
+
+def benchmark_table(table: BenchmarkTable) -> Table:
+    """One of the paper's tables with our figures; a system is named above its rows."""
+    shown = Table(
+        title=f"Table {table.number}. {table.title}", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False
+    )
+    shown.add_column("", no_wrap=True)
+    for name in table.columns:
+        shown.add_column(name.replace("_", "\n"), justify="right")
+    system = ""
+    for row in table.rows:
+        if row.system != system:
+            shown.add_row(Text(row.system, style="bold"))
+            system = row.system
+        cells = ("–" if value is None else f"{value:.{table.decimals}f}" for value in row.cells)
+        shown.add_row(Text(f"  {row.source}"), *cells)
+    return shown

@@ -8,12 +8,14 @@ from gags.capture import Capture
 from gags.compare.job import Job, labels_stamp, run_job
 from gags.compare.measure import in_own_process
 from gags.compare.methods import DEFAULT, all_methods, chosen_methods
+from gags.compare.methods.goi import GoiSettings
+from gags.compare.methods.grouping import GroupingSettings
 from gags.compare.methods.langsplat import LangSplatSettings
-from gags.compare.methods.learner import Method
+from gags.compare.methods.learner import Method, Prompts
 from gags.compare.methods.legaussians import LEGaussiansSettings
 from gags.compare.paper import ablation_methods, side_by_side
 from gags.compare.results import Comparison, MethodResult, SeedResult
-from gags.compare.scenes import Described, shared_scene, uniform_scene
+from gags.compare.scenes import Described, prompted_scene, shared_scene
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
 from gags.evaluate.labels import LabelsBy, held_out_frames, load_labels, match_frames
@@ -25,17 +27,33 @@ from gags.progress import SILENT, Reporter
 from gags.workspace import Workspace
 
 SCENE_FOLDER = "scene"  # in the folder of a comparison
-UNIFORM_FOLDER = "scene-uniform"
+PROMPTED_FOLDERS: dict[Prompts, str] = {"uniform": "scene-uniform", "crops": "scene-crops"}
 METHODS_FOLDER = "methods"
 COMPARISON_FILE = "compare.json"
 
 
 @dataclass(frozen=True)
-class CompareSettings:
+class MethodSettings:
+    """Settings of single methods."""
+
+    langsplat: LangSplatSettings = field(default_factory=LangSplatSettings)
+    """Training of the baseline LangSplat."""
+    legaussians: LEGaussiansSettings = field(default_factory=LEGaussiansSettings)
+    """Training of the baseline LEGaussians."""
+    grouping: GroupingSettings = field(default_factory=GroupingSettings)
+    """Training of the baseline Gaussian Grouping."""
+    goi: GoiSettings = field(default_factory=GoiSettings)
+    """Training of the baseline GOI."""
+
+
+@dataclass(frozen=True)
+class CompareSettings(MethodSettings):
     """What is compared, and how often."""
 
     seeds: int = 3
     """How often each method learns; figures are medians. Masks are the same for all seeds."""
+    first_seed: int = 0
+    """Seed of the first of these times; the others follow one by one."""
     protocol: str = "lerf-ovs"
     """Rules of scoring: lerf-ovs; lerf-ovs-strict, by which published figures are made; or held-out, for
     photos that were not learnt from alone."""
@@ -44,10 +62,6 @@ class CompareSettings:
     photos by name, as in Mip-NeRF360-OVS."""
     ablations: bool = False
     """Also run the paper's ablations, and print its tables beside its figures."""
-    langsplat: LangSplatSettings = field(default_factory=LangSplatSettings)
-    """Training of the baseline LangSplat."""
-    legaussians: LEGaussiansSettings = field(default_factory=LEGaussiansSettings)
-    """Training of the baseline LEGaussians."""
 
 
 def compare(
@@ -142,20 +156,34 @@ def check(
     """
     if settings.seeds < 1:
         raise CompareError(f"--seeds must be at least 1, got {settings.seeds}")
-    rules = named_protocol(settings.protocol)
-    if rules.asks != "relevancy":
-        raise CompareError(
-            f"protocol {settings.protocol} scores a choice of Gaussians, which not every method makes; "
-            "compare with --protocol lerf-ovs, lerf-ovs-strict or held-out"
-        )
+    check_protocol(settings.protocol)
     pairs = match_frames(load_labels(labels), capture, settings.labels_by)
-    if rules.frames == "held-out":
+    if named_protocol(settings.protocol).frames == "held-out":
         held_out_frames(pairs, capture)
     names = [*methods, *(ablation_methods() if settings.ablations else ())]
     legaussians = settings.legaussians
     if any("legaussians" in name for name in names):
         legaussians = legaussians.ready(progress)
-    return chosen_methods(names, all_methods(distill, settings.langsplat, legaussians))
+    grouping, goi = settings.grouping, settings.goi
+    if any("grouping" in name for name in names):
+        grouping = grouping.ready(progress)
+    if any("goi" in name for name in names):
+        goi = goi.ready(progress)
+    return chosen_methods(names, all_methods(distill, settings.langsplat, legaussians, grouping, goi))
+
+
+def check_protocol(name: str) -> None:
+    """Refuse a protocol by which not every method can be scored.
+
+    Raises:
+        LabelError: If there is no such protocol.
+        CompareError: If it scores what not every method makes.
+    """
+    if named_protocol(name).asks != "relevancy":
+        raise CompareError(
+            f"protocol {name} scores a choice of Gaussians, which not every method makes; "
+            "compare with --protocol lerf-ovs, lerf-ovs-strict or held-out"
+        )
 
 
 def _results(
@@ -167,10 +195,11 @@ def _results(
     progress: Reporter,
     progress_in_child: Callable[[], Reporter],
 ) -> tuple[MethodResult, ...]:
-    """Results of all methods with all seeds, from the shared scene and the one with uniform prompts."""
+    """Results of all methods with all seeds, each from the scene with the prompts that it asks for."""
     scenes: dict[str, Described] = {"granularity-aware": shared}
-    if any(method.prompts == "uniform" for method in methods):
-        scenes["uniform"] = uniform_scene(shared, out / UNIFORM_FOLDER, progress=progress)
+    for prompts, name in PROMPTED_FOLDERS.items():
+        if any(method.prompts == prompts for method in methods):
+            scenes[prompts] = prompted_scene(shared, prompts, out / name, progress=progress)
     figures = {prompts: scene.figures() for prompts, scene in scenes.items()}
     truth = labels_stamp(labels)
     results = []
@@ -178,7 +207,7 @@ def _results(
         progress.say(f"{method.title} ({number} of {len(methods)} methods)")
         scene = scenes[method.prompts]
         seeds = []
-        for seed in range(settings.seeds):
+        for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
             folder = out / METHODS_FOLDER / method.name / f"seed_{seed}"
             root, by = scene.workspace.root, settings.labels_by
             job = Job(method, seed, root, labels, truth, settings.protocol, folder, labels_by=by)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gags.compare.measure import StageClock, peak_memory_mb, query_ms
-from gags.compare.methods.learner import Inputs, Method, bytes_per_gaussian
+from gags.compare.measure import StageClock, peak_memory_mb, query_ms, query_seconds, query_stopwatch
+from gags.compare.methods.learner import Inputs, Method, bytes_per_gaussian, learnt_figures
 from gags.compare.results import SeedResult
 from gags.compare.scenes import Described
 from gags.embed import load_encoder
@@ -115,6 +115,7 @@ def _learn(job: Job, scene: Described, clock: StageClock) -> None:
         "stages": {name: round(seconds, 2) for name, seconds in clock.seconds.items()},
         "bytes_per_gaussian": bytes_per_gaussian(job.language, len(inputs.gaussians)),
         "peak_memory_mb": peak_memory_mb(),
+        "figures": learnt_figures(job.language),
     }
     write_json(job.folder / "language.json", record)
 
@@ -123,12 +124,14 @@ def _score(job: Job, scene: Described, clock: StageClock) -> None:
     inputs = _inputs(scene)
     answerer, encoder = job.method.learner.load(job.language, inputs), inputs.encoder
     labels = with_photos(load_labels(job.labels), scene.capture, job.labels_by)
-    result = evaluate(answerer, scene.capture, labels, encoder, job.protocol, progress=clock)
+    with query_stopwatch() as watch:
+        result = evaluate(answerer, scene.capture, labels, encoder, job.protocol, progress=clock)
     frame, view = next(pair for pair in match_frames(labels, scene.capture) if pair[0].labels)
     texts = [label.category for label in frame.labels]
     record = {
         "stamp": job.scores_stamp(scene),
         "query_ms": query_ms(answerer, view.camera, texts, encoder, named_protocol(job.protocol)),
+        "query_seconds": query_seconds(watch),
         "evaluation": result.to_json(),
         "peak_memory_mb": peak_memory_mb(),
     }
@@ -146,6 +149,8 @@ def _result(seed: int, learnt: dict[str, Any], scores: dict[str, Any]) -> SeedRe
             query_ms=scores["query_ms"],
             bytes_per_gaussian=learnt["bytes_per_gaussian"],
             peak_memory_mb=_largest(learnt["peak_memory_mb"], scores["peak_memory_mb"]),
+            query_seconds=scores.get("query_seconds", {}),  # not in those of earlier versions
+            figures=learnt.get("figures", {}),
         )
     except (KeyError, TypeError):
         return None

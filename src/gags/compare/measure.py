@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import platform
 import signal
 import statistics
 import sys
@@ -10,22 +11,32 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+import psutil
+import torch
+
+from gags._version import __version__
 from gags.capture.camera import Camera
 from gags.embed.encoder import Encoder
 from gags.errors import CompareError
 from gags.evaluate.answerer import Answerer
 from gags.evaluate.protocols import Protocol, judge
 from gags.evaluate.score import make_asker
-from gags.progress import Bar, Reporter
+from gags.progress import Bar, Reporter, Stopwatch
 
 T = TypeVar("T")
 TIMED_QUERIES = 9
+QUERY_PARTS = {"IE": "image encoding", "Rend.": "rendering", "Pred.": "answering", "OSH": "hyperplane"}
+"""Parts of the work of answering, see `gags.progress.part`, by the headings of the paper's Table 3. What is
+neither of the others is prediction: decoding, relevancy, masks and peaks, texts."""
+PACKAGES = ("torch", "numpy", "numba", "transformers", "gsplat")  # whose versions may change a figure
 SECONDS_TO_STOP = 5.0  # that an interrupted process has before it is killed
 
 
@@ -71,6 +82,48 @@ def query_ms(
 
     answer(texts[0])
     return 1000 * statistics.median(answer(texts[turn % len(texts)]) for turn in range(TIMED_QUERIES))
+
+
+def query_stopwatch() -> Stopwatch:
+    """A stopwatch for the parts of answering; it waits for a GPU, which goes on after a call has returned."""
+    return Stopwatch(torch.cuda.synchronize) if torch.cuda.is_available() else Stopwatch()
+
+
+def query_seconds(watch: Stopwatch) -> dict[str, float]:
+    """Seconds that a stopwatch counted, by heading of Table 3; without parts that there were not."""
+    parts = {heading: watch.seconds.get(part) for heading, part in QUERY_PARTS.items()}
+    return {heading: round(seconds, 4) for heading, seconds in parts.items() if seconds is not None}
+
+
+def machine() -> dict[str, Any]:
+    """What computes here: processor, its cores, memory in 10⁹ bytes, and the GPU if there is one."""
+    found = {
+        "processor": _processor_name(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "system": platform.platform(),
+    }
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def _processor_name() -> str:
+    """Name that the maker gave the processor, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, of Python, and of what may change a figure; without what is not installed."""
+    found = {"gags": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def peak_memory_mb() -> float | None:

@@ -23,7 +23,7 @@ class PublishedRow:
 
     Attributes:
         label: What it is called there, or what it changes.
-        methods: The methods of ours that it belongs to; none for a system that we do not have.
+        methods: The methods of ours that are its system, the nearest to what the paper measured first.
         figures: Value by metric, then by column; without those that the paper leaves out.
     """
 
@@ -53,15 +53,15 @@ class PublishedTable:
 
 @dataclass(frozen=True)
 class Figures:
-    """Published figures, in %.
+    """Published figures, in %; None for one that is not given.
 
     Attributes:
         mean_iou: mIoU.
         mean_accuracy: mAcc.
     """
 
-    mean_iou: float
-    mean_accuracy: float
+    mean_iou: float | None
+    mean_accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,14 @@ class Ablation:
         title: What it is.
         settings: Settings of distillation by name; the others stay.
         uniform: Whether there is the same with uniform prompts, too.
+        paper_losses: Whether it takes the paper's losses away from what has them, see `paper_losses`.
     """
 
     name: str
     title: str
     settings: dict[str, Any]
     uniform: bool
+    paper_losses: bool
 
 
 @cache
@@ -180,10 +182,29 @@ def ablations() -> tuple[Ablation, ...]:
     """
     try:
         return tuple(
-            Ablation(name, entry["title"], entry["settings"], entry.get("uniform", True))
+            Ablation(
+                name,
+                entry["title"],
+                entry["settings"],
+                uniform=entry.get("uniform", True),
+                paper_losses=entry.get("paper_losses", False),
+            )
             for name, entry in _read("ablations")["methods"].items()
         )
     except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged("ablations.toml", error) from error
+
+
+@cache
+def paper_losses() -> dict[str, Any]:
+    """Settings of distillation that give other settings the paper's losses, by name.
+
+    Raises:
+        CompareError: If the file of the ablations is missing or damaged.
+    """
+    try:
+        return dict(_read("ablations")["paper-losses"])
+    except (KeyError, TypeError) as error:
         raise _damaged("ablations.toml", error) from error
 
 
@@ -208,7 +229,10 @@ def _compared_row(row: dict[str, Any]) -> ComparedRow:
         return ComparedRow(row["label"], row["method"])
     table, label, column = row["paper"]
     figures = published(table).rows[label].figures
-    paper = Figures(figures["mean_iou"][column], figures["mean_accuracy"][column])
+    known = (
+        figures[metric][column] if metric in figures else None for metric in ("mean_iou", "mean_accuracy")
+    )
+    paper = Figures(*known)
     return ComparedRow(row["label"], row["method"], paper)
 
 

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,10 @@ class SeedResult:
         query_ms: Median time of one text in one view.
         bytes_per_gaussian: Size of what is kept for a Gaussian.
         peak_memory_mb: The most memory that learning or asking took, 10⁶ bytes; None if unknown.
+        query_seconds: Seconds to answer all labelled pairs, by heading of the paper's Table 3; empty if
+            unknown, without the parts that a method has not.
+        figures: More figures of the method by name, such as the cosine of an autoencoder; see
+            `learnt_figures`.
     """
 
     seed: int
@@ -44,6 +48,8 @@ class SeedResult:
     query_ms: float
     bytes_per_gaussian: float
     peak_memory_mb: float | None
+    query_seconds: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
 
     @property
     def mean_accuracy(self) -> float:
@@ -59,6 +65,8 @@ class SeedResult:
         """As in `compare.json`."""
         plain = asdict(self)
         evaluation = plain.pop("evaluation")
+        if not self.figures:
+            del plain["figures"]
         return {"seed": self.seed, "mAcc": self.mean_accuracy, "mIoU": self.mean_iou} | plain | evaluation
 
 
@@ -197,8 +205,9 @@ def _iou(result: MethodResult) -> float:
     return result.median(lambda seed: seed.mean_iou)
 
 
-def _published(figures: Figures | None) -> tuple[str, str]:
-    return ("–", "–") if figures is None else (f"{figures.mean_iou:.2f}", f"{figures.mean_accuracy:.2f}")
+def _published(figures: Figures | None) -> tuple[str, ...]:
+    values = (figures.mean_iou, figures.mean_accuracy) if figures else (None, None)
+    return tuple("–" if value is None else f"{value:.2f}" for value in values)
 
 
 def _best(share: float, best: float) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gags import pipeline
 from gags.capture import Capture, read_saved_capture
+from gags.compare.methods.learner import Prompts
 from gags.embed.description import Descriptions
 from gags.errors import CompareError, WorkspaceError
 from gags.files import atomic_write
@@ -108,33 +109,94 @@ def shared_scene(
     return Described.open(folder)
 
 
-def uniform_scene(scene: Described, folder: Path, *, progress: Reporter = SILENT) -> Described:
-    """The same Gaussians with masks of uniform prompts, as many in total as `scene` has.
+def prompted_scene(
+    scene: Described, prompts: Prompts, folder: Path, *, progress: Reporter = SILENT
+) -> Described:
+    """The same Gaussians with masks of other prompts.
 
     Args:
         scene: The scene with granularity-aware prompts.
+        prompts: How the photos are prompted: "uniform", as many prompts in total as `scene` has, spread
+            evenly; or "crops", LangSplat's own prompts and rules for masks.
         folder: Folder of the new scene; what is done already is kept.
         progress: Told about progress.
+
+    Returns:
+        The new scene; `scene` itself if nothing else is asked for than it has.
+
+    Raises:
+        CompareError: If `scene` was made with uniform prompts itself, so that there is nothing to compare.
     """
-    if scene.segment_settings().exponent == 0:
+    described = scene.segment_settings()
+    if prompts == "granularity-aware":
+        return scene
+    if prompts == "crops":
+        wanted = crops_settings(described)
+    elif described.exponent == 0 or described.prompts in ("grid", "crops"):
         raise CompareError(
-            f"{scene.workspace.root} was itself made with uniform prompts (exponent 0); "
+            f"{scene.workspace.root} was itself made with uniform prompts; "
             "describe it with granularity-aware ones to compare the two"
         )
-    uniform = Workspace.create(folder)
-    record = uniform.record("reconstruct")
-    if record is None or record.stamp != scene.splats.stamp or not uniform.splats.exists():
-        _copy(scene.workspace.capture, uniform.capture)
-        _copy(scene.workspace.splats, uniform.splats)
-        uniform.finish("reconstruct", scene.splats.stamp, scene.splats.seconds, scene.splats.settings)
-    settings = uniform_settings(scene.segment_settings(), scene.prompts(), len(scene.capture.train))
-    pipeline.describe(uniform, settings, segmenter=scene.segmenter, encoder=scene.encoder, progress=progress)
+    else:
+        wanted = uniform_settings(described, scene.prompts(), len(scene.capture.train))
+    if wanted == described:
+        return scene
+    workspace = take_gaussians(scene.workspace.root, folder)
+    pipeline.describe(workspace, wanted, segmenter=scene.segmenter, encoder=scene.encoder, progress=progress)
     return Described.open(folder)
+
+
+def take_gaussians(scene: Path, folder: Path) -> Workspace:
+    """Give another scene the photos and Gaussians of one that has them, unless it has these already.
+
+    Args:
+        scene: Folder of the scene that has Gaussians.
+        folder: Folder of the scene that gets them; made if it is not there.
+
+    Raises:
+        WorkspaceError: If the first scene has no Gaussians.
+    """
+    source, target = Workspace.open(scene), Workspace.create(folder)
+    made, record = source.record("reconstruct"), target.record("reconstruct")
+    if made is None or not source.splats.exists():
+        raise WorkspaceError(f"{scene} has no Gaussians yet; run `gags reconstruct` first")
+    if record is None or record.stamp != made.stamp or not target.splats.exists():
+        _copy(source.capture, target.capture)
+        _copy(source.splats, target.splats)
+        target.finish("reconstruct", made.stamp, made.seconds, made.settings)
+    return target
 
 
 def uniform_settings(settings: DescribeSettings, prompts: int, photos: int) -> DescribeSettings:
     """Settings that spread as many prompts evenly over all patches of all photos."""
-    return replace(settings, exponent=0.0, prompts_per_patch=prompts / (max(photos, 1) * PATCHES**2))
+    per_patch = prompts / (max(photos, 1) * PATCHES**2)
+    return replace(settings, prompts="density", exponent=0.0, prompts_per_patch=per_patch)
+
+
+def crops_settings(settings: DescribeSettings) -> DescribeSettings:
+    """LangSplat's own prompts and rules for masks; thresholds, which are LangSplat's by default, stay.
+
+    An even grid over the photo and over four zoomed crops, 5,120 prompts in all. Masks are measured and
+    suppressed at the size of the photo, contained ones are dropped, and all of a mask is embedded.
+    """
+    default = DescribeSettings()
+    return replace(
+        settings,
+        prompts="crops",
+        grid_side=default.grid_side,
+        # Of no effect with a grid:
+        prompts_per_patch=default.prompts_per_patch,
+        exponent=default.exponent,
+        replacement=default.replacement,
+        stability_at="photo",
+        score_first=False,
+        second_box_nms=True,
+        keep_largest=True,
+        drop_contained=True,
+        paint_by="iou",
+        crop="whole",
+        crop_filter="bilinear",
+    )
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -16,7 +16,7 @@ from gags.evaluate.labels import FrameLabels, Label, held_out_frames, match_fram
 from gags.evaluate.metrics import Evaluation, Row, summarise
 from gags.evaluate.protocols import Protocol, Verdict, judge, named_protocol
 from gags.files import write_json
-from gags.progress import SILENT, Reporter
+from gags.progress import SILENT, Reporter, part
 from gags.query.maps import ValueMaps
 from gags.scene import Scene
 
@@ -132,9 +132,11 @@ def score_frame(
     if not labels:
         return
     width, height = protocol.size_in(frame, view)
-    answer = ask(view.camera.resized(width, height), [label.category for label in labels])
+    with part("answering"):
+        answer = ask(view.camera.resized(width, height), [label.category for label in labels])
     for number, label in enumerate(labels):
-        verdict = judge(protocol, answer, number)
+        with part("answering"):
+            verdict = judge(protocol, answer, number)
         values, mask = verdict.values.cpu().numpy(), verdict.mask.cpu().numpy()
         truth = frame.mask(label, width, height, polygons=protocol.polygons)
         boxes = frame.boxes(label, width, height).tolist()
@@ -189,7 +191,8 @@ def make_asker(answerer: Answerer, texts: Sequence[str], encoder: Encoder, proto
     """
     unique = list(dict.fromkeys(texts))
     row = {text: number for number, text in enumerate(unique)}
-    queries = answerer.prepare(unique, encoder)
+    with part("answering"):
+        queries = answerer.prepare(unique, encoder)
     if protocol.asks == "relevancy":
         return lambda camera, wanted: answerer.relevancy(camera, queries.subset([row[w] for w in wanted]))
     if not isinstance(answerer, Selector):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
+from gags.progress import part
 from gags.render import Backend, BlendWeights, Rendering, rasterize
 from gags.render import blend_weights as blend_weights_of_tensors
 
@@ -86,18 +87,19 @@ def render(
         ValueError: If shapes or devices do not fit each other.
         GagsError: If the backend asked for does not work here.
     """
-    return rasterize(
-        gaussians.means,
-        gaussians.quats,
-        gaussians.scales,
-        gaussians.opacities,
-        colors=gaussians.sh if values is None else values,
-        camera=camera,
-        sh_degree=gaussians.sh_degree if values is None else None,
-        background=background,
-        means2d_offset=means2d_offset,
-        backend=backend,
-    )
+    with part("rendering"):
+        return rasterize(
+            gaussians.means,
+            gaussians.quats,
+            gaussians.scales,
+            gaussians.opacities,
+            colors=gaussians.sh if values is None else values,
+            camera=camera,
+            sh_degree=gaussians.sh_degree if values is None else None,
+            background=background,
+            means2d_offset=means2d_offset,
+            backend=backend,
+        )
 
 
 def blend_weights(

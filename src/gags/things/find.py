@@ -168,7 +168,7 @@ def _joined(
         The first of the things that each belongs with. int64 [C]
     """
     tops = np.flatnonzero(parents < 0)
-    overlaps = _overlaps(evidence, things, tops)
+    overlaps = shared_weights(evidence, things, tops)
     views = evidence.view_of[: evidence.mask_count]
     in_photos = overlaps[:, evidence.mask_count :]  # how much of each thing every photo sees
     sizes = np.bincount(evidence.columns, evidence.weights, minlength=len(evidence.view_of))
@@ -213,7 +213,7 @@ def groups_of_pairs(joint: np.ndarray, apart: np.ndarray) -> np.ndarray:
     return first
 
 
-def _overlaps(evidence: Evidence, things: Things, chosen: np.ndarray) -> np.ndarray:
+def shared_weights(evidence: Evidence, things: Things, chosen: np.ndarray) -> np.ndarray:
     """Weight that each chosen thing shares with every mask and every photo. float64 [n, M + V]"""
     overlaps = np.zeros((len(chosen), len(evidence.view_of)))
     for row, thing in enumerate(chosen):

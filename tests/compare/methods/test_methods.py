@@ -7,6 +7,7 @@ import pytest
 from gags.compare.methods import DEFAULT, all_methods, chosen_methods
 from gags.compare.methods.field import OneField
 from gags.compare.methods.langsplat import LangSplat, LangSplatSettings
+from gags.compare.methods.uncompressed import Uncompressed
 from gags.compare.paper import ablation_methods, side_by_side
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
@@ -20,9 +21,11 @@ def test_methods_change_what_they_are_about():
     known = all_methods(SHARED, LangSplatSettings(steps=9))
     assert known["gags"].learner == OneField(SHARED)
     assert known["part"].learner == OneField(replace(SHARED, consensus=False, levels="part"))
-    assert known["langsplat"].learner == LangSplat(
-        LangSplatSettings(steps=9), pixels_per_photo=48, top_k=5, batch_groups=SHARED.batch_regions
-    )
+    assert known["langsplat"].learner == LangSplat(LangSplatSettings(steps=9), pixels_per_photo=48, top_k=5)
+    by_gaussian = replace(known["langsplat"].learner, asked="gaussians")
+    assert known["langsplat-gaussians"].learner == by_gaussian
+    assert known["langsplat-own-prompts"].learner == known["langsplat"].learner
+    assert known["langsplat-uncompressed"].learner == Uncompressed(5)
     assert known["n2f2"].learner.settings == replace(SHARED, consensus=False)
     assert known["uplift"].learner.top_k == 5
     assert known["by-distance"].learner == OneField(replace(SHARED, granularity="distance"))
@@ -31,6 +34,7 @@ def test_methods_change_what_they_are_about():
 
 def test_all_but_the_losses_have_a_twin_with_uniform_prompts():
     known = all_methods(SHARED)
+    assert known.pop("langsplat-own-prompts").prompts == "crops"
     plain = {name for name in known if not name.startswith("uniform-")}
     assert {known[name].prompts for name in plain} == {"granularity-aware"}
     assert known.keys() - plain == {f"uniform-{name}" for name in plain - LOSSES - WITHOUT_PROMPTS}
@@ -50,7 +54,7 @@ def test_what_runs_by_default_is_there():
         "sub-part level alone",
         "part level alone",
         "whole level alone",
-        "weighted fusion (N2F2)",
+        "N2F2, fused after training",
         "training-free uplift",
     ]
 
@@ -80,7 +84,8 @@ def test_every_row_of_the_papers_tables_has_a_method():
     assert set(ablation_methods()) <= set(known)
     granularity = next(table for table in side_by_side() if table.title.startswith("Granularity"))
     learners = [known[row.method].learner.settings for row in granularity.rows]
-    assert len({replace(settings, levels="learnt") for settings in learners}) == 1  # nothing else differs
+    # Nothing differs but the levels; fixed ones do not go by `granularity`.
+    assert len({replace(s, levels="learnt", granularity="distance") for s in learners}) == 1
 
 
 def test_names_are_checked_and_count_once():
@@ -95,7 +100,7 @@ def test_what_0_1_0_learnt_still_counts():
     """The names of the classes are in the hash of what a result depends on."""
     known = all_methods()
     learners = {name: type(known[name].learner).__name__ for name in ("gags", "langsplat", "n2f2", "uplift")}
-    assert list(learners.values()) == ["OneField", "LangSplat", "WeightedFusion", "Uplift"]
+    assert list(learners.values()) == ["OneField", "LangSplat", "FusedLevels", "Uplift"]
     assert {type(known[name].learner).__name__ for name in ablation_methods()} == {*learners.values()} - {
         "Uplift"
     }

@@ -6,13 +6,14 @@ import torch
 from tests.helpers.blobs import DIM, WORDS, ToyEncoder, make_scene, word_vector
 
 from gags.compare.methods import uplift
-from gags.compare.methods.learner import Inputs, bytes_per_gaussian
+from gags.compare.methods.learner import FIGURES, Inputs, bytes_per_gaussian, learnt_figures
 from gags.compare.methods.uplift import Uplift, seen_masks
 from gags.embed.description import Description
 from gags.errors import WorkspaceError
 from gags.progress import SILENT
 from gags.render import blend_weights
 from gags.segment.masks import Masks
+from gags.store import save_tensors
 
 LEARNER = Uplift()
 
@@ -86,6 +87,17 @@ def test_a_damaged_file_is_an_error(scene, learnt, tmp_path):
     ):
         with pytest.raises(WorkspaceError, match=r"half\.safetensors is missing or damaged"):
             read()
+
+
+def test_more_figures_are_read_from_the_file(learnt, tmp_path):
+    assert learnt_figures(learnt) == {}  # it has none
+    path = tmp_path / "more.safetensors"
+    save_tensors(path, {"features": torch.zeros(1)}, {FIGURES: '{"cosine": 0.5}'})
+    assert learnt_figures(path) == {"cosine": 0.5}
+    for text in ("[1]", "{", '{"cosine": "high"}'):
+        save_tensors(path, {"features": torch.zeros(1)}, {FIGURES: text})
+        with pytest.raises(WorkspaceError, match=r"more\.safetensors is missing or damaged"):
+            learnt_figures(path)
 
 
 def test_without_a_mask_there_is_nothing_to_learn(scene):

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gags.compare.methods.field import OneField, ablation_rows
+from gags.compare.methods.goi import Goi, GoiSettings
+from gags.compare.methods.grouping import GaussianGrouping, GroupingSettings
 from gags.compare.methods.langsplat import LangSplat, LangSplatSettings
 from gags.compare.methods.learner import Method
 from gags.compare.methods.legaussians import LEGaussiansSettings, rows_of
-from gags.compare.methods.n2f2 import WeightedFusion
+from gags.compare.methods.n2f2 import FusedLevels
+from gags.compare.methods.uncompressed import Uncompressed
 from gags.compare.methods.uplift import Uplift
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
@@ -20,6 +23,8 @@ def all_methods(
     distill: DistillSettings = DistillSettings(),
     langsplat: LangSplatSettings = LangSplatSettings(),
     legaussians: LEGaussiansSettings = LEGaussiansSettings(),
+    grouping: GroupingSettings = GroupingSettings(),
+    goi: GoiSettings = GoiSettings(),
 ) -> dict[str, Method]:
     """Every method by name.
 
@@ -27,26 +32,35 @@ def all_methods(
         distill: Settings of distillation that all methods share; the methods change what they are about.
         langsplat: Settings of LangSplat alone.
         legaussians: Settings of LEGaussians alone.
+        grouping: Settings of Gaussian Grouping alone.
+        goi: Settings of GOI alone.
     """
-    three_fields = LangSplat(
-        langsplat,
-        batch_groups=distill.batch_regions,
-        pixels_per_photo=distill.pixels_per_photo,
-        top_k=distill.top_k,
-    )
+    three_fields = LangSplat(langsplat, pixels_per_photo=distill.pixels_per_photo, top_k=distill.top_k)
+    by_gaussian = replace(three_fields, asked="gaussians")
     systems = [
         Method("gags", "GAGS", OneField(distill)),
         Method("langsplat", "LangSplat (three fields)", three_fields),
-        Method("n2f2", "weighted fusion (N2F2)", WeightedFusion(replace(distill, consensus=False))),
+        Method("langsplat-gaussians", "LangSplat, asked by Gaussian", by_gaussian),
+        Method("langsplat-uncompressed", "LangSplat, uncompressed, by Gaussian", Uncompressed(distill.top_k)),
+        Method("n2f2", "N2F2, fused after training", FusedLevels(replace(distill, consensus=False))),
         Method("uplift", "training-free uplift", Uplift(distill.top_k)),
         *ablation_rows(distill, uniform=True),
     ]
     dense, on_masks = rows_of(legaussians, distill)
     systems.append(on_masks)
+    sampling = {"pixels_per_photo": distill.pixels_per_photo, "top_k": distill.top_k}
+    grouped = GaussianGrouping(grouping, **sampling)
+    coded, calibrated = Goi(goi, **sampling), Goi(goi, "calibrated", **sampling)
+    systems += [
+        Method("grouping", grouped.title(), grouped),
+        Method("goi", coded.title(), coded),
+        Method("goi-calibrated", calibrated.title(), calibrated),
+    ]
     uniform = [
         replace(m, name=UNIFORM + m.name, title=f"{m.title}, uniform", prompts="uniform") for m in systems
     ]
-    rows = [*systems, dense, *uniform, *ablation_rows(distill, uniform=False)]
+    own_prompts = Method("langsplat-own-prompts", "LangSplat, own prompts", three_fields, prompts="crops")
+    rows = [*systems, own_prompts, dense, *uniform, *ablation_rows(distill, uniform=False)]
     return {method.name: method for method in rows}
 
 

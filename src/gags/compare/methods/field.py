@@ -3,10 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import Tensor
-
 from gags.compare.methods.learner import Inputs, Method
-from gags.compare.paper import ablations
+from gags.compare.paper import ablations, paper_losses
 from gags.distill.field import LanguageField
 from gags.distill.settings import DistillSettings
 from gags.distill.train import train_field
@@ -24,18 +22,13 @@ class OneField:
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
         """Distil; see `Learner.learn`."""
         settings = replace(self.settings, seed=seed)
-        logits = self.logits(inputs)
-        train_field(inputs.gaussians, inputs.items, settings, logits=logits, progress=progress).save(path)
+        train_field(inputs.gaussians, inputs.items, settings, progress=progress).save(path)
 
     def load(self, path: Path, inputs: Inputs) -> FieldAnswerer:
         """What `learn` wrote."""
         gaussians = inputs.gaussians
         field = LanguageField.load(path, gaussians).to(gaussians.means.device)
         return FieldAnswerer(gaussians, field)
-
-    def logits(self, inputs: Inputs) -> Tensor | None:
-        """Granularity logit of every mask, or None to go by the settings. [M]"""
-        return None
 
 
 def ablation_rows(distill: DistillSettings, *, uniform: bool) -> list[Method]:
@@ -45,8 +38,16 @@ def ablation_rows(distill: DistillSettings, *, uniform: bool) -> list[Method]:
         distill: Settings of distillation that all methods share; each ablation changes its own.
         uniform: Those that there are with uniform prompts, too, or those that there are not.
     """
+    with_losses = distill if has_paper_losses(distill) else replace(distill, **paper_losses())
+    bases = {True: with_losses, False: distill}
     return [
-        Method(row.name, row.title, OneField(replace(distill, **row.settings)))
+        Method(row.name, row.title, OneField(replace(bases[row.paper_losses], **row.settings)))
         for row in ablations()
         if row.uniform == uniform
     ]
+
+
+def has_paper_losses(distill: DistillSettings) -> bool:
+    """Whether settings have all terms of Eq. 7, and levels that are learnt by them alone."""
+    learnt = (distill.levels, distill.granularity) == ("learnt", "distance") and not distill.consensus
+    return learnt and distill.region_aware and min(distill.entropy_weight, distill.consistency_weight) > 0

@@ -3,6 +3,7 @@
 To add one, write a file with a learner beside this one and give it a row in `methods/__init__.py`.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,14 @@ from gags.errors import WorkspaceError
 from gags.evaluate.answerer import Answerer
 from gags.gaussians import Gaussians
 from gags.progress import Reporter
-from gags.store import damaged, load_tensors
+from gags.store import damaged, load_metadata, load_tensors
 
 REMEDY = "delete it and run again"  # what to do about a damaged file of a method
 
-Prompts = Literal["granularity-aware", "uniform"]
+FIGURES = "figures"  # metadata of a method's file: more figures by name, see `learnt_figures`
+
+Prompts = Literal["granularity-aware", "uniform", "crops"]
+"""How photos are prompted: as the scene is described, as many prompts evenly, or LangSplat's own 5,120."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +76,7 @@ class Learner(Protocol):
         """Learn from the masks and write what was learnt to a safetensors file, atomically.
 
         The file's tensor "features" holds what is kept for every Gaussian: a feature, or a whole embedding.
+        Its metadata may hold more figures of the method, see `learnt_figures`.
         """
         ...
 
@@ -88,7 +93,8 @@ class Method:
         name: Under this name it is asked for and kept.
         title: What it is, for the table.
         learner: What learns and answers.
-        prompts: How the photos were prompted before masks were cut; as many prompts in total either way.
+        prompts: How the photos were prompted before masks were cut; "uniform" has as many prompts in total as
+            "granularity-aware", "crops" as many as LangSplat.
     """
 
     name: str
@@ -108,3 +114,18 @@ def bytes_per_gaussian(path: Path, gaussians: int) -> float:
         raise damaged(path, "the method that wrote it kept no tensor called 'features'", REMEDY)
     features = stored.tensors["features"]
     return features.numel() * features.element_size() / gaussians
+
+
+def learnt_figures(path: Path) -> dict[str, float]:
+    """Figures that a learner left in its file, such as the cosine of an autoencoder; none for most.
+
+    They are a JSON object of numbers in the metadata of the file, under the name `FIGURES`.
+
+    Raises:
+        WorkspaceError: If the file is damaged.
+    """
+    text = load_metadata(path, remedy=REMEDY).get(FIGURES, "{}")
+    try:
+        return {str(name): float(value) for name, value in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise damaged(path, error, REMEDY) from error

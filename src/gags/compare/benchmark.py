@@ -1,0 +1,299 @@
+"""All scenes of a data set, all runs, all methods, in the paper's tables: `gags benchmark`."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from gags._version import __version__
+from gags.capture import Capture
+from gags.compare.datasets import (
+    Dataset,
+    SceneFiles,
+    chosen_scenes,
+    dataset_folder,
+    find_scene,
+    named_dataset,
+)
+from gags.compare.harness import (
+    COMPARISON_FILE,
+    SCENE_FOLDER,
+    CompareSettings,
+    MethodSettings,
+    check,
+    check_protocol,
+    compare,
+)
+from gags.compare.measure import machine, versions
+from gags.compare.methods import all_methods, chosen_methods
+from gags.compare.paper import ablation_methods, published
+from gags.compare.results import Comparison
+from gags.compare.scenes import shared_scene, take_gaussians
+from gags.compare.standings import BenchmarkTable, Entry, Failure, Standings, paper_tables
+from gags.errors import CompareError, GagsError
+from gags.files import write_json
+from gags.pipeline import CaptureSettings, RunSettings, read_capture
+from gags.progress import SILENT, Reporter
+from gags.report.pages import write_page
+from gags.store import plain
+
+BENCHMARK_FILE = "benchmark.json"  # in the folder of a benchmark
+BENCHMARK_PAGE = "index.html"
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings(MethodSettings):
+    """What is run, and how often."""
+
+    runs: int = 3
+    """Whole runs: Gaussians, prompts and what is learnt are made anew in each, with its number as seed."""
+    share_gaussians: bool = False
+    """Make Gaussians in the first run only; the others take these, and make prompts and the rest anew."""
+    protocol: str = "lerf-ovs-strict"
+    """Rules of scoring: lerf-ovs-strict, by which figures are published; lerf-ovs; or held-out."""
+    ablations: bool = False
+    """Also run the methods of the paper's ablations, for Tables 4 to 6."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What came out.
+
+    Attributes:
+        dataset: The data set.
+        scenes: The scenes that were asked for.
+        settings: What was run, and how often.
+        stages: Settings of the stages as they were asked for.
+        folder: Where everything lies.
+        entries: One a scene, run and method that could be done.
+        failures: What could not be done.
+        ran: Settings of the Gaussians and masks as they ran, of the first scene that has them.
+    """
+
+    dataset: Dataset
+    scenes: tuple[str, ...]
+    settings: BenchmarkSettings
+    stages: RunSettings
+    folder: Path
+    entries: list[Entry] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    ran: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def standings(self) -> Standings:
+        """Best and median of the runs."""
+        return Standings(self.entries, self.scenes)
+
+    @property
+    def tables(self) -> tuple[BenchmarkTable, ...]:
+        """The paper's tables with our figures."""
+        return paper_tables(self.standings, self.dataset)
+
+    @property
+    def page(self) -> Path:
+        """Everything to look at."""
+        return self.folder / BENCHMARK_PAGE
+
+    def to_json(self) -> dict[str, Any]:
+        """As in `benchmark.json`: shares in [0, 1]; those of the tables in %, as printed."""
+        return {
+            "dataset": self.dataset.name,
+            "scenes": list(self.scenes),
+            "benchmark": plain(self.settings),
+            "stages": plain(self.stages),
+            "ran": self.ran,
+            "versions": versions(),
+            "machine": machine(),
+            "entries": [entry.to_json() for entry in self.entries],
+            "failures": [vars(failure) for failure in self.failures],
+            "standings": self.standings.to_json(),
+            "tables": [table.to_json() for table in self.tables],
+        }
+
+    def write(self) -> None:
+        """Write `benchmark.json` and the page, as far as the benchmark has come."""
+        write_json(self.folder / BENCHMARK_FILE, self.to_json())
+        write_page(
+            self.page,
+            "benchmark.html",
+            benchmark=self,
+            tables=self.tables,
+            settings=tomli_w.dumps(plain(self.settings) | {"asked": plain(self.stages), "ran": self.ran}),
+            versions=versions(),
+            machine=machine(),
+            version=__version__,
+        )
+
+
+def default_methods() -> list[str]:
+    """The systems of the paper's Tables 1 to 3 and 5: of each row the first method of ours."""
+    rows = [row for table in ("quality", "fusion") for row in published(table).rows.values()]
+    return list(dict.fromkeys(row.methods[0] for row in rows))
+
+
+def benchmark(
+    dataset: str,
+    folder: Path | str,
+    out: Path | str,
+    methods: Sequence[str] = (),
+    settings: BenchmarkSettings = BenchmarkSettings(),
+    *,
+    scenes: Sequence[str] = (),
+    labels: Path | None = None,
+    photos: CaptureSettings = CaptureSettings(test_every=0),
+    stages: RunSettings = RunSettings(),
+    progress: Reporter = SILENT,
+    progress_in_child: Callable[[], Reporter] = Reporter,
+) -> Benchmark:
+    """Run methods on the scenes of a data set, several times, and put the figures into the paper's tables.
+
+    A benchmark that was stopped resumes; what has not changed is not done again. What fails is listed with
+    its reason, and the rest goes on.
+
+    Args:
+        dataset: Name of the data set, lerf-ovs or mip360-ovs.
+        folder: Where its scenes lie, see `gags.compare.datasets`.
+        out: Folder of the benchmark; what is done already is kept.
+        methods: Methods by name, those of `gags.compare`. Default: the systems of the paper's tables.
+        settings: Runs, protocol, ablations.
+        scenes: Some of its scenes. Default: all.
+        labels: Folder that holds a folder of labels a scene. Default: where the data set has them.
+        photos: How photos are read; by default all of them are trained on, as the paper does.
+        stages: Settings of the stages; their seeds are the number of the run.
+        progress: Told about progress.
+        progress_in_child: Makes what is told about progress in a method's process, see `gags.compare`.
+
+    Returns:
+        All figures, also written to `benchmark.json` and to the page `index.html` in `out`.
+
+    Raises:
+        GagsError: If nothing can be done as asked: an unknown name, a folder without any scene.
+    """
+    known = named_dataset(dataset)
+    asked = chosen_scenes(known, scenes)
+    wanted = [*(methods or default_methods()), *(ablation_methods() if settings.ablations else ())]
+    names = [method.name for method in chosen_methods(wanted, all_methods())]
+    check_protocol(settings.protocol)
+    if settings.runs < 1:
+        raise CompareError(f"--runs must be at least 1, got {settings.runs}")
+    root = dataset_folder(known, Path(folder))
+    result = Benchmark(known, asked, settings, stages, Path(out))
+    work = _Work(result, names, photos, progress, progress_in_child)
+    ready = []
+    for name in asked:  # all scenes are looked at before the first of them takes hours
+        with work.noting_failure(name):
+            ready.append(work.read(root, name, labels))
+    for files, capture in ready:
+        for run in range(settings.runs):
+            with work.noting_failure(files.name, run):
+                work.run(files, capture, run)
+            result.write()
+    result.write()
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A benchmark under way.
+
+    Attributes:
+        result: What came out so far.
+        methods: Methods by name.
+        photos: How photos are read.
+        progress: Told about progress.
+        progress_in_child: Makes what is told about progress in a method's process.
+    """
+
+    result: Benchmark
+    methods: Sequence[str]
+    photos: CaptureSettings
+    progress: Reporter
+    progress_in_child: Callable[[], Reporter]
+
+    @contextmanager
+    def noting_failure(self, scene: str, run: int | None = None, method: str | None = None) -> Iterator[None]:
+        """Whatever goes wrong inside is listed and said, and the benchmark goes on."""
+        try:
+            yield
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            if not isinstance(error, GagsError):
+                reason = f"unexpected {type(error).__name__}: {reason}"
+            failure = Failure(scene, reason, run, method)
+            self.result.failures.append(failure)
+            self.progress.warn(f"{failure.what}: {reason}")
+
+    def read(self, root: Path, name: str, labels: Path | None) -> tuple[SceneFiles, Capture]:
+        """Find a scene, read its photos and poses, and match its labels with them."""
+        files = find_scene(self.result.dataset, root, name, labels)
+        photos = self.photos
+        if photos.images is None:
+            photos = replace(photos, images=files.photos)
+        capture = read_capture(files.capture, photos, progress=self.progress)
+        check(capture, files.labels, self.methods, self.comparison(0), progress=self.progress)
+        return files, capture
+
+    def comparison(self, run: int) -> CompareSettings:
+        """Settings of the comparison that one run of one scene is."""
+        settings = self.result.settings
+        shared = {f.name: getattr(settings, f.name) for f in fields(MethodSettings)}
+        return CompareSettings(
+            **shared,
+            seeds=1,
+            first_seed=run,
+            protocol=settings.protocol,
+            labels_by=self.result.dataset.labels_by,
+        )
+
+    def run(self, files: SceneFiles, capture: Capture, run: int) -> None:
+        """One run of one scene: Gaussians and masks, then every method."""
+        self.progress.say(f"{files.name}, run {run} ({run + 1} of {self.result.settings.runs})")
+        folder, stages = self._folder(files.name, run), self._stages(run)
+        if run and self.result.settings.share_gaussians:
+            take_gaussians(self._folder(files.name, 0) / SCENE_FOLDER, folder / SCENE_FOLDER)
+        scene = shared_scene(capture, folder / SCENE_FOLDER, stages, progress=self.progress)
+        about = {"reconstruct": scene.splats.settings, "describe": scene.masks.settings}
+        self.result.ran.update({} if self.result.ran else about)
+        preset = str(scene.masks.settings.get("preset", "lite"))  # the only one of earlier versions
+        results = []
+        for method in self.methods:
+            with self.noting_failure(files.name, run, method):
+                compared = compare(
+                    None,
+                    files.labels,
+                    folder,
+                    [method],
+                    self.comparison(run),
+                    scene=folder / SCENE_FOLDER,
+                    stages=stages,
+                    progress=self.progress,
+                    progress_in_child=self.progress_in_child,
+                )
+                results += compared.methods
+        self.result.entries.extend(Entry(files.name, run, preset, result) for result in results)
+        if results:
+            together = Comparison(files.labels, self.result.settings.protocol, scene.encoder, tuple(results))
+            write_json(folder / COMPARISON_FILE, together.to_json())
+
+    def _folder(self, scene: str, run: int) -> Path:
+        return self.result.folder / scene / f"run_{run}"
+
+    def _stages(self, run: int) -> RunSettings:
+        """Settings of the stages with the seeds of a run."""
+        stages, shared = self.result.stages, self.result.settings.share_gaussians
+        return replace(
+            stages,
+            reconstruct=replace(stages.reconstruct, seed=0 if shared else run),
+            describe=_seeded(stages.describe, run),
+            distill=_seeded(stages.distill, run),
+        )
+
+
+def _seeded(settings: Any, seed: int) -> Any:
+    """Settings, or changes to those of a preset by name, with another seed."""
+    if settings is None or isinstance(settings, Mapping):
+        return {**(settings or {}), "seed": seed}
+    return replace(settings, seed=seed)

@@ -1,0 +1,129 @@
+"""LangSplat's autoencoder: the embeddings of one scene's masks become codes of three numbers, and come back.
+
+Layers, loss and learning rate are those of the paper's authors (Qin et al., CVPR 2024, section 3.3). The
+batches differ: they are drawn with replacement, and the last state is kept, not the best of the last passes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, mse_loss, normalize
+
+from gags.distill.field import DECODED_AT_ONCE
+from gags.progress import Reporter
+
+CODE_LENGTH = 3  # numbers of a code
+ENCODER_WIDTHS = (256, 128, 64, 32, CODE_LENGTH)
+DECODER_WIDTHS = (16, 32, 64, 128, 256, 256)
+COSINE_WEIGHT = 0.001  # of 1 − cosine beside the squared error, as published
+PASSES = 100  # over the embeddings, as published
+
+
+@dataclass(frozen=True)
+class AutoencoderSettings:
+    """How the autoencoder is trained; the defaults are LangSplat's."""
+
+    steps: int | None = None
+    """Optimisation steps. Default: as many as 100 passes over the embeddings take."""
+    batch: int = 64
+    """Embeddings a step."""
+    rate: float = 7e-4
+    """Learning rate of Adam."""
+
+    def steps_for(self, embeddings: int) -> int:
+        """Optimisation steps for a number of embeddings."""
+        return -(-PASSES * embeddings // self.batch) if self.steps is None else self.steps
+
+
+class Autoencoder(nn.Module):
+    """Embedding of D numbers → unit code of 3 → unit embedding.
+
+    Args:
+        dim: Length D of the embeddings.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.encoder = _layers((dim, *ENCODER_WIDTHS), batch_norm=True)
+        self.decoder = _layers((CODE_LENGTH, *DECODER_WIDTHS, dim), batch_norm=False)
+
+    def encode(self, embeddings: Tensor) -> Tensor:
+        """Unit codes. [..., D] → [..., 3]"""
+        codes = self.encoder(embeddings.flatten(0, -2))  # batch norm takes rows alone
+        return normalize(codes, dim=-1).unflatten(0, embeddings.shape[:-1])
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Unit embeddings of codes, which may be shorter than 1, as blended ones are. [..., 3] → [..., D]"""
+        return normalize(self.decoder(codes), dim=-1)
+
+    @torch.no_grad()
+    def encode_all(self, embeddings: Tensor) -> Tensor:
+        """Codes of all masks, some at a time. [M, D] → [M, 3]"""
+        return torch.cat([self.encode(chunk) for chunk in embeddings.split(DECODED_AT_ONCE)])
+
+    @torch.no_grad()
+    def cosine(self, embeddings: Tensor) -> float:
+        """Mean cosine between embeddings [M, D] and what comes back of them."""
+        chunks = embeddings.split(DECODED_AT_ONCE)
+        cosines = [cosine_similarity(self.decode(self.encode(chunk)), chunk, dim=-1) for chunk in chunks]
+        return float(torch.cat(cosines).mean())
+
+
+def _layers(widths: Sequence[int], *, batch_norm: bool) -> nn.Sequential:
+    """Linear layers with a ReLU, after a batch norm if asked for, between each two."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths[:-1]):
+        layers.append(nn.Linear(inputs, outputs))
+        layers += [nn.BatchNorm1d(outputs)] if batch_norm else []
+        layers.append(nn.ReLU())
+    return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
+
+
+def reconstruction_loss(decoded: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared error + 0.001 · (1 − cosine), as published; both means go over all rows.
+
+    Args:
+        decoded: What came back. [B, D]
+        wanted: Embeddings. [B, D]
+
+    Returns:
+        A number. []
+    """
+    cosine = cosine_similarity(decoded, wanted, dim=-1)
+    return mse_loss(decoded, wanted) + COSINE_WEIGHT * (1 - cosine).mean()
+
+
+def train_autoencoder(
+    embeddings: Tensor, settings: AutoencoderSettings, seed: int, progress: Reporter
+) -> Autoencoder:
+    """Fit an autoencoder to the embeddings of one scene's masks.
+
+    Args:
+        embeddings: L2-normalised embeddings of all masks. [M, D]
+        settings: Settings.
+        seed: Seed of the weights and of the batches.
+        progress: Told about progress.
+
+    Returns:
+        The autoencoder, on the device of the embeddings; batch norm uses its running means from now on.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = Autoencoder(embeddings.shape[1]).to(embeddings.device)
+    steps = settings.steps_for(len(embeddings))
+    optimizer = torch.optim.Adam(net.parameters(), settings.rate)
+    rng = torch.Generator().manual_seed(seed)
+    with progress.stage("Training the autoencoder", steps, "steps") as bar:
+        for step in range(steps):
+            drawn = torch.randint(len(embeddings), (settings.batch,), generator=rng)
+            batch = embeddings[drawn.to(embeddings.device)]
+            loss = reconstruction_loss(net.decode(net.encode(batch)), batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            bar.advance(note=f"loss {loss.item():.5f}" if step % 50 == 0 else "")
+    return net.requires_grad_(False).eval()

@@ -1,0 +1,67 @@
+"""Answers of Gaussians that hold whole embeddings, one or one a level: relevancy by Gaussian, rendered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gags.capture.camera import Camera
+from gags.distill.field import DECODED_AT_ONCE, KEPT_BYTES
+from gags.embed.encoder import Encoder
+from gags.gaussians import Gaussians
+from gags.query import lerf_ovs
+from gags.query.lerf_ovs import Map
+from gags.query.maps import ValueMaps, render_values
+from gags.query.relevancy import Queries
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedGaussians:
+    """Gaussians that hold an embedding on one or several levels; the best level answers each text.
+
+    Attributes:
+        gaussians: The scene.
+        features: Embeddings of each Gaussian on L levels, L2-normalised, 0 where no mask shows it; float32,
+            or float16 where that would be too large. [N, L, D]
+        encoder_name: Encoder of the embeddings.
+    """
+
+    gaussians: Gaussians
+    features: Tensor
+    encoder_name: str
+
+    def prepare(self, texts: Sequence[str], encoder: Encoder) -> Queries:
+        """Texts embedded with the encoder that made the masks' embeddings; see `Queries.encode`."""
+        return Queries.encode(texts, encoder, self)
+
+    @torch.no_grad()
+    def relevancy(self, camera: Camera, queries: Queries) -> ValueMaps:
+        """Relevancy (GAGS Eq. 8) of the Gaussians on every level, rendered into the view."""
+        texts = torch.cat([queries.vectors, queries.negatives]).T
+        chunks = self.features.split(DECODED_AT_ONCE)
+        asked = torch.cat([queries.relevancy_from_cosines(chunk.float() @ texts) for chunk in chunks])
+        drawn = render_values(self.gaussians, asked.flatten(1), camera)
+        if asked.shape[1] == 1:
+            return drawn
+        levels = drawn.values.unflatten(0, asked.shape[1:])
+        return ValueMaps(best_level(levels), drawn.known, levels)
+
+
+def kept_dtype(gaussians: int, levels: int, dim: int) -> torch.dtype:
+    """float32 for embeddings [N, L, D] that fit into a GiB, else float16."""
+    return torch.float32 if 4 * gaussians * levels * dim <= KEPT_BYTES else torch.float16
+
+
+def best_level(maps: Map) -> Map:
+    """For each text the map of the level whose smoothed relevancy has the highest peak (LangSplat 3.4).
+
+    Args:
+        maps: Relevancy of every pixel to every text on every level. float32 [L, T, H, W]
+
+    Returns:
+        float32 [T, H, W]
+    """
+    peaks = np.array([[float(lerf_ovs.smooth(relevancy).max()) for relevancy in level] for level in maps])
+    return maps[peaks.argmax(axis=0), np.arange(maps.shape[1])]

@@ -1,0 +1,355 @@
+"""`gags benchmark` on made-up data sets: tables that can be recomputed, resume, failures, clear errors."""
+
+import json
+import shutil
+import statistics
+
+import pytest
+from tests.compare.test_harness import FAST, STAGES, _patch
+from tests.helpers.made_datasets import write_lerf_ovs, write_mip360_ovs
+
+from gags import cli
+from gags.compare import harness, job
+from gags.compare.benchmark import BenchmarkSettings, benchmark, default_methods
+from gags.compare.methods.field import OneField
+from gags.compare.methods.uplift import Uplift
+from gags.compare.paper import published
+from gags.compare.scenes import Described
+from gags.embed.description import Description
+from gags.errors import CompareError, WorkspaceError
+from gags.workspace import Workspace
+
+SCENES = ("ramen", "teatime")
+METHODS = ("--methods", "gags", "uplift")
+TWO = BenchmarkSettings(runs=2)
+
+
+@pytest.fixture(scope="session")
+def lerf(tmp_path_factory):
+    """LERF-OVS with two of its scenes."""
+    return write_lerf_ovs(tmp_path_factory.mktemp("lerf") / "lerf_ovs", SCENES)
+
+
+@pytest.fixture(autouse=True)
+def calls(monkeypatch):
+    """Stands in for models that need weights and for processes of their own; notes the jobs that are run."""
+    _patch(monkeypatch)
+    made = []
+
+    def call(function, wanted, progress):
+        made.append((wanted.folder.parts[-5], wanted.method.name, wanted.seed))
+        function(wanted, progress)
+
+    monkeypatch.setattr(harness, "in_own_process", call)
+    return made
+
+
+def _command(folder, out, *more):
+    return [
+        "benchmark",
+        "lerf-ovs",
+        str(folder),
+        "--out",
+        str(out),
+        "--scenes",
+        *SCENES,
+        *METHODS,
+        *FAST,
+        *more,
+    ]
+
+
+@pytest.fixture(scope="session")
+def finished(lerf, tmp_path_factory):
+    """Folder of a benchmark of two scenes, two runs and two methods."""
+    out = tmp_path_factory.mktemp("benchmark") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        _patch(patch)
+        patch.setattr(harness, "in_own_process", lambda function, *arguments: function(*arguments))
+        assert cli.main([*_command(lerf.parent, out, "--runs", "2"), "--debug"]) == 0
+    return out
+
+
+def recomputed(content: dict) -> dict[tuple[str, str, str], list[float]]:
+    """Our cells of Tables 1 and 2 from the labelled pairs alone, by table, method and statistic, %."""
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for method in {entry["method"] for entry in content["entries"]}:
+        cells: dict[tuple[str, str], list[float]] = {}
+        for scene in content["scenes"]:
+            runs = []
+            for entry in content["entries"]:
+                if (entry["method"], entry["scene"]) == (method, scene):
+                    hits = [100 * row["hit"] for row in entry["rows"]]
+                    ious = [100 * row["iou"] for row in entry["rows"]]
+                    runs.append((sum(ious) / len(ious), sum(hits) / len(hits)))
+            for column, table in enumerate("21"):
+                cells.setdefault((table, "best"), []).append(max(runs)[column])
+                cells.setdefault((table, "median"), []).append(statistics.median(run[column] for run in runs))
+        for (table, statistic), figures in cells.items():
+            found[table, method, statistic] = [*figures, sum(figures) / len(figures)]
+    return found
+
+
+def test_the_tables_can_be_recomputed_from_the_json(finished):
+    content = json.loads((finished / "benchmark.json").read_text())
+    assert content["scenes"] == list(SCENES)
+    printed = {
+        (table["number"], row["method"], row["source"].split(", ")[1].split()[0]): row["cells"]
+        for table in content["tables"]
+        for row in table["rows"]
+        if table["number"] in "12" and row["method"]
+    }
+    expected = recomputed(content)
+    assert len(expected) == 8  # two tables, two methods, best and median
+    assert printed.keys() == expected.keys()
+    for key, cells in expected.items():
+        assert printed[key] == pytest.approx(cells)
+        assert cells[2] == pytest.approx((cells[0] + cells[1]) / 2)
+    overall = content["standings"]["gags"]["overall"]["median"]
+    assert 100 * overall["mIoU"] == pytest.approx(expected["2", "gags", "median"][2])
+
+
+def test_every_entry_has_all_its_pairs_and_times(finished):
+    content = json.loads((finished / "benchmark.json").read_text())
+    entries = content["entries"]
+    assert [(entry["scene"], entry["run"], entry["method"]) for entry in entries] == [
+        (scene, run, method) for scene in SCENES for run in (0, 1) for method in ("gags", "uplift")
+    ]
+    pairs = {scene: [len(e["rows"]) for e in entries if e["scene"] == scene] for scene in SCENES}
+    assert pairs["ramen"][0] > pairs["teatime"][0] > 0  # two labelled photos, and one
+    for entry in entries:
+        assert entry["mAcc"] >= 0.5
+        assert entry["seconds"].keys() == {"gaussians", "masks", "language"}
+        assert entry["query_seconds"].keys() == {"Rend.", "Pred."}
+        assert all(seconds > 0 for seconds in entry["query_seconds"].values())
+        assert entry["preset"] == "lite"
+        assert {row["split"] for row in entry["rows"]} == {"train"}  # all photos are trained on
+    assert content["failures"] == []
+    assert content["versions"].keys() >= {"gags", "python", "torch"}
+    assert content["machine"]["cores"] >= 1
+    assert content["benchmark"]["runs"] == 2
+    assert content["ran"]["reconstruct"]["steps"] == 60
+    assert content["ran"]["describe"]["segment"]["min_area"] == 6
+
+
+def test_each_run_makes_everything_anew(finished):
+    first, second = (Described.open(finished / "ramen" / f"run_{run}" / "scene") for run in (0, 1))
+    for run, scene in enumerate((first, second)):
+        assert scene.splats.settings["seed"] == scene.segment_settings().seed == run
+        language = finished / "ramen" / f"run_{run}" / "methods" / "gags" / f"seed_{run}"
+        assert (language / "language.safetensors").exists()
+        compared = json.loads((finished / "ramen" / f"run_{run}" / "compare.json").read_text())
+        assert [row["method"] for row in compared["methods"]] == ["gags", "uplift"]
+    assert first.workspace.splats.read_bytes() != second.workspace.splats.read_bytes()
+    assert _prompts(first) != _prompts(second)
+
+
+def _prompts(scene: Described) -> bytes:
+    view = scene.capture.train[0]
+    return Description.load(scene.workspace.description(view.name)).prompts.tobytes()
+
+
+def test_the_page_is_complete_and_has_the_tables(finished):
+    page = (finished / "index.html").read_text()
+    assert "http" not in page.split("<body>")[1]
+    for words in (
+        "LERF-OVS",
+        "Table 1. Localisation",
+        "Table 3. Training",
+        "gags (lite), median of 2",
+        "88.14",
+    ):
+        assert words in page
+    content = json.loads((finished / "benchmark.json").read_text())
+    cells = [row["cells"] for table in content["tables"][:2] for row in table["rows"] if row["method"]]
+    assert all(f'<td class="n">{cell:.2f}</td>' in page for row in cells for cell in row)
+    assert "What could not be done" not in page
+    assert "prompts_per_patch = 1" in page
+
+
+def test_what_is_done_is_not_done_again(finished, lerf, calls, capsys):
+    before = json.loads((finished / "benchmark.json").read_text())
+    assert cli.main(_command(lerf, finished, "--runs", "2", "--json")) == 0
+    assert calls == []
+    assert json.loads(capsys.readouterr().out) == before
+
+
+def test_tables_are_printed(finished, lerf, capsys):
+    assert cli.main(_command(lerf, finished, "--runs", "2")) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["paper", "69.01", "88.14", "78.58"] in lines
+    assert ["paper", "25.0", "10.0", "50.0", "85.0"] in lines
+    assert sum(line[:3] == ["gags", "(lite),", "best"] for line in lines) == 2
+
+
+def test_shared_gaussians_are_made_once(finished, lerf, tmp_path, calls):
+    """From the first run of a finished benchmark; the second has its Gaussians and prompts of its own."""
+    shutil.copytree(finished / "ramen" / "run_0", tmp_path / "out" / "ramen" / "run_0")
+    more = ["--runs", "2", "--share-gaussians", "--scenes", "ramen", "--methods", "uplift"]
+    assert cli.main(_command(lerf, tmp_path / "out", *more)) == 0
+    assert calls == [("ramen", "uplift", 1)]
+    first, second = (Described.open(tmp_path / "out" / "ramen" / f"run_{run}" / "scene") for run in (0, 1))
+    assert first.workspace.splats.read_bytes() == second.workspace.splats.read_bytes()
+    assert first.splats.stamp == second.splats.stamp
+    assert _prompts(first) != _prompts(second)
+
+
+def test_a_killed_benchmark_goes_on(lerf, finished, tmp_path, monkeypatch, calls):
+    """Killed while the second method learns; what was finished stays."""
+    out = tmp_path / "out"
+    shutil.copytree(finished / "teatime" / "run_0" / "scene", out / "teatime" / "run_0" / "scene")
+    genuine = Uplift.learn
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Uplift, "learn", stop)
+    command = _command(lerf, out, "--runs", "1", "--scenes", "teatime")
+    assert cli.main(command) == cli.INTERRUPTED
+    monkeypatch.setattr(Uplift, "learn", genuine)
+    assert cli.main(command) == 0
+    assert calls == [("teatime", "gags", 0), ("teatime", "uplift", 0), ("teatime", "uplift", 0)]
+    entries = json.loads((out / "benchmark.json").read_text())["entries"]
+    assert [entry["method"] for entry in entries] == ["gags", "uplift"]
+
+
+def _reasons(out, capsys, command, code=1):
+    """What failed, from the JSON; each is one line on stderr too, and on the page."""
+    assert cli.main(command) == code
+    failures = json.loads((out / "benchmark.json").read_text())["failures"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("gags benchmark:")]
+    assert len(lines) == len(failures)
+    assert all(failure["reason"] in line for failure, line in zip(failures, lines, strict=True))
+    page = (out / "index.html").read_text()
+    assert ("What could not be done" in page) == bool(failures)
+    return [(f["scene"], f["run"], f["method"], f["reason"]) for f in failures]
+
+
+def test_a_method_that_fails_does_not_stop_the_others(lerf, finished, tmp_path, monkeypatch, calls, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    shutil.rmtree(out / "ramen" / "run_1" / "methods" / "gags")
+    shutil.rmtree(out / "teatime" / "run_0" / "methods" / "uplift")
+    genuine = OneField.learn
+
+    def fail(*_):
+        raise WorkspaceError("no photo has\na single mask")
+
+    monkeypatch.setattr(OneField, "learn", fail)
+    command = _command(lerf, out, "--runs", "2")
+    found = _reasons(out, capsys, command)
+    assert found == [("ramen", 1, "gags", "no photo has a single mask")]
+    assert calls == [("ramen", "gags", 1), ("teatime", "uplift", 0)]
+    content = json.loads((out / "benchmark.json").read_text())
+    assert len(content["entries"]) == 7
+    assert content["standings"]["gags"]["ramen"]["runs"] == 1
+    assert content["standings"]["gags"]["overall"]["runs"] == 1
+    monkeypatch.setattr(OneField, "learn", genuine)
+    assert _reasons(out, capsys, command, code=0) == []
+    assert len(json.loads((out / "benchmark.json").read_text())["entries"]) == 8
+
+
+def test_an_error_that_nobody_expected_is_listed_like_others(lerf, finished, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    shutil.rmtree(out / "ramen" / "run_0" / "methods" / "uplift")
+
+    def fail(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(job, "run_job", fail)
+    monkeypatch.setattr(harness, "run_job", fail)
+    found = _reasons(out, capsys, _command(lerf, out, "--runs", "2"))
+    assert found == [("ramen", 0, "uplift", "unexpected RuntimeError: CUDA out of memory")]
+
+
+def test_scenes_that_cannot_be_used_are_said_first_and_the_others_done(
+    lerf, finished, tmp_path, calls, capsys
+):
+    """Teatime labels a photo that is not there; figurines was not downloaded; waldo_kitchen has no poses."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(lerf, data)
+    shutil.copytree(finished / "ramen", out / "ramen")
+    (data / "label" / "teatime" / "frame_00001.json").rename(data / "label" / "teatime" / "frame_00099.json")
+    shutil.copytree(data / "ramen" / "images", data / "waldo_kitchen" / "images")
+    shutil.copytree(data / "label" / "ramen", data / "label" / "waldo_kitchen")
+    command = ["benchmark", "lerf-ovs", str(data), "--out", str(out), *METHODS, *FAST, "--runs", "2"]
+    found = {(scene, run, method): reason for scene, run, method, reason in _reasons(out, capsys, command)}
+    assert list(found) == [("teatime", None, None), ("waldo_kitchen", None, None), ("figurines", None, None)]
+    assert "frame_00099.json labels 'frame_00099', but no photo of that name" in found["teatime", None, None]
+    assert "COLMAP" in found["waldo_kitchen", None, None]
+    assert "figurines is not there" in found["figurines", None, None]
+    assert calls == []  # ramen was done already
+    content = json.loads((out / "benchmark.json").read_text())
+    assert len(content["entries"]) == 4
+    row = next(row for row in content["tables"][0]["rows"] if row["method"] == "gags")
+    assert row["cells"][1:] == [None, None, None, None]  # the other scenes, and so the mean over all
+
+
+def test_mip360_ovs_has_photos_of_half_the_size_and_labels_by_position(tmp_path, calls, capsys):
+    """Answers are scored at the size of the labels, which is the full one, in the first and seventh photo."""
+    data, out = write_mip360_ovs(tmp_path / "data", ("counter", "room")), tmp_path / "out"
+    command = ["benchmark", "mip360-ovs", str(data), "--out", str(out), "--scenes", "room", "counter"]
+    assert cli.main([*command, "--methods", "uplift", "--runs", "1", *FAST]) == 0
+    assert calls == [("room", "uplift", 0), ("counter", "uplift", 0)]
+    capture = Described.open(out / "counter" / "run_0" / "scene").capture
+    assert {view.path.parent.name for view in capture} == {"images_2"}
+    assert {(view.camera.width, view.camera.height) for view in capture} == {(128, 96)}
+    content = json.loads((out / "benchmark.json").read_text())
+    room, counter = content["entries"]
+    assert {row["frame"] for row in counter["rows"]} == {"DSCF4667.JPG", "DSCF4679.JPG"}
+    assert {row["frame"] for row in room["rows"]} == {"DSCF4667.JPG"}
+    assert max(max(box) for row in counter["rows"] for box in row["boxes"]) > 128
+    assert min(room["mAcc"], counter["mAcc"]) >= 0.5
+    first, *_ = content["tables"]
+    assert first["columns"] == ["room", "counter", "overall"]
+    (ours,) = [row for row in first["rows"] if row["method"]]
+    scenes = [100 * room["mAcc"], 100 * counter["mAcc"]]
+    assert ours["cells"] == pytest.approx([*scenes, sum(scenes) / 2])
+    (data / "label" / "room" / "frame_00001.json").rename(data / "label" / "room" / "frame_00009.json")
+    found = _reasons(out, capsys, [*command, "--methods", "uplift", "--runs", "1", *FAST])
+    [(scene, _, _, reason)] = found
+    assert scene == "room"
+    assert "frame_00009.json labels photo 9 by position" in reason
+    assert "1 to 8" in reason
+
+
+def test_python_does_what_the_command_does(lerf, finished, calls):
+    found = benchmark(
+        "lerf-ovs", str(lerf), str(finished), ["gags", "uplift"], TWO, scenes=SCENES, stages=STAGES
+    )
+    assert calls == []
+    assert found.to_json()["entries"] == json.loads((finished / "benchmark.json").read_text())["entries"]
+    assert found.page.exists()
+
+
+def test_default_methods_are_the_systems_of_the_papers_tables():
+    assert default_methods() == ["grouping", "legaussians", "goi", "langsplat", "gags", "n2f2"]
+    assert all(row.methods[0] in default_methods() for row in published("times").rows.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (["--methods", "gags", "lerf"], "no method 'lerf'"),
+        (["--scenes", "kitchen"], "lerf-ovs has no scene 'kitchen'; --scenes takes some of: ramen,"),
+        (["--runs", "0"], "--runs must be at least 1"),
+        (["--protocol", "select-3d"], "compare with --protocol lerf-ovs"),
+        (["--protocol", "lerf"], "unknown protocol 'lerf'"),
+    ],
+)
+def test_bad_input_is_one_line_before_any_work(change, expected, lerf, calls, tmp_path, capsys):
+    assert cli.main(_command(lerf, tmp_path / "out", *change)) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("gags benchmark:")]
+    assert expected in line
+    assert calls == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_data_sets_and_empty_folders_are_one_line(lerf, tmp_path, capsys):
+    command = _command(lerf, tmp_path / "out")
+    assert cli.main([command[0], "lerf", *command[2:]]) == 1
+    assert "there is no data set 'lerf'; there are: lerf-ovs, mip360-ovs" in capsys.readouterr().err
+    with pytest.raises(CompareError, match="holds no scene of LERF-OVS"):
+        benchmark("lerf-ovs", tmp_path, tmp_path / "out", ["uplift"])
+    assert not Workspace(tmp_path / "out").root.exists()
