@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
+from gags.compare.methods import autoencoder
 from gags.compare.methods.autoencoder import (
     Autoencoder,
     AutoencoderSettings,
@@ -73,6 +74,17 @@ def test_codes_do_not_depend_on_their_neighbours_after_training():
     net = train_autoencoder(_embeddings(), AutoencoderSettings(steps=20), 0, SILENT)
     together = net.encode_all(_embeddings())
     torch.testing.assert_close(net.encode(_embeddings()[:1]), together[:1])
+
+
+def test_cosines_are_those_of_decoded_codes(monkeypatch):
+    """Of blended codes, too, which are shorter than 1, down to 0; in several goes."""
+    net = train_autoencoder(_embeddings(), AutoencoderSettings(steps=20), 0, SILENT)
+    codes = net.encode_all(_embeddings()) * torch.linspace(0, 1, 80)[:, None]
+    texts = _embeddings()[:5]
+    expected = net.decode(codes) @ texts.T
+    torch.testing.assert_close(net.cosines(codes, texts), expected, atol=1e-5, rtol=0)
+    monkeypatch.setattr(autoencoder, "ASKED_AT_ONCE", 7)
+    torch.testing.assert_close(net.cosines(codes, texts), expected, atol=1e-5, rtol=0)
 
 
 def test_a_scene_of_one_mask_is_no_error():

@@ -215,6 +215,9 @@ class Unfolding(Autoencoder):
         decoded[..., 3] = (codes == 0).all(dim=-1).float()
         return normalize(decoded, dim=-1)
 
+    def cosines(self, codes: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        return self.decode(codes) @ vectors.T
+
 
 def _two_fields() -> tuple[LangSplatFields, Queries]:
     """On level sub-part, the Gaussian in front has code x, that behind y; on the others they have none."""

@@ -1,6 +1,7 @@
 """N2F2's fusion after training: numbers by hand, files, a toy scene."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_three_fields_are_trained_one_a_level(scene, learnt):
         described.embeddings[described.masks.levels == 0] = word_vector("texture")
     fields = load_fields(learnt, scene.gaussians)
     for field, level in zip(fields, ("sub-part", "part", "whole"), strict=True):
-        alone = train_field(scene.gaussians, items, DistillSettings(**{**vars(SETTINGS), "levels": level}))
+        alone = train_field(scene.gaussians, items, replace(SETTINGS, levels=level))
         torch.testing.assert_close(field.features, alone.features.half().float())
         ours, expected = (f.decoder.embeddings(field.features) for f in (field, alone))
         torch.testing.assert_close(ours, expected)

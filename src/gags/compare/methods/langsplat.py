@@ -204,9 +204,8 @@ class LangSplatFields:
 
     def _relevancy(self, codes: Tensor, queries: Queries) -> Tensor:
         """Relevancy of blended codes to every text. [P, 3] → [P, T]"""
-        texts = torch.cat([queries.vectors, queries.negatives]).T
-        chunks = codes.split(DECODED_AT_ONCE)
-        return torch.cat([queries.relevancy_from_cosines(self.net.decode(chunk) @ texts) for chunk in chunks])
+        texts = torch.cat([queries.vectors, queries.negatives])
+        return queries.relevancy_from_cosines(self.net.cosines(codes, texts))
 
     @torch.no_grad()
     def decoded(self) -> EmbeddedGaussians:
