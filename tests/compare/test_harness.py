@@ -17,6 +17,8 @@ from gags.compare.measure import in_own_process
 from gags.compare.methods import DEFAULT
 from gags.compare.methods.autoencoder import AutoencoderSettings
 from gags.compare.methods.field import OneField
+from gags.compare.methods.goi import GoiSettings
+from gags.compare.methods.grouping import GroupingSettings
 from gags.compare.methods.langsplat import LangSplatSettings
 from gags.compare.scenes import Described, crops_settings
 from gags.distill.settings import DistillSettings
@@ -199,6 +201,33 @@ def test_langsplats_own_prompts_are_made_on_the_same_gaussians(toy_capture, fini
     assert crops.workspace.splats.read_bytes() == scene.workspace.splats.read_bytes()
     (result,) = found.methods
     assert (result.prompts, result.scene["prompts"]) == ("crops", crops.prompts())
+
+
+def test_systems_that_ask_a_detector_say_how_they_are_asked_without_one(toy_capture, finished, tmp_path):
+    """There is no network in the tests, so "auto" finds no detector; it is chosen once, by who asks for it."""
+    settings = CompareSettings(
+        seeds=1,
+        grouping=GroupingSettings(steps=600, batch=256),
+        goi=GoiSettings(steps=300, batch=256),
+    )
+    stages = replace(STAGES, distill=replace(STAGES.distill, pixels_per_photo=2000))
+    names, heard = ["grouping", "goi", "goi-calibrated"], Heard()
+    arguments = [None, toy_capture / "labels", tmp_path / "out", names, settings]
+    found = compare(*arguments, scene=finished / "scene", stages=stages, progress=heard)
+    assert [result.title for result in found.methods] == [
+        "Gaussian Grouping (asked by mask embeddings)",
+        "GOI (fitted to our best mask)",
+        "GOI (calibrated, fitted to our best mask)",
+    ]
+    assert [line.split(";")[0] for line in heard.said if "Detector" in line] == ["Detector: none"] * 2
+    for result, size in zip(found.methods, (32, 20, 20), strict=True):
+        assert result.seeds[0].mean_accuracy >= 0.5
+        assert result.seeds[0].bytes_per_gaussian == size
+    heard = Heard()
+    compare(
+        None, toy_capture / "labels", finished, ["uplift"], ONE_SEED, scene=finished / "scene", progress=heard
+    )
+    assert not any("Detector" in line for line in heard.said)
 
 
 def test_ablations_print_the_papers_figures_beside_ours(toy_capture, finished, monkeypatch, capsys):

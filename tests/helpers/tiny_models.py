@@ -185,3 +185,43 @@ def write_tokenizer(folder: Path, kind: str) -> None:
         "pad_token": "[PAD]", "bos_token": "[BOS]", "eos_token": "[EOS]", "unk_token": "[UNK]",
     }  # fmt: skip
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+DETECTOR_WORDS = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, ".": 1012, "?": 1029}
+"""Ids of the marks that Grounding DINO looks for; they are BERT's."""
+
+
+def write_detector(folder: Path, *, seed: int = 0) -> Path:
+    """A Grounding DINO with a Swin backbone and a BERT of one layer."""
+    torch.manual_seed(seed)
+    swin = {
+        "model_type": "swin", "image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1, 1, 1],
+        "num_heads": [1, 2, 2, 2], "window_size": 2, "out_indices": [2, 3, 4],
+    }  # fmt: skip
+    bert = {
+        "model_type": "bert", "vocab_size": 1040, "hidden_size": 16, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 64,
+    }  # fmt: skip
+    config = transformers.GroundingDinoConfig(
+        backbone_config=swin, text_config=bert, num_queries=7, d_model=32, encoder_layers=1, decoder_layers=2,
+        encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=16, decoder_ffn_dim=16,
+        max_text_len=24,
+    )  # fmt: skip
+    model = transformers.GroundingDinoForObjectDetection(config)
+    model.save_pretrained(folder)
+    vocabulary = DETECTOR_WORDS | {word: 1 + number for number, word in enumerate(WORDS)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 101), ("[SEP]", 102)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(marks))
+    settings = {
+        "image_processor_type": "GroundingDinoImageProcessor", "image_mean": MEAN, "image_std": STD,
+        "rescale_factor": 1 / 255, "resample": 2, "size": {"shortest_edge": 64, "longest_edge": 96},
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder

@@ -115,8 +115,8 @@ class GroundingDino:
     def detect(self, image: np.ndarray, text: str, threshold: float) -> Detections:
         """Boxes of what one text names.
 
-        The published program has a second threshold, on the words of a text, that decides which of them name a
-        box. A text here is one phrase, and its boxes need no name: that threshold has no use.
+        The published program has a second threshold, on the words of a text, which decides which of them name
+        a box. A text here is one phrase, and its boxes need no name: that threshold has no use.
 
         Args:
             image: Photo, uint8 RGB. [H, W, 3]

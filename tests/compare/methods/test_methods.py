@@ -6,6 +6,8 @@ import pytest
 
 from gags.compare.methods import DEFAULT, all_methods, chosen_methods
 from gags.compare.methods.field import OneField
+from gags.compare.methods.goi import Goi, GoiSettings
+from gags.compare.methods.grouping import GaussianGrouping, GroupingSettings
 from gags.compare.methods.langsplat import LangSplat, LangSplatSettings
 from gags.compare.methods.uncompressed import Uncompressed
 from gags.compare.paper import ablation_methods, side_by_side
@@ -28,6 +30,9 @@ def test_methods_change_what_they_are_about():
     assert known["langsplat-uncompressed"].learner == Uncompressed(5)
     assert known["n2f2"].learner.settings == replace(SHARED, consensus=False)
     assert known["uplift"].learner.top_k == 5
+    assert known["grouping"].learner == GaussianGrouping(GroupingSettings(), 48, 5)
+    assert known["goi"].learner == Goi(GoiSettings(), "published", 48, 5)
+    assert known["goi-calibrated"].learner == Goi(GoiSettings(), "calibrated", 48, 5)
     assert known["by-distance"].learner == OneField(replace(SHARED, granularity="distance"))
     assert known["average-consensus"].learner == OneField(replace(SHARED, levels="averaged"))
 

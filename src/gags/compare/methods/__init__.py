@@ -48,9 +48,9 @@ def all_methods(
     ]
     dense, on_masks = rows_of(legaussians, distill)
     systems.append(on_masks)
-    sampling = {"pixels_per_photo": distill.pixels_per_photo, "top_k": distill.top_k}
-    grouped = GaussianGrouping(grouping, **sampling)
-    coded, calibrated = Goi(goi, **sampling), Goi(goi, "calibrated", **sampling)
+    grouped = GaussianGrouping(grouping, distill.pixels_per_photo, distill.top_k)
+    coded = Goi(goi, pixels_per_photo=distill.pixels_per_photo, top_k=distill.top_k)
+    calibrated = replace(coded, plane="calibrated")
     systems += [
         Method("grouping", grouped.title(), grouped),
         Method("goi", coded.title(), coded),

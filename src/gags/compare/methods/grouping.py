@@ -3,10 +3,10 @@
 Written from the paper. What differs:
 
 - The identities of masks, the same in all photos, come from our masks and things: a mask has the identity of
-  the thing that it cuts out. A pixel has the identity of its mask on the level "part"; where that has none, of
-  "whole", then of "sub-part". (On the capture `desk`, "part" is the level whose masks are single objects:
-  of that level alone mIoU was 21 %, of "whole" alone 11 %, in this order 30 %.) The paper takes SAM's masks,
-  which DEVA tracks through the photos as through a video.
+  the thing that it cuts out. A pixel has the identity of its mask on the level "part"; where that has none,
+  of "whole", then of "sub-part". (On the capture `desk`, "part" is the level of single objects: mIoU was 21 %
+  with that level alone, 11 % with "whole" alone, 30 % in this order.) The paper takes SAM's masks, which DEVA
+  tracks through the photos as through a video.
 - A text is looked for by Grounding DINO and SAM in one photo, as in the paper, but in the one of several
   where it scores best, not in a picture that is rendered in the first view that is asked.
 - Gaussians and their colours are given; in the paper all is trained together. So pixels of all photos are
