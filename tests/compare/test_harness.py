@@ -204,7 +204,7 @@ def test_langsplats_own_prompts_are_made_on_the_same_gaussians(toy_capture, fini
 
 
 def test_systems_that_ask_a_detector_say_how_they_are_asked_without_one(toy_capture, finished, tmp_path):
-    """There is no network in the tests, so "auto" finds no detector; it is chosen once, by who asks for it."""
+    """There is no network in the tests, so "auto" finds no detector; who asks for it chooses it, once."""
     settings = CompareSettings(
         seeds=1,
         grouping=GroupingSettings(steps=600, batch=256),

@@ -176,7 +176,7 @@ def benchmark(
     runs: Annotated[BenchmarkSettings, Flat] = BenchmarkSettings(),
     json: bool = False,
     photos: Photos = CaptureSettings(test_every=0),
-    settings: Annotated[RunSettings, Flat] = RunSettings(),
+    settings: Annotated[StageOptions, Flat] = StageOptions(),
 ) -> int:
     """Run methods on a data set as people download it, and print the paper's tables with our figures.
 
@@ -206,7 +206,7 @@ def benchmark(
         scenes=scenes,
         labels=labels,
         photos=photos,
-        stages=settings,
+        stages=settings.settings(),
         progress=ConsoleReporter(),
         progress_in_child=ConsoleReporter,
     )

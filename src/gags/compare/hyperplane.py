@@ -82,8 +82,8 @@ def fit(plane: Hyperplane, codes: Tensor, inside: Tensor, outside: Tensor) -> Hy
     """
     seen = (inside + outside) > 0
     x = (codes[seen].double() / plane.scale).cpu().numpy()
-    inside, outside = (pixels[seen].double().cpu().numpy() for pixels in (inside, outside))
-    total, wanted = (inside + outside).sum(), inside.sum()
+    within, off = (pixels[seen].double().cpu().numpy() for pixels in (inside, outside))
+    total, wanted = (within + off).sum(), within.sum()
     # A step moves w by a sum of rows of x, so all scores move by their products, which never change. That is
     # NumPy's since a step is too little work for PyTorch: 8,000 take under half a second.
     products = x @ x.T + 1  # the 1 is for b
@@ -91,10 +91,10 @@ def fit(plane: Hyperplane, codes: Tensor, inside: Tensor, outside: Tensor) -> Hy
     moved = np.zeros(len(x))
     for _ in range(MOST_STEPS):
         selected = scores > 0
-        if inside @ selected >= ENOUGH_IOU * (wanted + outside @ selected):
+        if within @ selected >= ENOUGH_IOU * (wanted + off @ selected):
             break
         # d hinge / d score: −1 for pixels of the mask below 1, +1 for others above −1.
-        slopes = (outside * (scores > -1) - inside * (scores < 1)) / total
+        slopes = (off * (scores > -1) - within * (scores < 1)) / total
         scores -= RATE * (products @ slopes)
         moved -= RATE * slopes
     weights = plane.weights + torch.from_numpy(moved @ x).to(plane.weights)

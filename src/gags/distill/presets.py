@@ -5,11 +5,13 @@ none. `released` does what the released program does. `lite` was measured to be 
 encoder `lite`; it is the default of every setting. `docs/method.md` says what each of them switches on.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 
 from gags import models
+from gags.distill.effects import refuse_ignored
 from gags.distill.settings import DistillSettings
 from gags.errors import WorkspaceError
 from gags.models import hub
@@ -39,6 +41,49 @@ class Preset:
     distill: DistillSettings
 
 
+RELEASED_ENTROPY_WEIGHT = 0.002
+RELEASED_CONSISTENCY_WEIGHT = 0.1
+# λ_e and λ_c of the released program belong to its means over D = 512 channels, 3 levels and 16 channels,
+# and to an L1 distance; the paper's formulas are sums, and of squares. Let the decoded embedding miss its
+# target by a vector of length δ that is spread over the channels as a Gaussian is. Then
+#   released:  L_r = mean|·| = sqrt(2 / (πD)) δ,   L_e = E / 3,   L_c = V / 16
+#   paper:     L_r = δ²,                           L_e = E,       L_c = V
+# and the terms weigh as much against L_r if
+#   λ_e(paper) = λ_e(released) · δ² / (3 sqrt(2 / (πD)) δ) = λ_e(released) · 9.46 δ
+#   λ_c(paper) = λ_c(released) · δ² / (16 sqrt(2 / (πD)) δ) = λ_c(released) · 1.77 δ
+# One δ has to be chosen, since L1 and squares are not proportional. It is the distance of a thing's
+# CLIP embeddings from their mean, where distillation ends: a cosine of 0.86, 1 − δ²/2. So the entropy weight
+# is five times the released program's. V here is the mean over the regions of Eq. 6, because λ_c belongs to
+# a mean, too.
+REFERENCE_DISTANCE = 0.53
+REFERENCE_DIM = 512
+
+
+def entropy_for_sums(weight: float, distance: float = REFERENCE_DISTANCE, dim: int = REFERENCE_DIM) -> float:
+    """λ_e for sums of squares that is to L_r what `weight` is with means of absolute values (derived above).
+
+    Args:
+        weight: λ_e of the released program.
+        distance: Length δ of the residual of a pixel.
+        dim: Length D of the embeddings.
+    """
+    return weight * distance / (3 * math.sqrt(2 / (math.pi * dim)))
+
+
+def consistency_for_sums(
+    weight: float, distance: float = REFERENCE_DISTANCE, dim: int = REFERENCE_DIM, feature_dim: int = 16
+) -> float:
+    """λ_c for sums of squares that is to L_r what `weight` is with means of absolute values (derived above).
+
+    Args:
+        weight: λ_c of the released program.
+        distance: Length δ of the residual of a pixel.
+        dim: Length D of the embeddings.
+        feature_dim: Length d of the features.
+    """
+    return weight * distance / (feature_dim * math.sqrt(2 / (math.pi * dim)))
+
+
 PRESETS: dict[str, Preset] = {
     "lite": Preset(DescribeSettings(), DistillSettings()),
     "paper": Preset(
@@ -61,7 +106,14 @@ PRESETS: dict[str, Preset] = {
             counted="all-levels",
             region_aware=True,
             granularity="distance",
+            entropy_weight=round(entropy_for_sums(RELEASED_ENTROPY_WEIGHT), 4),
+            consistency_weight=round(consistency_for_sums(RELEASED_CONSISTENCY_WEIGHT), 4),
+            consistency_by="region",
             detach_granularity=False,
+            feature_rate=1e-2,
+            decoder_rate=1e-3,
+            steps=3000,
+            batch_regions=128,
             asked="pixels",
         ),
     ),
@@ -93,8 +145,8 @@ PRESETS: dict[str, Preset] = {
             region_aware=True,
             region_smoothing=5,
             granularity="distance",
-            entropy_weight=0.002,
-            consistency_weight=0.1,
+            entropy_weight=RELEASED_ENTROPY_WEIGHT,
+            consistency_weight=RELEASED_CONSISTENCY_WEIGHT,
             feature_rate=1e-3,
             decoder_rate=1e-4,
             rate_decay="constant",
@@ -141,10 +193,6 @@ def choose_settings(
         _changed_settings(preset.describe, describe, name),
         _changed_settings(preset.distill, distill, name),
     )
-
-
-def refuse_ignored(given: Changes, settings: DescribeSettings | DistillSettings) -> None:
-    """TEMPORARY"""
 
 
 def named_preset(name: str) -> Preset:
