@@ -10,15 +10,16 @@ from torch import Tensor
 from gags.distill.field import LanguageField
 from gags.gaussians import Gaussians
 from gags.query.boxes import OrientedBox
+from gags.query.reach import Reach, needed_margin
 from gags.query.relevancy import Queries
-from gags.query.select import choose, logit
+from gags.query.select import choose
 from gags.query.space import Space
 from gags.things.things import Things
 
-OPAQUE = 0.5  # opacity of Gaussians whose relevancy says whether a text matches anything
-MATCHES = 0.5  # relevancy below which a canonical phrase ("object", "wall") says better what is there
-NEARLY_BEST = 0.9  # of the best score; with less it is a false match: two things of one kind differ less
-PART_GAIN = 0.1  # of score that a part must be ahead of the whole for the part to be the answer
+# In shares of the range of the text's margins, from what is typical of the scene to the best (`Reach`).
+NEARLY_BEST = 0.1  # below the best, up to which it is no false match: two things of one kind differ less
+PART_GAIN = 0.1  # that a part must be ahead of the whole for the part to be the answer
+
 THINGS_SHARE = 0.5  # of a selected piece that must lie in things for the piece to be dropped
 
 
@@ -63,8 +64,9 @@ def locate_instances(
     """Find every instance of what each text names.
 
     Candidates are the things that the photos' masks agree on, and connected pieces of what `select` chooses
-    outside all things. A candidate's score is the mean relevancy of its Gaussians. A part is the answer
-    instead of the whole thing only if its score is clearly higher. Candidates far below the best are dropped.
+    outside all things. They are compared by the mean margin of their Gaussians, in shares of the range that
+    the text has in the scene (`Reach`): the same rule for every encoder and temperature. A part is the answer
+    instead of the whole thing only if it is clearly better. Candidates far below the best are dropped.
 
     Args:
         gaussians: The scene.
@@ -73,34 +75,42 @@ def locate_instances(
         things: What the scene is made of; `Things.none()` leaves the connected pieces alone.
 
     Returns:
-        Instances of each text, best first; none where no Gaussian has a relevancy of `MATCHES` or more.
+        Instances of each text, best first; none where no opaque Gaussian has the margin that a match needs
+        (`needed_margin`).
     """
-    relevancies = queries.of_gaussians(field).cpu().numpy()
+    margins = queries.margins_of_gaussians(field).cpu()
+    relevancies = queries.relevancy_of_margins(margins).numpy()
     space = Space.build(gaussians, things)
-    scores = things.means(relevancies, space.opacities)
+    needed = needed_margin(field, queries, space.opacities)
+    means = things.means(margins.numpy(), space.opacities)
     found = []
-    for text, relevancy, score in zip(queries.texts, relevancies.T, scores.T, strict=True):
-        if not (relevancy[space.opacities > OPAQUE] >= MATCHES).any():
+    for row, text in enumerate(queries.texts):
+        reach = Reach.of(margins[:, row].numpy(), space.opacities, needed)
+        if not reach.matches:
             found.append([])
             continue
-        candidates = [things[thing] for thing in answering(score, things)]
-        candidates += _pieces_outside_things(logit(relevancy), space)
-        found.append(_nearly_best(_instances(text, relevancy, candidates, space)))
+        shares = reach.shares(margins[:, row].numpy())
+        candidates = [things[thing] for thing in answering(reach.shares(means[:, row]), things)]
+        candidates += _pieces_outside_things(shares, space)
+        found.append(_nearly_best(_instances(text, shares, relevancies[:, row], candidates, space)))
     return found
 
 
 def _instances(
-    text: str, relevancy: np.ndarray, candidates: list[np.ndarray], space: Space
-) -> list[Instance]:
-    """Candidates as instances, without those that are only fragments of one that comes before them."""
-    instances: list[Instance] = []
+    text: str, shares: np.ndarray, relevancy: np.ndarray, candidates: list[np.ndarray], space: Space
+) -> list[tuple[float, Instance]]:
+    """Candidates as instances with their mean share of the range, without those that are only fragments of one
+    that comes before them."""
+    instances: list[tuple[float, Instance]] = []
     for candidate in candidates:
         rows = space.without_floaters(candidate)
         mask = space.filled(rows)
-        if any(space.is_fragment(mask, other.mask.numpy(), other.box) for other in instances):
+        if any(space.is_fragment(mask, other.mask.numpy(), other.box) for _, other in instances):
             continue
-        score = float(np.average(relevancy[rows], weights=space.opacities[rows]))
-        instances.append(Instance(text, torch.from_numpy(mask), score, space.box(rows)))
+        weights = space.opacities[rows]
+        score = float(np.average(relevancy[rows], weights=weights))
+        instance = Instance(text, torch.from_numpy(mask), score, space.box(rows))
+        instances.append((float(np.average(shares[rows], weights=weights)), instance))
     return instances
 
 
@@ -108,15 +118,15 @@ def answering(scores: np.ndarray, things: Things) -> list[int]:
     """Things that may answer a text: of a whole and its parts, only those that no other of them beats.
 
     Args:
-        scores: Of every thing. [C]
+        scores: Of every thing, in shares of the text's range in the scene (`Reach.shares`). [C]
         things: The things.
 
     Returns:
         Things that do not lie within each other, if at least nearly as good as the best.
     """
     eligible = np.array([things.stands_out(thing) for thing in range(len(things))], bool)
-    least = NEARLY_BEST * scores[eligible].max(initial=0.0)
-    best, beaten = np.where(eligible, scores, 0.0), ~eligible  # best of a thing and its parts
+    least = scores[eligible].max(initial=0.0) - NEARLY_BEST
+    best, beaten = np.where(eligible, scores, -np.inf), ~eligible  # best of a thing and its parts
     for thing in range(len(things) - 1, -1, -1):  # parts first
         beaten[thing] |= best[thing] > scores[thing] + PART_GAIN
         parent = things.parents[thing]
@@ -144,8 +154,8 @@ def _pieces_outside_things(values: np.ndarray, space: Space) -> list[np.ndarray]
     ]
 
 
-def _nearly_best(instances: list[Instance]) -> list[Instance]:
+def _nearly_best(instances: list[tuple[float, Instance]]) -> list[Instance]:
     """Instances that are not far below the best, best first."""
-    least = NEARLY_BEST * max((instance.score for instance in instances), default=0.0)
-    kept = [instance for instance in instances if instance.score >= least]
-    return sorted(kept, key=lambda instance: -instance.score)
+    least = max((share for share, _ in instances), default=0.0) - NEARLY_BEST
+    kept = [(share, instance) for share, instance in instances if share >= least]
+    return [instance for _, instance in sorted(kept, key=lambda pair: -pair[0])]

@@ -38,25 +38,26 @@ def relevancy(embeddings: Tensor, query: Tensor, negatives: Tensor, *, temperatu
     return scores[..., 0]
 
 
-def relevancy_from_cosines(
+def margins_from_cosines(
     queries: Tensor,
     negatives: Tensor,
     *,
-    temperature: float,
     counted: Tensor | None = None,
     largest_negative: Tensor | None = None,
 ) -> Tensor:
-    """Eq. 8 from cosines: exp(τ q) / (exp(τ q) + exp(τ n)) = sigmoid(τ (q − n)), least for the largest n.
+    """How much nearer each text is than any canonical phrase: q − max n, the logit of Eq. 8 over τ.
+
+    Unlike relevancy it does not depend on the temperature: what is decided by ratios of margins is decided
+    alike for any τ, and for encoders whose cosines lie close together or far apart.
 
     Args:
         queries: Cosines with T query texts. [..., T]
         negatives: Cosines with C canonical phrases. [..., C]
-        temperature: Logit scale τ.
         counted: Which phrases count against which text, see `counted_phrases`; None for all. bool [T, C]
         largest_negative: The largest of `negatives`, if it is known already. [...]
 
     Returns:
-        Relevancy to each query. [..., T]
+        Margins, differences of cosines, in [-2, 2]. [..., T]
 
     Raises:
         ValueError: If C is 0.
@@ -67,7 +68,27 @@ def relevancy_from_cosines(
     against = largest_negative[..., None]
     if counted is not None and not counted.all():
         against = torch.stack([_largest_counted(negatives, largest_negative, row) for row in counted], dim=-1)
-    return torch.sigmoid(temperature * (queries - against))
+    return queries - against
+
+
+def relevancy_from_cosines(
+    queries: Tensor, negatives: Tensor, *, temperature: float, counted: Tensor | None = None
+) -> Tensor:
+    """Eq. 8 from cosines: exp(τ q) / (exp(τ q) + exp(τ n)) = sigmoid(τ (q − n)), least for the largest n.
+
+    Args:
+        queries: Cosines with T query texts. [..., T]
+        negatives: Cosines with C canonical phrases. [..., C]
+        temperature: Logit scale τ.
+        counted: Which phrases count against which text, see `counted_phrases`; None for all. bool [T, C]
+
+    Returns:
+        Relevancy to each query. [..., T]
+
+    Raises:
+        ValueError: If C is 0.
+    """
+    return torch.sigmoid(temperature * margins_from_cosines(queries, negatives, counted=counted))
 
 
 def _largest_counted(negatives: Tensor, largest_negative: Tensor, counted: Tensor) -> Tensor:
@@ -138,6 +159,8 @@ class Queries:
         temperature: Logit scale of the encoder.
         counted: Which phrases count against which text; None for all. On the CPU, because Python branches on
             it. bool [T, C]
+        vague_phrases: Whether the phrases name nothing in particular, as "object", so that all of them count
+            against every text.
     """
 
     texts: tuple[str, ...]
@@ -145,6 +168,7 @@ class Queries:
     negatives: Tensor
     temperature: float
     counted: Tensor | None = None
+    vague_phrases: bool = False
 
     @classmethod
     def encode(
@@ -173,7 +197,8 @@ class Queries:
         if negatives is None:
             negatives = torch.from_numpy(encoder.encode_texts(list(encoder.negatives))).float().to(device)
         counted = counted_phrases(vectors, negatives, encoder.same_meaning).cpu()
-        return cls(tuple(texts), vectors, negatives, float(encoder.temperature), counted)
+        vague = encoder.same_meaning > 1  # no cosine is
+        return cls(tuple(texts), vectors, negatives, float(encoder.temperature), counted, vague)
 
     def subset(self, rows: Sequence[int]) -> "Queries":
         """Some of the texts, by row."""
@@ -184,6 +209,7 @@ class Queries:
             self.negatives,
             self.temperature,
             None if self.counted is None else self.counted[rows],
+            self.vague_phrases,
         )
 
     def relevancy(self, features: Tensor, field: LanguageField) -> Tensor:
@@ -193,16 +219,27 @@ class Queries:
         )
 
     def of_gaussians(self, field: LanguageField) -> Tensor:
-        """Relevancy of every Gaussian of a field to every text; the field remembers the phrases. [N, T]"""
+        """Relevancy of every Gaussian of a field to every text (Eq. 8). [N, T]"""
+        return self.relevancy_of_margins(self.margins_of_gaussians(field))
+
+    def relevancy_of_margins(self, margins: Tensor) -> Tensor:
+        """Eq. 8 from margins: sigmoid(τ m). [...] → [...]"""
+        return torch.sigmoid(self.temperature * margins)
+
+    def margins_of_gaussians(self, field: LanguageField) -> Tensor:
+        """Margin of every Gaussian to every text, see `margins_from_cosines`. [N, T]
+
+        The field remembers the canonical phrases.
+        """
         phrases = field.remembered_similarities(self.negatives)
         if phrases is None:
-            return self.relevancy_from_cosines(field.similarities(torch.cat([self.vectors, self.negatives])))
-        return relevancy_from_cosines(
-            field.similarities(self.vectors),
-            phrases.cosines,
-            temperature=self.temperature,
-            counted=self.counted,
-            largest_negative=phrases.largest,
+            cosines = field.similarities(torch.cat([self.vectors, self.negatives]))
+            queries, negatives, largest = cosines[:, : len(self.texts)], cosines[:, len(self.texts) :], None
+        else:
+            queries, negatives = field.similarities(self.vectors), phrases.cosines
+            largest = phrases.largest
+        return margins_from_cosines(
+            queries, negatives, counted=self.counted, largest_negative=largest
         )
 
     def relevancy_from_cosines(self, cosines: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from gags.distill.field import LanguageField
 from gags.gaussians import Gaussians
+from gags.query.reach import Reach
 from gags.query.relevancy import Queries
 from gags.query.space import VOXELS_ACROSS, Voxels, neighbourhoods, scene_size
 
-SOFTNESS = 0.05  # ε of the logit; without it, how irrelevant the rest of the scene is would set the range
 CHOSEN_RANGE = 0.7  # of the range of what is smoothed, as in the 2D protocol
 MIN_PIECE = 0.3  # pieces with less than this share of the best piece's weight are dropped
 
@@ -44,9 +44,9 @@ class Selection:
 def select(gaussians: Gaussians, field: LanguageField, queries: Queries) -> list[Selection]:
     """Choose the Gaussians that answer each text, in 3D.
 
-    Relevancy is decoded from the Gaussians' own features, averaged over neighbourhoods in units of the scene,
-    cut at a share of its range, and only connected pieces of some weight are kept. Means and range are those
-    of its softened logit.
+    Margins are decoded from the Gaussians' own features, averaged over neighbourhoods in units of the scene,
+    cut at a share of their range, and only connected pieces of some weight are kept. The range begins at what
+    is typical of the scene (`Reach`), so that how irrelevant the rest is does not set it.
 
     Args:
         gaussians: The scene.
@@ -56,13 +56,14 @@ def select(gaussians: Gaussians, field: LanguageField, queries: Queries) -> list
     Returns:
         One selection a text.
     """
-    relevancies = queries.of_gaussians(field).cpu().numpy()
+    margins = queries.margins_of_gaussians(field).cpu()
+    relevancies = queries.relevancy_of_margins(margins).numpy()
     means = gaussians.means.cpu().double().numpy()
     opacities = gaussians.opacities.cpu().double().numpy()
     voxels = neighbourhoods(means, scene_size(means, opacities) / VOXELS_ACROSS)
     selections = []
-    for text, relevancy in zip(queries.texts, relevancies.T, strict=True):
-        chosen = choose(logit(relevancy), opacities, voxels)
+    for text, margin, relevancy in zip(queries.texts, margins.numpy().T, relevancies.T, strict=True):
+        chosen = choose(Reach.of(margin, opacities).shares(margin), opacities, voxels)
         mask = torch.from_numpy(chosen).to(gaussians.means.device)
         box = np.stack([means[chosen].min(axis=0), means[chosen].max(axis=0)])
         score = float(np.average(relevancy[chosen], weights=opacities[chosen]))
@@ -70,23 +71,18 @@ def select(gaussians: Gaussians, field: LanguageField, queries: Queries) -> list
     return selections
 
 
-def logit(relevancy: np.ndarray) -> np.ndarray:
-    """log (r + ε) / (1 + ε − r): saturates less than r, stretches less than the exact logit. [N] → [N]"""
-    r = relevancy.astype(np.float64)
-    return np.log((r + SOFTNESS) / (1 + SOFTNESS - r))
-
-
 def choose(values: np.ndarray, weights: np.ndarray, voxels: Voxels) -> np.ndarray:
     """Threshold smoothed values and keep connected pieces.
 
     Args:
-        values: What is large on the thing, of every Gaussian. [N]
+        values: What is large on the thing, of every Gaussian; below 0 and above 1 it makes no difference. [N]
         weights: How much every Gaussian counts, e.g. its opacity. [N]
         voxels: Grid over the Gaussians.
 
     Returns:
         The chosen Gaussians, at least one. bool [N]
     """
+    values = np.clip(values, 0, 1)
     mass = voxels.sums(weights)
     around = voxels.spread(mass)
     smoothed = voxels.spread(voxels.sums(weights * values)) / np.maximum(around, 1e-12)

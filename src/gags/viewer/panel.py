@@ -113,7 +113,7 @@ class Panel:
 
     Attributes:
         text: What to look for.
-        threshold: Relevancy from which on a Gaussian matches a text.
+        threshold: Strength from which on a Gaussian matches a text.
         mode: What the colours show.
         cameras: Whether the cameras of the photos are shown.
     """
@@ -150,7 +150,7 @@ class Panel:
             max=1.0,
             step=0.01,
             initial_value=state.threshold,
-            hint="Relevancy from which on a Gaussian matches a text.",
+            hint="0.5: what just counts as a match; 1: the best place alone; 0: half of the scene.",
         )
         self.threshold.on_update(self._guarded(actions.set_threshold))
         self.mode = gui.add_dropdown("Show", MODES, initial_value=state.mode)

@@ -16,8 +16,9 @@ from gags.gaussians import Gaussians, render
 from gags.gaussians.files import save_splats
 from gags.progress import SILENT, Reporter
 from gags.query.boxes import OrientedBox
-from gags.query.instances import MATCHES, OPAQUE, Instance, locate_instances
+from gags.query.instances import Instance, locate_instances
 from gags.query.names import EVERYDAY, Namer
+from gags.query.reach import MATCHES, OPAQUE, Reach, needed_margin
 from gags.query.relevancy import Queries
 from gags.query.select import scene_size
 from gags.query.space import Space
@@ -68,6 +69,7 @@ class ViewerScene:
         self.size = scene_size(self.means, self.opacities)
         self._words = tuple(words)
         self._named: Queries | None = None
+        self._needed: float | None = None
         self._space: Space | None = None
         self._namer: Namer | None = None
         self._colors: dict[str, np.ndarray] = {}
@@ -85,7 +87,7 @@ class ViewerScene:
             if self._named is None:
                 self._named = self.scene.queries(self._words)
                 with torch.no_grad():
-                    self._relevancy(self._words[0])
+                    self._margins(self.scene.queries(self._words[0]))
 
     def ask(self, text: str, color: Rgb) -> Layer:
         """The relevancy of every Gaussian to a text, as a layer.
@@ -97,16 +99,27 @@ class ViewerScene:
         if not text:
             raise QueryError("a query needs a text that is not empty")
         with self._asking, torch.no_grad():
-            relevancy = self._relevancy(text)
-        return Layer(text, relevancy, layer_score(relevancy, self.solid), color)
+            queries = self.scene.queries(text)
+            margins = self._margins(queries)
+            reach = Reach.of(margins.numpy(), self.opacities, self._needed_margin(queries))
+        relevancy = queries.relevancy_of_margins(margins).numpy()
+        strength = reach.strengths(margins.numpy())
+        return Layer(text, relevancy, strength, layer_score(relevancy, self.solid), color)
 
-    def _relevancy(self, text: str) -> np.ndarray:
-        """Relevancy of every Gaussian; the caller holds `_asking`. float32 [N]"""
-        return self.scene.queries(text).of_gaussians(self.scene.field)[:, 0].cpu().numpy()
+    def _margins(self, queries: Queries) -> torch.Tensor:
+        """Margin of every Gaussian to one text; the caller holds `_asking`. [N]"""
+        return queries.margins_of_gaussians(self.scene.field)[:, 0].cpu()
+
+    def _needed_margin(self, queries: Queries) -> float:
+        """See `needed_margin`; found once. The caller holds `_asking`."""
+        if self._needed is None:
+            self._needed = needed_margin(self.scene.field, queries, self.opacities)
+        return self._needed
 
     def answers(self, layer: Layer) -> bool:
-        """Whether anything solid matches a text better than the canonical phrases ("object", "wall") do."""
-        return bool((layer.relevancy[self.solid] >= MATCHES).any())
+        """Whether anything solid matches the text, as `gags locate` has it."""
+        solid = self.solid if self.solid.any() else slice(None)
+        return bool((layer.strength[solid] >= MATCHES).any())
 
     def colors(self, state: ViewerState, position: np.ndarray) -> np.ndarray:
         """What a browser's Gaussians look like in its mode.

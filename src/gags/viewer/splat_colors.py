@@ -12,8 +12,8 @@ from gags.viewer.state import Layer
 UNMATCHED_BRIGHTNESS = 0.55  # of what matches no text
 UNSELECTED_BRIGHTNESS = 0.35  # of what is not selected, while something is
 SELECTED_WHITENESS = 0.25  # share of white in what is selected
-LEAST_LAYER_OPACITY = 0.45  # of a layer's colour where the relevancy just reaches the threshold
-LEAST_LAYER_BRIGHTNESS = 0.7  # of a layer's colour there; 1 where the relevancy is highest
+LEAST_LAYER_OPACITY = 0.45  # of a layer's colour where the strength just reaches the threshold
+LEAST_LAYER_BRIGHTNESS = 0.7  # of a layer's colour there; 1 where the strength is highest
 GAUSSIANS_SAMPLED = 20000  # to find the principal directions of all
 
 
@@ -37,7 +37,7 @@ def relevancy_colors(base: np.ndarray, layers: Sequence[Layer], threshold: float
     Args:
         base: Colours of the scene. uint8 [N, 3]
         layers: The layers to show; without any, the colours stay.
-        threshold: Relevancy from which on a Gaussian matches.
+        threshold: Strength from which on a Gaussian matches.
 
     Returns:
         uint8 [N, 3]
@@ -51,14 +51,13 @@ def relevancy_colors(base: np.ndarray, layers: Sequence[Layer], threshold: float
         rows = np.flatnonzero(layer.matching(threshold) & (layer.relevancy > best))
         if not len(rows):
             continue
-        relevancy = layer.relevancy[rows]
-        best[rows] = relevancy
-        span = max(float(layer.relevancy.max()) - threshold, 1e-6)
-        strength = np.clip((relevancy - threshold) / span, 0, 1)[:, None]
-        glow = (LEAST_LAYER_BRIGHTNESS + (1 - LEAST_LAYER_BRIGHTNESS) * strength) * np.array(
+        best[rows] = layer.relevancy[rows]
+        span = max(float(layer.strength.max()) - threshold, 1e-6)
+        above = np.clip((layer.strength[rows] - threshold) / span, 0, 1)[:, None]
+        glow = (LEAST_LAYER_BRIGHTNESS + (1 - LEAST_LAYER_BRIGHTNESS) * above) * np.array(
             layer.color, np.float32
         )
-        opacity = LEAST_LAYER_OPACITY + (1 - LEAST_LAYER_OPACITY) * strength
+        opacity = LEAST_LAYER_OPACITY + (1 - LEAST_LAYER_OPACITY) * above
         colors[rows] = base[rows] + opacity * (glow - base[rows])
     return np.round(np.clip(colors, 0, 255)).astype(np.uint8)
 

@@ -13,7 +13,7 @@ import torch
 from gags.draw.colors import label_colors
 from gags.gaussians import Gaussians
 from gags.query.edit import recolored
-from gags.query.instances import MATCHES
+from gags.query.reach import MATCHES
 
 Mode = Literal["colour", "relevancy", "granularity", "features", "depth"]
 MODES: tuple[Mode, ...] = ("colour", "relevancy", "granularity", "features", "depth")
@@ -31,6 +31,8 @@ class Layer:
     Attributes:
         text: The text.
         relevancy: Of every Gaussian, in [0, 1]. float32 [N]
+        strength: How well every Gaussian matches, spread over [0, 1] for any encoder: 0 is typical of the
+            scene, `MATCHES` just counts as a match, 1 is the best (`Reach.strengths`). float32 [N]
         score: Mean relevancy of the solid Gaussians that match best.
         color: In which what matches is shown.
         visible: Whether it is shown.
@@ -38,13 +40,14 @@ class Layer:
 
     text: str
     relevancy: np.ndarray
+    strength: np.ndarray
     score: float
     color: Rgb
     visible: bool = True
 
     def matching(self, threshold: float) -> np.ndarray:
-        """Gaussians whose relevancy reaches the threshold. bool [N]"""
-        return self.relevancy >= threshold
+        """Gaussians whose strength reaches the threshold. bool [N]"""
+        return self.strength >= threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +71,7 @@ class ViewerState:
         count: Number N of Gaussians in the scene.
         layers: Texts that were kept, oldest first.
         draft: The text being typed, None if the box is empty.
-        threshold: Relevancy from which on a Gaussian matches a text.
+        threshold: Strength from which on a Gaussian matches a text.
         mode: What the colours show.
         selected: The Gaussians that are highlighted; None for none. bool [N]
         edits: Changes so far, oldest first.
