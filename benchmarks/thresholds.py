@@ -157,9 +157,7 @@ def main() -> None:
             arguments.capture, arguments.scene, arguments.clip_text, arguments.out, arguments.seed
         )
         scenes.append(made)
-    figures = {
-        scene.field.encoder_name: measure(scene, Truth(arguments.capture, scene)) for scene in scenes
-    }
+    figures = {scene.field.encoder_name: measure(scene, Truth(arguments.capture, scene)) for scene in scenes}
     print(json.dumps(figures, indent=2) if arguments.json else table(figures))
 
 

@@ -358,7 +358,7 @@ def test_adopted_gaussians_are_kept_by_later_runs(finished, toy_capture, tmp_pat
         (["evaluate", "{none}", "--labels", "{capture}/labels"], "not a gags scene"),
         (
             ["evaluate", "{ws}", "--labels", "{capture}/labels", "--protocol", "mine"],
-            "unknown protocol 'mine'; known: lerf-ovs, held-out, select-3d, all",
+            "unknown protocol 'mine'; known: lerf-ovs, ",
         ),
         (["run", "{none}", "--out", "{none}"], "{none}"),
         (["reconstruct", "{capture}", "--out", "{ws}", "--splats", "{none}"], "cannot be read"),

@@ -7,6 +7,7 @@ import torch
 from gags.distill import field as field_module
 from gags.distill.field import LanguageField
 from gags.distill.train import DistillSettings, train_field
+from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.metrics import iou, rank
 from gags.gaussians import render
 from gags.query.answers import answer_view, fill_uncovered, granularity_map, render_features
@@ -115,3 +116,22 @@ def test_a_long_chain_is_one_piece():
     xyz = np.random.default_rng(0).permutation(np.arange(300))[:, None] * np.array([[1.0, 1.0, 0.0]])
     voxels = Voxels.build(xyz, 1.0)
     assert (voxels.pieces(np.ones(300, bool)) == 0).all()
+
+
+def test_a_field_that_is_asked_by_pixel_decodes_what_was_rendered(scene, field, queries):
+    """Nothing is divided by alpha; where nothing was rendered, f = 0 is decoded."""
+    g, camera = scene.gaussians, scene.cameras[0]
+    by_pixel = LanguageField(
+        field.features, field.decoder, field.encoder_name, field.splats_hash, asked="pixels"
+    )
+    drawn = render(g, camera, field.features, backend="reference")
+    with torch.no_grad():
+        embeddings = field.decoder.embeddings(drawn.colors)
+    expected = relevancy(embeddings, queries.vectors[2], queries.negatives, temperature=10.0).numpy()
+    covered = (drawn.alphas >= 0.5).numpy()
+    maps = FieldAnswerer(g, by_pixel).relevancy(camera, queries)
+    np.testing.assert_array_equal(maps.covered, covered)
+    np.testing.assert_allclose(maps.maps[2], expected, atol=5e-3)
+    (answer,) = answer_view(g, by_pixel, camera, queries.subset([2]))
+    np.testing.assert_allclose(answer.relevancy, np.where(covered, expected, 0), atol=5e-3)
+    assert (answer_view(g, field, camera, queries)[2].relevancy != answer.relevancy).any()

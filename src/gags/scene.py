@@ -18,7 +18,7 @@ from gags.gaussians.ply import load_ply
 from gags.models.device import scene_device
 from gags.progress import SILENT, Reporter
 from gags.query import edit
-from gags.query.answers import Answer, answer_view, scores_in_view
+from gags.query.answers import Answer, answer_view, asker, view_scores
 from gags.query.catalog import Entry, catalog
 from gags.query.instances import Instance, locate_instances
 from gags.query.maps import seen_in
@@ -118,11 +118,11 @@ class Scene:
 
     def best_views(self, queries: Queries, count: int = 3) -> list[list[View]]:
         """Photos in which each text is answered with the highest score, best first; `count` each."""
-        relevancies = queries.of_gaussians(self.field)
+        ask = asker(self.gaussians, self.field, queries)
         scores = []
         for view in self.capture.views:
             camera = view.camera.within(max(view.camera.width, view.camera.height) // 4)
-            scores.append(scores_in_view(self.gaussians, relevancies, camera))
+            scores.append(view_scores(ask(camera)))
         ranked = []
         for column in zip(*scores, strict=True):
             order = sorted(range(len(column)), key=lambda row: -column[row])

@@ -171,21 +171,22 @@ def _plainly_cleaned(mask: np.ndarray, min_area: int) -> np.ndarray:
     return mask[1:-1, 1:-1]
 
 
-def _box_iou(a: np.ndarray, b: np.ndarray) -> float:
-    """IoU of the boxes around two masks, by painting them."""
+def _boxes_repeat(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether the boxes around two masks have an IoU above 0.7, by painting them."""
     filled = []
     for mask in (a, b):
         y, x = np.nonzero(mask)
         box = np.zeros_like(mask)
         box[y.min() : y.max() + 1, x.min() : x.max() + 1] = True
         filled.append(box)
-    return (filled[0] & filled[1]).sum() / (filled[0] | filled[1]).sum()
+    # In the form in which an IoU of exactly 0.7 is rounded as in the package.
+    return bool((filled[0] & filled[1]).sum() > 0.7 * (filled[0] | filled[1]).sum())
 
 
 def _greedy(masks: list[dict], order: list[dict]) -> list[dict]:
     kept: list[dict] = []
     for mask in order:
-        if all(_box_iou(mask["mask"], better["mask"]) <= 0.7 for better in kept):
+        if not any(_boxes_repeat(mask["mask"], better["mask"]) for better in kept):
             kept.append(mask)
     return kept
 

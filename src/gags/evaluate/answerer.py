@@ -11,6 +11,7 @@ from gags.capture.camera import Camera
 from gags.distill.field import LanguageField
 from gags.embed.encoder import Encoder
 from gags.gaussians import Gaussians
+from gags.query.answers import asker
 from gags.query.maps import ValueMaps, render_values
 from gags.query.relevancy import Queries
 from gags.query.select import select
@@ -70,7 +71,7 @@ class Selector(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FieldAnswerer:
-    """A language field as an answerer: every Gaussian is asked, and its relevancy rendered.
+    """A language field as an answerer, asked as the field says: every Gaussian, or every pixel.
 
     Attributes:
         gaussians: The scene.
@@ -85,8 +86,8 @@ class FieldAnswerer:
         return Queries.encode(texts, encoder, self.field)
 
     def relevancy(self, camera: Camera, queries: Queries) -> ValueMaps:
-        """Relevancy (GAGS Eq. 8) of the Gaussians, rendered into the view."""
-        return render_values(self.gaussians, queries.of_gaussians(self.field), camera)
+        """Relevancy (GAGS Eq. 8) of the Gaussians rendered into the view, or of its pixels."""
+        return asker(self.gaussians, self.field, queries)(camera)
 
     def select(self, queries: Queries) -> Selections:
         """The Gaussians that `gags.query.select` chooses."""

@@ -1,7 +1,7 @@
 """Answers: what texts get in one view."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from gags.capture.camera import Camera
 from gags.distill.field import LanguageField
 from gags.gaussians import Gaussians, render
 from gags.query import lerf_ovs
-from gags.query.maps import KNOWN_ALPHA, render_values
+from gags.query.maps import KNOWN_ALPHA, ValueMaps, render_values
 from gags.query.relevancy import Queries
 from gags.render import Backend
 
@@ -60,6 +60,61 @@ def render_features(
     return RenderedFeatures(rendering.colors / alphas.clamp(min=1e-6)[..., None], alphas >= KNOWN_ALPHA)
 
 
+@torch.no_grad()
+def pixel_relevancy(
+    gaussians: Gaussians,
+    field: LanguageField,
+    camera: Camera,
+    queries: Queries,
+    *,
+    backend: Backend = "auto",
+) -> ValueMaps:
+    """Relevancy (Eq. 8) of rendered features, decoded pixel by pixel, as the paper asks.
+
+    Features are blended before a black background, without division by alpha, as they were in training. So
+    pixels that show next to nothing have a relevancy, too: that of the decoded 0.
+
+    Args:
+        gaussians: The scene.
+        field: Its language field.
+        camera: The view.
+        queries: The texts, made ready by `Queries.encode`.
+        backend: Rasteriser.
+
+    Returns:
+        One map a text, with values at all pixels, those that are not known included.
+    """
+    rendering = render(gaussians, camera, field.features, backend=backend)
+    rows = queries.relevancy(rendering.colors.flatten(0, 1), field)  # [H·W, T]
+    maps = rows.T.reshape(-1, camera.height, camera.width)
+    return ValueMaps(maps.contiguous(), rendering.alphas >= KNOWN_ALPHA)
+
+
+Asker = Callable[[Camera], ValueMaps]
+"""Relevancy of some texts in a view."""
+
+
+def asker(
+    gaussians: Gaussians, field: LanguageField, queries: Queries, *, backend: Backend = "auto"
+) -> Asker:
+    """What answers texts in any number of views, in the way that a field is asked (`LanguageField.asked`).
+
+    "gaussians": relevancy is taken of every Gaussian, once for all views, and rendered, one number a text.
+    "pixels" is the paper's way, see `pixel_relevancy`: it costs more, and where things overlap a pixel's
+    mean feature may be decoded to something that neither of them is.
+
+    Args:
+        gaussians: The scene.
+        field: Its language field.
+        queries: The texts, made ready by `Queries.encode`.
+        backend: Rasteriser.
+    """
+    if field.asked == "pixels":
+        return lambda camera: pixel_relevancy(gaussians, field, camera, queries, backend=backend)
+    relevancies = queries.of_gaussians(field)
+    return lambda camera: render_values(gaussians, relevancies, camera, backend=backend)
+
+
 def answer_view(
     gaussians: Gaussians,
     field: LanguageField,
@@ -69,11 +124,7 @@ def answer_view(
     view: str = "",
     backend: Backend = "auto",
 ) -> list[Answer]:
-    """Answer texts in one view.
-
-    Relevancy is taken of every Gaussian and rendered, one number a text. The paper renders features and
-    decodes every pixel: that costs more, and where things overlap a pixel's mean feature may be decoded to
-    something that neither of them is.
+    """Answer texts in one view, in the way that the field is asked (`asker`).
 
     Args:
         gaussians: The scene.
@@ -86,30 +137,19 @@ def answer_view(
     Returns:
         One answer a text.
     """
-    return answers_in_view(
-        gaussians, queries.of_gaussians(field), queries.texts, camera, view=view, backend=backend
-    )
-
-
-def answers_in_view(
-    gaussians: Gaussians,
-    relevancies: Tensor,
-    texts: Sequence[str],
-    camera: Camera,
-    *,
-    view: str = "",
-    backend: Backend = "auto",
-) -> list[Answer]:
-    """The answers of `answer_view`, from the relevancy of every Gaussian to every text [N, T]."""
-    drawn = render_values(gaussians, relevancies, camera, backend=backend)
-    found = zip(texts, drawn.values, strict=True)
+    drawn = shown(asker(gaussians, field, queries, backend=backend)(camera))
+    found = zip(queries.texts, drawn.values, strict=True)
     return [_answer(text, view, relevancy, drawn.known) for text, relevancy in found]
 
 
-def scores_in_view(gaussians: Gaussians, relevancies: Tensor, camera: Camera) -> list[float]:
-    """The scores that `answers_in_view` gives the T texts, without their masks."""
-    drawn = render_values(gaussians, relevancies, camera)
-    return [_score(relevancy, lerf_ovs.peak(relevancy)) for relevancy in drawn.values]
+def view_scores(maps: ValueMaps) -> list[float]:
+    """The scores that `answer_view` gives for maps of T texts, without their masks."""
+    return [_score(relevancy, lerf_ovs.peak(relevancy)) for relevancy in shown(maps).values]
+
+
+def shown(maps: ValueMaps) -> ValueMaps:
+    """Maps that are 0 where nothing is known."""
+    return replace(maps, values=maps.values * maps.known)
 
 
 def _answer(text: str, view: str, relevancy: Tensor, known: Tensor) -> Answer:

@@ -238,9 +238,7 @@ class Queries:
         else:
             queries, negatives = field.similarities(self.vectors), phrases.cosines
             largest = phrases.largest
-        return margins_from_cosines(
-            queries, negatives, counted=self.counted, largest_negative=largest
-        )
+        return margins_from_cosines(queries, negatives, counted=self.counted, largest_negative=largest)
 
     def relevancy_from_cosines(self, cosines: Tensor) -> Tensor:
         """Relevancy from cosines with the texts, then the phrases. [..., T + C] → [..., T]"""
