@@ -27,7 +27,8 @@ from gags.progress import SILENT, Reporter
 from gags.workspace import Workspace
 
 SCENE_FOLDER = "scene"  # in the folder of a comparison
-PROMPTED_FOLDERS: dict[Prompts, str] = {"uniform": "scene-uniform", "crops": "scene-crops"}
+PROMPTED: tuple[Prompts, ...] = ("uniform", "crops", "lite", "paper", "released")
+"""Kinds of prompts that get a scene of their own, in the folder `scene-<kind>`."""
 METHODS_FOLDER = "methods"
 COMPARISON_FILE = "compare.json"
 
@@ -197,9 +198,10 @@ def _results(
 ) -> tuple[MethodResult, ...]:
     """Results of all methods with all seeds, each from the scene with the prompts that it asks for."""
     scenes: dict[str, Described] = {"granularity-aware": shared}
-    for prompts, name in PROMPTED_FOLDERS.items():
+    for prompts in PROMPTED:
         if any(method.prompts == prompts for method in methods):
-            scenes[prompts] = prompted_scene(shared, prompts, out / name, progress=progress)
+            folder = out / f"{SCENE_FOLDER}-{prompts}"
+            scenes[prompts] = prompted_scene(shared, prompts, folder, progress=progress)
     figures = {prompts: scene.figures() for prompts, scene in scenes.items()}
     truth = labels_stamp(labels)
     results = []

@@ -8,6 +8,7 @@ from typing import Any
 from gags import pipeline
 from gags.capture import Capture, read_saved_capture
 from gags.compare.methods.learner import Prompts
+from gags.distill.presets import PRESETS
 from gags.embed.description import Descriptions
 from gags.errors import CompareError, WorkspaceError
 from gags.files import atomic_write
@@ -117,7 +118,7 @@ def prompted_scene(
     Args:
         scene: The scene with granularity-aware prompts.
         prompts: How the photos are prompted: "uniform", as many prompts in total as `scene` has, spread
-            evenly; or "crops", LangSplat's own prompts and rules for masks.
+            evenly; "crops", LangSplat's own prompts and rules for masks; or a preset's prompts and rules.
         folder: Folder of the new scene; what is done already is kept.
         progress: Told about progress.
 
@@ -130,7 +131,9 @@ def prompted_scene(
     described = scene.segment_settings()
     if prompts == "granularity-aware":
         return scene
-    if prompts == "crops":
+    if prompts in PRESETS:
+        wanted = replace(PRESETS[prompts].describe, seed=described.seed)
+    elif prompts == "crops":
         wanted = crops_settings(described)
     elif described.exponent == 0 or described.prompts in ("grid", "crops"):
         raise CompareError(

@@ -84,7 +84,7 @@ def consistency_for_sums(
     return weight * distance / (feature_dim * math.sqrt(2 / (math.pi * dim)))
 
 
-PRESETS: dict[str, Preset] = {
+PRESETS: dict[Literal["lite", "paper", "released"], Preset] = {
     "lite": Preset(DescribeSettings(), DistillSettings()),
     "paper": Preset(
         DescribeSettings(

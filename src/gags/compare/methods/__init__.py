@@ -12,6 +12,7 @@ from gags.compare.methods.legaussians import LEGaussiansSettings, rows_of
 from gags.compare.methods.n2f2 import FusedLevels
 from gags.compare.methods.uncompressed import Uncompressed
 from gags.compare.methods.uplift import Uplift
+from gags.distill.presets import PRESETS
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
 
@@ -60,7 +61,11 @@ def all_methods(
         replace(m, name=UNIFORM + m.name, title=f"{m.title}, uniform", prompts="uniform") for m in systems
     ]
     own_prompts = Method("langsplat-own-prompts", "LangSplat, own prompts", three_fields, prompts="crops")
-    rows = [*systems, own_prompts, dense, *uniform, *ablation_rows(distill, uniform=False)]
+    by_preset = [
+        Method(f"gags-{name}", f"GAGS, preset {name}", OneField(preset.distill), prompts=name)
+        for name, preset in PRESETS.items()
+    ]
+    rows = [*systems, *by_preset, own_prompts, dense, *uniform, *ablation_rows(distill, uniform=False)]
     return {method.name: method for method in rows}
 
 

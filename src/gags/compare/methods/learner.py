@@ -26,8 +26,9 @@ REMEDY = "delete it and run again"  # what to do about a damaged file of a metho
 
 FIGURES = "figures"  # metadata of a method's file: more figures by name, see `learnt_figures`
 
-Prompts = Literal["granularity-aware", "uniform", "crops"]
-"""How photos are prompted: as the scene is described, as many prompts evenly, or LangSplat's own 5,120."""
+Prompts = Literal["granularity-aware", "uniform", "crops", "lite", "paper", "released"]
+"""How photos are prompted: as the scene is described, as many prompts evenly, LangSplat's own 5,120, or as a
+preset says."""
 
 
 @dataclass(frozen=True, eq=False)
