@@ -141,7 +141,7 @@ def cells(line: str) -> list[str]:
 
 
 def rows_below(heading: str) -> list[list[str]]:
-    """Rows of the tables between a heading of the method page and the next one, the headings of columns among them."""
+    """Rows of the tables below a heading of the method page, the headings of columns among them."""
     section = METHOD_PAGE.split(f"\n{heading}\n")[1].split("\n#")[0]
     return [cells(line) for line in section.splitlines() if line.startswith("|")]
 
