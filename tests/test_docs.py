@@ -6,13 +6,20 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 import gags
+from gags.capture import Camera
 from gags.cli import COMMANDS
+from gags.distill.effects import DESCRIBE_NEEDS, DISTILL_NEEDS
+from gags.distill.presets import PRESETS
+from gags.segment.prompts import prompts_per_patch, released_per_patch
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -122,6 +129,71 @@ def test_published_figures_of_the_method_page_are_those_of_the_data(path):
         figures = [[x for x in row[name] if x == x] for name in table["columns"] if name in row]
         together = [x for values in figures for x in values]
         assert together in printed or all(values in printed for values in figures), row["label"]
+
+
+METHOD_PAGE = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+WORDS = {"yes": True, "no": False, "by device": None}
+
+
+def cells(line: str) -> list[str]:
+    """What stands in the columns of a row of a table."""
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def rows_below(heading: str) -> list[list[str]]:
+    """Rows of the tables below a heading of the method page, the headings of columns among them."""
+    section = METHOD_PAGE.split(f"\n{heading}\n")[1].split("\n#")[0]
+    return [cells(line) for line in section.splitlines() if line.startswith("|")]
+
+
+def value_of(cell: str) -> object:
+    """A setting as the page prints it."""
+    plain = cell.replace(",", "")
+    return WORDS[cell] if cell in WORDS else float(plain) if re.fullmatch(r"-?[\d.]+", plain) else cell
+
+
+@pytest.mark.parametrize(("stage", "needs"), [("describe", DESCRIBE_NEEDS), ("distill", DISTILL_NEEDS)])
+def test_settings_on_the_method_page_are_those_of_the_presets(stage, needs):
+    rows = rows_below(f"### Settings of {stage} by preset")
+    names = [name.strip("`") for name in rows[0][1:4]]
+    printed = {row[0].strip("`"): row[1:4] for row in rows if re.fullmatch(r"`[a-z_]+`", row[0])}
+    assert names == list(PRESETS)
+    assert list(printed) == [
+        field.name for field in fields(getattr(PRESETS["lite"], stage)) if field.name != "seed"
+    ]
+    for name, settings in ((name, getattr(PRESETS[name], stage)) for name in names):
+        for setting, row in printed.items():
+            ignored = not all(any(need.met(settings) for need in some) for some in needs[setting])
+            cell = row[names.index(name)]
+            wanted = getattr(settings, setting)
+            assert (cell == "–") == ignored, (name, setting)
+            assert ignored or value_of(cell) == wanted, (name, setting)
+
+
+def test_constants_on_the_method_page_are_those_of_the_code():
+    rows = [cells(line) for line in METHOD_PAGE.splitlines() if re.match(r"\| `gags\.[\w.]+` \|", line)]
+    assert len(rows) > 20
+    for name, value, *_ in rows:
+        module, _, constant = name.strip("`").rpartition(".")
+        assert getattr(importlib.import_module(module), constant) == float(value), name
+
+
+def test_numbers_of_prompts_on_the_method_page_are_those_of_the_code():
+    head, _, *rows = rows_below("### How many prompts")[-5:]
+    camera = Camera(np.eye(4), np.array([[40.0, 0, 40], [0, 40, 40], [0, 0, 1]]), 80, 80)
+    assert head[0] == "ratio"
+    for row in rows:
+        describe = PRESETS[row[0].strip("`")].describe
+        for ratio, printed in zip(head[1:], row[1:], strict=True):
+            depth = np.full((80, 80), float(ratio), np.float32)
+            count = partial(prompts_per_patch, exponent=describe.exponent)
+            if describe.prompts == "released":
+                # A Gaussian in the middle of each patch, at the depth of the surface.
+                x, y = np.meshgrid(np.arange(5, 80, 10), np.arange(5, 80, 10))
+                rays = np.stack([(x - 40) / 40, (y - 40) / 40, np.ones_like(x)], axis=-1).reshape(-1, 3)
+                count = partial(released_per_patch, camera=camera, means=rays * float(ratio))
+            counts = count(depth, np.ones_like(depth), base=describe.prompts_per_patch)
+            assert counts.sum() == int(printed), (row[0], ratio)
 
 
 def test_changelog_and_citation_know_the_version():

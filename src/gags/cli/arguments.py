@@ -31,14 +31,15 @@ class StageOptions:
     """`RunSettings` as options; the defaults shown are those of the preset `lite`."""
 
     preset: str = AUTO_PRESET
-    """Settings that belong together: lite, paper, released; or auto: those that the scene was made with
-    before, else paper for SAM ViT-H with a CLIP or SigLIP, lite for all other models."""
+    """Settings that belong together: paper (every formula as in the paper), released (what the authors'
+    program does), lite (best with the two small models); or auto: those that the scene was made with before,
+    else paper for SAM ViT-H with a CLIP or SigLIP, lite for all other models."""
     reconstruct: ReconstructSettings = field(default_factory=ReconstructSettings)
     """Training of the Gaussians."""
     describe: DescribeSettings = field(default_factory=DescribeSettings)
-    """Prompts and masks; what is not given is the preset's."""
+    """Prompts and masks; what is not given is the preset's. Defaults shown are those of lite."""
     distill: DistillSettings = field(default_factory=DistillSettings)
-    """Distillation of the language field; what is not given is the preset's."""
+    """Distillation; what is not given is the preset's. Defaults shown are those of lite."""
     segmenter: str = AUTO
     """Model that cuts photos into masks: a name of `gags models`, a SAM, SAM-HQ or SAM 2 by hub id or folder,
     or auto (SAM ViT-H on an NVIDIA GPU, else mobile-sam)."""

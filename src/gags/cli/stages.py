@@ -109,13 +109,14 @@ def describe(
 
     Args:
         scene: Folder of the scene.
-        preset: Settings that belong together: lite, paper, released; or auto: those that the scene was made
-            with before, else paper for SAM ViT-H with a CLIP or SigLIP, lite for all other models.
+        preset: Settings that belong together: paper (every formula as in the paper), released (what the
+            authors' program does), lite (best with the two small models); or auto: those that the scene was
+            made with before, else paper for SAM ViT-H with a CLIP or SigLIP, lite for all other models.
         segmenter: Model that cuts photos into masks: a name of `gags models`, a SAM, SAM-HQ or SAM 2 by hub
             id or folder, or auto (SAM ViT-H on an NVIDIA GPU, else mobile-sam).
         encoder: Model that embeds masks and texts: a name of `gags models`, a CLIP or SigLIP by hub id or
             folder, or auto (the paper's CLIP where it can be loaded, else lite).
-        settings: Prompts and masks; what is not given is the preset's.
+        settings: Prompts and masks; what is not given is the preset's. Defaults shown are those of lite.
     """
     workspace = gags.describe(
         scene,
@@ -140,9 +141,10 @@ def distill(
 
     Args:
         scene: Folder of the scene.
-        preset: Settings that belong together: lite, paper, released; or auto: those that the scene was
+        preset: Settings that belong together: paper (every formula as in the paper), released (what the
+            authors' program does), lite (best with the two small models); or auto: those that the scene was
             described with.
-        settings: Settings of the distillation; what is not given is the preset's.
+        settings: Distillation; what is not given is the preset's. Defaults shown are those of lite.
     """
     changes = given_settings("distill", settings)
     workspace = gags.distill(scene, changes, preset=preset, progress=ConsoleReporter())

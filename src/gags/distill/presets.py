@@ -49,7 +49,7 @@ RELEASED_CONSISTENCY_WEIGHT = 0.1
 #   released:  L_r = mean|·| = sqrt(2 / (πD)) δ,   L_e = E / 3,   L_c = V / 16
 #   paper:     L_r = δ²,                           L_e = E,       L_c = V
 # and the terms weigh as much against L_r if
-#   λ_e(paper) = λ_e(released) · δ² / (3 sqrt(2 / (πD)) δ) = λ_e(released) · 9.46 δ
+#   λ_e(paper) = λ_e(released) · δ² / (3 sqrt(2 / (πD)) δ) = λ_e(released) · 9.45 δ
 #   λ_c(paper) = λ_c(released) · δ² / (16 sqrt(2 / (πD)) δ) = λ_c(released) · 1.77 δ
 # One δ has to be chosen, since L1 and squares are not proportional. It is the distance of a thing's
 # CLIP embeddings from their mean, where distillation ends: a cosine of 0.86, 1 − δ²/2. So the entropy weight

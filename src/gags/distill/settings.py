@@ -22,7 +22,7 @@ class DistillSettings:
     schedule: Literal["mixed", "photo"] = added("mixed")
     """What a step learns from: pixels of all photos mixed, or, as released, pixels of one photo."""
     photo_scale: float = added(0.5)
-    """Size at which photos are learnt from in the schedule `photo`."""
+    """Size at which photos are learnt from in the schedule `photo`, as a share of theirs."""
     step_pixels: int | None = None
     """Pixels a step in the schedule `photo`; 0 takes all. Default: all on a GPU, 1024 on a CPU."""
     steps: int = 1000

@@ -47,8 +47,9 @@ class RunSettings:
     """Model that embeds masks and texts: a name of `gags models`, a CLIP or SigLIP by hub id or folder, or
     auto (the paper's CLIP where it can be loaded, else lite)."""
     preset: str = AUTO_PRESET
-    """Settings that belong together: lite, paper, released; or auto: those that the scene was made with
-    before, else paper for SAM ViT-H with a CLIP or SigLIP, lite for all other models."""
+    """Settings that belong together: paper (every formula as in the paper), released (what the authors'
+    program does), lite (best with the two small models); or auto: those that the scene was made with before,
+    else paper for SAM ViT-H with a CLIP or SigLIP, lite for all other models."""
 
 
 def check_settings(settings: RunSettings) -> None:

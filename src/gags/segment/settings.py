@@ -16,7 +16,8 @@ class DescribeSettings:
     grid_side: int = added(32)
     """Prompts a side of the even grid, for grid and crops."""
     prompts_per_patch: float = 4
-    """Prompts of each of 8×8 patches where a surface is seen from nearest; N0 of Eq. 1, the paper has 16."""
+    """Prompts of each of 8×8 patches where a surface is seen from nearest; N0 of Eq. 1, the released
+    program has 16."""
     exponent: float = 2.0
     """Power of the distance ratio in Eq. 1; 0 gives every patch as many; −2 is the law that the sentence
     after Eq. 1 describes."""
