@@ -22,12 +22,17 @@ class MadeQueries:
     """Relevancy of one text: a value a ball (row 0 is the floor)."""
 
     texts = ("ball",)
+    vague_phrases = False
+    temperature = 10.0
 
     def __init__(self, owner: np.ndarray, *values: float) -> None:
         self.values = torch.tensor(values, dtype=torch.float32)[torch.from_numpy(owner)][:, None]
 
-    def of_gaussians(self, field):
-        return self.values
+    def margins_of_gaussians(self, field):
+        return torch.logit(self.values) / self.temperature
+
+    def relevancy_of_margins(self, margins):
+        return torch.sigmoid(self.temperature * margins)
 
 
 FIELD = SimpleNamespace(features=None)

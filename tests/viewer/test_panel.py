@@ -16,7 +16,7 @@ RELEVANCY = np.array([0.2, 0.6, 0.9], np.float32)
 
 @pytest.mark.parametrize(("visible", "opacity"), [(True, "1"), (False, "0.35")])
 def test_a_row_says_text_score_and_count_in_the_layers_colour(visible, opacity):
-    row = Page(layer_row(Layer("red mug", RELEVANCY, 0.875, (1, 2, 30), visible), 0.5))
+    row = Page(layer_row(Layer("red mug", RELEVANCY, RELEVANCY, 0.875, (1, 2, 30), visible), 0.5))
     assert row.tags == ["div", "span", "b", "span"]
     assert " ".join(row.text.split()) == "red mug 0.88 · 2"
     styles = row.styles()
@@ -25,7 +25,7 @@ def test_a_row_says_text_score_and_count_in_the_layers_colour(visible, opacity):
 
 
 def test_texts_cannot_become_markup():
-    row = Page(layer_row(Layer(EVIL, RELEVANCY, 0.9, (1, 2, 3)), 0.5))
+    row = Page(layer_row(Layer(EVIL, RELEVANCY, RELEVANCY, 0.9, (1, 2, 3)), 0.5))
     assert row.tags == ["div", "span", "b", "span"]
     assert EVIL in row.text
     gui, answer = MagicMock(), MagicMock()

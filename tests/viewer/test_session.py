@@ -36,7 +36,7 @@ class Shown:
 
     def ask(self, text, color):
         self.asked.append(text)
-        return Layer(text, FIRST.astype(np.float32), 0.9, color)
+        return Layer(text, FIRST.astype(np.float32), FIRST.astype(np.float32), 0.9, color)
 
     def answers(self, layer):
         return True

@@ -19,7 +19,8 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 def _layer(color, *relevancy, visible=True):
-    return Layer("text", np.array(relevancy, np.float32), 1.0, color, visible)
+    values = np.array(relevancy, np.float32)
+    return Layer("text", values, values, 1.0, color, visible)
 
 
 def test_base_colors_take_degree_0_alone_and_clip():

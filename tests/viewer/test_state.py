@@ -10,7 +10,8 @@ from gags.viewer.state import Layer, ViewerState, layer_score
 
 
 def _layer(state: ViewerState, text: str, *relevancy: float) -> Layer:
-    return Layer(text, np.array(relevancy, np.float32), 0.9, state.next_color())
+    values = np.array(relevancy, np.float32)
+    return Layer(text, values, values, 0.9, state.next_color())
 
 
 def _mask(*rows: int) -> np.ndarray:

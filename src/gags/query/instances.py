@@ -99,8 +99,10 @@ def locate_instances(
 def _instances(
     text: str, shares: np.ndarray, relevancy: np.ndarray, candidates: list[np.ndarray], space: Space
 ) -> list[tuple[float, Instance]]:
-    """Candidates as instances with their mean share of the range, without those that are only fragments of one
-    that comes before them."""
+    """Candidates as instances, each with its mean share of the range.
+
+    Those that are only fragments of one that comes before them are left out.
+    """
     instances: list[tuple[float, Instance]] = []
     for candidate in candidates:
         rows = space.without_floaters(candidate)

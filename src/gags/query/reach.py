@@ -1,9 +1,10 @@
 """What a text reaches in a scene, and from where on it counts as a match, the same for every encoder.
 
-Relevancy (Eq. 8) is no measure of that: it depends on the temperature, and on how close together an encoder's
-cosines lie. With CLIP at τ = 10 it spans about 0.34 to 0.66 in a whole scene, so that 0.9 of the best is nearly
-everything. So decisions are made by margins (`gags.query.relevancy.margins_from_cosines`), in shares of the
-range that the text's own margins have in the scene. Another τ, or cosines closer together, change none of them.
+Relevancy (Eq. 8) is no measure of that: it depends on the temperature, and on how close together an
+encoder's cosines lie. With CLIP at τ = 10 it spans about 0.34 to 0.66 in a whole scene, so that 0.9 of the
+best is nearly everything. So decisions are made by margins (`gags.query.relevancy.margins_from_cosines`), in
+shares of the range that the text's own margins have in the scene. Another τ, or cosines closer together,
+change none of them.
 """
 
 from dataclasses import dataclass
@@ -60,8 +61,8 @@ class Reach:
     def strengths(self, margins: np.ndarray) -> np.ndarray:
         """How well each Gaussian matches, spread over what the text reaches.
 
-        0 is typical of the scene, `MATCHES` just counts as a match, 1 is the best; between them it is linear. If
-        nothing matches, the best stays below `MATCHES`.
+        0 is typical of the scene, `MATCHES` just counts as a match, 1 is the best; between them it is linear.
+        If nothing matches, the best stays below `MATCHES`.
 
         Args:
             margins: [N]
@@ -86,10 +87,10 @@ def _ratio(values: np.ndarray, unit: float) -> np.ndarray:
 def needed_margin(field: LanguageField, queries: Queries, opacities: np.ndarray) -> float:
     """Margin that a text must reach to match anything, by the encoder's own canonical phrases.
 
-    Phrases that name things are rivals of the text: it matches what it names better than all of them, and 0 is
-    enough. Vague ones, as CLIP's four, name nothing; but each is a little nearer to something than the others
-    are, and so is any text that is not in the scene. What they reach among each other is chance: a text must
-    reach more than three of four phrases do, each asked as a text against the others.
+    Phrases that name things are rivals of the text: it matches what it names better than all of them, and 0
+    is enough. Vague ones, as CLIP's four, name nothing; but each is a little nearer to something than the
+    others are, and so is any text that is not in the scene. What they reach among each other is chance: a
+    text must reach more than three of four phrases do, each asked as a text against the others.
 
     Args:
         field: The field of the scene.
@@ -99,12 +100,11 @@ def needed_margin(field: LanguageField, queries: Queries, opacities: np.ndarray)
     Returns:
         A difference of cosines, 0 or more.
     """
-    count = len(queries.negatives)
-    if not queries.vague_phrases or count < 2:
+    if not queries.vague_phrases or len(queries.negatives) < 2:
         return 0.0
     remembered = field.remembered_similarities(queries.negatives)
     cosines = field.similarities(queries.negatives) if remembered is None else remembered.cosines
-    others = ~torch.eye(count, dtype=torch.bool)
+    others = ~torch.eye(len(queries.negatives), dtype=torch.bool)
     margins = margins_from_cosines(cosines, cosines, counted=others).cpu().numpy()
     best = [Reach.of(column, opacities).best for column in margins.T]
     return max(0.0, float(np.quantile(best, CHANCE)))
