@@ -236,7 +236,7 @@ def preset_for(segmenter: str, encoder: str) -> str:
         encoder: Name of the model that embeds them.
     """
     own = {model.name for model in OWN_MODELS}
-    if segmenter in own or encoder in own or not hub.is_name(segmenter):
+    if segmenter in own or encoder in own or not (hub.is_name(segmenter) and hub.is_name(encoder)):
         return "lite"
     if hub.split(segmenter)[0] == PAPER_SEGMENTER:
         return "paper"

@@ -16,7 +16,7 @@ from gags.distill.evidence import Evidence, gather_evidence, uplift
 from gags.distill.field import LanguageField, splats_hash
 from gags.distill.mixed import MixedSchedule
 from gags.distill.objective import Targets
-from gags.distill.optimize import optimize
+from gags.distill.optimize import Schedule, optimize
 from gags.distill.photo import PhotoPixels, PhotoSchedule, collect_photos
 from gags.distill.samples import Samples, collect
 from gags.distill.settings import DistillSettings
@@ -44,6 +44,21 @@ class MaskTable:
     embeddings: Tensor
     levels: Tensor
     encoder: str
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A field before its first step, and what the steps learn from.
+
+    Attributes:
+        field: Features and decoder as they start.
+        schedule: What the steps learn from.
+        key: Of checkpoints: what training was given.
+    """
+
+    field: LanguageField
+    schedule: Schedule
+    key: str
 
 
 def train_field(
@@ -74,6 +89,21 @@ def train_field(
         WorkspaceError: If the photos have no masks at all, none where pixels count, or embeddings of several
             encoders; if settings make no sense.
     """
+    training = begin(gaussians, items, settings, logits=logits, progress=progress)
+    field, key = training.field, training.key
+    optimize(field, training.schedule, settings, checkpoint=checkpoint, key=key, progress=progress)
+    return field
+
+
+def begin(
+    gaussians: Gaussians,
+    items: Sequence[tuple[Camera, Description]],
+    settings: DistillSettings,
+    *,
+    logits: Tensor | None = None,
+    progress: Reporter = SILENT,
+) -> Training:
+    """Everything of `train_field` up to its first step; arguments and errors are the same."""
     if settings.start == "zero" and settings.steps < 1:
         raise WorkspaceError(f"features that start at 0 learn nothing in {settings.steps} steps; set steps")
     table = _read_masks(items)
@@ -98,8 +128,7 @@ def train_field(
         schedule = MixedSchedule(pixels, targets, settings)
     else:
         schedule = PhotoSchedule(gaussians, pixels, targets, settings)
-    optimize(field, schedule, settings, checkpoint=checkpoint, key=key, progress=progress)
-    return field
+    return Training(field, schedule, key)
 
 
 def _new_decoder(embeddings: Tensor, settings: DistillSettings) -> tuple[Decoder, Tensor]:

@@ -1,0 +1,152 @@
+"""Measure whether the mixed schedule of the preset `paper` ends at the loss of one-photo steps.
+
+    python benchmarks/schedules.py SCENE [--photo-steps 6000] [--more-steps 2000] [--pixels 512]
+
+Three runs on the masks of a finished scene, all with the preset's decoder, loss and weights λ: the preset as
+it is; steps on one photo each at the released program's rates; and such steps from where the preset ended,
+under which the loss would go on falling if it had not arrived. The table has the terms of Eq. 7, each
+unweighted, and their sum with the λ of the second half, on the same pixels of every photo. Nothing is written.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gags.distill.decoder import Decoder
+from gags.distill.field import LanguageField
+from gags.distill.objective import Terms
+from gags.distill.optimize import Schedule, optimize
+from gags.distill.photo import PhotoSchedule
+from gags.distill.presets import PRESETS
+from gags.distill.settings import DistillSettings
+from gags.distill.train import Training, begin
+from gags.embed.description import Descriptions
+from gags.progress import SILENT
+from gags.scene import Scene
+
+PAPER, RELEASED = PRESETS["paper"].distill, PRESETS["released"].distill
+MARKS = (250, 500, 1000, 2000, 3000, 4000, 6000, 8000, 12_000, 16_000, 20_000, 25_000)
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """The one-photo schedule and the pixels that all figures are of.
+
+    Attributes:
+        schedule: The schedule.
+        rows: Pixels of each of its photos. int64 [Q]
+    """
+
+    schedule: PhotoSchedule
+    rows: list[Tensor]
+
+    @torch.no_grad()
+    def row(self, title: str, steps: int, seconds: float, features: Tensor, decoder: Decoder) -> None:
+        """Print a row of the table: L_r, L_e, L_c and L of a field, means over the photos."""
+        found = []
+        for photo, rows in zip(self.schedule.photos, self.rows, strict=True):
+            terms = self.schedule.pixel_terms(features, decoder, photo, rows)
+            assert terms.entropy is not None
+            total = terms.total(PAPER, PAPER.steps)  # with the λ of the second half
+            found.append([float(t) for t in (terms.distillation, terms.entropy, terms.consistency, total)])
+        cells = " | ".join(f"{value:.4f}" for value in np.mean(found, axis=0))
+        print(f"| {title} | {steps} | {seconds:.0f} | {cells} |", flush=True)
+
+
+class Recorder:
+    """A schedule that prints a row of the table before some of its steps.
+
+    Args:
+        title: First cell of the rows.
+        schedule: The schedule.
+        judge: Who judges.
+    """
+
+    def __init__(self, title: str, schedule: Schedule, judge: Judge) -> None:
+        self.title, self.schedule, self.judge = title, schedule, judge
+        self.began = time.monotonic()
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing is resumed."""
+        return {}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Nothing is resumed."""
+
+    def terms(self, features: Tensor, decoder: Decoder, step: int) -> Terms:
+        """The terms of the schedule."""
+        if step in MARKS:
+            self.row(features, decoder, step)
+        return self.schedule.terms(features, decoder, step)
+
+    def row(self, features: Tensor, decoder: Decoder, steps: int) -> None:
+        """Print a row; its time does not count."""
+        started = time.monotonic()
+        self.judge.row(self.title, steps, started - self.began, features, decoder)
+        self.began += time.monotonic() - started
+
+
+def run(title: str, training: Training, settings: DistillSettings, judge: Judge) -> None:
+    """Train a field in place, with rows of the table on the way and at the end."""
+    recorder = Recorder(title, training.schedule, judge)
+    optimize(training.field, recorder, settings, checkpoint=None, key="", progress=SILENT)
+    recorder.row(training.field.features, training.field.decoder, settings.steps)
+
+
+def go_on(title: str, field: LanguageField, steps: int, judge: Judge) -> None:
+    """One-photo steps from where a field is, with the λ of the second half and the released rates."""
+    features, decoder = torch.nn.Parameter(field.features.clone()), field.decoder.requires_grad_(True).train()
+    groups = [(features,), decoder.parameters()]
+    rates = (RELEASED.feature_rate, RELEASED.decoder_rate)
+    optimizer = torch.optim.Adam(
+        [{"params": g, "lr": r} for g, r in zip(groups, rates, strict=True)], eps=1e-12
+    )
+    recorder = Recorder(title, judge.schedule, judge)
+    for step in range(steps):
+        optimizer.zero_grad(set_to_none=True)
+        recorder.terms(features, decoder, step).total(PAPER, PAPER.steps).backward()
+        optimizer.step()
+    recorder.row(features, decoder, steps)
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scene", type=Path, help="folder of a finished scene")
+    parser.add_argument("--photo-steps", type=int, default=6000)
+    parser.add_argument("--more-steps", type=int, default=2000)
+    parser.add_argument("--pixels", type=int, default=512, help="of each photo that the figures are of")
+    arguments = parser.parse_args(given)
+    scene = Scene.load(arguments.scene)
+    items = Descriptions(scene.workspace, scene.capture.train)
+    photo = replace(
+        PAPER,
+        schedule="photo",
+        photo_scale=RELEASED.photo_scale,
+        feature_rate=RELEASED.feature_rate,
+        decoder_rate=RELEASED.decoder_rate,
+        rate_decay=RELEASED.rate_decay,
+        steps=arguments.photo_steps,
+    )
+    single, mixed = begin(scene.gaussians, items, photo), begin(scene.gaussians, items, PAPER)
+    assert isinstance(single.schedule, PhotoSchedule)
+    rng = torch.Generator().manual_seed(0)
+    rows = [torch.randperm(len(p), generator=rng)[: arguments.pixels] for p in single.schedule.photos]
+    judge = Judge(single.schedule, rows)
+    print("| schedule | steps | s | L_r, Eq. 3 | L_e, Eq. 4 | L_c, Eq. 6 | L, Eq. 7 |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    run("mixed (`paper`)", mixed, PAPER, judge)
+    if arguments.more_steps:
+        go_on("one photo a step, from there", mixed.field, arguments.more_steps, judge)
+    run("one photo a step", single, photo, judge)
+
+
+if __name__ == "__main__":
+    main()
