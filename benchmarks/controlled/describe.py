@@ -9,6 +9,7 @@ from benchmarks.controlled.choice import Habits
 from benchmarks.controlled.encoder import ControlledEncoder
 from benchmarks.controlled.nest import on_grid
 from benchmarks.controlled.segmenter import ControlledSegmenter
+from benchmarks.controlled.shared import Place
 from benchmarks.controlled.textures import find_patches, patch_maps, see
 from benchmarks.controlled.truth import Truth
 from gags.capture import View
@@ -16,7 +17,7 @@ from gags.compare.scenes import uniform_settings
 from gags.embed.description import Description, Descriptions
 from gags.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
-from gags.segment.masks import LEVELS
+from gags.segment.masks import LEVELS, Masks
 from gags.segment.photo import segment_photo
 from gags.segment.prompts import PromptPlacer, render_depth
 from gags.segment.settings import DescribeSettings
@@ -55,6 +56,7 @@ def describe(
     settings: DescribeSettings,
     folder: Path,
     *,
+    grow: float = 0.0,
     progress: Reporter = SILENT,
 ) -> DescribedViews:
     """Segment and embed photos; those on disk that were made with the same settings are kept.
@@ -67,23 +69,31 @@ def describe(
         encoder: Embeds the masks.
         settings: Prompts and filters; their seed is also the segmenter's.
         folder: Where features go.
+        grow: Chance of finer patches, see `ControlledSegmenter`.
         progress: Told about progress.
     """
-    made_by = (FEATURES_FORMAT, splats_stamp, settings, Habits(), encoder.seed, encoder.recognised)
+    made_by = [FEATURES_FORMAT, splats_stamp, settings, Habits(), encoder.seed, encoder.recognised]
+    made_by += [("grow", grow)] * (grow > 0) + [("shared", encoder.shared)] * (encoder.shared > 0)
     goal = {"embeddings": stamp("controlled", *made_by)}
     files = DescribedViews(views, folder)
     known = files.stamps()
     waiting = [view for view in views if known[view.name] != goal]
     if waiting:
         placer = PromptPlacer(gaussians, [view.camera for view in views], settings, progress=progress)
-        patches = all_patches(views, gaussians, truth, settings.seed, progress=progress)
+        patches = all_patches(views, gaussians, truth, settings.seed, finer=grow > 0, progress=progress)
         with progress.stage("Controlled masks", len(views), "photos") as bar:
             bar.advance(len(views) - len(waiting))
             for row, view in enumerate(views):
                 if view not in waiting:
                     continue
                 points = placer.place(row, view.name)
-                features = _describe_view(view, points, patches[view.name], truth, encoder, settings)
+                ids = truth.ids(view.stem, view.camera.width, view.camera.height)
+                segmenter = ControlledSegmenter(
+                    truth, ids, patches[view.name], view.name, settings.seed, grow=grow
+                )
+                masks = segment_photo(view.image(), points, segmenter, settings)
+                features = _embedded(masks, view, ids, encoder, gaussians)
+                features.prompts = points
                 features.stamps = goal
                 features.save(files.path(view))
                 bar.advance(note=f"{len(features.masks)} masks in {view.name}")
@@ -91,7 +101,13 @@ def describe(
 
 
 def all_patches(
-    views: Sequence[View], gaussians: Gaussians, truth: Truth, seed: int, *, progress: Reporter = SILENT
+    views: Sequence[View],
+    gaussians: Gaussians,
+    truth: Truth,
+    seed: int,
+    *,
+    finer: bool = False,
+    progress: Reporter = SILENT,
 ) -> dict[str, np.ndarray]:
     """Patches of the surfaces that photos show, by the photo's name; see `textures.patch_maps`."""
     surfaces, ids = [], []
@@ -102,24 +118,20 @@ def all_patches(
             surfaces.append(see(view.image(), depth, view.camera, *ids[-1].shape[::-1]))
             bar.advance()
     patches = find_patches(surfaces, ids, truth, seed)
-    maps = [patch_maps(surface, here, patches) for surface, here in zip(surfaces, ids, strict=True)]
+    maps = [
+        patch_maps(surface, here, patches, finer=finer) for surface, here in zip(surfaces, ids, strict=True)
+    ]
     return {view.name: found for view, found in zip(views, maps, strict=True)}
 
 
-def _describe_view(
-    view: View,
-    points: np.ndarray,
-    patches: np.ndarray,
-    truth: Truth,
-    encoder: ControlledEncoder,
-    settings: DescribeSettings,
+def _embedded(
+    masks: Masks, view: View, ids: np.ndarray, encoder: ControlledEncoder, gaussians: Gaussians
 ) -> Description:
-    """Masks and embeddings of one photo from its prompts [P, 2] and the patches it shows [2, h, w]."""
-    ids = truth.ids(view.stem, view.camera.width, view.camera.height)
-    segmenter = ControlledSegmenter(truth, ids, patches, view.name, settings.seed)
-    masks = segment_photo(view.image(), points, segmenter, settings)
-    embeddings = encoder.embed_masks(masks, ids, view.name).astype(np.float16)
-    return Description(masks, embeddings, encoder.name, prompts=points)
+    """Masks of one photo with their embeddings."""
+    # Only noise that photos share asks where a view was taken from.
+    place = Place.of(view.camera, render_depth(gaussians, view.camera)) if encoder.shared > 0 else None
+    embeddings = encoder.embed_masks(masks, ids, view.name, place).astype(np.float16)
+    return Description(masks, embeddings, encoder.name)
 
 
 def uniform(settings: DescribeSettings, aware: DescribedViews) -> DescribeSettings:

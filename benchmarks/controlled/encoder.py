@@ -21,15 +21,21 @@ to other names; pictures of one thing have cosines of 0.8 to 0.9, of different t
   photo: masks that overlap have noise in common, and a thing that comes out alike on two levels gets one
   embedding twice, not two independent ones.
 
-Not modelled: errors that photos taken side by side share, context around a mask, and things cut by the
-photo's edge, which count as whole.
+  If asked for, a share of η² is of the same kind but smooth over the places of cameras (`shared`), so that
+  photos side by side err alike.
+
+A mask is what its level shows of it, or all of it where whole masks are embedded (setting `crop`).
+
+Not modelled: context around a mask, and things cut by the photo's edge, which count as whole.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
 from benchmarks.controlled.names import TextVectors, generator, unit
+from benchmarks.controlled.shared import SPOTS, Place, SharedNoise
 from benchmarks.controlled.truth import Truth
 from gags.embed.encoder import CropRule
 from gags.errors import ModelError
@@ -57,6 +63,7 @@ class ControlledEncoder:
         seed: Of offset, looks and noise.
         recognised: Power of the share of a thing that a mask covers: how much of its vector is left. Larger
             than what was measured, it makes an encoder that knows things as wholes alone.
+        shared: Share of the noise, in energy, that photos taken side by side have in common.
     """
 
     name = "controlled-clip"
@@ -71,12 +78,18 @@ class ControlledEncoder:
     """All phrases count against all texts, as in the paper."""
 
     def __init__(
-        self, texts: TextVectors, truth: Truth, seed: int = 0, recognised: float = RECOGNISED
+        self,
+        texts: TextVectors,
+        truth: Truth,
+        seed: int = 0,
+        recognised: float = RECOGNISED,
+        shared: float = 0.0,
     ) -> None:
         self._texts = texts
         self._truth = truth
         self.seed = seed
         self.recognised = recognised
+        self.shared = shared
         rng = generator("looks", seed)
         offset = rng.standard_normal(self.dim)
         self._common = COMMON * texts.mean + OFFSET * unit(texts.own(offset))
@@ -87,6 +100,11 @@ class ControlledEncoder:
         self._images = MEANING * meaning + LOOK * unit(look)
         other = np.stack([texts.something(f"piece {seed} {thing.name}") for thing in truth.things])
         self._pieces = MEANING * other + LOOK * unit(rng.standard_normal(other.shape))
+
+    @cached_property
+    def _process(self) -> SharedNoise:
+        """Noise that photos share; made when it is first needed, since it takes 130 MB."""
+        return SharedNoise(self.seed, self._texts.spread, MISLEADING)
 
     def encode_images(self, crops: np.ndarray) -> np.ndarray:
         """Refuses: a crop does not say what it shows.
@@ -100,16 +118,20 @@ class ControlledEncoder:
         """Embed texts. Returns L2-normalised float32 [T, D]."""
         return self._texts.encode(texts).astype(np.float32)
 
-    def embed_masks(self, masks: Masks, ids: np.ndarray, view: str) -> np.ndarray:
+    def embed_masks(self, masks: Masks, ids: np.ndarray, view: str, place: Place | None = None) -> np.ndarray:
         """Embed all masks of a view.
 
         Args:
             masks: The masks, M of them, possibly none.
             ids: Leaf id of every pixel. uint8 [H, W]
             view: Name of the view; with the seed it decides the noise.
+            place: Where the view was taken from; needed only if photos share noise.
 
         Returns:
             L2-normalised. float32 [M, D]
+
+        Raises:
+            ValueError: If photos share noise and `place` is missing.
         """
         if not len(masks):
             return np.zeros((0, self.dim), np.float32)
@@ -121,26 +143,50 @@ class ControlledEncoder:
         )
         shown = seen @ self._images + np.sqrt(ALWAYS) * lost @ self._pieces
         energy_lost = (1 - ALWAYS) * (MEANING**2 + LOOK**2) * np.square(lost).sum(axis=1)
-        noise = self._noise(masks, view) * np.sqrt(noise_energy(areas) + energy_lost)[:, None]
+        noise = self._noise(masks, view, place) * np.sqrt(noise_energy(areas) + energy_lost)[:, None]
         return unit(self._common + shown + noise).astype(np.float32)
 
-    def _noise(self, masks: Masks, view: str) -> np.ndarray:
+    def _noise(self, masks: Masks, view: str, place: Place | None) -> np.ndarray:
         """Noise of all masks, of length 1, alike for masks that overlap. float64 [M, D]"""
         cells, count = mask_cells(masks)
         rng = generator("noise", self.seed, view)
         any_kind = rng.standard_normal((count, self.dim)) / np.sqrt(self.dim)
         misleading = rng.standard_normal((count, len(self._texts.spread))) @ self._texts.spread
         field = np.sqrt(MISLEADING) * misleading + np.sqrt(1 - MISLEADING) * any_kind
-        return cells @ field
+        own = cells @ field
+        if self.shared == 0:
+            return own
+        if place is None:
+            raise ValueError("photos share noise: give the place of the view")
+        together = unit(pixels_of(masks, place.spots, SPOTS)) @ self._process.seen_from(place.position)
+        return np.sqrt(1 - self.shared) * own + np.sqrt(self.shared) * together
+
+
+def pixels_of(masks: Masks, kinds: np.ndarray, count: int) -> np.ndarray:
+    """Pixels of each kind in each mask: as painted, or all of it where whole masks are embedded.
+
+    Args:
+        masks: The masks, M of them.
+        kinds: Kind of every pixel, below `count`. int [H, W]
+        count: Number of kinds.
+
+    Returns:
+        int64 [M, count]
+    """
+    if masks.whole is not None:
+        seen = [np.bincount(kinds[whole.window][whole.mask], minlength=count) for whole in masks.whole]
+        return np.array(seen, np.int64).reshape(len(masks), count)
+    pixels = np.zeros((len(masks), count), np.int64)
+    for labels in masks.labels:
+        inside = labels >= 0
+        pairs = labels[inside].astype(np.int64) * count + kinds[inside]
+        pixels += np.bincount(pairs, minlength=pixels.size).reshape(pixels.shape)
+    return pixels
 
 
 def areas_covered(masks: Masks, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of each leaf id in each mask, as painted. int64 [M, 256], and their sums [M]"""
-    covered = np.zeros((len(masks), 256), np.int64)
-    for labels in masks.labels:
-        inside = labels >= 0
-        pairs = labels[inside].astype(np.int64) * 256 + ids[inside]
-        covered += np.bincount(pairs, minlength=covered.size).reshape(covered.shape)
+    """Pixels of each leaf id in each mask, see `pixels_of`. int64 [M, 256], and their sums [M]"""
+    covered = pixels_of(masks, ids, 256)
     return covered, covered.sum(axis=1)
 
 
@@ -192,9 +238,4 @@ def mask_cells(masks: Masks) -> tuple[np.ndarray, int]:
     columns = -(-width // NOISE_CELL)
     cell = (np.arange(height) // NOISE_CELL)[:, None] * columns + np.arange(width) // NOISE_CELL
     count = columns * -(-height // NOISE_CELL)
-    pixels = np.zeros((len(masks), count))
-    for labels in masks.labels:
-        inside = labels >= 0
-        pairs = labels[inside].astype(np.int64) * count + cell[inside]
-        pixels += np.bincount(pairs, minlength=pixels.size).reshape(pixels.shape)
-    return unit(pixels), count
+    return unit(pixels_of(masks, cell, count).astype(float)), count

@@ -32,11 +32,14 @@ class Nest:
         chain_of: Row of the chain of every cell, -1 for none. int32 [h, w]
         extent: Width and height of the photo in cells.
         cell_area: px.
+        finer: Row of the half, quarter and eighth of its small patch that every cell lies in, -1 for none;
+            no chain has these. int32 [F, h, w]
     """
 
     chain_of: np.ndarray
     extent: tuple[float, float]
     cell_area: float
+    finer: np.ndarray
     masks: list[np.ndarray] = field(default_factory=list)
     kinds: list[int] = field(default_factory=list)
     areas: list[float] = field(default_factory=list)
@@ -84,13 +87,19 @@ def build_nest(ids: np.ndarray, patches: np.ndarray, truth: Truth, rng: np.rando
 
     Args:
         ids: Leaf id of every pixel. uint8 [H, W]
-        patches: Large and small patch of every cell, from `textures.patch_maps`. int64 [2, h, w]
+        patches: Large and small patch of every cell, and F finer ones, possibly none, from
+            `textures.patch_maps`. int64 [2 + F, h, w]
         truth: What the ids are.
         rng: Draws which things form groups.
     """
     _, extent = grid_of(ids.shape[1], ids.shape[0])
     small = on_grid(ids)
-    nest = Nest(np.full(small.shape, -1, np.int32), extent, ids.shape[1] * ids.shape[0] / np.prod(extent))
+    nest = Nest(
+        chain_of=np.full(small.shape, -1, np.int32),
+        extent=extent,
+        cell_area=ids.shape[1] * ids.shape[0] / np.prod(extent),
+        finer=np.full((len(patches) - 2, *small.shape), -1, np.int32),
+    )
     wholes = truth.whole_of[small]
     present = [int(row) for row in np.unique(wholes[wholes >= 0])]
     kinds = {row: OBJECT if truth.is_object[row] else STUFF for row in present}
@@ -127,12 +136,22 @@ def _patches(
         outside = _patch(nest, outer, f"{key} {large}")
         for small in np.unique(patches[1][outer]):
             inner = outer & (patches[1] == small)
+            _add_finer(nest, inner, patches[2:], f"{key} {large} {small}")
             yield inner, _patch(nest, inner, f"{key} {large} {small}") + outside
 
 
 def _patch(nest: Nest, cells: np.ndarray, key: str) -> list[int]:
     """The region of a patch, none if it is too small."""
     return [nest.add(cells, PATCH, key)] if np.count_nonzero(cells) * nest.cell_area >= LEAST_PATCH else []
+
+
+def _add_finer(nest: Nest, inner: np.ndarray, pieces: np.ndarray, key: str) -> None:
+    """Add halves, quarters and eighths of a small patch, those that are large enough. int64 [F, h, w]"""
+    for depth, numbers in enumerate(pieces):
+        for number in np.unique(numbers[inner]):
+            piece = inner & (numbers == number)
+            for region in _patch(nest, piece, f"{key} {depth} {number}"):
+                nest.finer[depth][piece] = region
 
 
 def _groups(nest: Nest, things: dict[int, np.ndarray], rng: np.random.Generator) -> dict[int, list[int]]:

@@ -1,10 +1,14 @@
-"""Figures of the experiment as tables beside the paper's, and as JSON."""
+"""Figures of the experiment as tables beside the paper's and as JSON; intervals of what methods differ by."""
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from benchmarks.granularity.bootstrap import DRAWS, INTERVAL, Effect, written
+from gags.compare.methods import UNIFORM
 from gags.compare.methods.learner import Method
 from gags.compare.paper import ComparedTable, side_by_side
 
@@ -15,6 +19,9 @@ FIGURES = {
     "best IoU": "mean_best_iou",
 }
 """Columns of the table → figures of an evaluation."""
+PAIRED = {"mAcc": "hit", "mIoU": "iou"}
+"""Columns that methods are compared by pair by pair → what a pair has of it."""
+REFERENCE = "average"  # method that levels are compared with
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,11 @@ class Outcome:
         """Median of a column of the table over the seeds, %."""
         return 100 * statistics.median(e["overall"][FIGURES[column]] for e in self.evaluations)
 
+    def of_pairs(self, column: str) -> np.ndarray:
+        """A column of `PAIRED` for every seed and every pair of a frame and a category, shares. [S, P]"""
+        rows = [sorted(e["rows"], key=lambda row: (row["frame"], row["category"])) for e in self.evaluations]
+        return np.array([[float(row[PAIRED[column]]) for row in seed] for seed in rows])
+
     def to_json(self) -> dict[str, Any]:
         """Medians (%), then the means of every seed as shares."""
         seeds = [
@@ -43,6 +55,62 @@ class Outcome:
         ]
         medians = {column: round(self.percent(column), 2) for column in FIGURES}
         return {"method": self.method.name, "title": self.method.title, **medians, "seeds": seeds}
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """Two methods in the same worlds.
+
+    Attributes:
+        title: What is compared.
+        one: One method.
+        other: The method that is subtracted.
+    """
+
+    title: str
+    one: Outcome
+    other: Outcome
+
+    def effect(self, column: str, *, draws: int = DRAWS, seed: int = 0) -> Effect:
+        """Mean difference over pairs and seeds, with its 95 % interval, shares.
+
+        A pair is one category in one frame; both methods are asked for it in every world. Pairs are drawn
+        anew, and worlds, if there are several, the same for both methods (paired bootstrap).
+
+        Args:
+            column: One of `PAIRED`.
+            draws: How often.
+            seed: Of the draws.
+        """
+        differences = self.one.of_pairs(column) - self.other.of_pairs(column)
+        rng = np.random.default_rng(seed)
+        worlds, pairs = (rng.multinomial(n, np.full(n, 1 / n), size=draws) / n for n in differences.shape)
+        low, high = np.percentile(((worlds @ differences) * pairs).sum(axis=1), INTERVAL)
+        return Effect(float(differences.mean()), float(low), float(high))
+
+
+def contrasts(outcomes: Sequence[Outcome]) -> list[Contrast]:
+    """Every method less the same with uniform prompts, then less the averaged levels of the same prompts."""
+    by_name = {outcome.method.name: outcome for outcome in outcomes}
+    found = []
+    for name, outcome in by_name.items():
+        if UNIFORM + name in by_name:
+            title = f"prompts: {name} less {UNIFORM}{name}"
+            found.append(Contrast(title, outcome, by_name[UNIFORM + name]))
+    for name, outcome in by_name.items():
+        reference = UNIFORM * name.startswith(UNIFORM) + REFERENCE
+        if name != reference and reference in by_name:
+            found.append(Contrast(f"levels: {name} less {reference}", outcome, by_name[reference]))
+    return found
+
+
+def effects_table(compared: Sequence[Contrast]) -> str:
+    """Differences in percent points with their intervals; "not shown" where one holds both signs."""
+    lines = [f"| compared, 95 % interval | {' | '.join(PAIRED)} |", "|---|" + "---|" * len(PAIRED)]
+    for contrast in compared:
+        cells = " | ".join(written(contrast.effect(column), 100) for column in PAIRED)
+        lines.append(f"| {contrast.title} | {cells} |")
+    return "\n".join(lines)
 
 
 def main_table(outcomes: Sequence[Outcome]) -> str:

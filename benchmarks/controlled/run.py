@@ -1,22 +1,28 @@
 """What prompts and distillation do, apart from how well an encoder names things.
 
     python -m benchmarks.controlled.run CAPTURE --clip-text DIR --scene WS --out DIR
-        [--methods gags average …] [--seeds 1] [--prompts-per-patch 4]
-        [--recognised 0.3] [--set NAME=VALUE …] [--json]
+        [--methods gags average …] [--seeds 1] [--preset lite] [--prompts-per-patch 4]
+        [--recognised 0.3] [--patches-grow [0.25]] [--shared-noise 0] [--set NAME=VALUE …] [--json]
 
 CAPTURE is a synthetic capture with exact instance maps and labels, WS a scene of it that has Gaussians, DIR
 the folder of CLIP's text vectors. Every training photo is cut by the controlled segmenter, with
 granularity-aware prompts and with as many uniform ones, and embedded by the controlled encoder; the methods
 of `gags compare` learn from that and are scored on CAPTURE/labels by the protocol `lerf-ovs`. A seed decides
 prompts, masks, embeddings and learning. Masks and embeddings are kept in --out and used again; learning is
-done anew each time. Figures are medians over the seeds, in %. WS is only read.
+done anew each time. Figures are medians over the seeds, in %; what methods differ by is a mean over pairs of
+a frame and a category and over the seeds, with its 95 % interval. WS is only read.
+
+--preset takes the rules for prompts and masks, and the distillation, of a preset: `paper` is the paper's own
+(levels learnt by distance, λ > 0, regions alike, consistency). --patches-grow lets patches appear without
+end as prompts get denser, --shared-noise lets photos taken side by side share a part of their noise.
 """
 
 import argparse
 import json
 import sys
 import time
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,13 +30,13 @@ from typing import Any
 from benchmarks.controlled.describe import DescribedViews, describe, uniform
 from benchmarks.controlled.encoder import RECOGNISED, ControlledEncoder
 from benchmarks.controlled.names import TextVectors
-from benchmarks.controlled.results import Outcome, main_table, paper_tables
+from benchmarks.controlled.results import PAIRED, Outcome, contrasts, effects_table, main_table, paper_tables
 from benchmarks.controlled.truth import Truth
 from gags.capture import read_saved_capture
 from gags.cli.console import ConsoleReporter
 from gags.compare.methods import UNIFORM, all_methods, chosen_methods
 from gags.compare.methods.learner import Inputs, Method
-from gags.distill.settings import DistillSettings
+from gags.distill.presets import PRESETS, choose_settings
 from gags.errors import CompareError, GagsError
 from gags.evaluate.labels import FrameLabels, load_labels
 from gags.evaluate.score import evaluate
@@ -41,7 +47,23 @@ from gags.store import file_stamp
 from gags.workspace import Workspace
 
 GRANULARITY = ("sub-part", "part", "whole", "average", "no-consensus")
+PATCHES_GROW = 0.25  # chance of a finer patch, if patches grow and no other is given
 DEFAULT_METHODS = ("gags", "langsplat", "uplift", *GRANULARITY, *(UNIFORM + name for name in GRANULARITY))
+
+
+@dataclass(frozen=True)
+class World:
+    """What masks and embeddings are like.
+
+    Attributes:
+        recognised: See `ControlledEncoder`.
+        grow: Chance of finer patches, see `ControlledSegmenter`.
+        shared: Share of the noise that photos side by side have in common, see `ControlledEncoder`.
+    """
+
+    recognised: float = RECOGNISED
+    grow: float = 0.0
+    shared: float = 0.0
 
 
 @dataclass(eq=False)
@@ -53,8 +75,8 @@ class Experiment:
         clip_text: Folder of text vectors.
         scene: Folder of a scene of the capture, for its Gaussians and cameras.
         out: Folder of what is kept.
-        prompts_per_patch: N0 of Eq. 1.
-        recognised: See `ControlledEncoder`.
+        settings: Prompts and rules for masks.
+        world: What the world is like.
         progress: Told about progress.
     """
 
@@ -62,8 +84,8 @@ class Experiment:
     clip_text: Path
     scene: Path
     out: Path
-    prompts_per_patch: float
-    recognised: float
+    settings: DescribeSettings
+    world: World
     progress: Reporter
 
     def __post_init__(self) -> None:
@@ -80,9 +102,16 @@ class Experiment:
         return load_labels(self.capture / "labels")
 
     def described(self, prompts: str, seed: int) -> tuple[DescribedViews, ControlledEncoder]:
-        """Masks and embeddings of all training photos, made if they are not on disk."""
-        encoder = ControlledEncoder(self.texts, self.truth, seed, self.recognised)
-        settings = DescribeSettings(prompts_per_patch=self.prompts_per_patch, seed=seed)
+        """Masks and embeddings of all training photos, made if they are not on disk.
+
+        Raises:
+            CompareError: If prompts are neither granularity-aware nor uniform.
+        """
+        if prompts not in ("granularity-aware", "uniform"):
+            raise CompareError(f"the controlled experiment has no prompts {prompts!r}; leave the method out")
+        world = self.world
+        encoder = ControlledEncoder(self.texts, self.truth, seed, world.recognised, world.shared)
+        settings = replace(self.settings, seed=seed)
         if prompts == "uniform":
             settings = uniform(settings, self.described("granularity-aware", seed)[0])
         views = describe(
@@ -93,6 +122,7 @@ class Experiment:
             encoder,
             settings,
             self.out / "features" / f"{prompts}_{seed}",
+            grow=world.grow,
             progress=self.progress,
         )
         return views, encoder
@@ -120,26 +150,16 @@ class Experiment:
         return {name: {"prompts": seen.prompts(), "masks": seen.masks()} for name, seen in views.items()}
 
 
-def distill_settings(changes: list[str]) -> DistillSettings:
-    """The defaults of distillation with some values changed.
-
-    Args:
-        changes: NAME=VALUE each; values are JSON, or else text.
-
-    Raises:
-        CompareError: If there is no such setting.
-    """
-    known = [field.name for field in fields(DistillSettings)]
+def changed_settings(changes: Sequence[str]) -> dict[str, Any]:
+    """Settings by name from NAME=VALUE each; values are JSON, or else text."""
     values = {}
     for change in changes:
         name, _, text = change.partition("=")
-        if name not in known:
-            raise CompareError(f"--set {change}: there is no setting {name!r}; there are: {', '.join(known)}")
         try:
             values[name] = json.loads(text)
         except ValueError:
             values[name] = text
-    return replace(DistillSettings(), **values)
+    return values
 
 
 def main() -> int:
@@ -152,13 +172,28 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of masks and what is learnt")
     parser.add_argument("--methods", nargs="+", default=DEFAULT_METHODS, metavar="METHOD")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--prompts-per-patch", type=float, default=DescribeSettings().prompts_per_patch)
+    parser.add_argument("--preset", choices=list(PRESETS), default="lite")
+    parser.add_argument("--prompts-per-patch", type=float, help="N0 of Eq. 1 (default: the preset's)")
     parser.add_argument("--recognised", type=float, default=RECOGNISED, help="how fast pieces lose a name")
+    parser.add_argument(
+        "--patches-grow",
+        type=float,
+        nargs="?",
+        const=PATCHES_GROW,
+        default=0.0,
+        metavar="CHANCE",
+        help="of a finer patch; the denser the prompts, the finer the patches",
+    )
+    parser.add_argument("--shared-noise", type=float, default=0.0, metavar="SHARE", help="between photos")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of distillation")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments = parser.parse_args()
     if arguments.seeds < 1:
         parser.error("--seeds must be at least 1")
+    if not 0 <= arguments.patches_grow < 1:
+        parser.error("--patches-grow must be at least 0 and below 1")
+    if not 0 <= arguments.shared_noise <= 1:
+        parser.error("--shared-noise must be between 0 and 1")
     try:
         print(_run(arguments))
     except GagsError as error:
@@ -169,15 +204,21 @@ def main() -> int:
 
 def _run(arguments: argparse.Namespace) -> str:
     """All methods; the tables or the JSON to print."""
-    methods = chosen_methods(arguments.methods, all_methods(distill_settings(arguments.set)))
+    base = arguments.prompts_per_patch
+    settings = choose_settings(
+        arguments.preset,
+        describe={} if base is None else {"prompts_per_patch": base},
+        distill=changed_settings(arguments.set),
+    )
+    methods = chosen_methods(arguments.methods, all_methods(settings.distill))
     progress = ConsoleReporter()
     experiment = Experiment(
         arguments.capture,
         arguments.clip_text,
         arguments.scene,
         arguments.out,
-        arguments.prompts_per_patch,
-        arguments.recognised,
+        settings.describe,
+        World(arguments.recognised, arguments.patches_grow, arguments.shared_noise),
         progress,
     )
     outcomes = []
@@ -185,15 +226,20 @@ def _run(arguments: argparse.Namespace) -> str:
         progress.say(f"{method.title} ({number} of {len(methods)} methods)")
         outcomes.append(experiment.outcome(method, arguments.seeds))
         progress.say(main_table(outcomes[-1:]).splitlines()[-1])
-    masks = experiment.masks(methods)
+    masks, compared = experiment.masks(methods), contrasts(outcomes)
     if arguments.json:
-        plain = {"masks": masks, "methods": [outcome.to_json() for outcome in outcomes]}
-        return json.dumps(plain, indent=2)
+        effects = [
+            {"compared": contrast.title} | {column: vars(contrast.effect(column)) for column in PAIRED}
+            for contrast in compared
+        ]
+        methods_plain = [outcome.to_json() for outcome in outcomes]
+        return json.dumps({"masks": masks, "methods": methods_plain, "effects": effects}, indent=2)
     counts = [
         f"{name}: {about['prompts']} prompts, masks {' + '.join(map(str, about['masks']))}"
         for name, about in masks.items()
     ]
-    return "\n\n".join(["\n".join(counts), main_table(outcomes), *paper_tables(outcomes)])
+    tables = [main_table(outcomes), *([effects_table(compared)] if compared else []), *paper_tables(outcomes)]
+    return "\n\n".join(["\n".join(counts), *tables])
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ What MobileSAM does on photos whose instance maps are known was measured (README
 A prompt is answered for its own place alone, whatever the other prompts are, as SAM does. So how prompts are
 spread matters in two ways only, both of which follow from that: a thing that no prompt hits has no mask; and
 every further prompt on a thing may hit another patch of it, whose mask is then painted over the thing's. More
-prompts cut a thing into more pieces, as many prompts cut it alike in all views.
+prompts cut a thing into more pieces, as many prompts cut it alike in all views. A thing has only so many
+patches; with `grow`, prompts go on finding finer ones.
 
 The segmenter knows nothing of other prompts, of what methods learn, or of any method: it gives none an
 advantage but the one that follows from where its prompts are.
@@ -89,10 +90,14 @@ class ControlledSegmenter:
     Args:
         truth: What the capture shows.
         ids: Leaf id of every pixel of the view. uint8 [H, W]
-        patches: Large and small patch of every cell, from `textures.patch_maps`. int64 [2, h, w]
+        patches: Large and small patch of every cell, from `textures.patch_maps`; finer ones, too, if patches
+            grow. int64 [2, h, w] or [2 + F, h, w]
         view: Name of the view.
         seed: With the view it decides all that is random; the same prompt always leads to the same masks.
         habits: How regions are chosen.
+        grow: Chance that a prompt brings up, at "sub-part", a finer patch than the chain has; that it is one
+            step finer still, again; and so on. Of more prompts on a thing more find such a patch, so patches
+            keep appearing: the denser the prompts, the finer what a thing is cut into.
     """
 
     name = "controlled-sam"
@@ -105,6 +110,7 @@ class ControlledSegmenter:
         view: str,
         seed: int = 0,
         habits: Habits = Habits(),
+        grow: float = 0.0,
     ) -> None:
         self._truth = truth
         self._ids = ids
@@ -112,6 +118,7 @@ class ControlledSegmenter:
         self._seed = seed
         self._key = ("segmenter", seed, view)
         self._habits = habits
+        self._grow = grow
 
     def encode(self, image: np.ndarray) -> EncodedView:
         """Find the regions of the view, uint8 RGB [H, W, 3].
@@ -136,6 +143,9 @@ class ControlledSegmenter:
         rngs = [generator(*self._key, x, y) for x, y in points]
         noise = np.stack([rng.gumbel(size=(STEPS, LEVEL_COUNT)) for rng in rngs])
         regions, doubts = choose(encoded.scored, chains, self._habits, noise)
+        if self._grow > 0:
+            finer = self._finer(points, nest.finer[:, rows, columns])
+            regions[:, 0] = np.where((regions[:, 0] >= 0) & (finer >= 0), finer, regions[:, 0])
         logits, ious, levels, prompts = [], [], [], []
         for prompt, level in np.ndindex(*regions.shape):
             region, rng = int(regions[prompt, level]), rngs[prompt]
@@ -156,6 +166,22 @@ class ControlledSegmenter:
             np.array(prompts, np.int32),
             nest.extent,
         )
+
+    def _finer(self, points: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+        """The finer patch that each prompt brings up, -1 for none.
+
+        Args:
+            points: Prompts. [B, 2]
+            pieces: Halves, quarters, … at their places, -1 where too small. [F, B]
+
+        Returns:
+            int64 [B]
+        """
+        # A prompt's own chance, whatever the other prompts are.
+        depths = [generator(*self._key, "finer", x, y).geometric(1 - self._grow) - 1 for x, y in points]
+        depth = np.minimum(depths, len(pieces))
+        found = pieces[np.maximum(depth - 1, 0), np.arange(len(points))]
+        return np.where(depth > 0, found, -1).astype(np.int64)
 
 
 def _quality(

@@ -14,16 +14,21 @@ from benchmarks.controlled.encoder import (
     content,
     mask_cells,
     noise_energy,
+    pixels_of,
 )
 from benchmarks.controlled.names import LVIS_OF_GROUPS, LVIS_OF_NAMES, TextVectors
 from benchmarks.controlled.nest import STEPS, on_grid
+from benchmarks.controlled.results import Outcome, contrasts, effects_table
 from benchmarks.controlled.segmenter import ControlledSegmenter, signed_distance, sloped
-from benchmarks.controlled.textures import find_patches, patch_maps, see
+from benchmarks.controlled.shared import LENGTH, SPOTS, WAVES, Place, SharedNoise
+from benchmarks.controlled.textures import FINER, find_patches, patch_maps, see
 from benchmarks.controlled.truth import Truth
 
 from gags.capture import Camera
+from gags.compare.methods import all_methods
 from gags.errors import CaptureError, ModelError, QueryError
 from gags.segment.masks import Masks
+from gags.segment.packed import CroppedMask, PackedMasks
 from gags.segment.suppress import measure
 
 WIDTH, HEIGHT = 512, 384
@@ -190,6 +195,75 @@ def test_overlapping_masks_share_their_noise():
     np.testing.assert_allclose(cells @ cells.T, [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]], atol=1e-12)
 
 
+def test_whole_masks_count_where_they_are_embedded():
+    """A ring with a hole that another mask covers: as painted it lacks the hole, as a whole it does not."""
+    ring, hole = np.zeros((16, 16), bool), np.zeros((16, 16), bool)
+    ring[2:12, 2:12] = True
+    hole[4:8, 4:8] = True
+    labels = np.full((3, 16, 16), -1, np.int16)
+    labels[0][ring], labels[0][hole] = 0, 1
+    whole = PackedMasks.pack([CroppedMask(ring, 0, 0), CroppedMask(hole, 0, 0)])
+    kinds = np.where(np.arange(16) < 6, 0, 1) + np.zeros((16, 1), int)
+    about = np.zeros(2, np.int8), np.zeros((2, 4), np.int32), np.ones(2, np.float32)
+    painted, entire = Masks(labels, *about), Masks(labels, *about, whole)
+    np.testing.assert_array_equal(pixels_of(painted, kinds, 2), [[32, 52], [8, 8]])
+    np.testing.assert_array_equal(pixels_of(entire, kinds, 2), [[40, 60], [8, 8]])
+
+
+def test_noise_is_shared_by_photos_taken_side_by_side():
+    kinds = np.eye(32) / np.sqrt(32)
+    noise = SharedNoise(0, kinds, misleading=0.5, length=LENGTH)
+    positions = np.array([[0.1, 0.2, 0.3], [0.1 + 0.5 * LENGTH, 0.2, 0.3], [0.1 + 5 * LENGTH, 0.2, 0.3]])
+    fields = np.stack([noise.seen_from(position) for position in positions])
+    assert fields.shape == (3, SPOTS, 32)
+    energy = np.square(fields).sum(axis=2).mean(axis=1)
+    np.testing.assert_allclose(energy, 1, rtol=0.03)
+    correlation = (fields * fields[0]).sum(axis=2).mean(axis=1) / energy[0]
+    # exp(−δ² / 2ℓ²), as well as so many waves give it
+    np.testing.assert_allclose(correlation, [1, np.exp(-1 / 8), 0], atol=2 / np.sqrt(WAVES))
+    waves = np.stack([noise.weights(position) for position in positions])
+    np.testing.assert_allclose(waves @ waves[0], correlation, atol=0.05)
+    spots = np.einsum("sd,td->st", fields[0][:50], fields[0][:50])
+    assert np.abs(spots - np.diag(np.diag(spots))).max() < 1  # each spot has its own
+    again = SharedNoise(0, kinds, misleading=0.5, length=LENGTH).seen_from(positions[1])
+    np.testing.assert_array_equal(again, fields[1])
+
+
+def test_spots_are_of_the_surface_not_of_the_photo():
+    """Two cameras that look down on a plane from places 0.2 apart see the same spots."""
+    K = np.array([[100.0, 0, 64], [0, 100, 48], [0, 0, 1]])
+    places = []
+    for x in (0.0, 0.2):
+        viewmat = np.diag([1.0, -1.0, -1.0, 1.0])
+        viewmat[:3, 3] = -x, 0, 2.0
+        camera = Camera(viewmat, K, 128, 96)
+        places.append(Place.of(camera, np.full((48, 64), 2.0)))
+        np.testing.assert_allclose(places[-1].position, [x, 0, 2], atol=1e-9)
+    # 0.2 are 10 px at a depth of 2
+    np.testing.assert_array_equal(places[0].spots[:, 10:], places[1].spots[:, :-10])
+    assert len(np.unique(places[0].spots)) > 500
+
+
+def test_shared_noise_does_not_average_out(clip_text: Path, truth: Truth):
+    """Mean over ten photos from one place: noise of a tenth of the energy, or all of what is shared."""
+    texts = TextVectors(clip_text)
+    ids = np.full((96, 96), PLATE, np.uint8)
+    masks = _masks(ids == PLATE)
+    rng = np.random.default_rng(0)
+    spots = rng.integers(SPOTS, size=ids.shape)
+    noise = {}
+    for share in (0.0, 0.5, 1.0):
+        encoder = ControlledEncoder(texts, truth, shared=share)
+        place = Place(np.zeros(3), spots)
+        views = [encoder._noise(masks, str(view), place)[0] for view in range(10)]
+        noise[share] = np.square(np.mean(views, axis=0)).sum() / np.square(views).sum(axis=1).mean()
+    assert noise[0.0] == pytest.approx(0.1, abs=0.04)
+    assert noise[0.5] == pytest.approx(0.55, abs=0.15)
+    assert noise[1.0] == pytest.approx(1)
+    with pytest.raises(ValueError, match="place"):
+        ControlledEncoder(texts, truth, shared=0.5).embed_masks(masks, ids, "view")
+
+
 def test_small_masks_are_noisier():
     small, large = noise_energy(np.array([1000, 1e9]))
     assert large == pytest.approx(LEAST_NOISE, abs=1e-6)
@@ -281,6 +355,67 @@ def test_patches_are_the_same_in_every_view(truth: Truth):
     assert len(np.unique(maps[0][0][:, :60])) == 1  # colour counts: the halves are the large patches
     nothing = patch_maps(surfaces[0], np.zeros_like(ids), patches)
     assert (nothing == -1).all()
+
+
+def test_finer_patches_halve_small_ones_alike_in_every_view(truth: Truth):
+    ids = np.full((96, 128), PLATE, np.uint8)
+    K = np.array([[100.0, 0, 64], [0, 100, 48], [0, 0, 1]])
+    surfaces = []
+    for turn in (1, -1):
+        viewmat = np.diag([turn, -turn, -1.0, 1.0])
+        viewmat[2, 3] = 2.0
+        image = np.full((96, 128, 3), 128, np.uint8)
+        surfaces.append(see(image, np.full((48, 64), 2.0), Camera(viewmat, K, 128, 96), 128, 96))
+    patches = find_patches(surfaces, [ids, ids], truth, seed=0)
+    one, other = (patch_maps(surface, ids, patches, finer=True) for surface in surfaces)
+    assert one.shape == (2 + FINER, 96, 128)
+    np.testing.assert_array_equal(one[:2], patch_maps(surfaces[0], ids, patches))
+    agree = (one == other[:, ::-1, ::-1]).mean(axis=(1, 2))
+    np.testing.assert_array_less(0.99, agree)  # but for rounding at the cuts
+    for depth in range(FINER):
+        assert one[2 + depth].max() < 2 ** (depth + 1)
+        coarser = one[1 + depth] if depth else np.zeros_like(one[0])
+        np.testing.assert_array_equal(one[2 + depth] % 2**depth, coarser)  # lies in the coarser piece
+    shares = np.bincount(one[2].ravel()) / one[2].size
+    assert shares.min() > 0.25
+
+
+def test_patches_keep_appearing_with_more_prompts(truth: Truth):
+    """Distinct masks at "sub-part" of a mug, of 30 prompts and of 600."""
+    ids = truth.ids("near", WIDTH, HEIGHT)
+    rng = np.random.default_rng(0)
+    points = np.stack([rng.uniform(110, 250, 600), rng.uniform(120, 260, 600)], axis=1).astype(np.float32)
+    cells = on_grid(ids)
+    finer = [np.indices(cells.shape)[axis] // size % 2 for axis, size in ((0, 20), (1, 20), (0, 10))]
+    pieces = np.cumsum(np.stack(finer) * 2 ** np.arange(3)[:, None, None], axis=0)
+    patches = np.concatenate([_patches(ids), np.where(cells == MUG, pieces, 0)])
+    found = {}
+    for grow in (0.0, 0.4):
+        segmenter = ControlledSegmenter(truth, ids, patches, "near", habits=PLAIN, grow=grow)
+        encoded = segmenter.encode(np.zeros((*ids.shape, 3), np.uint8))
+        for count in (30, 600):
+            answers = segmenter.predict(encoded, points[:count])
+            chosen = (answers.logits > 0)[answers.levels == 0]
+            areas = np.round(chosen.sum(axis=(1, 2)), -2)  # boundaries waver by a few cells
+            centres = [np.argwhere(mask).mean(axis=0).round(-1) for mask in chosen]
+            found[grow, count] = len({(area, *centre) for area, centre in zip(areas, centres, strict=True)})
+        # The answers of the other levels are what they were.
+        assert (answers.levels == 1).sum() == 600
+    assert found[0.0, 600] - found[0.0, 30] < found[0.4, 600] - found[0.4, 30]
+    assert found[0.4, 600] > 1.5 * found[0.4, 30]
+
+
+def test_a_prompt_finds_a_finer_patch_by_its_own_chance(truth: Truth):
+    ids = truth.ids("near", WIDTH, HEIGHT)
+    segmenter = ControlledSegmenter(truth, ids, _patches(ids), "near", grow=0.4)
+    points = np.random.default_rng(0).uniform(0, 100, (4000, 2)).astype(np.float32)
+    pieces = np.tile(np.array([[10], [11], [12]]), (1, len(points)))
+    finer = segmenter._finer(points, pieces)
+    shares = [(finer == region).mean() for region in (-1, 10, 11, 12)]
+    np.testing.assert_allclose(shares, [0.6, 0.4 * 0.6, 0.4**2 * 0.6, 0.4**3], atol=0.03)
+    np.testing.assert_array_equal(segmenter._finer(points[7:9], pieces[:, 7:9]), finer[7:9])
+    too_small = np.where(np.arange(3)[:, None] == 0, pieces, -1)
+    assert set(np.unique(segmenter._finer(points, too_small))) == {-1, 10}
 
 
 def test_levels_follow_apparent_size(truth: Truth):
@@ -385,3 +520,51 @@ def test_granularity_breaks_between_rings_of_pantry(captures: Path):
     assert near[0] < 0.6
     assert (far > 1.15 * near).all()
     assert far[2] > 2 * near[2]
+
+
+# --- results ---
+
+
+def _outcome(name: str, ious: np.ndarray) -> Outcome:
+    """A method with an IoU for every seed and pair; a hit is an IoU above a half. [S, P]"""
+    evaluations = []
+    for seed in ious:
+        rows = [
+            {"frame": f"view_{pair}", "category": "mug", "iou": iou, "hit": bool(iou > 0.5)}
+            for pair, iou in enumerate(seed)
+        ]
+        evaluations.append({"rows": rows[::-1], "overall": {}})
+    return Outcome(all_methods()[name], tuple(evaluations), (0.0,) * len(ious))
+
+
+def test_methods_are_compared_pair_by_pair():
+    rng = np.random.default_rng(0)
+    ious = rng.random((2, 50))
+    better, alike = _outcome("gags", ious + 0.03), _outcome("average", ious)
+    noise = 0.2 * rng.standard_normal((2, 50))
+    uniform, other = _outcome("uniform-gags", ious + noise), _outcome("uniform-average", ious)
+    compared = contrasts([better, alike, uniform, other])
+    assert [contrast.title for contrast in compared] == [
+        "prompts: gags less uniform-gags",
+        "prompts: average less uniform-average",
+        "levels: gags less average",
+        "levels: uniform-gags less uniform-average",
+    ]
+    constant = compared[2].effect("mIoU")
+    np.testing.assert_allclose([constant.mean, constant.low, constant.high], 0.03)
+    nil = compared[1].effect("mIoU")
+    assert (nil.mean, nil.low, nil.high, nil.shown) == (0, 0, 0, False)
+    hits = compared[2].effect("mAcc")
+    assert hits.mean == pytest.approx((ious + 0.03 > 0.5).mean() - (ious > 0.5).mean())
+    chance = compared[3].effect("mIoU", draws=4000)
+    assert chance.mean == pytest.approx(noise.mean())
+    # Variance of a mean over drawn pairs and worlds, drawn one by one.
+    again = np.random.default_rng(5)
+    means = [
+        noise[np.ix_(again.integers(2, size=2), again.integers(50, size=50))].mean() for _ in range(4000)
+    ]
+    np.testing.assert_allclose([chance.low, chance.high], np.percentile(means, [2.5, 97.5]), atol=0.008)
+    printed = effects_table(compared).splitlines()
+    assert printed[2].startswith("| prompts: gags less uniform-gags |")
+    assert "+3.0 (+3.0 to +3.0) |" in printed[4]
+    assert printed[3].count("not shown") == 2

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,8 +13,10 @@ from tests.helpers.blobs import WORDS, make_scene
 from tests.helpers.toy_capture import write_capture
 
 from gags.capture import load_capture, save_capture
+from gags.compare.methods import field
+from gags.distill.presets import PRESETS
+from gags.distill.train import train_field
 from gags.embed.description import Description
-from gags.errors import CompareError
 from gags.gaussians.ply import save_ply
 from gags.workspace import Workspace
 
@@ -90,7 +93,67 @@ def test_settings_reach_the_methods_and_papers_rows_are_shown(toy: Path, monkeyp
 def test_mistakes_are_one_line(toy: Path, monkeypatch, capsys):
     assert _run(toy, monkeypatch, "--methods", "nonsense") == 1
     assert "nonsense" in capsys.readouterr().err
-    with pytest.raises(CompareError, match="wings"):
-        run.distill_settings(["wings=2"])
-    changed = run.distill_settings(["levels=averaged", "entropy_weight=0.002", "consensus=false"])
-    assert (changed.levels, changed.entropy_weight, changed.consensus) == ("averaged", 0.002, False)
+    assert _run(toy, monkeypatch, "--methods", "gags", "--set", "wings=2") == 1
+    assert "wings" in capsys.readouterr().err
+    assert _run(toy, monkeypatch, "--methods", "langsplat-own-prompts") == 1
+    assert "crops" in capsys.readouterr().err
+    for wrong in (("--patches-grow", "1"), ("--shared-noise", "2"), ("--preset", "nonsense")):
+        with pytest.raises(SystemExit):
+            _run(toy, monkeypatch, *wrong)
+    changed = run.changed_settings(["levels=averaged", "entropy_weight=0.002", "consensus=false"])
+    assert changed == {"levels": "averaged", "entropy_weight": 0.002, "consensus": False}
+
+
+def _files(toy: Path) -> dict[str, Description]:
+    folder = toy / "out" / "features" / "granularity-aware_0"
+    return {file.name: Description.load(file) for file in folder.iterdir()}
+
+
+def test_worlds_with_shared_noise_and_growing_patches(toy: Path, monkeypatch, capsys):
+    """Shared noise moves embeddings and no mask; growing patches change masks at "sub-part"."""
+    assert _run(toy, monkeypatch, "--methods", "uplift") == 0
+    plain = _files(toy)
+    assert _run(toy, monkeypatch, "--methods", "uplift", "--shared-noise", "0.5") == 0
+    for name, shared in _files(toy).items():
+        np.testing.assert_array_equal(shared.masks.labels, plain[name].masks.labels)
+        cosines = (shared.embeddings.astype(float) * plain[name].embeddings).sum(axis=1)
+        assert (cosines > 0.5).all()
+        assert (cosines < 0.9999).all()
+    grown_by = "0.6"
+    assert _run(toy, monkeypatch, "--methods", "uplift", "--patches-grow", grown_by) == 0
+    grown = _files(toy)
+    fine = {True: 0, False: 0}
+    for name, view in grown.items():
+        for more, features in ((True, view), (False, plain[name])):
+            areas = np.bincount(features.masks.labels[0][features.masks.labels[0] >= 0])
+            fine[more] += int(((areas > 0) & (areas < 400)).sum())
+    assert fine[True] > fine[False]
+    assert _run(toy, monkeypatch, "--methods", "uplift") == 0  # the plain world is as it was
+    for name, again in _files(toy).items():
+        np.testing.assert_array_equal(again.embeddings, plain[name].embeddings)
+
+
+def test_the_papers_own_distillation_with_intervals(toy: Path, monkeypatch, capsys):
+    learnt = []
+
+    def train(gaussians, items, settings, **others):
+        learnt.append(settings)
+        return train_field(gaussians, items, replace(settings, steps=20), **others)
+
+    monkeypatch.setattr(field, "train_field", train)
+    methods = ["gags", "average", "uniform-gags"]
+    arguments = ("--preset", "paper", "--prompts-per-patch", "4", "--methods", *methods, "--json")
+    assert _run(toy, monkeypatch, *arguments) == 0
+    paper = PRESETS["paper"].distill
+    assert learnt[0] == replace(paper, seed=0)
+    assert (learnt[0].granularity, learnt[0].region_aware) == ("distance", True)
+    assert min(learnt[0].entropy_weight, learnt[0].consistency_weight) > 0
+    assert learnt[1].levels == "averaged"
+    found = json.loads(capsys.readouterr().out)
+    titles = [effect["compared"] for effect in found["effects"]]
+    assert titles == ["prompts: gags less uniform-gags", "levels: gags less average"]
+    means = {entry["method"]: entry["mIoU"] for entry in found["methods"]}
+    for effect, other in zip(found["effects"], ("uniform-gags", "average"), strict=True):
+        iou = effect["mIoU"]
+        assert 100 * iou["mean"] == pytest.approx(means["gags"] - means[other], abs=0.02)
+        assert iou["low"] <= iou["mean"] <= iou["high"]

@@ -38,7 +38,23 @@ def segment_photo(
         ValueError: If prompts cannot be shared out evenly among the photo and its crops.
     """
     height, width = image.shape[:2]
-    candidates = find_candidates(image, prompts, segmenter, settings)
+    return masks_of_candidates(find_candidates(image, prompts, segmenter, settings), width, height, settings)
+
+
+def masks_of_candidates(
+    candidates: list[Candidate], width: int, height: int, settings: DescribeSettings
+) -> Masks:
+    """What `segment_photo` makes of the candidates of a photo.
+
+    Args:
+        candidates: From `find_candidates`.
+        width: Of the photo, px.
+        height: Of the photo, px.
+        settings: Thresholds.
+
+    Returns:
+        The masks; any level may be empty.
+    """
     scores: list[float] = []
     counts: list[int] = []
     wholes: list[PackedMasks] = []
