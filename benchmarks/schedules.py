@@ -5,7 +5,8 @@
 Three runs on the masks of a finished scene, all with the preset's decoder, loss and weights λ: the preset as
 it is; steps on one photo each at the released program's rates; and such steps from where the preset ended,
 under which the loss would go on falling if it had not arrived. The table has the terms of Eq. 7, each
-unweighted, and their sum with the λ of the second half, on the same pixels of every photo. Nothing is written.
+unweighted, and their sum with the λ of the second half, on the same pixels of every photo. Nothing is
+written.
 """
 
 import argparse

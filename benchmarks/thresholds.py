@@ -1,11 +1,11 @@
-"""Measure whether `locate` lists what a text names and says "nothing matches" for the rest, encoder by encoder.
+"""Measure if `locate` lists what a text names and says "nothing matches" for the rest, encoder by encoder.
 
     python -m benchmarks.thresholds CAPTURE SCENE [--clip-text DIR --out DIR] [--seed 0] [--json]
 
-CAPTURE is a synthetic capture as for `locate.py`, SCENE a finished scene of it. With --clip-text, the folder of
-CLIP's text vectors, a second scene of the same Gaussians is made in --out (masks, embeddings and texts of the
-controlled experiment, whose cosines lie as CLIP's do) and asked the same; --seed draws another such world. Masks
-that are in --out already are kept, the field is distilled anew. Run it from the root of the repository.
+CAPTURE is a synthetic capture as for `locate.py`, SCENE a finished scene of it. With --clip-text, the folder
+of CLIP's text vectors, a second scene of the same Gaussians is made in --out (masks, embeddings and texts of
+the controlled experiment, whose cosines lie as CLIP's do) and asked the same; --seed draws another world.
+Masks that are in --out already are kept, the field is distilled anew. Run it from the root of the repository.
 
 Texts are the names of the capture's objects, all their texts, and `ABSENT`, names of things that are not in
 it. Of these one counts how often nothing is listed. Words are those of `locate.py`.
@@ -67,7 +67,7 @@ ABSENT = (
     "umbrella",
     "wineglass",
 )
-"""Categories of LVIS that are not in pantry; a few of them are near to what is, as things in a kitchen are."""
+"""Categories of LVIS that are not in pantry; a few are near to what is, as things in a kitchen are."""
 STEPS = 300  # of distillation: few, for masks whose embeddings agree
 
 
