@@ -130,7 +130,8 @@ def compare(
         capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D).
         labels: Folder of <photo>.json files in the LERF-OVS format.
         out: Folder of the comparison; made if it is not there.
-        methods: Of gags; langsplat, langsplat-gaussians (asked by Gaussian), langsplat-uncompressed,
+        methods: Of gags; gags-lite, gags-paper, gags-released (every preset with its own prompts and masks);
+            langsplat, langsplat-gaussians (asked by Gaussian), langsplat-uncompressed,
             langsplat-own-prompts; n2f2; grouping (Gaussian Grouping); legaussians (from photos alone),
             legaussians-masks; goi, goi-calibrated; uplift; average, sub-part, part, whole; no-consensus
             (granularity by repeatability, without consensus) and average-consensus (average with it); most

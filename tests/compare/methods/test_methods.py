@@ -11,6 +11,7 @@ from gags.compare.methods.grouping import GaussianGrouping, GroupingSettings
 from gags.compare.methods.langsplat import LangSplat, LangSplatSettings
 from gags.compare.methods.uncompressed import Uncompressed
 from gags.compare.paper import ablation_methods, side_by_side
+from gags.distill.presets import PRESETS
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
 
@@ -28,6 +29,8 @@ def test_methods_change_what_they_are_about():
     assert known["langsplat-gaussians"].learner == by_gaussian
     assert known["langsplat-own-prompts"].learner == known["langsplat"].learner
     assert known["langsplat-uncompressed"].learner == Uncompressed(5)
+    for name, preset in PRESETS.items():
+        assert known[f"gags-{name}"].learner == OneField(preset.distill)
     assert known["n2f2"].learner.settings == replace(SHARED, consensus=False)
     assert known["uplift"].learner.top_k == 5
     assert known["grouping"].learner == GaussianGrouping(GroupingSettings(), 48, 5)
@@ -40,6 +43,8 @@ def test_methods_change_what_they_are_about():
 def test_all_but_the_losses_have_a_twin_with_uniform_prompts():
     known = all_methods(SHARED)
     assert known.pop("langsplat-own-prompts").prompts == "crops"
+    for name in PRESETS:
+        assert known.pop(f"gags-{name}").prompts == name
     plain = {name for name in known if not name.startswith("uniform-")}
     assert {known[name].prompts for name in plain} == {"granularity-aware"}
     assert known.keys() - plain == {f"uniform-{name}" for name in plain - LOSSES - WITHOUT_PROMPTS}
