@@ -219,22 +219,20 @@ def _description_of(scene: Scene, view: View) -> Description | None:
 
 def _best_answers(scene: Scene, queries: Queries) -> list[AnswerCard]:
     """Every text in the views where it is found best."""
-    cards = []
-    for row, views in enumerate(scene.best_views(queries, VIEWS_A_TEXT)):
+    due: dict[str, list[int]] = {}  # rows of the texts that a view is asked for, all of them at once
+    chosen = scene.best_views(queries, VIEWS_A_TEXT)
+    for row, views in enumerate(chosen):
         for view in views:
-            (answer,) = scene.query(queries.subset([row]), view)
-            cards.append(
-                answer_card(
-                    answer.text,
-                    view.name,
-                    view.image(),
-                    answer.relevancy,
-                    answer.mask,
-                    answer.peak,
-                    answer.score,
-                )
+            due.setdefault(view.name, []).append(row)
+    by_name = {view.name: view for views in chosen for view in views}
+    cards: dict[tuple[int, str], AnswerCard] = {}
+    for name, rows in due.items():
+        photo = by_name[name].image()
+        for row, answer in zip(rows, scene.query(queries.subset(rows), by_name[name]), strict=True):
+            cards[row, name] = answer_card(
+                answer.text, name, photo, answer.relevancy, answer.mask, answer.peak, answer.score
             )
-    return cards
+    return [cards[row, view.name] for row, views in enumerate(chosen) for view in views]
 
 
 def _truth_answers(scene: Scene, queries: Queries, labels: Sequence[FrameLabels]) -> list[AnswerCard]:
