@@ -57,6 +57,7 @@ def describe(
     folder: Path,
     *,
     grow: float = 0.0,
+    world: int | None = None,
     progress: Reporter = SILENT,
 ) -> DescribedViews:
     """Segment and embed photos; those on disk that were made with the same settings are kept.
@@ -67,20 +68,23 @@ def describe(
         splats_stamp: Hash of the Gaussians.
         truth: What the capture shows.
         encoder: Embeds the masks.
-        settings: Prompts and filters; their seed is also the segmenter's.
+        settings: Prompts and filters.
         folder: Where features go.
         grow: Chance of finer patches, see `ControlledSegmenter`.
+        world: Seed of the segmenter and its patches. Default: that of the prompts.
         progress: Told about progress.
     """
+    seed = settings.seed if world is None else world
     made_by = [FEATURES_FORMAT, splats_stamp, settings, Habits(), encoder.seed, encoder.recognised]
     made_by += [("grow", grow)] * (grow > 0) + [("shared", encoder.shared)] * (encoder.shared > 0)
+    made_by += [("world", seed)] * (seed != settings.seed)
     goal = {"embeddings": stamp("controlled", *made_by)}
     files = DescribedViews(views, folder)
     known = files.stamps()
     waiting = [view for view in views if known[view.name] != goal]
     if waiting:
         placer = PromptPlacer(gaussians, [view.camera for view in views], settings, progress=progress)
-        patches = all_patches(views, gaussians, truth, settings.seed, finer=grow > 0, progress=progress)
+        patches = all_patches(views, gaussians, truth, seed, finer=grow > 0, progress=progress)
         with progress.stage("Controlled masks", len(views), "photos") as bar:
             bar.advance(len(views) - len(waiting))
             for row, view in enumerate(views):
@@ -88,9 +92,7 @@ def describe(
                     continue
                 points = placer.place(row, view.name)
                 ids = truth.ids(view.stem, view.camera.width, view.camera.height)
-                segmenter = ControlledSegmenter(
-                    truth, ids, patches[view.name], view.name, settings.seed, grow=grow
-                )
+                segmenter = ControlledSegmenter(truth, ids, patches[view.name], view.name, seed, grow=grow)
                 masks = segment_photo(view.image(), points, segmenter, settings)
                 features = _embedded(masks, view, ids, encoder, gaussians)
                 features.prompts = points

@@ -1,13 +1,15 @@
 """Figures of the experiment as tables beside the paper's and as JSON; intervals of what methods differ by."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from benchmarks.granularity.bootstrap import DRAWS, INTERVAL, Effect, written
+from benchmarks.granularity.photos import RINGS
 from gags.compare.methods import UNIFORM
 from gags.compare.methods.learner import Method
 from gags.compare.paper import ComparedTable, side_by_side
@@ -42,10 +44,20 @@ class Outcome:
         """Median of a column of the table over the seeds, %."""
         return 100 * statistics.median(e["overall"][FIGURES[column]] for e in self.evaluations)
 
-    def of_pairs(self, column: str) -> np.ndarray:
-        """A column of `PAIRED` for every seed and every pair of a frame and a category, shares. [S, P]"""
+    def of_pairs(self, column: str, frames: Collection[str] | None = None) -> np.ndarray:
+        """A column of `PAIRED` for every seed and every pair of a frame and a category, shares. [S, P]
+
+        Args:
+            column: One of `PAIRED`.
+            frames: Frames that count. Default: all.
+        """
         rows = [sorted(e["rows"], key=lambda row: (row["frame"], row["category"])) for e in self.evaluations]
-        return np.array([[float(row[PAIRED[column]]) for row in seed] for seed in rows])
+        return np.array(
+            [
+                [float(row[PAIRED[column]]) for row in seed if frames is None or row["frame"] in frames]
+                for seed in rows
+            ]
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Medians (%), then the means of every seed as shares."""
@@ -71,7 +83,9 @@ class Contrast:
     one: Outcome
     other: Outcome
 
-    def effect(self, column: str, *, draws: int = DRAWS, seed: int = 0) -> Effect:
+    def effect(
+        self, column: str, frames: Collection[str] | None = None, *, draws: int = DRAWS, seed: int = 0
+    ) -> Effect:
         """Mean difference over pairs and seeds, with its 95 % interval, shares.
 
         A pair is one category in one frame; both methods are asked for it in every world. Pairs are drawn
@@ -79,10 +93,11 @@ class Contrast:
 
         Args:
             column: One of `PAIRED`.
+            frames: Frames that count. Default: all.
             draws: How often.
             seed: Of the draws.
         """
-        differences = self.one.of_pairs(column) - self.other.of_pairs(column)
+        differences = self.one.of_pairs(column, frames) - self.other.of_pairs(column, frames)
         rng = np.random.default_rng(seed)
         worlds, pairs = (rng.multinomial(n, np.full(n, 1 / n), size=draws) / n for n in differences.shape)
         low, high = np.percentile(((worlds @ differences) * pairs).sum(axis=1), INTERVAL)
@@ -104,12 +119,38 @@ def contrasts(outcomes: Sequence[Outcome]) -> list[Contrast]:
     return found
 
 
-def effects_table(compared: Sequence[Contrast]) -> str:
-    """Differences in percent points with their intervals; "not shown" where one holds both signs."""
-    lines = [f"| compared, 95 % interval | {' | '.join(PAIRED)} |", "|---|" + "---|" * len(PAIRED)]
+def by_ring(rings: Mapping[str, str]) -> dict[str, list[str] | None]:
+    """Frames by ring, first all of them.
+
+    Args:
+        rings: The ring of every frame; none if there are too few frames for rings.
+
+    Returns:
+        Names of frames; None for all.
+    """
+    found: dict[str, list[str] | None] = {"all": None}
+    for ring in RINGS:
+        frames = [frame for frame, where in rings.items() if where == ring]
+        if frames:
+            found[ring] = frames
+    return found
+
+
+def effects_table(compared: Sequence[Contrast], rings: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Differences in percent points with their intervals; "not shown" where one holds both signs.
+
+    Args:
+        compared: What is compared.
+        rings: The ring of every frame, if rings are told apart.
+    """
+    lines = [
+        f"| compared, 95 % interval | frames | {' | '.join(PAIRED)} |",
+        "|---|---|" + "---|" * len(PAIRED),
+    ]
     for contrast in compared:
-        cells = " | ".join(written(contrast.effect(column), 100) for column in PAIRED)
-        lines.append(f"| {contrast.title} | {cells} |")
+        for ring, frames in by_ring(rings).items():
+            cells = " | ".join(written(contrast.effect(column, frames), 100) for column in PAIRED)
+            lines.append(f"| {contrast.title} | {ring} | {cells} |")
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """What prompts and distillation do, apart from how well an encoder names things.
 
     python -m benchmarks.controlled.run CAPTURE --clip-text DIR --scene WS --out DIR
-        [--methods gags average …] [--seeds 1] [--preset lite] [--prompts-per-patch 4]
+        [--methods gags average …] [--seeds 1] [--world 0] [--preset lite] [--prompts-per-patch 4]
         [--recognised 0.3] [--patches-grow [0.25]] [--shared-noise 0] [--set NAME=VALUE …] [--json]
 
 CAPTURE is a synthetic capture with exact instance maps and labels, WS a scene of it that has Gaussians, DIR
@@ -10,7 +10,10 @@ granularity-aware prompts and with as many uniform ones, and embedded by the con
 of `gags compare` learn from that and are scored on CAPTURE/labels by the protocol `lerf-ovs`. A seed decides
 prompts, masks, embeddings and learning. Masks and embeddings are kept in --out and used again; learning is
 done anew each time. Figures are medians over the seeds, in %; what methods differ by is a mean over pairs of
-a frame and a category and over the seeds, with its 95 % interval. WS is only read.
+a frame and a category and over the seeds, with its 95 % interval, for all frames and for those of each ring
+of cameras (`granularity/photos.py`). WS is only read.
+
+With --world all seeds have masks and embeddings of one world, in which only prompts and learning differ.
 
 --preset takes the rules for prompts and masks, and the distillation, of a preset: `paper` is the paper's own
 (levels learnt by distance, λ > 0, regions alike, consistency). --patches-grow lets patches appear without
@@ -30,15 +33,24 @@ from typing import Any
 from benchmarks.controlled.describe import DescribedViews, describe, uniform
 from benchmarks.controlled.encoder import RECOGNISED, ControlledEncoder
 from benchmarks.controlled.names import TextVectors
-from benchmarks.controlled.results import PAIRED, Outcome, contrasts, effects_table, main_table, paper_tables
+from benchmarks.controlled.results import (
+    PAIRED,
+    Outcome,
+    by_ring,
+    contrasts,
+    effects_table,
+    main_table,
+    paper_tables,
+)
 from benchmarks.controlled.truth import Truth
+from benchmarks.granularity.photos import RINGS, natural_rings, shown_distance
 from gags.capture import read_saved_capture
 from gags.cli.console import ConsoleReporter
 from gags.compare.methods import UNIFORM, all_methods, chosen_methods
 from gags.compare.methods.learner import Inputs, Method
 from gags.distill.presets import PRESETS, choose_settings
 from gags.errors import CompareError, GagsError
-from gags.evaluate.labels import FrameLabels, load_labels
+from gags.evaluate.labels import FrameLabels, load_labels, match_view
 from gags.evaluate.score import evaluate
 from gags.gaussians.ply import load_ply
 from gags.progress import Reporter
@@ -59,11 +71,13 @@ class World:
         recognised: See `ControlledEncoder`.
         grow: Chance of finer patches, see `ControlledSegmenter`.
         shared: Share of the noise that photos side by side have in common, see `ControlledEncoder`.
+        seed: Of masks and embeddings; None for a world of its own with every seed of prompts.
     """
 
     recognised: float = RECOGNISED
     grow: float = 0.0
     shared: float = 0.0
+    seed: int | None = None
 
 
 @dataclass(eq=False)
@@ -110,7 +124,8 @@ class Experiment:
         if prompts not in ("granularity-aware", "uniform"):
             raise CompareError(f"the controlled experiment has no prompts {prompts!r}; leave the method out")
         world = self.world
-        encoder = ControlledEncoder(self.texts, self.truth, seed, world.recognised, world.shared)
+        seed_of_world = seed if world.seed is None else world.seed
+        encoder = ControlledEncoder(self.texts, self.truth, seed_of_world, world.recognised, world.shared)
         settings = replace(self.settings, seed=seed)
         if prompts == "uniform":
             settings = uniform(settings, self.described("granularity-aware", seed)[0])
@@ -123,6 +138,7 @@ class Experiment:
             settings,
             self.out / "features" / f"{prompts}_{seed}",
             grow=world.grow,
+            world=seed_of_world,
             progress=self.progress,
         )
         return views, encoder
@@ -142,6 +158,15 @@ class Experiment:
             scored = evaluate(answerer, self.photos, self.labels, encoder, "lerf-ovs", progress=self.progress)
             evaluations.append(scored.to_json())
         return Outcome(method, tuple(evaluations), tuple(seconds))
+
+    @cached_property
+    def rings(self) -> dict[str, str]:
+        """The ring of cameras of every labelled frame, by how far away what it shows is."""
+        views = [match_view(frame, self.photos) for frame in self.labels]
+        distances = [shown_distance(self.gaussians, view) for view in views]
+        if len(views) < len(RINGS):
+            return {}
+        return {f.frame: RINGS[r] for f, r in zip(self.labels, natural_rings(distances), strict=True)}
 
     def masks(self, methods: list[Method]) -> dict[str, dict[str, Any]]:
         """Prompts and masks of the first seed, by kind of prompts."""
@@ -172,6 +197,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of masks and what is learnt")
     parser.add_argument("--methods", nargs="+", default=DEFAULT_METHODS, metavar="METHOD")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--world", type=int, help="seed of masks and embeddings, the same for all seeds")
     parser.add_argument("--preset", choices=list(PRESETS), default="lite")
     parser.add_argument("--prompts-per-patch", type=float, help="N0 of Eq. 1 (default: the preset's)")
     parser.add_argument("--recognised", type=float, default=RECOGNISED, help="how fast pieces lose a name")
@@ -218,7 +244,7 @@ def _run(arguments: argparse.Namespace) -> str:
         arguments.scene,
         arguments.out,
         settings.describe,
-        World(arguments.recognised, arguments.patches_grow, arguments.shared_noise),
+        World(arguments.recognised, arguments.patches_grow, arguments.shared_noise, arguments.world),
         progress,
     )
     outcomes = []
@@ -226,11 +252,13 @@ def _run(arguments: argparse.Namespace) -> str:
         progress.say(f"{method.title} ({number} of {len(methods)} methods)")
         outcomes.append(experiment.outcome(method, arguments.seeds))
         progress.say(main_table(outcomes[-1:]).splitlines()[-1])
-    masks, compared = experiment.masks(methods), contrasts(outcomes)
+    masks, compared, rings = experiment.masks(methods), contrasts(outcomes), experiment.rings
     if arguments.json:
         effects = [
-            {"compared": contrast.title} | {column: vars(contrast.effect(column)) for column in PAIRED}
+            {"compared": contrast.title, "ring": ring}
+            | {column: vars(contrast.effect(column, frames)) for column in PAIRED}
             for contrast in compared
+            for ring, frames in by_ring(rings).items()
         ]
         methods_plain = [outcome.to_json() for outcome in outcomes]
         return json.dumps({"masks": masks, "methods": methods_plain, "effects": effects}, indent=2)
@@ -238,7 +266,11 @@ def _run(arguments: argparse.Namespace) -> str:
         f"{name}: {about['prompts']} prompts, masks {' + '.join(map(str, about['masks']))}"
         for name, about in masks.items()
     ]
-    tables = [main_table(outcomes), *([effects_table(compared)] if compared else []), *paper_tables(outcomes)]
+    tables = [
+        main_table(outcomes),
+        *([effects_table(compared, rings)] if compared else []),
+        *paper_tables(outcomes),
+    ]
     return "\n\n".join(["\n".join(counts), *tables])
 
 

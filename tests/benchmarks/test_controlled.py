@@ -18,7 +18,7 @@ from benchmarks.controlled.encoder import (
 )
 from benchmarks.controlled.names import LVIS_OF_GROUPS, LVIS_OF_NAMES, TextVectors
 from benchmarks.controlled.nest import STEPS, on_grid
-from benchmarks.controlled.results import Outcome, contrasts, effects_table
+from benchmarks.controlled.results import Outcome, by_ring, contrasts, effects_table
 from benchmarks.controlled.segmenter import ControlledSegmenter, signed_distance, sloped
 from benchmarks.controlled.shared import LENGTH, SPOTS, WAVES, Place, SharedNoise
 from benchmarks.controlled.textures import FINER, find_patches, patch_maps, see
@@ -568,3 +568,18 @@ def test_methods_are_compared_pair_by_pair():
     assert printed[2].startswith("| prompts: gags less uniform-gags |")
     assert "+3.0 (+3.0 to +3.0) |" in printed[4]
     assert printed[3].count("not shown") == 2
+
+
+def test_effects_of_a_ring_are_those_of_its_frames():
+    ious = np.linspace(0.1, 0.4, 12)[None]
+    gain = np.where(np.arange(12) < 4, 0.2, 0.0)
+    rings = {f"view_{pair}": ("near", "far")[pair >= 4] for pair in range(12)}
+    (contrast,) = contrasts([_outcome("gags", ious + gain), _outcome("average", ious)])
+    ringed = by_ring(rings)
+    assert list(ringed) == ["all", "near", "far"]
+    means = {ring: contrast.effect("mIoU", frames).mean for ring, frames in ringed.items()}
+    assert means == pytest.approx({"all": 0.2 * 4 / 12, "near": 0.2, "far": 0.0})
+    printed = effects_table([contrast], rings).splitlines()[2:]
+    assert [line.split(" | ")[1] for line in printed] == ["all", "near", "far"]
+    assert "+20.0 (+20.0 to +20.0) |" in printed[1]
+    assert list(by_ring({})) == ["all"]

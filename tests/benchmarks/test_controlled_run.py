@@ -104,8 +104,8 @@ def test_mistakes_are_one_line(toy: Path, monkeypatch, capsys):
     assert changed == {"levels": "averaged", "entropy_weight": 0.002, "consensus": False}
 
 
-def _files(toy: Path) -> dict[str, Description]:
-    folder = toy / "out" / "features" / "granularity-aware_0"
+def _files(toy: Path, seed: int = 0) -> dict[str, Description]:
+    folder = toy / "out" / "features" / f"granularity-aware_{seed}"
     return {file.name: Description.load(file) for file in folder.iterdir()}
 
 
@@ -133,6 +133,32 @@ def test_worlds_with_shared_noise_and_growing_patches(toy: Path, monkeypatch, ca
         np.testing.assert_array_equal(again.embeddings, plain[name].embeddings)
 
 
+def test_prompt_seeds_of_one_world(toy: Path, monkeypatch, capsys):
+    """With --world, seeds draw other prompts into the same photos, and nothing else."""
+    assert _run(toy, monkeypatch, "--methods", "uplift", "--seeds", "2", "--world", "0") == 0
+    first, second = _files(toy), _files(toy, seed=1)
+    moved = alike = 0
+    for name, view in first.items():
+        moved += not np.array_equal(view.prompts, second[name].prompts)
+        # A prompt at the same place brings up the same masks: what both seeds cut out is embedded alike.
+        one, other = (
+            {(view.masks.labels[level] == row).tobytes(): view.embeddings[row] for row, level in _rows(view)}
+            for view in (view, second[name])
+        )
+        for mask in one.keys() & other.keys():
+            alike += 1
+            np.testing.assert_array_equal(one[mask], other[mask])
+    assert moved and alike
+    assert _run(toy, monkeypatch, "--methods", "uplift", "--seeds", "2") == 0
+    fresh = _files(toy, seed=1)
+    assert any(not np.array_equal(fresh[name].embeddings, second[name].embeddings) for name in fresh)
+
+
+def _rows(view: Description) -> list[tuple[int, int]]:
+    """Row and level of every mask."""
+    return list(enumerate(view.masks.levels.tolist()))
+
+
 def test_the_papers_own_distillation_with_intervals(toy: Path, monkeypatch, capsys):
     learnt = []
 
@@ -150,10 +176,11 @@ def test_the_papers_own_distillation_with_intervals(toy: Path, monkeypatch, caps
     assert min(learnt[0].entropy_weight, learnt[0].consistency_weight) > 0
     assert learnt[1].levels == "averaged"
     found = json.loads(capsys.readouterr().out)
-    titles = [effect["compared"] for effect in found["effects"]]
+    everywhere = [effect for effect in found["effects"] if effect["ring"] == "all"]
+    titles = [effect["compared"] for effect in everywhere]
     assert titles == ["prompts: gags less uniform-gags", "levels: gags less average"]
     means = {entry["method"]: entry["mIoU"] for entry in found["methods"]}
-    for effect, other in zip(found["effects"], ("uniform-gags", "average"), strict=True):
+    for effect, other in zip(everywhere, ("uniform-gags", "average"), strict=True):
         iou = effect["mIoU"]
         assert 100 * iou["mean"] == pytest.approx(means["gags"] - means[other], abs=0.02)
         assert iou["low"] <= iou["mean"] <= iou["high"]
