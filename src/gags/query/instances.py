@@ -17,7 +17,7 @@ from gags.query.space import Space
 from gags.things.things import Things
 
 # In shares of the range of the text's margins, from what is typical of the scene to the best (`Reach`).
-NEARLY_BEST = 0.1  # below the best, up to which it is no false match: two things of one kind differ less
+NEARLY_BEST = 0.15  # below the best, up to which it is no false match: two things of one kind differ less
 PART_GAIN = 0.1  # that a part must be ahead of the whole for the part to be the answer
 
 THINGS_SHARE = 0.5  # of a selected piece that must lie in things for the piece to be dropped

@@ -62,7 +62,7 @@ class Reach:
         """How well each Gaussian matches, spread over what the text reaches.
 
         0 is typical of the scene, `MATCHES` just counts as a match, 1 is the best; between them it is linear.
-        If nothing matches, the best stays below `MATCHES`.
+        If nothing matches, the best stays below `MATCHES`; if what is typical matches, it stays above.
 
         Args:
             margins: [N]
