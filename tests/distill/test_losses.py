@@ -45,6 +45,18 @@ def test_entropy():
     torch.testing.assert_close(losses.entropy(omega), expected)
 
 
+def test_entropy_and_divergence_have_finite_gradients_where_a_level_has_died_out():
+    """Logits so far apart that a softmax of float32 has an exact 0; Adam can drive them there."""
+    for term in (losses.entropy, lambda omega: losses.divergence(omega, torch.full_like(omega, 1 / 3))):
+        logits = torch.tensor([[0.0, 200.0, 0.0], [0.0, 1.0, 2.0]], requires_grad=True)
+        omega = losses.granularity_weights(logits, torch.ones(2, 3, dtype=torch.bool))
+        assert omega[0, 0] == 0
+        term(omega).sum().backward()
+        assert logits.grad is not None
+        assert logits.grad[0].tolist() == [0, 0, 0]
+        assert logits.grad[1].abs().min() > 0
+
+
 def test_region_weights_take_the_region_of_the_largest_weight():
     omega = torch.tensor([[0.2, 0.8, 0.0], [0.6, 0.0, 0.4]])
     areas = torch.tensor([[1.0, 10.0, 99.0], [40.0, 1.0, 7.0]])

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+TINY = torch.finfo(torch.float32).tiny  # below it, and at ω = 0, log ω has no finite gradient
+
 
 def granularity_weights(logits: Tensor, valid: Tensor) -> Tensor:
     """Weights ω of the levels: a softmax over the levels that have a mask at the pixel.
@@ -44,7 +46,7 @@ def mixture_distillation(decoded: Tensor, targets: Tensor, omega: Tensor) -> Ten
 
 def entropy(omega: Tensor) -> Tensor:
     """Eq. 4 before its mean: −Σ_l ω_l log ω_l, 0 if one level takes all. [P, L] → [P]"""
-    return torch.special.entr(omega).sum(dim=-1)
+    return -(omega * omega.clamp(min=TINY).log()).sum(dim=-1)
 
 
 def divergence(omega: Tensor, target: Tensor) -> Tensor:
@@ -57,7 +59,8 @@ def divergence(omega: Tensor, target: Tensor) -> Tensor:
     Returns:
         At least 0 (up to rounding); 0 where both agree, or no level has a mask. [P]
     """
-    return (torch.special.xlogy(omega, omega) - torch.special.xlogy(omega, target.clamp(min=1e-8))).sum(-1)
+    own = torch.special.xlogy(omega, omega.clamp(min=TINY))
+    return (own - torch.special.xlogy(omega, target.clamp(min=1e-8))).sum(-1)
 
 
 def region_weights(omega: Tensor, areas: Tensor, density: Tensor) -> Tensor:
