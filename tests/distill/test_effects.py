@@ -8,7 +8,7 @@ from tests.helpers.blobs import make_scene
 from torch import Tensor
 
 from gags.distill.effects import ALWAYS, DESCRIBE_NEEDS, DISTILL_NEEDS, refuse_ignored
-from gags.distill.presets import PRESETS, choose_settings
+from gags.distill.presets import PRESETS, choose_settings, named_preset
 from gags.distill.settings import DistillSettings
 from gags.distill.train import train_field
 from gags.errors import WorkspaceError
@@ -201,7 +201,7 @@ def test_a_setting_changes_the_field_exactly_where_the_table_says_so(name: str):
         return torch.cat([field.features.flatten(), *[p.flatten() for p in field.decoder.parameters()]])
 
     # Rates at which a few steps tell levels apart, without which smoothing has nothing to smooth.
-    base = replace(PRESETS[name].distill, steps=6, batch_regions=8, pixels_per_photo=500)
+    base = replace(named_preset(name).distill, steps=6, batch_regions=8, pixels_per_photo=500)
     if name == "released":
         base = replace(base, steps=16, pixels_per_photo=128, step_pixels=64)
     base = replace(base, feature_rate=0.3, decoder_rate=0.03)
