@@ -59,7 +59,7 @@ def test_eq_3_alone_drives_each_pixel_to_its_nearest_level(start: str):
     omega = logits.detach().softmax(dim=-1)
     gaps = distances(decoded, masks, wanted).sort(dim=1).values.diff(dim=1)[:, 0]
     clear = gaps > 0.1  # where two levels are as near as each other, either may stay
-    assert clear.float().mean() > 0.8
+    assert clear.float().mean() > 0.7
     assert torch.equal(omega.argmax(dim=1)[clear], nearest[clear])
     assert omega.amax(dim=1)[clear].min() > 0.95
 
