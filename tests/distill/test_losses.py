@@ -39,10 +39,49 @@ def test_mixture_distillation():
     assert losses.mixture_distillation(decoded, targets, omega).item() == pytest.approx(1.0)
 
 
+def test_losses_without_a_copy_of_the_targets_are_the_plain_ones_with_their_gradients():
+    rng = torch.Generator().manual_seed(0)
+    table, masks = torch.randn(20, 7, generator=rng), torch.randint(0, 20, (30, 3), generator=rng)
+    start, logits = torch.randn(30, 7, generator=rng), torch.randn(30, 3, generator=rng)
+    valid = torch.rand(30, 3, generator=rng) < 0.7
+
+    def both(by_table: bool, weighted: bool) -> tuple[torch.Tensor, ...]:
+        decoded, s = start.clone().requires_grad_(True), logits.clone().requires_grad_(True)
+        omega = losses.granularity_weights(s, valid)
+        if by_table:
+            mixture = losses.blended_targets(table, masks, omega)
+            squared = table.square().sum(-1)[masks]
+            one = losses.weighted_by_products(decoded, mixture, squared, omega)
+            loss = one if weighted else (decoded - mixture).abs().sum(-1)
+        else:
+            plain = losses.weighted_distillation if weighted else losses.mixture_distillation
+            loss = plain(decoded, table[masks], omega)
+        (loss * torch.arange(30.0)).sum().backward()
+        assert decoded.grad is not None
+        assert s.grad is not None
+        return loss.detach(), decoded.grad, s.grad
+
+    for weighted in (True, False):
+        for found, expected in zip(both(True, weighted), both(False, weighted), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_entropy():
     omega = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3]])
     expected = torch.tensor([0.0, math.log(2), math.log(3)])
     torch.testing.assert_close(losses.entropy(omega), expected)
+
+
+def test_entropy_and_divergence_have_finite_gradients_where_a_level_has_died_out():
+    """Logits so far apart that a softmax of float32 has an exact 0; Adam can drive them there."""
+    for term in (losses.entropy, lambda omega: losses.divergence(omega, torch.full_like(omega, 1 / 3))):
+        logits = torch.tensor([[0.0, 200.0, 0.0], [0.0, 1.0, 2.0]], requires_grad=True)
+        omega = losses.granularity_weights(logits, torch.ones(2, 3, dtype=torch.bool))
+        assert omega[0, 0] == 0
+        term(omega).sum().backward()
+        assert logits.grad is not None
+        assert logits.grad[0].tolist() == [0, 0, 0]
+        assert logits.grad[1].abs().min() > 0
 
 
 def test_region_weights_take_the_region_of_the_largest_weight():

@@ -93,7 +93,7 @@ DISTILL = {
 
 @pytest.mark.parametrize(("column", "name"), enumerate(["lite", "paper", "released"]))
 def test_every_constant_of_a_preset(column: int, name: str):
-    preset = PRESETS[name]
+    preset = named_preset(name)
     assert asdict(preset.describe) == {key: row[column] for key, row in DESCRIBE.items()}
     assert asdict(preset.distill) == {key: row[column] for key, row in DISTILL.items()}
 
@@ -216,11 +216,14 @@ class Fixed(Decoder):
     """A decoder that says the same about every batch: the embeddings and logits that it was given."""
 
     kind = "fixed"
-    rank = dim = DIM
 
     def __init__(self, decoded: Tensor, logits: Tensor) -> None:
         super().__init__()
         self.decoded, self.logits = decoded, logits
+
+    @property
+    def dim(self) -> int:
+        return DIM
 
     def coordinates(self, features: Tensor) -> Tensor:
         return self.decoded
@@ -293,7 +296,8 @@ def test_the_terms_of_paper_weigh_as_those_of_released_do(batch: SimpleNamespace
     assert float(released.entropy) == pytest.approx(entropy / 3, rel=1e-4)
     ratios = []
     for terms, name in ((paper, "paper"), (released, "released")):
-        settings = PRESETS[name].distill
+        assert terms.entropy is not None
+        settings = named_preset(name).distill
         of_entropy = settings.entropy_weight * terms.entropy / terms.distillation
         of_spread = settings.consistency_weight * terms.consistency / terms.distillation
         ratios.append([float(of_entropy), float(of_spread)])

@@ -8,9 +8,11 @@ import pytest
 import torch
 from tests.helpers.blobs import DIM, WORDS, make_scene, word_vector
 
+from gags.distill.presets import PRESETS
 from gags.distill.train import LEAST_REPEATABILITY, DistillSettings, repeatability_logits, train_field
 from gags.embed.description import Description
 from gags.errors import WorkspaceError
+from gags.gaussians import render
 from gags.progress import Bar, Reporter
 from gags.segment.masks import Masks
 
@@ -185,3 +187,28 @@ def test_granularity_goes_to_the_level_that_other_photos_repeat(scene):
     field = train_field(scene.gaussians, items, dataclasses.replace(FAST, steps=60))
     weights = field.decoder.granularity(field.features).softmax(-1).mean(0)
     assert weights[0] < 0.8 * weights[1:].min()
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        ("paper", {"steps": 100, "batch_regions": 32}),
+        ("released", {"steps": 120, "step_pixels": 256, "feature_rate": 1e-2, "decoder_rate": 1e-3}),
+    ],
+)
+def test_pixels_asked_find_every_object_by_its_word(scene, preset, changes):
+    """Fewer steps than the presets have, for an easy scene; the rest is theirs."""
+    learnt = train_field(
+        scene.gaussians, scene.items(), dataclasses.replace(PRESETS[preset].distill, **changes)
+    )
+    assert (learnt.asked, learnt.decoder.rank) == ("pixels", DIM)
+    words = torch.tensor(np.stack([word_vector(w) for w in WORDS]), dtype=torch.float32)
+    right, weights = [], []
+    for camera, ids in zip(scene.cameras, scene.ids, strict=True):
+        with torch.no_grad():
+            features = render(scene.gaussians, camera, learnt.features).colors.flatten(0, 1)
+            found = learnt.decoder.similarities(features, words).argmax(dim=1).numpy()
+            weights.append(learnt.decoder.granularity(features).softmax(-1)[ids.ravel() >= 0].mean(0))
+        right.append([(found[ids.ravel() == word] == word).mean() for word in range(len(WORDS))])
+    assert np.mean(right, axis=0).min() > 0.9  # of the pixels of each word
+    assert torch.stack(weights).mean(0)[0] < 0.1  # sub-part embeddings contradict each other

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from gags.distill.linear import Linear, linear
+
 GRANULARITY_HIDDEN = 64  # of the principal decoder; the released program's six layers learn no faster there
 TRUNK_WIDTH = 256  # of the released program, as are the numbers below
 LAYERS_A_BLOCK = 4
@@ -197,7 +199,7 @@ class OneNet(_WholeDecoder):
     def __init__(self, feature: int, dim: int) -> None:
         super().__init__(feature, dim)
         self.trunk = Trunk(feature)
-        self.head = nn.Linear(TRUNK_WIDTH, dim + LEVEL_COUNT)
+        self.head = Linear(TRUNK_WIDTH, dim + LEVEL_COUNT)
 
     def coordinates(self, features: Tensor) -> Tensor:
         """Unit embeddings. [..., d] → [..., D]"""
@@ -205,7 +207,7 @@ class OneNet(_WholeDecoder):
 
     def granularity(self, features: Tensor) -> Tensor:
         weight, bias = self.head.weight[self._dim :], self.head.bias[self._dim :]
-        return nn.functional.linear(self.trunk(features), weight, bias)
+        return linear(self.trunk(features), weight, bias)
 
     def decode(self, features: Tensor, *, detach_granularity: bool) -> tuple[Tensor, Tensor]:
         if detach_granularity:  # the shared layers run twice, once cut off from the features
@@ -230,8 +232,8 @@ class TwoNets(_WholeDecoder):
     def __init__(self, feature: int, dim: int) -> None:
         super().__init__(feature, dim)
         self.trunk = Trunk(feature)
-        self.head = nn.Linear(TRUNK_WIDTH, dim)
-        self.levels = layers((feature, *GRANULARITY_WIDTHS, LEVEL_COUNT))
+        self.head = Linear(TRUNK_WIDTH, dim)
+        self.levels = layers((feature, *GRANULARITY_WIDTHS, LEVEL_COUNT), Linear)
 
     def coordinates(self, features: Tensor) -> Tensor:
         """Unit embeddings. [..., d] → [..., D]"""
@@ -250,9 +252,9 @@ class Trunk(nn.Module):
 
     def __init__(self, feature: int) -> None:
         super().__init__()
-        self.enter = nn.Linear(feature, TRUNK_WIDTH)
+        self.enter = Linear(feature, TRUNK_WIDTH)
         widths = (TRUNK_WIDTH,) * (LAYERS_A_BLOCK + 1)
-        self.blocks = nn.ModuleList(layers(widths) for _ in range(BLOCKS))
+        self.blocks = nn.ModuleList(layers(widths, Linear) for _ in range(BLOCKS))
 
     def forward(self, features: Tensor) -> Tensor:
         """[..., d] → [..., 256]"""
@@ -262,15 +264,16 @@ class Trunk(nn.Module):
         return hidden
 
 
-def layers(widths: Sequence[int]) -> nn.Sequential:
+def layers(widths: Sequence[int], kind: type[nn.Linear] = nn.Linear) -> nn.Sequential:
     """Linear layers with a ReLU between each two.
 
     Args:
         widths: Of the input, of what every layer gives.
+        kind: Class of the layers.
     """
     parts: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
-        parts += [nn.Linear(inputs, outputs), nn.ReLU()]
+        parts += [kind(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*parts[:-1])
 
 

@@ -2,6 +2,9 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+TINY = torch.finfo(torch.float32).tiny  # below it, and at ω = 0, log ω has no finite gradient
 
 
 def granularity_weights(logits: Tensor, valid: Tensor) -> Tensor:
@@ -42,9 +45,39 @@ def mixture_distillation(decoded: Tensor, targets: Tensor, omega: Tensor) -> Ten
     return (decoded - mixture).abs().sum(dim=-1)
 
 
+def blended_targets(table: Tensor, masks: Tensor, omega: Tensor) -> Tensor:
+    """Σ_l ω_l F_l of pixels whose masks' embeddings stand in a table: no [P, L, D] numbers are made.
+
+    Args:
+        table: Embeddings of all masks. [M, D]
+        masks: Masks that cover each pixel; anything where ω is 0. int64 [P, L]
+        omega: Granularity weights. [P, L]
+
+    Returns:
+        [P, D]
+    """
+    return embedding_bag(masks, table, per_sample_weights=omega, mode="sum")
+
+
+def weighted_by_products(decoded: Tensor, mixture: Tensor, squared: Tensor, omega: Tensor) -> Tensor:
+    """`weighted_distillation` as ‖F̂‖² Σ_l ω_l − 2 F̂·Σ_l ω_l F_l + Σ_l ω_l ‖F_l‖², in half of the time.
+
+    Args:
+        decoded: Decoded embeddings F̂. [P, D]
+        mixture: Σ_l ω_l F_l, see `blended_targets`. [P, D]
+        squared: ‖F_l‖² of the masks that cover the pixel. [P, L]
+        omega: Granularity weights; 0 for levels without a mask. [P, L]
+
+    Returns:
+        Loss of each pixel. [P]
+    """
+    own = decoded.square().sum(dim=-1) * omega.sum(dim=-1)
+    return own - 2 * (decoded * mixture).sum(dim=-1) + (omega * squared).sum(dim=-1)
+
+
 def entropy(omega: Tensor) -> Tensor:
     """Eq. 4 before its mean: −Σ_l ω_l log ω_l, 0 if one level takes all. [P, L] → [P]"""
-    return torch.special.entr(omega).sum(dim=-1)
+    return -(omega * omega.clamp(min=TINY).log()).sum(dim=-1)
 
 
 def divergence(omega: Tensor, target: Tensor) -> Tensor:
@@ -57,7 +90,8 @@ def divergence(omega: Tensor, target: Tensor) -> Tensor:
     Returns:
         At least 0 (up to rounding); 0 where both agree, or no level has a mask. [P]
     """
-    return (torch.special.xlogy(omega, omega) - torch.special.xlogy(omega, target.clamp(min=1e-8))).sum(-1)
+    own = torch.special.xlogy(omega, omega.clamp(min=TINY))
+    return (own - torch.special.xlogy(omega, target.clamp(min=1e-8))).sum(-1)
 
 
 def region_weights(omega: Tensor, areas: Tensor, density: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What training makes small (GAGS Eq. 7): what both schedules share, in the units of the settings."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -22,6 +23,11 @@ class Targets:
     coordinates: Tensor
     repeatability_logits: Tensor | None = None
     logits: Tensor | None = None
+
+    @cached_property
+    def squared(self) -> Tensor:
+        """‖F‖² of every mask. [M]"""
+        return self.coordinates.float().square().sum(dim=-1)
 
     def tensors(self) -> list[Tensor]:
         """The tensors that are not None."""
@@ -146,6 +152,12 @@ def pixel_losses(
     Returns:
         [P]
     """
-    measure = losses.weighted_distillation if settings.loss == "weighted" else losses.mixture_distillation
-    wanted = targets.coordinates[masks].to(weighed.decoded)
-    return measure(weighed.decoded, wanted, weighed.omega) * Units.of(settings, decoder).distance
+    unit = Units.of(settings, decoder).distance
+    decoded, omega = weighed.decoded, weighed.omega
+    if not omega.requires_grad:  # `lite`: its coordinates are short, its fields stay the same to the digit
+        measure = losses.weighted_distillation if settings.loss == "weighted" else losses.mixture_distillation
+        return measure(decoded, targets.coordinates[masks].to(decoded), omega) * unit
+    mixture = losses.blended_targets(targets.coordinates.to(decoded), masks, omega)
+    if settings.loss == "mixture":
+        return (decoded - mixture).abs().sum(dim=-1) * unit
+    return losses.weighted_by_products(decoded, mixture, targets.squared[masks].to(decoded), omega) * unit
