@@ -107,6 +107,7 @@ def test_embeddings_and_logits_are_those_of_the_layers(decoder: Decoder):
 
 def test_cosines_are_folded_out_of_coordinates(decoder: Decoder, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("gags.distill.decoder.DECODED_AT_ONCE", 7)  # of 25
+    monkeypatch.setattr("gags.distill.decoder.WIDE_AT_ONCE", 6)
     x = rows()
     vectors = unit(np.random.default_rng(0).normal(size=(4, DIM)))
     embeddings, _ = by_numpy(decoder, x.double().numpy())
@@ -116,6 +117,7 @@ def test_cosines_are_folded_out_of_coordinates(decoder: Decoder, monkeypatch: py
             decoder.coordinates(x) @ decoder.fold(given), embeddings @ vectors.T, atol=1e-5
         )
     assert decoder.fold(given).shape == (decoder.rank, 4)
+    assert len(decoder.chunks(x)) == (4 if decoder.kind == "principal" else 5)
     np.testing.assert_allclose(decoder.similarities(x, given), embeddings @ vectors.T, atol=1e-5)
 
 

@@ -23,6 +23,7 @@ BLOCKS = 2
 GRANULARITY_WIDTHS = (64, 128, 64, 32, 16)
 LEVEL_COUNT = 3
 DECODED_AT_ONCE = 1 << 16  # features decoded at once, to bound memory
+WIDE_AT_ONCE = 1 << 13  # by nets of 256 on a CPU: layers that fit its caches take half of the time
 
 
 class Decoder(nn.Module):
@@ -81,6 +82,10 @@ class Decoder(nn.Module):
         logits = self.granularity(features.detach() if detach_granularity else features)
         return self.coordinates(features), logits
 
+    def chunks(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Features [P, d] in as many pieces as are best decoded one by one."""
+        return features.split(DECODED_AT_ONCE)
+
     @torch.no_grad()
     def similarities(self, features: Tensor, vectors: Tensor) -> Tensor:
         """Cosines of decoded features with vectors of the encoder's space.
@@ -93,7 +98,7 @@ class Decoder(nn.Module):
             Cosines. [P, T]
         """
         folded = self.fold(vectors)
-        return torch.cat([self.coordinates(chunk) @ folded for chunk in features.split(DECODED_AT_ONCE)])
+        return torch.cat([self.coordinates(chunk) @ folded for chunk in self.chunks(features)])
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,9 @@ class _WholeDecoder(Decoder):
     @property
     def dim(self) -> int:
         return self._dim
+
+    def chunks(self, features: Tensor) -> tuple[Tensor, ...]:
+        return features.split(WIDE_AT_ONCE if features.device.type == "cpu" else DECODED_AT_ONCE)
 
     def embeddings(self, features: Tensor) -> Tensor:
         return self.coordinates(features)

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from gags.distill.decoder import DECODED_AT_ONCE, Decoder, PrincipalDecoder, decoder_of
+from gags.distill.decoder import Decoder, PrincipalDecoder, decoder_of
 from gags.errors import WorkspaceError
 from gags.gaussians import Gaussians
 from gags.store import damaged, digest, load_tensors, save_tensors
@@ -113,7 +113,7 @@ class LanguageField:
             return None
         with torch.no_grad():
             return torch.cat(
-                [self.decoder.coordinates(chunk) for chunk in self.features.split(DECODED_AT_ONCE)]
+                [self.decoder.coordinates(chunk) for chunk in self.decoder.chunks(self.features)]
             )
 
     def check(self, gaussians: Gaussians, where: str = "the field") -> None:

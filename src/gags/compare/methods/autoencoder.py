@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, mse_loss, normalize
 
-from gags.distill.field import DECODED_AT_ONCE
+from gags.distill.decoder import DECODED_AT_ONCE
 from gags.progress import Reporter
 
 CODE_LENGTH = 3  # numbers of a code

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.distill.field import DECODED_AT_ONCE, KEPT_BYTES
+from gags.distill.decoder import DECODED_AT_ONCE
+from gags.distill.field import KEPT_BYTES
 from gags.embed.encoder import Encoder
 from gags.gaussians import Gaussians
 from gags.query import lerf_ovs

@@ -31,7 +31,7 @@ from gags.compare.methods.autoencoder import (
 from gags.compare.methods.embedded import EmbeddedGaussians, best_level, kept_dtype
 from gags.compare.methods.learner import FIGURES, REMEDY, Inputs
 from gags.compare.methods.pixels import PixelSamples, sample_pixels
-from gags.distill.field import DECODED_AT_ONCE
+from gags.distill.decoder import DECODED_AT_ONCE
 from gags.embed.encoder import Encoder
 from gags.gaussians import Gaussians, render
 from gags.progress import Reporter

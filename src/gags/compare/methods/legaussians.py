@@ -33,7 +33,7 @@ from gags.capture.camera import Camera
 from gags.compare.codebook import CODES, Hybrid, nearest_codes, train_codebook
 from gags.compare.methods.learner import REMEDY, Inputs, Method
 from gags.compare.targets import TargetPhoto, TargetPhotos
-from gags.distill.field import DECODED_AT_ONCE
+from gags.distill.decoder import DECODED_AT_ONCE
 from gags.distill.samples import GROUP
 from gags.distill.settings import DistillSettings
 from gags.embed.dino.encoder import NONE, Dino, choose_dino, load_dino

@@ -23,7 +23,8 @@ from torch.nn.functional import normalize
 
 from gags.compare.methods.embedded import EmbeddedGaussians, kept_dtype
 from gags.compare.methods.learner import REMEDY, Inputs
-from gags.distill.field import DECODED_AT_ONCE, LanguageField
+from gags.distill.decoder import DECODED_AT_ONCE
+from gags.distill.field import LanguageField
 from gags.distill.settings import DistillSettings
 from gags.distill.train import train_field
 from gags.gaussians import Gaussians
