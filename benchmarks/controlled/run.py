@@ -2,16 +2,18 @@
 
     python -m benchmarks.controlled.run CAPTURE --clip-text DIR --scene WS --out DIR
         [--methods gags average …] [--seeds 1] [--world 0] [--preset lite] [--prompts-per-patch 4]
-        [--recognised 0.3] [--patches-grow [0.25]] [--shared-noise 0] [--set NAME=VALUE …] [--json]
+        [--recognised 0.3] [--patches-grow [0.25]] [--shared-noise 0] [--set NAME=VALUE …]
+        [--resume] [--json]
 
 CAPTURE is a synthetic capture with exact instance maps and labels, WS a scene of it that has Gaussians, DIR
 the folder of CLIP's text vectors. Every training photo is cut by the controlled segmenter, with
 granularity-aware prompts and with as many uniform ones, and embedded by the controlled encoder; the methods
 of `gags compare` learn from that and are scored on CAPTURE/labels by the protocol `lerf-ovs`. A seed decides
 prompts, masks, embeddings and learning. Masks and embeddings are kept in --out and used again; learning is
-done anew each time. Figures are medians over the seeds, in %; what methods differ by is a mean over pairs of
-a frame and a category and over the seeds, with its 95 % interval, for all frames and for those of each ring
-of cameras (`granularity/photos.py`). WS is only read.
+done anew each time, unless --resume takes results that are there already, made with the same settings.
+Figures are medians over the seeds, in %; what methods differ by is a mean over pairs of a frame and a
+category and over the seeds, with its 95 % interval, for all frames and for those of each ring of cameras
+(`granularity/photos.py`). WS is only read.
 
 With --world all seeds have masks and embeddings of one world, in which only prompts and learning differ.
 
@@ -52,10 +54,11 @@ from gags.distill.presets import PRESETS, choose_settings
 from gags.errors import CompareError, GagsError
 from gags.evaluate.labels import FrameLabels, load_labels, match_view
 from gags.evaluate.score import evaluate
+from gags.files import write_json
 from gags.gaussians.ply import load_ply
 from gags.progress import Reporter
 from gags.segment.settings import DescribeSettings
-from gags.store import file_stamp
+from gags.store import file_stamp, stamp
 from gags.workspace import Workspace
 
 GRANULARITY = ("sub-part", "part", "whole", "average", "no-consensus")
@@ -92,6 +95,7 @@ class Experiment:
         settings: Prompts and rules for masks.
         world: What the world is like.
         progress: Told about progress.
+        resume: Whether results of the same settings that are in `out` are taken.
     """
 
     capture: Path
@@ -101,6 +105,7 @@ class Experiment:
     settings: DescribeSettings
     world: World
     progress: Reporter
+    resume: bool = False
 
     def __post_init__(self) -> None:
         workspace = Workspace.open(self.scene)
@@ -148,16 +153,28 @@ class Experiment:
         evaluations, seconds = [], []
         for seed in range(seeds):
             views, encoder = self.described(method.prompts, seed)
-            path = self.out / "language" / f"{method.name}_{seed}.safetensors"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            began = time.perf_counter()
-            inputs = Inputs(self.gaussians, views, encoder, self.photos.train)
-            method.learner.learn(inputs, seed, path, self.progress)
-            seconds.append(time.perf_counter() - began)
-            answerer = method.learner.load(path, inputs)
-            scored = evaluate(answerer, self.photos, self.labels, encoder, "lerf-ovs", progress=self.progress)
-            evaluations.append(scored.to_json())
+            made_by = stamp(method.learner, seed, views.stamps(), self.splats_stamp)
+            kept = self.out / "outcomes" / f"{method.name}_{seed}_{made_by}.json"
+            if not (self.resume and kept.exists()):
+                write_json(kept, self._learnt(method, seed, views, encoder))
+            done = json.loads(kept.read_text())
+            evaluations.append(done["evaluation"])
+            seconds.append(done["seconds"])
         return Outcome(method, tuple(evaluations), tuple(seconds))
+
+    def _learnt(
+        self, method: Method, seed: int, views: DescribedViews, encoder: ControlledEncoder
+    ) -> dict[str, Any]:
+        """Let a method learn and answer: seconds of learning, and the evaluation."""
+        path = self.out / "language" / f"{method.name}_{seed}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        began = time.perf_counter()
+        inputs = Inputs(self.gaussians, views, encoder, self.photos.train)
+        method.learner.learn(inputs, seed, path, self.progress)
+        seconds = time.perf_counter() - began
+        answerer = method.learner.load(path, inputs)
+        scored = evaluate(answerer, self.photos, self.labels, encoder, "lerf-ovs", progress=self.progress)
+        return {"seconds": seconds, "evaluation": scored.to_json()}
 
     @cached_property
     def rings(self) -> dict[str, str]:
@@ -212,6 +229,7 @@ def main() -> int:
     )
     parser.add_argument("--shared-noise", type=float, default=0.0, metavar="SHARE", help="between photos")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of distillation")
+    parser.add_argument("--resume", action="store_true", help="take the results that are in --out")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments = parser.parse_args()
     if arguments.seeds < 1:
@@ -246,6 +264,7 @@ def _run(arguments: argparse.Namespace) -> str:
         settings.describe,
         World(arguments.recognised, arguments.patches_grow, arguments.shared_noise, arguments.world),
         progress,
+        arguments.resume,
     )
     outcomes = []
     for number, method in enumerate(methods, 1):

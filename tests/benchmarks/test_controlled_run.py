@@ -155,6 +155,22 @@ def test_prompt_seeds_of_one_world(toy: Path, monkeypatch, capsys):
     assert any(not np.array_equal(fresh[name].embeddings, second[name].embeddings) for name in fresh)
 
 
+def test_results_are_taken_only_where_they_are_the_same(toy: Path, monkeypatch, capsys):
+    seen = []
+    evaluate = run.evaluate
+    monkeypatch.setattr(run, "evaluate", lambda *a, **k: seen.append(a) or evaluate(*a, **k))
+    assert _run(toy, monkeypatch, "--methods", "uplift", "--json") == 0
+    first = capsys.readouterr().out
+    assert _run(toy, monkeypatch, "--methods", "uplift", "--json", "--resume") == 0
+    assert (len(seen), capsys.readouterr().out) == (1, first)
+    assert _run(toy, monkeypatch, "--methods", "uplift", "--resume", "--recognised", "1") == 0
+    assert len(seen) == 2
+    assert _run(toy, monkeypatch, "--methods", "uplift", "--resume", "--set", "top_k=3") == 0
+    assert len(seen) == 3
+    assert _run(toy, monkeypatch, "--methods", "uplift") == 0
+    assert len(seen) == 4
+
+
 def _rows(view: Description) -> list[tuple[int, int]]:
     """Row and level of every mask."""
     return list(enumerate(view.masks.levels.tolist()))
