@@ -336,6 +336,8 @@ def test_default_methods_are_the_systems_of_the_papers_tables():
         (["--runs", "0"], "--runs must be at least 1"),
         (["--protocol", "select-3d"], "compare with --protocol lerf-ovs"),
         (["--protocol", "lerf"], "unknown protocol 'lerf'"),
+        (["--preset", "peper"], "there is no preset 'peper'; --preset takes auto, lite, paper, released"),
+        (["--preset", "paper", "--distill.hidden", "64"], "hidden has no effect with decoder one-net"),
     ],
 )
 def test_bad_input_is_one_line_before_any_work(change, expected, lerf, calls, tmp_path, capsys):

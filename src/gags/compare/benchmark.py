@@ -36,6 +36,7 @@ from gags.compare.standings import BenchmarkTable, Entry, Failure, Standings, pa
 from gags.errors import CompareError, GagsError
 from gags.files import write_json
 from gags.pipeline import CaptureSettings, RunSettings, read_capture
+from gags.pipeline.settings import check_settings
 from gags.progress import SILENT, Reporter
 from gags.report.pages import write_page
 from gags.store import plain
@@ -177,6 +178,7 @@ def benchmark(
     wanted = [*(methods or default_methods()), *(ablation_methods() if settings.ablations else ())]
     names = [method.name for method in chosen_methods(wanted, all_methods())]
     check_protocol(settings.protocol)
+    check_settings(stages)
     if settings.runs < 1:
         raise CompareError(f"--runs must be at least 1, got {settings.runs}")
     root = dataset_folder(known, Path(folder))
