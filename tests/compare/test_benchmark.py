@@ -10,10 +10,11 @@ from tests.helpers.made_datasets import write_lerf_ovs, write_mip360_ovs
 
 from gags import cli
 from gags.compare import harness, job
-from gags.compare.benchmark import BenchmarkSettings, benchmark, default_methods
+from gags.compare.benchmark import BenchmarkSettings, benchmark, default_methods, preset_of
 from gags.compare.methods.field import OneField
 from gags.compare.methods.uplift import Uplift
 from gags.compare.paper import published
+from gags.compare.results import MethodResult
 from gags.compare.scenes import Described
 from gags.embed.description import Description
 from gags.errors import CompareError, WorkspaceError
@@ -321,6 +322,17 @@ def test_python_does_what_the_command_does(lerf, finished, calls):
     assert calls == []
     assert found.to_json()["entries"] == json.loads((finished / "benchmark.json").read_text())["entries"]
     assert found.page.exists()
+
+
+def test_rows_with_a_preset_of_their_own_are_named_by_it():
+    def preset(prompts: str) -> str:
+        return preset_of(MethodResult("some", "Some", prompts, {}, ()), "lite")
+
+    assert [preset(prompts) for prompts in ("granularity-aware", "uniform", "paper")] == [
+        "lite",
+        "lite",
+        "paper",
+    ]
 
 
 def test_default_methods_are_the_systems_of_the_papers_tables():

@@ -30,9 +30,10 @@ from gags.compare.harness import (
 from gags.compare.measure import machine, versions
 from gags.compare.methods import all_methods, chosen_methods
 from gags.compare.paper import ablation_methods, published
-from gags.compare.results import Comparison
+from gags.compare.results import Comparison, MethodResult
 from gags.compare.scenes import shared_scene, take_gaussians
 from gags.compare.standings import BenchmarkTable, Entry, Failure, Standings, paper_tables
+from gags.distill.presets import PRESETS
 from gags.errors import CompareError, GagsError
 from gags.files import write_json
 from gags.pipeline import CaptureSettings, RunSettings, read_capture
@@ -275,7 +276,7 @@ class _Work:
                     progress_in_child=self.progress_in_child,
                 )
                 results += compared.methods
-        self.result.entries.extend(Entry(files.name, run, preset, result) for result in results)
+        self.result.entries.extend(Entry(files.name, run, preset_of(r, preset), r) for r in results)
         if results:
             together = Comparison(files.labels, self.result.settings.protocol, scene.encoder, tuple(results))
             write_json(folder / COMPARISON_FILE, together.to_json())
@@ -292,6 +293,11 @@ class _Work:
             describe=_seeded(stages.describe, run),
             distill=_seeded(stages.distill, run),
         )
+
+
+def preset_of(result: MethodResult, shared: str) -> str:
+    """Preset of a method's row: its own for methods such as `gags-paper`, else that of the shared scene."""
+    return result.prompts if result.prompts in PRESETS else shared
 
 
 def _seeded(settings: Any, seed: int) -> Any:
