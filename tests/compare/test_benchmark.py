@@ -360,6 +360,14 @@ def test_bad_input_is_one_line_before_any_work(change, expected, lerf, calls, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_is_no_place_for_a_benchmark(lerf, calls, tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert cli.main(_command(lerf, tmp_path / "out")) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert "out is a file; choose a folder for the benchmark (--out)" in line
+    assert calls == []
+
+
 def test_unknown_data_sets_and_empty_folders_are_one_line(lerf, tmp_path, capsys):
     command = _command(lerf, tmp_path / "out")
     assert cli.main([command[0], "lerf", *command[2:]]) == 1

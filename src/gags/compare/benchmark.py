@@ -183,6 +183,8 @@ def benchmark(
     if settings.runs < 1:
         raise CompareError(f"--runs must be at least 1, got {settings.runs}")
     root = dataset_folder(known, Path(folder))
+    if Path(out).is_file():
+        raise CompareError(f"{out} is a file; choose a folder for the benchmark (--out)")
     result = Benchmark(known, asked, settings, stages, Path(out))
     work = _Work(result, names, photos, progress, progress_in_child)
     ready = []
