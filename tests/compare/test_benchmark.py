@@ -10,10 +10,11 @@ from tests.helpers.made_datasets import write_lerf_ovs, write_mip360_ovs
 
 from gags import cli
 from gags.compare import harness, job
-from gags.compare.benchmark import BenchmarkSettings, benchmark, default_methods
+from gags.compare.benchmark import BenchmarkSettings, benchmark, default_methods, preset_of
 from gags.compare.methods.field import OneField
 from gags.compare.methods.uplift import Uplift
 from gags.compare.paper import published
+from gags.compare.results import MethodResult
 from gags.compare.scenes import Described
 from gags.embed.description import Description
 from gags.errors import CompareError, WorkspaceError
@@ -323,6 +324,17 @@ def test_python_does_what_the_command_does(lerf, finished, calls):
     assert found.page.exists()
 
 
+def test_rows_with_a_preset_of_their_own_are_named_by_it():
+    def preset(prompts: str) -> str:
+        return preset_of(MethodResult("some", "Some", prompts, {}, ()), "lite")
+
+    assert [preset(prompts) for prompts in ("granularity-aware", "uniform", "paper")] == [
+        "lite",
+        "lite",
+        "paper",
+    ]
+
+
 def test_default_methods_are_the_systems_of_the_papers_tables():
     assert default_methods() == ["grouping", "legaussians", "goi", "langsplat", "gags", "n2f2"]
     assert all(row.methods[0] in default_methods() for row in published("times").rows.values())
@@ -336,6 +348,8 @@ def test_default_methods_are_the_systems_of_the_papers_tables():
         (["--runs", "0"], "--runs must be at least 1"),
         (["--protocol", "select-3d"], "compare with --protocol lerf-ovs"),
         (["--protocol", "lerf"], "unknown protocol 'lerf'"),
+        (["--preset", "peper"], "there is no preset 'peper'; --preset takes auto, lite, paper, released"),
+        (["--preset", "paper", "--distill.hidden", "64"], "hidden has no effect with decoder one-net"),
     ],
 )
 def test_bad_input_is_one_line_before_any_work(change, expected, lerf, calls, tmp_path, capsys):
@@ -344,6 +358,14 @@ def test_bad_input_is_one_line_before_any_work(change, expected, lerf, calls, tm
     assert expected in line
     assert calls == []
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_place_for_a_benchmark(lerf, calls, tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert cli.main(_command(lerf, tmp_path / "out")) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert "out is a file; choose a folder for the benchmark (--out)" in line
+    assert calls == []
 
 
 def test_unknown_data_sets_and_empty_folders_are_one_line(lerf, tmp_path, capsys):

@@ -135,8 +135,9 @@ def compare(
             langsplat-own-prompts; n2f2; grouping (Gaussian Grouping); legaussians (from photos alone),
             legaussians-masks; goi, goi-calibrated; uplift; average, sub-part, part, whole; no-consensus
             (granularity by repeatability, without consensus) and average-consensus (average with it); most
-            of these with uniform prompts (uniform-gags, …); by-distance and by-distance-alone; the paper's
-            losses one after the other (losses-none, -region, -entropy, -all).
+            of these with uniform prompts (uniform-gags, …), ablations with LangSplat's (crops-average, …);
+            by-distance and by-distance-alone; the paper's losses one after the other (losses-none, -region,
+            -entropy, -all).
         scene: Finished scene whose Gaussians and masks are used, instead of a CAPTURE; it is only read.
         splats: Existing 3DGS .ply to use instead of training Gaussians.
         comparison: What is compared.

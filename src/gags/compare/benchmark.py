@@ -30,12 +30,14 @@ from gags.compare.harness import (
 from gags.compare.measure import machine, versions
 from gags.compare.methods import all_methods, chosen_methods
 from gags.compare.paper import ablation_methods, published
-from gags.compare.results import Comparison
+from gags.compare.results import Comparison, MethodResult
 from gags.compare.scenes import shared_scene, take_gaussians
 from gags.compare.standings import BenchmarkTable, Entry, Failure, Standings, paper_tables
+from gags.distill.presets import PRESETS
 from gags.errors import CompareError, GagsError
 from gags.files import write_json
 from gags.pipeline import CaptureSettings, RunSettings, read_capture
+from gags.pipeline.settings import check_settings
 from gags.progress import SILENT, Reporter
 from gags.report.pages import write_page
 from gags.store import plain
@@ -177,9 +179,12 @@ def benchmark(
     wanted = [*(methods or default_methods()), *(ablation_methods() if settings.ablations else ())]
     names = [method.name for method in chosen_methods(wanted, all_methods())]
     check_protocol(settings.protocol)
+    check_settings(stages)
     if settings.runs < 1:
         raise CompareError(f"--runs must be at least 1, got {settings.runs}")
     root = dataset_folder(known, Path(folder))
+    if Path(out).is_file():
+        raise CompareError(f"{out} is a file; choose a folder for the benchmark (--out)")
     result = Benchmark(known, asked, settings, stages, Path(out))
     work = _Work(result, names, photos, progress, progress_in_child)
     ready = []
@@ -273,7 +278,7 @@ class _Work:
                     progress_in_child=self.progress_in_child,
                 )
                 results += compared.methods
-        self.result.entries.extend(Entry(files.name, run, preset, result) for result in results)
+        self.result.entries.extend(Entry(files.name, run, preset_of(r, preset), r) for r in results)
         if results:
             together = Comparison(files.labels, self.result.settings.protocol, scene.encoder, tuple(results))
             write_json(folder / COMPARISON_FILE, together.to_json())
@@ -290,6 +295,11 @@ class _Work:
             describe=_seeded(stages.describe, run),
             distill=_seeded(stages.distill, run),
         )
+
+
+def preset_of(result: MethodResult, shared: str) -> str:
+    """Preset of a method's row: its own for methods such as `gags-paper`, else that of the shared scene."""
+    return result.prompts if result.prompts in PRESETS else shared
 
 
 def _seeded(settings: Any, seed: int) -> Any:

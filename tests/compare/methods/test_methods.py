@@ -10,7 +10,7 @@ from gags.compare.methods.goi import Goi, GoiSettings
 from gags.compare.methods.grouping import GaussianGrouping, GroupingSettings
 from gags.compare.methods.langsplat import LangSplat, LangSplatSettings
 from gags.compare.methods.uncompressed import Uncompressed
-from gags.compare.paper import ablation_methods, side_by_side
+from gags.compare.paper import ablation_methods, published, side_by_side
 from gags.distill.presets import PRESETS
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
@@ -45,6 +45,9 @@ def test_all_but_the_losses_have_a_twin_with_uniform_prompts():
     assert known.pop("langsplat-own-prompts").prompts == "crops"
     for name in PRESETS:
         assert known.pop(f"gags-{name}").prompts == name
+    for name in [name for name in known if name.startswith("crops-")]:
+        twin, plain = known.pop(name), known[name.removeprefix("crops-")]
+        assert (twin.learner, twin.prompts) == (plain.learner, "crops")
     plain = {name for name in known if not name.startswith("uniform-")}
     assert {known[name].prompts for name in plain} == {"granularity-aware"}
     assert known.keys() - plain == {f"uniform-{name}" for name in plain - LOSSES - WITHOUT_PROMPTS}
@@ -96,6 +99,18 @@ def test_every_row_of_the_papers_tables_has_a_method():
     learners = [known[row.method].learner.settings for row in granularity.rows]
     # Nothing differs but the levels; fixed ones do not go by `granularity`.
     assert len({replace(s, levels="learnt", granularity="distance") for s in learners}) == 1
+
+
+def test_the_papers_uniform_prompts_are_langsplats():
+    """Table 4: its rows without granularity-aware prompts have LangSplat's generator."""
+    known = all_methods()
+    rows = published("granularity").rows
+    for label in ("averaged", "learnt"):
+        first, *others = rows[f"{label}, uniform prompts"].methods
+        assert known[first].prompts == "crops"
+        assert [known[name].prompts for name in others] == ["uniform"]
+        (aware,) = rows[label].methods
+        assert {known[name].learner for name in (first, *others)} == {known[aware].learner}
 
 
 def test_names_are_checked_and_count_once():

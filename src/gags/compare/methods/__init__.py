@@ -18,6 +18,7 @@ from gags.errors import CompareError
 
 DEFAULT = ("gags", "langsplat", "average", "sub-part", "part", "whole", "n2f2", "uplift")
 UNIFORM = "uniform-"  # before the name of a method: the same with uniform prompts
+CROPS = "crops-"  # the same with LangSplat's own prompts, which are the uniform ones of the paper's Table 4
 
 
 def all_methods(
@@ -60,12 +61,17 @@ def all_methods(
     uniform = [
         replace(m, name=UNIFORM + m.name, title=f"{m.title}, uniform", prompts="uniform") for m in systems
     ]
+    crops = [
+        replace(m, name=CROPS + m.name, title=f"{m.title}, LangSplat's prompts", prompts="crops")
+        for m in ablation_rows(distill, uniform=True)
+    ]
     own_prompts = Method("langsplat-own-prompts", "LangSplat, own prompts", three_fields, prompts="crops")
     by_preset = [
         Method(f"gags-{name}", f"GAGS, preset {name}", OneField(preset.distill), prompts=name)
         for name, preset in PRESETS.items()
     ]
-    rows = [*systems, *by_preset, own_prompts, dense, *uniform, *ablation_rows(distill, uniform=False)]
+    rows = [*systems, *by_preset, own_prompts, dense, *uniform, *crops]
+    rows += ablation_rows(distill, uniform=False)
     return {method.name: method for method in rows}
 
 
