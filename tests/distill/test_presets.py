@@ -37,7 +37,7 @@ DESCRIBE = {  # setting: lite, paper, released
     "grid_side": (32, 32, 32),
     "prompts_per_patch": (4, 16, 16),
     "exponent": (2.0, 2.0, 2.0),
-    "replacement": (False, False, True),
+    "replacement": (False, True, True),
     "min_iou": (0.7, 0.7, 0.7),
     "min_stability": (0.85, 0.85, 0.85),
     "stability_offset": (1.0, 1.0, 1.0),
@@ -322,3 +322,16 @@ def test_the_conversion_is_the_derived_formula():
         assert entropy_for_sums(0.002, distance, dim) == pytest.approx(0.002 / 3 * distance**2 / first)
         assert consistency_for_sums(0.1, distance, dim) == pytest.approx(0.1 / 16 * distance**2 / first)
         assert consistency_for_sums(0.1, distance, dim, 4) == pytest.approx(0.1 / 4 * distance**2 / first)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("paper", {"steps": 0}, "features that start at 0 learn nothing in 0 steps"),
+        ("released", {"region_smoothing": 4}, "region_smoothing must be odd, got 4"),
+        ("released", {"photo_scale": 1.5}, "photo_scale must be above 0 and at most 1, got 1.5"),
+    ],
+)
+def test_impossible_values_are_refused_before_any_work(name, change, message):
+    with pytest.raises(WorkspaceError, match=message):
+        choose_settings(name, distill=change)

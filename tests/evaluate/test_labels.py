@@ -1,6 +1,7 @@
 """Reading LERF-OVS labels, hand-made files and real ones; and labels find their views by name, or say so."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -172,6 +173,23 @@ def test_by_position_numbers_count_all_photos_by_name_from_one():
     again = match_frames(placed, photos)  # they know their photos now
     assert [view.name for _, view in again] == [view.name for _, view in found]
     assert with_photos(labels, photos, "name") == labels
+
+
+def test_photos_without_a_pose_count_by_position(tmp_path):
+    """COLMAP left out the second of four photos: the numbers of the others stay as they are."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg"):
+        (folder / name).touch()
+    (folder / "notes.txt").touch()
+    posed = capture("a.jpg", "c.jpg", "d.jpg")
+    photos = Capture(tmp_path, [replace(view, path=folder / view.name) for view in posed])
+    found = match_frames([frame("frame_00003", "cup"), frame("frame_00004", "cup")], photos, "position")
+    assert [view.name for _, view in found] == ["c.jpg", "d.jpg"]
+    with pytest.raises(LabelError, match=r"labels photo 2 by position, b\.jpg, which has no pose"):
+        with_photos([frame("frame_00002", "cup")], photos, "position")
+    with pytest.raises(LabelError, match="count from 1 to 4"):
+        with_photos([frame("frame_00005", "cup")], photos, "position")
 
 
 def test_a_photo_of_the_same_name_is_not_taken_by_position():

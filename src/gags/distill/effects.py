@@ -135,3 +135,22 @@ def refuse_ignored(given: Mapping[str, Any], settings: DescribeSettings | Distil
             now = " and ".join(f"{n.name} {_word(getattr(settings, n.name))}" for n in needs)
             wanted = ", or ".join(need.wanted() for need in needs)
             raise WorkspaceError(f"{name} has no effect with {now}; leave it out, or set {wanted}")
+
+
+def refuse_impossible(settings: DistillSettings) -> None:
+    """Refuse values that no training can have, before any work.
+
+    Args:
+        settings: The final settings.
+
+    Raises:
+        WorkspaceError: If there is one.
+    """
+    if settings.start == "zero" and settings.steps < 1:
+        raise WorkspaceError(f"features that start at 0 learn nothing in {settings.steps} steps; set steps")
+    if settings.schedule != "photo":
+        return
+    if not 0 < settings.photo_scale <= 1:
+        raise WorkspaceError(f"photo_scale must be above 0 and at most 1, got {settings.photo_scale:g}")
+    if settings.region_smoothing > 1 and settings.region_smoothing % 2 == 0:
+        raise WorkspaceError(f"region_smoothing must be odd, got {settings.region_smoothing}")

@@ -16,7 +16,6 @@ from gags.distill.objective import Targets, Terms, Units, Weighed, pixel_losses,
 from gags.distill.samples import blended, counted_labels
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
-from gags.errors import WorkspaceError
 from gags.gaussians import Gaussians, blend_weights, render
 from gags.progress import Reporter
 
@@ -219,14 +218,7 @@ def collect_photos(
         items: Camera and masks of every photo.
         settings: Settings of distillation.
         progress: Told about progress.
-
-    Raises:
-        WorkspaceError: If the settings make no sense.
     """
-    if not 0 < settings.photo_scale <= 1:
-        raise WorkspaceError(f"photo_scale must be above 0 and at most 1, got {settings.photo_scale:g}")
-    if settings.region_smoothing > 1 and settings.region_smoothing % 2 == 0:
-        raise WorkspaceError(f"region_smoothing must be odd, got {settings.region_smoothing}")
     photos: list[PhotoPixels] = []
     first_mask = 0
     with progress.stage("Blending weights", len(items), "photos") as bar:

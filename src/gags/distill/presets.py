@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 
 from gags import models
-from gags.distill.effects import refuse_ignored
+from gags.distill.effects import refuse_ignored, refuse_impossible
 from gags.distill.settings import DistillSettings
 from gags.errors import WorkspaceError
 from gags.models import hub
@@ -89,6 +89,7 @@ PRESETS: dict[Literal["lite", "paper", "released"], Preset] = {
     "paper": Preset(
         DescribeSettings(
             prompts_per_patch=16,
+            replacement=True,
             stability_at="photo",
             score_first=False,
             second_box_nms=True,
@@ -186,14 +187,17 @@ def choose_settings(
         distill: Likewise.
 
     Raises:
-        WorkspaceError: If there is no such preset, or a change names no setting, or one that has no effect.
+        WorkspaceError: If there is no such preset, or a change names no setting, one that has no effect, or
+            to a value that makes no sense.
     """
     preset = named_preset(name)
-    return ChosenSettings(
+    chosen = ChosenSettings(
         name,
         _changed_settings(preset.describe, describe, name),
         _changed_settings(preset.distill, distill, name),
     )
+    refuse_impossible(chosen.distill)
+    return chosen
 
 
 def named_preset(name: str) -> Preset:

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from gags.capture.camera import Camera
 from gags.distill.consensus import consensus
 from gags.distill.decoder import Decoder, PrincipalDecoder, decoder_of
+from gags.distill.effects import refuse_impossible
 from gags.distill.evidence import Evidence, gather_evidence, uplift
 from gags.distill.field import LanguageField, splats_hash
 from gags.distill.mixed import MixedSchedule
@@ -104,8 +105,7 @@ def begin(
     progress: Reporter = SILENT,
 ) -> Training:
     """Everything of `train_field` up to its first step; arguments and errors are the same."""
-    if settings.start == "zero" and settings.steps < 1:
-        raise WorkspaceError(f"features that start at 0 learn nothing in {settings.steps} steps; set steps")
+    refuse_impossible(settings)
     table = _read_masks(items)
     embeddings = table.embeddings.to(gaussians.means.device)
     decoder, coordinates = _new_decoder(embeddings, settings)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from gags.capture import Capture, View
-from gags.capture.photos import listed
+from gags.capture.photos import listed, photos_in
 from gags.errors import LabelError
 
 LabelsBy = Literal["name", "position"]
@@ -210,9 +210,9 @@ def match_view(frame: FrameLabels, capture: Capture) -> View:
 def with_photos(labels: Sequence[FrameLabels], capture: Capture, labels_by: LabelsBy) -> list[FrameLabels]:
     """Labels that know the photos they label.
 
-    By position, the number at the end of a label file's name counts the posed photos of the capture in the
-    order of their names, from 1: `frame_00007` labels the seventh, trained on or held out. So are the labels
-    of Mip-NeRF360-OVS numbered.
+    By position, the number at the end of a label file's name counts all photos of the capture in the order of
+    their names, from 1, with those in the folder that COLMAP found no pose for: `frame_00007` labels the
+    seventh, trained on or held out. So are the labels of Mip-NeRF360-OVS numbered.
 
     Args:
         labels: Ground truth, from `load_labels`.
@@ -220,24 +220,41 @@ def with_photos(labels: Sequence[FrameLabels], capture: Capture, labels_by: Labe
         labels_by: "name", which leaves the labels as they are, or "position".
 
     Raises:
-        LabelError: If a file has no number, one that no photo has, or that of another file.
+        LabelError: If a file has no number, one that no photo has or that of another file, or if its photo
+            has no pose.
     """
     if labels_by == "name":
         return list(labels)
     if labels_by != "position":
         raise LabelError(f"labels are matched by name or by position, not by {labels_by!r} (--labels-by)")
+    names, posed = _photo_names(capture), {view.name for view in capture}
     owners: dict[int, FrameLabels] = {}
     for frame in labels:
-        other = owners.setdefault(_position(frame, capture), frame)
+        place = _position(frame, capture, len(names))
+        other = owners.setdefault(place, frame)
         if other is not frame:
             raise LabelError(
-                f"{other.path} and {frame.path} both label photo {_position(frame, capture)} by position; "
-                "remove one of them"
+                f"{other.path} and {frame.path} both label photo {place} by position; remove one of them"
             )
-    return [replace(frame, photo=capture.views[place - 1].name) for place, frame in owners.items()]
+        if names[place - 1] not in posed:
+            raise LabelError(
+                f"{frame.path} labels photo {place} by position, {names[place - 1]}, which has no pose in "
+                f"{capture.root}; remove the labels, or take poses of all photos"
+            )
+    return [replace(frame, photo=names[place - 1]) for place, frame in owners.items()]
 
 
-def _position(frame: FrameLabels, capture: Capture) -> int:
+def _photo_names(capture: Capture) -> list[str]:
+    """Names of all photos; those that COLMAP found no pose for lie in the folders of the posed ones."""
+    names = {view.name for view in capture}
+    if capture.format == "colmap":
+        for folder in {view.path.parent for view in capture}:
+            within = next(PurePosixPath(view.name).parent for view in capture if view.path.parent == folder)
+            names |= {(within / path.name).as_posix() for path in photos_in(folder, deep=False)}
+    return sorted(names)
+
+
+def _position(frame: FrameLabels, capture: Capture, count: int) -> int:
     """Which photo a frame labels by the number in its name, from 1 to the number of photos."""
     number = re.search("[0-9]+$", frame.frame)
     if number is None:
@@ -245,7 +262,7 @@ def _position(frame: FrameLabels, capture: Capture) -> int:
             f"{frame.path} has no number at the end of its name, so it labels no photo by position; call it "
             "frame_00012 if it labels the 12th photo by name, or match labels by name (--labels-by name)"
         )
-    place, count = int(number[0]), len(capture)
+    place = int(number[0])
     if not 1 <= place <= count:
         raise LabelError(
             f"{frame.path} labels photo {place} by position, but those of {capture.root} count from 1 to "

@@ -21,7 +21,8 @@ class ValueMaps:
     """What some values of the Gaussians look like in one view.
 
     Attributes:
-        values: Mean value of what each pixel shows, one map a value; 0 where not known. float32 [T, H, W]
+        values: Mean value of what each pixel shows, one map a value; 0 where not known, unless pixels
+            themselves are asked. float32 [T, H, W]
         known: Pixels where enough was rendered to know, on the same device. bool [H, W]
         levels: Where a method answers on three levels: the maps of each, of which `values` holds one a text.
             float32 [3, T, H, W]

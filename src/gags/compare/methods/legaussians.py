@@ -346,12 +346,14 @@ class LEGaussiansField:
 
     @torch.no_grad()
     def relevancy(self, camera: Camera, queries: Queries) -> ValueMaps:
-        """Relevancy (GAGS Eq. 8) of the embedding that every pixel is decoded to; masks from 0.5 on."""
+        """Relevancy (GAGS Eq. 8) of the embedding that every pixel is decoded to; masks from 0.5 on.
+
+        Pixels that show next to nothing are asked, too, as in `gags.query.answers.pixel_relevancy`.
+        """
         drawn = render(self.gaussians, camera, self.features[:, :FEATURE_DIM].contiguous())
-        known = drawn.alphas >= KNOWN_ALPHA
-        values = drawn.alphas.new_zeros(len(queries.texts), *known.shape)
-        values[:, known] = self.pixel_relevancy(drawn.colors[known], queries).T
-        return ValueMaps(values, known, masks=(values >= MASK_RELEVANCY) & known)
+        rows = self.pixel_relevancy(drawn.colors.flatten(0, 1), queries)
+        values = rows.T.reshape(-1, camera.height, camera.width).contiguous()
+        return ValueMaps(values, drawn.alphas >= KNOWN_ALPHA, masks=values >= MASK_RELEVANCY)
 
     def pixel_relevancy(self, rendered: Tensor, queries: Queries) -> Tensor:
         """Relevancy of rendered features s to every text: softmax(logits) · codes, normalised, then Eq. 8.
