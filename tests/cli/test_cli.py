@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from gags import __version__, cli
-from gags.compare.methods import UNIFORM, all_methods
+from gags.compare.methods import CROPS, UNIFORM, all_methods
 from gags.errors import QueryError
 
 
@@ -87,7 +87,9 @@ def test_importing_gags_is_quick_and_loads_nothing_heavy():
 def test_help_of_compare_names_every_method(capsys):
     assert cli.main(["compare", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    names = [name for name in all_methods() if not name.startswith(UNIFORM)]
+    assert f"({UNIFORM}gags, …)" in text
+    assert f"({CROPS}average, …)" in text
+    names = [name for name in all_methods() if not name.startswith((UNIFORM, CROPS))]
     missing = [name for name in names if name not in text and f"-{name.rpartition('-')[2]}" not in text]
     assert missing == []
 
