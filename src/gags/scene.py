@@ -314,3 +314,12 @@ class Scene:
         import gags
 
         gags.view(self, port=port, host=host, words=words)
+
+
+def by_view(best: list[list[View]]) -> list[tuple[View, list[int]]]:
+    """Views with the rows of the texts to answer in them, from each text's best views."""
+    plan: dict[str, tuple[View, list[int]]] = {}
+    for row, views in enumerate(best):
+        for view in views:
+            plan.setdefault(view.name, (view, []))[1].append(row)
+    return list(plan.values())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from benchmarks.controlled import run
 from tests.helpers.blobs import WORDS, make_scene
-from tests.helpers.toy_capture import write_capture
+from tests.helpers.toy_capture import write_capture, write_objects
 
 from gags.capture import load_capture, save_capture
 from gags.compare.methods import field
@@ -32,12 +32,7 @@ def toy(tmp_path_factory) -> Path:
     (capture / "instance").mkdir()
     for row, ids in enumerate(scene.ids):
         cv2.imwrite(str(capture / "instance" / f"view_{row:02d}.png"), (ids + 1).astype(np.uint8))
-    entry = {"part_of": None, "queries": []}
-    objects = {
-        str(row): entry | {"name": word, "ids": [row], "kind": "object" if row > 1 else "stuff"}
-        for row, word in enumerate(WORDS, 1)
-    }
-    (capture / "objects.json").write_text(json.dumps(objects))
+    write_objects(capture)
     workspace = Workspace.create(root / "scene")
     save_capture(load_capture(capture), workspace.capture)
     save_ply(scene.gaussians, workspace.splats)

@@ -17,7 +17,7 @@ from benchmarks.granularity.measures import BestMasks, best_masks, found_in_both
 from benchmarks.granularity.photos import known_objects, natural_rings
 from benchmarks.granularity.tables import contrasts
 from tests.helpers.blobs import WORDS, make_scene
-from tests.helpers.toy_capture import HEIGHT, PALETTE, WIDTH, ColorSegmenter
+from tests.helpers.toy_capture import HEIGHT, PALETTE, WIDTH, ColorSegmenter, write_objects
 
 from gags.capture import Camera, Capture, View, save_capture
 from gags.distill.evidence import Evidence
@@ -280,12 +280,7 @@ def toy(tmp_path_factory) -> Path:
             ids = np.where(shares.sum(-1) > 0.5, shares.argmax(-1) + 1, 0)
             cv2.imwrite(str(capture / "instance" / f"{name}.png"), ids.astype(np.uint8))
             views.append(View(f"{name}.png", capture / "images" / f"{name}.png", seen))
-    entry = {"part_of": None, "queries": []}
-    objects = {
-        str(row): entry | {"name": word, "ids": [row], "kind": "object" if row > 1 else "stuff"}
-        for row, word in enumerate(WORDS, 1)
-    }
-    (capture / "objects.json").write_text(json.dumps(objects))
+    write_objects(capture)
     workspace = Workspace.create(root / "scene")
     save_capture(Capture(capture, views), workspace.capture)
     save_ply(scene.gaussians, workspace.splats)

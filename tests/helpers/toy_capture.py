@@ -49,6 +49,16 @@ def write_capture(folder: Path, views: int = 12) -> Path:
     return folder
 
 
+def write_objects(folder: Path) -> None:
+    """Write objects.json of a capture whose instance maps hold the row of the word of a pixel, from 1."""
+    entry = {"part_of": None, "queries": []}
+    objects = {
+        str(row): entry | {"name": word, "ids": [row], "kind": "object" if row > 1 else "stuff"}
+        for row, word in enumerate(WORDS, 1)
+    }
+    (folder / "objects.json").write_text(json.dumps(objects))
+
+
 def _frame(path: str, camera: Camera) -> dict:
     pose = np.linalg.inv(camera.viewmat) @ np.diag([1.0, -1, -1, 1])  # OpenCV → OpenGL axes
     return {"file_path": path, "transform_matrix": pose.tolist()}

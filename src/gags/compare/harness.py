@@ -16,6 +16,7 @@ from gags.compare.methods.legaussians import LEGaussiansSettings
 from gags.compare.paper import ablation_methods, side_by_side
 from gags.compare.results import Comparison, MethodResult, SeedResult
 from gags.compare.scenes import Described, prompted_scene, shared_scene
+from gags.distill.presets import PRESETS
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
 from gags.evaluate.labels import LabelsBy, held_out_frames, load_labels, match_frames
@@ -27,7 +28,7 @@ from gags.progress import SILENT, Reporter
 from gags.workspace import Workspace
 
 SCENE_FOLDER = "scene"  # in the folder of a comparison
-PROMPTED: tuple[Prompts, ...] = ("uniform", "crops", "lite", "paper", "released")
+PROMPTED: tuple[Prompts, ...] = ("uniform", "crops", *PRESETS)
 """Kinds of prompts that get a scene of their own, in the folder `scene-<kind>`."""
 METHODS_FOLDER = "methods"
 COMPARISON_FILE = "compare.json"

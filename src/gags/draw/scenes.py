@@ -25,7 +25,7 @@ from gags.query.catalog import Entry
 from gags.query.maps import seen_in
 from gags.query.relevancy import Queries
 from gags.query.select import Selection
-from gags.scene import Scene
+from gags.scene import Scene, by_view
 
 _ENDINGS = {"mask": "_mask.png", "relevancy": "_relevancy.npy", "overlay": "_overlay.png"}
 LONGEST_STEM = 40  # letters of a text in the name of its files
@@ -54,7 +54,7 @@ def write_answers(
     """
     selections = scene.select(queries)
     if views is None:
-        plan = _by_view(scene.best_views(queries))
+        plan = by_view(scene.best_views(queries))
     else:
         plan = [(view, list(range(len(queries.texts)))) for view in views]
     rows = []
@@ -99,15 +99,6 @@ def _describe(answer: Answer, selection: Selection) -> dict[str, Any]:
         "score": round(answer.score, 4),
         "box": {"min": low, "max": high},
     }
-
-
-def _by_view(best: list[list[View]]) -> list[tuple[View, list[int]]]:
-    """Views with the rows of the texts to answer in them, from each text's best views."""
-    plan: dict[str, tuple[View, list[int]]] = {}
-    for row, views in enumerate(best):
-        for view in views:
-            plan.setdefault(view.name, (view, []))[1].append(row)
-    return list(plan.values())
 
 
 def _write_png(path: Path, picture: np.ndarray) -> None:

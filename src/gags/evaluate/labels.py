@@ -248,8 +248,8 @@ def _photo_names(capture: Capture) -> list[str]:
     """Names of all photos; those that COLMAP found no pose for lie in the folders of the posed ones."""
     names = {view.name for view in capture}
     if capture.format == "colmap":
-        for folder in {view.path.parent for view in capture}:
-            within = next(PurePosixPath(view.name).parent for view in capture if view.path.parent == folder)
+        folders = {view.path.parent: PurePosixPath(view.name).parent for view in capture}
+        for folder, within in folders.items():
             names |= {(within / path.name).as_posix() for path in photos_in(folder, deep=False)}
     return sorted(names)
 

@@ -31,7 +31,7 @@ from gags.report.data import (
     ViewCard,
     ViewPicture,
 )
-from gags.scene import Scene
+from gags.scene import Scene, by_view
 from gags.segment.masks import LEVELS
 
 VIEWS_SHOWN = 4  # half of them held out, if there are such
@@ -219,18 +219,13 @@ def _description_of(scene: Scene, view: View) -> Description | None:
 
 def _best_answers(scene: Scene, queries: Queries) -> list[AnswerCard]:
     """Every text in the views where it is found best."""
-    due: dict[str, list[int]] = {}  # rows of the texts that a view is asked for, all of them at once
     chosen = scene.best_views(queries, VIEWS_A_TEXT)
-    for row, views in enumerate(chosen):
-        for view in views:
-            due.setdefault(view.name, []).append(row)
-    by_name = {view.name: view for views in chosen for view in views}
     cards: dict[tuple[int, str], AnswerCard] = {}
-    for name, rows in due.items():
-        photo = by_name[name].image()
-        for row, answer in zip(rows, scene.query(queries.subset(rows), by_name[name]), strict=True):
-            cards[row, name] = answer_card(
-                answer.text, name, photo, answer.relevancy, answer.mask, answer.peak, answer.score
+    for view, rows in by_view(chosen):
+        photo = view.image()
+        for row, answer in zip(rows, scene.query(queries.subset(rows), view), strict=True):
+            cards[row, view.name] = answer_card(
+                answer.text, view.name, photo, answer.relevancy, answer.mask, answer.peak, answer.score
             )
     return [cards[row, view.name] for row, views in enumerate(chosen) for view in views]
 
