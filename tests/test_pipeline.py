@@ -160,7 +160,7 @@ def test_evaluate_by_every_protocol_prints_only_json(workspace, toy_capture, cap
     command = ["evaluate", str(workspace), "--labels", labels, "--protocol", "all", "--json", "-"]
     assert cli.main(command) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert list(figures) == ["lerf-ovs", "lerf-ovs-strict", "held-out", "select-3d"]
+    assert list(figures) == ["lerf-ovs", "lerf-ovs-strict", "held-out", "select-3d", "things"]
     for name, result in figures.items():
         assert result["protocol"] == name
         assert (workspace / "report" / f"evaluation_{name}.html").exists()
@@ -187,7 +187,7 @@ def test_a_scene_of_which_nothing_is_held_out(workspace, toy_capture, capsys):
     printed = capsys.readouterr()
     assert "protocol held-out is left out: no labelled photo was held out" in printed.err
     figures = json.loads(printed.out)
-    assert list(figures) == ["lerf-ovs", "lerf-ovs-strict", "select-3d"]
+    assert list(figures) == ["lerf-ovs", "lerf-ovs-strict", "select-3d", "things"]
     assert all(result["held_out"]["pairs"] == 0 for result in figures.values())
     assert all(result["trained_on"] == result["overall"] for result in figures.values())
     page = Page((workspace / "report" / "evaluation_lerf-ovs-strict.html").read_text())

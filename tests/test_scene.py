@@ -11,9 +11,11 @@ from gags.evaluate.answerer import FieldAnswerer
 from gags.evaluate.metrics import iou, rank
 from gags.gaussians import render
 from gags.query.answers import answer_view, fill_uncovered, granularity_map, render_features
+from gags.query.instances import locate_instances
 from gags.query.relevancy import Queries, relevancy
-from gags.query.select import select
-from gags.query.space import Voxels
+from gags.things.find import find_things
+from gags.things.things import Things
+from gags.things.voxels import Voxels
 from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
 
 
@@ -83,18 +85,35 @@ def test_granularity_map_sums_to_one(scene, field):
     assert (weights[~covered] == 0).all()
 
 
-def test_selection_takes_the_right_gaussians(scene, field, queries):
-    selections = select(scene.gaussians, field, queries)
+@pytest.mark.parametrize("with_masks", [True, False])
+def test_instances_are_the_right_gaussians(scene, field, queries, with_masks):
+    things = find_things(scene.gaussians, scene.items()) if with_masks else Things.none()
+    found = locate_instances(scene.gaussians, field, queries, things)
     for number in range(1, len(WORDS)):
-        selection = selections[number]
+        (instance,) = found[number]
         truth = scene.owner == number
-        assert iou(selection.mask.numpy(), truth) > 0.8
-        assert len(selection.gaussians) == int(selection.mask.sum())
-        means = scene.gaussians.means[selection.mask].numpy()
-        np.testing.assert_allclose(selection.box, [means.min(0), means.max(0)], atol=1e-6)
+        assert iou(instance.mask.numpy(), truth) > 0.8
         true_centre = scene.gaussians.means.numpy()[truth].mean(axis=0)
-        assert np.abs(selection.center - true_centre).max() < 0.2
-        assert 0.8 < selection.score <= 1
+        assert np.abs(instance.box.center - true_centre).max() < 0.2
+        assert 0.8 < instance.score <= 1
+        assert (instance.thing is None) == (not with_masks)
+
+
+def test_the_mask_in_a_view_is_what_it_shows_of_the_instances(scene, field, queries):
+    things = find_things(scene.gaussians, scene.items())
+    found = locate_instances(scene.gaussians, field, queries, things)
+    chosen = torch.stack([instances[0].mask for instances in found])
+    chosen[2] = False  # nothing matches
+    for camera, ids in zip(scene.cameras, scene.ids, strict=True):
+        answers = answer_view(scene.gaussians, field, camera, queries, chosen=chosen)
+        for number, answer in enumerate(answers):
+            truth = ids == number
+            if number == 2:
+                assert not answer.mask.any()
+                assert answer.relevancy[answer.peak[::-1]] > 0  # where the map is brightest, all the same
+            elif truth.sum() > 20:
+                assert iou(answer.mask, truth) > 0.8
+                assert truth[answer.peak[::-1]]
 
 
 def test_voxels_find_neighbours_and_pieces():

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from gags.capture import Camera, Capture, View, read_saved_capture
@@ -24,7 +25,7 @@ from gags.query.instances import Instance, locate_instances
 from gags.query.maps import seen_in
 from gags.query.names import EVERYDAY, read_words
 from gags.query.relevancy import Queries
-from gags.query.select import Selection, select
+from gags.query.space import Space
 from gags.things.find import things_of_scene
 from gags.things.things import Things
 from gags.workspace import Workspace
@@ -56,6 +57,7 @@ class Scene:
         self.gaussians = gaussians
         self.field = field
         self._things: Things | None = None
+        self._space: Space | None = None  # where its Gaussians are
         self._negatives: Tensor | None = None  # canonical phrases of the encoder, once embedded
 
     @classmethod
@@ -114,7 +116,10 @@ class Scene:
                 f"a view, its name or a camera is wanted here, not an object of type {type(view).__name__}"
             )
         camera, name = (view, "") if isinstance(view, Camera) else (view.camera, view.name)
-        return answer_view(self.gaussians, self.field, camera, queries, view=name)
+        chosen = torch.stack(
+            [edit.union(found, len(self.gaussians)) for found in self._instances(queries, SILENT)]
+        )
+        return answer_view(self.gaussians, self.field, camera, queries, chosen=chosen, view=name)
 
     def best_views(self, queries: Queries, count: int = 3) -> list[list[View]]:
         """Photos in which each text is answered with the highest score, best first; `count` each."""
@@ -131,22 +136,24 @@ class Scene:
 
     # In 3D
 
-    def select(self, texts: Texts) -> list[Selection]:
-        """The Gaussians that each text names, their box and their score; one a text, never empty."""
-        return select(self.gaussians, self.field, self._ready(texts))
-
     def locate(self, texts: Texts, *, progress: Reporter = SILENT) -> list[list[Instance]]:
         """Every instance of what each text names, best first, with its box and the photos that see it.
 
         Boxes are in the capture's own frame and units: `load_capture` moves and scales nothing.
         """
-        found = locate_instances(self.gaussians, self.field, self._ready(texts), self.things(progress))
+        found = self._instances(self._ready(texts), progress)
         cameras = [view.camera for view in self.capture.views]
         every = [instance for instances in found for instance in instances]
         seen = seen_in(self.gaussians, cameras, [instance.mask for instance in every])
         for instance, views in zip(every, seen.sum(axis=0).tolist(), strict=True):
             instance.views = views
         return found
+
+    def _instances(self, queries: Queries, progress: Reporter) -> list[list[Instance]]:
+        things = self.things(progress)
+        if self._space is None:
+            self._space = Space.build(self.gaussians, things)
+        return locate_instances(self.gaussians, self.field, queries, things, space=self._space)
 
     def catalog(
         self, words: Sequence[str] | Queries | Path = EVERYDAY, *, progress: Reporter = SILENT

@@ -11,8 +11,9 @@ from gags.evaluate.answerer import FieldAnswerer, Selections
 from gags.gaussians import Gaussians
 from gags.query import maps as module
 from gags.query.answers import answer_view
+from gags.query.instances import locate_instances
 from gags.query.relevancy import Queries
-from gags.query.select import select
+from gags.things.find import find_things
 
 CAMERA = Camera(np.eye(4), np.array([[20.0, 0, 10.5], [0, 20.0, 8.5], [0, 0, 1]]), 21, 17)
 
@@ -51,5 +52,8 @@ def test_a_field_answers_as_it_does_elsewhere():
     )
     for values, other in zip(answer.maps, expected, strict=True):
         np.testing.assert_array_equal(values, other.relevancy)
-    chosen = select(scene.gaussians, field, queries)
-    assert torch.equal(asked.select(queries).chosen, torch.stack([selection.mask for selection in chosen]))
+    things = find_things(scene.gaussians, scene.items())
+    knowing = FieldAnswerer(scene.gaussians, field, lambda: things)
+    located = locate_instances(scene.gaussians, field, queries, things, there=True)
+    expected_masks = [torch.stack([one.mask for one in instances]).any(0) for instances in located]
+    assert torch.equal(knowing.select(queries).chosen, torch.stack(expected_masks))

@@ -47,6 +47,7 @@ def test_names_and_rules_are_frozen():
         "lerf-ovs-strict": {"asks": "relevancy", "frames": "all"} | label,
         "held-out": {"asks": "relevancy", "frames": "held-out"} | view,
         "select-3d": {"asks": "share", "frames": "all"} | view,
+        "things": {"asks": "share", "frames": "all"} | view,
     }
     rules = {name: dataclasses.asdict(protocol) for name, protocol in PROTOCOLS.items()}
     assert all(rules[name].pop("name") == name and rules[name].pop("meaning") for name in rules)
@@ -64,6 +65,7 @@ def test_all_leaves_held_out_away_where_nothing_was():
         "lerf-ovs",
         "lerf-ovs-strict",
         "select-3d",
+        "things",
     ]
     assert [p.name for p in protocols_called("held-out", trained_on, CAPTURE)] == ["held-out"]
     with pytest.raises(LabelError, match="unknown protocol"):

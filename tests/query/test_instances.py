@@ -1,5 +1,6 @@
 """Instances of texts on balls whose places are known, with relevancies made by hand."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ from tests.helpers.blobs import make_scene
 
 from gags.evaluate.metrics import iou
 from gags.gaussians import Gaussians
-from gags.query.instances import Instance, answering, locate_instances
+from gags.query.instances import Instance, locate_instances
 from gags.query.space import Space
 from gags.things.find import find_things
 from gags.things.things import Things
@@ -24,6 +25,10 @@ class MadeQueries:
     texts = ("ball",)
     vague_phrases = False
     temperature = 10.0
+    least_match = None
+    wholes = None
+    whole_of = (-1,)
+    vectors = torch.zeros(1, 1)
 
     def __init__(self, owner: np.ndarray, *values: float) -> None:
         self.values = torch.tensor(values, dtype=torch.float32)[torch.from_numpy(owner)][:, None]
@@ -43,8 +48,9 @@ def found(scene: blobs.Scene, things: Things, *values: float) -> list[Instance]:
 
 
 def things_of(scene: blobs.Scene) -> Things:
-    items = scene.items()
-    return find_things(scene.gaussians, items)
+    """Its things, of which nobody knows what their masks say: relevancies are made by hand."""
+    things = find_things(scene.gaussians, scene.items())
+    return replace(things, embeddings=np.zeros((len(things), 0), np.float16))
 
 
 def touching_balls() -> blobs.Scene:
@@ -91,7 +97,7 @@ def test_balls_that_touch_are_two_if_masks_tell_them_apart():
 
 
 def test_best_comes_first_and_what_is_far_below_is_dropped(scene, things):
-    rows = found(scene, things, 0.1, 0.84, 0.1, 0.9, 0.6)
+    rows = found(scene, things, 0.1, 0.88, 0.1, 0.9, 0.6)
     assert [round(row.score, 1) for row in rows] == [0.9, 0.8]
 
 
@@ -113,17 +119,6 @@ def test_a_row_as_json(scene, things):
     corners = np.array(record["box"]["corners"])
     np.testing.assert_allclose(corners.mean(axis=0), record["center"])
     assert np.linalg.norm(corners[1] - corners[0]) == pytest.approx(record["box"]["size"][0])
-
-
-def test_a_part_is_the_answer_only_if_it_is_clearly_better():
-    members = [[*range(10)], [0, 1, 2], [20, 21]]
-    owners = np.repeat(np.arange(3), [10, 3, 2])
-    things = Things.build(np.concatenate(members), owners, [np.arange(9), np.arange(8), np.arange(5)])
-    things.parents = np.array([-1, 0, -1], np.int32)
-    assert answering(np.array([0.8, 0.85, 0.2]), things) == [0]
-    assert answering(np.array([0.6, 0.85, 0.8]), things) == [1, 2]
-    things.photos = np.array([9, 2, 5], np.int32)  # few photos see the part as separate: a fragment
-    assert answering(np.array([0.6, 0.85, 0.2]), things) == [0]
 
 
 def line(*positions: float) -> Gaussians:

@@ -13,7 +13,6 @@ from gags.distill.field import LanguageField
 from gags.query.instances import Instance, locate_instances
 from gags.query.reach import MATCHES, Reach, needed_margin
 from gags.query.relevancy import Queries
-from gags.query.select import select
 from gags.things.find import find_things
 
 WORLDS = range(4)  # seeds
@@ -244,20 +243,19 @@ def test_neither_temperature_nor_spread_of_cosines_changes_a_decision(
 ):
     world = worlds[0]
 
-    def decisions(factor: float, temperature: float) -> tuple[list, list, np.ndarray, list[bool]]:
+    def decisions(factor: float, temperature: float) -> tuple[list, np.ndarray, list[bool]]:
         queries, field = world.queries(*THINGS, *ABSENT[:6]), world.field(factor)
         queries.temperature, queries.vague_phrases = temperature, vague
         located = locate_instances(scene.gaussians, field, queries, things)
-        selected = select(scene.gaussians, field, queries)
         opacities = scene.gaussians.opacities.double().numpy()
         needed = needed_margin(field, queries, opacities)
         margins = queries.margins_of_gaussians(field).numpy().T
         reaches = [Reach.of(row, opacities, needed) for row in margins]
         strengths = np.stack([reach.strengths(row) for reach, row in zip(reaches, margins, strict=True)])
-        return located, selected, strengths, [reach.matches for reach in reaches]
+        return located, strengths, [reach.matches for reach in reaches]
 
-    located, selected, strengths, matches = decisions(1.0, world.temperature)
-    located_too, selected_too, strengths_too, matches_too = decisions(factor, temperature)
+    located, strengths, matches = decisions(1.0, world.temperature)
+    located_too, strengths_too, matches_too = decisions(factor, temperature)
     assert True in matches
     if vague:
         assert False in matches
@@ -270,5 +268,3 @@ def test_neither_temperature_nor_spread_of_cosines_changes_a_decision(
             assert torch.equal(row.mask, row_too.mask)
             if factor * temperature == pytest.approx(world.temperature):  # Eq. 8 is the same, too
                 assert row_too.score == pytest.approx(row.score, abs=1e-5)
-    for one, too in zip(selected, selected_too, strict=True):
-        assert torch.equal(one.mask, too.mask)

@@ -1,11 +1,11 @@
-"""Things from masks: balls are found, pairs are united or not, parts know their whole."""
+"""Things from masks: balls are found, wholes come before their parts, groups are told from things."""
 
 import numpy as np
 import pytest
-from tests.helpers.blobs import make_scene
+from tests.helpers.blobs import DIM, WORDS, make_scene, word_vector
 
 from gags.evaluate.metrics import iou
-from gags.things.find import find_things, groups_of_pairs, nested
+from gags.things.find import find_things
 from gags.things.things import Things
 
 
@@ -16,17 +16,27 @@ def scene():
 
 @pytest.fixture(scope="module")
 def things(scene):
-    items = scene.items()
-    return find_things(scene.gaussians, items)
+    return find_things(scene.gaussians, scene.items())
 
 
 def made(*members: list[int], photos: list[int] | None = None) -> Things:
+    """Things of these Gaussians, each agreed on by fewer photos than those before."""
     owners = np.repeat(np.arange(len(members)), [len(rows) for rows in members])
     counts = photos or list(range(len(members) + 3, 3, -1))
     return Things.build(np.concatenate(members), owners, [np.arange(count) for count in counts])
 
 
-def test_every_ball_is_one_thing_and_its_halves_are_none(scene, things):
+def _mask(things: Things, thing: int, count: int) -> np.ndarray:
+    mask = np.zeros(count, bool)
+    mask[things[thing]] = True
+    return mask
+
+
+def best_of(things: Things, truth: np.ndarray) -> int:
+    return max(range(len(things)), key=lambda thing: iou(_mask(things, thing, len(truth)), truth))
+
+
+def test_every_ball_is_one_thing_and_no_whole_holds_a_piece_of_it_alone(scene, things):
     wholes = np.flatnonzero(things.parents < 0).tolist()
     for ball in range(1, 5):
         truth = scene.owner == ball
@@ -37,16 +47,38 @@ def test_every_ball_is_one_thing_and_its_halves_are_none(scene, things):
         assert others == []
 
 
-def _mask(things: Things, thing: int, count: int) -> np.ndarray:
-    mask = np.zeros(count, bool)
-    mask[things[thing]] = True
-    return mask
+def test_a_thing_has_the_embedding_of_its_own_masks(scene, things):
+    assert things.embeddings.shape == (len(things), DIM)
+    np.testing.assert_allclose(np.linalg.norm(things.embeddings.astype(float), axis=1), 1, atol=1e-2)
+    words = np.stack([word_vector(word) for word in WORDS])
+    for ball in range(5):
+        best = best_of(things, scene.owner == ball)
+        cosines = words @ things.embeddings[best].astype(float)
+        assert cosines.argmax() == ball
+        assert cosines[ball] > 0.9
+
+
+def test_every_gaussian_that_photos_see_lies_in_a_thing(scene, things):
+    held = np.zeros(len(scene.owner), bool)
+    held[things.members] = True
+    assert held.mean() > 0.98
+
+
+def test_wholes_come_before_what_lies_in_them(things):
+    rows = np.arange(len(things))
+    assert (things.parents < rows).all()
+    for thing in rows:
+        chain = things.chain(thing)
+        assert chain[0] == thing
+        assert things.parents[chain[-1]] == -1
+        assert all(things.within(above)[thing] for above in chain)
 
 
 def test_photos_without_masks_leave_no_things(scene):
     things = find_things(scene.gaussians, [])
     assert len(things) == 0
     assert things.means(np.ones((4, 2)), np.ones(4)).shape == (0, 2)
+    assert things.is_group.tolist() == []
 
 
 def test_means_are_weighted():
@@ -55,32 +87,36 @@ def test_means_are_weighted():
     np.testing.assert_allclose(things.means(values, weights), [[2, 0], [7, 9]])
 
 
-def test_parts_belong_to_the_smallest_thing_that_holds_them_and_is_agreed_on_more():
-    room, table, leg, beside = [*range(20)], [*range(10)], [0, 1, 2], [9, 20, 21]
-    things = made(room, table, leg, beside)
-    assert nested(things, 22).tolist() == [-1, 0, 1, -1]
-    things.parents = nested(things, 22)
-    assert [things.stands_out(thing) for thing in range(4)] == [True, True, True, True]
-    things.photos = np.array([40, 20, 9, 3], np.int32)
-    assert [things.stands_out(thing) for thing in range(4)] == [True, True, False, True]
+def test_what_few_photos_cut_out_of_a_whole_does_not_stand_out():
+    things = made([*range(20)], [*range(10)], [0, 1, 2], photos=[40, 20, 9])
+    things.parents = np.array([-1, 0, 1], np.int32)
+    assert [things.stands_out(thing) for thing in range(3)] == [True, True, False]
 
 
-def test_pairs_are_united_best_first_unless_others_in_the_group_are_apart():
-    joint, apart = np.zeros((4, 4)), np.zeros((4, 4))
-    joint[1, 0], joint[2, 1], apart[2, 0] = 9, 8, 3  # 2 would join 1, but not 0
-    joint[3, 2], apart[3, 2] = 5, 5  # as often apart: stays alone
-    assert groups_of_pairs(joint, apart).tolist() == [0, 0, 2, 3]
-    assert groups_of_pairs(joint, np.zeros((4, 4))).tolist() == [0, 0, 0, 0]
+def test_a_group_is_what_holds_several_that_masks_take_for_wholes():
+    things = made([*range(9)], [0, 1, 2], [3, 4, 5], [6], [0], photos=[10, 9, 8, 2, 9])
+    things.parents = np.array([-1, 0, 0, 0, 1], np.int32)
+    things.levels = np.array([1.8, 1.5, 1.4, 1.8, 0.1], np.float32)
+    assert things.is_group.tolist() == [True, False, False, False, False]
+    del things.is_group
+    things.levels[2] = 0.3  # a part: of two wholes only one is left
+    assert things.is_group.tolist() == [False] * 5
 
 
-def test_saved_things_come_back_if_they_were_found_from_the_same(tmp_path):
-    things, path = made([0, 1, 5], [1]), tmp_path / "things.safetensors"
+def test_what_holds_a_group_is_one():
+    things = made([*range(9)], [*range(8)], [0, 1], [2, 3], photos=[9, 9, 9, 9])
+    things.parents = np.array([-1, 0, 1, 1], np.int32)
+    assert things.is_group.tolist() == [True, True, False, False]
+
+
+def test_saved_things_come_back_if_they_were_found_from_the_same(tmp_path, things):
+    path = tmp_path / "things.safetensors"
     assert Things.load(path, "a") is None
     things.save(path, "a")
     loaded = Things.load(path, "a")
     assert loaded is not None
-    assert [loaded[thing].tolist() for thing in range(2)] == [[0, 1, 5], [1]]
-    assert loaded.photos.tolist() == things.photos.tolist()
+    for name in ("starts", "members", "parents", "photos", "seen_by", "levels", "embeddings"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(things, name))
     assert Things.load(path, "b") is None
     path.write_bytes(b"no safetensors")
     assert Things.load(path, "a") is None

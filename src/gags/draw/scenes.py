@@ -22,9 +22,9 @@ from gags.gaussians import Gaussians, render
 from gags.progress import SILENT, Reporter
 from gags.query.answers import Answer
 from gags.query.catalog import Entry
+from gags.query.instances import Instance
 from gags.query.maps import seen_in
 from gags.query.relevancy import Queries
-from gags.query.select import Selection
 from gags.scene import Scene, by_view
 
 _ENDINGS = {"mask": "_mask.png", "relevancy": "_relevancy.npy", "overlay": "_overlay.png"}
@@ -52,7 +52,7 @@ def write_answers(
     Returns:
         One row a text and view: text, view, peak (x, y), score, 3D box, paths of the files.
     """
-    selections = scene.select(queries)
+    located = scene.locate(queries)
     if views is None:
         plan = by_view(scene.best_views(queries))
     else:
@@ -62,8 +62,8 @@ def write_answers(
         for view, wanted in plan:
             photo = view.image()
             for answer in scene.query(queries.subset(wanted), view):
-                selection = selections[queries.texts.index(answer.text)]
-                rows.append(_describe(answer, selection) | write_answer(answer, photo, out))
+                instances = located[queries.texts.index(answer.text)]
+                rows.append(_describe(answer, instances) | write_answer(answer, photo, out))
             bar.advance()
     order = {text: row for row, text in enumerate(queries.texts)}
     return sorted(rows, key=lambda row: order[row["text"]])
@@ -90,14 +90,16 @@ def slug(text: str) -> str:
     return plain if readable else f"{plain or 'text'}-{zlib.crc32(text.encode()):08x}"
 
 
-def _describe(answer: Answer, selection: Selection) -> dict[str, Any]:
-    low, high = selection.box.tolist()
+def _describe(answer: Answer, instances: Sequence[Instance]) -> dict[str, Any]:
+    corners = np.concatenate([instance.box.corners for instance in instances[:1]]) if instances else None
+    box = None if corners is None else {"min": corners.min(0).tolist(), "max": corners.max(0).tolist()}
     return {
         "text": answer.text,
         "view": answer.view,
         "peak": [int(answer.peak[0]), int(answer.peak[1])],
         "score": round(answer.score, 4),
-        "box": {"min": low, "max": high},
+        "instances": len(instances),
+        "box": box,
     }
 
 

@@ -41,6 +41,9 @@ class Encoder(Protocol):
         negatives: Canonical phrases of Eq. 8 for this encoder.
         same_meaning: From this cosine on, a canonical phrase means the same as a text and does not count
             against it; above 1 if all phrases count against all texts.
+        least_match: Cosine of a text with what a thing's own masks say, plus its margin (`gags.query`), from
+            which on the text is in the scene; measured with texts of things that are not. None if it was not:
+            then the canonical phrases decide.
     """
 
     name: str
@@ -49,6 +52,11 @@ class Encoder(Protocol):
     crops: tuple[CropRule, ...]
     temperature: float
     same_meaning: float
+
+    @property
+    def least_match(self) -> float | None:
+        """See above; a plain attribute will do."""
+        ...
 
     @property
     def negatives(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """What answers texts in a view, and so can be scored: a language field, or a method to compare with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -12,9 +12,11 @@ from gags.distill.field import LanguageField
 from gags.embed.encoder import Encoder
 from gags.gaussians import Gaussians
 from gags.query.answers import asker
+from gags.query.edit import union
+from gags.query.instances import locate_instances
 from gags.query.maps import ValueMaps, render_values
 from gags.query.relevancy import Queries
-from gags.query.select import select
+from gags.things.things import Things
 
 
 class Answerer(Protocol):
@@ -76,10 +78,13 @@ class FieldAnswerer:
     Attributes:
         gaussians: The scene.
         field: Its language field.
+        things: Gives what it consists of, when Gaussians are chosen; with none, these are connected pieces of
+            what matches.
     """
 
     gaussians: Gaussians
     field: LanguageField
+    things: Callable[[], Things] = Things.none
 
     def prepare(self, texts: Sequence[str], encoder: Encoder) -> Queries:
         """Texts embedded with the encoder that made the field; see `Queries.encode`."""
@@ -90,6 +95,7 @@ class FieldAnswerer:
         return asker(self.gaussians, self.field, queries)(camera)
 
     def select(self, queries: Queries) -> Selections:
-        """The Gaussians that `gags.query.select` chooses."""
-        found = select(self.gaussians, self.field, queries)
-        return Selections(self.gaussians, torch.stack([selection.mask for selection in found]))
+        """The Gaussians of all instances that `locate_instances` finds of texts that are there."""
+        found = locate_instances(self.gaussians, self.field, queries, self.things(), there=True)
+        count = len(self.gaussians)
+        return Selections(self.gaussians, torch.stack([union(instances, count) for instances in found]))

@@ -20,7 +20,8 @@ from gags.query.answers import fill_uncovered
 from gags.query.maps import ValueMaps
 
 ALL = "all"  # means every protocol
-CHOSEN_SHARE = 0.5  # of a pixel that the chosen Gaussians must make up in `select-3d`
+CHOSEN_SHARE = 0.5  # of a pixel that the chosen Gaussians must make up in `select-3d` and `things`
+NO_PEAK = (-1, -1)
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,14 @@ PROTOCOLS = {
             asks="share",
             frames="all",
         ),
+        Protocol(
+            "things",
+            "Instances in 3D, rendered among all others: the mask is where they make up half of a pixel, the "
+            "peak where most of the 30×30 px around it is theirs. That the scene holds what is labelled is "
+            "known: the best thing answers, however badly it matches.",
+            asks="share",
+            frames="all",
+        ),
     )
 }
 
@@ -130,7 +139,7 @@ def judge(protocol: Protocol, maps: ValueMaps, text: int) -> Verdict:
     """
     if protocol.asks == "share":
         shares, known = maps.values[text], maps.known
-        peak = lerf_ovs.peak(shares)
+        peak = lerf_ovs.peak(shares) if bool((shares > 0).any()) else NO_PEAK
         mask = (shares >= CHOSEN_SHARE) & known
         return Verdict(shares, mask, peak, _value_at(shares, peak), CHOSEN_SHARE)
     for_mask, for_peak = _maps_of(protocol, maps, text)

@@ -15,6 +15,8 @@ from gags.query.maps import KNOWN_ALPHA, ValueMaps, render_values
 from gags.query.relevancy import Queries
 from gags.render import Backend
 
+SHOWN_SHARE = 0.5  # of a pixel that what answers a text must make up
+
 
 @dataclass(eq=False)
 class Answer:
@@ -24,8 +26,8 @@ class Answer:
         text: The query.
         view: Name of the view.
         relevancy: Relevancy of every pixel (Eq. 8), 0 where nothing was rendered. float32 [H, W]
-        mask: Pixels that belong to the answer. bool [H, W]
-        peak: Column and row of the best place, px.
+        mask: Pixels that belong to the answer; none where the view does not show it. bool [H, W]
+        peak: Column and row of the best place, px; in the mask, if it has any pixel.
         score: Relevancy at the peak, in [0, 1].
     """
 
@@ -121,6 +123,7 @@ def answer_view(
     camera: Camera,
     queries: Queries,
     *,
+    chosen: Tensor | None = None,
     view: str = "",
     backend: Backend = "auto",
 ) -> list[Answer]:
@@ -131,6 +134,9 @@ def answer_view(
         field: Its language field.
         camera: The view.
         queries: The texts, made ready by `Queries.encode`.
+        chosen: The Gaussians that answer each text in 3D: the mask is what the view shows of them, and the
+            peak lies in it. Without, the mask is cut from the relevancy, as the protocol lerf-ovs does.
+            bool [T, N]
         view: Name of the view, for the answers.
         backend: Rasteriser.
 
@@ -138,8 +144,13 @@ def answer_view(
         One answer a text.
     """
     drawn = shown(asker(gaussians, field, queries, backend=backend)(camera))
-    found = zip(queries.texts, drawn.values, strict=True)
-    return [_answer(text, view, relevancy, drawn.known) for text, relevancy in found]
+    if chosen is None:
+        found = zip(queries.texts, drawn.values, strict=True)
+        return [_answer(text, view, relevancy, drawn.known) for text, relevancy in found]
+    shares = render_values(gaussians, chosen.T.to(gaussians.means), camera, backend=backend)
+    masks = (shares.values >= SHOWN_SHARE) & shares.known
+    found = zip(queries.texts, drawn.values, masks, strict=True)
+    return [_answer_of_instances(text, view, relevancy, mask) for text, relevancy, mask in found]
 
 
 def view_scores(maps: ValueMaps) -> list[float]:
@@ -155,6 +166,17 @@ def shown(maps: ValueMaps) -> ValueMaps:
 def _answer(text: str, view: str, relevancy: Tensor, known: Tensor) -> Answer:
     peak = lerf_ovs.peak(relevancy)
     mask = lerf_ovs.mask(fill_uncovered(relevancy, known)) & known
+    score = _score(relevancy, peak)
+    return Answer(text, view, relevancy.cpu().numpy(), mask.cpu().numpy(), peak, score)
+
+
+def _answer_of_instances(text: str, view: str, relevancy: Tensor, mask: Tensor) -> Answer:
+    if bool(mask.any()):
+        smoothed = torch.where(mask, lerf_ovs.smooth(torch.where(mask, relevancy, 0.0)), -1.0)
+        row, column = divmod(int(smoothed.argmax()), relevancy.shape[1])
+        peak = column, row
+    else:
+        peak = lerf_ovs.peak(relevancy)
     score = _score(relevancy, peak)
     return Answer(text, view, relevancy.cpu().numpy(), mask.cpu().numpy(), peak, score)
 

@@ -58,7 +58,7 @@ class Entry:
 def catalog(
     gaussians: Gaussians, field: LanguageField, words: Queries, things: Things, photos: int
 ) -> list[Entry]:
-    """List the things of a scene that many photos agree on, those with most photos first.
+    """List the things of a scene that many photos agree on, wholes before their parts; groups are left out.
 
     Args:
         gaussians: The scene.
@@ -75,17 +75,20 @@ def catalog(
     entries: list[Entry] = []
     row_of: dict[int, int] = {}  # of the things that are listed
     for thing in range(len(things)):
-        parent = int(things.parents[thing])
+        whole = things.whole_of(thing)
         rare = things.photos[thing] < LISTED_SHARE * photos
-        if rare or not things.stands_out(thing) or (parent >= 0 and parent not in row_of):
+        if rare or things.is_group[thing] or not things.stands_out(thing):
+            continue
+        if whole is not None and whole not in row_of:
             continue
         rows = space.without_floaters(things[thing])
         mask, box = space.filled(rows), space.box(rows)
         wholes = [entry for entry in entries if entry.part_of is None]
-        if parent < 0 and any(space.is_fragment(mask, entry.mask.numpy(), entry.box) for entry in wholes):
+        if whole is None and any(space.is_fragment(mask, entry.mask.numpy(), entry.box) for entry in wholes):
             continue
         names = namer.names(rows)
         row_of[thing] = len(entries)
         agree = int(things.photos[thing])
-        entries.append(Entry(names, torch.from_numpy(mask), box, agree, row_of.get(parent)))
+        part_of = None if whole is None else row_of[whole]
+        entries.append(Entry(names, torch.from_numpy(mask), box, agree, part_of))
     return entries

@@ -1,4 +1,4 @@
-"""Every single thing in the scene that a text names, as Gaussians with a box; two mugs are two."""
+"""What a text names in 3D: every single thing, part or union of things, as Gaussians with a box."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,17 +10,14 @@ from torch import Tensor
 from gags.distill.field import LanguageField
 from gags.gaussians import Gaussians
 from gags.query.boxes import OrientedBox
+from gags.query.choose import Chooser, Fits, fits_of, margins_of_masks
+from gags.query.pieces import pieces_of
 from gags.query.reach import Reach, needed_margin
 from gags.query.relevancy import Queries
-from gags.query.select import choose
 from gags.query.space import Space
 from gags.things.things import Things
 
-# In shares of the range of the text's margins, from what is typical of the scene to the best (`Reach`).
-NEARLY_BEST = 0.15  # below the best, up to which it is no false match: two things of one kind differ less
-PART_GAIN = 0.1  # that a part must be ahead of the whole for the part to be the answer
-
-THINGS_SHARE = 0.5  # of a selected piece that must lie in things for the piece to be dropped
+PART_SCORE = 0.5  # of the score of the plain answer that a part and its whole must reach both
 
 
 @dataclass(eq=False)
@@ -33,6 +30,8 @@ class Instance:
         score: Their mean relevancy, weighted by opacity, in [0, 1].
         box: Around them, in the frame and units of the capture: gags keeps both as they are when it loads.
         views: Number of photos that see it (`gags.query.maps`), those held out included; 0 if not counted.
+        thing: Row of the scene's things; None for a connected piece of a scene without masks.
+        part_of: Row of the thing that it is a part of, None if it stands for itself.
     """
 
     text: str
@@ -40,6 +39,8 @@ class Instance:
     score: float
     box: OrientedBox
     views: int = 0
+    thing: int | None = None
+    part_of: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What `gags locate --json` prints of it; lengths and coordinates in the units of the capture."""
@@ -48,6 +49,8 @@ class Instance:
             "score": round(self.score, 4),
             "views": self.views,
             "gaussians": int(self.mask.sum()),
+            "thing": self.thing,
+            "part_of": self.part_of,
             "center": self.box.center.tolist(),
             "box": {
                 "size": self.box.size.tolist(),
@@ -59,105 +62,143 @@ class Instance:
 
 @torch.no_grad()
 def locate_instances(
-    gaussians: Gaussians, field: LanguageField, queries: Queries, things: Things
+    gaussians: Gaussians,
+    field: LanguageField,
+    queries: Queries,
+    things: Things,
+    *,
+    space: Space | None = None,
+    there: bool = False,
 ) -> list[list[Instance]]:
     """Find every instance of what each text names.
 
-    Candidates are the things that the photos' masks agree on, and connected pieces of what `select` chooses
-    outside all things. They are compared by the mean margin of their Gaussians, in shares of the range that
-    the text has in the scene (`Reach`): the same rule for every encoder and temperature. A part is the answer
-    instead of the whole thing only if it is clearly better. Candidates far below the best are dropped.
+    Which thing it is, how much of it, and which others are of its kind, is chosen in the hierarchy of things
+    (`Chooser`). A scene without masks has none: connected pieces of what matches answer there.
 
     Args:
         gaussians: The scene.
         field: Its language field.
         queries: The texts.
-        things: What the scene is made of; `Things.none()` leaves the connected pieces alone.
+        things: What the scene consists of; `Things.none()` leaves the connected pieces.
+        space: Where its Gaussians are, if that is known already.
+        there: Whether it is known that the scene holds what the texts name: then the best thing answers,
+            however badly it matches.
 
     Returns:
-        Instances of each text, best first; none where no opaque Gaussian has the margin that a match needs
-        (`needed_margin`).
+        Instances of each text, best first; none where the scene does not hold what the text names.
     """
-    margins = queries.margins_of_gaussians(field).cpu()
-    relevancies = queries.relevancy_of_margins(margins).numpy()
-    space = Space.build(gaussians, things)
-    needed = needed_margin(field, queries, space.opacities)
-    means = things.means(margins.numpy(), space.opacities)
-    found = []
-    for row, text in enumerate(queries.texts):
-        reach = Reach.of(margins[:, row].numpy(), space.opacities, needed)
-        if not reach.matches:
-            found.append([])
-            continue
-        shares = reach.shares(margins[:, row].numpy())
-        candidates = [things[thing] for thing in answering(reach.shares(means[:, row]), things)]
-        candidates += _pieces_outside_things(shares, space)
-        found.append(_nearly_best(_instances(text, shares, relevancies[:, row], candidates, space)))
+    space = Space.build(gaussians, things) if space is None else space
+    asked = Compared.of(field, queries, things, space)
+    if not len(things):
+        return [asked.pieces(row, space) for row in range(len(queries.texts))]
+    wholes = Compared.of(field, queries.wholes, things, space) if queries.wholes else None
+    chooser = Chooser(things, space.opacities)
+    found: list[list[Instance]] = []
+    for row in range(len(queries.texts)):
+        node = asked.chosen(chooser, row, there)
+        whole = queries.whole_of[row] if wholes else -1
+        part = None
+        if wholes and whole >= 0:
+            part = asked.part_of(wholes, chooser, row, whole, node)
+        if part is not None:
+            nodes = [part]
+        else:
+            nodes = [] if node is None else [node, *chooser.others(asked.fit, row, node)]
+        found.append([asked.thing(row, node, things, space) for node in nodes])
     return found
 
 
-def _instances(
-    text: str, shares: np.ndarray, relevancy: np.ndarray, candidates: list[np.ndarray], space: Space
-) -> list[tuple[float, Instance]]:
-    """Candidates as instances, each with its mean share of the range.
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Texts compared with a scene.
 
-    Those that are only fragments of one that comes before them are left out.
+    Attributes:
+        queries: The T texts.
+        margins: Of every Gaussian. [N, T]
+        relevancies: [N, T]
+        reaches: What each text reaches.
+        fit: Of every thing.
+        scores: What says whether a text is in the scene: its cosine with what a thing's own masks say, plus
+            its mean margin there. [C, T]
     """
-    instances: list[tuple[float, Instance]] = []
-    for candidate in candidates:
-        rows = space.without_floaters(candidate)
-        mask = space.filled(rows)
-        if any(space.is_fragment(mask, other.mask.numpy(), other.box) for _, other in instances):
-            continue
-        weights = space.opacities[rows]
-        score = float(np.average(relevancy[rows], weights=weights))
-        instance = Instance(text, torch.from_numpy(mask), score, space.box(rows))
-        instances.append((float(np.average(shares[rows], weights=weights)), instance))
-    return instances
 
+    queries: Queries
+    margins: np.ndarray
+    relevancies: np.ndarray
+    reaches: list[Reach]
+    fit: Fits
+    scores: np.ndarray
 
-def answering(scores: np.ndarray, things: Things) -> list[int]:
-    """Things that may answer a text: of a whole and its parts, only those that no other of them beats.
+    @classmethod
+    def of(cls, field: LanguageField, queries: Queries, things: Things, space: Space) -> "Compared":
+        tensor = queries.margins_of_gaussians(field).cpu()
+        margins, weights = tensor.numpy(), space.opacities
+        needed = needed_margin(field, queries, weights)
+        reaches = [Reach.of(margins[:, row], weights, needed) for row in range(len(queries.texts))]
+        fit = fits_of(things, margins, margins_of_masks(things, queries), reaches, weights)
+        scores = things.means(margins, weights)
+        if things.embeddings.shape[1] == queries.vectors.shape[1]:
+            scores = scores + things.embeddings.astype(np.float32) @ queries.vectors.cpu().numpy().T
+        relevancies = queries.relevancy_of_margins(tensor).numpy()
+        return cls(queries, margins, relevancies, reaches, fit, scores)
 
-    Args:
-        scores: Of every thing, in shares of the text's range in the scene (`Reach.shares`). [C]
-        things: The things.
+    def chosen(self, chooser: Chooser, row: int, there: bool = False) -> int | None:
+        """The thing that answers a text; None if the scene does not hold what it names."""
+        least = self.queries.least_match
+        matches = self.reaches[row].matches if least is None else self.score(chooser, row) >= least
+        return chooser.best(self.fit, row) if there or matches else None
 
-    Returns:
-        Things that do not lie within each other, if at least nearly as good as the best.
-    """
-    eligible = np.array([things.stands_out(thing) for thing in range(len(things))], bool)
-    least = scores[eligible].max(initial=0.0) - NEARLY_BEST
-    best, beaten = np.where(eligible, scores, -np.inf), ~eligible  # best of a thing and its parts
-    for thing in range(len(things) - 1, -1, -1):  # parts first
-        beaten[thing] |= best[thing] > scores[thing] + PART_GAIN
-        parent = things.parents[thing]
-        if parent >= 0:
-            best[parent] = max(best[parent], best[thing])
-    taken = np.zeros(len(things), bool)
-    within = np.zeros(len(things), bool)
-    for thing in range(len(things)):  # wholes first
-        parent = things.parents[thing]
-        within[thing] = parent >= 0 and (taken[parent] or within[parent])
-        taken[thing] = not beaten[thing] and not within[thing] and scores[thing] >= least
-    return np.flatnonzero(taken).tolist()
+    def score(self, chooser: Chooser, row: int) -> float:
+        """The best score of the nodes from where a text fits best up to its answer, see `least_match`."""
+        between = chooser.between(chooser.first(self.fit, row), chooser.best(self.fit, row))
+        return float(self.scores[between, row].max())
 
+    def part_of(
+        self, wholes: "Compared", chooser: Chooser, row: int, whole: int, plain: int | None
+    ) -> int | None:
+        """The part that answers a text that asks for a part of something.
 
-def _pieces_outside_things(values: np.ndarray, space: Space) -> list[np.ndarray]:
-    """Connected pieces of what is selected that lie mostly outside all things. int64 [n] each"""
-    voxels, weights = space.voxels, space.opacities
-    chosen = choose(values, weights, voxels)
-    pieces = np.where(chosen, voxels.pieces(voxels.sums(chosen.astype(float)) > 0)[voxels.owner], -1)
-    rows_of = [np.flatnonzero(pieces == piece) for piece in range(pieces.max() + 1)]
-    return [
-        rows
-        for rows in rows_of
-        if weights[rows] @ space.in_a_thing[rows] < THINGS_SHARE * weights[rows].sum()
-    ]
+        Args:
+            wholes: What the texts ask for parts of.
+            chooser: Of the scene.
+            row: The text.
+            whole: Row of `wholes` that it asks for a part of.
+            plain: What answers the text if it is taken as the name of a thing.
 
+        Returns:
+            None if the plain answer is better: the scene does not hold the whole, the plain answer is a part
+            of it already, or it fits far better.
+        """
+        holder = wholes.chosen(chooser, whole)
+        if holder is None:
+            return None
+        part = chooser.part(self.fit, row, holder)
+        if part is None or plain is None:
+            return part
+        if plain != holder and chooser.things.within(holder)[plain]:
+            return None
+        both = min(wholes.scores[holder, whole], self.scores[part, row])
+        return part if both >= PART_SCORE * self.scores[plain, row] else None
 
-def _nearly_best(instances: list[tuple[float, Instance]]) -> list[Instance]:
-    """Instances that are not far below the best, best first."""
-    least = max((share for share, _ in instances), default=0.0) - NEARLY_BEST
-    kept = [(share, instance) for share, instance in instances if share >= least]
-    return [instance for _, instance in sorted(kept, key=lambda pair: -pair[0])]
+    def pieces(self, row: int, space: Space) -> list[Instance]:
+        """Connected pieces that match a text, best first."""
+        found = [
+            self._instance(row, members, members, space)
+            for members in pieces_of(self.reaches[row], self.margins[:, row], space)
+        ]
+        return sorted(found, key=lambda instance: -instance.score)
+
+    def thing(self, row: int, node: int, things: Things, space: Space) -> Instance:
+        """A thing as an instance."""
+        members = things[node]
+        instance = self._instance(row, members, space.without_floaters(members), space)
+        instance.thing = node
+        instance.part_of = things.whole_of(node)
+        return instance
+
+    def _instance(self, row: int, members: np.ndarray, compact: np.ndarray, space: Space) -> Instance:
+        """Some Gaussians [n] as an instance, its box around those that are no floaters [m]."""
+        mask = np.zeros(len(space.means), bool)
+        mask[members] = True
+        score = float(np.average(self.relevancies[compact, row], weights=space.opacities[compact]))
+        return Instance(self.queries.texts[row], torch.from_numpy(mask), score, space.box(compact))

@@ -1,7 +1,7 @@
 """How well embeddings, or features decoded to them, answer a text (GAGS Eq. 8)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from gags.distill.field import LanguageField
 from gags.embed.encoder import Encoder
 from gags.errors import QueryError
+from gags.query.parts import part_and_whole
 
 
 def relevancy(embeddings: Tensor, query: Tensor, negatives: Tensor, *, temperature: float = 10.0) -> Tensor:
@@ -161,6 +162,9 @@ class Queries:
             it. bool [T, C]
         vague_phrases: Whether the phrases name nothing in particular, as "object", so that all of them count
             against every text.
+        least_match: See `gags.embed.Encoder`.
+        wholes: What some of the texts ask for a part of (`part_and_whole`); None if none does.
+        whole_of: Row of `wholes` that each text asks for a part of, -1 for none. [T]
     """
 
     texts: tuple[str, ...]
@@ -169,6 +173,9 @@ class Queries:
     temperature: float
     counted: Tensor | None = None
     vague_phrases: bool = False
+    least_match: float | None = None
+    wholes: "Queries | None" = None
+    whole_of: tuple[int, ...] = ()
 
     @classmethod
     def encode(
@@ -197,19 +204,34 @@ class Queries:
         if negatives is None:
             negatives = torch.from_numpy(encoder.encode_texts(list(encoder.negatives))).float().to(device)
         counted = counted_phrases(vectors, negatives, encoder.same_meaning).cpu()
-        vague = encoder.same_meaning > 1  # no cosine is
-        return cls(tuple(texts), vectors, negatives, float(encoder.temperature), counted, vague)
+        queries = cls(
+            tuple(texts),
+            vectors,
+            negatives,
+            float(encoder.temperature),
+            counted,
+            vague_phrases=encoder.same_meaning > 1,  # no cosine is
+            least_match=getattr(encoder, "least_match", None),
+            whole_of=(-1,) * len(texts),
+        )
+        asked = [part_and_whole(text) for text in texts]
+        wholes = list(dict.fromkeys(words[1] for words in asked if words))
+        if wholes:
+            queries.whole_of = tuple(wholes.index(words[1]) if words else -1 for words in asked)
+            queries.wholes = replace(
+                cls.encode(wholes, encoder, field, negatives=negatives), wholes=None, whole_of=()
+            )
+        return queries
 
     def subset(self, rows: Sequence[int]) -> "Queries":
         """Some of the texts, by row."""
         rows = list(rows)
-        return Queries(
-            tuple(self.texts[row] for row in rows),
-            self.vectors[rows],
-            self.negatives,
-            self.temperature,
-            None if self.counted is None else self.counted[rows],
-            self.vague_phrases,
+        return replace(
+            self,
+            texts=tuple(self.texts[row] for row in rows),
+            vectors=self.vectors[rows],
+            counted=None if self.counted is None else self.counted[rows],
+            whole_of=tuple(self.whole_of[row] for row in rows) if self.whole_of else (),
         )
 
     def relevancy(self, features: Tensor, field: LanguageField) -> Tensor:

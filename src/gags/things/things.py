@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,50 +11,78 @@ from gags.errors import WorkspaceError
 from gags.store import load_tensors, save_tensors
 
 PART_PHOTOS = 0.5  # of the photos that agree on the whole, for a part to be more than a fragment of it
-FILE_FORMAT = "gags-things-1"
-_TENSORS = ("starts", "members", "parents", "photos")
+AS_WHOLE = 0.7  # of the level of what holds it, for a thing to be no part of it but one of several in it
+FILE_FORMAT = "gags-things-2"
+_TENSORS = ("starts", "members", "parents", "photos", "seen_by", "levels", "embeddings")
 
 
 @dataclass(eq=False)
 class Things:
-    """Things of a scene, those that most photos agree on first; parts come after what they are parts of.
+    """What a scene consists of: groups of things, things, and their parts, each after what it is a part of.
 
     Attributes:
         starts: First entry of each thing in `members`, and the end. int64 [C + 1]
         members: Gaussians of each thing, in order. int32 [E]
         parents: Thing that each is a part of, -1 for none. int32 [C]
-        photos: Number of photos that agree on each thing. int32 [C]
+        photos: Number of photos that cut each out, by a mask of its own. int32 [C]
+        seen_by: Number of photos that see each. int32 [C]
+        levels: Mean level of its own masks, from 0 (sub-part) to 2 (whole). float32 [C]
+        embeddings: What its own masks say it is, in the encoder's space, L2-normalised. float16 [C, D]
     """
 
     starts: np.ndarray
     members: np.ndarray
     parents: np.ndarray
     photos: np.ndarray
+    seen_by: np.ndarray
+    levels: np.ndarray
+    embeddings: np.ndarray
 
     @classmethod
-    def build(cls, gaussians: np.ndarray, owners: np.ndarray, photos: Sequence[np.ndarray]) -> "Things":
+    def build(
+        cls,
+        gaussians: np.ndarray,
+        owners: np.ndarray,
+        photos: Sequence[np.ndarray],
+        *,
+        embeddings: np.ndarray | None = None,
+    ) -> "Things":
         """Sort pairs of a Gaussian [E] and a thing [E]; things without Gaussians are left out.
 
         Args:
             gaussians: Of each pair. [E]
             owners: Thing of each pair, a row of `photos`. [E]
-            photos: Photos that agree on each thing.
+            photos: Photos that agree on each thing; they are taken for all that see it.
+            embeddings: Of each thing; none by default. [C, D]
         """
         order = np.lexsort((gaussians, owners))
         counts = np.bincount(owners, minlength=len(photos))
         kept = np.flatnonzero(counts)
+        agreeing = np.array([len(photos[thing]) for thing in kept.tolist()], np.int32)
+        vectors = np.zeros((len(photos), 0)) if embeddings is None else embeddings
         return cls(
             np.concatenate([[0], np.cumsum(counts[kept])]).astype(np.int64),
             gaussians[order].astype(np.int32),
             np.full(len(kept), -1, np.int32),
-            np.array([len(photos[thing]) for thing in kept.tolist()], np.int32),
+            agreeing,
+            agreeing.copy(),
+            np.full(len(kept), 2, np.float32),
+            vectors[kept].astype(np.float16),
         )
 
     @classmethod
     def none(cls) -> "Things":
         """No thing at all: what is known of a scene without masks."""
         empty = np.zeros(0, np.int32)
-        return cls(np.zeros(1, np.int64), empty, empty, empty)
+        return cls(
+            np.zeros(1, np.int64),
+            empty,
+            empty,
+            empty,
+            empty,
+            empty.astype(np.float32),
+            np.zeros((0, 0), np.float16),
+        )
 
     def __len__(self) -> int:
         return len(self.parents)
@@ -64,8 +93,41 @@ class Things:
 
     def stands_out(self, thing: int) -> bool:
         """Whether a thing is no part, or seen as separate in at least half as many photos as its whole."""
-        parent = self.parents[thing]
-        return bool(parent < 0 or self.photos[thing] >= PART_PHOTOS * self.photos[parent])
+        whole = self.whole_of(thing)
+        return whole is None or bool(self.photos[thing] >= PART_PHOTOS * self.photos[whole])
+
+    def whole_of(self, thing: int) -> int | None:
+        """What a thing is a part of; None if it stands for itself, alone or in a group."""
+        parent = int(self.parents[thing])
+        return None if parent < 0 or self.is_group[parent] else parent
+
+    @cached_property
+    def is_group(self) -> np.ndarray:
+        """Which are several things, each cut out by itself nearly as often, and as a whole. bool [C]"""
+        inside = self.parents >= 0
+        parents = self.parents.clip(min=0)
+        alone = inside & (self.levels >= AS_WHOLE * self.levels[parents])
+        alone &= self.photos >= PART_PHOTOS * self.photos[parents]
+        groups = np.bincount(self.parents[alone], minlength=len(self)) >= 2
+        for thing in range(len(self) - 1, -1, -1):  # what holds a group is one
+            if groups[thing] and inside[thing]:
+                groups[self.parents[thing]] = True
+        return groups
+
+    def chain(self, thing: int) -> list[int]:
+        """A thing and all that it lies in, from itself upwards."""
+        above = [thing]
+        while self.parents[above[-1]] >= 0:
+            above.append(int(self.parents[above[-1]]))
+        return above
+
+    def within(self, thing: int) -> np.ndarray:
+        """Which things lie in a thing, itself included. bool [C]"""
+        inside = np.zeros(len(self), bool)
+        inside[thing] = True
+        for other in range(thing + 1, len(self)):  # each comes after its parent
+            inside[other] = self.parents[other] >= 0 and inside[self.parents[other]]
+        return inside
 
     def means(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Weighted mean of the Gaussians' values over every thing.

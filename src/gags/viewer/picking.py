@@ -92,10 +92,11 @@ def rotation_matrices(quats: np.ndarray) -> np.ndarray:
 
 
 def things_hit(things: Things, hits: RayHits) -> list[int]:
-    """Rows of the things that a ray hits: first what most photos agree on, and a whole before its parts."""
+    """Rows of the things that a ray hits: a thing, its parts, and last the groups that it is in."""
     least = OWNED_WEIGHT * hits.weights.sum()
-    return [
+    hit = [
         thing
         for thing in range(len(things))
         if things.stands_out(thing) and hits.weights[np.isin(hits.rows, things[thing])].sum() >= least
     ]
+    return sorted(hit, key=lambda thing: things.is_group[thing])  # each comes after its whole

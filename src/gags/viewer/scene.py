@@ -20,10 +20,10 @@ from gags.query.instances import Instance, locate_instances
 from gags.query.names import EVERYDAY, Namer
 from gags.query.reach import MATCHES, OPAQUE, Reach, needed_margin
 from gags.query.relevancy import Queries
-from gags.query.select import scene_size
 from gags.query.space import Space
 from gags.scene import Scene
 from gags.things.things import Things
+from gags.things.voxels import scene_size
 from gags.viewer import splat_colors
 from gags.viewer.picking import Ellipsoids, RayHits, rotation_matrices, things_hit
 from gags.viewer.state import Layer, Rgb, ViewerState, layer_score

@@ -28,7 +28,7 @@ class OneField:
         """What `learn` wrote."""
         gaussians = inputs.gaussians
         field = LanguageField.load(path, gaussians).to(gaussians.means.device)
-        return FieldAnswerer(gaussians, field)
+        return FieldAnswerer(gaussians, field, inputs.things)
 
 
 def ablation_rows(distill: DistillSettings, *, uniform: bool) -> list[Method]:

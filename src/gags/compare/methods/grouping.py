@@ -30,6 +30,7 @@ from gags.capture import Camera
 from gags.compare.detector import AUTO, NONE, SWIN_B, choose_detector
 from gags.compare.grounding import Grounded, Grounder
 from gags.compare.hull import inliers, inside_hull
+from gags.compare.identities import identities, shared_weights
 from gags.compare.methods.learner import REMEDY, Inputs
 from gags.compare.pixels import Pixels, draw_pixels
 from gags.distill.evidence import gather_evidence
@@ -42,7 +43,6 @@ from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
 from gags.segment.masks import LEVELS
 from gags.store import damaged, load_tensors, save_tensors
-from gags.things.find import shared_weights, things_of_evidence
 
 IDENTITY_LENGTH = 16  # numbers of an identity; they do not depend on where one looks from
 IDENTITIES = 256  # that the classifier tells apart; 0 is "none"
@@ -189,7 +189,7 @@ def mask_identities(inputs: Inputs, progress: Reporter) -> Tensor:
     evidence, levels = gather_evidence(
         inputs.gaussians, inputs.items, stage="Joining masks", progress=progress
     )
-    things = things_of_evidence(evidence, levels)
+    things = identities(evidence, levels)
     shared = shared_weights(evidence, things, np.arange(len(things)))
     sizes = np.bincount(evidence.columns, evidence.weights, minlength=len(evidence.view_of))
     views = evidence.view_of[: evidence.mask_count]

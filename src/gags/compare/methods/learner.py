@@ -21,6 +21,8 @@ from gags.evaluate.answerer import Answerer
 from gags.gaussians import Gaussians
 from gags.progress import Reporter
 from gags.store import damaged, load_metadata, load_tensors
+from gags.things.find import find_things
+from gags.things.things import Things
 
 REMEDY = "delete it and run again"  # what to do about a damaged file of a method
 
@@ -59,6 +61,10 @@ class Inputs:
         if not parts:
             raise WorkspaceError("no photo has a single mask, there is nothing to learn; check the photos")
         return torch.from_numpy(np.concatenate(parts)).float().to(self.gaussians.means.device)
+
+    def things(self) -> Things:
+        """What the scene consists of, found from the masks; not kept."""
+        return find_things(self.gaussians, self.items)
 
     def levels(self) -> Tensor:
         """Level (0, 1, 2) of every mask of all photos, in their order. int64 [M]"""

@@ -125,6 +125,7 @@ class ClipEncoder:
 
     negatives: tuple[str, ...] = CANONICAL_PHRASES
     same_meaning = ALL_PHRASES_COUNT
+    least_match = None
 
     def __init__(
         self,

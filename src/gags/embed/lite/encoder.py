@@ -55,6 +55,7 @@ class LiteEncoder:
     crops = CROPS
     temperature = 30.0
     same_meaning = 0.6
+    least_match = 0.2
 
     def __init__(self, progress: Reporter = SILENT) -> None:
         """Load both nets.

@@ -1,0 +1,189 @@
+"""Which things answer a text: where it is, and how much of it: a part, a thing, or all that hangs together.
+
+First the node of the hierarchy that fits the text best is found, however small. Then its wholes are looked
+at, from itself upwards: a whole is better if what it adds fits the text as well, if its own masks still say
+so, if it is what the segmenter calls a whole, and if many photos cut it out. So a text for a laptop that fits
+its keyboard best gets the laptop. A text that names a part of something ("mug handle") is answered by a part
+of what answers the whole ("mug").
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gags.query.reach import Reach
+from gags.query.relevancy import Queries, margins_from_cosines
+from gags.things.things import Things
+
+OWN_SAY = 0.2  # of what a node's own masks say, against what its Gaussians say, in where a text is
+# How much speaks for a whole, by what it is compared with:
+ADDED = 2.0  # how well fits what it adds, in shares of the fit of the node that one starts from
+OWN = 1.0  # how well its own masks fit, in shares of the range of the text
+LEVEL = 1.0  # a level of masks (sub-part, part, whole) higher
+REPEATED = 0.75  # the logarithm of how many more photos cut it out
+GROUP = 0.3  # and against it, if it is several things that are cut out alone as often
+OFTEN = 0.7  # of the photos that see a node: to be cut out by more speaks no more for it
+LEAST_ADDED = 0.05  # of a node's weight, below which a whole adds nothing that can be judged
+SMALLER = 0.8  # of a whole's weight, below which something in it is a part
+MOST = 1.3  # share of the range that counts: single masks may fit better than any Gaussian
+AS_GOOD = 0.06  # in shares of the range: another thing that fits that much worse is one more of the kind
+AS_ALIKE = 0.5  # of the way from how alike things are to equal: how alike things of one kind are
+
+
+@dataclass(frozen=True, eq=False)
+class Fits:
+    """How well texts fit the nodes, in shares of each text's range in the scene (`Reach`).
+
+    Attributes:
+        of_gaussians: Mean over a node's Gaussians. [C, T]
+        of_masks: What its own masks say; as `of_gaussians` if their embeddings are not known. [C, T]
+    """
+
+    of_gaussians: np.ndarray
+    of_masks: np.ndarray
+
+    @property
+    def where(self) -> np.ndarray:
+        """What says where a text is. [C, T]"""
+        return (1 - OWN_SAY) * self.of_gaussians + OWN_SAY * self.of_masks
+
+
+@dataclass(eq=False)
+class Chooser:
+    """Chooses the nodes that answer texts.
+
+    Attributes:
+        things: The hierarchy.
+        weights: How much every Gaussian counts: its opacity. float64 [N]
+    """
+
+    things: Things
+    weights: np.ndarray
+
+    def __post_init__(self) -> None:
+        things = self.things
+        self._mass = np.array([self.weights[things[node]].sum() for node in range(len(things))])
+        often = np.minimum(things.photos, OFTEN * np.maximum(things.photos, things.seen_by))
+        self._prior = LEVEL * things.levels + REPEATED * np.log1p(often) - GROUP * things.is_group
+
+    def best(self, fit: Fits, row: int, within: np.ndarray | None = None) -> int:
+        """The node that answers a text.
+
+        Args:
+            fit: Of all texts.
+            row: The text.
+            within: Nodes that may answer; None for all. bool [C]
+        """
+        return self._risen(self.first(fit, row, within), fit, row, within)
+
+    def first(self, fit: Fits, row: int, within: np.ndarray | None = None) -> int:
+        """The node that a text fits best, however small; see `best`."""
+        where = fit.where[:, row]
+        return int((where if within is None else np.where(within, where, -np.inf)).argmax())
+
+    def between(self, start: int, node: int) -> list[int]:
+        """A node and what it lies in, up to another node."""
+        chain = self.things.chain(start)
+        return chain[: chain.index(node) + 1]
+
+    def part(self, fit: Fits, row: int, whole: int) -> int | None:
+        """The part of a node that answers a text, None if it has no parts."""
+        within = self.things.within(whole) & (self._mass < SMALLER * self._mass[whole])
+        return self.best(fit, row, within) if within.any() else None
+
+    def others(self, fit: Fits, row: int, first: int) -> list[int]:
+        """Further nodes of the kind of the one that answers a text: as good, as alike, and elsewhere."""
+        things, where = self.things, fit.where[:, row].copy()
+        taken = self._related(first)
+        least = where[things.within(first)].max() - AS_GOOD
+        found: list[int] = []
+        while (candidates := ~taken & (where >= least)).any():
+            start = int(np.where(candidates, where, -np.inf).argmax())
+            node = self._risen(start, fit, row, ~taken)
+            taken |= self._related(node)
+            good = fit.of_gaussians[node, row] >= fit.of_gaussians[first, row] - AS_GOOD
+            if good and self._alike(node, first):
+                found.append(node)
+        return found
+
+    def _risen(self, start: int, fit: Fits, row: int, within: np.ndarray | None) -> int:
+        """The best of a node and its wholes."""
+        field, masks = fit.of_gaussians[:, row], fit.of_masks[:, row]
+        best, best_score, added, below = start, 0.0, 1.0, start
+        for node in self.things.chain(start)[1:]:
+            if within is not None and not within[node]:
+                break
+            more = self._mass[node] - self._mass[below]
+            if more > LEAST_ADDED * self._mass[below]:
+                rest = (field[node] * self._mass[node] - field[below] * self._mass[below]) / more
+                added = min(added, float(np.clip(rest / max(field[start], 0.05), -0.5, 1.0)))
+                below = node
+            score = (
+                ADDED * (added - 1)
+                + OWN * (masks[node] - masks[start])
+                + self._prior[node]
+                - self._prior[start]
+            )
+            if score > best_score:
+                best, best_score = node, score
+        return best
+
+    def _related(self, node: int) -> np.ndarray:
+        """Nodes that lie in a node, and those that it lies in. bool [C]"""
+        related = self.things.within(node)
+        related[self.things.chain(node)] = True
+        return related
+
+    def _alike(self, node: int, other: int) -> bool:
+        vectors = self.things.embeddings.astype(np.float32)
+        if not vectors.shape[1]:
+            return True
+        return bool(vectors[node] @ vectors[other] >= self._alike_cosine(vectors))
+
+    def _alike_cosine(self, vectors: np.ndarray) -> float:
+        wholes = vectors[self.things.parents < 0]
+        cosines = (wholes @ wholes.T)[np.triu_indices(len(wholes), 1)]
+        typical = float(np.median(cosines)) if len(cosines) else 0.0
+        return typical + AS_ALIKE * (1 - typical)
+
+
+@torch.no_grad()
+def margins_of_masks(things: Things, queries: Queries) -> np.ndarray | None:
+    """Margin (`margins_from_cosines`) of what each node's own masks say to each text. [C, T]
+
+    None if the things hold no embeddings of the queries' encoder.
+    """
+    vectors = torch.from_numpy(things.embeddings.astype(np.float32)).to(queries.vectors.device)
+    if vectors.shape[1] != queries.vectors.shape[1]:
+        return None
+    margins = margins_from_cosines(
+        vectors @ queries.vectors.T, vectors @ queries.negatives.T, counted=queries.counted
+    )
+    return margins.cpu().numpy()
+
+
+def fits_of(
+    things: Things,
+    margins: np.ndarray,
+    of_masks: np.ndarray | None,
+    reaches: Sequence[Reach],
+    weights: np.ndarray,
+) -> Fits:
+    """How well texts fit the nodes.
+
+    Args:
+        things: The hierarchy.
+        margins: Of every Gaussian to each text. [N, T]
+        of_masks: See `margins_of_masks`. [C, T]
+        reaches: Of each text.
+        weights: How much every Gaussian counts. [N]
+    """
+    means = things.means(margins, weights)
+    of_masks = means if of_masks is None else of_masks
+    field, masks = (
+        np.stack([reach.shares(values[:, row]).clip(-1, MOST) for row, reach in enumerate(reaches)], axis=1)
+        for values in (means, of_masks)
+    )
+    return Fits(field, masks)

@@ -1,0 +1,326 @@
+"""The hierarchy of a scene: pieces that masks cut out alike become parts, things and groups of things.
+
+Pieces are nested by what holds what. Then pieces side by side are united, the best pair first, where masks
+of the photos that see both tend to hold both: the sides of a box that no photo shows at once, the screen and
+the base of a laptop. A union is a new node above the two; a small scrap is taken in by its neighbour instead.
+What no mask was sure of goes to the node around it.
+"""
+
+import heapq
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gags.distill.evidence import Evidence
+from gags.things.voxels import Voxels
+
+ALIKE_IOU = 0.75  # two nodes that share this much are one
+INSIDE = 0.6  # of a node that must lie in a larger one to be below it
+LARGER = 1.15  # times the size of what is below it, at least: else the two are about the same
+VISIBLE = 0.15  # of what the photo that sees most of a node sees of it: with less, a photo does not see it
+SEEN_TOGETHER = 3  # photos that must see two nodes to tell whether they belong together
+TOGETHER = 0.2  # mean share of two nodes that the best mask of a photo holds, to unite them
+ISLAND = 0.2  # of the largest island of a piece, below which another may be a stray
+SCRAP = 0.15  # of its neighbour's size, up to which what is united with it makes no node of its own
+LEAST_OPACITY = 0.05  # of Gaussians that are given to the node around them
+OWN_IOU = 0.5  # of a node and a mask, for the mask to be one of the node
+
+
+@dataclass(eq=False)
+class Tree:
+    """Nodes of the hierarchy while it is made. One entry a node, in no particular order.
+
+    Attributes:
+        members: Gaussians of each. int64 [n] each
+        parents: Node that each lies in, -1 for none.
+    """
+
+    members: list[np.ndarray] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+
+
+def grow(evidence: Evidence, pieces: list[np.ndarray], means: np.ndarray, opacities: np.ndarray) -> Tree:
+    """Make the hierarchy of a scene.
+
+    Args:
+        evidence: Which masks of which photos cover every Gaussian.
+        pieces: Gaussians that masks cut out alike, those that most photos agree on first. int64 [n] each
+        means: Centres of all Gaussians, world units. float64 [N, 3]
+        opacities: float64 [N]
+
+    Returns:
+        The tree; parents hold all that their children hold, but for a few Gaussians that masks disagree on.
+    """
+    weights = seen_weights(evidence)
+    voxels = Voxels.of_scene(means, opacities)
+    pieces = _without_strays([piece.astype(np.int64) for piece in pieces], weights, voxels)
+    pieces = _without_doubles(pieces, weights)
+    tree = Tree(pieces, _holders(pieces, weights))
+    _Union(tree, evidence, weights, voxels).unite()
+    _fill(tree, weights, opacities, voxels)
+    return _without_repeats(tree, weights)
+
+
+def seen_weights(evidence: Evidence) -> np.ndarray:
+    """Weight of every Gaussian over the pixels looked at of all photos. float64 [N]"""
+    owners = np.repeat(np.arange(len(evidence.starts) - 1), np.diff(evidence.starts))
+    whole = evidence.columns >= evidence.mask_count
+    return np.bincount(owners[whole], evidence.weights[whole], minlength=len(evidence.starts) - 1)
+
+
+def shared_sizes(nodes: list[np.ndarray], weights: np.ndarray, *, at_once: int = 1 << 16) -> np.ndarray:
+    """Weight of what each two nodes have in common. float64 [n, n]"""
+    shared = np.zeros((len(nodes), len(nodes)))
+    order = [np.sort(rows) for rows in nodes]
+    for first in range(0, len(weights), at_once):
+        inside = np.zeros((len(nodes), min(at_once, len(weights) - first)), np.float32)
+        for node, rows in enumerate(order):
+            begin, end = np.searchsorted(rows, [first, first + at_once])
+            inside[node, rows[begin:end] - first] = 1
+        shared += (inside * weights[first : first + at_once].astype(np.float32)) @ inside.T
+    return shared
+
+
+def _without_strays(pieces: list[np.ndarray], weights: np.ndarray, voxels: Voxels) -> list[np.ndarray]:
+    """Pieces without small islands that lie in another piece: there, masks bled into something else.
+
+    Of several pieces that an island may lie in, the one that most photos agree on counts.
+    """
+    first = np.full(len(weights), -1)  # piece of most photos that holds each Gaussian
+    for number in range(len(pieces) - 1, -1, -1):
+        first[pieces[number]] = number
+    kept = []
+    for number, piece in enumerate(pieces):
+        islands = voxels.pieces(voxels.holding(piece))[voxels.owner[piece]]
+        size = np.bincount(islands, weights[piece])
+        stays = np.ones(len(size), bool)
+        for island in np.flatnonzero(size < ISLAND * size.max()):
+            inside = islands == island
+            owners, shares = _weighted_counts(first[piece[inside]], weights[piece[inside]])
+            owner = owners[shares.argmax()]
+            held = weights[np.intersect1d(pieces[owner], piece)].sum()
+            stays[island] = owner == number or held >= INSIDE * weights[piece].sum()
+        kept.append(piece[stays[islands]])
+    return kept
+
+
+def _weighted_counts(labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Different labels of some points, and the weight of each."""
+    different, where = np.unique(labels, return_inverse=True)
+    return different, np.bincount(where.reshape(-1), weights)
+
+
+def _without_doubles(pieces: list[np.ndarray], weights: np.ndarray) -> list[np.ndarray]:
+    """Pieces without those that an earlier one nearly equals."""
+    shared = shared_sizes(pieces, weights)
+    size = shared.diagonal()
+    iou = shared / np.maximum(size[:, None] + size[None] - shared, 1e-12)
+    kept: list[int] = []
+    for piece in range(len(pieces)):
+        if not (iou[piece, kept] >= ALIKE_IOU).any():
+            kept.append(piece)
+    return [pieces[piece] for piece in kept]
+
+
+def _holders(pieces: list[np.ndarray], weights: np.ndarray) -> list[int]:
+    """The smallest larger piece that holds most of each, -1 if there is none."""
+    shared = shared_sizes(pieces, weights)
+    size = shared.diagonal()
+    parents = []
+    for piece in range(len(pieces)):
+        holds = np.flatnonzero((shared[piece] >= INSIDE * size[piece]) & (size >= LARGER * size[piece]))
+        parents.append(int(holds[size[holds].argmin()]) if len(holds) and size[piece] > 0 else -1)
+    return parents
+
+
+@dataclass(frozen=True, eq=False)
+class Overlap:
+    """What some Gaussians share with masks and photos.
+
+    Attributes:
+        masks: Masks that they share anything with, in order. int64 [m]
+        shared: How much with each. float64 [m]
+        photos: How much with each photo as a whole. float64 [V]
+    """
+
+    masks: np.ndarray
+    shared: np.ndarray
+    photos: np.ndarray
+
+    @classmethod
+    def of(cls, evidence: Evidence, rows: np.ndarray) -> "Overlap":
+        """What the Gaussians `rows` [n] share."""
+        lengths = evidence.starts[rows + 1] - evidence.starts[rows]
+        first = np.repeat(evidence.starts[rows] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+        entries = first + np.arange(lengths.sum())
+        sums = np.bincount(
+            evidence.columns[entries], evidence.weights[entries], minlength=len(evidence.view_of)
+        )
+        masks = np.flatnonzero(sums[: evidence.mask_count])
+        return cls(masks, sums[masks], sums[evidence.mask_count :])
+
+    def visible(self) -> np.ndarray:
+        """Photos that see enough of them. bool [V]"""
+        return self.photos > VISIBLE * self.photos.max(initial=0.0)
+
+    def ious(self, evidence: Evidence, sizes: np.ndarray) -> np.ndarray:
+        """IoU with each of `masks`, as their photos see it; `sizes` of all masks [M]. [m]"""
+        in_photo = self.photos[evidence.view_of[self.masks]]
+        return self.shared / np.maximum(sizes[self.masks] + in_photo - self.shared, 1e-9)
+
+
+def mask_sizes(evidence: Evidence) -> np.ndarray:
+    """Weight in every mask. float64 [M]"""
+    return np.bincount(evidence.columns, evidence.weights, minlength=len(evidence.view_of))[
+        : evidence.mask_count
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """A node as it is compared with its neighbours: voxels that it holds, and those around; its weight."""
+
+    overlap: Overlap
+    holds: np.ndarray
+    touches: np.ndarray
+    size: float
+
+
+class _Union:
+    """Unites nodes side by side, the best pair first."""
+
+    def __init__(self, tree: Tree, evidence: Evidence, weights: np.ndarray, voxels: Voxels) -> None:
+        self.tree, self.evidence, self.weights, self.voxels = tree, evidence, weights, voxels
+        self.sizes = mask_sizes(evidence)
+        self.measured = [self._measure(rows) for rows in tree.members]
+        self.pairs: list[tuple[float, int, int, int]] = []  # minus how far they are one, two nodes, parent
+
+    def unite(self) -> None:
+        siblings: dict[int, list[int]] = {}
+        for node, parent in enumerate(self.tree.parents):
+            siblings.setdefault(parent, []).append(node)
+        for nodes in siblings.values():
+            for number, node in enumerate(nodes):
+                self._consider(node, nodes[:number])
+        while self.pairs:
+            _, one, two, parent = heapq.heappop(self.pairs)
+            if self.tree.parents[one] != parent or self.tree.parents[two] != parent:
+                continue  # one of them lies in another union by now
+            self._join(*sorted((one, two), key=lambda node: -self.measured[node].size))
+
+    def _measure(self, rows: np.ndarray) -> _Measured:
+        holds = self.voxels.holding(rows)
+        size = float(self.weights[rows].sum())
+        return _Measured(Overlap.of(self.evidence, rows), holds, self.voxels.around(holds), size)
+
+    def _consider(self, node: int, others: list[int]) -> None:
+        mine = self.measured[node]
+        for other in others:
+            theirs = self.measured[other]
+            if (mine.touches & theirs.holds).any():
+                share = together(mine.overlap, theirs.overlap, self.evidence, self.sizes)
+                if share >= TOGETHER:
+                    heapq.heappush(self.pairs, (-share, node, other, self.tree.parents[node]))
+
+    def _join(self, large: int, small: int) -> None:
+        tree, parent = self.tree, self.tree.parents[large]
+        rows = np.union1d(tree.members[large], tree.members[small])
+        measured, size = self._measure(rows), self.measured[large].size
+        if measured.size - size < SCRAP * size:
+            union = large
+            tree.members[large], self.measured[large] = rows, measured
+        else:
+            union = len(tree.members)
+            tree.members.append(rows)
+            tree.parents.append(parent)
+            tree.parents[large] = union
+            self.measured.append(measured)
+        tree.parents[small] = union
+        beside = [node for node, above in enumerate(tree.parents) if above == parent and node != union]
+        self._consider(union, beside)
+
+
+def together(one: Overlap, two: Overlap, evidence: Evidence, sizes: np.ndarray) -> float:
+    """How far masks hold two nodes as one: the mean over photos that see both of their best mask for it.
+
+    A mask counts by the share of the node it holds less of, times the share of it that the two make up.
+
+    Returns:
+        In [0, 1]; 0 if too few photos see both.
+    """
+    both = one.visible() & two.visible()
+    if both.sum() < SEEN_TOGETHER:
+        return 0.0
+    masks, first, second = np.intersect1d(one.masks, two.masks, assume_unique=True, return_indices=True)
+    views = evidence.view_of[masks]
+    held = np.minimum(
+        one.shared[first] / np.maximum(one.photos[views], 1e-9),
+        two.shared[second] / np.maximum(two.photos[views], 1e-9),
+    )
+    made_up = (one.shared[first] + two.shared[second]) / np.maximum(sizes[masks], 1e-9)
+    best = np.zeros(len(both))
+    np.maximum.at(best, views, np.minimum(held, 1) * np.minimum(made_up, 1))
+    return float(best[both].mean())
+
+
+def _without_repeats(tree: Tree, weights: np.ndarray) -> Tree:
+    """The tree without nodes that are about what they lie in; what lies in them goes up."""
+    size = [float(weights[rows].sum()) for rows in tree.members]
+    repeats = [parent >= 0 and size[parent] < LARGER * size[node] for node, parent in enumerate(tree.parents)]
+    kept = [node for node in range(len(size)) if not repeats[node]]
+    place = {node: row for row, node in enumerate(kept)} | {-1: -1}
+    parents = []
+    for node in kept:
+        above = tree.parents[node]
+        while above >= 0 and repeats[above]:
+            above = tree.parents[above]
+        parents.append(place[above])
+    return Tree([tree.members[node] for node in kept], parents)
+
+
+def _fill(tree: Tree, weights: np.ndarray, opacities: np.ndarray, voxels: Voxels) -> None:
+    """Give Gaussians of no node, but beside one, to the node that prevails there, and to those above it."""
+    if not tree.members:
+        return
+    leaf = np.full(len(weights), -1)
+    size = [weights[rows].sum() for rows in tree.members]
+    for node in np.argsort(size, kind="stable")[::-1]:
+        leaf[tree.members[node]] = node
+    free = np.flatnonzero((leaf < 0) & (opacities > LEAST_OPACITY))
+    owned = np.flatnonzero(leaf >= 0)
+    prevailing = _prevailing(voxels, owned, leaf[owned], opacities[owned])
+    nodes = np.where(voxels.holding(owned), prevailing, -1)[voxels.owner[free]]
+    given: dict[int, list[np.ndarray]] = {}
+    for node in np.unique(nodes[nodes >= 0]).tolist():
+        rows, above = free[nodes == node], node
+        while above >= 0:
+            given.setdefault(above, []).append(rows)
+            above = tree.parents[above]
+    for node, rows in given.items():
+        tree.members[node] = np.union1d(tree.members[node], np.concatenate(rows))
+
+
+def _prevailing(voxels: Voxels, rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The label of most weight in the voxels around each voxel, -1 where there is none.
+
+    Args:
+        voxels: The grid.
+        rows: Points that have a label. int64 [n]
+        labels: Label of each, 0 or more. int64 [n]
+        weights: [n]
+
+    Returns:
+        int64 [V]
+    """
+    count = int(labels.max()) + 1
+    keys, where = np.unique(voxels.owner[rows] * count + labels, return_inverse=True)
+    sums = np.bincount(where.reshape(-1), weights)
+    # Each voxel's labels count for the 27 voxels around it.
+    around = voxels.neighbours[keys // count]
+    spread = np.unique((around * count + (keys % count)[:, None])[around >= 0], return_inverse=True)
+    total = np.bincount(spread[1].reshape(-1), np.broadcast_to(sums[:, None], around.shape)[around >= 0])
+    voxel, label = spread[0] // count, spread[0] % count
+    best = np.full(len(voxels), -1)
+    order = np.argsort(total, kind="stable")  # the largest is written last
+    best[voxel[order]] = label[order]
+    return best

@@ -1,0 +1,102 @@
+"""Which node answers a text, and how much of it: trees and fits made by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gags.query.choose import AS_GOOD, Chooser, Fits, fits_of
+from gags.query.reach import Reach
+from gags.things.things import Things
+
+DESK, LAPTOP, SCREEN, KEYS, MUG, KEY = range(6)
+SIZES = {SCREEN: 40, KEYS: 40, MUG: 30, KEY: 4}
+
+
+def made(**changes) -> Things:
+    """A desk: a laptop of a screen and a keyboard with a key, beside it a mug."""
+    screen, keys, mug = np.arange(40), np.arange(40, 80), np.arange(80, 110)
+    members = [np.arange(110), np.arange(80), screen, keys, mug, keys[:4]]
+    things = Things(
+        starts=np.cumsum([0] + [len(rows) for rows in members]),
+        members=np.concatenate(members).astype(np.int32),
+        parents=np.array([-1, DESK, LAPTOP, LAPTOP, DESK, KEYS], np.int32),
+        photos=np.array([20, 30, 40, 40, 40, 4], np.int32),
+        seen_by=np.full(6, 40, np.int32),
+        levels=np.array([1.9, 1.8, 0.6, 0.6, 1.6, 0.0], np.float32),
+        embeddings=np.zeros((6, 0), np.float16),
+    )
+    return replace(things, **changes)
+
+
+def chooser(things: Things | None = None) -> Chooser:
+    return Chooser(made() if things is None else things, np.ones(110))
+
+
+def fit(screen: float, keys: float, mug: float, key: float | None = None, masks=None) -> Fits:
+    """One text, by what it fits; nodes that hold others have the mean of their Gaussians."""
+    key = keys if key is None else key
+    below = keys * 36 / 40 + key * 4 / 40
+    laptop = (screen + below) / 2
+    desk = (laptop * 80 + mug * 30) / 110
+    field = np.array([desk, laptop, screen, below, mug, key])[:, None]
+    return Fits(field, field if masks is None else np.array(masks, float)[:, None])
+
+
+def test_the_desk_is_a_group_of_a_laptop_and_a_mug():
+    assert made().is_group.tolist() == [True] + [False] * 5
+
+
+def test_a_whole_is_asked_for_by_its_name_though_a_fragment_fits_best():
+    assert chooser().best(fit(0.7, 0.8, 0.0, key=1.0), 0) == LAPTOP
+    assert chooser().first(fit(0.7, 0.8, 0.0, key=1.0), 0) == KEY
+
+
+def test_what_a_whole_adds_must_fit_too():
+    assert chooser().best(fit(0.1, 0.9, 0.0), 0) == KEYS
+    assert chooser().best(fit(0.9, 0.1, 0.0), 0) == SCREEN
+
+
+def test_what_its_own_masks_say_counts():
+    against = [0.0, -0.6, 0.8, 0.8, 0.0, 0.8]
+    assert chooser().best(fit(0.6, 0.8, 0.0, masks=against), 0) == KEYS
+    for_it = [0.0, 0.9, 0.8, 0.8, 0.0, 0.8]
+    assert chooser().best(fit(0.6, 0.8, 0.0, masks=for_it), 0) == LAPTOP
+
+
+def test_what_few_photos_cut_out_is_no_answer_if_more_cut_out_what_it_lies_in():
+    rare = made(photos=np.array([20, 1, 40, 40, 40, 4], np.int32))
+    assert chooser(rare).best(fit(0.7, 0.8, 0.0), 0) == KEYS
+    assert chooser().best(fit(0.7, 0.8, 0.0), 0) == LAPTOP
+
+
+def test_a_part_is_asked_for_within_its_whole():
+    some = fit(0.3, 0.4, 0.9)  # the mug fits best of all
+    assert chooser().best(some, 0) == MUG
+    assert chooser().part(some, 0, LAPTOP) == KEYS
+    assert chooser().part(some, 0, MUG) is None
+
+
+def test_others_of_the_kind_fit_as_well_and_lie_elsewhere():
+    assert chooser().others(fit(0.9, 0.9, 0.9 - AS_GOOD / 2), 0, LAPTOP) == [MUG]
+    assert chooser().others(fit(0.9, 0.9, 0.9 - 2 * AS_GOOD), 0, LAPTOP) == []
+
+
+@pytest.mark.parametrize(("cosine", "found"), [(0.95, [MUG]), (0.2, [])])
+def test_others_of_the_kind_look_alike(cosine, found):
+    vectors = np.zeros((6, 3))
+    vectors[:, 0] = 1
+    vectors[MUG] = [cosine, np.sqrt(1 - cosine**2), 0]
+    vectors[DESK] = [0, 0, 1]
+    alike = chooser(made(embeddings=vectors.astype(np.float16)))
+    assert alike.others(fit(0.9, 0.9, 0.9), 0, LAPTOP) == found
+
+
+def test_fits_are_shares_of_the_range_of_each_text():
+    margins = np.linspace(-1, 1, 110)[:, None] * [1.0, 10.0]
+    reaches = [Reach.of(column, np.ones(110)) for column in margins.T]
+    made_of = fits_of(made(), margins, None, reaches, np.ones(110))
+    np.testing.assert_allclose(made_of.of_gaussians[:, 0], made_of.of_gaussians[:, 1], atol=1e-12)
+    assert made_of.of_gaussians[DESK, 0] == pytest.approx(0, abs=1e-9)
+    assert made_of.of_gaussians[MUG, 0] == pytest.approx(margins[80:, 0].mean())
+    np.testing.assert_array_equal(made_of.of_masks, made_of.of_gaussians)
