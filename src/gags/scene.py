@@ -38,6 +38,8 @@ Texts = str | Sequence[str] | Queries
 Wanted = str | Instance | Queries | Iterable["str | Instance | Iterable[Instance]"]
 Color = str | tuple[float, float, float]
 
+MOST_LOCATED = 200  # texts whose instances are remembered
+
 
 class Scene:
     """Everything `gags run` left in a folder, loaded.
@@ -58,6 +60,7 @@ class Scene:
         self.field = field
         self._things: Things | None = None
         self._space: Space | None = None  # where its Gaussians are
+        self._located: dict[str, list[Instance]] = {}  # of texts asked lately: they are asked view by view
         self._negatives: Tensor | None = None  # canonical phrases of the encoder, once embedded
 
     @classmethod
@@ -150,10 +153,18 @@ class Scene:
         return found
 
     def _instances(self, queries: Queries, progress: Reporter) -> list[list[Instance]]:
-        things = self.things(progress)
-        if self._space is None:
-            self._space = Space.build(self.gaussians, things)
-        return locate_instances(self.gaussians, self.field, queries, things, space=self._space)
+        known = self._located if queries.negatives is self._negatives else {}
+        missing = [row for row, text in enumerate(queries.texts) if text not in known]
+        if missing:
+            things = self.things(progress)
+            if self._space is None:
+                self._space = Space.build(self.gaussians, things)
+            asked = queries.subset(missing)
+            found = locate_instances(self.gaussians, self.field, asked, things, space=self._space)
+            if len(known) > MOST_LOCATED:
+                known = self._located = {text: known[text] for text in queries.texts if text in known}
+            known.update(zip(asked.texts, found, strict=True))
+        return [known[text] for text in queries.texts]
 
     def catalog(
         self, words: Sequence[str] | Queries | Path = EVERYDAY, *, progress: Reporter = SILENT

@@ -11,6 +11,7 @@ from gags.query.catalog import catalog
 from gags.query.names import read_words
 from gags.query.relevancy import Queries
 from gags.things.find import find_things
+from gags.things.things import Things
 
 
 def test_the_balls_are_listed_with_their_names():
@@ -45,3 +46,17 @@ def test_lists_without_words_are_errors(tmp_path):
     (tmp_path / "empty.txt").write_text("# nothing\n")
     with pytest.raises(QueryError, match="is empty"):
         read_words(tmp_path / "empty.txt")
+
+
+def test_what_lies_in_a_union_that_hardly_any_photo_cuts_out_stands_for_itself():
+    scene = make_scene()
+    field = train_field(scene.gaussians, scene.items(), DistillSettings(steps=10, batch_regions=64))
+    one, two = (np.flatnonzero(scene.owner == ball) for ball in (1, 2))
+    halves = [np.concatenate([one, two]), one, two]
+    owners = np.repeat(np.arange(3), [len(rows) for rows in halves])
+    things = Things.build(np.concatenate(halves), owners, [np.arange(n) for n in (1, 50, 20)])
+    things.parents = np.array([-1, 0, 0], np.int32)
+    things.levels = np.array([2, 2, 1], np.float32)
+    words = Queries.encode(WORDS, ToyEncoder(), field)
+    entries = catalog(scene.gaussians, field, words, things, 100)
+    assert [(entry.photos, entry.part_of) for entry in entries] == [(50, None), (20, None)]

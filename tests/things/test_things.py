@@ -1,10 +1,13 @@
 """Things from masks: balls are found, wholes come before their parts, groups are told from things."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.helpers.blobs import DIM, WORDS, make_scene, word_vector
 
 from gags.evaluate.metrics import iou
+from gags.segment.masks import Masks
 from gags.things.find import find_things
 from gags.things.things import Things
 
@@ -120,3 +123,19 @@ def test_saved_things_come_back_if_they_were_found_from_the_same(tmp_path, thing
     assert Things.load(path, "b") is None
     path.write_bytes(b"no safetensors")
     assert Things.load(path, "a") is None
+
+
+def test_what_hardly_any_photo_cuts_out_of_what_all_see_is_no_thing(scene):
+    camera, described = scene.items()[0]
+    empty = replace(
+        described,
+        masks=Masks(
+            np.full_like(described.masks.labels, -1),
+            np.zeros(0, np.int8),
+            np.zeros((0, 4), np.int32),
+            np.zeros(0, np.float32),
+        ),
+        embeddings=np.zeros((0, DIM), np.float16),
+    )
+    items = [(camera, described if number < 3 else empty) for number in range(40)]
+    assert len(find_things(scene.gaussians, items)) == 0

@@ -9,6 +9,7 @@ of what answers the whole ("mug").
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ SMALLER = 0.8  # of a whole's weight, below which something in it is a part
 MOST = 1.3  # share of the range that counts: single masks may fit better than any Gaussian
 AS_GOOD = 0.06  # in shares of the range: another thing that fits that much worse is one more of the kind
 AS_ALIKE = 0.5  # of the way from how alike things are to equal: how alike things of one kind are
+MOST_COMPARED = 500  # wholes, for how alike things are; more tell nothing new
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,13 +139,16 @@ class Chooser:
         return related
 
     def _alike(self, node: int, other: int) -> bool:
-        vectors = self.things.embeddings.astype(np.float32)
-        if not vectors.shape[1]:
-            return True
-        return bool(vectors[node] @ vectors[other] >= self._alike_cosine(vectors))
+        vectors = self._vectors
+        return not vectors.shape[1] or bool(vectors[node] @ vectors[other] >= self._alike_cosine)
 
-    def _alike_cosine(self, vectors: np.ndarray) -> float:
-        wholes = vectors[self.things.parents < 0]
+    @cached_property
+    def _vectors(self) -> np.ndarray:
+        return self.things.embeddings.astype(np.float32)
+
+    @cached_property
+    def _alike_cosine(self) -> float:
+        wholes = self._vectors[self.things.parents < 0][:MOST_COMPARED]
         cosines = (wholes @ wholes.T)[np.triu_indices(len(wholes), 1)]
         typical = float(np.median(cosines)) if len(cosines) else 0.0
         return typical + AS_ALIKE * (1 - typical)

@@ -90,7 +90,7 @@ def locate_instances(
     space = Space.build(gaussians, things) if space is None else space
     asked = Compared.of(field, queries, things, space)
     if not len(things):
-        return [asked.pieces(row, space) for row in range(len(queries.texts))]
+        return [asked.pieces(row, space, there) for row in range(len(queries.texts))]
     wholes = Compared.of(field, queries.wholes, things, space) if queries.wholes else None
     chooser = Chooser(things, space.opacities)
     found: list[list[Instance]] = []
@@ -180,8 +180,10 @@ class Compared:
         both = min(wholes.scores[holder, whole], self.scores[part, row])
         return part if both >= PART_SCORE * self.scores[plain, row] else None
 
-    def pieces(self, row: int, space: Space) -> list[Instance]:
+    def pieces(self, row: int, space: Space, there: bool) -> list[Instance]:
         """Connected pieces that match a text, best first."""
+        if not (there or self.reaches[row].matches):
+            return []
         found = [
             self._instance(row, members, members, space)
             for members in pieces_of(self.reaches[row], self.margins[:, row], space)

@@ -10,7 +10,7 @@ MIN_PIECE = 0.3  # pieces with less than this share of the best piece's weight a
 
 
 def pieces_of(reach: Reach, margins: np.ndarray, space: Space) -> list[np.ndarray]:
-    """Connected pieces of what matches a text; none if nothing does.
+    """Connected pieces of what fits a text best; one at least.
 
     Shares of the text's range are averaged over neighbourhoods in units of the scene, and cut at a share of
     their range.
@@ -23,8 +23,6 @@ def pieces_of(reach: Reach, margins: np.ndarray, space: Space) -> list[np.ndarra
     Returns:
         Gaussians of each piece. int64 [n] each
     """
-    if not reach.matches:
-        return []
     voxels, weights = space.voxels, space.opacities
     values = np.clip(reach.shares(margins), 0, 1)
     mass = voxels.sums(weights)

@@ -45,6 +45,8 @@ def find_things(
     means = gaussians.means.cpu().double().numpy()
     opacities = gaussians.opacities.cpu().double().numpy()
     tree = grow(evidence, [piece for piece in pieces if len(piece)], means, opacities)
+    if not tree.members:  # what few photos cut out is seen by too many others
+        return Things.none()
     described = [(description.embeddings, description.masks.scores) for _, description in items]
     embeddings, scores = (np.concatenate(values) for values in zip(*described, strict=True))
     return things_of_tree(tree, evidence, levels, embeddings, scores)

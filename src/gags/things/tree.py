@@ -10,6 +10,7 @@ import heapq
 from dataclasses import dataclass, field
 
 import numpy as np
+from numba import njit
 
 from gags.distill.evidence import Evidence
 from gags.things.voxels import Voxels
@@ -68,16 +69,29 @@ def seen_weights(evidence: Evidence) -> np.ndarray:
     return np.bincount(owners[whole], evidence.weights[whole], minlength=len(evidence.starts) - 1)
 
 
-def shared_sizes(nodes: list[np.ndarray], weights: np.ndarray, *, at_once: int = 1 << 16) -> np.ndarray:
+def shared_sizes(nodes: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
     """Weight of what each two nodes have in common. float64 [n, n]"""
-    shared = np.zeros((len(nodes), len(nodes)))
-    order = [np.sort(rows) for rows in nodes]
-    for first in range(0, len(weights), at_once):
-        inside = np.zeros((len(nodes), min(at_once, len(weights) - first)), np.float32)
-        for node, rows in enumerate(order):
-            begin, end = np.searchsorted(rows, [first, first + at_once])
-            inside[node, rows[begin:end] - first] = 1
-        shared += (inside * weights[first : first + at_once].astype(np.float32)) @ inside.T
+    owners = np.repeat(np.arange(len(nodes)), [len(rows) for rows in nodes])
+    rows = np.concatenate([np.zeros(0, np.int64), *nodes])
+    order = np.argsort(rows, kind="stable")
+    return _sum_pairs(rows[order], owners[order], weights.astype(np.float64), len(nodes))
+
+
+@njit(cache=True)
+def _sum_pairs(
+    rows: np.ndarray, owners: np.ndarray, weights: np.ndarray, count: int
+) -> np.ndarray:  # pragma: no cover - compiled
+    """Sum of the Gaussians' weights over all pairs of nodes that hold them; entries by Gaussian. [n, n]"""
+    shared = np.zeros((count, count))
+    first = 0
+    while first < len(rows):
+        last = first
+        while last < len(rows) and rows[last] == rows[first]:
+            last += 1
+        for one in range(first, last):
+            for two in range(first, last):
+                shared[owners[one], owners[two]] += weights[rows[first]]
+        first = last
     return shared
 
 
