@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gags.distill.evidence import Evidence, ViewEvidence, merge
-from gags.things.tree import Overlap, grow, mask_sizes, seen_weights, shared_sizes, together
+from gags.things.tree import Overlap, grow, seen_weights, shared_sizes, together
 
 PHOTOS = 4
 
@@ -79,7 +79,7 @@ def test_togetherness_is_the_mean_over_photos_of_the_best_mask():
     left, right = [*range(4)], [*range(4, 8)]
     # Of the mask's 8 Gaussians 6 are theirs; it holds all of the one and half of the other.
     evidence = evidence_of(12, left + right[:2] + [8, 9])
-    sizes = mask_sizes(evidence)
+    sizes = evidence.sizes()
     one, two = (Overlap.of(evidence, np.array(rows)) for rows in (left, right))
     assert together(one, two, evidence, sizes) == pytest.approx(0.5 * 6 / 8)
     apart = Overlap.of(evidence, np.array([10, 11]))

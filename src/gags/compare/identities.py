@@ -77,7 +77,7 @@ def _joined(
     overlaps = shared_weights(evidence, things, tops)
     views = evidence.view_of[: evidence.mask_count]
     in_photos = overlaps[:, evidence.mask_count :]  # how much of each thing every photo sees
-    sizes = np.bincount(evidence.columns, evidence.weights, minlength=len(evidence.view_of))
+    sizes = evidence.sizes()
     masks = overlaps[:, : evidence.mask_count]
     covered = masks > COVERED * np.maximum(in_photos[:, views], 1e-6)
     visible = in_photos > VISIBLE * np.maximum(in_photos.max(axis=1, keepdims=True), 1e-6)
@@ -123,13 +123,7 @@ def shared_weights(evidence: Evidence, things: Things, chosen: np.ndarray) -> np
     """Weight that each chosen thing shares with every mask and every photo. float64 [n, M + V]"""
     overlaps = np.zeros((len(chosen), len(evidence.view_of)))
     for row, thing in enumerate(chosen):
-        rows = things[thing].astype(np.int64)
-        lengths = evidence.starts[rows + 1] - evidence.starts[rows]
-        first = np.repeat(evidence.starts[rows] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
-        entries = first + np.arange(lengths.sum())
-        overlaps[row] = np.bincount(
-            evidence.columns[entries], evidence.weights[entries], minlength=overlaps.shape[1]
-        )
+        overlaps[row] = evidence.shared(things[thing].astype(np.int64))
     return overlaps
 
 

@@ -64,6 +64,17 @@ class Evidence:
         """Number V of photos."""
         return int(self.view_of[-1]) + 1 if len(self.view_of) else 0
 
+    def sizes(self) -> np.ndarray:
+        """Weight in every mask, and in every photo. float64 [M + V]"""
+        return np.bincount(self.columns, self.weights, minlength=len(self.view_of))
+
+    def shared(self, rows: np.ndarray) -> np.ndarray:
+        """Weight that Gaussians [n] share with every mask, and with every photo. float64 [M + V]"""
+        lengths = self.starts[rows + 1] - self.starts[rows]
+        first = np.repeat(self.starts[rows] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+        entries = first + np.arange(lengths.sum())
+        return np.bincount(self.columns[entries], self.weights[entries], minlength=len(self.view_of))
+
 
 def pixel_grid(width: int, height: int, most: int, rng: np.random.Generator | None = None) -> np.ndarray:
     """Pixels of a photo on a regular grid.

@@ -91,8 +91,10 @@ def slug(text: str) -> str:
 
 
 def _describe(answer: Answer, instances: Sequence[Instance]) -> dict[str, Any]:
-    corners = np.concatenate([instance.box.corners for instance in instances[:1]]) if instances else None
-    box = None if corners is None else {"min": corners.min(0).tolist(), "max": corners.max(0).tolist()}
+    box = None
+    if instances:
+        corners = instances[0].box.corners
+        box = {"min": corners.min(0).tolist(), "max": corners.max(0).tolist()}
     return {
         "text": answer.text,
         "view": answer.view,

@@ -146,7 +146,7 @@ def answer_view(
     drawn = shown(asker(gaussians, field, queries, backend=backend)(camera))
     if chosen is None:
         found = zip(queries.texts, drawn.values, strict=True)
-        return [_answer(text, view, relevancy, drawn.known) for text, relevancy in found]
+        return [_answer_of_map(text, view, relevancy, drawn.known) for text, relevancy in found]
     shares = render_values(gaussians, chosen.T.to(gaussians.means), camera, backend=backend)
     masks = (shares.values >= SHOWN_SHARE) & shares.known
     found = zip(queries.texts, drawn.values, masks, strict=True)
@@ -163,11 +163,9 @@ def shown(maps: ValueMaps) -> ValueMaps:
     return replace(maps, values=maps.values * maps.known)
 
 
-def _answer(text: str, view: str, relevancy: Tensor, known: Tensor) -> Answer:
-    peak = lerf_ovs.peak(relevancy)
+def _answer_of_map(text: str, view: str, relevancy: Tensor, known: Tensor) -> Answer:
     mask = lerf_ovs.mask(fill_uncovered(relevancy, known)) & known
-    score = _score(relevancy, peak)
-    return Answer(text, view, relevancy.cpu().numpy(), mask.cpu().numpy(), peak, score)
+    return _answer(text, view, relevancy, mask, lerf_ovs.peak(relevancy))
 
 
 def _answer_of_instances(text: str, view: str, relevancy: Tensor, mask: Tensor) -> Answer:
@@ -177,6 +175,10 @@ def _answer_of_instances(text: str, view: str, relevancy: Tensor, mask: Tensor) 
         peak = column, row
     else:
         peak = lerf_ovs.peak(relevancy)
+    return _answer(text, view, relevancy, mask, peak)
+
+
+def _answer(text: str, view: str, relevancy: Tensor, mask: Tensor, peak: tuple[int, int]) -> Answer:
     score = _score(relevancy, peak)
     return Answer(text, view, relevancy.cpu().numpy(), mask.cpu().numpy(), peak, score)
 

@@ -12,7 +12,7 @@ from gags.query.boxes import OrientedBox
 from gags.query.names import Namer
 from gags.query.relevancy import Queries
 from gags.query.space import Space
-from gags.things.things import PART_PHOTOS, Things
+from gags.things.things import Things
 
 LISTED_SHARE = 0.08  # of the photos that must agree on a thing for it to be listed
 
@@ -54,11 +54,6 @@ class Entry:
         }
 
 
-def stands_out(things: Things, thing: int, whole: int | None) -> bool:
-    """Whether a thing is seen as separate in at least half as many photos as what it is listed below."""
-    return whole is None or bool(things.photos[thing] >= PART_PHOTOS * things.photos[whole])
-
-
 @torch.no_grad()
 def catalog(
     gaussians: Gaussians, field: LanguageField, words: Queries, things: Things, photos: int
@@ -84,7 +79,7 @@ def catalog(
         while whole is not None and things.photos[whole] < LISTED_SHARE * photos:
             whole = things.whole_of(whole)  # a union that hardly any mask holds
         rare = things.photos[thing] < LISTED_SHARE * photos
-        if rare or things.is_group[thing] or not stands_out(things, thing, whole):
+        if rare or things.is_group[thing] or not things.apart_from(thing, whole):
             continue
         if whole is not None and whole not in row_of:
             continue

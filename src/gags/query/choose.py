@@ -46,7 +46,7 @@ class Fits:
     of_gaussians: np.ndarray
     of_masks: np.ndarray
 
-    @property
+    @cached_property
     def where(self) -> np.ndarray:
         """What says where a text is. [C, T]"""
         return (1 - OWN_SAY) * self.of_gaussians + OWN_SAY * self.of_masks

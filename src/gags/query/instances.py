@@ -96,10 +96,7 @@ def locate_instances(
     found: list[list[Instance]] = []
     for row in range(len(queries.texts)):
         node = asked.chosen(chooser, row, there)
-        whole = queries.whole_of[row] if wholes else -1
-        part = None
-        if wholes and whole >= 0:
-            part = asked.part_of(wholes, chooser, row, whole, node)
+        part = asked.part_of(wholes, chooser, row, node) if wholes else None
         if part is not None:
             nodes = [part]
         else:
@@ -153,23 +150,21 @@ class Compared:
         between = chooser.between(chooser.first(self.fit, row), chooser.best(self.fit, row))
         return float(self.scores[between, row].max())
 
-    def part_of(
-        self, wholes: "Compared", chooser: Chooser, row: int, whole: int, plain: int | None
-    ) -> int | None:
+    def part_of(self, wholes: "Compared", chooser: Chooser, row: int, plain: int | None) -> int | None:
         """The part that answers a text that asks for a part of something.
 
         Args:
             wholes: What the texts ask for parts of.
             chooser: Of the scene.
             row: The text.
-            whole: Row of `wholes` that it asks for a part of.
             plain: What answers the text if it is taken as the name of a thing.
 
         Returns:
-            None if the plain answer is better: the scene does not hold the whole, the plain answer is a part
-            of it already, or it fits far better.
+            None if it asks for none, or if the plain answer is better: the scene does not hold the whole, the
+            plain answer is a part of it already, or it fits far better.
         """
-        holder = wholes.chosen(chooser, whole)
+        whole = self.queries.whole_of[row]
+        holder = wholes.chosen(chooser, whole) if whole >= 0 else None
         if holder is None:
             return None
         part = chooser.part(self.fit, row, holder)

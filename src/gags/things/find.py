@@ -16,7 +16,7 @@ from gags.progress import SILENT, Reporter
 from gags.store import stamp
 from gags.things.clusters import clusters_of_masks, members_of_clusters
 from gags.things.things import Things
-from gags.things.tree import OWN_IOU, Overlap, Tree, grow, mask_sizes
+from gags.things.tree import OWN_IOU, Overlap, Tree, grow
 from gags.workspace import Workspace
 
 OUTLIER = 3.0  # standard deviations below the mean: embeddings of masks that fit a thing less are dropped
@@ -67,7 +67,7 @@ def things_of_tree(
         embeddings: Of every mask, L2-normalised. [M, D]
         scores: Of every mask. [M]
     """
-    sizes = mask_sizes(evidence)
+    sizes = evidence.sizes()
     views = evidence.view_of[: evidence.mask_count]
     photos, seen_by, means, vectors, size = [], [], [], [], []
     for rows in tree.members:

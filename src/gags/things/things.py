@@ -39,27 +39,18 @@ class Things:
     embeddings: np.ndarray
 
     @classmethod
-    def build(
-        cls,
-        gaussians: np.ndarray,
-        owners: np.ndarray,
-        photos: Sequence[np.ndarray],
-        *,
-        embeddings: np.ndarray | None = None,
-    ) -> "Things":
+    def build(cls, gaussians: np.ndarray, owners: np.ndarray, photos: Sequence[np.ndarray]) -> "Things":
         """Sort pairs of a Gaussian [E] and a thing [E]; things without Gaussians are left out.
 
         Args:
             gaussians: Of each pair. [E]
             owners: Thing of each pair, a row of `photos`. [E]
             photos: Photos that agree on each thing; they are taken for all that see it.
-            embeddings: Of each thing; none by default. [C, D]
         """
         order = np.lexsort((gaussians, owners))
         counts = np.bincount(owners, minlength=len(photos))
         kept = np.flatnonzero(counts)
         agreeing = np.array([len(photos[thing]) for thing in kept.tolist()], np.int32)
-        vectors = np.zeros((len(photos), 0)) if embeddings is None else embeddings
         return cls(
             np.concatenate([[0], np.cumsum(counts[kept])]).astype(np.int64),
             gaussians[order].astype(np.int32),
@@ -67,7 +58,7 @@ class Things:
             agreeing,
             agreeing.copy(),
             np.full(len(kept), 2, np.float32),
-            vectors[kept].astype(np.float16),
+            np.zeros((len(kept), 0), np.float16),
         )
 
     @classmethod
@@ -93,7 +84,10 @@ class Things:
 
     def stands_out(self, thing: int) -> bool:
         """Whether a thing is no part, or seen as separate in at least half as many photos as its whole."""
-        whole = self.whole_of(thing)
+        return self.apart_from(thing, self.whole_of(thing))
+
+    def apart_from(self, thing: int, whole: int | None) -> bool:
+        """Whether a thing is seen as separate in at least half as many photos as a whole, if there is one."""
         return whole is None or bool(self.photos[thing] >= PART_PHOTOS * self.photos[whole])
 
     def whole_of(self, thing: int) -> int | None:

@@ -7,7 +7,7 @@ What no mask was sure of goes to the node around it.
 """
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -36,8 +36,8 @@ class Tree:
         parents: Node that each lies in, -1 for none.
     """
 
-    members: list[np.ndarray] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)
+    members: list[np.ndarray]
+    parents: list[int]
 
 
 def grow(evidence: Evidence, pieces: list[np.ndarray], means: np.ndarray, opacities: np.ndarray) -> Tree:
@@ -55,8 +55,9 @@ def grow(evidence: Evidence, pieces: list[np.ndarray], means: np.ndarray, opacit
     weights = seen_weights(evidence)
     voxels = Voxels.of_scene(means, opacities)
     pieces = _without_strays([piece.astype(np.int64) for piece in pieces], weights, voxels)
-    pieces = _without_doubles(pieces, weights)
-    tree = Tree(pieces, _holders(pieces, weights))
+    shared = shared_sizes(pieces, weights)
+    kept = _without_doubles(shared)
+    tree = Tree([pieces[piece] for piece in kept], _holders(shared[np.ix_(kept, kept)]))
     _Union(tree, evidence, weights, voxels).unite()
     _fill(tree, weights, opacities, voxels)
     return _without_repeats(tree, weights)
@@ -124,24 +125,22 @@ def _weighted_counts(labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarra
     return different, np.bincount(where.reshape(-1), weights)
 
 
-def _without_doubles(pieces: list[np.ndarray], weights: np.ndarray) -> list[np.ndarray]:
-    """Pieces without those that an earlier one nearly equals."""
-    shared = shared_sizes(pieces, weights)
+def _without_doubles(shared: np.ndarray) -> list[int]:
+    """Pieces without those that an earlier one nearly equals, from what each two have in common [n, n]."""
     size = shared.diagonal()
     iou = shared / np.maximum(size[:, None] + size[None] - shared, 1e-12)
     kept: list[int] = []
-    for piece in range(len(pieces)):
+    for piece in range(len(shared)):
         if not (iou[piece, kept] >= ALIKE_IOU).any():
             kept.append(piece)
-    return [pieces[piece] for piece in kept]
+    return kept
 
 
-def _holders(pieces: list[np.ndarray], weights: np.ndarray) -> list[int]:
-    """The smallest larger piece that holds most of each, -1 if there is none."""
-    shared = shared_sizes(pieces, weights)
+def _holders(shared: np.ndarray) -> list[int]:
+    """The smallest larger piece that holds most of each, -1 if there is none; `shared` as above [n, n]."""
     size = shared.diagonal()
     parents = []
-    for piece in range(len(pieces)):
+    for piece in range(len(shared)):
         holds = np.flatnonzero((shared[piece] >= INSIDE * size[piece]) & (size >= LARGER * size[piece]))
         parents.append(int(holds[size[holds].argmin()]) if len(holds) and size[piece] > 0 else -1)
     return parents
@@ -164,12 +163,7 @@ class Overlap:
     @classmethod
     def of(cls, evidence: Evidence, rows: np.ndarray) -> "Overlap":
         """What the Gaussians `rows` [n] share."""
-        lengths = evidence.starts[rows + 1] - evidence.starts[rows]
-        first = np.repeat(evidence.starts[rows] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
-        entries = first + np.arange(lengths.sum())
-        sums = np.bincount(
-            evidence.columns[entries], evidence.weights[entries], minlength=len(evidence.view_of)
-        )
+        sums = evidence.shared(rows)
         masks = np.flatnonzero(sums[: evidence.mask_count])
         return cls(masks, sums[masks], sums[evidence.mask_count :])
 
@@ -178,16 +172,9 @@ class Overlap:
         return self.photos > VISIBLE * self.photos.max(initial=0.0)
 
     def ious(self, evidence: Evidence, sizes: np.ndarray) -> np.ndarray:
-        """IoU with each of `masks`, as their photos see it; `sizes` of all masks [M]. [m]"""
+        """IoU with each of `masks`, as their photos see it; `sizes` of all masks [M], or more. [m]"""
         in_photo = self.photos[evidence.view_of[self.masks]]
         return self.shared / np.maximum(sizes[self.masks] + in_photo - self.shared, 1e-9)
-
-
-def mask_sizes(evidence: Evidence) -> np.ndarray:
-    """Weight in every mask. float64 [M]"""
-    return np.bincount(evidence.columns, evidence.weights, minlength=len(evidence.view_of))[
-        : evidence.mask_count
-    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +192,7 @@ class _Union:
 
     def __init__(self, tree: Tree, evidence: Evidence, weights: np.ndarray, voxels: Voxels) -> None:
         self.tree, self.evidence, self.weights, self.voxels = tree, evidence, weights, voxels
-        self.sizes = mask_sizes(evidence)
+        self.sizes = evidence.sizes()
         self.measured = [self._measure(rows) for rows in tree.members]
         self.pairs: list[tuple[float, int, int, int]] = []  # minus how far they are one, two nodes, parent
 
@@ -327,13 +314,14 @@ def _prevailing(voxels: Voxels, rows: np.ndarray, labels: np.ndarray, weights: n
         int64 [V]
     """
     count = int(labels.max()) + 1
-    keys, where = np.unique(voxels.owner[rows] * count + labels, return_inverse=True)
-    sums = np.bincount(where.reshape(-1), weights)
+    keys, sums = _weighted_counts(voxels.owner[rows] * count + labels, weights)
     # Each voxel's labels count for the 27 voxels around it.
     around = voxels.neighbours[keys // count]
-    spread = np.unique((around * count + (keys % count)[:, None])[around >= 0], return_inverse=True)
-    total = np.bincount(spread[1].reshape(-1), np.broadcast_to(sums[:, None], around.shape)[around >= 0])
-    voxel, label = spread[0] // count, spread[0] % count
+    there = around >= 0
+    spread, total = _weighted_counts(
+        (around * count + (keys % count)[:, None])[there], np.broadcast_to(sums[:, None], around.shape)[there]
+    )
+    voxel, label = spread // count, spread % count
     best = np.full(len(voxels), -1)
     order = np.argsort(total, kind="stable")  # the largest is written last
     best[voxel[order]] = label[order]

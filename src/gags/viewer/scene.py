@@ -170,10 +170,10 @@ class ViewerScene:
 
     def instances(self, text: str, progress: Reporter = SILENT) -> list[Instance]:
         """Every instance of what a text names, what `gags locate` lists, best first."""
-        things, _ = self.find_things(progress)
+        things, space = self.find_things(progress)
         with self._asking:
             queries = self.scene.queries(text)
-            return locate_instances(self.scene.gaussians, self.scene.field, queries, things)[0]
+            return locate_instances(self.scene.gaussians, self.scene.field, queries, things, space=space)[0]
 
     def pick(
         self,

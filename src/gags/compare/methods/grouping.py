@@ -191,7 +191,7 @@ def mask_identities(inputs: Inputs, progress: Reporter) -> Tensor:
     )
     things = identities(evidence, levels)
     shared = shared_weights(evidence, things, np.arange(len(things)))
-    sizes = np.bincount(evidence.columns, evidence.weights, minlength=len(evidence.view_of))
+    sizes = evidence.sizes()
     views = evidence.view_of[: evidence.mask_count]
     in_mask, in_photo = shared[:, : evidence.mask_count], shared[:, evidence.mask_count + views]
     iou = in_mask / np.maximum(sizes[: evidence.mask_count] + in_photo - in_mask, 1e-9)
