@@ -93,9 +93,11 @@ def work(deaf):
         if deaf:
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
         print(os.getpid(), flush=True)
-        time.sleep(600)
+        while True:  # one long sleep could begin right after a signal was noted, and would not end by it
+            time.sleep(0.05)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start jobs in the background without
     measure.SECONDS_TO_STOP = 0.5 if len(sys.argv) > 1 else 60
     measure.in_own_process(work, len(sys.argv) > 1)
 """
