@@ -195,6 +195,8 @@ def test_a_scene_of_which_nothing_is_held_out(workspace, toy_capture, capsys):
     assert cli.main(["evaluate", str(workspace), *labels, "--protocol", "held-out"]) == 1
     assert "no labelled photo was held out" in capsys.readouterr().err
     report = Page(gags.report(workspace, ["red ball"]).read_text())
+    assert "things.html" in report.links()
+    assert (workspace / "report" / "things.html").exists()
     assert not any("held out" in line or "PSNR, held-out" in line for line in report.lines)
 
 

@@ -1,4 +1,4 @@
-"""Make the bundled demo capture (src/gags/data/demo): path-traced photos of a table, poses and labels.
+"""Make captures of a table by path tracing: photos, poses and labels; by default the bundled demo.
 
     python -m venv /tmp/venv && /tmp/venv/bin/pip install mitsuba==3.9.1 mitsuba-oidn==0.1.2 \\
         opencv-python-headless==5.0.0.93 pycolmap==4.2.1 numpy==2.4.6
@@ -13,6 +13,10 @@ already traced are kept in the work folder and not traced again (empty it after 
 quick look:
 
     … make_demo.py DEB --work /tmp/demo --preview /tmp/look.png --views train_003 test_000 --samples 8
+
+`--capture kinds --out DIR` makes another one, for measuring (see `benchmarks/kinds.py`): several of a kind,
+things in and on others, parts with names, things that photos cut. Beside the labels, `truth/<photo>.png`
+holds a number a pixel, and `truth.json` which numbers answer which text, an answer a thing.
 """
 
 import argparse
@@ -30,10 +34,9 @@ mi.set_variant("llvm_ad_rgb")
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 from demo import cameras, documents, photos, room, truth  # noqa: E402
-from demo.things import THINGS, pieces  # noqa: E402
+from demo.captures import CAPTURES, Layout, answers, leaves  # noqa: E402
+from demo.things import pieces  # noqa: E402
 
-SEED = 20241213
-CATEGORIES = [thing.category for thing in THINGS]
 JPEG_QUALITY = 88
 POINTS_PER_VIEW = 240
 OUT = Path(__file__).resolve().parents[1] / "src/gags/data/demo"
@@ -53,41 +56,56 @@ def unpack(package: Path, folder: Path) -> Path:
     return target
 
 
-def build(furniture: Path) -> tuple[mi.Scene, dict[str, np.ndarray]]:
-    """The scene, and the triangles [F,3,3] of each thing by category."""
-    named = {
-        thing.category: pieces(thing, furniture, np.random.default_rng([SEED, 1, i]))
-        for i, thing in enumerate(THINGS)
-    }
-    burger = next(thing for thing in THINGS if thing.category == "hamburger")
-    named["room"] = room.pieces(np.random.default_rng([SEED, 2]), burger.at[:2])
+def build(layout: Layout, furniture: Path) -> tuple[mi.Scene, list[np.ndarray]]:
+    """The scene, and the triangles [F,3,3] of each leaf; the shapes of leaf i are called `i#…`."""
+    standing = [
+        pieces(thing, furniture, np.random.default_rng([layout.seed, 1, i]))
+        for i, thing in enumerate(layout.things)
+    ]
+    every = leaves(layout)
+    named = {str(n): [] for n in range(len(every))}
+    for n, leaf in enumerate(every):
+        taken = {m for other in every if other.thing == leaf.thing for m in other.materials or ()}
+        for piece in standing[leaf.thing]:
+            if piece.material in leaf.materials if leaf.materials else piece.material not in taken:
+                named[str(n)].append(piece)
+    plate = next((thing.at[:2] for thing in layout.things if thing.category == layout.plate), None)
+    triangles = [np.concatenate([piece.corners for piece in named[str(n)]]) for n in range(len(every))]
+    named["room"] = room.pieces(np.random.default_rng([layout.seed, 2]), plate)
     meshes = room.meshes(named)
-    triangles = {name: np.concatenate([piece.corners for piece in named[name]]) for name in CATEGORIES}
     return mi.load_dict({"type": "scene", **meshes, **room.lights()}, optimize=False), triangles
 
 
 def take(
-    scene: mi.Scene, view: cameras.Viewpoint, index: int, samples: int, work: Path, scale: float
+    scene: mi.Scene, view: cameras.Viewpoint, index: int, seed: int, arguments, scale: float = 1.0
 ) -> np.ndarray:
     """The photo of a view uint8 [H,W,3]; the traced picture is kept in the work folder."""
-    kept = work / "traced" / f"{view.stem}_{samples}_{scale:g}.npy"
+    samples = arguments.samples
+    kept = arguments.work / f"traced_{arguments.capture}" / f"{view.stem}_{samples}_{scale:g}.npy"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        traced = photos.denoise(photos.trace(scene, view, samples, SEED + index, scale))
+        traced = photos.denoise(photos.trace(scene, view, samples, seed + index, scale))
         np.save(kept, traced.astype(np.float16))
-    return photos.develop(np.load(kept).astype(np.float64), np.random.default_rng([SEED, 3, index]))
+    return photos.develop(np.load(kept).astype(np.float64), np.random.default_rng([seed, 3, index]))
 
 
 def labelled_masks(
-    view: cameras.Viewpoint, numbers: np.ndarray, triangles: dict[str, np.ndarray]
+    view: cameras.Viewpoint,
+    numbers: np.ndarray,
+    triangles: list[np.ndarray],
+    right: dict[str, list[list[int]]],
 ) -> dict[str, np.ndarray]:
-    """Masks of the things that can be seen well enough in a view."""
+    """Masks by text of the things that can be seen well enough in a view."""
     masks = {}
-    for i, category in enumerate(CATEGORIES):
-        mask = numbers == i + 1
-        whole = truth.silhouette_pixels(view, triangles[category])
-        if mask.sum() >= max(truth.MIN_PIXELS, truth.MIN_SHARE * whole):
-            masks[category] = mask
+    for text, instances in right.items():
+        seen = []
+        for own in instances:
+            mask = np.isin(numbers, own)
+            whole = truth.silhouette_pixels(view, np.concatenate([triangles[n - 1] for n in own]))
+            if mask.sum() >= max(truth.MIN_PIXELS, truth.MIN_SHARE * whole):
+                seen.append(mask)
+        if seen:
+            masks[text] = np.any(seen, axis=0)
     return masks
 
 
@@ -97,18 +115,23 @@ def main() -> None:
         "package", type=Path, help="sweethome3d-furniture_*.deb, or the folder it was unpacked into"
     )
     parser.add_argument("--work", type=Path, required=True, help="folder for what can be thrown away")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--capture", choices=CAPTURES, default="demo")
+    parser.add_argument("--out", type=Path, help="by default that of the bundled demo")
     parser.add_argument("--samples", type=int, default=8, help="paths a pixel")
     parser.add_argument("--preview", type=Path, help="write only a sheet of the views to this PNG")
     parser.add_argument("--views", nargs="*", help="stems of the views of the preview")
     parser.add_argument("--scale", type=float, default=1.0, help="of the preview")
     arguments = parser.parse_args()
-    furniture = unpack(arguments.package, arguments.work)
-    scene, triangles = build(furniture)
-    views = cameras.viewpoints(np.random.default_rng([SEED, 4]))
+    layout = CAPTURES[arguments.capture]
+    if arguments.out is None and not arguments.preview:
+        if not layout.bundled:
+            parser.error("--out says where to")
+        arguments.out = OUT
+    scene, triangles = build(layout, unpack(arguments.package, arguments.work))
+    views = cameras.viewpoints(np.random.default_rng([layout.seed, 4]), layout.counts)
     if arguments.preview:
         sheet = [
-            take(scene, view, i, arguments.samples, arguments.work, arguments.scale)
+            take(scene, view, i, layout.seed, arguments, arguments.scale)
             for i, view in enumerate(views)
             if not arguments.views or view.stem in arguments.views
         ]
@@ -117,51 +140,60 @@ def main() -> None:
         rows = [np.hstack(sheet[i : i + columns]) for i in range(0, len(sheet), columns)]
         cv2.imwrite(str(arguments.preview), np.vstack(rows)[..., ::-1])
         return
-    make(scene, triangles, views, arguments)
+    make(layout, scene, triangles, views, arguments)
 
 
 def make(
-    scene: mi.Scene, triangles: dict[str, np.ndarray], views: list[cameras.Viewpoint], arguments
+    layout: Layout,
+    scene: mi.Scene,
+    triangles: list[np.ndarray],
+    views: list[cameras.Viewpoint],
+    arguments,
 ) -> None:
     """Write the whole capture."""
     out = arguments.out
     (out / "images").mkdir(parents=True, exist_ok=True)
     developed, depths = [], []
-    counts = dict.fromkeys(CATEGORIES, 0)
+    right = answers(layout)
+    counts = dict.fromkeys(right, 0)
     for i, view in enumerate(views):
         started = time.monotonic()
-        photo = take(scene, view, i, arguments.samples, arguments.work, 1.0)
+        photo = take(scene, view, i, layout.seed, arguments)
         path = out / "images" / f"{view.stem}.jpg"
         cv2.imwrite(str(path), photo[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        numbers, depth = photos.look_through(scene, view, CATEGORIES)
+        numbers, depth = photos.look_through(scene, view, [str(n) for n in range(len(triangles))])
         developed.append(cv2.imread(str(path))[..., ::-1])
         depths.append(depth)
         if view.split == "test":
-            masks = labelled_masks(view, numbers, triangles)
+            masks = labelled_masks(view, numbers, triangles, right)
             truth.write_labels(out / "labels", view.stem, masks)
             for category in masks:
                 counts[category] += 1
+        if not layout.bundled:
+            truth.write_numbers(out / "truth", view.stem, numbers)
         print(f"{view.stem} {view.ring} {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
     train = [i for i, view in enumerate(views) if view.split == "train"]
     points = truth.sparse_points(
         [views[i] for i in train],
         [developed[i] for i in train],
         [depths[i] for i in train],
-        np.random.default_rng([SEED, 5]),
+        np.random.default_rng([layout.seed, 5]),
         POINTS_PER_VIEW,
     )
     truth.write_colmap(out / "sparse/0", views, points)
     (out / "test.txt").write_text("".join(f"{view.stem}.jpg\n" for view in views if view.split == "test"))
+    paraphrases = {thing.category: list(thing.paraphrases) for thing in layout.things}
     queries = [
-        {
-            "category": thing.category,
-            "paraphrases": list(thing.paraphrases),
-            "test_views": counts[thing.category],
-        }
-        for thing in THINGS
+        {"category": text, "paraphrases": paraphrases.get(text, []), "test_views": counts[text]}
+        for text in right
     ]
     (out / "queries.json").write_text(json.dumps({"queries": queries}, indent=1) + "\n")
-    documents.write(out, views, len(points))
+    if layout.bundled:
+        documents.write(out, views, len(points))
+    else:
+        boxes = [[c.min(axis=(0, 1)).tolist(), c.max(axis=(0, 1)).tolist()] for c in triangles]
+        told = {"answers": right, "absent": layout.absent, "boxes": boxes}
+        (out / "truth.json").write_text(json.dumps(told, indent=1) + "\n")
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"{len(views)} photos, {len(points)} points, {size / 1e6:.2f} MB, labels {counts}", file=sys.stderr)
 

@@ -20,6 +20,7 @@ from gags.progress import SILENT, Reporter
 from gags.query.catalog import Entry
 from gags.query.names import EVERYDAY, read_words
 from gags.report.pages import write_scene_report
+from gags.report.things import write_things_page
 from gags.report.worst import write_evaluation_page
 from gags.scene import Scene
 
@@ -72,7 +73,7 @@ def report(
     evaluation: Evaluation | None = None,
     progress: Reporter = SILENT,
 ) -> Path:
-    """Write the pages of a scene's report.
+    """Write the pages of a scene's report: `index.html`, and `things.html` of what the scene consists of.
 
     Args:
         scene: The scene, or its folder.
@@ -85,6 +86,8 @@ def report(
         Path of the first page, `report/index.html`.
     """
     loaded = _loaded(scene)
+    if len(loaded.things(progress)):
+        write_things_page(loaded, progress=progress)
     return write_scene_report(loaded, texts, labels=labels, evaluation=evaluation, progress=progress)
 
 

@@ -83,3 +83,24 @@ def test_ranking_of_nan_is_an_error():
 def test_mean_leaves_out_nan():
     assert metrics.mean([0.5, float("nan"), 1.0]) == 0.75
     assert math.isnan(metrics.mean([]))
+
+
+def stripe(first: int, last: int) -> np.ndarray:
+    return (np.arange(20) >= first) & (np.arange(20) < last)
+
+
+@pytest.mark.parametrize(
+    ("found", "things", "counts"),
+    [
+        ([(0, 4), (10, 14)], [(0, 4), (10, 14)], (2, 2, 2, 2)),  # two of two
+        ([(0, 4)], [(0, 4), (10, 14)], (1, 1, 2, 2)),  # half of all there is: it may be one thing, hidden
+        ([(0, 3)], [(0, 4), (10, 20)], (1, 1, 2, 1)),  # one of two
+        ([(0, 4), (15, 20)], [(0, 4)], (2, 1, 1, 1)),  # a phantom
+        ([(0, 2), (2, 4)], [(0, 4)], (2, 2, 1, 1)),  # halves: each has an IoU of a half
+        ([(0, 1), (1, 2), (2, 3)], [(0, 4)], (3, 0, 1, 0)),  # scraps
+        ([], [(0, 4)], (0, 0, 1, 0)),
+    ],
+)
+def test_instances_are_counted_one_by_one(found, things, counts):
+    counted = metrics.count_instances([stripe(*f) for f in found], [stripe(*t) for t in things])
+    assert (counted.shown, counted.right, counted.things, counted.found) == counts

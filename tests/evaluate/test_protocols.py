@@ -34,6 +34,7 @@ def test_names_and_rules_are_frozen():
         "uncovered": "left-out",
         "vote": "whole",
         "level": "method",
+        "one_by_one": False,
     }
     label = {
         "size": "label",
@@ -41,13 +42,14 @@ def test_names_and_rules_are_frozen():
         "uncovered": "kept",
         "vote": "inner",
         "level": "largest",
+        "one_by_one": False,
     }
     frozen = {
         "lerf-ovs": {"asks": "relevancy", "frames": "all"} | view,
         "lerf-ovs-strict": {"asks": "relevancy", "frames": "all"} | label,
         "held-out": {"asks": "relevancy", "frames": "held-out"} | view,
         "select-3d": {"asks": "share", "frames": "all"} | view,
-        "things": {"asks": "share", "frames": "all"} | view,
+        "things": {"asks": "share", "frames": "all"} | view | {"one_by_one": True},
     }
     rules = {name: dataclasses.asdict(protocol) for name, protocol in PROTOCOLS.items()}
     assert all(rules[name].pop("name") == name and rules[name].pop("meaning") for name in rules)

@@ -93,6 +93,8 @@ def test_empty_splits_become_none_in_json():
         "mean_iou": None,
         "mean_average_precision": None,
         "mean_best_iou": None,
+        "instance_precision": None,
+        "instance_recall": None,
     }
 
 

@@ -55,9 +55,15 @@ def _place(ring: str, azimuth_deg: float, elevation_deg: float, distance: float,
     return look_at(target + distance * np.array(direction), target + jitter, rng.normal(0, 1.5))
 
 
-def viewpoints(rng: np.random.Generator) -> list[Viewpoint]:
-    """All viewpoints, training ones first. Azimuth 0 is in front of the table, positive to the right."""
-    trains, near, middle, far = [], 16, 14, 10
+def viewpoints(rng: np.random.Generator, counts: tuple[int, int, int] = (16, 14, 10)) -> list[Viewpoint]:
+    """All viewpoints, training ones first. Azimuth 0 is in front of the table, positive to the right.
+
+    Args:
+        rng: Source of randomness.
+        counts: Training photos near, in the middle and far away.
+    """
+    trains = []
+    near, middle, far = counts
     for i in range(near):
         azimuth = -88 + 176 * (i + 0.5) / near + rng.normal(0, 3)
         # The nearest photos look at what stands on their side of the table.

@@ -156,16 +156,15 @@ def _row_of_books(rng: np.random.Generator, x: float, y: float, length: float, z
     return [Piece(np.concatenate(corners), None, np.concatenate(uvs), look)]
 
 
-def pieces(rng: np.random.Generator, plate_at: tuple[float, float]) -> list[Piece]:
-    """Everything in the room that carries no label."""
+def pieces(rng: np.random.Generator, plate_at: tuple[float, float] | None) -> list[Piece]:
+    """Everything in the room that carries no label; mat and plate only where a plate is to stand."""
     evening = textures.landscape(600, 900, rng, mood="evening")
     coast = textures.landscape(700, 700, rng, mood="coast")
     print_ = textures.abstract(900, 640, rng)
     wall = BACK_Y - 0.002
     return [
         *table(rng),
-        *place_mat(rng),
-        *plate(rng, plate_at),
+        *([] if plate_at is None else [*place_mat(rng), *plate(rng, plate_at)]),
         *walls(rng),
         *framed((-0.72, wall, 0.66), (0.62, 0, 0), evening, rng),
         *framed((0.12, wall, 0.72), (0.40, 0, 0), print_, rng),

@@ -32,7 +32,8 @@ class Thing:
     `size_m` is its longest side before `turn_deg` turns it about the vertical; `at` is where its middle
     stands (metres, x to the right, y towards the wall, z up from the table top). `parts` keeps only the
     model's materials of these names, `prepare` changes the model's parts, `looks` gives materials by name
-    another look. `roughness` and `contrast` (of the grain) are for the rest.
+    another look. `roughness` and `contrast` (of the grain) are for the rest. `within` names things in it or
+    on it that have names of their own: name and, one for each of them, its materials.
     """
 
     category: str
@@ -46,16 +47,21 @@ class Thing:
     roughness: float = 0.6
     contrast: float = 0.09
     prepare: Callable[[list[Part]], list[Part]] | None = None
+    within: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = ()
 
 
 @dataclass
 class Piece:
-    """Triangles of one look in world coordinates; no `normals`: flat faces, no `uvs`: box projection."""
+    """Triangles of one look in world coordinates; no `normals`: flat faces, no `uvs`: box projection.
+
+    `material` is the model's name of the look.
+    """
 
     corners: np.ndarray
     normals: np.ndarray | None
     uvs: np.ndarray | None
     look: Look
+    material: str = ""
 
 
 def linear(srgb: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -187,12 +193,12 @@ def _quads(grid: np.ndarray) -> np.ndarray:
     return both.reshape(-1, 3, grid.shape[-1])
 
 
-def _blendswap(kind: str, folder: str, title: str, author: str) -> Source:
+def blendswap(kind: str, folder: str, title: str, author: str) -> Source:
     library, licence = ("BlendSwap-CC-0", CC0) if kind == "0" else ("BlendSwap-CC-BY", BY3)
     return Source(library, f"{library.lower()}/{folder}/{folder}.obj", title, author, licence)
 
 
-def _scopia(model: str, title: str, author: str = SCOPIA_ETEKS) -> Source:
+def scopia(model: str, title: str, author: str = SCOPIA_ETEKS) -> Source:
     return Source("Scopia", f"scopia/{model}.obj", title, author, BY3)
 
 
@@ -200,7 +206,7 @@ THINGS: tuple[Thing, ...] = (
     Thing(
         "teddy bear",
         ("stuffed toy bear", "plush bear"),
-        _blendswap("0", "teddyBear", "Burlap Bear", "Manitislate"),
+        blendswap("0", "teddyBear", "Burlap Bear", "Manitislate"),
         0.30,
         (0.25, 0.24, 0.0),
         8,
@@ -209,7 +215,7 @@ THINGS: tuple[Thing, ...] = (
     Thing(
         "toaster",
         ("bread toaster", "orange toaster"),
-        _scopia("toaster/toaster", "Toaster"),
+        scopia("toaster/toaster", "Toaster"),
         0.27,
         (0.58, 0.0, 0.0),
         -24,
@@ -218,7 +224,7 @@ THINGS: tuple[Thing, ...] = (
     Thing(
         "laptop",
         ("laptop computer", "notebook computer"),
-        _blendswap("BY", "laptop", "Laptop", "Mayollo"),
+        blendswap("BY", "laptop", "Laptop", "Mayollo"),
         0.339,
         (-0.19, 0.14, 0.0),
         12,
@@ -228,7 +234,7 @@ THINGS: tuple[Thing, ...] = (
     Thing(
         "table lamp",
         ("lamp", "lamp with a shade"),
-        _scopia("little_lamp1/little_lamp1", "Little lamp", SCOPIA),
+        scopia("little_lamp1/little_lamp1", "Little lamp", SCOPIA),
         0.42,
         (-0.56, 0.24, 0.0),
         0,
@@ -238,7 +244,7 @@ THINGS: tuple[Thing, ...] = (
     Thing(
         "wine bottle",
         ("bottle of red wine",),
-        _scopia("wine_bottle/wine_bottle", "Wine bottle", SCOPIA),
+        scopia("wine_bottle/wine_bottle", "Wine bottle", SCOPIA),
         0.30,
         (0.045, 0.22, 0.0),
         8,
@@ -247,7 +253,7 @@ THINGS: tuple[Thing, ...] = (
     Thing(
         "hamburger",
         ("cheeseburger", "burger with cheese"),
-        _blendswap("BY", "hamburger", "Hamburger", "SaiZyca2"),
+        blendswap("BY", "hamburger", "Hamburger", "SaiZyca2"),
         0.12,
         (0.10, -0.20, 0.007),
         30,
@@ -256,7 +262,7 @@ THINGS: tuple[Thing, ...] = (
     Thing(
         "soccer ball",
         ("football", "black and white ball"),
-        _blendswap("BY", "ballonFoot", "Soccer ball", "DooL"),
+        blendswap("BY", "ballonFoot", "Soccer ball", "DooL"),
         0.20,
         (0.60, -0.24, 0.0),
         20,
@@ -265,7 +271,7 @@ THINGS: tuple[Thing, ...] = (
     Thing(
         "flower pot",
         ("potted plant", "green plant in a clay pot"),
-        _blendswap("0", "littlePlant", "Flower pot", "Rameshrj"),
+        blendswap("0", "littlePlant", "Flower pot", "Rameshrj"),
         0.25,
         (0.49, 0.32, 0.0),
         0,
@@ -274,7 +280,7 @@ THINGS: tuple[Thing, ...] = (
     Thing(
         "hammer",
         ("claw hammer", "tool for driving nails"),
-        _scopia("marteau/marteau", "Hammer"),
+        scopia("marteau/marteau", "Hammer"),
         0.30,
         (-0.20, -0.22, 0.0),
         24,
@@ -292,7 +298,7 @@ THINGS: tuple[Thing, ...] = (
     Thing(
         "banana",
         ("ripe banana", "yellow fruit"),
-        _scopia("bowlWithFruits/bowlWithFruits", "Bowl with fruits (a banana of it)"),
+        scopia("bowlWithFruits/bowlWithFruits", "Bowl with fruits (a banana of it)"),
         0.20,
         (0.36, -0.27, 0.0),
         15,
@@ -302,7 +308,7 @@ THINGS: tuple[Thing, ...] = (
     Thing(
         "cowboy hat",
         ("straw hat", "hat with a brim"),
-        _scopia("chapeau/chapeau", "Hat"),
+        scopia("chapeau/chapeau", "Hat"),
         0.36,
         (-0.55, -0.13, 0.0),
         35,
@@ -343,7 +349,7 @@ def pieces(thing: Thing, furniture: Path, rng: np.random.Generator) -> list[Piec
         textured = look.texture is not None and part.has_uvs
         corners = part.corners @ turn.T * scale + shift
         uvs = part.uvs * [1, -1] + [0, 1] if textured else box_uvs(corners, look.tile_m)
-        result.append(Piece(corners, part.normals @ turn.T, uvs, look))
+        result.append(Piece(corners, part.normals @ turn.T, uvs, look, part.name))
     return result
 
 

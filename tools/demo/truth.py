@@ -86,6 +86,12 @@ def write_labels(folder: Path, stem: str, masks: dict[str, np.ndarray]) -> None:
     )
 
 
+def write_numbers(folder: Path, stem: str, numbers: np.ndarray) -> None:
+    """Write `<stem>.png`: the number of the leaf at each pixel, 0 where none is. uint8 [H,W]"""
+    folder.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(folder / f"{stem}.png"), numbers, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
 def project(view: Viewpoint, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pixel coordinates [P,2] and z-depths [P] of world points [P,3]."""
     local = points @ view.viewmat[:3, :3].T + view.viewmat[:3, 3]

@@ -88,23 +88,32 @@ def evaluate(
 
 
 def summary_table(result: Evaluation) -> Table:
-    """Means by category and split, worst category first."""
+    """Means by category and split, worst category first; of single instances, where they were counted."""
     table = Table(title=f"protocol {result.protocol}")
     table.add_column("category")
-    for name in ("pairs", "mAcc %", "mIoU %", "mAP %"):
+    names = ["pairs", "mAcc %", "mIoU %", "mAP %"]
+    if any(row.instances is not None for row in result.rows):
+        names += ["instances right %", "things found %"]
+    for name in names:
         table.add_column(name, justify="right")
     for category, means in sorted(result.categories.items(), key=lambda item: item[1].mean_iou):
-        table.add_row(category, *_cells(means))
+        table.add_row(category, *_cells(means)[: len(names)])
     table.add_section()
-    table.add_row("photos trained on", *_cells(result.trained_on))
-    table.add_row("photos held out", *_cells(result.held_out))
-    table.add_row("all", *_cells(result.overall), style="bold")
+    table.add_row("photos trained on", *_cells(result.trained_on)[: len(names)])
+    table.add_row("photos held out", *_cells(result.held_out)[: len(names)])
+    table.add_row("all", *_cells(result.overall)[: len(names)], style="bold")
     return table
 
 
 def _cells(means: Summary) -> list[str]:
-    shares = (means.mean_accuracy, means.mean_iou, means.mean_average_precision)
-    return [str(means.pairs), *("–" if s != s else f"{100 * s:.1f}" for s in shares)]
+    shares = (
+        means.mean_accuracy,
+        means.mean_iou,
+        means.mean_average_precision,
+        means.instance_precision,
+        means.instance_recall,
+    )
+    return [str(means.pairs), *("–" if s is None or s != s else f"{100 * s:.1f}" for s in shares)]
 
 
 def compare(

@@ -42,10 +42,12 @@ class Selections:
     Attributes:
         gaussians: The scene.
         chosen: Which of its N Gaussians each text names. bool [T, N]
+        instances: The things that they are, one by one, if the method tells them apart. bool [n, N] a text
     """
 
     gaussians: Gaussians
     chosen: Tensor
+    instances: Sequence[Tensor] | None = None
 
     @torch.no_grad()
     def shares(self, camera: Camera, texts: Sequence[int]) -> ValueMaps:
@@ -59,7 +61,12 @@ class Selections:
             texts: Rows of `chosen`.
         """
         rows = torch.tensor(list(texts), device=self.chosen.device)
-        return render_values(self.gaussians, self.chosen[rows].T, camera)
+        if self.instances is None:
+            return render_values(self.gaussians, self.chosen[rows].T, camera)
+        single = [self.instances[text] for text in texts]
+        maps = render_values(self.gaussians, torch.cat([self.chosen[rows], *single]).T, camera)
+        unions, *apart = maps.values.split([len(rows), *map(len, single)])
+        return ValueMaps(unions, maps.known, instances=apart)
 
 
 @runtime_checkable
@@ -98,4 +105,7 @@ class FieldAnswerer:
         """The Gaussians of all instances that `locate_instances` finds of texts that are there."""
         found = locate_instances(self.gaussians, self.field, queries, self.things(), there=True)
         count = len(self.gaussians)
-        return Selections(self.gaussians, torch.stack([union(instances, count) for instances in found]))
+        chosen = torch.stack([union(instances, count) for instances in found])
+        none = torch.zeros(0, count, dtype=torch.bool)
+        single = [torch.stack([one.mask for one in each]) if each else none for each in found]
+        return Selections(self.gaussians, chosen, single)

@@ -97,15 +97,27 @@ class FrameLabels:
                     f"picture of {self.width}x{self.height}; repair or remove it"
                 )
             return cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST) > 127
-        canvas = np.zeros((height, width), np.uint8)
-        to_pixels = np.round if polygons == "rounded" else np.trunc
-        for polygon in label.polygons:
-            cv2.fillPoly(canvas, [to_pixels(polygon * scale).astype(np.int32)], 1)
-        return canvas.astype(bool)
+        return _filled(label.polygons, scale, width, height, polygons)
+
+    def outlined(self, label: Label, width: int, height: int) -> list[np.ndarray]:
+        """What each polygon of a label holds at the size of a view. bool [H, W] each"""
+        scale = self.scale_to(width, height)
+        return [_filled([polygon], scale, width, height, "rounded") for polygon in label.polygons]
 
     def boxes(self, label: Label, width: int, height: int) -> np.ndarray:
         """Boxes of a label at the size of a view. float64 [B, 4]"""
         return label.boxes * np.tile(self.scale_to(width, height), 2)
+
+
+def _filled(
+    outlines: Sequence[np.ndarray], scale: np.ndarray, width: int, height: int, polygons: Polygons
+) -> np.ndarray:
+    """The pixels in any of some polygons, whose corners are multiplied by `scale` [2]. bool [H, W]"""
+    canvas = np.zeros((height, width), np.uint8)
+    to_pixels = np.round if polygons == "rounded" else np.trunc
+    for polygon in outlines:
+        cv2.fillPoly(canvas, [to_pixels(polygon * scale).astype(np.int32)], 1)
+    return canvas.astype(bool)
 
 
 def _same_proportions(one: Sequence[int], other: Sequence[int]) -> bool:

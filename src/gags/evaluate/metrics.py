@@ -65,6 +65,44 @@ class Ranking:
     threshold: float
 
 
+RIGHT_IOU = 0.5  # of an instance and a labelled thing, for the one to be the other
+
+
+def count_instances(found: Sequence[np.ndarray], things: Sequence[np.ndarray]) -> "InstanceCounts":
+    """Compare single instances with single labelled things, by an IoU of `RIGHT_IOU` or more.
+
+    Labels do not say whether two outlines of a category are two things or one that something hides in the
+    middle. So an instance may be one of them or all together, which then are all found.
+
+    Args:
+        found: Masks of the instances that a view shows. bool [H, W] each
+        things: What each outline of the truth holds, at least one. bool [H, W] each
+    """
+    together = np.any(things, axis=0)
+    whole = [iou(mask, together) >= RIGHT_IOU for mask in found]
+    single = [[iou(mask, thing) >= RIGHT_IOU for thing in things] for mask in found]
+    right = [w or any(s) for w, s in zip(whole, single, strict=True)]
+    hit = [any(whole) or any(s[number] for s in single) for number in range(len(things))]
+    return InstanceCounts(len(found), right.count(True), len(things), hit.count(True))
+
+
+@dataclass(frozen=True)
+class InstanceCounts:
+    """Single instances of one text in one view.
+
+    Attributes:
+        shown: Instances that the view shows.
+        right: Those of them that are labelled things.
+        things: Labelled things.
+        found: Those of them that an instance is.
+    """
+
+    shown: int
+    right: int
+    things: int
+    found: int
+
+
 def mean(values: Sequence[float]) -> float:
     """Mean over pairs, NaN for none; NaN values are left out."""
     known = [v for v in values if not np.isnan(v)]
@@ -92,6 +130,7 @@ class Row:
         average_precision: Of the answer as a ranking of pixels.
         best_iou: The largest IoU that any threshold on the answer gives.
         best_threshold: That threshold.
+        instances: Single things, where the protocol counts them and the method tells them apart.
     """
 
     frame: str
@@ -109,11 +148,16 @@ class Row:
     average_precision: float
     best_iou: float
     best_threshold: float
+    instances: InstanceCounts | None = None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Means over pairs of frame and category; shares in [0, 1], NaN without pairs."""
+    """Means over pairs of frame and category; shares in [0, 1], NaN without pairs.
+
+    Of single instances, precision is the share of those shown that are labelled things, recall the share of
+    labelled things that an instance is; None where they are not counted.
+    """
 
     pairs: int
     frames: int
@@ -121,6 +165,8 @@ class Summary:
     mean_iou: float
     mean_average_precision: float
     mean_best_iou: float
+    instance_precision: float | None = None
+    instance_recall: float | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +215,8 @@ def summary_by(rows: Sequence[Row], name: Callable[[Row], str]) -> dict[str, Sum
 
 
 def _summary(rows: Sequence[Row]) -> Summary:
+    counts = [row.instances for row in rows if row.instances is not None]
+    shown, things = sum(count.shown for count in counts), sum(count.things for count in counts)
     return Summary(
         len(rows),
         len({row.frame for row in rows}),
@@ -176,6 +224,8 @@ def _summary(rows: Sequence[Row]) -> Summary:
         mean([row.iou for row in rows]),
         mean([row.average_precision for row in rows]),
         mean([row.best_iou for row in rows]),
+        sum(count.right for count in counts) / shown if shown else None,
+        sum(count.found for count in counts) / things if things else None,
     )
 
 

@@ -42,6 +42,7 @@ class Protocol:
             the peak and as the least value for the mask, and are never in the mask. "kept": they have no
             rule of their own.
         vote: Which pixels take part in the majority vote.
+        one_by_one: Whether single instances are also compared with single labelled things.
         level: Which map counts where a method answers on three levels: the one that the "method" chose; or
             for the mask the level with the "largest" r', for the peak the one with the largest 30×30 mean.
     """
@@ -55,6 +56,7 @@ class Protocol:
     uncovered: Literal["left-out", "kept"] = "left-out"
     vote: lerf_ovs.Vote = "whole"
     level: Literal["method", "largest"] = "method"
+    one_by_one: bool = False
 
     def size_in(self, frame: FrameLabels, view: View) -> tuple[int, int]:
         """Width and height at which the answers to a frame are asked and scored, px."""
@@ -102,9 +104,11 @@ PROTOCOLS = {
             "things",
             "Instances in 3D, rendered among all others: the mask is where they make up half of a pixel, the "
             "peak where most of the 30×30 px around it is theirs. That the scene holds what is labelled is "
-            "known: the best thing answers, however badly it matches.",
+            "known: the best thing answers, however badly it matches. Instances are also counted one by one: "
+            "right are those with an IoU of 0.5 or more with a labelled thing.",
             asks="share",
             frames="all",
+            one_by_one=True,
         ),
     )
 }
@@ -120,6 +124,8 @@ class Verdict:
         peak: Column and row of the peak, px; (−1, −1) for none.
         score: Value at the peak, 0 for none.
         threshold: Value above which pixels are in the mask before the vote; NaN for a method's own mask.
+        instances: Masks of the single things that the view shows; None if they are not told apart.
+            bool [n, H, W]
     """
 
     values: Tensor
@@ -127,6 +133,7 @@ class Verdict:
     peak: tuple[int, int]
     score: float
     threshold: float
+    instances: Tensor | None = None
 
 
 def judge(protocol: Protocol, maps: ValueMaps, text: int) -> Verdict:
@@ -141,7 +148,11 @@ def judge(protocol: Protocol, maps: ValueMaps, text: int) -> Verdict:
         shares, known = maps.values[text], maps.known
         peak = lerf_ovs.peak(shares) if bool((shares > 0).any()) else NO_PEAK
         mask = (shares >= CHOSEN_SHARE) & known
-        return Verdict(shares, mask, peak, _value_at(shares, peak), CHOSEN_SHARE)
+        single = None
+        if protocol.one_by_one and maps.instances is not None:
+            single = (maps.instances[text] >= CHOSEN_SHARE) & known
+            single = single[single.flatten(1).any(dim=1)]
+        return Verdict(shares, mask, peak, _value_at(shares, peak), CHOSEN_SHARE, single)
     for_mask, for_peak = _maps_of(protocol, maps, text)
     peak = lerf_ovs.peak(for_peak) if maps.peaks is None else _own_peak(maps.peaks[text])
     if maps.masks is not None:

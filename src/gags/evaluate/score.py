@@ -140,7 +140,12 @@ def score_frame(
         values, mask = verdict.values.cpu().numpy(), verdict.mask.cpu().numpy()
         truth = frame.mask(label, width, height, polygons=protocol.polygons)
         boxes = frame.boxes(label, width, height).tolist()
-        row = _row(view, label.category, verdict, values, mask, truth, boxes)
+        counts = None
+        if verdict.instances is not None:
+            shown = list(verdict.instances.cpu().numpy())
+            outlined = frame.outlined(label, width, height)
+            counts = metrics.count_instances(shown, outlined if len(outlined) > 1 else [truth])
+        row = _row(view, label.category, verdict, values, mask, truth, boxes, counts)
         yield ScoredAnswer(row, values, mask, truth)
 
 
@@ -152,6 +157,7 @@ def _row(
     mask: np.ndarray,
     truth: np.ndarray,
     boxes: list[list[float]],
+    counts: metrics.InstanceCounts | None,
 ) -> Row:
     ranking = metrics.rank(values, truth)
     return Row(
@@ -170,6 +176,7 @@ def _row(
         average_precision=ranking.average_precision,
         best_iou=ranking.best_iou,
         best_threshold=ranking.threshold,
+        instances=counts,
     )
 
 

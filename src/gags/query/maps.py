@@ -29,6 +29,7 @@ class ValueMaps:
         masks: Where a method has its own rule for masks. bool [T, H, W]
         peaks: Where a method has its own rule for peaks: column and row of each, px; (−1, −1) for none.
             int64 [T, 2]
+        instances: Where things are counted: the maps of the n instances of each text. float32 [n, H, W] each
     """
 
     values: Tensor
@@ -36,6 +37,7 @@ class ValueMaps:
     levels: Tensor | None = None
     masks: Tensor | None = None
     peaks: Tensor | None = None
+    instances: Sequence[Tensor] | None = None
 
     @classmethod
     def of(cls, maps: np.ndarray, covered: np.ndarray) -> "ValueMaps":

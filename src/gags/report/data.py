@@ -129,6 +129,7 @@ class ReportData:
         ssim: Mean over held-out photos.
         evaluations: Figures against ground truth; those of the first set are shown at the top.
         workspace: Path of the workspace, for the commands at the end.
+        has_things: Whether `things.html` beside the page shows what the scene consists of.
         notes: Lines the reader should know, e.g. photos that were left out.
         version: Version of gags.
     """
@@ -147,6 +148,7 @@ class ReportData:
     ssim: float | None = None
     evaluations: Sequence[EvaluationFigures] = ()
     workspace: str = ""
+    has_things: bool = False
     notes: Sequence[str] = ()
     version: str = ""
 

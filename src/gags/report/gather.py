@@ -292,6 +292,7 @@ def _data(
         ssim=figures.get("ssim"),
         evaluations=_evaluations(evaluation) if evaluation else (),
         workspace=str(workspace.root),
+        has_things=len(scene.things()) > 0,
         version=__version__,
     )
 

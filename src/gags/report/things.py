@@ -1,0 +1,166 @@
+"""The page of what a scene consists of: groups, things and their parts as a tree, each with a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gags._version import __version__
+from gags.capture import View
+from gags.draw.lettering import fit_within
+from gags.draw.pictures import cutout
+from gags.progress import SILENT, Reporter
+from gags.query.catalog import LISTED_SHARE
+from gags.query.maps import render_values, visible
+from gags.query.names import EVERYDAY, Namer
+from gags.report.images import PageImage, Picture, page_images
+from gags.report.pages import write_page
+from gags.scene import Scene
+from gags.things.things import Things
+
+MOST_SHOWN = 200  # nodes; of more, those that most photos cut out
+NAMES_SHOWN = 3
+LONGEST_SIDE = 960  # px, of the photos that nodes are cut out of
+SHARE = 0.25  # of the size of a photo in a page, for the picture of a node
+WHOLE = 4  # power of the share of a node that a photo shows, against how near it is
+SEEN = 0.5  # of a pixel that must show a node for the pixel to be of it
+
+
+@dataclass(eq=False)
+class Node:
+    """A node of the hierarchy as the page shows it.
+
+    Attributes:
+        thing: Its row among the scene's things.
+        kind: "group", "thing" or "part".
+        names: The words that name it best.
+        photos: Number of photos that cut it out.
+        gaussians: How many it has.
+        view: Photo that its picture is cut out of.
+        image: The picture; None if the page has no room for it, or no photo shows it.
+        within: What lies in it.
+    """
+
+    thing: int
+    kind: str
+    names: list[str]
+    photos: int
+    gaussians: int
+    view: str = ""
+    image: PageImage | None = None
+    within: list["Node"] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Nodes below it."""
+        return sum(1 + node.size for node in self.within)
+
+
+def write_things_page(scene: Scene, *, progress: Reporter = SILENT) -> Path:
+    """Write `things.html` into the folder of a scene's report.
+
+    Args:
+        scene: The scene.
+        progress: Told about progress.
+
+    Returns:
+        Path of the page.
+    """
+    things = scene.things(progress)
+    shown = shown_nodes(things, len(scene.capture.train))
+    nodes = dict(zip(shown, _nodes(scene, things, shown), strict=True))
+    pictures = _pictures(scene, things, list(nodes.values()), progress)
+    images = page_images([Picture(str(node), pixels, SHARE) for node, pixels in pictures.items()])
+    roots: list[Node] = []
+    for thing, node in nodes.items():
+        node.image = images.get(str(thing))
+        above = next((nodes[other] for other in things.chain(thing)[1:] if other in nodes), None)
+        (roots if above is None else above.within).append(node)
+    kinds = [node.kind for node in nodes.values()]
+    return write_page(
+        scene.workspace.report / "things.html",
+        "things.html",
+        scene=scene.capture.root.name,
+        roots=roots,
+        counts={kind: kinds.count(kind) for kind in ("group", "thing", "part")},
+        left_out=len(things) - len(nodes),
+        version=__version__,
+    )
+
+
+def shown_nodes(things: Things, photos: int) -> list[int]:
+    """Nodes that a page shows, wholes before what lies in them.
+
+    Those that enough of the photos cut out, see `gags.query.catalog`; and what holds several of them, though
+    hardly any photo cuts it out in one piece.
+    """
+    often = things.photos >= LISTED_SHARE * photos
+    order = np.argsort(-things.photos, kind="stable")
+    shown = set(order[often[order]][:MOST_SHOWN].tolist())
+    below = [0] * len(things)  # shown nodes directly below each, those that are not shown passed over
+    for thing in range(len(things) - 1, -1, -1):  # each comes after what it lies in
+        if below[thing] >= 2:
+            shown.add(thing)
+        if (parent := int(things.parents[thing])) >= 0:
+            below[parent] += 1 if thing in shown else below[thing]
+    return sorted(shown)
+
+
+def _nodes(scene: Scene, things: Things, shown: Sequence[int]) -> list[Node]:
+    """The nodes with their names, without pictures."""
+    words = scene.queries(EVERYDAY)
+    opacities = scene.gaussians.opacities.cpu().double().numpy()
+    namer = Namer.of_scene(scene.field, words, opacities, things)
+    return [
+        Node(
+            thing,
+            "group" if things.is_group[thing] else "thing" if things.whole_of(thing) is None else "part",
+            [word for word, _ in namer.names(things[thing], NAMES_SHOWN)],
+            int(things.photos[thing]),
+            len(things[thing]),
+        )
+        for thing in shown
+    ]
+
+
+def _pictures(scene: Scene, things: Things, nodes: list[Node], progress: Reporter) -> dict[int, np.ndarray]:
+    """Each node cut out of the photo that shows most of it, from near; uint8 RGB [h, w, 3] by thing."""
+    views = best_views(scene, things, [node.thing for node in nodes], progress)
+    drawn: dict[int, np.ndarray] = {}
+    wanted = [view for view in scene.capture.train if view in views]
+    with progress.stage("Drawing the things", len(wanted), "photos") as bar:
+        for view in wanted:
+            here = [node for node, best in zip(nodes, views, strict=True) if best is view]
+            photo = fit_within(view.image(), LONGEST_SIDE)
+            camera = view.camera.resized(photo.shape[1], photo.shape[0])
+            members = torch.zeros(len(scene.gaussians), len(here))
+            for column, node in enumerate(here):
+                members[torch.from_numpy(things[node.thing].astype(np.int64)), column] = 1
+            shares = render_values(scene.gaussians, members, camera).maps
+            for node, share in zip(here, shares, strict=True):
+                if (share >= SEEN).any():
+                    node.view = view.name
+                    drawn[node.thing] = cutout(photo, share >= SEEN, background="dim", margin=0.25)
+            bar.advance()
+    return drawn
+
+
+def best_views(scene: Scene, things: Things, nodes: Sequence[int], progress: Reporter) -> list[View | None]:
+    """The photo that shows most of each node, and of such photos one from near; None if none sees it."""
+    means = scene.gaussians.means.cpu().double().numpy()
+    weights = scene.gaussians.opacities.cpu().double().numpy()
+    best: list[tuple[float, View | None]] = [(0.0, None)] * len(nodes)
+    with progress.stage("Looking for views", len(scene.capture.train), "photos") as bar:
+        for view in scene.capture.train:
+            there = visible(scene.gaussians, means, view.camera)
+            _, depths = view.camera.project(means)
+            for number, node in enumerate(nodes):
+                rows = things[node][there[things[node]]]
+                share = weights[rows].sum() / max(float(weights[things[node]].sum()), 1e-12)
+                score = share**WHOLE / max(float(depths[rows].mean()), 1e-6) if len(rows) else 0.0
+                if score > best[number][0]:
+                    best[number] = score, view
+            bar.advance()
+    return [view for _, view in best]
