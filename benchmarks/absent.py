@@ -32,7 +32,7 @@ def scores(scene: Scene, texts: list[str]) -> np.ndarray:
     things = scene.things()
     space = Space.build(scene.gaussians, things)
     compared = Compared.of(scene.field, scene.queries(texts), things, space)
-    chooser = Chooser(things, space.opacities)
+    chooser = Chooser(things, space.opacities, space.means)
     return np.array([compared.score(chooser, row) for row in range(len(texts))])
 
 

@@ -29,8 +29,9 @@ def made(**changes) -> Things:
     return replace(things, **changes)
 
 
-def chooser(things: Things | None = None) -> Chooser:
-    return Chooser(made() if things is None else things, np.ones(110))
+def chooser(things: Things | None = None, means: np.ndarray | None = None) -> Chooser:
+    means = np.random.default_rng(0).normal(size=(110, 3)) if means is None else means
+    return Chooser(made() if things is None else things, np.ones(110), means)
 
 
 def fit(screen: float, keys: float, mug: float, key: float | None = None, masks=None) -> Fits:
@@ -45,6 +46,12 @@ def fit(screen: float, keys: float, mug: float, key: float | None = None, masks=
 
 def test_the_desk_is_a_group_of_a_laptop_and_a_mug():
     assert made().is_group.tolist() == [True] + [False] * 5
+
+
+def test_parts_that_are_cut_out_often_make_no_group():
+    """Legs and head of a teddy bear are cut out as often as all of it, but as parts."""
+    bear = made(levels=np.array([1.0, 1.0, 0.8, 0.8, 0.8, 0.0], np.float32))
+    assert not bear.is_group.any()
 
 
 def test_a_whole_is_asked_for_by_its_name_though_a_fragment_fits_best():
@@ -82,13 +89,24 @@ def test_others_of_the_kind_fit_as_well_and_lie_elsewhere():
     assert chooser().others(fit(0.9, 0.9, 0.9 - 2 * AS_GOOD), 0, LAPTOP) == []
 
 
-@pytest.mark.parametrize(("cosine", "found"), [(0.95, [MUG]), (0.2, [])])
-def test_others_of_the_kind_look_alike(cosine, found):
+@pytest.mark.parametrize(
+    ("cosine", "size", "found"),
+    [
+        (0.95, 1.0, [MUG]),
+        (0.95, 3.0, [MUG]),  # of another size, but it looks the same
+        (0.4, 1.0, [MUG]),  # a mug of another colour
+        (0.4, 3.0, []),
+        (0.1, 1.0, []),
+    ],
+)
+def test_others_of_the_kind_look_alike_or_are_as_large_and_somewhat_alike(cosine, size, found):
+    means = np.random.default_rng(0).normal(size=(110, 3))
+    means[80:] *= size
     vectors = np.zeros((6, 3))
     vectors[:, 0] = 1
     vectors[MUG] = [cosine, np.sqrt(1 - cosine**2), 0]
     vectors[DESK] = [0, 0, 1]
-    alike = chooser(made(embeddings=vectors.astype(np.float16)))
+    alike = chooser(made(embeddings=vectors.astype(np.float16)), means)
     assert alike.others(fit(0.9, 0.9, 0.9), 0, LAPTOP) == found
 
 

@@ -24,13 +24,15 @@ ADDED = 2.0  # how well fits what it adds, in shares of the fit of the node that
 OWN = 1.0  # how well its own masks fit, in shares of the range of the text
 LEVEL = 1.0  # a level of masks (sub-part, part, whole) higher
 REPEATED = 0.75  # the logarithm of how many more photos cut it out
-GROUP = 0.3  # and against it, if it is several things that are cut out alone as often
+GROUP = 1.0  # and against it, if it is several things that are cut out alone as often
 OFTEN = 0.7  # of the photos that see a node: to be cut out by more speaks no more for it
 LEAST_ADDED = 0.05  # of a node's weight, below which a whole adds nothing that can be judged
 SMALLER = 0.8  # of a whole's weight, below which something in it is a part
 MOST = 1.3  # share of the range that counts: single masks may fit better than any Gaussian
 AS_GOOD = 0.06  # in shares of the range: another thing that fits that much worse is one more of the kind
 AS_ALIKE = 0.5  # of the way from how alike things are to equal: how alike things of one kind are
+AS_ALIKE_IF_AS_LARGE = 0.2  # the same for things of about one size: mugs of two colours are both mugs
+AS_LARGE = 1.25  # ratio of two sizes that are about one
 MOST_COMPARED = 500  # wholes, for how alike things are; more tell nothing new
 
 
@@ -59,10 +61,12 @@ class Chooser:
     Attributes:
         things: The hierarchy.
         weights: How much every Gaussian counts: its opacity. float64 [N]
+        means: Centres of the Gaussians, world units. float64 [N, 3]
     """
 
     things: Things
     weights: np.ndarray
+    means: np.ndarray
 
     def __post_init__(self) -> None:
         things = self.things
@@ -140,18 +144,29 @@ class Chooser:
 
     def _alike(self, node: int, other: int) -> bool:
         vectors = self._vectors
-        return not vectors.shape[1] or bool(vectors[node] @ vectors[other] >= self._alike_cosine)
+        if not vectors.shape[1]:
+            return True
+        sizes = sorted((self._extent(node), self._extent(other)))
+        share = AS_ALIKE_IF_AS_LARGE if sizes[1] <= AS_LARGE * sizes[0] else AS_ALIKE
+        typical = self._typical_cosine
+        return bool(vectors[node] @ vectors[other] >= typical + share * (1 - typical))
+
+    def _extent(self, node: int) -> float:
+        """How far the Gaussians of a node lie from their middle, world units."""
+        points, weights = self.means[self.things[node]], self.weights[self.things[node]]
+        middle = np.average(points, axis=0, weights=weights)
+        return float(np.sqrt(np.average(((points - middle) ** 2).sum(axis=1), weights=weights)))
 
     @cached_property
     def _vectors(self) -> np.ndarray:
         return self.things.embeddings.astype(np.float32)
 
     @cached_property
-    def _alike_cosine(self) -> float:
+    def _typical_cosine(self) -> float:
+        """How alike any two things of the scene are."""
         wholes = self._vectors[self.things.parents < 0][:MOST_COMPARED]
         cosines = (wholes @ wholes.T)[np.triu_indices(len(wholes), 1)]
-        typical = float(np.median(cosines)) if len(cosines) else 0.0
-        return typical + AS_ALIKE * (1 - typical)
+        return float(np.median(cosines)) if len(cosines) else 0.0
 
 
 @torch.no_grad()

@@ -92,7 +92,7 @@ def locate_instances(
     if not len(things):
         return [asked.pieces(row, space, there) for row in range(len(queries.texts))]
     wholes = Compared.of(field, queries.wholes, things, space) if queries.wholes else None
-    chooser = Chooser(things, space.opacities)
+    chooser = Chooser(things, space.opacities, space.means)
     found: list[list[Instance]] = []
     for row in range(len(queries.texts)):
         node = asked.chosen(chooser, row, there)

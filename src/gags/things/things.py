@@ -12,6 +12,7 @@ from gags.store import load_tensors, save_tensors
 
 PART_PHOTOS = 0.5  # of the photos that agree on the whole, for a part to be more than a fragment of it
 AS_WHOLE = 0.7  # of the level of what holds it, for a thing to be no part of it but one of several in it
+WHOLE_LEVEL = 1.0  # and at least this mean level: what masks take for a sub-part is no thing of its own
 FILE_FORMAT = "gags-things-2"
 _TENSORS = ("starts", "members", "parents", "photos", "seen_by", "levels", "embeddings")
 
@@ -100,7 +101,7 @@ class Things:
         """Which are several things, each cut out by itself nearly as often, and as a whole. bool [C]"""
         inside = self.parents >= 0
         parents = self.parents.clip(min=0)
-        alone = inside & (self.levels >= AS_WHOLE * self.levels[parents])
+        alone = inside & (self.levels >= np.maximum(AS_WHOLE * self.levels[parents], WHOLE_LEVEL))
         alone &= self.photos >= PART_PHOTOS * self.photos[parents]
         groups = np.bincount(self.parents[alone], minlength=len(self)) >= 2
         for thing in range(len(self) - 1, -1, -1):  # what holds a group is one
