@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gags.query.choose import AS_GOOD, Chooser, Fits, fits_of
+from gags.query.choose import AS_GOOD, Chooser, Fits, fits_of, weighted_median
 from gags.query.reach import Reach
 from gags.things.things import Things
 
@@ -108,6 +108,48 @@ def test_others_of_the_kind_look_alike_or_are_as_large_and_somewhat_alike(cosine
     vectors[DESK] = [0, 0, 1]
     alike = chooser(made(embeddings=vectors.astype(np.float16)), means)
     assert alike.others(fit(0.9, 0.9, 0.9), 0, LAPTOP) == found
+
+
+FOOT, SHADE, BOOK, BALL = range(4)
+
+
+def lamp(shade_size: float = 2.0, shade_at: float = 4.0) -> Chooser:
+    """A foot, above it a shade that no mask unites with it; a book beside the foot, and a ball far away."""
+    rng = np.random.default_rng(0)
+    sizes = {FOOT: 1.0, SHADE: shade_size, BOOK: 2.0, BALL: 3.0}
+    places = {FOOT: (0, 0, 0), SHADE: (0, 0, shade_at), BOOK: (3, 0, 0), BALL: (50, 0, 0)}
+    means = np.concatenate([rng.normal(size=(50, 3)) * sizes[k] + places[k] for k in sizes])
+    things = Things.build(np.arange(200), np.repeat(np.arange(4), 50), [np.arange(20)] * 4)
+    return Chooser(things, np.ones(200), means)
+
+
+def fits(foot: float, shade: float, book: float, ball: float) -> Fits:
+    values = np.array([foot, shade, book, ball])[:, None]
+    return Fits(values, values)
+
+
+def test_what_lies_beside_the_answer_and_fits_as_well_is_a_piece_of_it():
+    assert lamp().pieces(fits(0.95, 0.85, 0.1, 0.1), 0, FOOT, []) == [SHADE]
+    assert lamp().pieces(fits(0.95, 0.85, 0.84, 0.1), 0, FOOT, []) == [SHADE, BOOK]
+    assert lamp().pieces(fits(0.95, 0.85, 0.1, 0.9), 0, FOOT, []) == [SHADE]  # the ball is far away
+    assert lamp().pieces(fits(0.95, 0.6, 0.1, 0.1), 0, FOOT, []) == []
+    assert lamp().pieces(fits(0.95, 0.85, 0.1, 0.1), 0, FOOT, [SHADE]) == []  # another lamp, it was said
+
+
+def test_a_piece_may_fit_worse_if_all_the_rest_fits_much_worse():
+    assert lamp().pieces(fits(0.95, 0.7, 0.5, 0.5), 0, FOOT, []) == [SHADE]
+    assert lamp().pieces(fits(0.95, 0.7, 0.65, 0.5), 0, FOOT, []) == []
+
+
+def test_what_is_as_large_or_much_larger_is_no_piece():
+    assert lamp(shade_size=1.1).pieces(fits(0.95, 0.85, 0.1, 0.1), 0, FOOT, []) == []
+    assert lamp(shade_size=9.0).pieces(fits(0.95, 0.85, 0.1, 0.1), 0, FOOT, []) == []
+    assert lamp(shade_at=40.0).pieces(fits(0.95, 0.85, 0.1, 0.1), 0, FOOT, []) == []
+
+
+def test_weighted_median():
+    assert weighted_median(np.array([3.0, 1.0, 2.0]), np.ones(3)) == 2.0
+    assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([5.0, 1.0, 1.0])) == 3.0
 
 
 def test_fits_are_shares_of_the_range_of_each_text():

@@ -75,6 +75,21 @@ def test_what_no_mask_was_sure_of_goes_to_what_is_around_it_and_what_that_lies_i
             assert inside.all()
 
 
+def test_what_lies_between_two_nodes_goes_to_the_nearer_one():
+    """A pole that no mask cuts out, between foot and shade, voxels away from both."""
+    tree = grown(100, [[*range(20)], [*range(70, 100)]], [0])
+    assert set(range(35)) <= set(tree.members[0].tolist())
+    assert set(range(55, 100)) <= set(tree.members[1].tolist())
+    assert sorted(np.concatenate(tree.members).tolist()) == [*range(100)]
+
+
+def test_what_no_photo_sees_beside_a_node_stays_free():
+    rows = np.arange(90)
+    one = ViewEvidence(rows.astype(np.int32), np.zeros(90, np.int32), np.full(90, 100, np.float32), 0)
+    tree = grow(merge([one] * PHOTOS, 100), [np.arange(20)], in_a_row(100), np.ones(100))
+    assert tree.members[0].tolist() == [*range(90)]
+
+
 def test_togetherness_is_the_mean_over_photos_of_the_best_mask():
     left, right = [*range(4)], [*range(4, 8)]
     # Of the mask's 8 Gaussians 6 are theirs; it holds all of the one and half of the other.

@@ -4,7 +4,8 @@ First the node of the hierarchy that fits the text best is found, however small.
 at, from itself upwards: a whole is better if what it adds fits the text as well, if its own masks still say
 so, if it is what the segmenter calls a whole, and if many photos cut it out. So a text for a laptop that fits
 its keyboard best gets the laptop. A text that names a part of something ("mug handle") is answered by a part
-of what answers the whole ("mug").
+of what answers the whole ("mug"). What no mask ever cut out in one piece, such as a lamp whose pole is thin, is
+put together at the question, of neighbours that all fit the text.
 """
 
 from collections.abc import Sequence
@@ -33,6 +34,15 @@ AS_GOOD = 0.06  # in shares of the range: another thing that fits that much wors
 AS_ALIKE = 0.5  # of the way from how alike things are to equal: how alike things of one kind are
 AS_ALIKE_IF_AS_LARGE = 0.2  # the same for things of about one size: mugs of two colours are both mugs
 AS_LARGE = 1.25  # ratio of two sizes that are about one
+PIECE_FIT = 0.8  # share of the range from which what lies beside the answer may be a further piece of it
+PIECE_WORSE = 0.2  # shares of the range that it may fit worse than the answer
+PIECE_CLEAR = 0.15  # shares of the range by which it fits better than all the rest of the scene
+PIECE_LEAST = 0.65  # share of the range, from which that is enough
+PIECE_GAP = 0.7  # of the size of the smaller one, that it may lie away
+PIECE_LARGER = 4.0  # times the size of the answer, from which on it is no piece of it
+PIECE_UNLIKE = 1.5  # ratio of the two sizes, below which it is something of its own
+NEIGHBOURS_AT = 1000  # Gaussians of each, about, for how far away two nodes are
+NEAREST = 0.02  # of them that may lie nearer
 MOST_COMPARED = 500  # wholes, for how alike things are; more tell nothing new
 
 
@@ -114,6 +124,47 @@ class Chooser:
                 found.append(node)
         return found
 
+    def pieces(self, fit: Fits, row: int, first: int, others: Sequence[int]) -> list[int]:
+        """Further pieces of the node that answers a text: beside it, of another size, and fitting nearly as well.
+
+        Or it fits clearly better than all the rest of the scene. What is of one size is one more of the kind,
+        or something else: an orange beside a lemon.
+
+        Args:
+            fit: Of all texts.
+            row: The text.
+            first: The node.
+            others: Further nodes of the kind, which are no pieces of it.
+        """
+        where = fit.where[:, row]
+        taken = np.any([self._related(node) for node in (first, *others)], axis=0) | self.things.is_group
+        least, second = max(PIECE_FIT, where[first] - PIECE_WORSE), True
+        found: list[int] = []
+        while (candidates := ~taken & (where >= min(least, PIECE_LEAST))).any():
+            start = int(np.where(candidates, where, -np.inf).argmax())
+            node = self._risen(start, fit, row, ~taken)
+            taken |= self._related(node)
+            rest = np.where(taken, -np.inf, where).max()
+            clear = second and where[node] >= PIECE_LEAST and where[node] - rest >= PIECE_CLEAR
+            second = False
+            if where[node] < least and not clear:
+                continue
+            mine, other = self._extent(first), self._extent(node)
+            ratio = max(mine, other) / max(min(mine, other), 1e-12)
+            fits_in_size = ratio > PIECE_UNLIKE and other < PIECE_LARGER * mine
+            if fits_in_size and self._gap(first, node) <= PIECE_GAP * min(mine, other):
+                found.append(node)
+        return found
+
+    def _gap(self, one: int, other: int) -> float:
+        """How far two nodes are from each other where they are nearest, world units; a few floaters are passed."""
+        points, beside = (
+            self.means[rows[:: max(1, len(rows) // NEIGHBOURS_AT)]]
+            for rows in (self.things[one], self.things[other])
+        )
+        apart = np.linalg.norm(points[:, None] - beside[None], axis=2)
+        return float(min(np.quantile(apart.min(axis=axis), NEAREST) for axis in (0, 1)))
+
     def _risen(self, start: int, fit: Fits, row: int, within: np.ndarray | None) -> int:
         """The best of a node and its wholes."""
         field, masks = fit.of_gaussians[:, row], fit.of_masks[:, row]
@@ -152,10 +203,10 @@ class Chooser:
         return bool(vectors[node] @ vectors[other] >= typical + share * (1 - typical))
 
     def _extent(self, node: int) -> float:
-        """How far the Gaussians of a node lie from their middle, world units."""
+        """How far the Gaussians of a node lie from their middle, world units: medians, for floaters lie far."""
         points, weights = self.means[self.things[node]], self.weights[self.things[node]]
-        middle = np.average(points, axis=0, weights=weights)
-        return float(np.sqrt(np.average(((points - middle) ** 2).sum(axis=1), weights=weights)))
+        middle = np.array([weighted_median(column, weights) for column in points.T])
+        return weighted_median(np.linalg.norm(points - middle, axis=1), weights)
 
     @cached_property
     def _vectors(self) -> np.ndarray:
@@ -167,6 +218,13 @@ class Chooser:
         wholes = self._vectors[self.things.parents < 0][:MOST_COMPARED]
         cosines = (wholes @ wholes.T)[np.triu_indices(len(wholes), 1)]
         return float(np.median(cosines)) if len(cosines) else 0.0
+
+
+def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The value that half of the weight is not above. [n], [n], n ≥ 1"""
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(below, below[-1] / 2)])
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """What a text names in 3D: every single thing, part or union of things, as Gaussians with a box."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ class Instance:
         box: Around them, in the frame and units of the capture: gags keeps both as they are when it loads.
         views: Number of photos that see it (`gags.query.maps`), those held out included; 0 if not counted.
         thing: Row of the scene's things; None for a connected piece of a scene without masks.
+        also: Further things that are pieces of it, where no mask holds all of it.
         part_of: Row of the thing that it is a part of, None if it stands for itself.
     """
 
@@ -41,6 +43,7 @@ class Instance:
     views: int = 0
     thing: int | None = None
     part_of: int | None = None
+    also: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """What `gags locate --json` prints of it; lengths and coordinates in the units of the capture."""
@@ -51,6 +54,7 @@ class Instance:
             "gaussians": int(self.mask.sum()),
             "thing": self.thing,
             "part_of": self.part_of,
+            "also": list(self.also),
             "center": self.box.center.tolist(),
             "box": {
                 "size": self.box.size.tolist(),
@@ -98,10 +102,14 @@ def locate_instances(
         node = asked.chosen(chooser, row, there)
         part = asked.part_of(wholes, chooser, row, node) if wholes else None
         if part is not None:
-            nodes = [part]
+            found.append([asked.thing(row, part, (), things, space)])
+        elif node is None:
+            found.append([])
         else:
-            nodes = [] if node is None else [node, *chooser.others(asked.fit, row, node)]
-        found.append([asked.thing(row, node, things, space) for node in nodes])
+            others = chooser.others(asked.fit, row, node)
+            pieces = chooser.pieces(asked.fit, row, node, others)
+            rest = [asked.thing(row, other, (), things, space) for other in others]
+            found.append([asked.thing(row, node, pieces, things, space), *rest])
     return found
 
 
@@ -185,12 +193,13 @@ class Compared:
         ]
         return sorted(found, key=lambda instance: -instance.score)
 
-    def thing(self, row: int, node: int, things: Things, space: Space) -> Instance:
-        """A thing as an instance."""
-        members = things[node]
+    def thing(self, row: int, node: int, pieces: Sequence[int], things: Things, space: Space) -> Instance:
+        """A thing, with further pieces of it, as an instance."""
+        members = np.unique(np.concatenate([things[each] for each in (node, *pieces)]))
         instance = self._instance(row, members, space.without_floaters(members), space)
         instance.thing = node
         instance.part_of = things.whole_of(node)
+        instance.also = tuple(pieces)
         return instance
 
     def _instance(self, row: int, members: np.ndarray, compact: np.ndarray, space: Space) -> Instance:

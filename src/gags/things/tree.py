@@ -24,6 +24,7 @@ TOGETHER = 0.2  # mean share of two nodes that the best mask of a photo holds, t
 ISLAND = 0.2  # of the largest island of a piece, below which another may be a stray
 SCRAP = 0.15  # of its neighbour's size, up to which what is united with it makes no node of its own
 LEAST_OPACITY = 0.05  # of Gaussians that are given to the node around them
+LEAST_SEEN = 0.5  # px that photos see of Gaussians that are given to a node beside them
 OWN_IOU = 0.5  # of a node and a mask, for the mask to be one of the node
 
 
@@ -280,25 +281,39 @@ def _without_repeats(tree: Tree, weights: np.ndarray) -> Tree:
 
 
 def _fill(tree: Tree, weights: np.ndarray, opacities: np.ndarray, voxels: Voxels) -> None:
-    """Give Gaussians of no node, but beside one, to the node that prevails there, and to those above it."""
+    """Give Gaussians of no node to the node that prevails around them, and to those above it.
+
+    First those in voxels that a node holds a part of. Then what photos see beside them, voxel after voxel
+    outwards: what connects two pieces, such as the pole of a lamp, which no mask cuts out, goes to the nearer
+    one.
+    """
     if not tree.members:
         return
     leaf = np.full(len(weights), -1)
     size = [weights[rows].sum() for rows in tree.members]
     for node in np.argsort(size, kind="stable")[::-1]:
         leaf[tree.members[node]] = node
-    free = np.flatnonzero((leaf < 0) & (opacities > LEAST_OPACITY))
-    owned = np.flatnonzero(leaf >= 0)
-    prevailing = _prevailing(voxels, owned, leaf[owned], opacities[owned])
-    nodes = np.where(voxels.holding(owned), prevailing, -1)[voxels.owner[free]]
+    solid = opacities > LEAST_OPACITY
     given: dict[int, list[np.ndarray]] = {}
-    for node in np.unique(nodes[nodes >= 0]).tolist():
-        rows, above = free[nodes == node], node
-        while above >= 0:
-            given.setdefault(above, []).append(rows)
-            above = tree.parents[above]
+    border = np.flatnonzero(leaf >= 0)
+    beside = voxels.holding(border)
+    while len(border):
+        prevailing = _prevailing(voxels, border, leaf[border], opacities[border])
+        free = np.flatnonzero((leaf < 0) & solid)
+        nodes = np.where(beside, prevailing, -1)[voxels.owner[free]]
+        border, nodes = free[nodes >= 0], nodes[nodes >= 0]
+        leaf[border] = nodes
+        for node in np.unique(nodes).tolist():
+            given.setdefault(node, []).append(border[nodes == node])
+        if beside.all():
+            continue
+        beside, solid = np.ones(len(voxels), bool), solid & (weights >= LEAST_SEEN)
+        border = np.flatnonzero(leaf >= 0)
     for node, rows in given.items():
-        tree.members[node] = np.union1d(tree.members[node], np.concatenate(rows))
+        added, above = np.concatenate(rows), node
+        while above >= 0:
+            tree.members[above] = np.union1d(tree.members[above], added)
+            above = tree.parents[above]
 
 
 def _prevailing(voxels: Voxels, rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
