@@ -4,8 +4,8 @@ First the node of the hierarchy that fits the text best is found, however small.
 at, from itself upwards: a whole is better if what it adds fits the text as well, if its own masks still say
 so, if it is what the segmenter calls a whole, and if many photos cut it out. So a text for a laptop that fits
 its keyboard best gets the laptop. A text that names a part of something ("mug handle") is answered by a part
-of what answers the whole ("mug"). What no mask ever cut out in one piece, such as a lamp whose pole is thin, is
-put together at the question, of neighbours that all fit the text.
+of what answers the whole ("mug"). What no mask ever cut out in one piece, such as a lamp whose pole is thin,
+is put together at the question, of neighbours that all fit the text.
 """
 
 from collections.abc import Sequence
@@ -125,10 +125,11 @@ class Chooser:
         return found
 
     def pieces(self, fit: Fits, row: int, first: int, others: Sequence[int]) -> list[int]:
-        """Further pieces of the node that answers a text: beside it, of another size, and fitting nearly as well.
+        """Further pieces of the node that answers a text.
 
-        Or it fits clearly better than all the rest of the scene. What is of one size is one more of the kind,
-        or something else: an orange beside a lemon.
+        They lie beside it, are of another size, and fit nearly as well, or else clearly better than all the
+        rest of the scene. What is of one size is one more of the kind, or something else: an orange beside a
+        lemon.
 
         Args:
             fit: Of all texts.
@@ -157,7 +158,7 @@ class Chooser:
         return found
 
     def _gap(self, one: int, other: int) -> float:
-        """How far two nodes are from each other where they are nearest, world units; a few floaters are passed."""
+        """How far two nodes are from each other where they are nearest, but for floaters; world units."""
         points, beside = (
             self.means[rows[:: max(1, len(rows) // NEIGHBOURS_AT)]]
             for rows in (self.things[one], self.things[other])
@@ -203,7 +204,7 @@ class Chooser:
         return bool(vectors[node] @ vectors[other] >= typical + share * (1 - typical))
 
     def _extent(self, node: int) -> float:
-        """How far the Gaussians of a node lie from their middle, world units: medians, for floaters lie far."""
+        """Median distance of the Gaussians of a node from their middle, world units; floaters lie far."""
         points, weights = self.means[self.things[node]], self.weights[self.things[node]]
         middle = np.array([weighted_median(column, weights) for column in points.T])
         return weighted_median(np.linalg.norm(points - middle, axis=1), weights)
