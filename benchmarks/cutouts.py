@@ -5,7 +5,7 @@
 Every labelled category is cut out into a PLY file as `gags extract` does, and the file is read back. Centres
 of its Gaussians are projected into the labelled photos: of those that nothing hides, weighted by opacity, the
 share inside the mask is the precision. The share of the mask's pixels where the file, rendered alone, is at
-least half opaque is the recall. Both are means over the photos. The IoU is that of the best instance, rendered
+least half opaque is the recall. Both are means over the photos. The IoU is that of the best instance rendered
 among all others, over the pixels of all labelled photos.
 """
 
