@@ -107,7 +107,7 @@ def locate_instances(
             found.append([])
         else:
             others = chooser.others(asked.fit, row, node)
-            names_a_part = queries.whole_of[row] >= 0
+            names_a_part = queries.wholes is not None and queries.whole_of[row] >= 0
             pieces = [] if names_a_part else chooser.pieces(asked.fit, row, node, others)
             rest = [asked.thing(row, other, (), things, space) for other in others]
             found.append([asked.thing(row, node, pieces, things, space), *rest])
