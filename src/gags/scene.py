@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from gags.query import edit
 from gags.query.answers import Answer, answer_view, asker, view_scores
 from gags.query.catalog import Entry, catalog
 from gags.query.instances import Instance, locate_instances
-from gags.query.maps import seen_in
+from gags.query.maps import how_well_shown, seen_in
 from gags.query.names import EVERYDAY, read_words
 from gags.query.relevancy import Queries
 from gags.query.space import Space
@@ -100,8 +101,8 @@ class Scene:
 
         Args:
             texts: What to look for.
-            view: A view of the capture, its name, or any other camera. None: for each text, the three views
-                that answer it with the highest score, best first.
+            view: A view of the capture, its name, or any other camera. None: for each text, the three photos
+                that show its answer best, see `best_views`.
 
         Returns:
             One answer a text, or three a text.
@@ -125,12 +126,25 @@ class Scene:
         return answer_view(self.gaussians, self.field, camera, queries, chosen=chosen, view=name)
 
     def best_views(self, queries: Queries, count: int = 3) -> list[list[View]]:
-        """Photos in which each text is answered with the highest score, best first; `count` each."""
-        ask = asker(self.gaussians, self.field, queries)
+        """Photos that show what answers each text, best first; `count` each.
+
+        First those that show most of the best instance, and of such photos those from near. For a text that
+        nothing answers, those with the highest relevancy.
+        """
+        found = self._instances(queries, SILENT)
+        first = [instances[0].mask if instances else None for instances in found]
+        rows = [np.zeros(0, np.int64) if mask is None else np.flatnonzero(mask.numpy()) for mask in first]
+        means = self.gaussians.means.cpu().double().numpy()
+        weights = self.gaussians.opacities.cpu().double().numpy()
+        lost = [row for row, mask in enumerate(first) if mask is None]
+        ask = asker(self.gaussians, self.field, queries.subset(lost)) if lost else None
         scores = []
         for view in self.capture.views:
-            camera = view.camera.within(max(view.camera.width, view.camera.height) // 4)
-            scores.append(view_scores(ask(camera)))
+            shown = how_well_shown(self.gaussians, view.camera, rows, means=means, weights=weights)
+            if ask is not None:
+                camera = view.camera.within(max(view.camera.width, view.camera.height) // 4)
+                shown[lost] = view_scores(ask(camera))
+            scores.append(shown.tolist())
         ranked = []
         for column in zip(*scores, strict=True):
             order = sorted(range(len(column)), key=lambda row: -column[row])

@@ -13,7 +13,7 @@ from gags import scene as scene_module
 from gags.progress import SILENT
 from gags.report import things as module
 from gags.report.pages import write_report
-from gags.report.things import best_views, shown_nodes, write_things_page
+from gags.report.things import shown_nodes, views_of_nodes, write_things_page
 from gags.scene import Scene
 from gags.things.things import Things
 
@@ -71,7 +71,7 @@ def test_of_too_many_those_of_most_photos_are_shown(monkeypatch):
 def test_the_photo_that_shows_most_is_taken(scene):
     """A node of all Gaussians on one side is best seen from there."""
     things = scene.things()
-    views = best_views(scene, things, list(range(len(things))), SILENT)
+    views = views_of_nodes(scene, things, list(range(len(things))), SILENT)
     assert all(view is not None and view.split == "train" for view in views)
 
 

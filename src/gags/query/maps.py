@@ -109,6 +109,40 @@ def seen_in(gaussians: Gaussians, cameras: Sequence[Camera], masks: Sequence[Ten
     return seen
 
 
+WHOLE = 4  # power of the share of an instance that a photo shows, against how near it is
+
+
+def how_well_shown(
+    gaussians: Gaussians,
+    camera: Camera,
+    rows: Sequence[np.ndarray],
+    *,
+    means: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
+    """How well a photo shows some instances: most of it before all else, from near among such photos.
+
+    Args:
+        gaussians: The scene.
+        camera: Camera of the photo.
+        rows: Gaussians of each of n instances. int64 [m] each
+        means: Centres of all Gaussians. float64 [N, 3]
+        weights: How much every Gaussian counts: its opacity. float64 [N]
+
+    Returns:
+        0 where the photo does not show it; to be compared between photos of one instance only. float64 [n]
+    """
+    there = visible(gaussians, means, camera)
+    _, depths = camera.project(means)
+    scores = np.zeros(len(rows))
+    for number, own in enumerate(rows):
+        seen = own[there[own]]
+        if len(seen):
+            share = weights[seen].sum() / max(float(weights[own].sum()), 1e-12)
+            scores[number] = share**WHOLE / max(float(np.average(depths[seen], weights=weights[seen])), 1e-12)
+    return scores
+
+
 @torch.no_grad()
 def visible(gaussians: Gaussians, means: np.ndarray, camera: Camera) -> np.ndarray:
     """Which Gaussians have their centre inside the picture and not behind the rendered surface.

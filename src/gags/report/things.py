@@ -13,7 +13,7 @@ from gags.draw.lettering import fit_within
 from gags.draw.pictures import cutout
 from gags.progress import SILENT, Reporter
 from gags.query.catalog import LISTED_SHARE
-from gags.query.maps import render_values, visible
+from gags.query.maps import how_well_shown, render_values
 from gags.query.names import EVERYDAY, Namer
 from gags.report.images import PageImage, Picture, page_images
 from gags.report.pages import write_page
@@ -24,7 +24,6 @@ MOST_SHOWN = 200  # nodes; of more, those that most photos cut out
 NAMES_SHOWN = 3
 LONGEST_SIDE = 960  # px, of the photos that nodes are cut out of
 SHARE = 0.25  # of the size of a photo in a page, for the picture of a node
-WHOLE = 4  # power of the share of a node that a photo shows, against how near it is
 SEEN = 0.5  # of a pixel that must show a node for the pixel to be of it
 
 
@@ -127,7 +126,7 @@ def _nodes(scene: Scene, things: Things, shown: Sequence[int]) -> list[Node]:
 
 def _pictures(scene: Scene, things: Things, nodes: list[Node], progress: Reporter) -> dict[int, np.ndarray]:
     """Each node cut out of the photo that shows most of it, from near; uint8 RGB [h, w, 3] by thing."""
-    views = best_views(scene, things, [node.thing for node in nodes], progress)
+    views = views_of_nodes(scene, things, [node.thing for node in nodes], progress)
     drawn: dict[int, np.ndarray] = {}
     wanted = [view for view in scene.capture.train if view in views]
     with progress.stage("Drawing the things", len(wanted), "photos") as bar:
@@ -147,20 +146,18 @@ def _pictures(scene: Scene, things: Things, nodes: list[Node], progress: Reporte
     return drawn
 
 
-def best_views(scene: Scene, things: Things, nodes: Sequence[int], progress: Reporter) -> list[View | None]:
-    """The photo that shows most of each node, and of such photos one from near; None if none sees it."""
+def views_of_nodes(
+    scene: Scene, things: Things, nodes: Sequence[int], progress: Reporter
+) -> list[View | None]:
+    """The photo that shows each node best, see `how_well_shown`; None if none does."""
     means = scene.gaussians.means.cpu().double().numpy()
     weights = scene.gaussians.opacities.cpu().double().numpy()
-    best: list[tuple[float, View | None]] = [(0.0, None)] * len(nodes)
-    with progress.stage("Looking for views", len(scene.capture.train), "photos") as bar:
-        for view in scene.capture.train:
-            there = visible(scene.gaussians, means, view.camera)
-            _, depths = view.camera.project(means)
-            for number, node in enumerate(nodes):
-                rows = things[node][there[things[node]]]
-                share = weights[rows].sum() / max(float(weights[things[node]].sum()), 1e-12)
-                score = share**WHOLE / max(float(depths[rows].mean()), 1e-6) if len(rows) else 0.0
-                if score > best[number][0]:
-                    best[number] = score, view
+    photos = scene.capture.train
+    scores = np.zeros((len(photos), len(nodes)))
+    with progress.stage("Looking for views", len(photos), "photos") as bar:
+        for row, view in enumerate(photos):
+            members = [things[node] for node in nodes]
+            scores[row] = how_well_shown(scene.gaussians, view.camera, members, means=means, weights=weights)
             bar.advance()
-    return [view for _, view in best]
+    best = scores.argmax(axis=0) if len(photos) else []
+    return [photos[row] if scores[row, number] > 0 else None for number, row in enumerate(best)]
