@@ -5,6 +5,7 @@ along the same border of the same surface is a thing, or a part of one that stan
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,8 @@ def find_things(
     Returns:
         The things, wholes before their parts; none without masks.
     """
-    evidence, levels = gather_evidence(gaussians, items, stage="Finding things", progress=progress)
+    read = _Read(items)
+    evidence, levels = gather_evidence(gaussians, read, stage="Finding things", progress=progress)
     clusters = clusters_of_masks(evidence)
     if not clusters:
         return Things.none()
@@ -47,9 +49,26 @@ def find_things(
     tree = grow(evidence, [piece for piece in pieces if len(piece)], means, opacities)
     if not tree.members:  # what few photos cut out is seen by too many others
         return Things.none()
-    described = [(description.embeddings, description.masks.scores) for _, description in items]
-    embeddings, scores = (np.concatenate(values) for values in zip(*described, strict=True))
+    embeddings, scores = np.concatenate(read.embeddings), np.concatenate(read.scores)
     return things_of_tree(tree, evidence, levels, embeddings, scores)
+
+
+class _Read(Sequence[tuple[Camera, Description]]):
+    """Photos that keep what their masks say when they are read, so that each is read once."""
+
+    def __init__(self, items: Sequence[tuple[Camera, Description]]) -> None:
+        self.items = items
+        self.embeddings: list[np.ndarray] = []
+        self.scores: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: Any) -> Any:
+        camera, description = self.items[index]
+        self.embeddings.append(description.embeddings)
+        self.scores.append(description.masks.scores)
+        return camera, description
 
 
 def things_of_tree(

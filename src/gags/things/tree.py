@@ -180,7 +180,7 @@ class Overlap:
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """A node as it is compared with its neighbours: voxels that it holds, and those around; its weight."""
+    """A node as it is compared with others: voxels that it holds [n], those around [m], its weight."""
 
     overlap: Overlap
     holds: np.ndarray
@@ -194,16 +194,15 @@ class _Union:
     def __init__(self, tree: Tree, evidence: Evidence, weights: np.ndarray, voxels: Voxels) -> None:
         self.tree, self.evidence, self.weights, self.voxels = tree, evidence, weights, voxels
         self.sizes = evidence.sizes()
-        self.measured = [self._measure(rows) for rows in tree.members]
+        self.in_voxel: dict[int, list[int]] = {}  # nodes that hold each voxel
+        self.measured: list[_Measured] = []
+        for rows in tree.members:
+            self._add(self._measure(rows))
         self.pairs: list[tuple[float, int, int, int]] = []  # minus how far they are one, two nodes, parent
 
     def unite(self) -> None:
-        siblings: dict[int, list[int]] = {}
-        for node, parent in enumerate(self.tree.parents):
-            siblings.setdefault(parent, []).append(node)
-        for nodes in siblings.values():
-            for number, node in enumerate(nodes):
-                self._consider(node, nodes[:number])
+        for node in range(len(self.tree.members)):
+            self._consider(node, [other for other in self._beside(node) if other < node])
         while self.pairs:
             _, one, two, parent = heapq.heappop(self.pairs)
             if self.tree.parents[one] != parent or self.tree.parents[two] != parent:
@@ -211,18 +210,34 @@ class _Union:
             self._join(*sorted((one, two), key=lambda node: -self.measured[node].size))
 
     def _measure(self, rows: np.ndarray) -> _Measured:
-        holds = self.voxels.holding(rows)
+        holds = np.unique(self.voxels.owner[rows])
         size = float(self.weights[rows].sum())
         return _Measured(Overlap.of(self.evidence, rows), holds, self.voxels.around(holds), size)
+
+    def _add(self, measured: _Measured, node: int | None = None) -> None:
+        """Keep what was measured of a node, by default of the next one."""
+        if node is None:
+            node = len(self.measured)
+            self.measured.append(measured)
+        else:
+            self.measured[node] = measured
+        for voxel in measured.holds.tolist():
+            self.in_voxel.setdefault(voxel, []).append(node)
+
+    def _beside(self, node: int) -> list[int]:
+        """Other nodes below the same one that touch a node, in order."""
+        touched = {
+            other for voxel in self.measured[node].touches.tolist() for other in self.in_voxel.get(voxel, ())
+        }
+        parents = self.tree.parents
+        return sorted(other for other in touched - {node} if parents[other] == parents[node])
 
     def _consider(self, node: int, others: list[int]) -> None:
         mine = self.measured[node]
         for other in others:
-            theirs = self.measured[other]
-            if (mine.touches & theirs.holds).any():
-                share = together(mine.overlap, theirs.overlap, self.evidence, self.sizes)
-                if share >= TOGETHER:
-                    heapq.heappush(self.pairs, (-share, node, other, self.tree.parents[node]))
+            share = together(mine.overlap, self.measured[other].overlap, self.evidence, self.sizes)
+            if share >= TOGETHER:
+                heapq.heappush(self.pairs, (-share, node, other, self.tree.parents[node]))
 
     def _join(self, large: int, small: int) -> None:
         tree, parent = self.tree, self.tree.parents[large]
@@ -230,16 +245,16 @@ class _Union:
         measured, size = self._measure(rows), self.measured[large].size
         if measured.size - size < SCRAP * size:
             union = large
-            tree.members[large], self.measured[large] = rows, measured
+            tree.members[large] = rows
+            self._add(measured, large)
         else:
             union = len(tree.members)
             tree.members.append(rows)
             tree.parents.append(parent)
             tree.parents[large] = union
-            self.measured.append(measured)
+            self._add(measured)
         tree.parents[small] = union
-        beside = [node for node, above in enumerate(tree.parents) if above == parent and node != union]
-        self._consider(union, beside)
+        self._consider(union, self._beside(union))
 
 
 def together(one: Overlap, two: Overlap, evidence: Evidence, sizes: np.ndarray) -> float:
@@ -307,6 +322,7 @@ def _fill(tree: Tree, weights: np.ndarray, opacities: np.ndarray, voxels: Voxels
             given.setdefault(node, []).append(border[nodes == node])
         if beside.all():
             continue
+        # From here on, what was just given is all that anything free lies beside.
         beside, solid = np.ones(len(voxels), bool), solid & (weights >= LEAST_SEEN)
         border = np.flatnonzero(leaf >= 0)
     for node, rows in given.items():

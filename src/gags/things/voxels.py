@@ -55,9 +55,10 @@ class Voxels:
         held[self.owner[rows]] = True
         return held
 
-    def around(self, chosen: np.ndarray) -> np.ndarray:
-        """Chosen voxels and all that touch one. bool [V] → bool [V]"""
-        return np.asarray(np.append(chosen, False)[self.neighbours].any(axis=1))
+    def around(self, cells: np.ndarray) -> np.ndarray:
+        """Some voxels and all that touch one, in order. int64 [n] → [m]"""
+        near = np.unique(self.neighbours[cells])
+        return near[near >= 0]
 
     def pieces(self, chosen: np.ndarray) -> np.ndarray:
         """Number the connected pieces (faces, edges and corners touch) of chosen voxels.
@@ -68,17 +69,22 @@ class Voxels:
         Returns:
             Piece of each voxel, 0, 1, …; -1 for those not chosen. int64 [V]
         """
-        nothing = len(self)
-        label = np.where(chosen, np.arange(len(self)), nothing)
+        cells = np.flatnonzero(chosen)
+        nothing = len(cells)
+        numbers = np.full(len(self), -1)
+        if not nothing:
+            return numbers
+        near = self.neighbours[cells]
+        place = np.searchsorted(cells, near).clip(max=nothing - 1)
+        near = np.where(cells[place] == near, place, nothing)  # places among the chosen ones
+        label = np.arange(nothing)
         while True:
-            around = np.append(label, nothing)[self.neighbours].min(axis=1)
-            least = np.where(chosen, around, nothing)
-            least = np.append(least, nothing)[least]  # a label is a voxel: take over its label too
+            least = np.append(label, nothing)[near].min(axis=1)
+            least = least[least]  # a label is a chosen voxel: take over its label too
             if np.array_equal(least, label):
                 break
             label = least
-        numbers = np.full(len(self), -1)
-        numbers[chosen] = np.unique(label[chosen], return_inverse=True)[1].reshape(-1)
+        numbers[cells] = np.unique(label, return_inverse=True)[1].reshape(-1)
         return numbers
 
 
