@@ -109,7 +109,7 @@ def seen_in(gaussians: Gaussians, cameras: Sequence[Camera], masks: Sequence[Ten
     return seen
 
 
-WHOLE = 4  # power of the share of an instance that a photo shows, against how near it is
+WHOLE = 8  # power of the share of an instance that lies in the picture, against how near it is
 
 
 def how_well_shown(
@@ -120,7 +120,7 @@ def how_well_shown(
     means: np.ndarray,
     weights: np.ndarray,
 ) -> np.ndarray:
-    """How well a photo shows some instances: most of it before all else, from near among such photos.
+    """How well a photo shows some instances: all of it before all else, then from near, with little before it.
 
     Args:
         gaussians: The scene.
@@ -133,13 +133,15 @@ def how_well_shown(
         0 where the photo does not show it; to be compared between photos of one instance only. float64 [n]
     """
     there = visible(gaussians, means, camera)
-    _, depths = camera.project(means)
+    xy, depths = camera.project(means)
+    inside = (depths > 0) & (xy >= 0).all(axis=1) & (xy < [camera.width, camera.height]).all(axis=1)
     scores = np.zeros(len(rows))
     for number, own in enumerate(rows):
-        seen = own[there[own]]
+        seen, total = own[there[own]], max(float(weights[own].sum()), 1e-12)
         if len(seen):
-            share = weights[seen].sum() / max(float(weights[own].sum()), 1e-12)
-            scores[number] = share**WHOLE / max(float(np.average(depths[seen], weights=weights[seen])), 1e-12)
+            whole, share = weights[own] @ inside[own] / total, weights[seen].sum() / total
+            depth = float(np.average(depths[seen], weights=weights[seen]))
+            scores[number] = whole**WHOLE * share / max(depth, 1e-12)
     return scores
 
 
