@@ -59,8 +59,8 @@ def check(scene: Scene, pairs: list, text: str) -> tuple[float, float, float, in
         alone = load_ply(path)
     chosen = same_places(scene.gaussians, alone)
     first = instances[0].mask[:, None].float()
-    opacities = alone.opacities.double().numpy()
-    means = scene.gaussians.means.double().numpy()
+    opacities = alone.opacities.cpu().double().numpy()
+    means = scene.gaussians.means.cpu().double().numpy()
     precisions, recalls, common, union = [], [], 0, 0
     for frame, view in pairs:
         for label in frame.labels:
@@ -73,7 +73,7 @@ def check(scene: Scene, pairs: list, text: str) -> tuple[float, float, float, in
             weights = opacities[seen]
             precisions.append(float(weights @ truth[lines, columns] / max(weights.sum(), 1e-9)))
             drawn = render(alone, camera, alone.sh[:, 0])
-            there = drawn.alphas.numpy() >= OPAQUE
+            there = drawn.alphas.cpu().numpy() >= OPAQUE
             recalls.append((there & truth).sum() / truth.sum())
             shown = render_values(scene.gaussians, first, camera).maps[0] >= SHARE
             common, union = common + (shown & truth).sum(), union + (shown | truth).sum()
@@ -82,8 +82,8 @@ def check(scene: Scene, pairs: list, text: str) -> tuple[float, float, float, in
 
 def same_places(scene: Gaussians, part: Gaussians) -> np.ndarray:
     """Rows of the scene that a part of it was cut from, found by where they are. [n]"""
-    rows = {tuple(place): row for row, place in enumerate(scene.means.numpy().tolist())}
-    return np.array([rows[tuple(place)] for place in part.means.numpy().tolist()])
+    rows = {tuple(place): row for row, place in enumerate(scene.means.cpu().numpy().tolist())}
+    return np.array([rows[tuple(place)] for place in part.means.cpu().numpy().tolist()])
 
 
 if __name__ == "__main__":

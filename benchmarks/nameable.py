@@ -37,6 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How much of the best there is do answers reach?")
     parser.add_argument("inputs", type=Path, nargs="+", metavar="SCENE LABELS")
     inputs = parser.parse_args().inputs
+    if len(inputs) % 2:
+        parser.error("a folder of labels is wanted for each scene")
     print("| scene | labels | can be named | IoU of answers | of the best node | share | below 80 % |")
     print("|---|---|---|---|---|---|---|")
     for root, folder in zip(inputs[::2], inputs[1::2], strict=True):
@@ -65,9 +67,8 @@ def can_be_named(scene: Scene, pairs: Pairs, text: str) -> bool:
     best, where = -np.inf, (views[0], 0)
     for view, (_, description) in zip(views, items, strict=True):
         vectors = torch.from_numpy(description.embeddings.astype(np.float32))
-        fits = margins_from_cosines(
-            vectors @ queries.vectors.T, vectors @ queries.negatives.T, counted=queries.counted
-        )[:, 0]
+        cosines = (vectors @ texts.cpu().T for texts in (queries.vectors, queries.negatives))
+        fits = margins_from_cosines(*cosines, counted=queries.counted)[:, 0]
         if len(fits) and float(fits.max()) > best:
             best, where = float(fits.max()), (view, int(fits.argmax()))
     view, mask = where
@@ -94,8 +95,9 @@ def label_weights(scene: Scene, pairs: Pairs, text: str) -> tuple[np.ndarray, np
             xs, ys = np.meshgrid(np.arange(0, camera.width, EVERY), np.arange(0, camera.height, EVERY))
             pixels = torch.from_numpy(np.stack([xs, ys], axis=-1).reshape(-1, 2))
             blend = blend_weights(scene.gaussians, camera, pixels)
-            there = blend.indices.numpy() >= 0
-            rows, weights = blend.indices.numpy()[there], blend.weights.numpy()[there]
+            indices = blend.indices.cpu().numpy()
+            there = indices >= 0
+            rows, weights = indices[there], blend.weights.cpu().numpy()[there]
             on_it = np.broadcast_to(truth[ys, xs].reshape(-1, 1), there.shape)[there]
             inside += np.bincount(rows[on_it], weights[on_it], minlength=count)
             total += np.bincount(rows, weights, minlength=count)

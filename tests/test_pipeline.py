@@ -278,6 +278,27 @@ def test_things_is_a_stage_of_its_own(workspace, capsys):
     assert Workspace.open(workspace).record("things") is not None
 
 
+def test_things_stay_when_masks_are_given_away_without_them(workspace, capsys):
+    """Features are the largest files of a scene; who leaves them out still has its things."""
+    before = len(gags.things(workspace))
+    shutil.rmtree(workspace / "features")
+    assert len(gags.Scene.load(workspace).things()) == before
+    assert gags.Scene.load(workspace).locate("red ball")[0]
+
+
+def test_files_can_be_read_by_whoever_can_read_new_files(workspace, tmp_path):
+    (tmp_path / "new").touch()
+    mode = (tmp_path / "new").stat().st_mode
+    for name in ("field.safetensors", "things.safetensors", "splats.ply", "config.toml"):
+        assert (workspace / name).stat().st_mode == mode, name
+
+
+def test_query_says_that_nothing_matches(workspace, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(gags.Scene, "_instances", lambda self, queries, progress: [[] for _ in queries.texts])
+    assert cli.main(["query", str(workspace), "red ball", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("nothing in the scene matches in view_") == 3
+
+
 def test_second_run_does_nothing(workspace, toy_capture, segmenter, capsys):
     before = {path: path.stat().st_mtime_ns for path in _pieces(workspace)}
     assert _run(toy_capture, workspace) == 0

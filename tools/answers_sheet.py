@@ -37,7 +37,11 @@ def main() -> None:
             here = (whole, int(mask.sum()), view.name)
             best[label.category] = max(best.get(label.category, here), here)
     texts = arguments.texts or sorted(best)
-    cells = [cell(scene, text, best[text][2]) for text in texts]
+    shown = [
+        best[text][2] if text in best else scene.best_views(scene.queries(text), 1)[0][0].name
+        for text in texts
+    ]
+    cells = [cell(scene, text, view) for text, view in zip(texts, shown, strict=True)]
     Image.fromarray(lettering.grid(cells, texts, columns=arguments.columns)).save(arguments.out, quality=88)
 
 

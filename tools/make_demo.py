@@ -94,8 +94,8 @@ def labelled_masks(
     numbers: np.ndarray,
     triangles: list[np.ndarray],
     right: dict[str, list[list[int]]],
-) -> dict[str, np.ndarray]:
-    """Masks by text of the things that can be seen well enough in a view."""
+) -> dict[str, list[np.ndarray]]:
+    """Masks by text of the things that can be seen well enough in a view, one a thing."""
     masks = {}
     for text, instances in right.items():
         seen = []
@@ -105,7 +105,7 @@ def labelled_masks(
             if mask.sum() >= max(truth.MIN_PIXELS, truth.MIN_SHARE * whole):
                 seen.append(mask)
         if seen:
-            masks[text] = np.any(seen, axis=0)
+            masks[text] = seen
     return masks
 
 

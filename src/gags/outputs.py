@@ -86,8 +86,7 @@ def report(
         Path of the first page, `report/index.html`.
     """
     loaded = _loaded(scene)
-    if len(loaded.things(progress)):
-        write_things_page(loaded, progress=progress)
+    write_things_page(loaded, progress=progress)
     return write_scene_report(loaded, texts, labels=labels, evaluation=evaluation, progress=progress)
 
 

@@ -195,7 +195,13 @@ class Scene:
         if isinstance(words, Path):
             words = read_words(words)
         queries, things = self._ready(words), self.things(progress)
-        return catalog(self.gaussians, self.field, queries, things, len(self.capture.train))
+        return catalog(self.gaussians, self.field, queries, things, self.photos_with_masks)
+
+    @property
+    def photos_with_masks(self) -> int:
+        """Number of photos that things were found from; all that were trained on if no masks are left."""
+        described = sum(self.workspace.description(view.name).exists() for view in self.capture.train)
+        return described or len(self.capture.train)
 
     def things(self, progress: Reporter = SILENT) -> Things:
         """The things of the scene and their parts, found from the masks of its photos.

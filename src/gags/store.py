@@ -105,6 +105,8 @@ def save_tensors(
     strings = dict(metadata) if metadata else None
     arrays = {name: t for name, t in tensors.items() if isinstance(t, np.ndarray)}
     with atomic_write(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # others may read what they may read of any new file
         if len(arrays) == len(tensors):
             from safetensors.numpy import save_file
 
@@ -118,6 +120,7 @@ def save_tensors(
             save_torch_file(there, temporary, strings)
         if strings:
             _sort_metadata(temporary)
+        temporary.chmod(mode)
 
 
 def _sort_metadata(path: Path) -> None:

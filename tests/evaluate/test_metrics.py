@@ -99,6 +99,9 @@ def stripe(first: int, last: int) -> np.ndarray:
         ([(0, 2), (2, 4)], [(0, 4)], (2, 2, 1, 1)),  # halves: each has an IoU of a half
         ([(0, 1), (1, 2), (2, 3)], [(0, 4)], (3, 0, 1, 0)),  # scraps
         ([], [(0, 4)], (0, 0, 1, 0)),
+        ([(0, 10), (15, 16)], [(0, 11)], (1, 1, 1, 1)),  # of the second, an edge shows
+        ([(0, 4)], [(0, 4), (0, 4), (8, 8)], (1, 1, 1, 1)),  # outlined twice, and an outline of nothing
+        ([(0, 4)], [(8, 8)], (1, 0, 0, 0)),
     ],
 )
 def test_instances_are_counted_one_by_one(found, things, counts):

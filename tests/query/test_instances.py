@@ -26,7 +26,7 @@ class MadeQueries:
     vague_phrases = False
     temperature = 10.0
     least_match = None
-    wholes = None
+    wholes = parts = None
     whole_of = (-1,)
     vectors = torch.zeros(1, 1)
 

@@ -114,15 +114,20 @@ def test_what_holds_a_group_is_one():
 
 def test_saved_things_come_back_if_they_were_found_from_the_same(tmp_path, things):
     path = tmp_path / "things.safetensors"
-    assert Things.load(path, "a") is None
-    things.save(path, "a")
-    loaded = Things.load(path, "a")
+    assert Things.load(path, stamp="a") is None
+    things.save(path, "a", "these")
+    loaded = Things.load(path, stamp="a")
     assert loaded is not None
     for name in ("starts", "members", "parents", "photos", "seen_by", "levels", "embeddings"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(things, name))
-    assert Things.load(path, "b") is None
+    assert Things.load(path, stamp="b") is None
+    assert Things.load(path, splats="these") is not None
+    assert Things.load(path, splats="others") is None
+    things.parents[0] = 7
+    things.save(path, "a")
+    assert Things.load(path, stamp="a") is None
     path.write_bytes(b"no safetensors")
-    assert Things.load(path, "a") is None
+    assert Things.load(path, stamp="a") is None
 
 
 def test_what_hardly_any_photo_cuts_out_of_what_all_see_is_no_thing(scene):

@@ -65,15 +65,16 @@ def silhouette_pixels(view: Viewpoint, triangles: np.ndarray, margin: int = 400)
     return int(canvas.sum())
 
 
-def write_labels(folder: Path, stem: str, masks: dict[str, np.ndarray]) -> None:
+def write_labels(folder: Path, stem: str, masks: dict[str, list[np.ndarray]]) -> None:
     """Write `<stem>.json` (LERF-OVS format) and `<stem>/<category>.png` (exact, 1 bit a pixel)."""
     objects = []
     (folder / stem).mkdir(parents=True, exist_ok=True)
-    for category, mask in masks.items():
-        for polygon in outlines(mask):
+    for category, things in masks.items():
+        for polygon in [polygon for thing in things for polygon in outlines(thing)]:
             xy = np.asarray(polygon)
             bbox = [int(v) for v in (*xy.min(axis=0), *xy.max(axis=0))]
             objects.append({"category": category, "segmentation": polygon, "bbox": bbox})
+        mask = np.any(things, axis=0)
         path = folder / stem / f"{category}.png"
         cv2.imwrite(
             str(path),

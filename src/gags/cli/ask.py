@@ -32,7 +32,7 @@ def query(
     Args:
         scene: Folder of the scene.
         texts: What to look for.
-        view: Photos to answer in, by name. Default: the three where each text is found best.
+        view: Photos to answer in, by name. Default: the three that show each answer best.
         out: Folder for the pictures. Default: answers/ in the scene's folder.
         json: Print a JSON list instead of a table.
     """
@@ -43,7 +43,8 @@ def query(
     width = max(len(row["text"]) for row in rows)
     for row in rows:
         x, y = row["peak"]
-        print(f"{row['text']:<{width}}  {row['score']:.2f} at ({x}, {y}) in {row['view']}  {row['overlay']}")
+        answer = f"{row['score']:.2f} at ({x}, {y})" if row["instances"] else "nothing in the scene matches"
+        print(f"{row['text']:<{width}}  {answer} in {row['view']}  {row['overlay']}")
 
 
 def locate(scene: SceneFolder, texts: Texts, /, *, json: bool = False) -> None:

@@ -69,7 +69,8 @@ def evaluate(
             seventh of all photos by name, trained on or held out, as in Mip-NeRF360-OVS.
         protocol: Named rules of scoring: lerf-ovs (all labelled photos), lerf-ovs-strict (the same by the
             rules that published figures are made by), held-out (lerf-ovs of photos that were not trained
-            on), select-3d (Gaussians chosen in 3D), or all.
+            on), select-3d (Gaussians chosen in 3D), things (the instances of `gags locate`, also one by one;
+            that the scene holds what is labelled is known), or all.
         json: File for all rows and means too; - prints them, and nothing else, on stdout. With --protocol
             all, one entry a protocol.
     """

@@ -158,5 +158,6 @@ def things(scene: SceneFolder, /) -> None:
         scene: Folder of the scene.
     """
     found = gags.things(scene, progress=ConsoleReporter())
-    wholes = int((found.parents < 0).sum())
-    print(f"{wholes} things with {len(found) - wholes} parts")
+    kinds = found.kinds()
+    groups = f", and {kinds.count('group')} groups of things" if "group" in kinds else ""
+    print(f"{kinds.count('thing')} things with {kinds.count('part')} parts{groups}")

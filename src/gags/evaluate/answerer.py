@@ -71,7 +71,7 @@ class Selections:
 
 @runtime_checkable
 class Selector(Protocol):
-    """An answerer that also chooses Gaussians, which the protocol `select-3d` needs."""
+    """An answerer that also chooses Gaussians, which the protocols `select-3d` and `things` need."""
 
     def select(self, queries: Queries) -> Selections:
         """The Gaussians that each text names."""

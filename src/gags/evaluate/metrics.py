@@ -66,18 +66,29 @@ class Ranking:
 
 
 RIGHT_IOU = 0.5  # of an instance and a labelled thing, for the one to be the other
+LEAST_SHOWN = 0.1  # of the largest labelled thing: what a view shows less of is not labelled either
 
 
 def count_instances(found: Sequence[np.ndarray], things: Sequence[np.ndarray]) -> "InstanceCounts":
     """Compare single instances with single labelled things, by an IoU of `RIGHT_IOU` or more.
 
     Labels do not say whether two outlines of a category are two things or one that something hides in the
-    middle. So an instance may be one of them or all together, which then are all found.
+    middle. So an instance may be one of them or all together, which then are all found. Instances that hardly
+    show are left out, as they are in labels; so are outlines that hold nothing, or the same as another.
 
     Args:
         found: Masks of the instances that a view shows. bool [H, W] each
-        things: What each outline of the truth holds, at least one. bool [H, W] each
+        things: What each outline of the truth holds. bool [H, W] each
     """
+    things = [
+        thing
+        for number, thing in enumerate(things)
+        if thing.any() and not any(np.array_equal(thing, other) for other in things[:number])
+    ]
+    if not things:
+        return InstanceCounts(len(found), 0, 0, 0)
+    least = LEAST_SHOWN * max(np.count_nonzero(thing) for thing in things)
+    found = [mask for mask in found if np.count_nonzero(mask) >= least]
     together = np.any(things, axis=0)
     whole = [iou(mask, together) >= RIGHT_IOU for mask in found]
     single = [[iou(mask, thing) >= RIGHT_IOU for thing in things] for mask in found]
@@ -91,7 +102,7 @@ class InstanceCounts:
     """Single instances of one text in one view.
 
     Attributes:
-        shown: Instances that the view shows.
+        shown: Instances that the view shows, those left out that hardly show.
         right: Those of them that are labelled things.
         things: Labelled things.
         found: Those of them that an instance is.

@@ -83,6 +83,7 @@ class Chooser:
         self._mass = np.array([self.weights[things[node]].sum() for node in range(len(things))])
         often = np.minimum(things.photos, OFTEN * np.maximum(things.photos, things.seen_by))
         self._prior = LEVEL * things.levels + REPEATED * np.log1p(often) - GROUP * things.is_group
+        self._extents: dict[int, float] = {}
 
     def best(self, fit: Fits, row: int, within: np.ndarray | None = None) -> int:
         """The node that answers a text.
@@ -112,13 +113,13 @@ class Chooser:
     def others(self, fit: Fits, row: int, first: int) -> list[int]:
         """Further nodes of the kind of the one that answers a text: as good, as alike, and elsewhere."""
         things, where = self.things, fit.where[:, row].copy()
-        taken = self._related(first)
+        taken = self.related(first)
         least = where[things.within(first)].max() - AS_GOOD
         found: list[int] = []
         while (candidates := ~taken & (where >= least)).any():
             start = int(np.where(candidates, where, -np.inf).argmax())
             node = self._risen(start, fit, row, ~taken)
-            taken |= self._related(node)
+            taken |= self.related(node)
             good = fit.of_gaussians[node, row] >= fit.of_gaussians[first, row] - AS_GOOD
             if good and self._alike(node, first):
                 found.append(node)
@@ -138,13 +139,13 @@ class Chooser:
             others: Further nodes of the kind, which are no pieces of it.
         """
         where = fit.where[:, row]
-        taken = np.any([self._related(node) for node in (first, *others)], axis=0) | self.things.is_group
+        taken = np.any([self.related(node) for node in (first, *others)], axis=0) | self.things.is_group
         least, second = max(PIECE_FIT, where[first] - PIECE_WORSE), True
         found: list[int] = []
         while (candidates := ~taken & (where >= min(least, PIECE_LEAST))).any():
             start = int(np.where(candidates, where, -np.inf).argmax())
             node = self._risen(start, fit, row, ~taken)
-            taken |= self._related(node)
+            taken |= self.related(node)
             rest = np.where(taken, -np.inf, where).max()
             clear = second and where[node] >= PIECE_LEAST and where[node] - rest >= PIECE_CLEAR
             second = False
@@ -188,7 +189,7 @@ class Chooser:
                 best, best_score = node, score
         return best
 
-    def _related(self, node: int) -> np.ndarray:
+    def related(self, node: int) -> np.ndarray:
         """Nodes that lie in a node, and those that it lies in. bool [C]"""
         related = self.things.within(node)
         related[self.things.chain(node)] = True
@@ -205,9 +206,11 @@ class Chooser:
 
     def _extent(self, node: int) -> float:
         """Median distance of the Gaussians of a node from their middle, world units; floaters lie far."""
-        points, weights = self.means[self.things[node]], self.weights[self.things[node]]
-        middle = np.array([weighted_median(column, weights) for column in points.T])
-        return weighted_median(np.linalg.norm(points - middle, axis=1), weights)
+        if node not in self._extents:
+            points, weights = self.means[self.things[node]], self.weights[self.things[node]]
+            middle = np.array([weighted_median(column, weights) for column in points.T])
+            self._extents[node] = weighted_median(np.linalg.norm(points - middle, axis=1), weights)
+        return self._extents[node]
 
     @cached_property
     def _vectors(self) -> np.ndarray:

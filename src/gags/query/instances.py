@@ -19,6 +19,8 @@ from gags.query.space import Space
 from gags.things.things import Things
 
 PART_SCORE = 0.5  # of the score of the plain answer that a part and its whole must reach both
+NAME_SAY = 0.75  # of the part's name, against all of the text, in which part of a whole it is
+PART_UNSURE = 0.3  # below `least_match` that a part's name may score: encoders know parts less well
 
 
 @dataclass(eq=False)
@@ -28,12 +30,12 @@ class Instance:
     Attributes:
         text: The query.
         mask: Its Gaussians, on the CPU. bool [N]
-        score: Their mean relevancy, weighted by opacity, in [0, 1].
+        score: Their mean relevancy without floaters, weighted by opacity, in [0, 1].
         box: Around them, in the frame and units of the capture: gags keeps both as they are when it loads.
         views: Number of photos that see it (`gags.query.maps`), those held out included; 0 if not counted.
         thing: Row of the scene's things; None for a connected piece of a scene without masks.
-        also: Further things that are pieces of it, where no mask holds all of it.
         part_of: Row of the thing that it is a part of, None if it stands for itself.
+        also: Further things that are pieces of it, where no mask holds all of it.
     """
 
     text: str
@@ -89,28 +91,30 @@ def locate_instances(
             however badly it matches.
 
     Returns:
-        Instances of each text, best first; none where the scene does not hold what the text names.
+        Instances of each text: first what fits it best, then others by their score; none where the scene does
+        not hold what the text names.
     """
     space = Space.build(gaussians, things) if space is None else space
     asked = Compared.of(field, queries, things, space)
     if not len(things):
         return [asked.pieces(row, space, there) for row in range(len(queries.texts))]
-    wholes = Compared.of(field, queries.wholes, things, space) if queries.wholes else None
     chooser = Chooser(things, space.opacities, space.means)
+    wholes = None if queries.wholes is None else Compared.of(field, queries.wholes, things, space)
+    parts = None if queries.parts is None else Compared.of(field, queries.parts, things, space)
     found: list[list[Instance]] = []
     for row in range(len(queries.texts)):
         node = asked.chosen(chooser, row, there)
-        part = asked.part_of(wholes, chooser, row, node) if wholes else None
-        if part is not None:
-            found.append([asked.thing(row, part, (), things, space)])
-        elif node is None:
+        names_a_part = bool(queries.whole_of) and queries.whole_of[row] >= 0
+        if wholes is not None and parts is not None and names_a_part:
+            node = asked.part_of(wholes, parts, chooser, row, node, there)
+        if node is None:
             found.append([])
-        else:
-            others = chooser.others(asked.fit, row, node)
-            names_a_part = queries.wholes is not None and queries.whole_of[row] >= 0
-            pieces = [] if names_a_part else chooser.pieces(asked.fit, row, node, others)
-            rest = [asked.thing(row, other, (), things, space) for other in others]
-            found.append([asked.thing(row, node, pieces, things, space), *rest])
+            continue
+        others = [] if names_a_part else chooser.others(asked.fit, row, node)
+        pieces = [] if names_a_part else chooser.pieces(asked.fit, row, node, others)
+        rest = [asked.thing(row, other, (), things, space) for other in others]
+        rest.sort(key=lambda instance: -instance.score)
+        found.append([asked.thing(row, node, pieces, things, space), *rest])
     return found
 
 
@@ -159,30 +163,54 @@ class Compared:
         between = chooser.between(chooser.first(self.fit, row), chooser.best(self.fit, row))
         return float(self.scores[between, row].max())
 
-    def part_of(self, wholes: "Compared", chooser: Chooser, row: int, plain: int | None) -> int | None:
-        """The part that answers a text that asks for a part of something.
+    def part_of(
+        self,
+        wholes: "Compared",
+        parts: "Compared",
+        chooser: Chooser,
+        row: int,
+        plain: int | None,
+        there: bool = False,
+    ) -> int | None:
+        """What answers a text that asks for a part of something.
+
+        Which part it is goes by the part's name more than by the text, which names the whole, too.
 
         Args:
             wholes: What the texts ask for parts of.
+            parts: What these parts are called by themselves.
             chooser: Of the scene.
             row: The text.
             plain: What answers the text if it is taken as the name of a thing.
+            there: Whether it is known that the scene holds what the text names.
 
         Returns:
-            None if it asks for none, or if the plain answer is better: the scene does not hold the whole, the
-            plain answer is a part of it already, or it fits far better.
+            The part; the plain answer if the scene does not hold the whole or no part of it, or if the plain
+            answer lies elsewhere and fits far better; None if the whole has no part that its name fits.
         """
-        whole = self.queries.whole_of[row]
-        holder = wholes.chosen(chooser, whole) if whole >= 0 else None
-        if holder is None:
-            return None
-        part = chooser.part(self.fit, row, holder)
-        if part is None or plain is None:
-            return part
-        if plain != holder and chooser.things.within(holder)[plain]:
-            return None
+        whole, name = self.queries.whole_of[row], self.queries.part_of[row]
+        holder = wholes.chosen(chooser, whole)
+        part = None if holder is None else chooser.part(self._mixed(parts, row, name), 0, holder)
+        if holder is None or part is None:
+            return plain
+        elsewhere = plain is not None and not chooser.related(holder)[plain]
+        least = self.queries.least_match
+        if not there and least is not None and parts.scores[part, name] < least - PART_UNSURE:
+            return plain if elsewhere else None
         both = min(wholes.scores[holder, whole], self.scores[part, row])
-        return part if both >= PART_SCORE * self.scores[plain, row] else None
+        return plain if elsewhere and both < PART_SCORE * self.scores[plain, row] else part
+
+    def _mixed(self, parts: "Compared", row: int, name: int) -> Fits:
+        """How well nodes fit a text and the name of the part that it asks for. [C, 1]"""
+        return Fits(
+            *(
+                ((1 - NAME_SAY) * own[:, row] + NAME_SAY * named[:, name])[:, None]
+                for own, named in (
+                    (self.fit.of_gaussians, parts.fit.of_gaussians),
+                    (self.fit.of_masks, parts.fit.of_masks),
+                )
+            )
+        )
 
     def pieces(self, row: int, space: Space, there: bool) -> list[Instance]:
         """Connected pieces that match a text, best first."""

@@ -120,7 +120,7 @@ def how_well_shown(
     means: np.ndarray,
     weights: np.ndarray,
 ) -> np.ndarray:
-    """How well a photo shows some instances: all of it before all else, then from near, with little before it.
+    """How well a photo shows some instances: all of it before all else, then from near, with little hidden.
 
     Args:
         gaussians: The scene.

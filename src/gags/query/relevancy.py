@@ -165,6 +165,8 @@ class Queries:
         least_match: See `gags.embed.Encoder`.
         wholes: What some of the texts ask for a part of (`part_and_whole`); None if none does.
         whole_of: Row of `wholes` that each text asks for a part of, -1 for none. [T]
+        parts: What these parts are called by themselves; None if no text asks for one.
+        part_of: Row of `parts` for each text, -1 for none. [T]
     """
 
     texts: tuple[str, ...]
@@ -176,6 +178,8 @@ class Queries:
     least_match: float | None = None
     wholes: "Queries | None" = None
     whole_of: tuple[int, ...] = ()
+    parts: "Queries | None" = None
+    part_of: tuple[int, ...] = ()
 
     @classmethod
     def encode(
@@ -212,18 +216,23 @@ class Queries:
             counted,
             vague_phrases=encoder.same_meaning > 1,  # no cosine is
             least_match=getattr(encoder, "least_match", None),
-            whole_of=(-1,) * len(texts),
         )
         asked = [part_and_whole(text) for text in texts]
-        wholes = list(dict.fromkeys(words[1] for words in asked if words))
+        wholes = list(dict.fromkeys(words.whole for words in asked if words))
+        parts = list(dict.fromkeys(words.part for words in asked if words))
         if wholes:
-            queries.whole_of = tuple(wholes.index(words[1]) if words else -1 for words in asked)
-            queries.wholes = replace(
-                cls.encode(wholes, encoder, field, negatives=negatives), wholes=None, whole_of=()
-            )
+            queries.whole_of = tuple(wholes.index(words.whole) if words else -1 for words in asked)
+            queries.part_of = tuple(parts.index(words.part) if words else -1 for words in asked)
+            both = cls.encode([*wholes, *parts], encoder, field, negatives=negatives)
+            queries.wholes = both.subset(range(len(wholes))).alone()
+            queries.parts = both.subset(range(len(wholes), len(wholes) + len(parts))).alone()
         return queries
 
-    def subset(self, rows: Sequence[int]) -> "Queries":
+    def alone(self) -> "Queries":
+        """The same texts, each as the name of a thing, whatever it may ask for a part of."""
+        return replace(self, wholes=None, whole_of=(), parts=None, part_of=())
+
+    def subset(self, rows: Sequence[int] | range) -> "Queries":
         """Some of the texts, by row."""
         rows = list(rows)
         return replace(
@@ -232,6 +241,7 @@ class Queries:
             vectors=self.vectors[rows],
             counted=None if self.counted is None else self.counted[rows],
             whole_of=tuple(self.whole_of[row] for row in rows) if self.whole_of else (),
+            part_of=tuple(self.part_of[row] for row in rows) if self.part_of else (),
         )
 
     def relevancy(self, features: Tensor, field: LanguageField) -> Tensor:

@@ -13,12 +13,12 @@ from gags.draw.lettering import fit_within
 from gags.draw.pictures import cutout
 from gags.progress import SILENT, Reporter
 from gags.query.catalog import LISTED_SHARE
-from gags.query.maps import how_well_shown, render_values
+from gags.query.maps import MAPS_AT_ONCE, how_well_shown, render_values
 from gags.query.names import EVERYDAY, Namer
 from gags.report.images import PageImage, Picture, page_images
 from gags.report.pages import write_page
 from gags.scene import Scene
-from gags.things.things import Things
+from gags.things.things import Kind, Things
 
 MOST_SHOWN = 200  # nodes; of more, those that most photos cut out
 NAMES_SHOWN = 3
@@ -33,7 +33,7 @@ class Node:
 
     Attributes:
         thing: Its row among the scene's things.
-        kind: "group", "thing" or "part".
+        kind: What it is.
         names: The words that name it best.
         photos: Number of photos that cut it out.
         gaussians: How many it has.
@@ -43,7 +43,7 @@ class Node:
     """
 
     thing: int
-    kind: str
+    kind: Kind
     names: list[str]
     photos: int
     gaussians: int
@@ -68,7 +68,7 @@ def write_things_page(scene: Scene, *, progress: Reporter = SILENT) -> Path:
         Path of the page.
     """
     things = scene.things(progress)
-    shown = shown_nodes(things, len(scene.capture.train))
+    shown = shown_nodes(things, scene.photos_with_masks)
     nodes = dict(zip(shown, _nodes(scene, things, shown), strict=True))
     pictures = _pictures(scene, things, list(nodes.values()), progress)
     images = page_images([Picture(str(node), pixels, SHARE) for node, pixels in pictures.items()])
@@ -77,7 +77,7 @@ def write_things_page(scene: Scene, *, progress: Reporter = SILENT) -> Path:
         node.image = images.get(str(thing))
         above = next((nodes[other] for other in things.chain(thing)[1:] if other in nodes), None)
         (roots if above is None else above.within).append(node)
-    kinds = [node.kind for node in nodes.values()]
+    kinds = things.kinds()
     return write_page(
         scene.workspace.report / "things.html",
         "things.html",
@@ -112,10 +112,11 @@ def _nodes(scene: Scene, things: Things, shown: Sequence[int]) -> list[Node]:
     words = scene.queries(EVERYDAY)
     opacities = scene.gaussians.opacities.cpu().double().numpy()
     namer = Namer.of_scene(scene.field, words, opacities, things)
+    kinds = things.kinds()
     return [
         Node(
             thing,
-            "group" if things.is_group[thing] else "thing" if things.whole_of(thing) is None else "part",
+            kinds[thing],
             [word for word, _ in namer.names(things[thing], NAMES_SHOWN)],
             int(things.photos[thing]),
             len(things[thing]),
@@ -134,14 +135,16 @@ def _pictures(scene: Scene, things: Things, nodes: list[Node], progress: Reporte
             here = [node for node, best in zip(nodes, views, strict=True) if best is view]
             photo = fit_within(view.image(), LONGEST_SIDE)
             camera = view.camera.resized(photo.shape[1], photo.shape[0])
-            members = torch.zeros(len(scene.gaussians), len(here))
-            for column, node in enumerate(here):
-                members[torch.from_numpy(things[node.thing].astype(np.int64)), column] = 1
-            shares = render_values(scene.gaussians, members, camera).maps
-            for node, share in zip(here, shares, strict=True):
-                if (share >= SEEN).any():
-                    node.view = view.name
-                    drawn[node.thing] = cutout(photo, share >= SEEN, background="dim", margin=0.25)
+            for first in range(0, len(here), MAPS_AT_ONCE):
+                some = here[first : first + MAPS_AT_ONCE]
+                members = torch.zeros(len(scene.gaussians), len(some))
+                for column, node in enumerate(some):
+                    members[torch.from_numpy(things[node.thing].astype(np.int64)), column] = 1
+                shares = render_values(scene.gaussians, members, camera).maps
+                for node, share in zip(some, shares, strict=True):
+                    if (share >= SEEN).any():
+                        node.view = view.name
+                        drawn[node.thing] = cutout(photo, share >= SEEN, background="dim", margin=0.25)
             bar.advance()
     return drawn
 

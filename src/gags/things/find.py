@@ -156,18 +156,24 @@ def things_of_scene(
         progress: Told about progress.
 
     Returns:
-        The things, none if no photo has masks; and the stamp of all that they are found from: the Gaussians,
-        and the masks of the photos.
+        The things, none if no photo ever had masks; and the stamp of all that they are found from: the
+        Gaussians, and the masks of the photos.
     """
     views = [view for view in capture.train if workspace.description(view.name).exists()]
     items = Descriptions(workspace, views)
     key = stamp(splats_hash, items.stamps())
-    known = Things.load(workspace.things, key)
+    # Without masks nothing can be found anew, so what was found of these Gaussians stays.
+    if views:
+        known = Things.load(workspace.things, stamp=key)
+    else:
+        known = Things.load(workspace.things, splats=splats_hash)
+    if known is not None and len(known.members) and known.members.max() >= len(gaussians):
+        known = None
     if known is not None or not views:
         return known or Things.none(), key
     things = find_things(gaussians, items, progress=progress)
     try:
-        things.save(workspace.things, key)
+        things.save(workspace.things, key, splats_hash)
     except OSError:
         progress.say(
             f"{workspace.things} cannot be written; the things of the scene are found anew every time"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,7 @@ PART_PHOTOS = 0.5  # of the photos that agree on the whole, for a part to be mor
 AS_WHOLE = 0.7  # of the level of what holds it, for a thing to be no part of it but one of several in it
 WHOLE_LEVEL = 1.0  # and at least this mean level: what masks take for a sub-part is no thing of its own
 FILE_FORMAT = "gags-things-2"
+Kind = Literal["group", "thing", "part"]
 _TENSORS = ("starts", "members", "parents", "photos", "seen_by", "levels", "embeddings")
 
 
@@ -140,18 +142,54 @@ class Things:
             means[thing] = weights[rows] @ values[rows] / max(float(weights[rows].sum()), 1e-12)
         return means
 
-    def save(self, path: Path, stamp: str) -> None:
-        """Write to a safetensors file, atomically; `stamp` says what they were found from."""
+    def save(self, path: Path, stamp: str, splats: str = "") -> None:
+        """Write to a safetensors file, atomically.
+
+        Args:
+            path: The file.
+            stamp: Says what they were found from.
+            splats: Hash of the Gaussians alone.
+        """
         tensors = {name: getattr(self, name) for name in _TENSORS}
-        save_tensors(path, tensors, {"format": FILE_FORMAT, "stamp": stamp})
+        save_tensors(path, tensors, {"format": FILE_FORMAT, "stamp": stamp, "splats": splats})
 
     @classmethod
-    def load(cls, path: Path, stamp: str) -> "Things | None":
-        """Read what `save` wrote; None if it is not there, damaged, or was found from something else."""
+    def load(cls, path: Path, *, stamp: str | None = None, splats: str | None = None) -> "Things | None":
+        """Read what `save` wrote; None if it is not there, damaged, or was found from something else.
+
+        Args:
+            path: The file.
+            stamp: What they must have been found from; None if that is not known any more.
+            splats: Hash of the Gaussians that they must be of; None for any.
+        """
         try:
             stored = load_tensors(path, remedy="", kind="numpy", format=FILE_FORMAT)
-            if stored.metadata.get("stamp") != stamp:
+            told = stored.metadata
+            if stamp not in (None, told.get("stamp")) or splats not in (None, told.get("splats")):
                 return None
-            return cls(**{name: stored.tensors[name] for name in _TENSORS})
+            things = cls(**{name: stored.tensors[name] for name in _TENSORS})
         except (WorkspaceError, KeyError):
             return None
+        return things if things.is_sound() else None
+
+    def is_sound(self) -> bool:
+        """Whether entries and sizes fit each other; what a damaged file holds does not."""
+        count = len(self.parents)
+        of_things = (self.photos, self.seen_by, self.levels, self.embeddings)
+        return bool(
+            self.starts.shape == (count + 1,)
+            and all(len(values) == count for values in of_things)
+            and self.starts[0] == 0
+            and self.starts[-1] == len(self.members)
+            and (np.diff(self.starts) > 0).all()
+            and (self.members >= 0).all()
+            and (self.parents >= -1).all()
+            and (self.parents < np.arange(count)).all()
+        )
+
+    def kinds(self) -> list[Kind]:
+        """What each is: several things, a thing, or a part of one."""
+        return [
+            "group" if self.is_group[thing] else "thing" if self.whole_of(thing) is None else "part"
+            for thing in range(len(self))
+        ]
