@@ -186,19 +186,21 @@ class Compared:
 
         Returns:
             The part; the plain answer if the scene does not hold the whole or no part of it, or if the plain
-            answer lies elsewhere and fits far better; None if the whole has no part that its name fits.
+            answer is no part of the whole and fits far better; None if the whole has no part that its name
+            fits.
         """
         whole, name = self.queries.whole_of[row], self.queries.part_of[row]
         holder = wholes.chosen(chooser, whole)
         part = None if holder is None else chooser.part(self._mixed(parts, row, name), 0, holder)
         if holder is None or part is None:
             return plain
-        elsewhere = plain is not None and not chooser.related(holder)[plain]
         least = self.queries.least_match
         if not there and least is not None and parts.scores[part, name] < least - PART_UNSURE:
-            return plain if elsewhere else None
+            return None if plain is None or chooser.related(holder)[plain] else plain
+        if plain is None or (plain != holder and chooser.things.within(holder)[plain]):
+            return part
         both = min(wholes.scores[holder, whole], self.scores[part, row])
-        return plain if elsewhere and both < PART_SCORE * self.scores[plain, row] else part
+        return part if both >= PART_SCORE * self.scores[plain, row] else plain
 
     def _mixed(self, parts: "Compared", row: int, name: int) -> Fits:
         """How well nodes fit a text and the name of the part that it asks for. [C, 1]"""
