@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import product
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import gags
 from gags import cli, models, pipeline, scene
@@ -244,6 +246,12 @@ def test_python_answers_like_the_command_line(finished, tmp_path, capsys):
         assert len(loaded.extract(wanted)) == len(ball)
     with pytest.raises(gags.QueryError, match="not an object of type int"):
         loaded.extract([3])
+    for nothing in (None, ["red ball", None]):
+        with pytest.raises(gags.QueryError, match="not an object of type NoneType"):
+            loaded.locate(nothing)
+    other = replace(loaded.locate("red ball")[0][0], mask=torch.ones(3, dtype=torch.bool))
+    with pytest.raises(gags.QueryError, match="located in another scene"):
+        loaded.extract(other)
     with pytest.raises(gags.QueryError, match="not an object of type PosixPath"):
         loaded.query("red ball", tmp_path)
     with pytest.raises(gags.QueryError, match="from 0 to 1"):

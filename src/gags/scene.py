@@ -86,6 +86,8 @@ class Scene:
 
     def queries(self, texts: str | Sequence[str]) -> Queries:
         """Texts made ready; doing this once saves time when many views are asked."""
+        if not isinstance(texts, Iterable):
+            raise QueryError(f"texts are wanted here, not an object of type {type(texts).__name__}")
         texts = [texts] if isinstance(texts, str) else list(texts)
         queries = Queries.encode(texts, self.encoder, self.field, negatives=self._negatives)
         self._negatives = queries.negatives
@@ -128,28 +130,28 @@ class Scene:
     def best_views(self, queries: Queries, count: int = 3) -> list[list[View]]:
         """Photos that show what answers each text, best first; `count` each.
 
-        First those that show most of the best instance, and of such photos those from near. For a text that
-        nothing answers, those with the highest relevancy.
+        First those that show all of the best instance, and of such photos those from near. For a text that
+        nothing answers, or no photo shows the answer of, those with the highest relevancy.
         """
         found = self._instances(queries, SILENT)
-        first = [instances[0].mask if instances else None for instances in found]
-        rows = [np.zeros(0, np.int64) if mask is None else np.flatnonzero(mask.numpy()) for mask in first]
+        rows = [np.flatnonzero(one[0].mask.numpy()) if one else np.zeros(0, np.int64) for one in found]
         means = self.gaussians.means.cpu().double().numpy()
         weights = self.gaussians.opacities.cpu().double().numpy()
-        lost = [row for row, mask in enumerate(first) if mask is None]
-        ask = asker(self.gaussians, self.field, queries.subset(lost)) if lost else None
-        scores = []
-        for view in self.capture.views:
-            shown = how_well_shown(self.gaussians, view.camera, rows, means=means, weights=weights)
-            if ask is not None:
+        views = self.capture.views
+        scores = np.zeros((len(views), len(rows)))
+        if any(len(members) for members in rows):
+            for number, view in enumerate(views):
+                scores[number] = how_well_shown(
+                    self.gaussians, view.camera, rows, means=means, weights=weights
+                )
+        lost = np.flatnonzero(~scores.any(axis=0)).tolist()
+        if lost:
+            ask = asker(self.gaussians, self.field, queries.subset(lost))
+            for number, view in enumerate(views):
                 camera = view.camera.within(max(view.camera.width, view.camera.height) // 4)
-                shown[lost] = view_scores(ask(camera))
-            scores.append(shown.tolist())
-        ranked = []
-        for column in zip(*scores, strict=True):
-            order = sorted(range(len(column)), key=lambda row: -column[row])
-            ranked.append([self.capture.views[row] for row in order[:count]])
-        return ranked
+                scores[number, lost] = view_scores(ask(camera))
+        order = np.argsort(-scores, axis=0, kind="stable")[:count]
+        return [[views[row] for row in column] for column in order.T]
 
     # In 3D
 
@@ -291,6 +293,11 @@ class Scene:
             if isinstance(one, str):
                 texts.append(one)
             elif isinstance(one, Instance):
+                if len(one.mask) != len(self.gaussians):
+                    raise QueryError(
+                        f"{one.text!r} was located in another scene: it is of {len(one.mask):,} Gaussians, "
+                        f"this scene has {len(self.gaussians):,}; locate it here"
+                    )
                 instances.append(one)
             elif isinstance(one, Iterable):
                 for other in one:

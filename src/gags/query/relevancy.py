@@ -201,6 +201,9 @@ class Queries:
                 f"the scene was described with encoder {field.encoder_name!r}, the query uses "
                 f"{encoder.name!r}; query with the former or describe the scene again"
             )
+        for text in texts:
+            if not isinstance(text, str):
+                raise QueryError(f"a text is wanted here, not an object of type {type(text).__name__}")
         if not texts or not all(text.strip() for text in texts):
             raise QueryError("a query needs a text that is not empty")
         device = field.features.device
