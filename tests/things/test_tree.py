@@ -75,19 +75,28 @@ def test_what_no_mask_was_sure_of_goes_to_what_is_around_it_and_what_that_lies_i
             assert inside.all()
 
 
+DENSE = 3000  # Gaussians in a row, about 18 in a voxel
+
+
 def test_what_lies_between_two_nodes_goes_to_the_nearer_one():
     """A pole that no mask cuts out, between foot and shade, voxels away from both."""
-    tree = grown(100, [[*range(20)], [*range(70, 100)]], [0])
-    assert set(range(35)) <= set(tree.members[0].tolist())
-    assert set(range(55, 100)) <= set(tree.members[1].tolist())
-    assert sorted(np.concatenate(tree.members).tolist()) == [*range(100)]
+    tree = grown(DENSE, [[*range(1500)], [*range(1600, DENSE)]], [0])
+    assert set(range(1535)) <= set(tree.members[0].tolist())
+    assert set(range(1565, DENSE)) <= set(tree.members[1].tolist())
+    assert sorted(np.concatenate(tree.members).tolist()) == [*range(DENSE)]
+
+
+def test_what_lies_far_from_all_nodes_stays_free():
+    tree = grown(DENSE, [[*range(1500)]], [0])
+    assert 1500 + 3 * 17 <= len(tree.members[0]) <= 1500 + 5 * 19
 
 
 def test_what_no_photo_sees_beside_a_node_stays_free():
-    rows = np.arange(90)
-    one = ViewEvidence(rows.astype(np.int32), np.zeros(90, np.int32), np.full(90, 100, np.float32), 0)
-    tree = grow(merge([one] * PHOTOS, 100), [np.arange(20)], in_a_row(100), np.ones(100))
-    assert tree.members[0].tolist() == [*range(90)]
+    seen = np.arange(1520)
+    one = ViewEvidence(seen.astype(np.int32), np.zeros(1520, np.int32), np.full(1520, 100, np.float32), 0)
+    evidence = merge([one] * PHOTOS, DENSE)
+    tree = grow(evidence, [np.arange(1500)], in_a_row(DENSE), np.ones(DENSE))
+    assert tree.members[0].max() < 1520 + 18  # the rest of a voxel that the node holds a part of
 
 
 def test_togetherness_is_the_mean_over_photos_of_the_best_mask():

@@ -24,6 +24,7 @@ TOGETHER = 0.2  # mean share of two nodes that the best mask of a photo holds, t
 ISLAND = 0.2  # of the largest island of a piece, below which another may be a stray
 SCRAP = 0.15  # of its neighbour's size, up to which what is united with it makes no node of its own
 LEAST_OPACITY = 0.05  # of Gaussians that are given to the node around them
+OUTWARDS = 0.02  # of the scene: what belongs to no node may lie so far away from the one that it is given to
 LEAST_SEEN = 0.5  # px that photos see of Gaussians that are given to a node beside them
 OWN_IOU = 0.5  # of a node and a mask, for the mask to be one of the node
 
@@ -298,9 +299,8 @@ def _without_repeats(tree: Tree, weights: np.ndarray) -> Tree:
 def _fill(tree: Tree, weights: np.ndarray, opacities: np.ndarray, voxels: Voxels) -> None:
     """Give Gaussians of no node to the node that prevails around them, and to those above it.
 
-    First those in voxels that a node holds a part of. Then what photos see beside them, voxel after voxel
-    outwards: what connects two pieces, such as the pole of a lamp, which no mask cuts out, goes to the nearer
-    one.
+    First those in voxels that a node holds a part of. Then what photos see beside them, voxel after voxel:
+    what connects two pieces, such as the pole of a lamp, which no mask cuts out, goes to the nearer one.
     """
     if not tree.members:
         return
@@ -312,7 +312,9 @@ def _fill(tree: Tree, weights: np.ndarray, opacities: np.ndarray, voxels: Voxels
     given: dict[int, list[np.ndarray]] = {}
     border = np.flatnonzero(leaf >= 0)
     beside = voxels.holding(border)
-    while len(border):
+    for _ in range(1 + int(OUTWARDS * voxels.scene / voxels.size + 0.5)):
+        if not len(border):
+            break
         prevailing = _prevailing(voxels, border, leaf[border], opacities[border])
         free = np.flatnonzero((leaf < 0) & solid)
         nodes = np.where(beside, prevailing, -1)[voxels.owner[free]]

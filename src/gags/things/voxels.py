@@ -1,6 +1,6 @@
 """A grid over the Gaussians of a scene: who is whose neighbour, and which pieces hang together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,10 +17,14 @@ class Voxels:
     Attributes:
         owner: Voxel of each point. int64 [N]
         neighbours: The 27 voxels around each voxel, itself included, -1 where empty. int64 [V, 27]
+        size: Side of a voxel, world units.
+        scene: Size of the scene (`scene_size`), world units; 0 if that is not known.
     """
 
     owner: np.ndarray
     neighbours: np.ndarray
+    size: float
+    scene: float = 0.0
 
     @classmethod
     def build(cls, xyz: np.ndarray, size: float) -> "Voxels":
@@ -31,12 +35,13 @@ class Voxels:
         keys, owner = np.unique(cells @ strides, return_inverse=True)
         wanted = keys[:, None] + _OFFSETS @ strides
         found = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
-        return cls(owner.reshape(-1), np.where(keys[found] == wanted, found, -1))
+        return cls(owner.reshape(-1), np.where(keys[found] == wanted, found, -1), size)
 
     @classmethod
     def of_scene(cls, means: np.ndarray, opacities: np.ndarray) -> "Voxels":
         """The grid that things are found and texts are answered on: cells are a share of the scene's size."""
-        return neighbourhoods(means, scene_size(means, opacities) / VOXELS_ACROSS)
+        scene = scene_size(means, opacities)
+        return replace(neighbourhoods(means, scene / VOXELS_ACROSS), scene=scene)
 
     def __len__(self) -> int:
         return len(self.neighbours)
