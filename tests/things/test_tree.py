@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gags.distill.evidence import Evidence, ViewEvidence, merge
-from gags.things.tree import Overlap, grow, seen_weights, shared_sizes, together
+from gags.things.tree import LEFTOVER, Overlap, grow, seen_weights, shared_sizes, together
 
 PHOTOS = 4
 
@@ -86,9 +86,18 @@ def test_what_lies_between_two_nodes_goes_to_the_nearer_one():
     assert sorted(np.concatenate(tree.members).tolist()) == [*range(DENSE)]
 
 
-def test_what_lies_far_from_all_nodes_stays_free():
+def test_what_lies_far_from_all_nodes_is_a_node_of_its_own():
     tree = grown(DENSE, [[*range(1500)]], [0])
-    assert 1500 + 3 * 17 <= len(tree.members[0]) <= 1500 + 5 * 19
+    near, far = tree.members
+    assert 1500 + 3 * 17 <= len(near) <= 1500 + 5 * 19
+    assert sorted([*near, *far]) == [*range(DENSE)]
+    assert tree.parents == [-1, -1]
+
+
+def test_specks_make_no_node():
+    means = in_a_row(DENSE)
+    means[-LEFTOVER + 1 :, 1] = 100
+    assert len(grown(DENSE, [[*range(DENSE - 100)]], [0], means=means).members) == 1
 
 
 def test_what_no_photo_sees_beside_a_node_stays_free():

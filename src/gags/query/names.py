@@ -101,7 +101,11 @@ class Namer:
     def of_scene(cls, field: LanguageField, words: Queries, opacities: np.ndarray, things: Things) -> "Namer":
         """A namer that has seen which words fit which things of the scene."""
         plain = cls(field, words, opacities, torch.zeros(len(words.texts)))
-        compared = [thing for thing in range(len(things)) if things.stands_out(thing)]
+        compared = [
+            thing
+            for thing in range(len(things))
+            if things.stands_out(thing) and not things.is_leftover[thing]
+        ]
         if not compared:
             return plain
         means = torch.stack([plain.relevancy(things[thing], SAMPLE) for thing in compared])

@@ -35,7 +35,7 @@ class Space:
         means = gaussians.means.cpu().double().numpy()
         opacities = gaussians.opacities.cpu().double().numpy()
         in_a_thing = np.zeros(len(gaussians), bool)
-        for thing in np.flatnonzero(things.parents < 0).tolist():
+        for thing in np.flatnonzero((things.parents < 0) & ~things.is_leftover).tolist():
             in_a_thing[things[thing]] = True
         return cls(means, opacities, Voxels.of_scene(means, opacities), in_a_thing)
 

@@ -77,7 +77,8 @@ def things_of_tree(
     """The nodes of a tree with what their own masks say.
 
     A mask is a node's own if the two have an IoU of a half as the mask's photo sees it. A node without any
-    takes the mask that is nearest to that.
+    takes the mask that is nearest to that; what no mask touches has no embedding, but zeros. What was left
+    over is said to be cut out by no photo.
 
     Args:
         tree: The nodes.
@@ -89,16 +90,17 @@ def things_of_tree(
     sizes = evidence.sizes()
     views = evidence.view_of[: evidence.mask_count]
     photos, seen_by, means, vectors, size = [], [], [], [], []
-    for rows in tree.members:
+    for node, rows in enumerate(tree.members):
         overlap = Overlap.of(evidence, rows)
         ious = overlap.ious(evidence, sizes)
         own = np.flatnonzero(ious >= OWN_IOU)
-        photos.append(len(np.unique(views[overlap.masks[own]])))
-        if not len(own):
+        is_left = node >= len(tree.members) - tree.leftovers
+        photos.append(0 if is_left else len(np.unique(views[overlap.masks[own]])))
+        if not len(own) and len(ious):
             own = np.array([ious.argmax()])
         masks = overlap.masks[own]
         in_photo = overlap.photos[views[masks]] / max(overlap.photos.max(), 1e-9)
-        means.append(np.average(levels[masks], weights=ious[own]))
+        means.append(np.average(levels[masks], weights=ious[own]) if len(own) else 0.0)
         vectors.append(_consensus(embeddings[masks].astype(np.float32), ious[own] * in_photo * scores[masks]))
         seen_by.append(int(overlap.visible().sum()))
         size.append(overlap.photos.sum())
@@ -117,8 +119,14 @@ def things_of_tree(
 
 
 def _consensus(embeddings: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean of embeddings [n, D] by weight [n], without those that fit the others badly; a unit vector. [D]"""
+    """Mean of embeddings [n, D] by weight [n], without those that fit the others badly.
+
+    Returns:
+        A unit vector, zeros for none. [D]
+    """
     mean = weights @ embeddings
+    if not len(embeddings):
+        return mean
     cosines = embeddings @ mean / max(float(np.linalg.norm(mean)), 1e-12)
     kept = cosines >= cosines.mean() - OUTLIER * cosines.std()
     mean = weights[kept] @ embeddings[kept]

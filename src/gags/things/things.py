@@ -111,6 +111,13 @@ class Things:
                 groups[self.parents[thing]] = True
         return groups
 
+    @cached_property
+    def is_leftover(self) -> np.ndarray:
+        """Which are what is left: no photo cuts out them, or anything in them. bool [C]"""
+        holds = np.zeros(len(self), bool)
+        holds[self.parents[self.parents >= 0]] = True
+        return (self.parents < 0) & ~holds & (self.photos == 0)
+
     def chain(self, thing: int) -> list[int]:
         """A thing and all that it lies in, from itself upwards."""
         above = [thing]

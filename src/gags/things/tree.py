@@ -25,6 +25,7 @@ ISLAND = 0.2  # of the largest island of a piece, below which another may be a s
 SCRAP = 0.15  # of its neighbour's size, up to which what is united with it makes no node of its own
 LEAST_OPACITY = 0.05  # of Gaussians that are given to the node around them
 OUTWARDS = 0.02  # of the scene: what belongs to no node may lie so far away from the one that it is given to
+LEFTOVER = 16  # Gaussians that hang together, from which on they make a node that no mask cuts out
 LEAST_SEEN = 0.5  # px that photos see of Gaussians that are given to a node beside them
 OWN_IOU = 0.5  # of a node and a mask, for the mask to be one of the node
 
@@ -36,10 +37,12 @@ class Tree:
     Attributes:
         members: Gaussians of each. int64 [n] each
         parents: Node that each lies in, -1 for none.
+        leftovers: How many of them, the last ones, are what was left.
     """
 
     members: list[np.ndarray]
     parents: list[int]
+    leftovers: int = 0
 
 
 def grow(evidence: Evidence, pieces: list[np.ndarray], means: np.ndarray, opacities: np.ndarray) -> Tree:
@@ -62,7 +65,10 @@ def grow(evidence: Evidence, pieces: list[np.ndarray], means: np.ndarray, opacit
     tree = Tree([pieces[piece] for piece in kept], _holders(shared[np.ix_(kept, kept)]))
     _Union(tree, evidence, weights, voxels).unite()
     _fill(tree, weights, opacities, voxels)
-    return _without_repeats(tree, weights)
+    tree = _without_repeats(tree, weights)
+    if tree.members:
+        _keep_leftovers(tree, weights, opacities, voxels)
+    return tree
 
 
 def seen_weights(evidence: Evidence) -> np.ndarray:
@@ -332,6 +338,21 @@ def _fill(tree: Tree, weights: np.ndarray, opacities: np.ndarray, voxels: Voxels
         while above >= 0:
             tree.members[above] = np.union1d(tree.members[above], added)
             above = tree.parents[above]
+
+
+def _keep_leftovers(tree: Tree, weights: np.ndarray, opacities: np.ndarray, voxels: Voxels) -> None:
+    """Make nodes of what photos see and no node is near to, such as walls that no photo cuts out."""
+    free = np.ones(len(weights), bool)
+    for members in tree.members:
+        free[members] = False
+    rows = np.flatnonzero(free & (opacities > LEAST_OPACITY) & (weights >= LEAST_SEEN))
+    pieces = voxels.pieces(voxels.holding(rows))[voxels.owner[rows]]
+    order = np.argsort(pieces, kind="stable")
+    for piece in np.split(rows[order], np.flatnonzero(np.diff(pieces[order])) + 1):
+        if len(piece) >= LEFTOVER:
+            tree.members.append(piece)
+            tree.parents.append(-1)
+            tree.leftovers += 1
 
 
 def _prevailing(voxels: Voxels, rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
