@@ -178,12 +178,12 @@ class Experiment:
 
     @cached_property
     def rings(self) -> dict[str, str]:
-        """The ring of cameras of every labelled frame, by how far away what it shows is."""
+        """The ring of cameras of every labelled photo, by its name: how far away what it shows is."""
         if len(self.labels) < len(RINGS):
             return {}
         views = [match_view(frame, self.photos) for frame in self.labels]
         distances = [shown_distance(self.gaussians, view) for view in views]
-        return {f.frame: RINGS[r] for f, r in zip(self.labels, natural_rings(distances), strict=True)}
+        return {view.name: RINGS[r] for view, r in zip(views, natural_rings(distances), strict=True)}
 
     def masks(self, methods: list[Method]) -> dict[str, dict[str, Any]]:
         """Prompts and masks of the first seed, by kind of prompts."""
