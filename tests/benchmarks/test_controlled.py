@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,14 +20,18 @@ from benchmarks.controlled.encoder import (
 from benchmarks.controlled.names import LVIS_OF_GROUPS, LVIS_OF_NAMES, TextVectors
 from benchmarks.controlled.nest import STEPS, on_grid
 from benchmarks.controlled.results import Outcome, by_ring, contrasts, effects_table
+from benchmarks.controlled.run import Experiment
 from benchmarks.controlled.segmenter import ControlledSegmenter, signed_distance, sloped
 from benchmarks.controlled.shared import LENGTH, SPOTS, WAVES, Place, SharedNoise
 from benchmarks.controlled.textures import FINER, find_patches, patch_maps, see
 from benchmarks.controlled.truth import Truth
+from tests.helpers.blobs import make_scene
+from tests.helpers.toy_capture import write_capture
 
-from gags.capture import Camera
+from gags.capture import Camera, load_capture
 from gags.compare.methods import all_methods
 from gags.errors import CaptureError, ModelError, QueryError
+from gags.evaluate.labels import load_labels, match_view
 from gags.segment.masks import Masks
 from gags.segment.packed import CroppedMask, PackedMasks
 from gags.segment.suppress import measure
@@ -493,6 +498,16 @@ def test_stability_comes_out_as_wanted():
         (stability,), _ = measure(logits[None], 1.0)
         assert stability == pytest.approx(wanted, abs=0.05)
         np.testing.assert_array_equal(logits > 0, mask)
+
+
+def test_rings_go_by_the_names_that_rows_have(tmp_path: Path):
+    """Labels are called `view_00`, rows and views `view_00.png`."""
+    root = write_capture(tmp_path)
+    capture, labels = load_capture(root, test_every=0), load_labels(root / "labels")
+    made = SimpleNamespace(labels=labels, photos=capture, gaussians=make_scene(12).gaussians)
+    rings = Experiment.rings.func(made)  # type: ignore[arg-type]
+    assert set(rings) == {match_view(frame, capture).name for frame in labels}
+    assert not set(rings) & {frame.frame for frame in labels}
 
 
 def test_granularity_breaks_between_rings_of_pantry(captures: Path):
