@@ -503,6 +503,7 @@ def test_stability_comes_out_as_wanted():
 def test_rings_go_by_the_names_that_rows_have(tmp_path: Path):
     """Labels are called `view_00`, rows and views `view_00.png`."""
     root = write_capture(tmp_path)
+    (root / "labels" / "view_03.json").write_bytes((root / "labels" / "view_00.json").read_bytes())
     capture, labels = load_capture(root, test_every=0), load_labels(root / "labels")
     made = SimpleNamespace(labels=labels, photos=capture, gaussians=make_scene(12).gaussians)
     rings = Experiment.rings.func(made)  # type: ignore[arg-type]
