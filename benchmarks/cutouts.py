@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.labelled import Pairs, truths
 from gags.evaluate.labels import load_labels, match_frames
 from gags.gaussians import Gaussians, render
 from gags.gaussians.ply import load_ply
@@ -48,7 +49,7 @@ def main() -> None:
     print(f"\n{good} of {len(texts)} right.")
 
 
-def check(scene: Scene, pairs: list, text: str) -> tuple[float, float, float, int]:
+def check(scene: Scene, pairs: Pairs, text: str) -> tuple[float, float, float, int]:
     """Precision and recall of what is cut out for a text, IoU of its first instance, number of instances."""
     instances = scene.locate(text)[0]
     if not instances:
@@ -62,21 +63,17 @@ def check(scene: Scene, pairs: list, text: str) -> tuple[float, float, float, in
     opacities = alone.opacities.cpu().double().numpy()
     means = scene.gaussians.means.cpu().double().numpy()
     precisions, recalls, common, union = [], [], 0, 0
-    for frame, view in pairs:
-        for label in frame.labels:
-            if label.category != text:
-                continue
-            camera = view.camera
-            truth = frame.mask(label, camera.width, camera.height)
-            seen = visible(scene.gaussians, means, camera)[chosen]
-            columns, lines = camera.project(means[chosen])[0][seen].astype(int).T
-            weights = opacities[seen]
-            precisions.append(float(weights @ truth[lines, columns] / max(weights.sum(), 1e-9)))
-            drawn = render(alone, camera, alone.sh[:, 0])
-            there = drawn.alphas.cpu().numpy() >= OPAQUE
-            recalls.append((there & truth).sum() / truth.sum())
-            shown = render_values(scene.gaussians, first, camera).maps[0] >= SHARE
-            common, union = common + (shown & truth).sum(), union + (shown | truth).sum()
+    for view, truth in truths(pairs, text):
+        camera = view.camera
+        seen = visible(scene.gaussians, means, camera)[chosen]
+        columns, lines = camera.project(means[chosen])[0][seen].astype(int).T
+        weights = opacities[seen]
+        precisions.append(float(weights @ truth[lines, columns] / max(weights.sum(), 1e-9)))
+        drawn = render(alone, camera, alone.sh[:, 0])
+        there = drawn.alphas.cpu().numpy() >= OPAQUE
+        recalls.append((there & truth).sum() / truth.sum())
+        shown = render_values(scene.gaussians, first, camera).maps[0] >= SHARE
+        common, union = common + (shown & truth).sum(), union + (shown | truth).sum()
     return float(np.mean(precisions)), float(np.mean(recalls)), common / max(union, 1), len(instances)
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gags.capture import View
+from benchmarks.labelled import Pairs, truths
 from gags.distill.evidence import gather_evidence
 from gags.embed.description import Descriptions
 from gags.evaluate.answerer import FieldAnswerer
-from gags.evaluate.labels import FrameLabels, load_labels, match_frames
+from gags.evaluate.labels import load_labels, match_frames
 from gags.evaluate.metrics import iou
 from gags.evaluate.protocols import CHOSEN_SHARE
 from gags.evaluate.score import evaluate
@@ -29,8 +29,6 @@ from gags.scene import Scene
 
 ON_IT = 0.5  # of a mask, that must show the label
 EVERY = 4  # pixels, of a labelled photo, that are looked at in each direction
-
-Pairs = list[tuple[FrameLabels, View]]
 
 
 def main() -> None:
@@ -86,21 +84,17 @@ def label_weights(scene: Scene, pairs: Pairs, text: str) -> tuple[np.ndarray, np
     """Blending weight of every Gaussian on the label, and in the photos that have it. [N], [N]"""
     count = len(scene.gaussians)
     inside, total = np.zeros(count), np.zeros(count)
-    for frame, view in pairs:
-        for label in frame.labels:
-            if label.category != text:
-                continue
-            camera = view.camera
-            truth = frame.mask(label, camera.width, camera.height)
-            xs, ys = np.meshgrid(np.arange(0, camera.width, EVERY), np.arange(0, camera.height, EVERY))
-            pixels = torch.from_numpy(np.stack([xs, ys], axis=-1).reshape(-1, 2))
-            blend = blend_weights(scene.gaussians, camera, pixels)
-            indices = blend.indices.cpu().numpy()
-            there = indices >= 0
-            rows, weights = indices[there], blend.weights.cpu().numpy()[there]
-            on_it = np.broadcast_to(truth[ys, xs].reshape(-1, 1), there.shape)[there]
-            inside += np.bincount(rows[on_it], weights[on_it], minlength=count)
-            total += np.bincount(rows, weights, minlength=count)
+    for view, truth in truths(pairs, text):
+        camera = view.camera
+        xs, ys = np.meshgrid(np.arange(0, camera.width, EVERY), np.arange(0, camera.height, EVERY))
+        pixels = torch.from_numpy(np.stack([xs, ys], axis=-1).reshape(-1, 2))
+        blend = blend_weights(scene.gaussians, camera, pixels)
+        indices = blend.indices.cpu().numpy()
+        there = indices >= 0
+        rows, weights = indices[there], blend.weights.cpu().numpy()[there]
+        on_it = np.broadcast_to(truth[ys, xs].reshape(-1, 1), there.shape)[there]
+        inside += np.bincount(rows[on_it], weights[on_it], minlength=count)
+        total += np.bincount(rows, weights, minlength=count)
     return inside, total
 
 

@@ -135,15 +135,10 @@ class Scene:
         """
         found = self._instances(queries, SILENT)
         rows = [np.flatnonzero(one[0].mask.numpy()) if one else np.zeros(0, np.int64) for one in found]
-        means = self.gaussians.means.cpu().double().numpy()
-        weights = self.gaussians.opacities.cpu().double().numpy()
         views = self.capture.views
         scores = np.zeros((len(views), len(rows)))
         if any(len(members) for members in rows):
-            for number, view in enumerate(views):
-                scores[number] = how_well_shown(
-                    self.gaussians, view.camera, rows, means=means, weights=weights
-                )
+            scores = how_well_shown(self.gaussians, [view.camera for view in views], rows)
         lost = np.flatnonzero(~scores.any(axis=0)).tolist()
         if lost:
             ask = asker(self.gaussians, self.field, queries.subset(lost))

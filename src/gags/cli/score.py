@@ -93,27 +93,24 @@ def summary_table(result: Evaluation) -> Table:
     table = Table(title=f"protocol {result.protocol}")
     table.add_column("category")
     names = ["pairs", "mAcc %", "mIoU %", "mAP %"]
-    if any(row.instances is not None for row in result.rows):
+    one_by_one = any(row.instances is not None for row in result.rows)
+    if one_by_one:
         names += ["instances right %", "things found %"]
     for name in names:
         table.add_column(name, justify="right")
     for category, means in sorted(result.categories.items(), key=lambda item: item[1].mean_iou):
-        table.add_row(category, *_cells(means)[: len(names)])
+        table.add_row(category, *_cells(means, one_by_one))
     table.add_section()
-    table.add_row("photos trained on", *_cells(result.trained_on)[: len(names)])
-    table.add_row("photos held out", *_cells(result.held_out)[: len(names)])
-    table.add_row("all", *_cells(result.overall)[: len(names)], style="bold")
+    table.add_row("photos trained on", *_cells(result.trained_on, one_by_one))
+    table.add_row("photos held out", *_cells(result.held_out, one_by_one))
+    table.add_row("all", *_cells(result.overall, one_by_one), style="bold")
     return table
 
 
-def _cells(means: Summary) -> list[str]:
-    shares = (
-        means.mean_accuracy,
-        means.mean_iou,
-        means.mean_average_precision,
-        means.instance_precision,
-        means.instance_recall,
-    )
+def _cells(means: Summary, one_by_one: bool) -> list[str]:
+    shares = [means.mean_accuracy, means.mean_iou, means.mean_average_precision]
+    if one_by_one:
+        shares += [means.instance_precision, means.instance_recall]
     return [str(means.pairs), *("–" if s is None or s != s else f"{100 * s:.1f}" for s in shares)]
 
 

@@ -8,7 +8,7 @@ of what answers the whole ("mug"). What no mask ever cut out in one piece, such 
 is put together at the question, of neighbours that all fit the text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -112,14 +112,10 @@ class Chooser:
 
     def others(self, fit: Fits, row: int, first: int) -> list[int]:
         """Further nodes of the kind of the one that answers a text: as good, as alike, and elsewhere."""
-        things, where = self.things, fit.where[:, row].copy()
         taken = self.related(first)
-        least = where[things.within(first)].max() - AS_GOOD
+        least = fit.where[self.things.within(first), row].max() - AS_GOOD
         found: list[int] = []
-        while (candidates := ~taken & (where >= least)).any():
-            start = int(np.where(candidates, where, -np.inf).argmax())
-            node = self._risen(start, fit, row, ~taken)
-            taken |= self.related(node)
+        for node in self._elsewhere(fit, row, taken, least):
             good = fit.of_gaussians[node, row] >= fit.of_gaussians[first, row] - AS_GOOD
             if good and self._alike(node, first):
                 found.append(node)
@@ -142,10 +138,7 @@ class Chooser:
         taken = np.any([self.related(node) for node in (first, *others)], axis=0) | self.things.is_group
         least, second = max(PIECE_FIT, where[first] - PIECE_WORSE), True
         found: list[int] = []
-        while (candidates := ~taken & (where >= min(least, PIECE_LEAST))).any():
-            start = int(np.where(candidates, where, -np.inf).argmax())
-            node = self._risen(start, fit, row, ~taken)
-            taken |= self.related(node)
+        for node in self._elsewhere(fit, row, taken, PIECE_LEAST):
             rest = np.where(taken, -np.inf, where).max()
             clear = second and where[node] >= PIECE_LEAST and where[node] - rest >= PIECE_CLEAR
             second = False
@@ -157,6 +150,22 @@ class Chooser:
             if fits_in_size and self._gap(first, node) <= PIECE_GAP * min(mine, other):
                 found.append(node)
         return found
+
+    def _elsewhere(self, fit: Fits, row: int, taken: np.ndarray, least: float) -> Iterator[int]:
+        """What else fits a text, best first, each as much of it as is meant.
+
+        Args:
+            fit: Of all texts.
+            row: The text.
+            taken: Nodes that are answered already; what is found, and all related to it, is added. bool [C]
+            least: How well the best of it must fit.
+        """
+        where = fit.where[:, row]
+        while (candidates := ~taken & (where >= least)).any():
+            start = int(np.where(candidates, where, -np.inf).argmax())
+            node = self._risen(start, fit, row, ~taken)
+            taken |= self.related(node)
+            yield node
 
     def _gap(self, one: int, other: int) -> float:
         """How far two nodes are from each other where they are nearest, but for floaters; world units."""

@@ -204,15 +204,12 @@ class Compared:
 
     def _mixed(self, parts: "Compared", row: int, name: int) -> Fits:
         """How well nodes fit a text and the name of the part that it asks for. [C, 1]"""
-        return Fits(
-            *(
-                ((1 - NAME_SAY) * own[:, row] + NAME_SAY * named[:, name])[:, None]
-                for own, named in (
-                    (self.fit.of_gaussians, parts.fit.of_gaussians),
-                    (self.fit.of_masks, parts.fit.of_masks),
-                )
-            )
-        )
+
+        def mixed(text: np.ndarray, part: np.ndarray) -> np.ndarray:
+            return ((1 - NAME_SAY) * text[:, row] + NAME_SAY * part[:, name])[:, None]
+
+        mine, named = self.fit, parts.fit
+        return Fits(mixed(mine.of_gaussians, named.of_gaussians), mixed(mine.of_masks, named.of_masks))
 
     def pieces(self, row: int, space: Space, there: bool) -> list[Instance]:
         """Connected pieces that match a text, best first."""

@@ -1,6 +1,6 @@
 """What a view shows of the Gaussians: values as maps, and which of them it sees at all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -112,37 +112,33 @@ def seen_in(gaussians: Gaussians, cameras: Sequence[Camera], masks: Sequence[Ten
 WHOLE = 8  # power of the share of an instance that lies in the picture, against how near it is
 
 
-def how_well_shown(
-    gaussians: Gaussians,
-    camera: Camera,
-    rows: Sequence[np.ndarray],
-    *,
-    means: np.ndarray,
-    weights: np.ndarray,
-) -> np.ndarray:
-    """How well a photo shows some instances: all of it before all else, then from near, with little hidden.
+def how_well_shown(gaussians: Gaussians, cameras: Iterable[Camera], rows: Sequence[np.ndarray]) -> np.ndarray:
+    """How well photos show some instances: all of it before all else, then from near, with little hidden.
 
     Args:
         gaussians: The scene.
-        camera: Camera of the photo.
+        cameras: Cameras of V photos.
         rows: Gaussians of each of n instances. int64 [m] each
-        means: Centres of all Gaussians. float64 [N, 3]
-        weights: How much every Gaussian counts: its opacity. float64 [N]
 
     Returns:
-        0 where the photo does not show it; to be compared between photos of one instance only. float64 [n]
+        0 where a photo does not show it; to be compared between photos of one instance only. float64 [V, n]
     """
-    there = visible(gaussians, means, camera)
-    xy, depths = camera.project(means)
-    inside = (depths > 0) & (xy >= 0).all(axis=1) & (xy < [camera.width, camera.height]).all(axis=1)
-    scores = np.zeros(len(rows))
-    for number, own in enumerate(rows):
-        seen, total = own[there[own]], max(float(weights[own].sum()), 1e-12)
-        if len(seen):
-            whole, share = weights[own] @ inside[own] / total, weights[seen].sum() / total
-            depth = float(np.average(depths[seen], weights=weights[seen]))
-            scores[number] = whole**WHOLE * share / max(depth, 1e-12)
-    return scores
+    means = gaussians.means.cpu().double().numpy()
+    weights = gaussians.opacities.cpu().double().numpy()
+    photos = []
+    for camera in cameras:
+        there = visible(gaussians, means, camera)
+        xy, depths = camera.project(means)
+        inside = _in_picture(xy, depths, camera)
+        scores = np.zeros(len(rows))
+        for number, own in enumerate(rows):
+            seen, total = own[there[own]], max(float(weights[own].sum()), 1e-12)
+            if len(seen):
+                whole, share = weights[own] @ inside[own] / total, weights[seen].sum() / total
+                depth = float(np.average(depths[seen], weights=weights[seen]))
+                scores[number] = whole**WHOLE * share / max(depth, 1e-12)
+        photos.append(scores)
+    return np.array(photos).reshape(len(photos), len(rows))
 
 
 @torch.no_grad()
@@ -160,7 +156,12 @@ def visible(gaussians: Gaussians, means: np.ndarray, camera: Camera) -> np.ndarr
     camera = camera.within(LONGEST_SIDE)
     depths = render(gaussians, camera, gaussians.sh[:, 0]).depths.cpu().numpy()
     xy, z = camera.project(means)
-    inside = (z > 0) & (xy >= 0).all(axis=1) & (xy < [camera.width, camera.height]).all(axis=1)
+    inside = _in_picture(xy, z, camera)
     columns, lines = np.where(inside[:, None], xy, 0).astype(np.int64).T
     surface = depths[lines, columns]
     return inside & (surface > 0) & (z <= surface * (1 + DEPTH_TOLERANCE))
+
+
+def _in_picture(xy: np.ndarray, depths: np.ndarray, camera: Camera) -> np.ndarray:
+    """Which projected points lie before a camera and inside its picture. [N, 2], [N] → bool [N]"""
+    return (depths > 0) & (xy >= 0).all(axis=1) & (xy < [camera.width, camera.height]).all(axis=1)

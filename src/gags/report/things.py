@@ -1,6 +1,6 @@
 """The page of what a scene consists of: groups, things and their parts as a tree, each with a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from gags._version import __version__
-from gags.capture import View
+from gags.capture import Camera, View
 from gags.draw.lettering import fit_within
 from gags.draw.pictures import cutout
-from gags.progress import SILENT, Reporter
+from gags.progress import SILENT, Bar, Reporter
 from gags.query.catalog import LISTED_SHARE
 from gags.query.maps import MAPS_AT_ONCE, how_well_shown, render_values
 from gags.query.names import EVERYDAY, Namer
@@ -153,14 +153,14 @@ def views_of_nodes(
     scene: Scene, things: Things, nodes: Sequence[int], progress: Reporter
 ) -> list[View | None]:
     """The photo that shows each node best, see `how_well_shown`; None if none does."""
-    means = scene.gaussians.means.cpu().double().numpy()
-    weights = scene.gaussians.opacities.cpu().double().numpy()
     photos = scene.capture.train
-    scores = np.zeros((len(photos), len(nodes)))
-    with progress.stage("Looking for views", len(photos), "photos") as bar:
-        for row, view in enumerate(photos):
-            members = [things[node] for node in nodes]
-            scores[row] = how_well_shown(scene.gaussians, view.camera, members, means=means, weights=weights)
+
+    def cameras(bar: Bar) -> Iterator[Camera]:
+        for view in photos:
+            yield view.camera
             bar.advance()
+
+    with progress.stage("Looking for views", len(photos), "photos") as bar:
+        scores = how_well_shown(scene.gaussians, cameras(bar), [things[node] for node in nodes])
     best = scores.argmax(axis=0) if len(photos) else []
     return [photos[row] if scores[row, number] > 0 else None for number, row in enumerate(best)]

@@ -129,9 +129,11 @@ class Things:
         """Which things lie in a thing, itself included. bool [C]"""
         inside = np.zeros(len(self), bool)
         inside[thing] = True
-        for other in range(thing + 1, len(self)):  # each comes after its parent
-            inside[other] = self.parents[other] >= 0 and inside[self.parents[other]]
-        return inside
+        nearest = self.parents  # what each lies in, so far up as was looked
+        while (nearest > thing).any():
+            inside |= nearest == thing
+            nearest = np.where(nearest > thing, self.parents[nearest], nearest)
+        return inside | (nearest == thing)
 
     def means(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Weighted mean of the Gaussians' values over every thing.
