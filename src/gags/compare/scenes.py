@@ -191,6 +191,7 @@ def crops_settings(settings: DescribeSettings) -> DescribeSettings:
         prompts_per_patch=default.prompts_per_patch,
         exponent=default.exponent,
         replacement=default.replacement,
+        least_novelty=0.0,
         stability_at="photo",
         score_first=False,
         second_box_nms=True,

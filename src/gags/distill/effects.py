@@ -95,6 +95,7 @@ DESCRIBE_NEEDS: dict[str, tuple[Needs, ...]] = {
     "prompts_per_patch": (_DRAWN,),
     "exponent": ((Need("prompts", ("density",)),),),
     "replacement": (_DRAWN,),
+    "least_novelty": ALWAYS,
     "min_iou": ALWAYS,
     "min_stability": ALWAYS,
     "stability_offset": ALWAYS,

@@ -7,8 +7,10 @@ import cv2
 import numpy as np
 
 from gags.segment.frames import Frame, cut_off
+from gags.segment.masks import LEVELS
+from gags.segment.novelty import Novelty
 from gags.segment.packed import CroppedMask
-from gags.segment.segmenter import PromptedMasks, Segmenter
+from gags.segment.segmenter import PromptedMasks, SeesPlaces, Segmenter
 from gags.segment.settings import DescribeSettings
 from gags.segment.suppress import measure, measure_resized
 
@@ -54,7 +56,8 @@ def candidate_masks(
     """Run the segmenter on prompts of one frame and keep masks that are good enough on their own.
 
     Masks whose predicted IoU, stability and, if it is asked for first, score are too low are dropped; so are
-    masks that a crop cuts off.
+    masks that a crop cuts off. If the settings ask for a novelty, and the segmenter says how places look,
+    prompts are answered in rounds, and those that repeat others are left out, see `Novelty`.
 
     Args:
         encoded: The result of the segmenter's `encode` for the frame.
@@ -67,11 +70,72 @@ def candidate_masks(
     Returns:
         The masks that pass, in the order of the prompts.
     """
-    candidates: list[Candidate] = []
-    corner = np.array([frame.x, frame.y], np.float32)
-    for start in range(0, len(prompts), PROMPTS_A_CALL):
-        points = prompts[start : start + PROMPTS_A_CALL] - corner
-        batch = segmenter.predict(encoded, points, min_iou=settings.min_iou)
+    points = prompts - np.array([frame.x, frame.y], np.float32)
+    asking = _Asking(encoded, segmenter, settings, frame, photo_size)
+    found: list[tuple[int, Candidate]] = []
+    if settings.least_novelty > 0 and isinstance(segmenter, SeesPlaces):
+        features, size = segmenter.features_at(encoded, points), (frame.width, frame.height)
+        novelty = Novelty(features, points, size, len(LEVELS))
+        rows = novelty.first()
+        while len(rows):
+            answers = asking.ask(points[rows])
+            found += zip(rows[answers.prompts].tolist(), answers.candidates, strict=True)
+            novelty.answered(rows, answers.holding(points, size, len(rows)), answers.there(len(rows)))
+            rows = novelty.next(settings.least_novelty)
+    else:
+        for start in range(0, len(points), PROMPTS_A_CALL):
+            answers = asking.ask(points[start : start + PROMPTS_A_CALL])
+            found += zip((start + answers.prompts).tolist(), answers.candidates, strict=True)
+    return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
+
+
+@dataclass(eq=False)
+class _Answers:
+    """What passed of the answers to some prompts.
+
+    Attributes:
+        candidates: The masks that passed, K of them, in the order of the prompts.
+        prompts: Row of the prompt of each. int64 [K]
+        levels: Level of each. int64 [K]
+        inside: Which cells each covers. bool [K, h, w]
+        extent: Width and height of the frame in cells.
+    """
+
+    candidates: list[Candidate]
+    prompts: np.ndarray
+    levels: np.ndarray
+    inside: np.ndarray
+    extent: tuple[float, float]
+
+    def there(self, count: int) -> np.ndarray:
+        """Whether each of `count` prompts has a mask on each level. bool [L, count]"""
+        there = np.zeros((len(LEVELS), count), bool)
+        there[self.levels, self.prompts] = True
+        return there
+
+    def holding(self, points: np.ndarray, size: tuple[int, int], count: int) -> np.ndarray:
+        """Whether the masks hold points (px of a frame of some size). bool [L, count, P]"""
+        shape = self.inside.shape[2], self.inside.shape[1]
+        x, y = np.minimum((points * (np.array(self.extent) / size)).astype(np.int64), np.array(shape) - 1).T
+        holds = np.zeros((len(LEVELS), count, len(points)), bool)
+        holds[self.levels, self.prompts] = self.inside[:, y, x]
+        return holds
+
+
+@dataclass(eq=False)
+class _Asking:
+    """A segmenter that is asked about one frame, with the filters that its answers must pass."""
+
+    encoded: Any
+    segmenter: Segmenter
+    settings: DescribeSettings
+    frame: Frame
+    photo_size: tuple[int, int]
+
+    def ask(self, points: np.ndarray) -> _Answers:
+        """The masks of prompts, in px of the frame, that pass. float32 [B, 2]"""
+        settings, frame = self.settings, self.frame
+        batch = self.segmenter.predict(self.encoded, points, min_iou=settings.min_iou)
         stabilities, cells, boxes = _measured(batch, settings, frame)
         scores = batch.ious * stabilities
         passed = (batch.ious > settings.min_iou) & (stabilities >= settings.min_stability)
@@ -79,8 +143,10 @@ def candidate_masks(
         if settings.score_first:
             passed &= scores > settings.min_score
         if settings.prompts == "crops":
-            passed &= ~cut_off(boxes, frame, *photo_size)
-        for row in np.flatnonzero(passed):
+            passed &= ~cut_off(boxes, frame, *self.photo_size)
+        candidates: list[Candidate] = []
+        rows = np.flatnonzero(passed)
+        for row in rows:
             x1, y1, x2, y2 = cells[row]
             # One cell more on every side, so that the border can be interpolated.
             x, y = max(x1 - 1, 0), max(y1 - 1, 0)
@@ -97,7 +163,13 @@ def candidate_masks(
                     extent=batch.extent,
                 )
             )
-    return candidates
+        return _Answers(
+            candidates=candidates,
+            prompts=batch.prompts[rows].astype(np.int64),
+            levels=batch.levels[rows].astype(np.int64),
+            inside=batch.logits[rows] > 0,
+            extent=batch.extent,
+        )
 
 
 def _measured(

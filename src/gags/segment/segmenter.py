@@ -1,7 +1,7 @@
 """What every promptable segmenter offers: a photo is encoded once, then prompts get masks on three levels."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -47,5 +47,26 @@ class Segmenter(Protocol):
             points: Prompts (x, y) in px of the photo; the centre of its top-left pixel is (0.5, 0.5).
                 float32 [B, 2]
             min_iou: Masks whose predicted IoU is not above this are left out, and not computed.
+        """
+        ...
+
+
+@runtime_checkable
+class SeesPlaces(Protocol):
+    """A segmenter that also says how places of a photo look to it.
+
+    With it, prompts that repeat others are known before they are answered (`gags.segment.novelty`). A
+    segmenter without it answers all.
+    """
+
+    def features_at(self, encoded: Any, points: np.ndarray) -> np.ndarray:
+        """What the image encoder says of places, to compare these by cosine.
+
+        Args:
+            encoded: The result of `encode` for the photo.
+            points: Places (x, y) in px of the photo, as in `predict`. float32 [P, 2]
+
+        Returns:
+            float32 [P, C]
         """
         ...

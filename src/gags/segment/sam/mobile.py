@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn import functional
 
 from gags.errors import ModelError
 from gags.segment.sam.decoder import FoldedDecoder, PreparedImage, fast_dtype
@@ -25,6 +26,7 @@ class EncodedPhoto:
 
     Attributes:
         image: What all prompts share.
+        embedding: Image embedding, as the image encoder gives it. float32 [256, 64, 64]
         width: Width of the photo, px.
         height: Height of the photo, px.
         frame_width: Width of the photo in SAM's frame, px; the longer side is 1024.
@@ -32,6 +34,7 @@ class EncodedPhoto:
     """
 
     image: PreparedImage
+    embedding: torch.Tensor
     width: int
     height: int
     frame_width: int
@@ -56,17 +59,28 @@ class MobileSam:
             if not (folder / file).is_file():
                 raise ModelError(f"{folder} has no {file}; run `gags models pull mobile-sam`")
         self._encoder = load_session(folder / "encoder.onnx")
-        self._decoder = FoldedDecoder(read_weights(folder / "sam.onnx"), dtype or fast_dtype())
+        weights = read_weights(folder / "sam.onnx")
+        self._decoder = FoldedDecoder(weights, dtype or fast_dtype(), borders_only=True)
 
     def encode(self, image: np.ndarray) -> EncodedPhoto:
         """Run the image encoder on a photo, uint8 RGB [H, W, 3]."""
         height, width = image.shape[:2]
         frame_width, frame_height = frame_size(width, height)
         (embedding,) = self._encoder.run(None, {"input": to_frame(image)})
-        prepared = self._decoder.prepare(torch.from_numpy(np.asarray(embedding))[0])
+        embedding = torch.from_numpy(np.asarray(embedding))[0]
         return EncodedPhoto(
-            image=prepared, width=width, height=height, frame_width=frame_width, frame_height=frame_height
+            image=self._decoder.prepare(embedding),
+            embedding=embedding,
+            width=width,
+            height=height,
+            frame_width=frame_width,
+            frame_height=frame_height,
         )
+
+    def features_at(self, encoded: EncodedPhoto, points: np.ndarray) -> np.ndarray:
+        """The image embedding at places, see `SeesPlaces.features_at`. float32 [P, 256]"""
+        frame = np.array([encoded.frame_width, encoded.frame_height])
+        return sampled(encoded.embedding, points * (frame / (encoded.width, encoded.height) / FRAME_SIDE))
 
     def predict(self, encoded: EncodedPhoto, points: np.ndarray, *, min_iou: float = 0.0) -> PromptedMasks:
         """Masks on three levels for each prompt, see `Segmenter.predict`."""
@@ -85,6 +99,15 @@ class MobileSam:
             prompts=prompts.astype(np.int32),
             extent=(float(width), float(height)),
         )
+
+
+def sampled(embedding: torch.Tensor, shares: np.ndarray) -> np.ndarray:
+    """An image embedding [C, h, w] at places given as shares of its frame. [P, 2] to float32 [P, C]"""
+    places = torch.from_numpy((2 * shares - 1).astype(np.float32))[None, None].to(embedding.device)
+    found = functional.grid_sample(
+        embedding.float()[None], places, padding_mode="border", align_corners=False
+    )
+    return found[0, :, 0].T.cpu().numpy()
 
 
 def frame_size(width: int, height: int) -> tuple[int, int]:
