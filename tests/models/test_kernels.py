@@ -137,6 +137,11 @@ def test_doctor_tries_again_and_success_is_remembered(gsplat: SimpleNamespace) -
         ("_C = None", "neither compiled kernels nor a CUDA toolkit"),
         ("raise RuntimeError('c++: fatal error: Killed signal terminated program cc1plus')", "Killed signal"),
         ("import no_such_module", "No module named 'no_such_module'"),
+        (
+            "try:\n    raise OSError('CUDA_HOME is not set')\n"
+            "except OSError:\n    raise ImportError('gsplat_cuda.so: cannot open shared object file')",
+            "do not work here: CUDA_HOME is not set",
+        ),
     ],
 )
 def test_other_failures_are_told(gsplat: SimpleNamespace, last: str, told: str) -> None:

@@ -69,6 +69,8 @@ def _load() -> str:
                 return "gsplat finds neither compiled kernels nor a CUDA toolkit to compile them with"
             _run_one(importlib.import_module("gsplat"))
     except Exception as error:  # a compiler's, a linker's, a driver's: each raises its own
+        if isinstance(error, ImportError) and isinstance(error.__context__, OSError):
+            error = error.__context__  # after which gsplat looked for kernels that were never built
         return f"gsplat's kernels do not work here: {first_cause(str(error)) or type(error).__name__}"
     return ""
 
