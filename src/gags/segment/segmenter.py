@@ -25,6 +25,33 @@ class PromptedMasks:
     prompts: np.ndarray
     extent: tuple[float, float]
 
+    def measure(self, offset: float) -> tuple[np.ndarray, np.ndarray]:
+        """Stability and box of every mask on the grid, see `gags.segment.suppress.measure`."""
+        from gags.segment.suppress import measure  # compiled; not every user of this module measures
+
+        return measure(self.logits, offset)
+
+    def measure_resized(
+        self, wanted: np.ndarray, *, offset: float, width: int, height: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same of masks at the size of the photo, see `gags.segment.suppress.measure_resized`."""
+        from gags.segment.suppress import measure_resized
+
+        return measure_resized(self.logits, wanted, offset, self.extent, width, height)
+
+    def cut(self, rows: np.ndarray, windows: np.ndarray) -> list[np.ndarray]:
+        """Logits of some masks inside windows, for keeping.
+
+        Args:
+            rows: Which masks. int [R]
+            windows: x1, y1, x2, y2 of each in cells of the grid, far edges exclusive. int [R, 4]
+
+        Returns:
+            float16 [y2 − y1, x2 − x1] each
+        """
+        pairs = zip(rows, windows, strict=True)
+        return [self.logits[row, y1:y2, x1:x2].astype(np.float16) for row, (x1, y1, x2, y2) in pairs]
+
 
 class Segmenter(Protocol):
     """A model of the SAM family.
