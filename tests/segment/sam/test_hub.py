@@ -308,7 +308,8 @@ def test_on_a_gpu_only_windows_of_good_masks_leave_it(
     image, points = photo(80, 48), prompts(80, 48)
     plain = HubSam(folders[kind], device=CPU)
     expected = plain.predict(plain.encode(image), points, min_iou=0.1)
-    rows, windows = np.array([1, 0]), np.array([[1, 2, 9, 7], [0, 0, 16, 9]])
+    rows, boxes = np.array([1, 0]), np.array([[2, 3, 8, 6], [0, 0, 16, 8]])
+    cells = np.array([[3, 4], [15, 0], [8, 8]])
     with pretend_gpu():
         gpu = HubSam(folders[kind], device=GPU, dtype=torch.float32)
         encoded = gpu.encode(image)
@@ -319,13 +320,14 @@ def test_on_a_gpu_only_windows_of_good_masks_leave_it(
         size = {"offset": 1.0, "width": 80, "height": 48}
         wanted = expected.ious > np.median(expected.ious)
         resized = found.measure_resized(wanted, **size), expected.measure_resized(wanted, **size)
-        parts = found.cut(rows, windows), expected.cut(rows, windows)
+        parts = found.cut(rows, boxes)[1], expected.cut(rows, boxes)[1]
+        held = found.holds(rows, cells), expected.holds(rows, cells)
     for name in ("ious", "levels", "prompts"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-    for got, other in (*zip(*measures, strict=True), *zip(*resized, strict=True), *zip(*parts, strict=True)):
+    for got, other in (pair for both in (measures, resized, parts, held) for pair in zip(*both, strict=True)):
         np.testing.assert_array_equal(got, other)
     kept = len(expected.ious)
-    assert left == [21, 6 * kept, 6 * wanted.sum(), 8 * 5 + 16 * 9]  # IoUs, measures twice, windows
+    assert left == [21, 6 * kept, 6 * wanted.sum(), 8 * 5 + 16 * 9, 6]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -88,17 +88,26 @@ def test_half_precision_is_measured_in_single(dtype: torch.dtype) -> None:
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(0, 6))
 @settings(deadline=None, max_examples=40)
 def test_windows_are_cut_as_from_an_array(seed: int, count: int) -> None:
+    """Also empty ones, and those at the edge of the grid."""
     rng = np.random.default_rng(seed)
     logits = some_logits(seed)
     rows = rng.integers(0, len(logits), count)
     first = rng.integers(0, (32, 21), (count, 2))
     windows = np.concatenate([first, rng.integers(first, (33, 22), (count, 2))], 1)
-    held = PromptedMasks(logits, *(np.zeros(12) for _ in range(3)), (32.0, 21.0))
-    found, expected = cut(torch.from_numpy(logits), rows, windows), held.cut(rows, windows)
-    assert len(found) == len(expected) == count
-    for part, other in zip(found, expected, strict=True):
+    found = cut(torch.from_numpy(logits), rows, windows)
+    assert len(found) == count
+    for part, row, (x1, y1, x2, y2) in zip(found, rows, windows, strict=True):
         assert part.dtype == np.float16
-        np.testing.assert_array_equal(part, other)
+        np.testing.assert_array_equal(part, logits[row, y1:y2, x1:x2].astype(np.float16))
+
+
+def test_a_window_is_the_box_and_a_cell_around_it() -> None:
+    logits = some_logits(0)
+    masks = PromptedMasks(logits, *(np.zeros(12) for _ in range(3)), (31.5, 20.2))
+    corners, cut_out = masks.cut(np.array([4, 7]), np.array([[3, 5, 9, 6], [0, 10, 32, 21]]))
+    assert corners.tolist() == [[2, 4], [0, 9]]
+    np.testing.assert_array_equal(cut_out[0], logits[4, 4:7, 2:10].astype(np.float16))
+    np.testing.assert_array_equal(cut_out[1], logits[7, 9:21, 0:32].astype(np.float16))
 
 
 def test_masks_on_a_device_are_prompted_masks() -> None:
@@ -107,18 +116,20 @@ def test_masks_on_a_device_are_prompted_masks() -> None:
     told = np.ones(12, np.float32), np.zeros(12, np.int8), np.arange(12, dtype=np.int32)
     masks = DeviceMasks(torch.from_numpy(logits).half(), *told, (31.5, 20.5))
     plain = PromptedMasks(logits.astype(np.float16).astype(np.float32), *told, (31.5, 20.5))
-    wanted = np.arange(12) % 2 == 0
+    rows, boxes = np.array([2, 11, 2]), np.array([[1, 2, 30, 9], [0, 0, 32, 21], [0, 0, 0, 0]])
+    cells = np.random.default_rng(0).integers(0, (32, 21), (9, 2))
     size = {"offset": 1.0, "width": 97, "height": 61}
     for found, expected in (
         (masks.measure(1.0), plain.measure(1.0)),
-        (masks.measure_resized(wanted, **size), plain.measure_resized(wanted, **size)),
-        (
-            masks.cut(np.array([2]), np.array([[1, 2, 30, 9]])),
-            plain.cut(np.array([2]), np.array([[1, 2, 30, 9]])),
-        ),
+        (masks.measure_resized(told[2] % 2 == 0, **size), plain.measure_resized(told[2] % 2 == 0, **size)),
+        (masks.cut(rows, boxes)[1], plain.cut(rows, boxes)[1]),
+        (masks.cut(rows, boxes)[0], plain.cut(rows, boxes)[0]),
+        (masks.holds(rows, cells), plain.holds(rows, cells)),
     ):
         for part, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(part, other)
+    assert masks.holds(rows, cells).shape == (3, 9)
+    assert 0 < masks.holds(rows, cells)[0].sum() < 9
     assert "logits" not in vars(masks)
     assert masks.logits.dtype == np.float32
     np.testing.assert_array_equal(masks.logits, plain.logits)

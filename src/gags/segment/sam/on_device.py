@@ -55,9 +55,17 @@ class DeviceMasks(PromptedMasks):
             self.on_device, wanted, offset=offset, extent=self.extent, width=width, height=height
         )
 
-    def cut(self, rows: np.ndarray, windows: np.ndarray) -> list[np.ndarray]:
-        """Logits of some masks inside windows; nothing else of them leaves the device."""
-        return cut(self.on_device, rows, windows)
+    @torch.inference_mode()
+    def holds(self, rows: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        """Whether some masks hold cells of the grid; nothing else of them leaves the device."""
+        device = self.on_device.device
+        row, (x, y) = to_device(rows, device)[:, None], to_device(cells.T, device)
+        return to_host(self.on_device[row, y, x] > 0)
+
+    def cut(self, rows: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Logits of some masks inside their boxes; nothing else of them leaves the device."""
+        windows = self._windows(boxes)
+        return windows[:, :2], cut(self.on_device, rows, windows)
 
 
 @torch.inference_mode()
@@ -106,14 +114,22 @@ def measure_resized(
 
 @torch.inference_mode()
 def cut(logits: Tensor, rows: np.ndarray, windows: np.ndarray) -> list[np.ndarray]:
-    """Logits of some masks inside windows, all in one copy to the host; see `PromptedMasks.cut`."""
-    windows = np.asarray(windows, np.int64).reshape(-1, 4)
+    """Logits of some masks inside windows, all of them in one copy to the host.
+
+    Args:
+        logits: On any device, in any precision. [K, h, w]
+        rows: Which masks. int64 [R]
+        windows: x1, y1, x2, y2 of each in cells, far edges exclusive. int64 [R, 4]
+
+    Returns:
+        float16 [y2 − y1, x2 − x1] each
+    """
     widths, heights = windows[:, 2] - windows[:, 0], windows[:, 3] - windows[:, 1]
     sizes = widths * heights
     ends = np.cumsum(sizes)
     if not len(rows) or not ends[-1]:
         return [np.zeros((h, w), np.float16) for w, h in zip(widths, heights, strict=True)]
-    told = np.stack([np.asarray(rows, np.int64), windows[:, 0], windows[:, 1], widths, ends - sizes, sizes])
+    told = np.stack([rows, windows[:, 0], windows[:, 1], widths, ends - sizes, sizes])
     row, x, y, wide, start, size = to_device(told, logits.device)
     # Every cell of every window: which window it belongs to, then where it lies.
     window = torch.repeat_interleave(size, output_size=int(ends[-1]))
