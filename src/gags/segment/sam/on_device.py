@@ -138,7 +138,8 @@ def cut(logits: Tensor, rows: np.ndarray, windows: np.ndarray) -> list[np.ndarra
     across = cell - down * wide[window]
     kept = to_host(logits[row[window], y[window] + down, x[window] + across].half())
     parts = np.split(kept, ends[:-1])
-    return [part.reshape(h, w) for part, w, h in zip(parts, widths, heights, strict=True)]
+    # Copies: a few masks that are kept must not keep the pinned memory of all.
+    return [part.reshape(h, w).copy() for part, w, h in zip(parts, widths, heights, strict=True)]
 
 
 def _counts(logits: Tensor, offset: float) -> Tensor:
