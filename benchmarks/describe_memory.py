@@ -127,7 +127,7 @@ def measure(path: Path, count: int, max_size: int) -> str:
         save_ply(gaussians, workspace.splats)
         workspace.finish("reconstruct", "made up", 0.0)
         pipeline.choose_models = lambda workspace, *names, progress: ("discs", "mean color")
-        pipeline.load_segmenter = lambda name: Discs()
+        pipeline.load_segmenter = lambda name, progress=None: Discs()
         pipeline.load_encoder = lambda name, progress: MeanColor()
         before, started, watch = held(), time.monotonic(), Watch()
         pipeline.describe(workspace, settings, progress=watch)

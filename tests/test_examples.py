@@ -51,7 +51,7 @@ def made(tmp_path_factory):
     """The function of an example, with the toy models in place; and a capture."""
     capture = write_capture(tmp_path_factory.mktemp("examples") / "balls", views=9)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "load_segmenter", lambda name: ColorSegmenter())
+        patch.setattr(pipeline, "load_segmenter", lambda name, progress=None: ColorSegmenter())
         patch.setattr(pipeline, "load_encoder", lambda name, progress=None: ColorEncoder())
         patch.setattr(pipeline, "choose_models", lambda *_, **__: ("color", "color"))
         patch.setattr(scene, "load_encoder", lambda name, progress=None: ColorEncoder())

@@ -40,7 +40,7 @@ def toy_capture(tmp_path_factory):
 def segmenter(monkeypatch):
     """Stands in for the models that need weights; counts the photos it sees."""
     chosen = ColorSegmenter()
-    monkeypatch.setattr(pipeline, "load_segmenter", lambda name: chosen)
+    monkeypatch.setattr(pipeline, "load_segmenter", lambda name, progress=None: chosen)
     monkeypatch.setattr(pipeline, "load_encoder", lambda name, progress=None: ColorEncoder())
     monkeypatch.setattr(scene, "load_encoder", lambda name, progress=None: ColorEncoder())
     monkeypatch.setattr(models, "ensure", lambda name, progress=None: None)
@@ -56,7 +56,7 @@ def finished(toy_capture, tmp_path_factory):
     """A finished scene, made once; tests that change it copy it."""
     out = tmp_path_factory.mktemp("finished") / "ws"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "load_segmenter", lambda name: ColorSegmenter())
+        patch.setattr(pipeline, "load_segmenter", lambda name, progress=None: ColorSegmenter())
         patch.setattr(pipeline, "load_encoder", lambda name, progress=None: ColorEncoder())
         patch.setattr(scene, "load_encoder", lambda name, progress=None: ColorEncoder())
         patch.setattr(models, "ensure", lambda name, progress=None: None)
@@ -351,11 +351,11 @@ def test_changed_distillation_keeps_gaussians_and_masks(workspace, toy_capture, 
 def test_stopped_run_goes_on_where_it_was(finished, toy_capture, tmp_path, monkeypatch):
     out = tmp_path / "ws"
     stopping = ColorSegmenter(fail_after=4)
-    monkeypatch.setattr(pipeline, "load_segmenter", lambda name: stopping)
+    monkeypatch.setattr(pipeline, "load_segmenter", lambda name, progress=None: stopping)
     assert _run(toy_capture, out) == 130
     assert len(list((out / "features").iterdir())) == 4
     second = ColorSegmenter()
-    monkeypatch.setattr(pipeline, "load_segmenter", lambda name: second)
+    monkeypatch.setattr(pipeline, "load_segmenter", lambda name, progress=None: second)
     assert _run(toy_capture, out) == 0
     assert second.encoded == 6
     expected = Description.load(finished / "features" / "view_10.png.safetensors")

@@ -46,7 +46,7 @@ def _run(capture, out, monkeypatch: pytest.MonkeyPatch, where: str) -> Scene:
     for module in (pipeline, scene):
         monkeypatch.setattr(module, "scene_device", lambda progress=None: torch.device(where))
         monkeypatch.setattr(module, "load_encoder", lambda name, progress=None: ColorEncoder())
-    monkeypatch.setattr(pipeline, "load_segmenter", lambda name: ColorSegmenter())
+    monkeypatch.setattr(pipeline, "load_segmenter", lambda name, progress=None: ColorSegmenter())
     monkeypatch.setattr(models, "ensure", lambda name, progress=None: None)
     monkeypatch.setattr(training_step, "free_bytes", lambda device: 1 << 30)
     return pipeline.run(capture, out, SETTINGS)

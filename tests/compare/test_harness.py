@@ -64,7 +64,7 @@ def calls(monkeypatch):
 
 
 def _patch(monkeypatch):
-    monkeypatch.setattr(pipeline, "load_segmenter", lambda name: ColorSegmenter())
+    monkeypatch.setattr(pipeline, "load_segmenter", lambda name, progress=None: ColorSegmenter())
     monkeypatch.setattr(pipeline, "load_encoder", lambda name, progress=None: ColorEncoder())
     monkeypatch.setattr(job, "load_encoder", lambda name: ColorEncoder())
     genuine = models.ensure

@@ -31,7 +31,7 @@ def write_sam(folder: Path, kind: str = "sam", *, seed: int = 0) -> Path:
     """A segmenter of type "sam", "sam_hq", "sam2" or "sam2_video"."""
     torch.manual_seed(seed)
     model = {"sam": _sam, "sam_hq": _sam_hq, "sam2": _sam2, "sam2_video": _sam2_video}[kind]()
-    _widen(model)
+    widen(model)
     model.save_pretrained(folder)
     size = {"height": SAM_SIDE, "width": SAM_SIDE}
     settings = {
@@ -47,7 +47,7 @@ def write_sam(folder: Path, kind: str = "sam", *, seed: int = 0) -> Path:
     return folder
 
 
-def _widen(model: torch.nn.Module) -> None:
+def widen(model: torch.nn.Module) -> None:
     """Larger random weights than a fresh model's, which answers nearly the same whatever it is asked."""
     with torch.no_grad():
         for parameter in model.parameters():
@@ -149,7 +149,7 @@ def write_clip(folder: Path, kind: str = "clip", *, seed: int = 0) -> Path:
         model = transformers.Siglip2Model(transformers.Siglip2Config(text_config=text, vision_config=vision))
     with torch.no_grad():
         model.logit_scale.fill_(4.7)
-    _widen(model)
+    widen(model)
     model.save_pretrained(folder)
     write_tokenizer(folder, kind)
     settings = {

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from gags import cli
 from gags.cli import models as doctor_command
-from gags.models import hub
+from gags.models import doctor, hub
 from gags.models.doctor import Check, examine
 from gags.models.known import PAPER_ENCODER, PAPER_SEGMENTER
+from gags.progress import Reporter
 from gags.render import rasterize
 
 
@@ -47,6 +49,37 @@ def test_broken_kernels_are_told_and_not_thrown() -> None:
     (check,) = found("cpu", unbuilt)
     assert not check.fine
     assert "NoneType" in check.finding
+
+
+def test_kernels_that_failed_before_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[bool] = []
+
+    def problem(progress: Reporter, *, again: bool) -> str:
+        tried.append(again)
+        return "gsplat's kernels do not work here: fatal error"
+
+    monkeypatch.setattr(doctor, "scene_problem", problem)
+    (check,) = found("cuda")
+    assert (check.fine, check.needed) == (False, False)
+    assert check.finding == "gsplat's kernels do not work here: fatal error"
+    assert tried == [True]
+
+
+@pytest.mark.parametrize(("hip", "maker"), [("6.3", "AMD"), (None, "NVIDIA")])
+def test_whose_gpu_nets_run_on(monkeypatch: pytest.MonkeyPatch, hip: str | None, maker: str) -> None:
+    monkeypatch.setattr(doctor, "neural_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(doctor, "free_bytes", lambda device: 20 * 10**9)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    (check,) = found("nets")
+    assert check.finding == f"SAM and CLIP run on the {maker} GPU in half precision, 20 GB free there"
+
+
+def test_a_wrong_choice_of_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAGS_DEVICE", "gpu")
+    for name in ("device", "nets"):
+        (check,) = found(name)
+        assert (check.fine, check.needed) == (False, True)
+        assert check.finding == "GAGS_DEVICE must be auto, cpu, cuda or mps, not 'gpu'"
 
 
 @pytest.mark.parametrize(

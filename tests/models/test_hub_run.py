@@ -31,7 +31,7 @@ def scene(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("hub_run")
     clip = write_clip(root / "clip")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "load_segmenter", lambda name: ColorSegmenter())
+        patch.setattr(pipeline, "load_segmenter", lambda name, progress=None: ColorSegmenter())
         patch.setattr("gags.models.own.problems_of", lambda model: [])
         patch.setattr("gags.models.own.files", lambda name: {"a": root / "a", "b": root / "b"})
         command = ["run", str(capture), "--out", str(root / "ws"), "--encoder", str(clip), *FAST, "--debug"]

@@ -50,7 +50,7 @@ def models(
 
 def doctor() -> int:
     """Tell what works here, and what to do about the rest; exit code 1 if `gags run` cannot work."""
-    checks = examine(rasterize)
+    checks = examine(rasterize, ConsoleReporter())
     width = max(len(check.name) for check in checks)
     for check in checks:
         print(f"{'ok  ' if check.fine else '--  '}{check.name:<{width}}  {check.finding}")

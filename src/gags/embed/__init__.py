@@ -15,7 +15,8 @@ def load_encoder(name: str, progress: Reporter = SILENT) -> Encoder:
     Args:
         name: "lite", or a CLIP, SigLIP or SigLIP 2 by hub id or folder, see `gags.models.find`; also the name
             that a file made with an encoder records.
-        progress: Told when something is fetched, or costly and computed for the first time on this machine.
+        progress: Told when something is fetched, or costly and computed for the first time on this machine;
+            later if the model needs more than half precision.
 
     Raises:
         ModelError: If there is no such encoder, or its weights cannot be fetched.
@@ -26,10 +27,9 @@ def load_encoder(name: str, progress: Reporter = SILENT) -> Encoder:
 
         return LiteEncoder(progress)
 
-    return models.load(name, "encoder", own={"lite": lite}, hub=_clip, progress=progress)
+    def clip(folder: Path, name: str) -> Encoder:
+        from gags.embed.clip.encoder import load_clip
 
+        return load_clip(folder, name, progress=progress)
 
-def _clip(folder: Path, name: str) -> Encoder:
-    from gags.embed.clip.encoder import load_clip
-
-    return load_clip(folder, name)
+    return models.load(name, "encoder", own={"lite": lite}, hub=clip, progress=progress)

@@ -13,7 +13,8 @@ from gags.embed.encoder import CropRule, Encoder
 from gags.segment.masks import Masks
 
 MASKS_A_BATCH = 32
-"""Masks that are cut and embedded at a time; bounds memory (two crops of 260 px a mask: 13 MB)."""
+"""Masks that are cut and embedded at a time, where the encoder does not say how many; bounds memory (two
+crops of 260 px a mask: 13 MB)."""
 
 RELEASED_RULE = CropRule(padding=0.0, keep_background=False, fill=0, square="pad")
 """The released program's crop: the mask's box, black around the mask, padded to a square."""
@@ -26,7 +27,7 @@ def embed_masks(
     *,
     crop: Literal["visible", "whole"] = "visible",
     crop_filter: Literal["encoder", "bilinear"] = "encoder",
-    batch: int = MASKS_A_BATCH,
+    batch: int | None = None,
 ) -> np.ndarray:
     """Embed every mask of a photo.
 
@@ -36,13 +37,14 @@ def embed_masks(
         encoder: The encoder; its `crops` say which crops it takes of a mask.
         crop: What of a mask is embedded, see `cut_crops`.
         crop_filter: How crops are resized, see `cut_crops`.
-        batch: Masks at a time.
+        batch: Masks at a time; by default as many as the encoder asks for.
 
     Returns:
         One L2-normalised embedding a mask. float32 [M, D]
     """
+    at_once: int = batch or getattr(encoder, "masks_a_batch", MASKS_A_BATCH)
     embeddings = [np.empty((0, encoder.dim), np.float32)]
-    batches = cut_crops(image, masks, encoder, crop=crop, crop_filter=crop_filter, batch=batch)
+    batches = cut_crops(image, masks, encoder, crop=crop, crop_filter=crop_filter, batch=at_once)
     with ThreadPoolExecutor(1) as ahead:  # the next crops are cut while these are encoded
         waiting = ahead.submit(next, batches, None)
         while (crops := waiting.result()) is not None:

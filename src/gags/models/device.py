@@ -2,34 +2,43 @@
 
 Gaussians need a rasteriser, of which there are two: Numba's on the CPU, and gsplat's on an NVIDIA GPU (extra
 `cuda`). On a Mac, segmenters and encoders thus run on its GPU and the rasteriser on its CPU. The environment
-variable `GAGS_DEVICE` (auto, cpu or cuda) overrides both choices.
-
-gsplat compiles its kernels at first use. Whether it can is found out beforehand, because its build fails with
-a page of compiler output.
+variable `GAGS_DEVICE` (auto, cpu, cuda or mps) overrides both choices.
 """
 
-import importlib.util
+import functools
 import os
-import re
-import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from typing import TypeVar
 
+import numpy as np
 import psutil
 import torch
+from torch import Tensor
 
-from gags.errors import GagsError
+from gags.errors import GagsError, ModelError
+from gags.models.cuda import cuda_facts, cuda_problem, torch_problem
+from gags.models.kernels import kernels_problem
 from gags.progress import SILENT, Reporter
 
+Result = TypeVar("Result")
+
 DEVICE_VARIABLE = "GAGS_DEVICE"
-DEVICES = ("auto", "cpu", "cuda")
-COMMAND_SECONDS = 5.0  # for `nvcc --version` and the like
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+NO_MEMORY = (
+    "MPS backend out of memory",
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",  # cuBLAS, cuDNN
+    "can't allocate memory",  # the CPU's: Linux, then Windows and macOS
+    "not enough memory",
+)
+"""What torch says where memory ran out and its error has no class of its own."""
 
 
 def scene_device(progress: Reporter = SILENT) -> torch.device:
     """Where Gaussians and what is learnt of them live: an NVIDIA GPU that gsplat works on, else the CPU.
+
+    gsplat's kernels are loaded to find out, once a process.
 
     Args:
         progress: Told what keeps a GPU that is there from being used, and what to do about it.
@@ -38,19 +47,30 @@ def scene_device(progress: Reporter = SILENT) -> torch.device:
         GagsError: If `GAGS_DEVICE` asks for a GPU that does not work here, or has an unknown value.
     """
     chosen = _choice()
-    if chosen == "cpu" or (chosen == "auto" and not torch.cuda.is_available()):
+    if chosen in ("cpu", "mps") or (chosen == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    problem = cuda_problem(cuda_facts())
+    problem = scene_problem(progress, again=chosen == "cuda")
     if not problem:
         return torch.device("cuda")
     if chosen == "cuda":
-        raise _refused(problem)
+        raise _refused(chosen, problem)
     progress.say(f"Gaussians stay on the CPU: {problem}")
     return torch.device("cpu")
 
 
+def scene_problem(progress: Reporter = SILENT, *, again: bool = False) -> str:
+    """What keeps Gaussians from the GPU, and what to do about it; empty if nothing does.
+
+    Args:
+        progress: Told before kernels are compiled.
+        again: Compile them even where an earlier process failed to.
+    """
+    facts = cuda_facts()
+    return cuda_problem(facts) or kernels_problem(facts, progress, again=again)
+
+
 def _choice() -> str:
-    chosen = os.environ.get(DEVICE_VARIABLE) or "auto"
+    chosen = (os.environ.get(DEVICE_VARIABLE) or "auto").strip().lower()
     if chosen not in DEVICES:
         raise GagsError(
             f"{DEVICE_VARIABLE} must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, not {chosen!r}"
@@ -58,8 +78,8 @@ def _choice() -> str:
     return chosen
 
 
-def _refused(problem: str) -> GagsError:
-    return GagsError(f"{DEVICE_VARIABLE} is cuda, but {problem}; unset it to go on without")
+def _refused(chosen: str, problem: str) -> GagsError:
+    return GagsError(f"{DEVICE_VARIABLE} is {chosen}, but {problem}; unset it to go on without")
 
 
 def neural_device() -> torch.device:
@@ -69,13 +89,24 @@ def neural_device() -> torch.device:
         GagsError: If `GAGS_DEVICE` asks for a GPU that torch cannot use, or has an unknown value.
     """
     chosen = _choice()
-    if chosen == "cuda" and not torch.cuda.is_available():
-        raise _refused(cuda_problem(cuda_facts()))
-    if chosen != "cpu" and torch.cuda.is_available():
+    if chosen in ("auto", "cuda") and torch.cuda.is_available() and gpu_computes():
         return torch.device("cuda")
-    if chosen != "cpu" and torch.backends.mps.is_available():
+    if chosen == "cuda":
+        raise _refused(chosen, torch_problem(cuda_facts()) or "torch fails to compute on the GPU")
+    if chosen in ("auto", "mps") and torch.backends.mps.is_available():
         return torch.device("mps")
+    if chosen == "mps":
+        raise _refused(chosen, "there is no Apple GPU that torch can use")
     return torch.device("cpu")
+
+
+@functools.cache
+def gpu_computes() -> bool:
+    """Whether torch's own kernels run on the GPU that it sees; not if they were compiled for other GPUs."""
+    try:
+        return (torch.ones(2, device="cuda") + 1).sum().item() == 4
+    except RuntimeError:
+        return False
 
 
 def neural_dtype(device: torch.device) -> torch.dtype:
@@ -92,127 +123,76 @@ def free_bytes(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + kept
+    free = psutil.virtual_memory().available
     if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):  # torch 2.5 or newer
-        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return psutil.virtual_memory().available
+        # What torch keeps for later is free for tensors. The GPU shares the memory of the system.
+        used = torch.mps.current_allocated_memory()
+        kept = torch.mps.driver_allocated_memory() - used
+        return max(0, min(torch.mps.recommended_max_memory() - used, free + kept))
+    return free
 
 
-@dataclass(frozen=True)
-class CudaFacts:
-    """What decides whether the CUDA backend can work.
-
-    Attributes:
-        driver: Whether an NVIDIA driver is installed (`nvidia-smi` is there).
-        torch_cuda: CUDA version that torch was built for, "12.8"; empty for a build without CUDA.
-        torch_sees_gpu: Whether torch can use a GPU.
-        gsplat: Whether gsplat is installed.
-        compiled: Whether its kernels have been compiled already, here or by whoever built the wheel.
-        nvcc: Version of the CUDA compiler, "12.8"; empty if there is none.
-        cxx: Name of the C++ compiler; empty if there is none.
-        ninja: Whether the build tool ninja is there.
-    """
-
-    driver: bool
-    torch_cuda: str
-    torch_sees_gpu: bool
-    gsplat: bool
-    compiled: bool
-    nvcc: str
-    cxx: str
-    ninja: bool
-
-
-def cuda_problem(facts: CudaFacts) -> str:
-    """What keeps the CUDA backend from working, and what to do about it; empty if no problem is known."""
-    if not facts.torch_sees_gpu:
-        return _without_gpu(facts)
-    if not facts.gsplat:
-        return "GPU found, gsplat missing: pip install 'gags[cuda]'"
-    if facts.compiled:
-        return ""
-    major = facts.torch_cuda.split(".")[0]
-    lacking = []
-    if not facts.nvcc:
-        lacking.append(
-            f"a CUDA compiler: install the CUDA toolkit {facts.torch_cuda} (nvcc), and set CUDA_HOME to its "
-            "folder"
-        )
-    elif facts.nvcc.split(".")[0] != major:
-        lacking.append(
-            f"a CUDA compiler that fits torch: nvcc is {facts.nvcc}, torch was built for CUDA "
-            f"{facts.torch_cuda}; install the CUDA toolkit {major}.x and set CUDA_HOME to its folder, or a "
-            f"torch for CUDA {facts.nvcc}"
-        )
-    if not facts.cxx:
-        lacking.append("a C++ compiler: install g++ (Linux) or the Visual Studio build tools (Windows)")
-    if not facts.ninja:
-        lacking.append("the build tool ninja: pip install ninja")
-    if not lacking:
-        return ""
-    return (
-        f"gsplat compiles its kernels at first use, and lacks {'; and '.join(lacking)}. Or install a gsplat "
-        "wheel with compiled kernels, see https://docs.gsplat.studio/whl"
-    )
-
-
-def _without_gpu(facts: CudaFacts) -> str:
-    if facts.driver and not facts.torch_cuda:
-        return (
-            "there is an NVIDIA driver, but torch was built without CUDA, so everything runs on the CPU; for "
-            "the GPU install a CUDA build of torch, see https://pytorch.org/get-started/locally"
-        )
-    if facts.driver:
-        return (
-            f"torch was built for CUDA {facts.torch_cuda} but cannot use the GPU, so everything runs on the "
-            "CPU; often the driver is too old for it: compare with what nvidia-smi says, and update either"
-        )
-    return "there is no NVIDIA GPU that torch can use, so everything runs on the CPU"
-
-
-def cuda_facts() -> CudaFacts:
-    """Look at this machine; starts no GPU work and builds nothing."""
-    return CudaFacts(
-        driver=shutil.which("nvidia-smi") is not None,
-        torch_cuda=torch.version.cuda or "",
-        torch_sees_gpu=torch.cuda.is_available(),
-        gsplat=importlib.util.find_spec("gsplat") is not None,
-        compiled=_compiled(),
-        nvcc=_nvcc_version(),
-        cxx=_cxx(),
-        ninja=shutil.which("ninja") is not None or importlib.util.find_spec("ninja") is not None,
-    )
-
-
-def _nvcc_version() -> str:
-    """Version of the compiler that a build would take: the one in CUDA_HOME, else the one on the PATH."""
-    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or ""
-    candidates = [str(Path(home) / "bin" / "nvcc")] if home else []
-    candidates += [shutil.which("nvcc") or "", "/usr/local/cuda/bin/nvcc"]
-    for candidate in filter(None, candidates):
-        try:
-            done = subprocess.run(
-                [candidate, "--version"], capture_output=True, text=True, timeout=COMMAND_SECONDS, check=True
-            )
-        except (OSError, subprocess.SubprocessError):
-            continue
-        if found := re.search(r"release (\d+\.\d+)", done.stdout):
-            return found[1]
-    return ""
-
-
-def _cxx() -> str:
-    names = ["cl"] if sys.platform == "win32" else [os.environ.get("CXX") or "c++", "g++", "clang++"]
-    return next((name for name in names if shutil.which(name)), "")
-
-
-def _compiled() -> bool:
-    """Whether gsplat finds kernels: in its own folder, or built earlier into torch's folder of extensions."""
-    spec = importlib.util.find_spec("gsplat")
-    if spec is None or spec.origin is None:
-        return False
-    if any(path.suffix in (".so", ".pyd") for path in Path(spec.origin).parent.glob("csrc*")):
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the memory of a device ran out."""
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
-    from torch.utils import cpp_extension
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
 
-    root = os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root()
-    return any(path.suffix in (".so", ".pyd") for path in Path(root).glob("**/gsplat_cuda/gsplat_cuda*"))
+
+def in_batches(
+    count: int, most: int, run: Callable[[int, int], Result], *, name: str, device: torch.device
+) -> list[Result]:
+    """Run a model on many things, some at a time; half as many as soon as memory runs out.
+
+    Args:
+        count: How many things there are.
+        most: How many to try at a time.
+        run: Runs the model on those from the first number up to, not including, the second.
+        name: The model, for the error.
+        device: Where it runs, for the error.
+
+    Returns:
+        What `run` returned, in order.
+
+    Raises:
+        ModelError: If there is not enough memory for one.
+    """
+    done: list[Result] = []
+    start = 0
+    while start < count:
+        end = min(start + most, count)
+        try:
+            done.append(run(start, end))
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if end == start + 1:
+                raise ModelError(
+                    f"{name} needs more memory than {device} has free; close other programs, or take a "
+                    "smaller model"
+                ) from error
+            most = (end - start) // 2
+        else:
+            start = end
+    return done
+
+
+def to_host(tensor: Tensor) -> np.ndarray:
+    """A tensor as an array; from an NVIDIA GPU through pinned memory, about twice as fast as without."""
+    if tensor.device.type != "cuda":
+        return tensor.cpu().numpy()
+    host = pinned(tensor)
+    host.copy_(tensor, non_blocking=True)
+    torch.cuda.current_stream(tensor.device).synchronize()
+    return host.numpy()
+
+
+def to_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """A copy of an array on a device; to an NVIDIA GPU through pinned memory, without waiting for it."""
+    tensor = torch.tensor(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def pinned(tensor: Tensor) -> Tensor:
+    """Room for a copy of a tensor in the host's memory, which a GPU can write to by itself."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)

@@ -20,14 +20,14 @@ from gags.models import hub
 from gags.models.choose import SMALL_SEGMENTER
 from gags.models.device import (
     DEVICE_VARIABLE,
-    cuda_facts,
-    cuda_problem,
     free_bytes,
     neural_device,
     neural_dtype,
     scene_device,
+    scene_problem,
 )
 from gags.models.known import OWN_MODELS, PAPER_ENCODER, PAPER_SEGMENTER
+from gags.progress import SILENT, Reporter
 
 Rasterize = Callable[..., Any]
 """`gags.render.rasterize`; handed in, because rendering builds on this room."""
@@ -52,26 +52,26 @@ class Check:
     needed: bool = False
 
 
-def examine(rasterize: Rasterize) -> list[Check]:
+def examine(rasterize: Rasterize, progress: Reporter = SILENT) -> list[Check]:
     """Look at everything that gags depends on; renders a Gaussian rather than trust version numbers.
 
     Args:
         rasterize: `gags.render.rasterize`.
+        progress: Told before the kernels of the GPU are compiled, which takes minutes.
     """
     system = f"Python {platform.python_version()}, torch {torch.__version__}, {platform.platform()}"
     checks = [Check("gags", True, f"{__version__}, {system}")]
     threads = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
     checks.append(_backend(rasterize, "cpu", f"rasteriser in Numba, {threads}", needed=True))
-    checks += [_cuda(rasterize), _device(), _nets()]
+    checks += [_cuda(rasterize, progress), _device(), _nets()]
     defaults = (*(own.name for own in OWN_MODELS), PAPER_SEGMENTER, PAPER_ENCODER)
     checks += [Check(found.name, found.installed, found.note) for found in map(models.find, defaults)]
     return [*checks, _hub(), *_disks()]
 
 
-def _cuda(rasterize: Rasterize) -> Check:
-    """Problems that are known beforehand are reported without rendering; else a Gaussian is rendered."""
-    problem = cuda_problem(cuda_facts())
-    if problem:
+def _cuda(rasterize: Rasterize, progress: Reporter) -> Check:
+    """Renders a Gaussian, if the kernels can be loaded; tries that also where it failed before."""
+    if problem := scene_problem(progress, again=True):
         return Check("cuda", False, problem)
     return _backend(rasterize, "cuda", torch.cuda.get_device_name(0), needed=False)
 
@@ -83,7 +83,7 @@ def _device() -> Check:
         return Check("device", False, str(error), needed=True)
     where = {"cuda": "the NVIDIA GPU", "cpu": "the CPU"}[device.type]
     return Check(
-        "device", True, f"Gaussians are computed on {where} ({DEVICE_VARIABLE}=cpu or cuda overrides)"
+        "device", True, f"Gaussians are computed on {where} ({DEVICE_VARIABLE}=cpu, cuda or mps overrides)"
     )
 
 
@@ -92,7 +92,8 @@ def _nets() -> Check:
         device = neural_device()
     except GagsError as error:
         return Check("nets", False, str(error), needed=True)
-    kind = {"cuda": "the NVIDIA GPU", "mps": "Apple's GPU", "cpu": "the CPU"}[device.type]
+    maker = "AMD" if torch.version.hip else "NVIDIA"
+    kind = {"cuda": f"the {maker} GPU", "mps": "Apple's GPU", "cpu": "the CPU"}[device.type]
     precision = "half" if neural_dtype(device) == torch.float16 else "single"
     free = free_bytes(device) / 1e9
     return Check(

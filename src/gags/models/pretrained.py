@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from gags.errors import ModelError
+from gags.models.device import to_device
 from gags.models.hub import read_json
 
 SHOWN_KEYS = 3  # names of missing weights that an error lists
@@ -114,9 +115,8 @@ class PixelRule:
 
     def apply(self, pictures: np.ndarray, device: torch.device) -> Tensor:
         """Normalise pictures, uint8 RGB [B, H, W, 3]. Returns float32 [B, 3, H, W]"""
-        pixels = torch.tensor(pictures, device=device).permute(0, 3, 1, 2).float()
-        mean = torch.tensor(self.mean, device=device)[:, None, None]
-        std = torch.tensor(self.std, device=device)[:, None, None]
+        pixels = to_device(pictures, device).permute(0, 3, 1, 2).float()
+        mean, std = to_device(np.array([self.mean, self.std], np.float32), device)[..., None, None]
         return (pixels * self.scale - mean) / std
 
 

@@ -322,7 +322,7 @@ def _segmenting(
     cameras = [view.camera for view in capture.train]
     gaussians = load_ply(workspace.splats).to(scene_device())
     placer = PromptPlacer(gaussians, cameras, settings, progress=progress)
-    model = load_segmenter(name)
+    model = load_segmenter(name, progress)
 
     def segment(view: View, image: np.ndarray) -> tuple[Masks, np.ndarray]:
         points = placer.place(rows[view.name], view.name)

@@ -1,5 +1,6 @@
 """Photos → masks on three levels, with prompts that follow distance."""
 
+from functools import partial
 from pathlib import Path
 
 from gags import models
@@ -14,12 +15,13 @@ def load_segmenter(name: str, progress: Reporter = SILENT) -> Segmenter:
 
     Args:
         name: "mobile-sam", or a SAM, SAM-HQ or SAM 2 by hub id or folder, see `gags.models.find`.
-        progress: Told when something is fetched.
+        progress: Told when something is fetched, and later if the model needs more than half precision.
 
     Raises:
         ModelError: If there is no such segmenter, or its weights cannot be fetched.
     """
-    return models.load(name, "segmenter", own={"mobile-sam": _mobile_sam}, hub=_hub_sam, progress=progress)
+    hub = partial(_hub_sam, progress=progress)
+    return models.load(name, "segmenter", own={"mobile-sam": _mobile_sam}, hub=hub, progress=progress)
 
 
 def _mobile_sam(folder: Path) -> Segmenter:
@@ -28,7 +30,7 @@ def _mobile_sam(folder: Path) -> Segmenter:
     return MobileSam(folder)
 
 
-def _hub_sam(folder: Path, name: str) -> Segmenter:
+def _hub_sam(folder: Path, name: str, progress: Reporter) -> Segmenter:
     from gags.segment.sam.hub import HubSam
 
-    return HubSam(folder, name)
+    return HubSam(folder, name, progress=progress)

@@ -25,6 +25,54 @@ class PromptedMasks:
     prompts: np.ndarray
     extent: tuple[float, float]
 
+    def measure(self, offset: float) -> tuple[np.ndarray, np.ndarray]:
+        """Stability and box of every mask on the grid, see `gags.segment.suppress.measure`."""
+        from gags.segment.suppress import measure  # compiled; not every user of this module measures
+
+        return measure(self.logits, offset)
+
+    def measure_resized(
+        self, wanted: np.ndarray, *, offset: float, width: int, height: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same of masks at the size of the photo, see `gags.segment.suppress.measure_resized`."""
+        from gags.segment.suppress import measure_resized
+
+        return measure_resized(self.logits, wanted, offset, self.extent, width, height)
+
+    def holds(self, rows: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        """Whether some masks hold cells of the grid.
+
+        Args:
+            rows: Which masks. int64 [R]
+            cells: Column and row of each cell. int64 [P, 2]
+
+        Returns:
+            bool [R, P]
+        """
+        return self.logits[rows][:, cells[:, 1], cells[:, 0]] > 0
+
+    def cut(self, rows: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Logits of some masks inside their boxes, and one cell around them where the grid has it.
+
+        The border of a mask can be interpolated then.
+
+        Args:
+            rows: Which masks. int64 [R]
+            boxes: x1, y1, x2, y2 of each in cells of the grid, far edges exclusive. int64 [R, 4]
+
+        Returns:
+            Column and row of the grid where each begins int64 [R, 2]; the logits, float16 [h, w] each.
+        """
+        windows = self._windows(boxes)
+        pairs = zip(rows, windows, strict=True)
+        cut = [self.logits[row, y1:y2, x1:x2].astype(np.float16) for row, (x1, y1, x2, y2) in pairs]
+        return windows[:, :2], cut
+
+    def _windows(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes and one cell around them, inside the grid. int64 [R, 4]"""
+        columns, rows = (int(np.ceil(cells)) for cells in self.extent)
+        return np.clip(boxes.reshape(-1, 4) + np.array([-1, -1, 1, 1]), 0, (columns, rows, columns, rows))
+
 
 class Segmenter(Protocol):
     """A model of the SAM family.

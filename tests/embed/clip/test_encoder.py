@@ -1,6 +1,8 @@
 """Encoders through `transformers`, from tiny random models, against plain forwards of the same models."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tests.helpers.heard import Heard
+from tests.helpers.pretend_gpu import pretend_gpu
 from tests.helpers.tiny_models import CLIP_SIDE, TEXT_LENGTH, write_clip
 from torch import nn
 from torch.nn.functional import normalize
@@ -16,6 +20,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
 from gags.embed import load_encoder
+from gags.embed.clip import encoder as clip
 from gags.embed.clip.encoder import ClipEncoder, load_clip
 from gags.embed.crops import cut_crop, cut_crops, embed_masks
 from gags.errors import ModelError
@@ -156,6 +161,132 @@ def test_half_precision_is_close(folders: dict[str, Path]) -> None:
     found, expected = embed_masks(image, masks, half), embed_masks(image, masks, single)
     assert found.dtype == np.float32
     assert (found * expected).sum(1).min() > 0.999
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_overflows_in_half_precision_is_embedded_in_single(folders: dict[str, Path], kind: str) -> None:
+    """One crop of three, and then texts; the user is told once."""
+    listener = Heard()
+    single = load_clip(folders[kind], device=CPU)
+    half = load_clip(folders[kind], "clip", device=CPU, dtype=torch.bfloat16, progress=listener)
+
+    def overflow(layer: object, inputs: object, output: torch.Tensor) -> torch.Tensor:
+        if output.dtype == torch.bfloat16:
+            output = output.clone()
+            output[1, 0] = torch.inf
+        return output
+
+    half._model.vision_model.encoder.layers[0].mlp.register_forward_hook(overflow)
+    crops = np.random.default_rng(0).integers(0, 256, (3, 1, CLIP_SIDE, CLIP_SIDE, 3), dtype=np.uint8)
+    found, expected = half.encode_images(crops), single.encode_images(crops)
+    assert (found * expected).sum(1).min() > 0.999
+    assert listener.warned == ["half precision is too narrow for clip; it goes on in single"]
+    texts = ["red ball", "object"]
+    assert (half.encode_texts(texts) * single.encode_texts(texts)).sum(1).min() > 0.999
+    assert half.encode_images(crops).dtype == np.float32
+    assert len(listener.warned) == 1
+
+
+def test_texts_that_overflow_are_embedded_in_single(folders: dict[str, Path]) -> None:
+    half = load_clip(folders["clip"], device=CPU, dtype=torch.bfloat16)
+    half._model.text_projection.register_forward_hook(
+        lambda m, i, output: output * torch.nan if output.dtype == torch.bfloat16 else output
+    )
+    found = half.encode_texts(["red ball"])
+    expected = load_clip(folders["clip"], device=CPU).encode_texts(["red ball"])
+    assert (found * expected).sum() > 0.999
+
+
+def test_weights_that_are_no_numbers_are_told(tmp_path: Path) -> None:
+    encoder = load_clip(write_clip(tmp_path / "clip"), "clip", device=CPU)
+    encoder._model.text_projection.weight.fill_(torch.nan)
+    with pytest.raises(ModelError, match="clip gives embeddings that are no numbers"):
+        encoder.encode_texts(["red ball"])
+
+
+@pytest.mark.parametrize(("device", "batches"), [("cpu", [32, 32, 32, 32, 2]), ("cuda", [128, 2])])
+def test_a_gpu_gets_more_masks_at_a_time(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, device: str, batches: list[int]
+) -> None:
+    masks = Masks(
+        labels=np.arange(130, dtype=np.int16).reshape(1, 13, 10).repeat(3, 0),
+        levels=np.zeros(130, np.int8),
+        boxes=np.array([[x, y, x + 1, y + 1] for y in range(13) for x in range(10)], np.int32),
+        scores=np.ones(130, np.float32),
+    )
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    monkeypatch.setattr(clip, "to_host", lambda tensor: tensor.cpu().numpy())
+    plain, sizes = load_clip(folders["clip"], device=CPU), []
+    parts = load_clip(folders["clip"], device=CPU)
+    with pretend_gpu():
+        encoder = ClipEncoder(
+            parts._model,
+            "clip",
+            parts._tokens,
+            parts._pixels,
+            CLIP_SIDE,
+            "clip",
+            device=torch.device(device),
+            dtype=torch.float32,
+        )
+        encoder._model.vision_model.register_forward_pre_hook(
+            lambda m, args, kwargs: sizes.append(len(kwargs["pixel_values"])), with_kwargs=True
+        )
+        found = embed_masks(photo(13, 10), masks, encoder)
+    assert sizes == batches
+    np.testing.assert_allclose(found, embed_masks(photo(13, 10), masks, plain), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17.00 GB)"),
+    ],
+)
+def test_memory_that_runs_out_halves_the_batch(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    encoder = load_clip(folders["clip"], "clip", device=CPU)
+    crops = np.random.default_rng(0).integers(0, 256, (10, 1, CLIP_SIDE, CLIP_SIDE, 3), dtype=np.uint8)
+    expected, features, sizes = encoder.encode_images(crops), encoder._model.get_image_features, []
+
+    def small_memory(pixel_values: torch.Tensor) -> object:
+        sizes.append(len(pixel_values))
+        if len(pixel_values) > room:
+            raise error
+        return features(pixel_values=pixel_values)
+
+    monkeypatch.setattr(encoder._model, "get_image_features", small_memory)
+    room = 3
+    np.testing.assert_allclose(encoder.encode_images(crops), expected, atol=1e-5)
+    assert sizes == [10, 5, 2, 2, 2, 2, 2]
+    room = 0
+    with pytest.raises(ModelError, match="clip needs more memory than cpu has free"):
+        encoder.encode_images(crops)
+
+
+def test_threads_share_an_encoder_one_at_a_time(folders: dict[str, Path]) -> None:
+    encoder = load_clip(folders["clip"], device=CPU)
+    inside, most = 0, 0
+    forward = encoder._model.text_model.forward
+
+    def slow(*args: object, **kwargs: object) -> object:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.02)
+        found = forward(*args, **kwargs)
+        inside -= 1
+        return found
+
+    encoder._model.text_model.forward = slow
+    texts = [["red ball"], ["object"], ["a ball"], ["things"]]
+    alone = [encoder.encode_texts(some) for some in texts]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(encoder.encode_texts, texts))
+    assert most == 1
+    np.testing.assert_array_equal(together, alone)
 
 
 class OpenClip(nn.Module):

@@ -11,7 +11,7 @@ from tests.helpers.tiny_models import MEAN, SAM_SIDE, STD, write_sam
 
 from gags import models
 from gags.errors import ModelError
-from gags.segment.sam import boxes as sam_boxes
+from gags.segment.sam import hub as sam_hub
 from gags.segment.sam.boxes import HubSamBoxes, MobileSamBoxes, load_box_segmenter
 
 
@@ -37,7 +37,7 @@ def test_hub_models_answer_as_their_own_forward_pass(kind: str, tmp_path: Path, 
     folder = write_sam(tmp_path / kind, kind)
     photo = np.random.default_rng(0).integers(0, 256, (48, 96, 3), dtype=np.uint8)
     wanted = np.array([[6, 9, 60, 42], [0, 0, 95, 47], [30, 3, 36, 12]], np.float32)
-    monkeypatch.setattr(sam_boxes, "BOXES_A_CALL", 2)
+    monkeypatch.setattr(sam_hub, "MAX_BOXES", 2)
     masks = HubSamBoxes(folder, device=torch.device("cpu")).masks(photo, wanted)
     classes = {"sam": "SamModel", "sam_hq": "SamHQModel", "sam2": "Sam2Model"}
     model = getattr(transformers, classes[kind]).from_pretrained(folder).eval()

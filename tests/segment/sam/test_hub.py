@@ -1,5 +1,7 @@
 """Segmenters through `transformers`, from tiny random models, against plain forwards of the same models."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,8 @@ import torch
 import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tests.helpers.heard import Heard
+from tests.helpers.pretend_gpu import GPU, pretend_gpu
 from tests.helpers.tiny_models import MEAN, SAM_SIDE, STD, write_sam
 from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
@@ -15,7 +19,10 @@ from gags.errors import ModelError
 from gags.segment import load_segmenter
 from gags.segment.photo import segment_photo
 from gags.segment.sam import hub as sam_hub
+from gags.segment.sam import on_device
 from gags.segment.sam.hub import HubSam, frame_size
+from gags.segment.sam.on_device import DeviceMasks
+from gags.segment.segmenter import PromptedMasks
 from gags.segment.settings import DescribeSettings
 
 KINDS = ["sam", "sam_hq", "sam2", "sam2_video"]
@@ -173,8 +180,15 @@ def test_no_prompts(folders: dict[str, Path]) -> None:
     assert len(found.ious) == len(found.levels) == len(found.prompts) == 0
 
 
+OUT_OF_MEMORY = [
+    torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 17.00 GB, max allowed: 18.13 GB)"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
 def test_memory_that_runs_out_halves_the_batch(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     segmenter = HubSam(folders["sam"], device=CPU)
     encoded, points = segmenter.encode(photo(80, 48)), prompts(80, 48)
@@ -184,7 +198,7 @@ def test_memory_that_runs_out_halves_the_batch(
     def small_memory(encoded: object, batch: np.ndarray) -> object:
         sizes.append(len(batch))
         if len(batch) > room:
-            raise torch.cuda.OutOfMemoryError
+            raise error
         return decode(encoded, batch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(segmenter, "_decode", small_memory)
@@ -197,10 +211,25 @@ def test_memory_that_runs_out_halves_the_batch(
         segmenter.predict(encoded, points)
 
 
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_a_photo_that_does_not_fit_is_one_line(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    segmenter = HubSam(folders["sam"], name="sam", device=CPU)
+
+    def full(pixels: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(segmenter._model, "get_image_embeddings", full)
+    with pytest.raises(ModelError, match=r"^sam needs more memory than cpu has free; close other programs"):
+        segmenter.encode(photo(80, 48))
+
+
 def test_embeddings_too_large_for_half_precision_are_computed_in_single(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    segmenter = HubSam(folders["sam"], device=CPU, dtype=torch.bfloat16)
+    listener = Heard()
+    segmenter = HubSam(folders["sam"], name="sam", device=CPU, dtype=torch.bfloat16, progress=listener)
     embed = segmenter._model.get_image_embeddings
     monkeypatch.setattr(
         segmenter._model,
@@ -212,6 +241,127 @@ def test_embeddings_too_large_for_half_precision_are_computed_in_single(
     expected = single.predict(single.encode(photo(80, 48)), prompts(80, 48), min_iou=ALL)
     np.testing.assert_allclose(found.logits, expected.logits, atol=0.15)  # the weights were rounded once
     assert found.logits.dtype == found.ious.dtype == np.float32
+    assert listener.warned == ["half precision is too narrow for sam; it goes on in single"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_too_large_for_half_precision_are_computed_in_single(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """One mask of one prompt overflows. Photos that were encoded before that are decoded all the same."""
+    listener = Heard()
+    half = HubSam(folders[kind], name=kind, device=CPU, dtype=torch.bfloat16, progress=listener)
+    encoded, points = half.encode(photo(80, 48)), prompts(80, 48)
+    embedded = half.encode(photo(64, 64))
+    before = half._prompt_bytes
+
+    def overflow(layer: object, inputs: object, output: torch.Tensor) -> torch.Tensor:
+        if output.dtype == torch.bfloat16:
+            output = output.clone()
+            output[0, 2, 0] = torch.inf  # of channels that become masks
+        return output
+
+    layer = half._model.mask_decoder.upscale_conv1
+    layer.register_forward_hook(lambda m, i, output: overflow(m, i, output[None])[0])
+    found = half.predict(encoded, points, min_iou=ALL)
+    assert listener.warned == [f"half precision is too narrow for {kind}; it goes on in single"]
+    assert half._prompt_bytes == 2 * before
+    single = HubSam(folders[kind], device=CPU)
+    expected = single.predict(single.encode(photo(80, 48)), points, min_iou=ALL)
+    assert np.isfinite(found.logits).all()
+    assert np.linalg.norm(found.logits - expected.logits) / np.linalg.norm(expected.logits) < 0.12
+    assert len(half.predict(embedded, points, min_iou=ALL).ious) == 21
+    assert len(half.predict(half.encode(photo(80, 48)), points, min_iou=ALL).ious) == 21
+    assert len(listener.warned) == 1
+
+
+def test_boxes_too_large_for_half_precision_are_computed_in_single(folders: dict[str, Path]) -> None:
+    listener = Heard()
+    half = HubSam(folders["sam"], name="sam", device=CPU, dtype=torch.bfloat16, progress=listener)
+    half._model.mask_decoder.upscale_conv1.register_forward_hook(
+        lambda m, i, output: output * torch.inf if output.dtype == torch.bfloat16 else output
+    )
+    boxes = np.array([[5, 5, 60, 40], [0, 0, 30, 30]], np.float32)
+    found = half.predict_boxes(half.encode(photo(80, 48)), boxes)
+    single = HubSam(folders["sam"], device=CPU)
+    expected = single.predict_boxes(single.encode(photo(80, 48)), boxes)
+    assert found.shape == (2, 10, 16)
+    assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 0.12
+    assert len(listener.warned) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_gpu_only_windows_of_good_masks_leave_it(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The same masks, measures and windows as on the CPU, on a GPU that is not there."""
+    left: list[int] = []
+
+    def to_host(tensor: torch.Tensor) -> np.ndarray:
+        left.append(tensor.numel())
+        return tensor.cpu().numpy()
+
+    for module in (sam_hub, on_device):
+        monkeypatch.setattr(module, "to_host", to_host)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    monkeypatch.setattr(sam_hub, "free_bytes", lambda device: 1 << 30)
+    image, points = photo(80, 48), prompts(80, 48)
+    plain = HubSam(folders[kind], device=CPU)
+    expected = plain.predict(plain.encode(image), points, min_iou=0.1)
+    rows, boxes = np.array([1, 0]), np.array([[2, 3, 8, 6], [0, 0, 16, 8]])
+    cells = np.array([[3, 4], [15, 0], [8, 8]])
+    with pretend_gpu():
+        gpu = HubSam(folders[kind], device=GPU, dtype=torch.float32)
+        encoded = gpu.encode(image)
+        left.clear()
+        found = gpu.predict(encoded, points, min_iou=0.1)
+        assert isinstance(found, DeviceMasks)
+        measures = found.measure(1.0), expected.measure(1.0)
+        size = {"offset": 1.0, "width": 80, "height": 48}
+        wanted = expected.ious > np.median(expected.ious)
+        resized = found.measure_resized(wanted, **size), expected.measure_resized(wanted, **size)
+        parts = found.cut(rows, boxes)[1], expected.cut(rows, boxes)[1]
+        held = found.holds(rows, cells), expected.holds(rows, cells)
+    for name in ("ious", "levels", "prompts"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    for got, other in (pair for both in (measures, resized, parts, held) for pair in zip(*both, strict=True)):
+        np.testing.assert_array_equal(got, other)
+    kept = len(expected.ious)
+    assert left == [21, 6 * kept, 6 * wanted.sum(), 8 * 5 + 16 * 9, 6]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_share_a_model_one_at_a_time(folders: dict[str, Path], kind: str) -> None:
+    """While one thread works on a photo, another may encode the next; SAM-HQ's hooks must not mix them."""
+    segmenter = HubSam(folders[kind], device=CPU)
+    points = prompts(48, 48)
+    inside, most = 0, 0
+    forward = segmenter._model.mask_decoder.forward
+
+    def slow(*args: object, **kwargs: object) -> object:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.02)
+        found = forward(*args, **kwargs)
+        inside -= 1
+        return found
+
+    segmenter._model.mask_decoder.forward = slow
+
+    def run(seed: int) -> PromptedMasks:
+        image = np.random.default_rng(seed).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+        found = segmenter.predict(segmenter.encode(image), points, min_iou=ALL)
+        assert not torch.is_inference_mode_enabled()
+        return found
+
+    alone = [run(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(run, range(4)))
+    assert most == 1
+    for found, expected in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(found.logits, expected.logits)
+        np.testing.assert_array_equal(found.ious, expected.ious)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,7 +2,8 @@
 
 import re
 import string
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +18,10 @@ from torch.nn.functional import normalize
 from gags.embed.clip.open_clip import renamed
 from gags.embed.encoder import CropRule
 from gags.errors import ModelError
-from gags.models.device import neural_device, neural_dtype
+from gags.models.device import in_batches, neural_device, neural_dtype, to_host
 from gags.models.hub import OPEN_CLIP_WEIGHTS, WEIGHTS, read_json
 from gags.models.pretrained import PixelRule, load_pretrained, quiet, read_pixel_rule, read_processor
+from gags.progress import SILENT, Reporter
 
 ClipFamily = Literal["clip", "siglip", "siglip2"]
 
@@ -37,6 +39,10 @@ ALL_PHRASES_COUNT = 2.0
 """`same_meaning`, above every cosine: all canonical phrases count against all texts."""
 
 TEXTS_A_BATCH = 256
+
+CROPS_ON_GPU, CROPS_ON_CPU = 128, 32
+"""Masks that are embedded at a time. A GPU needs many to be busy (fewer where memory runs out); a CPU
+is no faster with more."""
 
 CLIP_PIXELS = PixelRule(
     (0.48145466, 0.4578275, 0.40821073),
@@ -112,6 +118,9 @@ class ClipEncoder:
 
     Masks are cut out as in LangSplat and GAGS: background black, cropped to the box, padded to a square.
 
+    Where half precision is too narrow for the model, it goes on in single precision. Threads may share it:
+    one of them uses it at a time.
+
     Args:
         model: The model, in single precision on the CPU.
         family: CLIP, SigLIP or SigLIP 2.
@@ -121,6 +130,10 @@ class ClipEncoder:
         name: Identifies model and weights.
         device: Where to run; by default the fastest device.
         dtype: By default half precision on an NVIDIA GPU, single elsewhere.
+        progress: Told if the model goes on in single precision.
+
+    Attributes:
+        masks_a_batch: How many masks `embed_masks` hands over at a time.
     """
 
     negatives: tuple[str, ...] = CANONICAL_PHRASES
@@ -138,7 +151,9 @@ class ClipEncoder:
         *,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
+        progress: Reporter = SILENT,
     ) -> None:
+        self._progress, self._lock = progress, threading.RLock()
         self._device = device or neural_device()
         self._dtype = dtype or neural_dtype(self._device)
         self._family = family
@@ -147,6 +162,7 @@ class ClipEncoder:
         config = model.config
         self.name = name
         self.image_size = image_size
+        self.masks_a_batch = CROPS_ON_CPU if self._device.type == "cpu" else CROPS_ON_GPU
         self.crops = (CropRule(resample=pixels.resample),)
         self.dim: int = config.projection_dim if family == "clip" else config.vision_config.hidden_size
         scale = float(model.logit_scale.exp())
@@ -157,25 +173,51 @@ class ClipEncoder:
     @torch.inference_mode()
     def encode_images(self, crops: np.ndarray) -> np.ndarray:
         """Embed masks from their crops, uint8 RGB [B, 1, S, S, 3]. Returns L2-normalised float32 [B, D]"""
-        if len(crops) == 0:
-            return np.empty((0, self.dim), np.float32)
-        pixels = self._pixels.apply(crops[:, 0], self._device).to(self._dtype)
-        inputs = to_patches(pixels, self._patch) if self._family == "siglip2" else {"pixel_values": pixels}
-        return _unit(self._model.get_image_features(**inputs))
+
+        def features(start: int, end: int) -> Any:
+            pixels = self._pixels.apply(crops[start:end, 0], self._device).to(self._dtype)
+            if self._family == "siglip2":
+                return self._model.get_image_features(**to_patches(pixels, self._patch))
+            return self._model.get_image_features(pixel_values=pixels)
+
+        return self._embed(len(crops), self.masks_a_batch, features)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts, without any template around them. Returns L2-normalised float32 [T, D]"""
-        parts = [np.empty((0, self.dim), np.float32)]
-        for start in range(0, len(texts), TEXTS_A_BATCH):
-            inputs = self._tokens(texts[start : start + TEXTS_A_BATCH])
-            inputs = {name: tensor.to(self._device) for name, tensor in inputs.items()}
-            parts.append(_unit(self._model.get_text_features(**inputs)))
-        return np.concatenate(parts)
+
+        def features(start: int, end: int) -> Any:
+            inputs = self._tokens(texts[start:end]).items()
+            return self._model.get_text_features(**{k: v.to(self._device) for k, v in inputs})
+
+        return self._embed(len(texts), TEXTS_A_BATCH, features)
+
+    def _embed(self, count: int, most: int, features: Callable[[int, int], Any]) -> np.ndarray:
+        """Unit vectors of what `features` computes for a range of things at a time. float32 [count, D]"""
+
+        def run(start: int, end: int) -> np.ndarray:
+            embeddings = _unit(features(start, end))
+            if self._dtype != torch.float32 and not np.isfinite(embeddings).all():
+                self._dtype = torch.float32
+                self._model.to(torch.float32)
+                self._progress.warn(f"half precision is too narrow for {self.name}; it goes on in single")
+                embeddings = _unit(features(start, end))
+            if not np.isfinite(embeddings).all():
+                raise ModelError(f"{self.name} gives embeddings that are no numbers; fetch its weights again")
+            return embeddings
+
+        with self._lock:
+            parts = in_batches(count, most, run, name=self.name, device=self._device)
+        return np.concatenate([np.empty((0, self.dim), np.float32), *parts])
 
 
 def load_clip(
-    folder: Path, name: str = "", *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    folder: Path,
+    name: str = "",
+    *,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    progress: Reporter = SILENT,
 ) -> ClipEncoder:
     """Load a CLIP, SigLIP or SigLIP 2.
 
@@ -185,6 +227,7 @@ def load_clip(
         name: Identifies model and weights.
         device: Where to run; by default the fastest device.
         dtype: By default half precision on an NVIDIA GPU, single elsewhere.
+        progress: Told if the model goes on in single precision.
 
     Raises:
         ModelError: If the folder holds no such model, or it is incomplete.
@@ -209,7 +252,8 @@ def load_clip(
     tokens = Tokens(folder, model.config.text_config.max_position_embeddings, siglip=family != "clip")
     pixels = read_pixel_rule(folder, CLIP_PIXELS if family == "clip" else SIGLIP_PIXELS)
     size = _image_size(model.config.vision_config, family, folder)
-    return ClipEncoder(model, family, tokens, pixels, size, name or str(folder), device=device, dtype=dtype)
+    options = {"device": device, "dtype": dtype, "progress": progress}
+    return ClipEncoder(model, family, tokens, pixels, size, name or str(folder), **options)
 
 
 def to_patches(pixels: Tensor, patch: int) -> dict[str, Tensor]:
@@ -255,4 +299,4 @@ def _load_open_clip(folder: Path) -> Any:
 def _unit(output: Any) -> np.ndarray:
     """Embeddings as unit vectors, float32 [B, D]; older versions of `transformers` return a bare tensor."""
     embeddings = output if isinstance(output, Tensor) else output.pooler_output
-    return normalize(embeddings.float(), dim=-1).cpu().numpy()
+    return to_host(normalize(embeddings.float(), dim=-1))

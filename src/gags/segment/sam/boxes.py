@@ -1,7 +1,8 @@
 """Masks from boxes: MobileSAM, SAM, SAM-HQ and SAM 2, prompted with a box instead of a point."""
 
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -13,7 +14,6 @@ from gags.segment.sam.export import load_session
 from gags.segment.sam.hub import HubSam
 from gags.segment.sam.mobile import CELL_SIDE, FRAME_SIDE, frame_size, to_frame
 
-BOXES_A_CALL = 16  # bounds the memory of the mask decoder
 CORNER_LABELS = (2.0, 3.0)  # SAM's labels of points that are the first and the second corner of a box
 
 
@@ -44,7 +44,11 @@ def load_box_segmenter(name: str, progress: Reporter = SILENT) -> BoxSegmenter:
         ModelError: If there is no such segmenter, or its weights cannot be fetched.
     """
     return models.load(
-        name, "segmenter", own={"mobile-sam": MobileSamBoxes}, hub=HubSamBoxes, progress=progress
+        name,
+        "segmenter",
+        own={"mobile-sam": MobileSamBoxes},
+        hub=partial(HubSamBoxes, progress=progress),
+        progress=progress,
     )
 
 
@@ -90,45 +94,37 @@ class HubSamBoxes:
         folder: Holds `config.json`, `model.safetensors` and `preprocessor_config.json`.
         name: Identifies model and weights.
         device: Where to run; by default the fastest device.
+        progress: Told if the model goes on in single precision.
 
     Raises:
         ModelError: If the folder holds no such model.
     """
 
-    def __init__(self, folder: Path, name: str = "", *, device: torch.device | None = None) -> None:
-        self._sam = HubSam(folder, name, device=device)
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "",
+        *,
+        device: torch.device | None = None,
+        progress: Reporter = SILENT,
+    ) -> None:
+        self._sam = HubSam(folder, name, device=device, progress=progress)
 
-    @torch.inference_mode()
     def masks(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """One mask a box, see `BoxSegmenter.masks`."""
         height, width = image.shape[:2]
         encoded = self._sam.encode(image)
-        scale = np.tile(encoded.scale, 2)
-        parts = [np.zeros((0, height, width), bool)]
-        for first in range(0, len(boxes), BOXES_A_CALL):
-            corners = (boxes[first : first + BOXES_A_CALL] * scale).astype(np.float32)
-            logits = self._decode(encoded.inputs, torch.from_numpy(corners))
-            parts.append(_to_photo(logits, encoded.extent, width, height))
-        return np.concatenate(parts)
-
-    def _decode(self, inputs: dict[str, Any], corners: torch.Tensor) -> np.ndarray:
-        """Logits [B, h, w] of boxes in px of the model's frame, [B, 4]."""
-        model, dtype = self._sam._model, self._sam._dtype
-        sparse, dense = model.get_prompt_embeddings(input_boxes=corners.to(self._sam._device)[None])
-        prompts = {
-            "sparse_prompt_embeddings": sparse.to(dtype),
-            "dense_prompt_embeddings": dense.to(dtype),
-            "multimask_output": False,
-        }
-        logits = model.mask_decoder(**(inputs | prompts))[0]
-        return logits[0, :, 0].float().cpu().numpy()
+        logits = self._sam.predict_boxes(encoded, boxes)
+        if not len(logits):
+            return np.zeros((0, height, width), bool)
+        return _to_photo(logits, encoded.extent, width, height)
 
 
 def _to_photo(logits: np.ndarray, extent: tuple[float, float], width: int, height: int) -> np.ndarray:
     """Resize logits to the photo (bilinear), then cut at 0.
 
     Args:
-        logits: On the segmenter's grid. float32 [B, h, w]
+        logits: On the segmenter's grid, cut to the photo. float32 [B, h, w]
         extent: Width and height of the photo in cells of the grid.
         width: Of the photo, px.
         height: Of the photo, px.
@@ -140,11 +136,8 @@ def _to_photo(logits: np.ndarray, extent: tuple[float, float], width: int, heigh
     cells_x, cells_y = extent[0] / width, extent[1] / height
     to_cells = np.array([[cells_x, 0, 0.5 * cells_x - 0.5], [0, cells_y, 0.5 * cells_y - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    columns, rows = (int(np.ceil(cells)) for cells in extent)
     resized = [
-        cv2.warpAffine(
-            part[:rows, :columns], to_cells, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
-        )
+        cv2.warpAffine(part, to_cells, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
         for part in logits
     ]
     return np.stack(resized) > 0

@@ -1,6 +1,7 @@
 """SAM, SAM-HQ and SAM 2 through `transformers`, from a folder in the hub's format."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from gags.errors import ModelError
-from gags.models.device import free_bytes, neural_device, neural_dtype
+from gags.models.device import free_bytes, in_batches, neural_device, neural_dtype, to_device, to_host
 from gags.models.hub import read_json
 from gags.models.pretrained import (
     IMAGENET_MEAN,
@@ -21,6 +22,8 @@ from gags.models.pretrained import (
     load_pretrained,
     read_pixel_rule,
 )
+from gags.progress import SILENT, Reporter
+from gags.segment.sam.on_device import DeviceMasks
 from gags.segment.segmenter import PromptedMasks
 
 SamFamily = Literal["sam", "sam_hq", "sam2"]
@@ -30,6 +33,7 @@ SAM_FAMILIES: dict[str, SamFamily] = {"sam": "sam", "sam_hq": "sam_hq", "sam2": 
 
 CELLS_A_POSITION = 4  # cells of the mask logits per position of the image embedding, along a side
 MAX_PROMPTS = 64  # a call; with more, a GPU is not used any better
+MAX_BOXES = 16  # a call of boxes, which are few
 PROMPTS_MEMORY_SHARE = 0.25  # of the free memory, for the prompts of one call
 MAPS_PER_PROMPT = {"sam": 12, "sam_hq": 26, "sam2": 14}
 """Memory that a prompt takes in the decoder, in image embeddings; measured on a CPU, rounded up."""
@@ -57,12 +61,16 @@ class HubSam:
     three is the refined mask; the other two are those of plain SAM. Its high-quality token gives one mask a
     prompt: adding it to each level would make the three levels identical.
 
+    Where half precision is too narrow for encoder or decoder, the model goes on in single precision. Threads
+    may share it: one of them uses it at a time.
+
     Args:
         folder: Holds `config.json`, `model.safetensors` and `preprocessor_config.json`.
         name: Identifies model and weights.
         device: Where to run; by default the fastest device.
         dtype: Of image encoder and mask decoder; by default half precision on an NVIDIA GPU. The positions of
             prompts always take single precision: half would shift them by a quarter of a pixel.
+        progress: Told if the model goes on in single precision.
 
     Raises:
         ModelError: If the folder holds no such model.
@@ -75,18 +83,19 @@ class HubSam:
         *,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
+        progress: Reporter = SILENT,
     ) -> None:
         self.name = name or str(folder)
+        self._progress, self._lock = progress, threading.RLock()
         self._device = device or neural_device()
         self._family, model = _load(folder)
         self._model = model.to(self._device)
-        self._use(dtype or neural_dtype(self._device))
         prompts = model.config.prompt_encoder_config
         self._frame: int = prompts.image_size
         self._grid: int = prompts.image_size // prompts.patch_size
         self._pixels = read_pixel_rule(folder, PixelRule(IMAGENET_MEAN, IMAGENET_STD))
-        size = torch.finfo(self._dtype).bits // 8
-        self._prompt_bytes = MAPS_PER_PROMPT[self._family] * self._grid**2 * prompts.hidden_size * size
+        self._prompt_numbers = MAPS_PER_PROMPT[self._family] * self._grid**2 * prompts.hidden_size
+        self._use(dtype or neural_dtype(self._device))
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray) -> EncodedPhoto:
@@ -94,44 +103,61 @@ class HubSam:
         height, width = image.shape[:2]
         columns, rows = frame_size(width, height, self._frame, stretch=self._family == "sam2")
         pixels = to_frame(image, (columns, rows), self._frame, self._pixels, self._device)
-        embeddings = self._model.get_image_embeddings(pixels.to(self._dtype))
-        if self._dtype != torch.float32 and not _finite(embeddings):  # too large for half precision
-            self._use(torch.float32)
-            embeddings = self._model.get_image_embeddings(pixels)
-        positions = self._model.get_image_wide_positional_embeddings()
+        with self._lock:
+            (inputs,) = self._in_batches(1, 1, lambda start, end: self._encode(pixels))
         cells = CELLS_A_POSITION * self._grid / self._frame
         return EncodedPhoto(
-            inputs=self._decoder_inputs(embeddings, positions),
+            inputs=inputs,
             scale=np.array([columns / width, rows / height]),
             extent=(columns * cells, rows * cells),
         )
 
+    @torch.inference_mode()
     def predict(self, encoded: EncodedPhoto, points: np.ndarray, *, min_iou: float = 0.0) -> PromptedMasks:
         """Masks on three levels for each prompt, see `Segmenter.predict`."""
         columns, rows = (int(np.ceil(cells)) for cells in encoded.extent)
-        parts = [(np.empty((0, rows, columns), np.float32), np.empty((0, 3), np.float32))]
-        start, most = 0, self._batch()
-        while start < len(points):
-            batch = points[start : start + most]
-            try:
-                logits, ious = self._decode(encoded, batch)
-                kept = logits[ious > min_iou][:, :rows, :columns]
-                parts.append((kept.float().cpu().numpy(), ious.float().cpu().numpy()))
-            except torch.cuda.OutOfMemoryError as error:
-                if most == 1:
-                    raise ModelError(f"{self.name} needs more memory than {self._device} has free") from error
-                most = max(1, len(batch) // 2)
-                continue
-            start += len(batch)
-        ious = np.concatenate([part[1] for part in parts])
+
+        def decode(start: int, end: int) -> tuple[Tensor, np.ndarray]:
+            """Logits of the masks that stay, on the device; predicted IoUs of all."""
+            logits, ious = self._decode(encoded, points[start:end])
+            good = to_device(np.flatnonzero(ious > min_iou), self._device)
+            return logits.flatten(0, 1)[good, :rows, :columns], ious
+
+        with self._lock:
+            parts = self._in_batches(len(points), self._batch(), decode)
+        ious = np.concatenate([np.empty((0, 3), np.float32), *(part[1] for part in parts)])
         prompts, levels = np.nonzero(ious > min_iou)
-        return PromptedMasks(
-            logits=np.concatenate([part[0] for part in parts]),
-            ious=ious[prompts, levels],
-            levels=levels.astype(np.int8),
-            prompts=prompts.astype(np.int32),
-            extent=encoded.extent,
-        )
+        nothing = torch.empty(0, rows, columns, device=self._device)
+        logits = torch.cat([part[0] for part in parts]) if parts else nothing
+        good, told = ious[prompts, levels], (levels.astype(np.int8), prompts.astype(np.int32))
+        if self._device.type == "cpu":
+            return PromptedMasks(to_host(logits.float()), good, *told, encoded.extent)
+        return DeviceMasks(logits, good, *told, encoded.extent)
+
+    @torch.inference_mode()
+    def predict_boxes(self, encoded: EncodedPhoto, boxes: np.ndarray) -> np.ndarray:
+        """Logits of the mask for prompts without ambiguity, one a box.
+
+        Args:
+            encoded: The result of `encode`.
+            boxes: Left, top, right, bottom of each, px of the photo. float32 [B, 4]
+
+        Returns:
+            On the grid, cut to the photo's part of it. float32 [B, h, w]
+        """
+        columns, rows = (int(np.ceil(cells)) for cells in encoded.extent)
+        corners = (boxes * np.tile(encoded.scale, 2)).astype(np.float32)
+
+        def decode(start: int, end: int) -> np.ndarray:
+            logits, _ = self._checked(lambda: self._decode_boxes(encoded, corners[start:end]))
+            return to_host(logits[:, 0, :rows, :columns].float())
+
+        with self._lock:
+            parts = self._in_batches(len(boxes), min(MAX_BOXES, self._batch()), decode)
+        return np.concatenate([np.empty((0, rows, columns), np.float32), *parts])
+
+    def _in_batches(self, count: int, most: int, run: Callable[[int, int], Any]) -> list[Any]:
+        return in_batches(count, most, run, name=self.name, device=self._device)
 
     def _batch(self) -> int:
         """How many prompts fit into the free memory at a time."""
@@ -140,46 +166,86 @@ class HubSam:
 
     def _use(self, dtype: torch.dtype) -> None:
         self._dtype = dtype
+        self._prompt_bytes = self._prompt_numbers * dtype.itemsize
         self._model.vision_encoder.to(dtype)
         self._model.mask_decoder.to(dtype)
 
-    def _decoder_inputs(self, embeddings: Any, positions: Tensor) -> dict[str, Any]:
-        """Arguments of the mask decoder of this family, in its precision."""
-        more: dict[str, Any] = {}
-        if self._family == "sam_hq":
-            embeddings, intermediate = embeddings
-            more = {
-                "hq_token_only": False,
-                "intermediate_embeddings": [m.to(self._dtype) for m in intermediate],
-            }
-        elif self._family == "sam2":
-            *fine, embeddings = embeddings
-            more = {"high_resolution_features": [m.to(self._dtype) for m in fine]}
-        positions = positions.to(self._dtype)
-        return {
-            "image_embeddings": embeddings.to(self._dtype),
-            "image_positional_embeddings": positions,
-            "multimask_output": True,
-        } | more
+    def _use_single(self) -> None:
+        self._use(torch.float32)
+        self._progress.warn(f"half precision is too narrow for {self.name}; it goes on in single")
 
-    @torch.inference_mode()
-    def _decode(self, encoded: EncodedPhoto, points: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _encode(self, pixels: Tensor) -> dict[str, Any]:
+        """Arguments of the mask decoder that do not depend on prompts."""
+        embeddings = self._model.get_image_embeddings(pixels.to(self._dtype))
+        if self._dtype != torch.float32 and not _finite(embeddings):
+            self._use_single()
+            embeddings = self._model.get_image_embeddings(pixels)
+        inputs = {
+            "image_positional_embeddings": self._model.get_image_wide_positional_embeddings(),
+            "multimask_output": True,
+        }
+        if self._family == "sam_hq":
+            embeddings, inputs["intermediate_embeddings"] = embeddings
+            inputs["hq_token_only"] = False
+        elif self._family == "sam2":
+            *inputs["high_resolution_features"], embeddings = embeddings
+        return self._in_precision(inputs | {"image_embeddings": embeddings})
+
+    def _in_precision(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments in the precision of the decoder, which may have changed since a photo was encoded."""
+
+        def cast(value: Any) -> Any:
+            if isinstance(value, list | tuple):
+                return [cast(part) for part in value]
+            return value.to(self._dtype) if isinstance(value, Tensor) else value
+
+        return {name: cast(value) for name, value in inputs.items()}
+
+    def _checked(self, decode: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, np.ndarray]:
+        """Run the mask decoder; once more in single precision if numbers overflow in half.
+
+        Returns:
+            Logits [B, M, h, w] on the device, predicted IoUs [B, M].
+        """
+        logits, ious = decode()
+        if self._dtype == torch.float32:
+            return logits, to_host(ious)
+        # One number a mask tells both: each transfer waits for the GPU.
+        finite = torch.isfinite(logits).all(-1).all(-1)
+        rated = to_host(torch.where(finite, ious.float(), torch.nan))
+        if np.isfinite(rated).all():
+            return logits, rated
+        self._use_single()
+        logits, ious = decode()
+        return logits, to_host(ious)
+
+    def _decode(self, encoded: EncodedPhoto, points: np.ndarray) -> tuple[Tensor, np.ndarray]:
         """Logits [B, 3, h, w] and predicted IoUs [B, 3] of prompts in px of the photo, float32 [B, 2]."""
         # The model's prompt encoder adds the half pixel between corner and centre itself.
-        shifted = (points * encoded.scale - 0.5).astype(np.float32)
-        sparse, dense = self._model.get_prompt_embeddings(
-            input_points=torch.from_numpy(shifted).to(self._device)[None, :, None],
-            input_labels=torch.ones(1, len(points), 1, dtype=torch.int32, device=self._device),
-        )
-        prompts = {
-            "sparse_prompt_embeddings": sparse.to(self._dtype),
-            "dense_prompt_embeddings": dense.to(self._dtype),
-        }
-        decoder = self._model.mask_decoder
-        if self._family == "sam_hq":
-            return _decode_hq(decoder, encoded.inputs | prompts)
-        logits, ious = decoder(**encoded.inputs, **prompts)[:2]
+        shifted = to_device((points * encoded.scale - 0.5).astype(np.float32), self._device)
+        labels = torch.ones(1, len(points), 1, dtype=torch.int32, device=self._device)
+        asked = {"input_points": shifted[None, :, None], "input_labels": labels}
+
+        def decode() -> tuple[Tensor, Tensor]:
+            inputs = self._prompted(encoded, asked)
+            if self._family == "sam_hq":
+                return _decode_hq(self._model.mask_decoder, inputs)
+            logits, ious = self._model.mask_decoder(**inputs)[:2]
+            return logits[0], ious[0]
+
+        return self._checked(decode)
+
+    def _decode_boxes(self, encoded: EncodedPhoto, corners: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Logits [B, 1, h, w] and predicted IoUs [B, 1] of boxes in px of the model's frame, [B, 4]."""
+        inputs = self._prompted(encoded, {"input_boxes": to_device(corners, self._device)[None]})
+        logits, ious = self._model.mask_decoder(**(inputs | {"multimask_output": False}))[:2]
         return logits[0], ious[0]
+
+    def _prompted(self, encoded: EncodedPhoto, prompts: dict[str, Tensor]) -> dict[str, Any]:
+        """Arguments of the mask decoder, in its precision."""
+        sparse, dense = self._model.get_prompt_embeddings(**prompts)
+        embedded = {"sparse_prompt_embeddings": sparse, "dense_prompt_embeddings": dense}
+        return self._in_precision(encoded.inputs | embedded)
 
 
 def frame_size(width: int, height: int, side: int, *, stretch: bool) -> tuple[int, int]:
