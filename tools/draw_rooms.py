@@ -28,6 +28,7 @@ USERS_OF_FRONT = ("scene", "cli")
 
 ROOMS = {
     "_version": "the version number",
+    "threads": "asleep when idle",
     "errors": "exceptions",
     "files": "whole files or none",
     "progress": "Reporter",
@@ -69,7 +70,7 @@ ROWS = (
 )
 """Where the drawing has them, from the top down; the ground that all others stand on comes below."""
 
-GROUND = ("_version", "errors", "files", "progress", "store", "workspace")
+GROUND = ("_version", "threads", "errors", "files", "progress", "store", "workspace")
 MOST_TOP_FILES = 10
 
 Imports = dict[str, set[str]]

@@ -9,6 +9,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from gags import threads
 from gags._version import __version__
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from gags.segment.settings import DescribeSettings
     from gags.things.things import Things
     from gags.workspace import Workspace
+
+threads.settle()  # before torch and Numba are loaded
 
 # Where each name lives; it is loaded at its first use, so that `import gags` stays quick.
 _WHERE = {

@@ -12,7 +12,6 @@ from gags.segment.novelty import Novelty
 from gags.segment.packed import CroppedMask
 from gags.segment.segmenter import PromptedMasks, SeesPlaces, Segmenter
 from gags.segment.settings import DescribeSettings
-from gags.segment.suppress import measure, measure_resized
 
 PROMPTS_A_CALL = 64  # prompts decoded at a time; bounds the memory
 
@@ -97,15 +96,15 @@ class _Answers:
         candidates: The masks that passed, K of them, in the order of the prompts.
         prompts: Row of the prompt of each. int64 [K]
         levels: Level of each. int64 [K]
-        inside: Which cells each covers. bool [K, h, w]
-        extent: Width and height of the frame in cells.
+        batch: All answers.
+        rows: Which of them these are. int64 [K]
     """
 
     candidates: list[Candidate]
     prompts: np.ndarray
     levels: np.ndarray
-    inside: np.ndarray
-    extent: tuple[float, float]
+    batch: PromptedMasks
+    rows: np.ndarray
 
     def there(self, count: int) -> np.ndarray:
         """Whether each of `count` prompts has a mask on each level. bool [L, count]"""
@@ -115,10 +114,10 @@ class _Answers:
 
     def holding(self, points: np.ndarray, size: tuple[int, int], count: int) -> np.ndarray:
         """Whether the masks hold points (px of a frame of some size). bool [L, count, P]"""
-        shape = self.inside.shape[2], self.inside.shape[1]
-        x, y = np.minimum((points * (np.array(self.extent) / size)).astype(np.int64), np.array(shape) - 1).T
+        extent = np.array(self.batch.extent)
+        cells = np.minimum((points * (extent / size)).astype(np.int64), np.ceil(extent).astype(np.int64) - 1)
         holds = np.zeros((len(LEVELS), count, len(points)), bool)
-        holds[self.levels, self.prompts] = self.inside[:, y, x]
+        holds[self.levels, self.prompts] = self.batch.holds(self.rows, cells)
         return holds
 
 
@@ -146,13 +145,10 @@ class _Asking:
             passed &= ~cut_off(boxes, frame, *self.photo_size)
         candidates: list[Candidate] = []
         rows = np.flatnonzero(passed)
-        for row in rows:
-            x1, y1, x2, y2 = cells[row]
-            # One cell more on every side, so that the border can be interpolated.
-            x, y = max(x1 - 1, 0), max(y1 - 1, 0)
+        for row, (x, y), logits in zip(rows, *batch.cut(rows, cells[rows]), strict=True):
             candidates.append(
                 Candidate(
-                    logits=batch.logits[row, y : y2 + 1, x : x2 + 1].astype(np.float16),
+                    logits=logits,
                     x=x,
                     y=y,
                     box=boxes[row],
@@ -167,8 +163,8 @@ class _Asking:
             candidates=candidates,
             prompts=batch.prompts[rows].astype(np.int64),
             levels=batch.levels[rows].astype(np.int64),
-            inside=batch.logits[rows] > 0,
-            extent=batch.extent,
+            batch=batch,
+            rows=rows,
         )
 
 
@@ -180,16 +176,14 @@ def _measured(
     Returns:
         float32 [K], int64 [K, 4], [K, 4]
     """
-    stabilities, cells = measure(batch.logits, settings.stability_offset)
+    stabilities, cells = batch.measure(settings.stability_offset)
     corners = np.array([frame.x, frame.y] * 2)
     if settings.stability_at == "photo":
         # Stability is at most 1: most masks of a low predicted IoU need not be measured.
         least = max(settings.min_iou, settings.min_score if settings.score_first else 0)
-        stabilities, boxes = measure_resized(
-            batch.logits,
+        stabilities, boxes = batch.measure_resized(
             (batch.ious > least) & (cells[:, 2] > 0),
             offset=settings.stability_offset,
-            extent=batch.extent,
             width=frame.width,
             height=frame.height,
         )

@@ -173,6 +173,18 @@ def test_only_masks_above_the_threshold_are_given(folders: dict[str, Path]) -> N
     np.testing.assert_array_equal(found.prompts, everything.prompts[kept])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_embedding_at_a_place_is_that_of_its_position(folders: dict[str, Path], kind: str) -> None:
+    model = HubSam(folders[kind], device=CPU)
+    encoded = model.encode(photo(80, 60))
+    embedding = encoded.inputs["image_embeddings"][0]
+    # The middle of the position at row 1, column 2, in px of the photo.
+    position = SAM_SIDE / embedding.shape[-1]
+    place = np.array([[2.5, 1.5]]) * position / encoded.scale
+    found = model.features_at(encoded, place.astype(np.float32))
+    np.testing.assert_allclose(found, embedding[:, 1, 2].float()[None], atol=1e-4)
+
+
 def test_no_prompts(folders: dict[str, Path]) -> None:
     segmenter = HubSam(folders["sam"], device=CPU)
     found = segmenter.predict(segmenter.encode(photo(80, 48)), np.empty((0, 2), np.float32))

@@ -31,6 +31,8 @@ def load_session(path: Path) -> "onnxruntime.InferenceSession":
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # As many as PyTorch; onnxruntime's own choice would tie each thread to a core that may be another's.
+    options.intra_op_num_threads = torch.get_num_threads()
     # Idle threads would otherwise spin, and take the cores from the decoder's threads.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

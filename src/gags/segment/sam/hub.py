@@ -23,6 +23,7 @@ from gags.models.pretrained import (
     read_pixel_rule,
 )
 from gags.progress import SILENT, Reporter
+from gags.segment.sam.embedding import sampled
 from gags.segment.sam.on_device import DeviceMasks
 from gags.segment.segmenter import PromptedMasks
 
@@ -133,6 +134,11 @@ class HubSam:
         if self._device.type == "cpu":
             return PromptedMasks(to_host(logits.float()), good, *told, encoded.extent)
         return DeviceMasks(logits, good, *told, encoded.extent)
+
+    @torch.inference_mode()
+    def features_at(self, encoded: EncodedPhoto, points: np.ndarray) -> np.ndarray:
+        """The image embedding at places, see `SeesPlaces.features_at`. float32 [P, C]"""
+        return sampled(encoded.inputs["image_embeddings"][0], points * encoded.scale / self._frame)
 
     @torch.inference_mode()
     def predict_boxes(self, encoded: EncodedPhoto, boxes: np.ndarray) -> np.ndarray:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional
 
 from gags.errors import ModelError
 from gags.segment.sam.decoder import FoldedDecoder, PreparedImage, fast_dtype
+from gags.segment.sam.embedding import sampled
 from gags.segment.sam.export import load_session, read_weights
 from gags.segment.segmenter import PromptedMasks
 
@@ -99,15 +99,6 @@ class MobileSam:
             prompts=prompts.astype(np.int32),
             extent=(float(width), float(height)),
         )
-
-
-def sampled(embedding: torch.Tensor, shares: np.ndarray) -> np.ndarray:
-    """An image embedding [C, h, w] at places given as shares of its frame. [P, 2] to float32 [P, C]"""
-    places = torch.from_numpy((2 * shares - 1).astype(np.float32))[None, None].to(embedding.device)
-    found = functional.grid_sample(
-        embedding.float()[None], places, padding_mode="border", align_corners=False
-    )
-    return found[0, :, 0].T.cpu().numpy()
 
 
 def frame_size(width: int, height: int) -> tuple[int, int]:

@@ -1,0 +1,97 @@
+"""Threads that suit the machine: as many as this process may use, and none that spins while it waits.
+
+PyTorch, Numba and MKL run on OpenMP, whose idle threads wait in a loop by default. On a machine with other
+work they wait for a core that is not theirs: with as many busy processes beside it as there are cores, a
+stage takes several times as long (`benchmarks/neighbours.py`). OpenMP reads the environment once, when the
+first of these libraries is loaded; so `import gags` sets it, before them, and only what the user has not set.
+"""
+
+import math
+import os
+from collections.abc import MutableMapping
+from pathlib import Path
+
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # each says how idle threads wait
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+def settle(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let threads sleep while they wait, and let there be no more than this process may use.
+
+    Variables that are set already stay as they are. A number of threads in OMP_NUM_THREADS holds for Numba,
+    too.
+
+    Args:
+        environment: Variables of the process.
+    """
+    if not any(name in environment for name in _WAITING):
+        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    cores, wished = usable_cores(), _whole(environment.get("OMP_NUM_THREADS", ""))
+    if wished is None and cores < _allowed_cores():  # the libraries know the allowed cores, not the share
+        environment.setdefault("OMP_NUM_THREADS", str(cores))
+        wished = cores
+    if wished is not None:
+        environment.setdefault("NUMBA_NUM_THREADS", str(max(1, min(wished, _allowed_cores()))))
+
+
+def usable_cores() -> int:
+    """How many cores this process may use: those it is allowed, or fewer if its share of time is less.
+
+    The share is the quota of control groups (of a container, or a job of a cluster), rounded up.
+    """
+    return max(1, math.ceil(min(_allowed_cores(), _quota(_CGROUPS, _OWN_CGROUP))))
+
+
+def _allowed_cores() -> int:
+    """Cores that the scheduler may give this process."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows have no such call
+        return os.cpu_count() or 1
+
+
+def _quota(cgroups: Path, own: Path) -> float:
+    """Cores' worth of time that control groups give this process; infinity if they set no bound.
+
+    Args:
+        cgroups: Where control groups are mounted.
+        own: Says which groups this process is in.
+    """
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return math.inf
+    least = math.inf
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = cgroups / controllers if controllers else cgroups
+        # A bound of a group above holds, too. Inside a container the group's own path may not be there.
+        path = Path(group.lstrip("/"))
+        for folder in (mount / path, *(mount / parent for parent in path.parents)):
+            least = min(least, _quota_of_folder(folder))
+    return least
+
+
+def _quota_of_folder(folder: Path) -> float:
+    """Cores' worth of time of one control group, of version 2 (`cpu.max`) or version 1."""
+    try:
+        if (folder / "cpu.max").is_file():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = (
+                (folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period")
+            )
+        share = float(quota) / float(period)
+    except (OSError, ValueError, ZeroDivisionError):  # not there, or "max": no bound
+        return math.inf
+    return share if share > 0 else math.inf  # version 1 writes −1 for no bound
+
+
+def _whole(text: str) -> int | None:
+    """The first whole number of a list such as "4,2"; None if there is none above 0."""
+    first = text.split(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else None

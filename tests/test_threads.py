@@ -1,0 +1,119 @@
+"""How many threads there are, and how they wait."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gags import threads
+
+
+@pytest.fixture
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_allowed_cores", lambda: 4)
+    monkeypatch.setattr(threads, "_quota", lambda cgroups, own: math.inf)
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_idle_threads_sleep_unless_the_user_wants_otherwise():
+    environment: dict[str, str] = {}
+    threads.settle(environment)
+    assert environment == {"OMP_WAIT_POLICY": "PASSIVE"}
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        environment = {name: "7"}
+        threads.settle(environment)
+        assert environment == {name: "7"}
+
+
+@pytest.mark.parametrize(
+    ("quota", "given", "expected"),
+    [
+        (math.inf, {}, {}),
+        (4.0, {}, {}),
+        (1.5, {}, {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}),
+        (0.2, {}, {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}),
+        (1.5, {"OMP_NUM_THREADS": "3"}, {"OMP_NUM_THREADS": "3", "NUMBA_NUM_THREADS": "3"}),
+        (math.inf, {"OMP_NUM_THREADS": "1,2"}, {"OMP_NUM_THREADS": "1,2", "NUMBA_NUM_THREADS": "1"}),
+        (math.inf, {"OMP_NUM_THREADS": "9"}, {"OMP_NUM_THREADS": "9", "NUMBA_NUM_THREADS": "4"}),
+        (math.inf, {"OMP_NUM_THREADS": "many"}, {"OMP_NUM_THREADS": "many"}),
+        (1.5, {"NUMBA_NUM_THREADS": "3"}, {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "3"}),
+    ],
+)
+def test_threads_are_as_many_as_the_user_says_or_the_share_of_time_allows(
+    monkeypatch: pytest.MonkeyPatch, quota: float, given: dict[str, str], expected: dict[str, str]
+):
+    monkeypatch.setattr(threads, "_allowed_cores", lambda: 4)
+    monkeypatch.setattr(threads, "_quota", lambda cgroups, own: quota)
+    environment = {"OMP_WAIT_POLICY": "ACTIVE", **given}
+    threads.settle(environment)
+    assert environment == {"OMP_WAIT_POLICY": "ACTIVE", **expected}
+
+
+def _write(folder: Path, **files: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+
+
+def test_the_quota_of_control_groups_of_version_2_is_the_least_of_all_above(tmp_path: Path):
+    own, mount = tmp_path / "own", tmp_path / "cgroup"
+    own.write_text("0::/user/job\n")
+    assert threads._quota(mount, own) == math.inf  # nothing mounted
+    _write(mount / "user/job", cpu__max="max 100000\n")
+    assert threads._quota(mount, own) == math.inf
+    _write(mount / "user/job", cpu__max="350000 100000\n")
+    _write(mount / "user", cpu__max="250000 100000\n")
+    assert threads._quota(mount, own) == 2.5
+
+
+def test_inside_a_container_the_quota_lies_at_the_mount(tmp_path: Path):
+    own, mount = tmp_path / "own", tmp_path / "cgroup"
+    own.write_text("0::/docker/0123456789\n")
+    _write(mount, cpu__max="150000 100000\n")
+    assert threads._quota(mount, own) == 1.5
+
+
+def test_the_quota_of_control_groups_of_version_1(tmp_path: Path):
+    own, mount = tmp_path / "own", tmp_path / "cgroup"
+    own.write_text("9:memory:/job\n4:cpu,cpuacct:/job\n1:name=systemd:/job\n")
+    folder = mount / "cpu,cpuacct/job"
+    _write(folder, cpu__cfs_quota_us="-1\n", cpu__cfs_period_us="100000\n")
+    assert threads._quota(mount, own) == math.inf
+    _write(folder, cpu__cfs_quota_us="300000\n", cpu__cfs_period_us="100000\n")
+    assert threads._quota(mount, own) == 3
+    _write(mount / "memory/job", cpu__cfs_quota_us="1\n", cpu__cfs_period_us="100000\n")
+    assert threads._quota(mount, own) == 3  # not the group of the processor
+
+
+def test_a_machine_without_control_groups_has_no_quota(tmp_path: Path):
+    assert threads._quota(tmp_path, tmp_path / "nothing") == math.inf
+
+
+def test_usable_cores_are_at_least_one_and_at_most_those_allowed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(threads, "_allowed_cores", lambda: 4)
+    for quota, cores in ((0.01, 1), (2.0, 2), (2.1, 3), (64.0, 4), (math.inf, 4)):
+        monkeypatch.setattr(threads, "_quota", lambda cgroups, own, quota=quota: quota)
+        assert threads.usable_cores() == cores
+
+
+def _in_new_process(code: str, **environment: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if name not in threads._WAITING}
+    kept.pop("OMP_NUM_THREADS", None)
+    kept.pop("NUMBA_NUM_THREADS", None)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_importing_the_package_is_enough_and_comes_before_torch():
+    code = "import gags, os, sys; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    assert _in_new_process(code) == "PASSIVE"
+    assert _in_new_process(code, OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
+
+
+def test_one_variable_holds_for_all_libraries():
+    code = "import gags, torch, numba; print(torch.get_num_threads(), numba.get_num_threads())"
+    assert _in_new_process(code, OMP_NUM_THREADS="1") == "1 1"
