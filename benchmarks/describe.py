@@ -126,10 +126,12 @@ def main() -> None:
         for way, figures in kept.items():
             values = np.array(figures)
             placed, asked, count, masks, pixels, names, cpu, total, _ = values.mean(0)
+            share = 100 * asked / placed
             ratio, wall = np.median(base[:, 7] / values[:, 7]), np.median(base[:, 8] / values[:, 8])
             print(
-                f"| {scene.name} | {placed:.0f} | {way} | {100 * asked / placed:.0f} % | {count:.0f} | "
-                f"{masks:.3f} | {pixels:.3f} | {100 * names:.1f} % | {cpu:.1f} | {total:.1f} | {ratio:.2f} | {wall:.2f} |",
+                f"| {scene.name} | {placed:.0f} | {way} | {share:.0f} % | {count:.0f} | "
+                f"{masks:.3f} | {pixels:.3f} | {100 * names:.1f} % | {cpu:.1f} | {total:.1f} | "
+                f"{ratio:.2f} | {wall:.2f} |",
                 flush=True,
             )
 

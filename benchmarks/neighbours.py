@@ -10,8 +10,8 @@ over and over in a process of its own:
 
 alone, beside some busy processes of the lowest priority (nice 19), and beside as many of its own priority:
 then its fair share is half of what it had, if there are as many busy processes as cores. Once as the package
-settles threads (they sleep while they wait), and once as OpenMP has it by default (they spin): "before". Ways
-alternate; a figure is the median. Leave the machine alone meanwhile.
+settles threads (they sleep once they have waited some µs), and once as OpenMP has it by default (they spin
+for ms): "before". Ways alternate; a figure is the median. Leave the machine alone meanwhile.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 STAGES = ("reconstruct", "describe", "distill", "query")
+SETTLED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 TEXTS = ("laptop", "coffee mug", "bottle", "table")
 
 
@@ -91,7 +92,7 @@ def measure(stage: str, capture: Path, scene: Path, repeats: int) -> list[float]
 
 def in_own_process(given: argparse.Namespace, stage: str, busy: int, nice: int, wait: str) -> list[float]:
     """`measure` in a new process, with busy ones beside it from when it is ready."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    environment = {k: v for k, v in os.environ.items() if k not in SETTLED}
     if wait:
         environment["OMP_WAIT_POLICY"] = wait
     command = [sys.executable, "-m", "benchmarks.neighbours", str(given.capture), str(given.scene)]

@@ -4,6 +4,8 @@ import math
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +20,16 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("four_cores")
-def test_idle_threads_sleep_unless_the_user_wants_otherwise():
+def test_idle_threads_sleep_soon_unless_the_user_wants_otherwise():
     environment: dict[str, str] = {}
     threads.settle(environment)
-    assert environment == {"OMP_WAIT_POLICY": "PASSIVE"}
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
-        environment = {name: "7"}
-        threads.settle(environment)
-        assert environment == {name: "7"}
+    assert environment == {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}
+    environment = {"GOMP_SPINCOUNT": "7"}
+    threads.settle(environment)
+    assert environment == {"GOMP_SPINCOUNT": "7", "KMP_BLOCKTIME": "1"}
+    environment = {"OMP_WAIT_POLICY": "ACTIVE"}
+    threads.settle(environment)
+    assert environment == {"OMP_WAIT_POLICY": "ACTIVE"}
 
 
 @pytest.mark.parametrize(
@@ -99,19 +103,46 @@ def test_usable_cores_are_at_least_one_and_at_most_those_allowed(monkeypatch: py
         assert threads.usable_cores() == cores
 
 
+def test_the_next_item_is_made_while_the_caller_works_on_the_last():
+    made, asked = [], threading.Event()
+
+    def items() -> Iterator[int]:
+        for n in range(3):
+            made.append((n, threading.current_thread() is threading.main_thread()))
+            if n == 1:
+                asked.set()
+            yield n
+
+    drawn = threads.ahead(items())
+    assert next(drawn) == 0
+    assert asked.wait(5)  # without a request for it
+    assert list(drawn) == [1, 2]
+    assert made == [(0, False), (1, False), (2, False)]
+
+
+def test_an_error_ahead_comes_after_the_items_before_it():
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("no more")
+
+    drawn = threads.ahead(items())
+    assert next(drawn) == 1
+    with pytest.raises(ValueError, match="no more"):
+        next(drawn)
+
+
 def _in_new_process(code: str, **environment: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if name not in threads._WAITING}
-    kept.pop("OMP_NUM_THREADS", None)
-    kept.pop("NUMBA_NUM_THREADS", None)
+    settled = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+    kept = {name: value for name, value in os.environ.items() if name not in settled}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
 def test_importing_the_package_is_enough_and_comes_before_torch():
-    code = "import gags, os, sys; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
-    assert _in_new_process(code) == "PASSIVE"
-    assert _in_new_process(code, OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
+    code = "import gags, os, sys; assert 'torch' not in sys.modules; print(os.environ.get('GOMP_SPINCOUNT'))"
+    assert _in_new_process(code) == "3000"
+    assert _in_new_process(code, OMP_WAIT_POLICY="ACTIVE") == "None"
 
 
 def test_one_variable_holds_for_all_libraries():

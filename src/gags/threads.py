@@ -1,23 +1,33 @@
-"""Threads that suit the machine: as many as this process may use, and none that spins while it waits.
+"""Threads that suit the machine: as many as this process may use, and none that spins for long.
 
-PyTorch, Numba and MKL run on OpenMP, whose idle threads wait in a loop by default. On a machine with other
-work they wait for a core that is not theirs: with as many busy processes beside it as there are cores, a
-stage takes several times as long (`benchmarks/neighbours.py`). OpenMP reads the environment once, when the
-first of these libraries is loaded; so `import gags` sets it, before them, and only what the user has not set.
+PyTorch, Numba and MKL run on OpenMP, whose idle threads wait in a loop by default, for milliseconds. On a
+machine with other work they wait for a core that is not theirs: with as many busy processes beside it as
+there are cores, a stage takes several times as long. Threads that sleep at once lose a third of the speed
+alone, since most waits last some microseconds; so they spin for about as long, and then sleep
+(`benchmarks/neighbours.py`). OpenMP reads the environment once, when the first of these libraries is loaded;
+so `import gags` sets it, before them, and only what the user has not set.
 """
 
 import math
 import os
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
-_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # each says how idle threads wait
+T = TypeVar("T")
+
+_WAITING = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}
+"""How idle threads wait: turns of the loop with GNU's OpenMP (Linux), some 50 µs; milliseconds with LLVM's
+(macOS, Windows), of which 1 is the least above 0."""
+
+_WAIT_POLICY = "OMP_WAIT_POLICY"  # the same for all of them, if the user says so
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def settle(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let threads sleep while they wait, and let there be no more than this process may use.
+    """Let threads sleep while they wait for long, and let there be no more than this process may use.
 
     Variables that are set already stay as they are. A number of threads in OMP_NUM_THREADS holds for Numba,
     too.
@@ -25,14 +35,29 @@ def settle(environment: MutableMapping[str, str] = os.environ) -> None:
     Args:
         environment: Variables of the process.
     """
-    if not any(name in environment for name in _WAITING):
-        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    if _WAIT_POLICY not in environment:
+        for name, value in _WAITING.items():
+            environment.setdefault(name, value)
     cores, wished = usable_cores(), _whole(environment.get("OMP_NUM_THREADS", ""))
     if wished is None and cores < _allowed_cores():  # the libraries know the allowed cores, not the share
         environment.setdefault("OMP_NUM_THREADS", str(cores))
         wished = cores
     if wished is not None:
         environment.setdefault("NUMBA_NUM_THREADS", str(max(1, min(wished, _allowed_cores()))))
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items; the next one is made in another thread while the caller works on the one it has.
+
+    Args:
+        items: Only the other thread draws from it. What it raises, the caller gets in its turn.
+    """
+    with ThreadPoolExecutor(1, "ahead") as thread:
+        end = object()
+        waiting = thread.submit(next, items, end)
+        while (item := waiting.result()) is not end:
+            waiting = thread.submit(next, items, end)
+            yield item  # type: ignore[misc]
 
 
 def usable_cores() -> int:

@@ -26,6 +26,7 @@ from gags.embed.dino.encoder import Dino
 from gags.embed.encoder import Encoder
 from gags.errors import WorkspaceError
 from gags.store import load_tensors, save_tensors, stamp
+from gags.threads import ahead
 
 TILE_SHARES = tuple(float(share) for share in np.linspace(0.05, 0.5, 7))
 """Sides of the square tiles, as shares of the photo's height (LERF's convention)."""
@@ -137,14 +138,10 @@ def embed_tiles(image: np.ndarray, boxes: np.ndarray, encoder: Encoder) -> np.nd
     Returns:
         L2-normalised embeddings. float32 [T, D]
     """
-    found = []
-    batches = _cut_tiles(image, boxes, encoder)
-    with ThreadPoolExecutor(1) as ahead:  # the next tiles are cut while these are encoded
-        waiting = ahead.submit(next, batches, None)
-        while (crops := waiting.result()) is not None:
-            waiting = ahead.submit(next, batches, None)
-            found.append(encoder.encode_images(crops))
-    return np.concatenate(found)
+    # The next tiles are cut while these are encoded.
+    return np.concatenate(
+        [encoder.encode_images(crops) for crops in ahead(_cut_tiles(image, boxes, encoder))]
+    )
 
 
 def _cut_tiles(image: np.ndarray, boxes: np.ndarray, encoder: Encoder) -> Iterator[np.ndarray]:

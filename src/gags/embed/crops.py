@@ -11,6 +11,7 @@ from PIL import Image
 
 from gags.embed.encoder import CropRule, Encoder
 from gags.segment.masks import Masks
+from gags.threads import ahead
 
 MASKS_A_BATCH = 32
 """Masks that are cut and embedded at a time, where the encoder does not say how many; bounds memory (two
@@ -45,11 +46,8 @@ def embed_masks(
     at_once: int = batch or getattr(encoder, "masks_a_batch", MASKS_A_BATCH)
     embeddings = [np.empty((0, encoder.dim), np.float32)]
     batches = cut_crops(image, masks, encoder, crop=crop, crop_filter=crop_filter, batch=at_once)
-    with ThreadPoolExecutor(1) as ahead:  # the next crops are cut while these are encoded
-        waiting = ahead.submit(next, batches, None)
-        while (crops := waiting.result()) is not None:
-            waiting = ahead.submit(next, batches, None)
-            embeddings.append(encoder.encode_images(crops))
+    for crops in ahead(batches):  # the next crops are cut while these are encoded
+        embeddings.append(encoder.encode_images(crops))
     return np.concatenate(embeddings)
 
 

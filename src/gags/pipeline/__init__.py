@@ -1,7 +1,7 @@
 """The stages in order, each one skipped when its settings and inputs have not changed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from gags.segment.settings import DescribeSettings
 from gags.store import file_stamp, plain, stamp
 from gags.things.find import things_of_scene
 from gags.things.things import Things
+from gags.threads import ahead
 from gags.workspace import Workspace
 
 __all__ = [
@@ -288,18 +289,13 @@ def describe(
         segment = _segmenting(workspace, capture, settings, segmenter, progress)
     with progress.stage("Segmenting and embedding", len(capture.train), "photos") as bar:
         bar.advance(len(capture.train) - len(waiting))
-        for view in waiting:
-            image, path = view.image(), workspace.description(view.name)
-            if segment is not None and view.name in unsegmented:
-                masks, prompts = segment(view, image)
-            else:  # only the encoder changed
-                kept = Description.load(path)
-                masks, prompts = kept.masks, kept.prompts
+        for view, image, masks, prompts in ahead(_segmented(workspace, waiting, unsegmented, segment)):
             embeddings = embed_masks(
                 image, masks, embedder, crop=settings.crop, crop_filter=settings.crop_filter
             )
             embeddings = embeddings.astype(np.float16)
-            Description(masks, embeddings, embedder.name, stamps, prompts).save(path)
+            described = Description(masks, embeddings, embedder.name, stamps, prompts)
+            described.save(workspace.description(view.name))
             bar.advance(note=f"{len(masks)} masks in {view.name}")
     workspace.update_metrics({"masks": count_masks(workspace, capture)})
     as_run = {
@@ -312,6 +308,22 @@ def describe(
     }
     workspace.finish("describe", wanted_stamp, time.monotonic() - started, as_run)
     return workspace
+
+
+def _segmented(
+    workspace: Workspace,
+    views: Sequence[View],
+    unsegmented: Container[str],
+    segment: Callable[[View, np.ndarray], tuple[Masks, np.ndarray]] | None,
+) -> Iterator[tuple[View, np.ndarray, Masks, np.ndarray]]:
+    """Photos with pixels, masks and prompts; masks are kept where only the encoder changed."""
+    for view in views:
+        image = view.image()
+        if segment is not None and view.name in unsegmented:
+            yield view, image, *segment(view, image)
+        else:
+            kept = Description.load(workspace.description(view.name))
+            yield view, image, kept.masks, kept.prompts
 
 
 def _segmenting(
