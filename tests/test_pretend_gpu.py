@@ -69,8 +69,8 @@ def test_a_run_is_the_same_on_a_pretended_gpu(tmp_path, monkeypatch: pytest.Monk
     capture = write_capture(tmp_path / "capture", views=8)
     plain = _run(capture, tmp_path / "cpu", monkeypatch, "cpu")
     steps: list[int] = []
-    adam_step = adam.adam_step_torch
-    monkeypatch.setattr(adam, "adam_step_torch", lambda *a: steps.append(a[-1]) or adam_step(*a))
+    adam_step = adam.adam_step_cuda
+    monkeypatch.setattr(adam, "adam_step_cuda", lambda *a: steps.append(a[-1]) or adam_step(*a))
     with pretend_gpu():
         made = _run(capture, tmp_path / "gpu", monkeypatch, "cuda")
         assert max(steps) == SETTINGS.reconstruct.steps - 1  # trained there, too

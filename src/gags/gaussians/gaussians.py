@@ -9,6 +9,7 @@ from gags.capture.camera import Camera
 from gags.progress import part
 from gags.render import Backend, BlendWeights, Rendering, rasterize
 from gags.render import blend_weights as blend_weights_of_tensors
+from gags.render import largest_weights as largest_weights_of_tensors
 
 SH_C0 = 0.28209479177387814  # Y of degree 0, 1 / (2 √π): colour = ½ + C0 · coefficient (Kerbl et al. 2023)
 
@@ -129,5 +130,17 @@ def blend_weights(
         camera=camera,
         pixels=pixels,
         top_k=top_k,
+        backend=backend,
+    )
+
+
+def largest_weights(gaussians: Gaussians, camera: Camera, *, backend: Backend = "auto") -> Tensor:
+    """Largest blending weight of every Gaussian over all pixels of a view, 0 if it is not seen. float32 [N]"""
+    return largest_weights_of_tensors(
+        gaussians.means,
+        gaussians.quats,
+        gaussians.scales,
+        gaussians.opacities,
+        camera=camera,
         backend=backend,
     )

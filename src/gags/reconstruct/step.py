@@ -1,8 +1,8 @@
 """One step of training: the photo it looks at, what it learns, how it changes the set of Gaussians."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.start import gaussians_at_points, scene_extent
 from gags.reconstruct.state import PARAMETERS, TrainingState
 from gags.render import Rendering
+from gags.render.cuda_view import to_device
 
 HOLES_SIDE = 120  # longest side of the pictures in which holes are looked for, px
 SH_REST_FACTOR = 1 / 10  # learning rate of the higher harmonics against the base colour
@@ -30,6 +31,8 @@ DEPTH_POINTS = 20_000  # sparse points that guide depth; more would cost time an
 PIXELS_A_GAUSSIAN = 5
 PIXELS_A_STEP = 120_000
 STEPS_A_PSNR = 10  # on a GPU, where reading a number waits for all that was queued before it
+BACKGROUNDS_AT_ONCE = 256  # colours that are drawn and sent to the device together
+TARGETS_KEPT = 256  # views whose sparse points stay on a GPU: 80 MB
 PHOTOS_SHARE = 0.25  # of a GPU's free memory that photos may stay in
 
 
@@ -107,7 +110,7 @@ class Training:
         visible = rendering.radii > 0
         self.descend(state, leaves, visible)
         if offset is not None and offset.grad is not None:
-            half_size = offset.new_tensor([camera.width / 2, camera.height / 2])
+            half_size = _half_size(camera.width, camera.height, self.device)
             state.gradient_sum += (offset.grad * half_size).norm(dim=1)
             state.seen += visible
         state.step += 1
@@ -129,10 +132,11 @@ class Training:
             g_depths = torch.from_numpy(settings.depth_weight * g_depths)
             return loss.psnr, [torch.from_numpy(loss.gradient), g_depths]
         photo_there = self.photos.on_device(self.view(step).name, self.device, len(self.views))
-        psnr, g_colors = losses_gpu.photometric_loss(colors, photo_there, settings.lambda_dssim)
-        g_depths = losses_gpu.sparse_depth_gradient(depths, camera, self.depth_points_on_device)
+        g_colors = losses_gpu.photometric_gradient(colors, photo_there, settings.lambda_dssim)
+        targets = self.depth_targets(self.view(step).name, self.divisor(step))
+        g_depths = losses_gpu.sparse_depth_gradient(depths, targets, settings.depth_weight)
         wanted = step % STEPS_A_PSNR == 0
-        return float(psnr) if wanted else None, [g_colors, settings.depth_weight * g_depths]
+        return float(losses_gpu.psnr(colors, photo_there)) if wanted else None, [g_colors, g_depths]
 
     def descend(self, state: TrainingState, leaves: Gaussians, visible: Tensor) -> None:
         """One Adam step on every parameter of the Gaussians in view."""
@@ -153,9 +157,16 @@ class Training:
         return self.points[:: max(1, len(self.points) // DEPTH_POINTS)]
 
     @cached_property
-    def depth_points_on_device(self) -> Tensor:
-        """The same on the device of the Gaussians. float64 [G, 3]"""
-        return torch.from_numpy(self.depth_points.astype(np.float64)).to(self.device)
+    def depth_targets(self) -> Callable[[str, int], losses_gpu.DepthTargets]:
+        """Those of a view, by its name, at the size of a divisor; on a GPU, where those used last stay."""
+        cameras = {view.name: view.camera for view in self.views}
+
+        @lru_cache(TARGETS_KEPT)
+        def of(name: str, divisor: int) -> losses_gpu.DepthTargets:
+            camera = resized(cameras[name], divisor)
+            return losses_gpu.DepthTargets.of(camera, self.depth_points, self.device)
+
+        return of
 
     def revise(self, state: TrainingState) -> None:
         """Add and remove Gaussians where the schedule says so."""
@@ -163,12 +174,14 @@ class Training:
             fill_holes(state, self.small_photos(state.step), opacity=self.settings.initial_opacity)
         if self.settings.prune_floaters and state.step % self.settings.densify_every == 0:
             cameras = [view.camera for view in self.views]
-            state.keep(~floating(state.gaussians.means, cameras, self.nearest))
+            floats = floating(state.gaussians.means, cameras, self.nearest)
+            state.keep(~floats, "all hover before a camera, nearer than the sparse points")
         if self.densifier.due(state.step):
             self.densifier.revise(state)
         if state.step == self.densifier.last_step and self.settings.prune_weight > 0:
             cameras = (resized(view.camera, 2 * self.divisor(state.step)) for view in self.views)
-            state.keep(strongest_weights(state.gaussians, cameras) >= self.settings.prune_weight)
+            strongest = strongest_weights(state.gaussians, cameras)
+            state.keep(strongest >= self.settings.prune_weight, "no photo shows any of them")
 
     def small_photos(self, step: int) -> Iterator[tuple[np.ndarray, Camera]]:
         """All training photos at a size that shows holes and little else, with their cameras."""
@@ -207,8 +220,8 @@ class Training:
             return None
         if self.settings.background == "white":
             return torch.ones(3, device=self.device)
-        color = np.random.default_rng([self.settings.seed, step, 1]).random(3, np.float32)
-        return torch.from_numpy(color).to(self.device)
+        first = step // BACKGROUNDS_AT_ONCE * BACKGROUNDS_AT_ONCE
+        return _backgrounds(self.settings.seed, first, self.device)[step - first]
 
     def sh_degree(self, step: int) -> int:
         """Degree of the harmonics that are trained in a step."""
@@ -254,10 +267,24 @@ class Photos:
         """A photo that `at` has read, on a GPU; kept there if all `count` photos of its size may be."""
         if name in self.on_gpu:
             return self.on_gpu[name]
-        photo = torch.from_numpy(self.held[name]).to(device)
+        photo = to_device(self.held[name], device)
         if photo.numel() * (count - len(self.on_gpu)) < PHOTOS_SHARE * free_bytes(device):
             self.on_gpu[name] = photo
         return photo
+
+
+@lru_cache(2)
+def _backgrounds(seed: int, first: int, device: torch.device) -> Tensor:
+    """Random colours for the steps from the first on, sent to the device together. float32 [S, 3]"""
+    steps = range(first, first + BACKGROUNDS_AT_ONCE)
+    colors = [np.random.default_rng([seed, step, 1]).random(3, np.float32) for step in steps]
+    return to_device(np.stack(colors), device)
+
+
+@lru_cache
+def _half_size(width: int, height: int, device: torch.device) -> Tensor:
+    """Half of a picture's size, px, on a device to which it is sent once. float32 [2]"""
+    return to_device(np.array([width / 2, height / 2], np.float32), device)
 
 
 def resized(camera: Camera, divisor: float) -> Camera:

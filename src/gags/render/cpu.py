@@ -37,6 +37,7 @@ from gags.render.kernels.weights import group_pixels, weigh
 from gags.render.types import BlendWeights, Rendering
 from gags.simd.vectors import LANES
 
+WEIGHTS_KEPT = 8  # Gaussians a pixel that count when largest weights are looked for
 # Its lock also keeps Numba's fallback threading layer from being entered by two Python threads at once.
 _SCRATCH = Scratch()
 _NONE = np.empty(0, np.float32)
@@ -94,6 +95,18 @@ def blend_weights(
             alphas=found.alphas.numpy(),
         )
     return found
+
+
+def largest_weights(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera
+) -> Tensor:
+    """Each Gaussian's largest blending weight in one view; see `gags.render.largest_weights`."""
+    number = torch.arange(camera.width * camera.height)
+    pixels = torch.stack([number % camera.width, number // camera.width], dim=1)
+    seen = blend_weights(means, quats, scales, opacities, camera, pixels, top_k=WEIGHTS_KEPT)
+    # Padding has weight 0, which changes no maximum.
+    indices = seen.indices.reshape(-1).long().clamp(min=0)
+    return torch.zeros(len(means)).scatter_reduce_(0, indices, seen.weights.reshape(-1), "amax")
 
 
 class _Seen(NamedTuple):
