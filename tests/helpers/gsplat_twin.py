@@ -248,7 +248,9 @@ def _floats(**tensors: Tensor | None) -> None:
     for name, tensor in tensors.items():
         if tensor is not None:
             assert tensor.is_contiguous(), f"{name} must be contiguous"
-            assert tensor.dtype == torch.float32, f"expected scalar type Float but found {tensor.dtype} ({name})"
+            assert tensor.dtype == torch.float32, (
+                f"expected scalar type Float but found {tensor.dtype} ({name})"
+            )
 
 
 def _project(means, quats, scales, viewmats, Ks, width, height, eps2d) -> tuple[Tensor, Tensor, Tensor]:

@@ -26,7 +26,13 @@ from gags.render.types import BlendWeights, Rendering
 from tests.helpers.gsplat_twin import LAUNCHES, WAITS, Kernels, gsplat_on_cpu
 
 GPU = torch.device("cuda")
-KEPT_ON_DEVICE = (cuda_view._camera_tensors, adam._on_device, quality._taps, step._half_size, step._backgrounds)
+KEPT_ON_DEVICE = (
+    cuda_view._camera_tensors,
+    adam._on_device,
+    quality._taps,
+    step._half_size,
+    step._backgrounds,
+)
 ASIDE = (torch.device, torch._C._nn._parse_to, torch._has_compatible_shallow_copy_type)  # move nothing
 MADE_OF_NUMBERS = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
 BY_ROWS = (Tensor.__getitem__, Tensor.__setitem__)  # the CPU may say which rows of a GPU
@@ -64,15 +70,48 @@ class Work(TorchDispatchMode):
     """
 
     # These make a view or a memory without content: no kernel.
-    FREE = (
-        "view _unsafe_view t transpose permute slice select unsqueeze squeeze expand detach alias as_strided unbind "
-        "split split_with_sizes empty empty_like _reshape_alias diagonal empty_strided lift_fresh new_empty "
-        "new_empty_strided is_same_size set_ requires_grad_"
-    ).split()
+    FREE = [
+        "view",
+        "_unsafe_view",
+        "t",
+        "transpose",
+        "permute",
+        "slice",
+        "select",
+        "unsqueeze",
+        "squeeze",
+        "expand",
+        "detach",
+        "alias",
+        "as_strided",
+        "unbind",
+        "split",
+        "split_with_sizes",
+        "empty",
+        "empty_like",
+        "_reshape_alias",
+        "diagonal",
+        "empty_strided",
+        "lift_fresh",
+        "new_empty",
+        "new_empty_strided",
+        "is_same_size",
+        "set_",
+        "requires_grad_",
+    ]
     # These are two: one that fills memory with zeros, one that writes a part of it.
     TWICE = ("select_backward", "slice_backward", "constant_pad_nd")
     # These need a number or a size from the GPU.
-    READING = "_local_scalar_dense nonzero _unique2 unique_dim unique_consecutive masked_select bincount equal".split()
+    READING = [
+        "_local_scalar_dense",
+        "nonzero",
+        "_unique2",
+        "unique_dim",
+        "unique_consecutive",
+        "masked_select",
+        "bincount",
+        "equal",
+    ]
 
     def __init__(self, kernels: Kernels) -> None:
         super().__init__()
@@ -161,7 +200,6 @@ class _Mode(TorchFunctionMode):
         found = func(*args, **kwargs)
         same = any(found is tensor and marked(tensor) != gpu for tensor in given)
         return mark(found.clone() if same else found, gpu)
-
 
     def _sends(self, tensor: Tensor | None, kwargs: dict) -> None:
         """Note that memory is sent to the GPU."""

@@ -135,7 +135,7 @@ def blend_weights(
 
 
 def largest_weights(gaussians: Gaussians, camera: Camera, *, backend: Backend = "auto") -> Tensor:
-    """Largest blending weight of every Gaussian over all pixels of a view, 0 if it is not seen. float32 [N]"""
+    """Largest blending weight of every Gaussian over all pixels of a view, 0 for what is not seen. [N]"""
     return largest_weights_of_tensors(
         gaussians.means,
         gaussians.quats,

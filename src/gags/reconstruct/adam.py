@@ -87,7 +87,9 @@ def adam_step_cuda(
         return
     change = torch.zeros_like(values)  # of a rate of 1
     adam(change, gradient.contiguous(), first, second, visible, factor, *numbers)
-    values.addcmul_(change, _on_device(rates.astype(np.float32).tobytes(), values.device).view(values.shape[1:]))
+    values.addcmul_(
+        change, _on_device(rates.astype(np.float32).tobytes(), values.device).view(values.shape[1:])
+    )
 
 
 @lru_cache

@@ -80,9 +80,7 @@ class DepthTargets:
         """Those of sparse points [P, 3] in world units; sent without waiting for the device."""
         xy, z = camera.project(points.astype(np.float64))
         columns, rows = np.floor(xy).T
-        inside = (
-            (z > 0) & (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
-        )
+        inside = (z > 0) & (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
         places = (rows[inside] * camera.width + columns[inside]).astype(np.int64)
         inverse = (1 / z[inside]).astype(np.float32)
         return DepthTargets(to_device(places, device), to_device(inverse, device))

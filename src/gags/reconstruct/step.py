@@ -13,11 +13,11 @@ from gags.capture import Capture, View
 from gags.capture.camera import Camera
 from gags.errors import CaptureError
 from gags.gaussians import Gaussians, render
-from gags.models.device import free_bytes
 from gags.reconstruct import losses_cpu, losses_gpu
 from gags.reconstruct.adam import adam_step
 from gags.reconstruct.density import Densifier, floating, nearest_depths, strongest_weights
 from gags.reconstruct.holes import fill_holes
+from gags.reconstruct.photos import AHEAD, Photos, resized
 from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.start import gaussians_at_points, scene_extent
 from gags.reconstruct.state import PARAMETERS, TrainingState
@@ -33,7 +33,6 @@ PIXELS_A_STEP = 120_000
 STEPS_A_PSNR = 10  # on a GPU, where reading a number waits for all that was queued before it
 BACKGROUNDS_AT_ONCE = 256  # colours that are drawn and sent to the device together
 TARGETS_KEPT = 256  # views whose sparse points stay on a GPU: 80 MB
-PHOTOS_SHARE = 0.25  # of a GPU's free memory that photos may stay in
 
 
 @dataclass(eq=False)
@@ -48,7 +47,7 @@ class Training:
         extent: Scene extent, world units.
         nearest: How near to each view the sparse points come, world units.
         densifier: Adds and removes Gaussians.
-        photos: Photos of the size in use.
+        photos: Photos of the size in use, of which memory holds so many.
         device: Where the Gaussians are.
     """
 
@@ -59,7 +58,7 @@ class Training:
     extent: float
     nearest: list[float]
     densifier: Densifier
-    photos: "Photos" = field(default_factory=lambda: Photos())
+    photos: Photos = field(default_factory=Photos)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @staticmethod
@@ -102,6 +101,8 @@ class Training:
         step = state.step
         state.grow_sh(self.sh_degree(step))
         photo, camera = self.photos.at(self.view(step), self.divisor(step))
+        coming = range(step + 1, min(step + 1 + AHEAD, self.settings.steps))
+        self.photos.expect((self.view(later), self.divisor(later)) for later in coming)
         leaves = Gaussians(*(getattr(state.gaussians, name).detach().requires_grad_() for name in PARAMETERS))
         offset = self.screen_offset(state) if self.densifier.gathers(step) else None
         rendering = render(leaves, camera, background=self.background(step), means2d_offset=offset)
@@ -131,7 +132,7 @@ class Training:
             g_depths = losses_cpu.sparse_depth_loss(depths.numpy(), camera, self.depth_points).gradient
             g_depths = torch.from_numpy(settings.depth_weight * g_depths)
             return loss.psnr, [torch.from_numpy(loss.gradient), g_depths]
-        photo_there = self.photos.on_device(self.view(step).name, self.device, len(self.views))
+        photo_there = self.photos.on_device(self.view(step).name, photo, self.device, len(self.views))
         g_colors = losses_gpu.photometric_gradient(colors, photo_there, settings.lambda_dssim)
         targets = self.depth_targets(self.view(step).name, self.divisor(step))
         g_depths = losses_gpu.sparse_depth_gradient(depths, targets, settings.depth_weight)
@@ -185,8 +186,10 @@ class Training:
 
     def small_photos(self, step: int) -> Iterator[tuple[np.ndarray, Camera]]:
         """All training photos at a size that shows holes and little else, with their cameras."""
-        for view in self.views:
-            photo, camera = self.photos.at(view, self.divisor(step))
+        divisor = self.divisor(step)
+        for number, view in enumerate(self.views):
+            photo, camera = self.photos.at(view, divisor)
+            self.photos.expect((later, divisor) for later in self.views[number + 1 : number + 1 + AHEAD])
             small = resized(camera, max(camera.width, camera.height) / HOLES_SIDE)
             yield cv2.resize(photo, (small.width, small.height), interpolation=cv2.INTER_AREA), small
 
@@ -243,36 +246,6 @@ class Training:
         return np.ceil(np.concatenate([[0], np.cumsum(steps)]) / 1e6).astype(int).tolist()
 
 
-@dataclass(eq=False)
-class Photos:
-    """Photos of the size in use, read when first needed."""
-
-    divisor: int = 0
-    held: dict[str, np.ndarray] = field(default_factory=dict)
-    on_gpu: dict[str, Tensor] = field(default_factory=dict)  # those that stay there
-
-    def at(self, view: View, divisor: int) -> tuple[np.ndarray, Camera]:
-        """A photo shrunk by a divisor, uint8 [H, W, 3], and its camera."""
-        if divisor != self.divisor:
-            self.divisor, self.held, self.on_gpu = divisor, {}, {}
-        camera = resized(view.camera, divisor)
-        if view.name not in self.held:
-            image = view.image()
-            if divisor > 1:
-                image = cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-            self.held[view.name] = image
-        return self.held[view.name], camera
-
-    def on_device(self, name: str, device: torch.device, count: int) -> Tensor:
-        """A photo that `at` has read, on a GPU; kept there if all `count` photos of its size may be."""
-        if name in self.on_gpu:
-            return self.on_gpu[name]
-        photo = to_device(self.held[name], device)
-        if photo.numel() * (count - len(self.on_gpu)) < PHOTOS_SHARE * free_bytes(device):
-            self.on_gpu[name] = photo
-        return photo
-
-
 @lru_cache(2)
 def _backgrounds(seed: int, first: int, device: torch.device) -> Tensor:
     """Random colours for the steps from the first on, sent to the device together. float32 [S, 3]"""
@@ -285,8 +258,3 @@ def _backgrounds(seed: int, first: int, device: torch.device) -> Tensor:
 def _half_size(width: int, height: int, device: torch.device) -> Tensor:
     """Half of a picture's size, px, on a device to which it is sent once. float32 [2]"""
     return to_device(np.array([width / 2, height / 2], np.float32), device)
-
-
-def resized(camera: Camera, divisor: float) -> Camera:
-    """The camera of a photo shrunk by a divisor."""
-    return camera.resized(max(1, round(camera.width / divisor)), max(1, round(camera.height / divisor)))
