@@ -7,8 +7,7 @@ import torch
 from gags import models, pipeline, scene
 from gags.distill.settings import DistillSettings
 from gags.pipeline import RunSettings
-from gags.reconstruct import adam
-from gags.reconstruct import step as training_step
+from gags.reconstruct import adam, photos
 from gags.reconstruct.settings import ReconstructSettings
 from gags.report.pages import write_scene_report
 from gags.scene import Scene
@@ -48,7 +47,7 @@ def _run(capture, out, monkeypatch: pytest.MonkeyPatch, where: str) -> Scene:
         monkeypatch.setattr(module, "load_encoder", lambda name, progress=None: ColorEncoder())
     monkeypatch.setattr(pipeline, "load_segmenter", lambda name: ColorSegmenter())
     monkeypatch.setattr(models, "ensure", lambda name, progress=None: None)
-    monkeypatch.setattr(training_step, "free_bytes", lambda device: 1 << 30)
+    monkeypatch.setattr(photos, "free_bytes", lambda device: 1 << 30)
     return pipeline.run(capture, out, SETTINGS)
 
 

@@ -2,10 +2,11 @@
 
     with gsplat_on_cpu() as kernels: …
 
-Asserts, padding and autograd functions are those of the package; only what its CUDA code computes is computed
-here, by the readable twins that gsplat brings along (`_torch_impl`) and a compositor of our own. Where the CUDA
-code is stricter or looser than PyTorch, so is this: inputs must be contiguous and float32, only some widths have
-a kernel, and memory of Gaussians that are not in the picture is never written, which NaN stands for.
+Asserts, padding and autograd functions are those of the package; only what its CUDA code computes is
+computed here, by the readable twins that gsplat brings along (`_torch_impl`) and a compositor of our own.
+Where the CUDA code is stricter or looser than PyTorch, so is this: inputs must be contiguous and float32,
+only some widths have a kernel, and memory of Gaussians that are not in the picture is never written, which
+NaN stands for.
 
 It cannot show what only a GPU does: rounding of its fast maths, the order of atomic sums, memory, speed.
 """
@@ -30,7 +31,7 @@ WIDTHS = (1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129, 256, 257, 512, 
 NEVER_WRITTEN = float("nan")
 FAR = 3.33  # standard deviations beyond which a Gaussian is not listed, however opaque
 
-# What a call starts on a GPU: its own kernels, the zeros that it fills, a running sum, a radix sort of 48 bits.
+# What a call starts on a GPU: its own kernels, zeros that it fills, a running sum, a radix sort of 48 bits.
 LAUNCHES = {
     "projection_ewa_3dgs_fused_fwd": 1,
     "projection_ewa_3dgs_fused_bwd": 4,
@@ -199,8 +200,8 @@ class Kernels:
         return image, alphas, torch.zeros(1, height, width, dtype=torch.int32)
 
     def rasterize_to_pixels_3dgs_bwd(
-        self, means2d, conics, colors, opacities, backgrounds, masks, width, height, side, offsets, ids, alphas,
-        last_ids, g_image, g_alphas, with_absolute,
+        self, means2d, conics, colors, opacities, backgrounds, masks, width, height, side, offsets, ids,
+        alphas, last_ids, g_image, g_alphas, with_absolute,
     ) -> tuple[Tensor | None, ...]:  # fmt: skip
         _floats(g_image=g_image, g_alphas=g_alphas)
         assert not with_absolute

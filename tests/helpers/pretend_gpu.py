@@ -33,6 +33,53 @@ KEPT_ON_DEVICE = (
     step._half_size,
     step._backgrounds,
 )
+# These make a view or a memory without content: no kernel.
+FREE = frozenset(
+    [
+        "view",
+        "_unsafe_view",
+        "t",
+        "transpose",
+        "permute",
+        "slice",
+        "select",
+        "unsqueeze",
+        "squeeze",
+        "expand",
+        "detach",
+        "alias",
+        "as_strided",
+        "unbind",
+        "split",
+        "split_with_sizes",
+        "empty",
+        "empty_like",
+        "_reshape_alias",
+        "diagonal",
+        "empty_strided",
+        "lift_fresh",
+        "new_empty",
+        "new_empty_strided",
+        "is_same_size",
+        "set_",
+        "requires_grad_",
+    ]
+)
+# These are two: one that fills memory with zeros, one that writes a part of it.
+TWICE = frozenset(["select_backward", "slice_backward", "constant_pad_nd"])
+# These need a number or a size from the GPU.
+READING = frozenset(
+    [
+        "_local_scalar_dense",
+        "nonzero",
+        "_unique2",
+        "unique_dim",
+        "unique_consecutive",
+        "masked_select",
+        "bincount",
+        "equal",
+    ]
+)
 ASIDE = (torch.device, torch._C._nn._parse_to, torch._has_compatible_shallow_copy_type)  # move nothing
 MADE_OF_NUMBERS = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
 BY_ROWS = (Tensor.__getitem__, Tensor.__setitem__)  # the CPU may say which rows of a GPU
@@ -63,55 +110,11 @@ class Work(TorchDispatchMode):
 
     Attributes:
         launches: Kernels that were started, by operator; those of gsplat are in its own `calls`.
-        waits: What makes the CPU wait until the GPU has done all that was asked of it so far, with the line of
-            the package that asks: numbers, sizes or pictures read back, and memory that is not pinned sent.
+        waits: What makes the CPU wait until the GPU has done all that was asked of it so far, with the line
+            of the package that asks: numbers, sizes or pictures read back; memory sent that is not pinned.
         sent: Pinned memory sent to the GPU, which nobody waits for.
         kernels: gsplat's.
     """
-
-    # These make a view or a memory without content: no kernel.
-    FREE = [
-        "view",
-        "_unsafe_view",
-        "t",
-        "transpose",
-        "permute",
-        "slice",
-        "select",
-        "unsqueeze",
-        "squeeze",
-        "expand",
-        "detach",
-        "alias",
-        "as_strided",
-        "unbind",
-        "split",
-        "split_with_sizes",
-        "empty",
-        "empty_like",
-        "_reshape_alias",
-        "diagonal",
-        "empty_strided",
-        "lift_fresh",
-        "new_empty",
-        "new_empty_strided",
-        "is_same_size",
-        "set_",
-        "requires_grad_",
-    ]
-    # These are two: one that fills memory with zeros, one that writes a part of it.
-    TWICE = ("select_backward", "slice_backward", "constant_pad_nd")
-    # These need a number or a size from the GPU.
-    READING = [
-        "_local_scalar_dense",
-        "nonzero",
-        "_unique2",
-        "unique_dim",
-        "unique_consecutive",
-        "masked_select",
-        "bincount",
-        "equal",
-    ]
 
     def __init__(self, kernels: Kernels) -> None:
         super().__init__()
@@ -142,21 +145,21 @@ class Work(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         if not self.kernels.inside:
-            if name not in self.FREE:
-                self.launches[name] += 2 if name in self.TWICE else 1
+            if name not in FREE:
+                self.launches[name] += 2 if name in TWICE else 1
             by_mask = name in ("index", "index_put", "index_put_", "_index_put_impl_") and any(
                 index is not None and index.dtype == torch.bool for index in args[1]
             )
             sizes = name == "repeat_interleave" and "output_size" not in (kwargs or {})
-            if name in self.READING or by_mask or sizes:
+            if name in READING or by_mask or sizes:
                 self.wait(name)
         return func(*args, **(kwargs or {}))
 
 
 def _asking_line() -> str:
-    """The innermost line of the package that is being run."""
-    frames = reversed(traceback.extract_stack())
-    return next((f"{Path(f.filename).name}:{f.lineno}" for f in frames if "/src/gags/" in f.filename), "?")
+    """The innermost line of the package that is being run, beside the function that sends."""
+    ours = [f for f in traceback.extract_stack() if "/src/gags/" in f.filename and f.name != "to_device"]
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "?"
 
 
 class _Mode(TorchFunctionMode):
@@ -255,8 +258,8 @@ def pretend_gpu(rasterizer: Literal["cpu", "gsplat"] = "cpu") -> Iterator[Work]:
     """While it is entered, the device "cuda" can be used, and Gaussians there are rasterised.
 
     Args:
-        rasterizer: What rasterises them: "cpu", the kernels for CPUs, or gsplat's own Python on the twin of its
-            kernels, which is 100 times slower and takes the CUDA backend with everything in it.
+        rasterizer: What rasterises them: "cpu", the kernels for CPUs, or gsplat's own Python on the twin of
+            its kernels, which is 100 times slower and takes the CUDA backend with everything in it.
     """
     make = Tensor._make_subclass
 

@@ -1,4 +1,4 @@
-"""Adam over the Gaussians in view: one pass over memory, by a kernel of our own on the CPU, gsplat's on a GPU.
+"""Adam over the Gaussians in view: one pass over memory, by our own kernel on a CPU, gsplat's on a GPU.
 
 `torch.optim.Adam` updates every row at every step; a step here costs as much as the view shows, not as much
 as the scene holds, and Gaussians out of view do not drift on their momentum.

@@ -151,7 +151,7 @@ def floating_torch(means: Tensor, cameras: Sequence[Camera], nearest: Sequence[f
 
 
 def _packed(cameras: Sequence[Camera], nearest: Sequence[float]) -> np.ndarray:
-    """Cameras as K[R|t] and a row (width, height, 0, depth below which something floats). float32 [V, 4, 4]"""
+    """Cameras as K[R|t] and a row (width, height, 0, depth of the farthest floater). float32 [V, 4, 4]"""
     rows = [
         np.concatenate(
             [camera.K @ camera.viewmat[:3], [[camera.width, camera.height, 0, FLOATER_SHARE * depth]]]

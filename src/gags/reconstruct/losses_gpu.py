@@ -1,8 +1,8 @@
 """The gradients of the losses of training, for Gaussians on a GPU (truth: `losses`).
 
 None of these waits for the GPU: what is computed stays there. Each operation starts a kernel, which takes
-longer to start than to run on a small picture; so the gradients are written out, and what is filtered alike is
-filtered together.
+longer to start than to run on a small picture; so the gradients are written out, and what is filtered alike
+is filtered together.
 """
 
 from dataclasses import dataclass

@@ -134,8 +134,8 @@ def largest_weights(
 ) -> Tensor:
     """Largest blending weight w = αT of every Gaussian over all pixels of a view (no gradient).
 
-    The CPU's backend looks at the 8 strongest Gaussians of each pixel only: where a Gaussian is in none of the
-    eights, its largest weight is below 1/9, and counts as 0.
+    The CPU's backend looks at the 8 strongest Gaussians of each pixel only: a Gaussian that is nowhere among
+    these has weights below 1/9, and counts as 0.
 
     Args:
         means: Centres, world units. [N, 3]

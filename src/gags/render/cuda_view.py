@@ -33,7 +33,7 @@ def load_gsplat() -> Any:
         raise GagsError("the cuda backend needs gsplat; install it with: pip install 'gags[cuda]'") from error
     if not VERSIONS[0] <= _version(gsplat.__version__) < VERSIONS[1]:
         raise GagsError(
-            f"the cuda backend needs gsplat 1.5.3 or newer, but not 1.6, and {gsplat.__version__} is installed; "
+            f"the cuda backend needs gsplat 1.5.3 or newer, below 1.6; {gsplat.__version__} is installed, "
             "run: pip install 'gags[cuda]'"
         )
     try:

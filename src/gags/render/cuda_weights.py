@@ -1,7 +1,7 @@
 """What pixels are made of, by gsplat: which Gaussians a ray hits, and how much of each it shows.
 
-A hit is one Gaussian on the ray of one pixel. A photo of 12 megapixels has half a billion of them, so they are
-looked up some pixels at a time: as many as can have `MOST_HITS` hits, however Gaussians lie.
+A hit is one Gaussian on the ray of one pixel. A photo of 12 megapixels has half a billion of them, so they
+are looked up some pixels at a time: as many as can have `MOST_HITS` hits, however Gaussians lie.
 """
 
 import math
@@ -17,7 +17,7 @@ from gags.render.cuda_view import TILE_SIZE, Seen, load_gsplat, see
 from gags.render.types import MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE, BlendWeights
 
 MOST_HITS = 1 << 24  # at a time
-BYTES_A_HIT = 160  # that are held at a time, at most; with MOST_HITS 2.7 GB. Tests measure it
+BYTES_A_HIT = 100  # held at a time, at most, with what a sort takes besides; in all 1.7 GB. Tests measure it
 _MOST_A_RAY = int(math.log(MIN_TRANSMITTANCE) / math.log(1 - MIN_ALPHA)) + 1  # hits of the faintest Gaussians
 _ALL_BATCHES = 1 << 30  # more batches of Gaussians than any tile has
 
@@ -34,28 +34,34 @@ def blend_weights(
 ) -> BlendWeights:
     """The Gaussians that make up chosen pixels; see `gags.render.blend_weights`.
 
-    Beside what it returns, it takes 40 bytes a pixel of the picture and the memory of `MOST_HITS` hits.
+    Beside what it returns, it takes at most `MOST_HITS` · `BYTES_A_HIT` and 100 bytes a pixel.
     """
     gsplat = load_gsplat()
     means, quats, scales, opacities = (t.float().contiguous() for t in (means, quats, scales, opacities))
-    places, rows = torch.unique(pixels[:, 1] * camera.width + pixels[:, 0], return_inverse=True)
-    size = (len(places), top_k)
     found = BlendWeights(
-        torch.full(size, -1, dtype=torch.int32, device=means.device),
-        means.new_zeros(size),
-        means.new_zeros(len(places)),
+        torch.full((len(pixels), top_k), -1, dtype=torch.int32, device=means.device),
+        means.new_zeros(len(pixels), top_k),
+        means.new_zeros(len(pixels)),
     )
-    if len(means) and len(places):
-        seen = see(gsplat, means, quats, scales, opacities, camera)
-        # Pixels by tile, so that those that are looked up together lie together.
-        tiles, order = torch.sort(_tile_of(places, camera), stable=True)
-        for part in _parts(seen, tiles, least=top_k):
-            wanted = order[part].sort().values
-            hits = _hits(gsplat, seen, places[wanted], camera)
-            best = strongest(hits.gaussians, hits.rows, hits.alphas, len(wanted), top_k)
-            found.indices[wanted], found.weights[wanted] = best.indices, best.weights
-            found.alphas[wanted] = best.alphas
-    return BlendWeights(found.indices[rows], found.weights[rows], found.alphas[rows])
+    if not len(means) or not len(pixels):
+        return found
+    places, rows = torch.unique(pixels[:, 1] * camera.width + pixels[:, 0], return_inverse=True)
+    first = torch.empty_like(places)
+    first[rows] = torch.arange(len(rows), device=rows.device)  # a row of each place; doubles follow below
+    seen = see(gsplat, means, quats, scales, opacities, camera)
+    # Pixels by tile, so that those that are looked up together lie together.
+    tiles, order = torch.sort(_tile_of(places, camera), stable=True)
+    for part in _parts(seen, tiles, least=top_k):
+        wanted = order[part].sort().values
+        hits = _hits(gsplat, seen, places[wanted], camera)
+        best = strongest(hits.gaussians, hits.rows, hits.alphas, len(wanted), top_k)
+        there = first[wanted]
+        found.indices[there], found.weights[there] = best.indices, best.weights
+        found.alphas[there] = best.alphas
+    if len(places) < len(rows):
+        again = first[rows]
+        return BlendWeights(found.indices[again], found.weights[again], found.alphas[again])
+    return found
 
 
 @torch.no_grad()
@@ -85,10 +91,10 @@ def _tile_of(places: Tensor, camera: Camera) -> Tensor:
 
 
 def _parts(seen: Seen, tiles: Tensor, least: int) -> Iterator[slice]:
-    """Pixels in parts that have `MOST_HITS` hits at most, however Gaussians lie.
+    """Pixels in parts that have `MOST_HITS` hits at most, or are one pixel, however Gaussians lie.
 
-    A pixel hits no more Gaussians than are listed in its tile; and no more than it takes to use up its light if
-    each of them is as faint as may be.
+    A pixel hits no more Gaussians than are listed in its tile; and no more than it takes to use up its light
+    if each of them is as faint as may be.
 
     Args:
         seen: The Gaussians.
@@ -102,11 +108,11 @@ def _parts(seen: Seen, tiles: Tensor, least: int) -> Iterator[slice]:
     costs, counts = np.cumsum(cost * count), np.cumsum(count)
     start, used = 0, 0
     while start < len(tiles):
-        # The tiles that fit whole, then as many pixels of the next one as fit.
+        # The tiles that fit whole, then as many pixels of the next one as fit; at least one pixel.
         tile = int(np.searchsorted(costs, used + MOST_HITS, side="right"))
         end, taken = (int(counts[tile - 1]), int(costs[tile - 1])) if tile else (0, 0)
         if tile < len(cost):
-            more = max((used + MOST_HITS - taken) // int(cost[tile]), int(end <= start))
+            more = max((used + MOST_HITS - taken) // int(cost[tile]), start + 1 - end)
             end, taken = end + more, taken + more * int(cost[tile])
         yield slice(start, end)
         start, used = end, taken
@@ -171,8 +177,8 @@ def strongest(gaussians: Tensor, rows: Tensor, alphas: Tensor, row_count: int, t
         return BlendWeights(indices, alphas.new_zeros(row_count, top_k), alphas.new_zeros(row_count))
     weights = _ray_weights(rows, alphas, row_count)
     totals = weights.new_zeros(row_count).index_add_(0, rows, weights)
-    # By ray, and within a ray by falling weight, in one sort: floats that are not below 0 are ordered as their
-    # bits are.
+    # By ray, and within a ray by falling weight, in one sort: floats that are not below 0 are ordered as
+    # their bits are.
     order = torch.sort(rows << 32 | (0x7FFFFFFF - weights.view(torch.int32)).long(), stable=True).indices
     starts = torch.searchsorted(rows, torch.arange(row_count + 1, device=rows.device))
     picks = starts[:-1, None] + torch.arange(top_k, device=rows.device)
