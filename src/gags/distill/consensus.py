@@ -14,7 +14,9 @@ from numba import njit
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from gags.distill import evidence_gpu
 from gags.distill.evidence import Evidence
+from gags.distill.evidence_gpu import DeviceEvidence
 
 LANDMARKS = 20_000  # Gaussians on which masks are compared; more tell nothing new
 CONSENSUS_IOU = 0.5  # masks of a smaller IoU are different things
@@ -119,13 +121,16 @@ def repeatability(agreed: Agreement, view_of: np.ndarray) -> np.ndarray:
     return (agreed.visible_share * best).sum(axis=1) / np.maximum(agreed.visible_share.sum(axis=1), 1e-6)
 
 
-def consensus(evidence: Evidence, embeddings: Tensor) -> Consensus:
+def consensus(evidence: Evidence | DeviceEvidence, embeddings: Tensor) -> Consensus:
     """Give every mask the mean of the masks that agree with it, weighed by IoU², and its repeatability.
 
     Args:
         evidence: Of all photos.
         embeddings: Unit embeddings of all masks, in any basis. [M, r]
     """
+    if isinstance(evidence, DeviceEvidence):
+        found = evidence_gpu.consensus(evidence, embeddings, landmarks=LANDMARKS, least_iou=CONSENSUS_IOU)
+        return Consensus(*found)
     means, repeated = [embeddings[:0]], [np.zeros(0, np.float32)]
     for view in range(evidence.view_count):
         agreed = agreement(evidence, view)

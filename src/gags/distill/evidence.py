@@ -10,12 +10,14 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from gags.capture import Camera
+from gags.distill import evidence_gpu
+from gags.distill.evidence_gpu import LEAST_WEIGHT, DeviceEvidence, ViewEntries
 from gags.embed.description import Description
 from gags.gaussians import Gaussians, blend_weights
 from gags.progress import SILENT, Reporter
+from gags.render.cuda_view import to_device
 
 GRID_PIXELS = 40_000  # of every photo: enough that next to no visible Gaussian is missed
-LEAST_WEIGHT = 0.01  # blending weights below this tell nothing but cost memory
 
 
 @dataclass(eq=False)
@@ -94,8 +96,10 @@ def pixel_grid(width: int, height: int, most: int, rng: np.random.Generator | No
     return np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
 
 
-def view_evidence(indices: Tensor, weights: Tensor, labels: np.ndarray, mask_count: int) -> ViewEvidence:
-    """Sum up one photo's pixels.
+def view_evidence(
+    indices: Tensor, weights: Tensor, labels: np.ndarray, mask_count: int
+) -> ViewEvidence | ViewEntries:
+    """Sum up one photo's pixels; what lies on a GPU stays there.
 
     Args:
         indices: Gaussians that make up each pixel, -1 for padding. [P, K]
@@ -103,6 +107,9 @@ def view_evidence(indices: Tensor, weights: Tensor, labels: np.ndarray, mask_cou
         labels: Masks that cover each pixel on the three levels, -1 where there is none. int [P, 3]
         mask_count: Number M of masks of the photo.
     """
+    if indices.device.type == "cuda":
+        there = to_device(np.ascontiguousarray(labels, np.int32), indices.device)
+        return evidence_gpu.view_entries(indices, weights, there, mask_count)
     flat, blend = indices.cpu().numpy().reshape(-1), weights.cpu().numpy().reshape(-1)
     used = np.flatnonzero((flat >= 0) & (blend > LEAST_WEIGHT))
     order = used[np.argsort(flat[used], kind="stable")]
@@ -137,24 +144,34 @@ def gather_evidence(
     Returns:
         The evidence, and the level (0, 1, 2) of every mask, int8 [M].
     """
-    views: list[ViewEvidence] = []
+    views: list[ViewEvidence | ViewEntries] = []
     levels = [np.zeros(0, np.int8)]
     with progress.stage(stage, len(items), "photos") as bar:
         for camera, description in items:
             masks = description.masks
             height, width = masks.labels.shape[1:]
             grid = pixel_grid(width, height, GRID_PIXELS)
-            pixels = torch.from_numpy(grid).to(gaussians.means.device)
+            pixels = to_device(grid, gaussians.means.device)
             blend = blend_weights(gaussians, camera.resized(width, height), pixels)
             labels = masks.labels[:, grid[:, 1], grid[:, 0]].T
             views.append(view_evidence(blend.indices, blend.weights, labels, len(masks)))
             levels.append(masks.levels)
             bar.advance()
-    return merge(views, len(gaussians)), np.concatenate(levels)
+    merged = merge(views, len(gaussians))
+    merged = Evidence(*merged.arrays()) if isinstance(merged, DeviceEvidence) else merged
+    return merged, np.concatenate(levels)
 
 
-def merge(views: Sequence[ViewEvidence], gaussian_count: int) -> Evidence:
-    """Put the photos' entries together, Gaussian by Gaussian."""
+def merge(views: Sequence[ViewEvidence | ViewEntries], gaussian_count: int) -> Evidence | DeviceEvidence:
+    """Put the photos' entries together, Gaussian by Gaussian, where they lie."""
+    there = [view for view in views if isinstance(view, ViewEntries)]
+    if there:
+        return evidence_gpu.merge_views(there, gaussian_count)
+    here = [view for view in views if isinstance(view, ViewEvidence)]
+    return _merge(here, gaussian_count)
+
+
+def _merge(views: Sequence[ViewEvidence], gaussian_count: int) -> Evidence:
     first = np.cumsum([0] + [view.count for view in views])
     total = int(first[-1])
     columns = [
@@ -174,7 +191,7 @@ def merge(views: Sequence[ViewEvidence], gaussian_count: int) -> Evidence:
     )
 
 
-def uplift(evidence: Evidence, values: Tensor, mask_weights: Tensor) -> Tensor:
+def uplift(evidence: Evidence | DeviceEvidence, values: Tensor, mask_weights: Tensor) -> Tensor:
     """Weighted mean of what every Gaussian's pixels see, Σ w F / Σ w (Occam's LGS).
 
     Args:
@@ -185,6 +202,8 @@ def uplift(evidence: Evidence, values: Tensor, mask_weights: Tensor) -> Tensor:
     Returns:
         float32 [N, d]; 0 for Gaussians that no mask covers.
     """
+    if isinstance(evidence, DeviceEvidence):
+        return evidence_gpu.uplift(evidence, values, mask_weights)
     is_mask = evidence.columns < evidence.mask_count
     columns = torch.from_numpy(evidence.columns[is_mask].astype(np.int64))
     counts = np.concatenate([[0], np.cumsum(is_mask)])[evidence.starts]

@@ -11,6 +11,7 @@ from gags.distill.decoder import Decoder
 from gags.distill.objective import Targets, Terms, Units, pixel_losses, weigh_levels
 from gags.distill.samples import Samples, one_gaussian
 from gags.distill.settings import DistillSettings
+from gags.render.cuda_view import to_device
 
 
 class MixedSchedule:
@@ -47,7 +48,7 @@ class MixedSchedule:
             step: Number of this step, which decides what pixels are replaced by a Gaussian.
         """
         samples, settings = self.samples, self.settings
-        batch = batch.to(samples.indices.device)
+        batch = to_device(batch, samples.indices.device)
         indices, weights = samples.indices[batch].flatten(0, 1), samples.weights[batch].flatten(0, 1)
         rng = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         weights = one_gaussian(weights, settings.single_share, rng)

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from gags.capture.camera import Camera
 from gags.distill.evidence import Evidence, ViewEvidence, merge, pixel_grid, view_evidence
+from gags.distill.evidence_gpu import DeviceEvidence, ViewEntries
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
 from gags.gaussians import Gaussians, blend_weights
 from gags.progress import Reporter
+from gags.render.cuda_view import to_device
 from gags.render.types import BlendWeights
 from gags.segment.masks import Masks
 
@@ -154,7 +156,7 @@ def one_gaussian(weights: Tensor, share: float, rng: torch.Generator) -> Tensor:
     Returns:
         The weights, one-hot at the chosen pixels; pixels of which nothing was hit stay 0. [P, K]
     """
-    uniform = torch.rand(2, len(weights), 1, generator=rng).to(weights.device)
+    uniform = to_device(torch.rand(2, len(weights), 1, generator=rng), weights.device)
     drawn = (weights.cumsum(dim=-1) < uniform[0]).sum(dim=-1, keepdim=True).clamp(max=weights.shape[1] - 1)
     alone = torch.zeros_like(weights).scatter_(1, drawn, 1.0)
     chosen = (uniform[1] < share) & (weights.sum(dim=-1, keepdim=True) > 0)
@@ -195,7 +197,7 @@ def collect(
     progress: Reporter,
     *,
     with_evidence: bool = True,
-) -> tuple[Samples, Evidence]:
+) -> tuple[Samples, Evidence | DeviceEvidence]:
     """Sample pixels of all photos and find the Gaussians they are made of.
 
     Args:
@@ -209,7 +211,7 @@ def collect(
         The samples, and which masks every Gaussian is seen in.
     """
     parts: list[Samples] = []
-    seen: list[ViewEvidence] = []
+    seen: list[ViewEvidence | ViewEntries] = []
     first_mask = 0
     with progress.stage("Blending weights", len(items), "photos") as bar:
         for view, (camera, description) in enumerate(items):
@@ -235,14 +237,14 @@ def _collect_view(
     settings: DistillSettings,
     rng: np.random.Generator,
     grid_pixels: int,
-) -> tuple[Samples, ViewEvidence]:
+) -> tuple[Samples, ViewEvidence | ViewEntries]:
     """Samples of one photo, and its evidence from a grid of about so many pixels."""
     height, width = masks.labels.shape[1:]
     counted = replace(masks, labels=counted_labels(masks.labels, settings.counted))
     areas = mask_areas(counted)
     drawn = draw_pixels(counted, groups_per_region(areas, settings.pixels_per_photo), rng)
     grid = pixel_grid(width, height, grid_pixels, rng) if grid_pixels else np.zeros((0, 2), np.int64)
-    pixels = torch.from_numpy(np.concatenate([drawn.pixels.reshape(-1, 2), grid])).to(gaussians.means.device)
+    pixels = to_device(np.concatenate([drawn.pixels.reshape(-1, 2), grid]), gaussians.means.device)
     blend = blend_weights(
         gaussians,
         camera.resized(width, height),
@@ -265,8 +267,8 @@ def _samples(
     return Samples(
         indices=indices.reshape(-1, GROUP, indices.shape[-1]),
         weights=weights.reshape(-1, GROUP, weights.shape[-1]),
-        targets=torch.from_numpy(targets).to(device),
-        density=torch.from_numpy(drawn.density).to(device),
-        levels=torch.from_numpy(masks.levels[drawn.rows].astype(np.int64)).to(device),
-        areas=torch.from_numpy(areas).to(device),
+        targets=to_device(targets, device),
+        density=to_device(drawn.density, device),
+        levels=to_device(masks.levels[drawn.rows].astype(np.int64), device),
+        areas=to_device(areas, device),
     )

@@ -14,6 +14,7 @@ from gags.distill.consensus import consensus
 from gags.distill.decoder import Decoder, PrincipalDecoder, decoder_of
 from gags.distill.effects import refuse_impossible
 from gags.distill.evidence import Evidence, gather_evidence, uplift
+from gags.distill.evidence_gpu import DeviceEvidence
 from gags.distill.field import LanguageField, splats_hash
 from gags.distill.mixed import MixedSchedule
 from gags.distill.objective import Targets
@@ -155,7 +156,7 @@ def _look(
     settings: DistillSettings,
     with_evidence: bool,
     progress: Reporter,
-) -> tuple[Samples | list[PhotoPixels], Evidence]:
+) -> tuple[Samples | list[PhotoPixels], Evidence | DeviceEvidence]:
     """The pixels that the schedule learns from, and the evidence, which is empty if it is not needed.
 
     Raises:
@@ -207,7 +208,11 @@ def _by_repeatability(logits: Tensor | None, settings: DistillSettings) -> bool:
 
 
 def _targets(
-    coordinates: Tensor, logits: Tensor | None, levels: Tensor, evidence: Evidence, settings: DistillSettings
+    coordinates: Tensor,
+    logits: Tensor | None,
+    levels: Tensor,
+    evidence: Evidence | DeviceEvidence,
+    settings: DistillSettings,
 ) -> Targets:
     """What to learn of masks with these coordinates [M, r], given logits [M] and levels [M]."""
     by_repeatability = _by_repeatability(logits, settings)
