@@ -20,16 +20,17 @@ def similar_masks(evidence: Evidence, least: float = SAME_THING_IOU) -> list[tup
     rows: list[tuple[np.ndarray, np.ndarray]] = []
     compared = on_landmarks(evidence)
     for view in range(evidence.view_count):
-        first, found = len(rows), None
+        own = compared.masks_of(view)
+        parts: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in own]
         for photos in photo_blocks(compared, view):
-            iou = agreement(compared, view, photos=photos).iou
-            found = found or [[] for _ in iou]
-            for row, of_row in enumerate(iou):
-                same = np.flatnonzero(of_row >= least)
-                masks = same + compared.masks_of(photos.start).start
-                other = masks != first + row
-                found[row].append((masks[other], of_row[same[other]]))
-        rows += [tuple(map(np.concatenate, zip(*parts, strict=True))) for parts in found or []]
+            first = compared.masks_of(photos.start).start
+            for part, mask, iou in zip(parts, own, agreement(compared, view, photos=photos).iou, strict=True):
+                same = np.flatnonzero(iou >= least)
+                same = same[first + same != mask]
+                part.append((first + same, iou[same]))
+        rows += [
+            (np.concatenate([m for m, _ in part]), np.concatenate([i for _, i in part])) for part in parts
+        ]
     return rows
 
 
