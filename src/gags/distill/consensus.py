@@ -102,7 +102,7 @@ def agreement(
     both = overlaps[:, count:]  # what the rows share with each photo as a whole
     visible_share = np.minimum(both / np.maximum(both[:, [view]], 1e-6), 1)
     visible_share[:, view] = 0
-    iou = iou_of_overlaps(overlaps, sizes, compared.view_of, rows)
+    iou = iou_of_overlaps(overlaps, sizes, compared.view_of, np.array(rows))
     if isinstance(shown, np.ndarray) and not shown.all():
         return Agreement(iou[:, shown[compared.view_of[:count]]], visible_share[:, shown])
     return Agreement(iou, visible_share)

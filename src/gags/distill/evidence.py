@@ -235,10 +235,13 @@ class Gathered:
         np.cumsum(self._entry_counts, out=starts[1:])
         columns, weights = Rows((), np.int32, self._folder), Rows((), np.float32, self._folder)
         added = (self._gaussians, self._masks, self._weights)
-        firsts = np.cumsum([0] + self._mask_counts)
-        for first, end in blocks_of(
-            starts, entries.BLOCK_ENTRIES, lambda: [rows.release() for rows in added]
-        ):
+        firsts = np.cumsum([0, *self._mask_counts])
+
+        def release() -> None:
+            for rows in added:
+                rows.release()
+
+        for first, end in blocks_of(starts, entries.BLOCK_ENTRIES, release):
             size = int(starts[end] - starts[first])
             block_columns, block_weights = np.empty(size, np.int32), np.empty(size, np.float32)
             hand_out(

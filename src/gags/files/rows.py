@@ -1,4 +1,4 @@
-"""Arrays that are written row by row and then read: in memory, or in a file where they take too much of it."""
+"""Arrays that are written row by row and then read: in memory, or in a file where they take too much."""
 
 import mmap
 import tempfile
@@ -17,8 +17,8 @@ MOST_IN_MEMORY = 1 << 28  # bytes
 class Rows:
     """Rows of one shape and type, appended one after the other.
 
-    Rows that have found their way into the file are mapped from there: the system keeps as many in memory as it
-    has room for, and drops them when it has not. The file has no name, and is gone with the array.
+    Rows that lie in the file are mapped from there: the system keeps as many in memory as it has room for, and
+    drops them when it has not. The file has no name, and is gone with the array.
 
     Args:
         shape: Of a row; () for plain numbers.
@@ -53,7 +53,7 @@ class Rows:
         size = self._count * self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
         self._parts.append(rows)
         if self._file is None and size > self._most:
-            self._file = tempfile.TemporaryFile(dir=self._folder)
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - lives with the rows
         if self._file is not None:
             for part in self._parts:
                 part.tofile(self._file)
