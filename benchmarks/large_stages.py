@@ -25,6 +25,7 @@ from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace
 
 Stage = tuple[Callable[[], object], Callable[[], str]]
+STEPS = 100  # of distillation
 ASKED = ("a", "b c")  # letters draw their directions
 
 
@@ -68,9 +69,9 @@ def describe(made: Made, case: Case) -> Stage:
 
 
 def distill(made: Made, case: Case) -> Stage:
-    """The language field by the preset `lite`."""
+    """The language field by the preset `lite`, with a tenth of the steps, whose time is that of the batches."""
     (made.scene / "field.safetensors").unlink(missing_ok=True)
-    return lambda: pipeline.distill(made.scene, preset="lite"), lambda: ""
+    return lambda: pipeline.distill(made.scene, {"steps": STEPS}, preset="lite"), lambda: f"{STEPS} steps"
 
 
 def things(made: Made, case: Case) -> Stage:
@@ -136,8 +137,8 @@ def _texts(scene: Scene, count: int) -> list[Queries]:
     """Texts that mean things of the scene, in the space of its encoder, which is not loaded."""
     rng = np.random.default_rng(0)
     vectors = scene.things().embeddings.astype(np.float32)
-    noise = rng.standard_normal((75, vectors.shape[1])).astype(np.float32) / np.sqrt(vectors.shape[1])
-    phrases = torch.from_numpy(vectors[rng.choice(len(vectors), 75)] + noise)
+    noise = rng.standard_normal((75, vectors.shape[1])) / np.sqrt(vectors.shape[1])
+    phrases = torch.from_numpy(vectors[rng.choice(len(vectors), 75)] + noise).float()
     phrases = torch.nn.functional.normalize(phrases, dim=1)
     found = []
     for thing in rng.choice(np.flatnonzero(scene.things().photos > 0), count, replace=False).tolist():

@@ -249,6 +249,19 @@ def _largest_weights(*args: Any, **kwargs: Any) -> Tensor:
         return mark(cpu.largest_weights(*map(_alias, args), **kwargs))
 
 
+def _keep_view(*args: Any, **kwargs: Any) -> Any:
+    with torch._C.DisableTorchFunction():
+        blended = cpu.keep_view(*map(_alias, args), **kwargs)
+
+    def on_gpu(values: Tensor) -> Rendering:
+        with torch._C.DisableTorchFunction():
+            drawn = blended(_alias(values))
+        mark([drawn.colors, drawn.depths, drawn.alphas, drawn.radii])
+        return drawn
+
+    return on_gpu
+
+
 def _alias(value: Any) -> Any:
     return value.view_as(value) if isinstance(value, Tensor) else value
 
@@ -272,6 +285,7 @@ def pretend_gpu(rasterizer: Literal["cpu", "gsplat"] = "cpu") -> Iterator[Work]:
             patch.setattr(cuda, "rasterize", _rasterize)
             patch.setattr(cuda, "blend_weights", _blend_weights)
             patch.setattr(cuda, "largest_weights", _largest_weights)
+            patch.setattr(cuda, "keep_view", _keep_view)
         patch.setattr(Tensor, "_make_subclass", staticmethod(subclass))
         work = Work(kernels)
         with work, _Mode(work):

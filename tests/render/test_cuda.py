@@ -142,6 +142,21 @@ def test_features_of_any_width_are_padded_to_what_has_a_kernel(
     assert_alike(found[0], true[0], found[1], true[1])
 
 
+def test_a_view_that_is_kept_is_projected_once(kernels):
+    scene, rng = random_scene(150, size=(45, 37), seed=7), torch.Generator().manual_seed(0)
+    blended = cuda.keep_view(*scene.geometry(), scene.camera)
+    for channels in (1, 3, 40, 1):
+        values = torch.rand(150, channels, generator=rng, dtype=torch.float64)
+        found = blended(values)
+        true = reference.rasterize(*scene.geometry(), values.float(), scene.camera, None, None, None)
+        for name in ("colors", "depths", "alphas"):
+            torch.testing.assert_close(getattr(found, name), getattr(true, name), rtol=0, atol=1e-3)
+        assert torch.equal(found.radii > 0, true.radii > 0)
+    assert kernels.calls["projection_ewa_3dgs_fused_fwd"] == kernels.calls["intersect_tile"] == 1
+    none = cuda.keep_view(*(tensor[:0] for tensor in scene.geometry()), scene.camera)(values[:0])
+    assert not none.colors.any()
+
+
 def behind_the_camera(scene):
     return scene.means - 1000 * torch.from_numpy(scene.camera.viewmat[2, :3]).float()
 

@@ -13,6 +13,8 @@ from gags.distill.samples import Samples, one_gaussian
 from gags.distill.settings import DistillSettings
 from gags.render.cuda_view import to_device
 
+RELEASED_EVERY = 50  # steps, after which samples that lie in a file are let go of: 4 MB a step
+
 
 class MixedSchedule:
     """Steps on groups of pixels of all photos; their blending weights were computed once.
@@ -35,6 +37,8 @@ class MixedSchedule:
 
     def terms(self, features: Tensor, decoder: Decoder, step: int) -> Terms:
         """Terms of Eq. 7 on the groups of one step; see `batch_terms`."""
+        if step % RELEASED_EVERY == 0:
+            self.samples.release()
         batch = batch_of(len(self.samples), self.settings.batch_regions, step, self.settings.seed)
         return self.batch_terms(features, decoder, batch, step)
 

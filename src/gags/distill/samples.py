@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.distill.evidence import Evidence, ViewEvidence, merge, pixel_grid, view_evidence
+from gags.distill.evidence import Evidence, Gathered, ViewEvidence, pixel_grid, view_evidence
 from gags.distill.evidence_gpu import DeviceEvidence, ViewEntries
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
+from gags.files.rows import Rows
 from gags.gaussians import Gaussians, blend_weights
 from gags.progress import Reporter
 from gags.render.cuda_view import to_device
@@ -50,6 +52,7 @@ class Samples:
         density: Expected number of samples per px at each pixel. float32 [G, S]
         levels: Level of the mask that each group was drawn from. int64 [G]
         areas: Visible area of every mask, px. float32 [M]
+        stored: What they lie in, if that is to be told that they were read.
     """
 
     indices: Tensor
@@ -58,9 +61,15 @@ class Samples:
     density: Tensor
     levels: Tensor
     areas: Tensor
+    stored: tuple[Rows, ...] = ()
 
     def __len__(self) -> int:
         return self.levels.shape[0]
+
+    def release(self) -> None:
+        """Let go of samples that lie in a file; they are read anew when needed."""
+        for rows in self.stored:
+            rows.release()
 
 
 def mask_areas(masks: Masks) -> np.ndarray:
@@ -197,6 +206,7 @@ def collect(
     progress: Reporter,
     *,
     with_evidence: bool = True,
+    folder: Path | None = None,
 ) -> tuple[Samples, Evidence | DeviceEvidence]:
     """Sample pixels of all photos and find the Gaussians they are made of.
 
@@ -206,12 +216,13 @@ def collect(
         settings: Settings of distillation.
         progress: Told about progress.
         with_evidence: Whether evidence is wanted; it is empty if not.
+        folder: Where samples and evidence of many photos lie, see `gags.files.rows.Rows`.
 
     Returns:
         The samples, and which masks every Gaussian is seen in.
     """
-    parts: list[Samples] = []
-    seen: list[ViewEvidence | ViewEntries] = []
+    gathered = GatheredSamples(settings.top_k, gaussians.means.device, folder)
+    seen = Gathered(len(gaussians), folder)
     first_mask = 0
     with progress.stage("Blending weights", len(items), "photos") as bar:
         for view, (camera, description) in enumerate(items):
@@ -220,13 +231,47 @@ def collect(
                 rng = np.random.default_rng([settings.seed, view])
                 most = EVIDENCE_PIXELS if with_evidence else 0
                 samples, evidence = _collect_view(gaussians, camera, masks, first_mask, settings, rng, most)
-                parts.append(samples)
-                seen.append(evidence)
+                gathered.add(samples)
+                seen.add(evidence)
             first_mask += len(masks)
             bar.advance()
-    names = [f.name for f in fields(Samples)]
-    joined = Samples(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
-    return joined, merge(seen, len(gaussians))
+    return gathered.joined(), seen.merged()
+
+
+class GatheredSamples:
+    """Samples of photo after photo: on the CPU, those of many photos lie in a file (`gags.files.rows`).
+
+    Args:
+        top_k: Number K of Gaussians of a pixel.
+        device: Of the samples.
+        folder: Where the file lies.
+    """
+
+    def __init__(self, top_k: int, device: torch.device, folder: Path | None = None) -> None:
+        self._parts: dict[str, list[Tensor]] = {f.name: [] for f in fields(Samples) if f.name != "stored"}
+        self._rows: dict[str, Rows] = {}
+        if device.type == "cpu":
+            self._rows = {
+                "indices": Rows((GROUP, top_k), np.int32, folder),
+                "weights": Rows((GROUP, top_k), np.float32, folder),
+                "targets": Rows((GROUP, 3), np.int32, folder),
+                "density": Rows((GROUP,), np.float32, folder),
+            }
+
+    def add(self, samples: Samples) -> None:
+        """Add those of the next photo."""
+        for name, parts in self._parts.items():
+            tensor = getattr(samples, name)
+            if name in self._rows:
+                self._rows[name].append(tensor.numpy())
+            else:
+                parts.append(tensor)
+
+    def joined(self) -> Samples:
+        """Those of all photos."""
+        tensors = {name: torch.from_numpy(rows.array()) for name, rows in self._rows.items()}
+        tensors |= {name: torch.cat(parts) for name, parts in self._parts.items() if parts}
+        return Samples(**tensors, stored=tuple(self._rows.values()))
 
 
 def _collect_view(

@@ -7,8 +7,8 @@ import psutil
 
 _GROUPS = Path("/proc/self/cgroup")
 _ROOT = Path("/sys/fs/cgroup")
-# Of version 2 and of version 1: folder of the memory controller, files of its limit and its usage, and the line
-# of memory.stat that says how much of that are pages of files, which the system drops when memory is needed.
+# Of version 2 and of version 1: folder of the memory controller, files of its limit and its usage, and the
+# line of memory.stat that says how much of that are pages of files, which the system drops when it has to.
 _FILES = {
     2: ("", "memory.max", "memory.current", "inactive_file"),
     1: ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),

@@ -1,6 +1,6 @@
 """What a view shows of the Gaussians: values as maps, and which of them it sees at all."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.gaussians import Gaussians, render
-from gags.render import Backend
+from gags.gaussians import Gaussians, keep_view, render
+from gags.progress import part
+from gags.render import Backend, Rendering
 
 KNOWN_ALPHA = 0.5  # pixels with less are background: nothing is known about them
 MAPS_AT_ONCE = 32  # channels rendered together, to bound memory
@@ -55,9 +56,36 @@ class ValueMaps:
         return self.known.cpu().numpy()
 
 
+class Renderer:
+    """Renders values of a scene's Gaussians; the view that was asked last is kept, for the next text.
+
+    Args:
+        gaussians: The scene; must not change after.
+    """
+
+    def __init__(self, gaussians: Gaussians) -> None:
+        self.gaussians = gaussians
+        self._kept: tuple[bytes, Callable[[Tensor], Rendering]] | None = None
+
+    def __call__(self, camera: Camera, values: Tensor) -> Rendering:
+        """Render values [N, C] on black, without gradients."""
+        size = np.array([camera.width, camera.height])
+        view = b"".join(part.tobytes() for part in (camera.viewmat, camera.K, size))
+        kept = self._kept  # read once: threads may ask for other views meanwhile
+        if kept is None or kept[0] != view:
+            kept = self._kept = view, keep_view(self.gaussians, camera)
+        with part("rendering"):
+            return kept[1](values)
+
+
 @torch.no_grad()
 def render_values(
-    gaussians: Gaussians, values: Tensor, camera: Camera, *, backend: Backend = "auto"
+    gaussians: Gaussians,
+    values: Tensor,
+    camera: Camera,
+    *,
+    backend: Backend = "auto",
+    renderer: Renderer | None = None,
 ) -> ValueMaps:
     """Render values of the Gaussians: Σ w v / Σ w at every pixel.
 
@@ -68,13 +96,14 @@ def render_values(
         values: T values of each Gaussian. [N, T]
         camera: The view.
         backend: Rasteriser.
+        renderer: Of the same Gaussians, if the same view is asked again and again; it chooses the rasteriser.
     """
     means = gaussians.means
     maps = means.new_empty(values.shape[1], camera.height, camera.width)
     known = torch.zeros(camera.height, camera.width, dtype=torch.bool, device=means.device)
     for first in range(0, values.shape[1], MAPS_AT_ONCE):
-        part = values[:, first : first + MAPS_AT_ONCE].to(means).contiguous()
-        drawn = render(gaussians, camera, part, backend=backend)
+        some = values[:, first : first + MAPS_AT_ONCE].to(means).contiguous()
+        drawn = renderer(camera, some) if renderer else render(gaussians, camera, some, backend=backend)
         known = drawn.alphas >= KNOWN_ALPHA
         mean = drawn.colors / drawn.alphas.clamp(min=1e-6)[..., None]
         maps[first : first + MAPS_AT_ONCE] = (mean * known[..., None]).permute(2, 0, 1)

@@ -1,8 +1,8 @@
 """The photos that training looks at: as many as fit are held, the others are decoded anew, ahead of use.
 
-Training looks at every photo once an epoch, in an order that it knows beforehand. So which photos are held makes
-no difference, only how many: the first that fit stay. A thread decodes those of the next steps meanwhile. A step
-gets the same pixels wherever they come from.
+Training looks at every photo once an epoch, in an order that it knows beforehand. So which photos are held
+makes no difference, only how many: the first that fit stay. A thread decodes those of the next steps
+meanwhile. A step gets the same pixels wherever they come from.
 """
 
 from collections.abc import Iterable
@@ -60,7 +60,7 @@ class Photos:
         return photo, camera
 
     def expect(self, coming: Iterable[tuple[View, int]]) -> None:
-        """Decode photos that will be asked for next, with their divisors, in a thread; others are forgotten."""
+        """Decode photos that are asked for next, with their divisors, in a thread; others are forgotten."""
         wanted = {
             (view.name, divisor): view
             for view, divisor in coming

@@ -7,6 +7,7 @@
 `gags.gaussians.render` and `blend_weights` take a whole set of Gaussians; here are its tensors.
 """
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Literal
 
@@ -19,7 +20,15 @@ from gags.render.types import BlendWeights, Rendering
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]
 
-__all__ = ["Backend", "BlendWeights", "Rendering", "blend_weights", "largest_weights", "rasterize"]
+__all__ = [
+    "Backend",
+    "BlendWeights",
+    "Rendering",
+    "blend_weights",
+    "keep_view",
+    "largest_weights",
+    "rasterize",
+]
 
 
 def rasterize(
@@ -154,6 +163,46 @@ def largest_weights(
     """
     _check(means, quats, scales, opacities)
     return _load(backend, means.device).largest_weights(means, quats, scales, opacities, camera=camera)
+
+
+def keep_view(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    camera: Camera,
+    *,
+    backend: Backend = "auto",
+) -> Callable[[Tensor], Rendering]:
+    """Project Gaussians into one view and list them by tile, once for any values to be blended there.
+
+    Args:
+        means: Centres, world units. [N, 3]
+        quats: Rotations wxyz. [N, 4]
+        scales: Standard deviations, world units. [N, 3]
+        opacities: In (0, 1). [N]
+        camera: The view.
+        backend: "auto" takes the fastest one for the device of `means`.
+
+    Returns:
+        What renders values [N, C], as `rasterize` does on black, without gradients.
+
+    Raises:
+        ValueError: If shapes or devices do not fit each other.
+        GagsError: If the backend asked for does not work here.
+    """
+    _check(means, quats, scales, opacities)
+    module = _load(backend, means.device)
+    if not hasattr(module, "keep_view"):  # a backend that keeps nothing
+        return lambda values: rasterize(means, quats, scales, opacities, values, camera, backend=backend)
+    blended = module.keep_view(means, quats, scales, opacities, camera=camera)
+
+    def checked(values: Tensor) -> Rendering:
+        _check(means, quats, scales, opacities, values=values)
+        _check_colors(len(means), values, None, None, None)
+        return blended(values)
+
+    return checked
 
 
 def _load(backend: Backend, device: torch.device) -> ModuleType:

@@ -4,6 +4,7 @@
 pixels are made of. Nothing waits for the GPU but gsplat itself, once, for the length of its lists.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +17,7 @@ from gags.render.cuda_view import TILE_SIZE, Seen, camera_tensors, load_gsplat, 
 from gags.render.cuda_weights import blend_weights, largest_weights
 from gags.render.types import Rendering
 
-__all__ = ["blend_weights", "largest_weights", "rasterize"]
+__all__ = ["blend_weights", "keep_view", "largest_weights", "rasterize"]
 
 _CHANNELS = 32  # blended at a time: gsplat takes 513 at most, and wide ones no longer fit its registers
 _WIDTHS = (1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33)  # those of them that gsplat 1.5.3 has a kernel for
@@ -46,6 +47,24 @@ def rasterize(
         visible = seen.radii[0, :, 0] > 0
         colors = torch.relu(gsplat.spherical_harmonics(sh_degree, directions, colors, masks=visible) + 0.5)
     return _pictures(gsplat, seen, colors, camera, background)
+
+
+@torch.no_grad()
+def keep_view(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera
+) -> Callable[[Tensor], Rendering]:
+    """What blends any values of Gaussians in one view; see `gags.render.keep_view`."""
+    gsplat = load_gsplat()
+    plain = [t.float().contiguous() for t in (means, quats, scales, opacities)]
+    if not len(means):
+        return lambda values: _empty([*plain, values.float(), None, None], camera)
+    seen = see(gsplat, plain[0], plain[1], plain[2], plain[3], camera)
+
+    @torch.no_grad()
+    def blended(values: Tensor) -> Rendering:
+        return _pictures(gsplat, seen, values.float().contiguous(), camera, None)
+
+    return blended
 
 
 def _empty(tensors: list[Tensor | None], camera: Camera) -> Rendering:
