@@ -36,11 +36,15 @@ def rasterize(
 ) -> Rendering:
     """Render Gaussians into one view; see `gags.render.rasterize`."""
     gsplat = load_gsplat()
-    tensors = (means, quats, scales, opacities, colors, background, means2d_offset)
-    plain = [None if t is None else t.float().contiguous() for t in tensors]
-    means, quats, scales, opacities, colors, background, means2d_offset = plain
+    gaussians = [t.float().contiguous() for t in (means, quats, scales, opacities)]
+    colors = colors.float().contiguous()
+    background, means2d_offset = (
+        None if t is None else t.float().contiguous() for t in (background, means2d_offset)
+    )
     if len(means) == 0:
-        return _empty(plain, camera)
+        offsets = [] if means2d_offset is None else [means2d_offset]
+        return _empty([*gaussians, *offsets], colors, background, camera)
+    means, quats, scales, opacities = gaussians
     seen = see(gsplat, means, quats, scales, opacities, camera, means2d_offset)
     if sh_degree is not None:
         directions = means - camera_tensors(camera, means.device).position
@@ -57,7 +61,7 @@ def keep_view(
     gsplat = load_gsplat()
     plain = [t.float().contiguous() for t in (means, quats, scales, opacities)]
     if not len(means):
-        return lambda values: _empty([*plain, values.float(), None, None], camera)
+        return lambda values: _empty([], values.float(), None, camera)
     seen = see(gsplat, plain[0], plain[1], plain[2], plain[3], camera)
 
     @torch.no_grad()
@@ -67,16 +71,14 @@ def keep_view(
     return blended
 
 
-def _empty(tensors: list[Tensor | None], camera: Camera) -> Rendering:
-    """The picture of no Gaussians; its gradients are those of nothing, not missing."""
-    colors, background = tensors[4:6]
-    assert colors is not None
+def _empty(tensors: list[Tensor], colors: Tensor, background: Tensor | None, camera: Camera) -> Rendering:
+    """The picture of no Gaussians; gradients with respect to their tensors are empty, not missing."""
     size = (camera.height, camera.width)
-    nothing = sum(t.sum() for t in tensors if t is not None and t is not background)
+    nothing = torch.stack([tensor.sum() for tensor in (*tensors, colors)]).sum()
     image = colors.new_zeros(*size, colors.shape[-1]) + nothing
     image = image if background is None else image + background
-    radii = torch.zeros(0, dtype=torch.int32, device=colors.device)
-    return Rendering(image, *(colors.new_zeros(size) + nothing for _ in range(2)), radii)
+    depths, alphas = colors.new_zeros(size) + nothing, colors.new_zeros(size) + nothing
+    return Rendering(image, depths, alphas, torch.zeros(0, dtype=torch.int32, device=colors.device))
 
 
 def _pictures(
