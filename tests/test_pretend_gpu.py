@@ -7,12 +7,14 @@ import torch
 from gags import models, pipeline, scene
 from gags.distill.settings import DistillSettings
 from gags.pipeline import RunSettings
+from gags.query.maps import Renderer, render_values
 from gags.reconstruct import adam, photos
 from gags.reconstruct.settings import ReconstructSettings
 from gags.report.pages import write_scene_report
 from gags.scene import Scene
 from gags.segment.settings import DescribeSettings
 from gags.viewer.scene import ViewerScene
+from tests.helpers.blobs import make_scene
 from tests.helpers.pretend_gpu import GPU, marked, pretend_gpu
 from tests.helpers.toy_capture import ColorEncoder, ColorSegmenter, write_capture
 
@@ -83,6 +85,24 @@ def test_a_run_is_the_same_on_a_pretended_gpu(tmp_path, monkeypatch: pytest.Monk
         layer = shown.ask("red ball", (255, 0, 0))
         assert layer.score == pytest.approx(ViewerScene(plain).ask("red ball", (255, 0, 0)).score, abs=0.05)
         assert len(made.extract("red ball", tmp_path / "ball.spz"))
+
+
+def test_a_second_text_in_a_view_projects_nothing() -> None:
+    scene = make_scene(2)
+    values, other = torch.rand(2, len(scene.gaussians), 1)
+    expected = render_values(scene.gaussians, other, scene.cameras[1])
+    with pretend_gpu("gsplat") as work:
+        renderer = Renderer(scene.gaussians.to("cuda"))
+        render_values(renderer.gaussians, values.to("cuda"), scene.cameras[1], renderer=renderer)
+        assert work.kernels.calls["projection_ewa_3dgs_fused_fwd"] == 1
+        asked = other.to("cuda")
+        work.clear()
+        found = render_values(renderer.gaussians, asked, scene.cameras[1], renderer=renderer)
+        assert set(work.kernels.calls) == {"rasterize_to_pixels_3dgs_fwd"}
+        assert work.waited == 0, work.waits
+        assert work.launched < 15, work.launches
+        maps = found.values.cpu()
+    assert torch.allclose(maps, expected.values, atol=1e-3)
 
 
 @pytest.mark.gpu

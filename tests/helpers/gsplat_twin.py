@@ -16,13 +16,10 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import gsplat
-import pytest
 import torch
-from gsplat.cuda import _torch_impl as readable
 from torch import Tensor
 
 from gags.render.types import MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
@@ -47,19 +44,37 @@ LAUNCHES = {
 WAITS = ("intersect_tile", "rasterize_to_indices_3dgs")  # read back how many entries they need memory for
 
 
+_OURS: dict[str, ModuleType] = {}  # the package as it is imported here
+
+
 @contextmanager
 def gsplat_on_cpu() -> Iterator["Kernels"]:
-    """While it is entered, gsplat takes tensors on the CPU; what is compiled is neither loaded nor built."""
-    kernels, name = Kernels(), "gsplat.cuda._backend"
-    before = sys.modules.pop(name, None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "gsplat.csrc", kernels)  # as a wheel with compiled kernels has it
-        patch.setattr(gsplat, "csrc", kernels, raising=False)
-        patch.setattr(gsplat.cuda, "_backend", importlib.import_module(name), raising=False)
+    """While it is entered, gsplat takes tensors on the CPU; what is compiled is neither loaded nor built.
+
+    Before and after, the package is as it was: imported or not, with the kernels of a GPU or without.
+    """
+    before, kernels = _taken_out(), Kernels()
+    sys.modules.update(_OURS)
+    sys.modules.pop("gsplat.cuda._backend", None)
+    try:
+        package = importlib.import_module("gsplat")
+        package.csrc = sys.modules["gsplat.csrc"] = kernels  # as a wheel with kernels has it
+        importlib.import_module("gsplat.cuda._backend")
         yield kernels
-    sys.modules.pop(name)
-    if before is not None:
-        sys.modules[name] = before
+    finally:
+        _OURS.update(_taken_out())
+        sys.modules.update(before)
+
+
+def _taken_out() -> dict[str, ModuleType]:
+    """The modules of gsplat that are imported; from here on, they are not."""
+    names = [name for name in sys.modules if name.split(".")[0] == "gsplat"]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+def _readable() -> Any:
+    """What gsplat's kernels compute, in its own PyTorch."""
+    return importlib.import_module("gsplat.cuda._torch_impl")
 
 
 class Kernels:
@@ -142,7 +157,7 @@ class Kernels:
         assert masks.dtype == torch.bool
         assert masks.is_contiguous()
         colors = torch.full_like(directions, NEVER_WRITTEN)
-        colors[masks] = readable._spherical_harmonics(degree, directions[masks], coefficients[masks])
+        colors[masks] = _readable()._spherical_harmonics(degree, directions[masks], coefficients[masks])
         return colors
 
     def spherical_harmonics_bwd(
@@ -152,7 +167,7 @@ class Kernels:
         assert count == coefficients.shape[-2]
         with torch.enable_grad():
             leaves = [v[masks].detach().requires_grad_() for v in (coefficients, directions)]
-            colors = readable._spherical_harmonics(degree, leaves[1], leaves[0])
+            colors = _readable()._spherical_harmonics(degree, leaves[1], leaves[0])
             found = torch.autograd.grad(colors, leaves, g_colors[masks], allow_unused=True)
         of_coefficients, gradient = torch.zeros_like(coefficients), torch.zeros_like(directions)
         of_coefficients[masks] = found[0]
@@ -255,8 +270,8 @@ def _floats(**tensors: Tensor | None) -> None:
 
 
 def _project(means, quats, scales, viewmats, Ks, width, height, eps2d) -> tuple[Tensor, Tensor, Tensor]:
-    covariances, _ = readable._quat_scale_to_covar_preci(quats, scales, True, False, triu=False)
-    _, means2d, depths, conics, _ = readable._fully_fused_projection(
+    covariances, _ = _readable()._quat_scale_to_covar_preci(quats, scales, True, False, triu=False)
+    _, means2d, depths, conics, _ = _readable()._fully_fused_projection(
         means, covariances, viewmats, Ks, width, height, eps2d
     )
     return means2d, depths, conics

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tests.helpers.gsplat_twin import WIDTHS, Kernels, gsplat_on_cpu
+from tests.helpers.gsplat_twin import WIDTHS, gsplat_on_cpu
 from tests.helpers.memory import peak_bytes
 from tests.helpers.render_scenes import all_pixels, random_scene
 from torch import Tensor
@@ -125,7 +125,7 @@ def test_doubles_and_strides_are_taken_as_on_the_cpu(kernels, change):
 def test_features_of_any_width_are_padded_to_what_has_a_kernel(
     kernels, monkeypatch, channels, widths, background
 ):
-    """gsplat 1.6 pads no more, so whatever we hand over must be a width that has a kernel."""
+    """Which widths gsplat pads differs between its versions; we hand over none that it has to."""
     package, given = load_gsplat(), []
     own = package.rasterize_to_pixels
 
@@ -345,9 +345,9 @@ def test_memory_of_weights_is_bounded_on_a_gpu(monkeypatch):
     assert taken <= cuda_weights.BYTES_A_HIT * (1 << 20) + 100 * 1600 * 1200
 
 
-def test_kernels_refuse_what_the_compiled_ones_refuse():
+def test_kernels_refuse_what_the_compiled_ones_refuse(kernels):
     """So that the twin cannot hide what would fail on a GPU."""
-    kernels, numbers = Kernels(), torch.zeros(4, 3)
+    numbers = torch.zeros(4, 3)
     mask = torch.ones(4, dtype=torch.bool)
     with pytest.raises(AssertionError, match="must be contiguous"):
         kernels.spherical_harmonics_fwd(0, torch.zeros(3, 4).T, torch.zeros(4, 1, 3), mask)
@@ -358,3 +358,12 @@ def test_kernels_refuse_what_the_compiled_ones_refuse():
     )
     assert colors[0].isnan().all()
     assert colors[1:].isfinite().all()
+
+
+def test_gsplat_is_as_it_was_afterwards():
+    own = {name for name in sys.modules if name.split(".")[0] == "gsplat"}
+    with gsplat_on_cpu() as kernels:
+        assert sys.modules["gsplat.csrc"] is kernels
+        assert sys.modules["gsplat.cuda._backend"]._C is kernels
+        assert load_gsplat().__version__.startswith("1.5.")
+    assert {name for name in sys.modules if name.split(".")[0] == "gsplat"} == own
