@@ -1,7 +1,7 @@
 """Decoded Gaussians of large scenes, in 2 bytes a number; cosines with them by kernels for that.
 
-A row is whole numbers times a scale of its own, so that cosines are right to about 1e-5: a hundredth of what a
-feature in half precision is off by. They are read for every text, so that half of the bytes is half of the time.
+A row is whole numbers times a scale of its own, so that cosines are right to about 1e-5; features on disk are
+in half precision, which is worse. All are read for every text: half of the bytes is half of the time.
 """
 
 from collections.abc import Iterator
