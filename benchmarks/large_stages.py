@@ -69,7 +69,7 @@ def describe(made: Made, case: Case) -> Stage:
 
 
 def distill(made: Made, case: Case) -> Stage:
-    """The language field by the preset `lite`, with a tenth of the steps, whose time is that of the batches."""
+    """The language field by the preset `lite`, with a tenth of its steps."""
     (made.scene / "field.safetensors").unlink(missing_ok=True)
     return lambda: pipeline.distill(made.scene, {"steps": STEPS}, preset="lite"), lambda: f"{STEPS} steps"
 
@@ -137,7 +137,7 @@ def _texts(scene: Scene, count: int) -> list[Queries]:
     """Texts that mean things of the scene, in the space of its encoder, which is not loaded."""
     rng = np.random.default_rng(0)
     vectors = scene.things().embeddings.astype(np.float32)
-    noise = rng.standard_normal((75, vectors.shape[1])) / np.sqrt(vectors.shape[1])
+    noise = 1.5 * rng.standard_normal((75, vectors.shape[1])) / np.sqrt(vectors.shape[1])
     phrases = torch.from_numpy(vectors[rng.choice(len(vectors), 75)] + noise).float()
     phrases = torch.nn.functional.normalize(phrases, dim=1)
     found = []

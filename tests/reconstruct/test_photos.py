@@ -75,7 +75,8 @@ def test_photos_beyond_the_budget_are_not_kept(views, monkeypatch):
     assert most <= 3 + AHEAD
     assert len(alive.decoded) == 3 + 3 * 9
     assert all(
-        np.array_equal(photo, np.asarray(Image.open(view.path))) for photo, view in zip(seen, views * 3)
+        np.array_equal(photo, np.asarray(Image.open(view.path)))
+        for photo, view in zip(seen, views * 3, strict=True)
     )
 
 
@@ -89,7 +90,7 @@ def test_all_but_the_first_are_decoded_by_a_thread(views, monkeypatch):
 
 def test_with_room_every_photo_is_decoded_once(views, monkeypatch):
     alive = Alive(monkeypatch)
-    seen, most = epochs(views, Photos(budget=12 * BYTES), 3, alive)
+    _, most = epochs(views, Photos(budget=12 * BYTES), 3, alive)
     assert most == len(alive.decoded) == 12
 
 
@@ -117,7 +118,7 @@ def test_a_photo_that_cannot_be_read_fails_when_it_is_wanted(views):
     photos = Photos(budget=0)
     photos.at(views[0], 1)
     photos.expect([(gone, 1)])
-    with pytest.raises(CaptureError, match="gone.png is not there"):
+    with pytest.raises(CaptureError, match=r"gone.png is not there"):
         photos.at(gone, 1)
     photos.close()
 

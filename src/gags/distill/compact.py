@@ -1,7 +1,7 @@
 """Decoded Gaussians of large scenes, in 2 bytes a number; cosines with them by kernels for that.
 
-A row is whole numbers times a scale of its own, so that cosines are right to about 1e-5: a hundredth of what a
-feature in half precision is off by. They are read for every text, so that half of the bytes is half of the time.
+A row is whole numbers times a scale of its own, so that cosines are right to about 1e-5; features on disk are
+in half precision, which is worse. All are read for every text: half of the bytes is half of the time.
 """
 
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numba import prange
-from torch import Tensor, nn
+from torch import Tensor
 
 from gags.distill.decoder import Decoder, PrincipalDecoder
-from gags.distill.linear import linear
+from gags.distill.linear import apply_layers, linear
 from gags.simd.cache import kernel
 
 LARGEST = 32767  # of an int16
-DECODED_AT_ONCE = 1 << 13  # Gaussians; what a layer gives for them stays in the caches
+DECODED_AT_ONCE = 1 << 12  # Gaussians; what a layer gives for them stays in the caches
 ONE_BY_ONE = 16  # vectors, up to which products are taken row by row; with more, rows are put into blocks
 
 
@@ -73,10 +73,8 @@ def _coordinates(decoder: Decoder, features: Tensor) -> Tensor:
     """`Decoder.coordinates`, by the faster product; not normalised where that does not matter."""
     if not isinstance(decoder, PrincipalDecoder):
         return decoder.coordinates(features)
-    hidden = features
-    for layer in decoder.body:
-        hidden = linear(hidden, layer.weight, layer.bias) if isinstance(layer, nn.Linear) else layer(hidden)
-    return linear(features, decoder.skip.weight, decoder.skip.bias) + hidden
+    skipped = linear(features, decoder.skip.weight, decoder.skip.bias)
+    return apply_layers(decoder.body, features).add_(skipped)
 
 
 @kernel(parallel=True, fastmath=True)

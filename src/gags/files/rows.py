@@ -17,8 +17,8 @@ MOST_IN_MEMORY = 1 << 28  # bytes
 class Rows:
     """Rows of one shape and type, appended one after the other.
 
-    Rows that lie in the file are mapped from there: the system keeps as many in memory as it has room for, and
-    drops them when it has not. The file has no name, and is gone with the array.
+    Rows in the file are mapped from there: the system keeps as many in memory as it has room for, and drops
+    them when it has not. The file has no name, and is gone with the array.
 
     Args:
         shape: Of a row; () for plain numbers.

@@ -139,7 +139,7 @@ def blend_weights(
 def keep_view(
     gaussians: Gaussians, camera: Camera, *, backend: Backend = "auto"
 ) -> Callable[[Tensor], Rendering]:
-    """What renders any values [N, C] of the Gaussians into one view, as `render` does, faster the second time.
+    """What renders values [N, C] of the Gaussians into one view, as `render` does, but faster from then on.
 
     Args:
         gaussians: The N Gaussians; must not change after.

@@ -50,7 +50,7 @@ class Instance:
 
     @cached_property
     def box(self) -> OrientedBox:
-        """The box around them, in the frame and units of the capture: gags keeps both as they are when it loads.
+        """The box around them, in the capture's own frame and units: gags keeps both as they are.
 
         It is made when it is first wanted; an answer in a view needs none.
         """

@@ -270,8 +270,8 @@ class Queries:
     def margins_of_gaussians(self, field: LanguageField) -> Tensor:
         """Margin of every Gaussian to every text, see `margins_from_cosines`. [N, T]
 
-        The field remembers the canonical phrases; margins of few texts are kept for whoever asks next, and must
-        not be written into.
+        The field remembers the canonical phrases. Margins of few texts are kept for whoever asks next; they
+        must not be written into.
         """
         kept = self._margins  # read once: threads may ask meanwhile
         if kept is not None and kept[0] is field:

@@ -40,7 +40,7 @@ class Space:
         return cls(means, opacities, Voxels.of_scene(means, opacities), in_a_thing)
 
     def without_floaters(self, rows: np.ndarray) -> np.ndarray:
-        """Those of some Gaussians, in order, that lie in connected pieces of enough weight. int64 [n] → [m]"""
+        """Those of some Gaussians, in order, that lie in connected pieces of enough weight. [n] → [m]"""
         cells = self.voxels.owner[rows]
         mass = np.bincount(cells, self.opacities[rows], minlength=len(self.voxels))
         pieces = self.voxels.pieces(mass > 0)

@@ -174,7 +174,7 @@ def keep_view(
     *,
     backend: Backend = "auto",
 ) -> Callable[[Tensor], Rendering]:
-    """Project Gaussians into one view and list them by tile, once for any values to be blended there.
+    """Project Gaussians into one view and list them by tile, once for all values that are blended there.
 
     Args:
         means: Centres, world units. [N, 3]
