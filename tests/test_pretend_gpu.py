@@ -7,13 +7,14 @@ import torch
 from gags import models, pipeline, scene
 from gags.distill.settings import DistillSettings
 from gags.pipeline import RunSettings
-from gags.reconstruct import adam
-from gags.reconstruct import step as training_step
+from gags.query.maps import Renderer, render_values
+from gags.reconstruct import adam, photos
 from gags.reconstruct.settings import ReconstructSettings
 from gags.report.pages import write_scene_report
 from gags.scene import Scene
 from gags.segment.settings import DescribeSettings
 from gags.viewer.scene import ViewerScene
+from tests.helpers.blobs import make_scene
 from tests.helpers.pretend_gpu import GPU, marked, pretend_gpu
 from tests.helpers.toy_capture import ColorEncoder, ColorSegmenter, write_capture
 
@@ -48,7 +49,7 @@ def _run(capture, out, monkeypatch: pytest.MonkeyPatch, where: str) -> Scene:
         monkeypatch.setattr(module, "load_encoder", lambda name, progress=None: ColorEncoder())
     monkeypatch.setattr(pipeline, "load_segmenter", lambda name, progress=None: ColorSegmenter())
     monkeypatch.setattr(models, "ensure", lambda name, progress=None: None)
-    monkeypatch.setattr(training_step, "free_bytes", lambda device: 1 << 30)
+    monkeypatch.setattr(photos, "free_bytes", lambda device: 1 << 30)
     return pipeline.run(capture, out, SETTINGS)
 
 
@@ -69,8 +70,8 @@ def test_a_run_is_the_same_on_a_pretended_gpu(tmp_path, monkeypatch: pytest.Monk
     capture = write_capture(tmp_path / "capture", views=8)
     plain = _run(capture, tmp_path / "cpu", monkeypatch, "cpu")
     steps: list[int] = []
-    adam_step = adam.adam_step_torch
-    monkeypatch.setattr(adam, "adam_step_torch", lambda *a: steps.append(a[-1]) or adam_step(*a))
+    adam_step = adam.adam_step_cuda
+    monkeypatch.setattr(adam, "adam_step_cuda", lambda *a: steps.append(a[-1]) or adam_step(*a))
     with pretend_gpu():
         made = _run(capture, tmp_path / "gpu", monkeypatch, "cuda")
         assert max(steps) == SETTINGS.reconstruct.steps - 1  # trained there, too
@@ -84,6 +85,24 @@ def test_a_run_is_the_same_on_a_pretended_gpu(tmp_path, monkeypatch: pytest.Monk
         layer = shown.ask("red ball", (255, 0, 0))
         assert layer.score == pytest.approx(ViewerScene(plain).ask("red ball", (255, 0, 0)).score, abs=0.05)
         assert len(made.extract("red ball", tmp_path / "ball.spz"))
+
+
+def test_a_second_text_in_a_view_projects_nothing() -> None:
+    scene = make_scene(2)
+    values, other = torch.rand(2, len(scene.gaussians), 1)
+    expected = render_values(scene.gaussians, other, scene.cameras[1])
+    with pretend_gpu("gsplat") as work:
+        renderer = Renderer(scene.gaussians.to("cuda"))
+        render_values(renderer.gaussians, values.to("cuda"), scene.cameras[1], renderer=renderer)
+        assert work.kernels.calls["projection_ewa_3dgs_fused_fwd"] == 1
+        asked = other.to("cuda")
+        work.clear()
+        found = render_values(renderer.gaussians, asked, scene.cameras[1], renderer=renderer)
+        assert set(work.kernels.calls) == {"rasterize_to_pixels_3dgs_fwd"}
+        assert work.waited == 0, work.waits
+        assert work.launched < 15, work.launches
+        maps = found.values.cpu()
+    assert torch.allclose(maps, expected.values, atol=1e-3)
 
 
 @pytest.mark.gpu

@@ -22,8 +22,9 @@ from gags.progress import SILENT, Reporter
 from gags.query import edit
 from gags.query.answers import Answer, answer_view, asker, view_scores
 from gags.query.catalog import Entry, catalog
+from gags.query.choose import Chooser
 from gags.query.instances import Instance, locate_instances
-from gags.query.maps import how_well_shown, seen_in
+from gags.query.maps import Renderer, how_well_shown, seen_in
 from gags.query.names import EVERYDAY, read_words
 from gags.query.relevancy import Queries
 from gags.query.space import Space
@@ -61,6 +62,8 @@ class Scene:
         self.field = field
         self._things: Things | None = None
         self._space: Space | None = None  # where its Gaussians are
+        self._chooser: Chooser | None = None
+        self._renderer = Renderer(gaussians)
         self._located: dict[str, list[Instance]] = {}  # of texts asked lately: they are asked view by view
         self._negatives: Tensor | None = None  # canonical phrases of the encoder, once embedded
 
@@ -125,7 +128,9 @@ class Scene:
         chosen = torch.stack(
             [edit.union(found, len(self.gaussians)) for found in self._instances(queries, SILENT)]
         )
-        return answer_view(self.gaussians, self.field, camera, queries, chosen=chosen, view=name)
+        return answer_view(
+            self.gaussians, self.field, camera, queries, chosen=chosen, view=name, renderer=self._renderer
+        )
 
     def best_views(self, queries: Queries, count: int = 3) -> list[list[View]]:
         """Photos that show what answers each text, best first; `count` each.
@@ -170,8 +175,11 @@ class Scene:
             things = self.things(progress)
             if self._space is None:
                 self._space = Space.build(self.gaussians, things)
+                self._chooser = Chooser(things, self._space.opacities, self._space.means)
             asked = queries.subset(missing)
-            found = locate_instances(self.gaussians, self.field, asked, things, space=self._space)
+            found = locate_instances(
+                self.gaussians, self.field, asked, things, space=self._space, chooser=self._chooser
+            )
             if len(known) > MOST_LOCATED:
                 known = self._located = {text: known[text] for text in queries.texts if text in known}
             known.update(zip(asked.texts, found, strict=True))

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from gags.distill.consensus import agreement, consensus, repeatability
+import gags.distill.consensus as consensus_module
+from gags.distill.consensus import agreement, consensus, on_landmarks, photo_blocks, repeatability
 from gags.distill.evidence import Evidence, merge, view_evidence
+from gags.things.clusters import similar_masks
 
 # Gaussians 0-9. The first photo sees 0-7, the second 2-9, the third 0-4; each Gaussian fills one pixel.
 SEEN = (range(8), range(2, 10), range(5))
@@ -81,3 +83,56 @@ def test_landmarks_thin_out_the_comparison(evidence):
     np.testing.assert_allclose(found[0, 2], 1.0, atol=1e-6)
     np.testing.assert_allclose(found[1, 3], 1.0, atol=1e-6)
     np.testing.assert_allclose(found[0, 4], 2 / 3, atol=1e-6)  # {0, 2} and {0, 2, 4}
+
+
+def many_photos() -> Evidence:
+    """Thirteen photos of 400 Gaussians, of which each sees some, in two to five masks that overlap."""
+    rng = np.random.default_rng(3)
+    views = []
+    for _ in range(13):
+        seen = np.sort(rng.choice(400, 150, replace=False))
+        count = int(rng.integers(2, 6))
+        labels = np.stack([(seen + shift) * count // 401 for shift in rng.integers(-40, 40, 3)], axis=1)
+        labels = np.where(rng.random(labels.shape) < 0.8, labels.clip(0, count - 1), -1)
+        weights = torch.from_numpy(rng.uniform(0.1, 1, (150, 1)))
+        views.append(view_evidence(torch.from_numpy(seen)[:, None], weights, labels, count))
+    return merge(views, 400)
+
+
+def test_masks_are_compared_with_blocks_of_photos_as_with_all_at_once(monkeypatch):
+    evidence = many_photos()
+    vectors = torch.nn.functional.normalize(torch.randn(evidence.mask_count, 8), dim=1)
+    at_once, similar = consensus(evidence, vectors), similar_masks(evidence, 0.3)
+    whole = [agreement(evidence, view) for view in range(13)]
+    monkeypatch.setattr(consensus_module, "MOST_PAIRS", 60)
+    sizes = []
+    compare = consensus_module.agreement
+
+    def noted(*given, **named):
+        found = compare(*given, **named)
+        sizes.append(found.iou.size + found.visible_share.size)
+        return found
+
+    monkeypatch.setattr(consensus_module, "agreement", noted)
+    in_blocks = consensus(evidence, vectors)
+    assert len(sizes) > 3 * 13
+    assert max(sizes) <= 60
+    torch.testing.assert_close(in_blocks.embeddings, at_once.embeddings)
+    torch.testing.assert_close(in_blocks.repeatability, at_once.repeatability)
+    for view in range(13):
+        parts = [compare(evidence, view, photos=block) for block in photo_blocks(evidence, view)]
+        # Which other photos are in the evidence changes nothing: every number is the same.
+        assert np.array_equal(np.concatenate([part.iou for part in parts], axis=1), whole[view].iou)
+        shares = np.concatenate([part.visible_share for part in parts], axis=1)
+        assert np.array_equal(shares, whole[view].visible_share)
+    for one, other in zip(similar, similar_masks(evidence, 0.3), strict=True):
+        assert np.array_equal(one[0], other[0])
+        assert np.array_equal(one[1], other[1])
+
+
+def test_landmarks_are_chosen_once():
+    evidence = many_photos()
+    few = on_landmarks(evidence, 100)
+    assert len(few.starts) - 1 == 100
+    assert on_landmarks(few, 100) is few
+    assert np.array_equal(agreement(few, 4, 100).iou, agreement(evidence, 4, 100).iou)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from gags.distill.evidence import Evidence, merge, uplift, view_evidence
+import gags.distill.evidence as evidence_module
+from gags.distill import entries
+from gags.distill.evidence import Evidence, Gathered, ViewEvidence, merge, uplift, view_evidence
 
 
 def dense(evidence: Evidence) -> np.ndarray:
@@ -75,3 +77,70 @@ def test_nothing_seen_at_all():
     nothing = view_evidence(torch.full((2, 3), -1), torch.zeros(2, 3), np.full((2, 3), -1), 1)
     evidence = merge([nothing], 4)
     torch.testing.assert_close(uplift(evidence, torch.ones(1, 2), torch.ones(1)), torch.zeros(4, 2))
+
+
+def random_views(count: int, photos: int) -> list[ViewEvidence]:
+    rng = np.random.default_rng(0)
+    views = []
+    for _ in range(photos):
+        indices = torch.from_numpy(rng.integers(-1, count, (200, 4)))
+        labels = rng.integers(-1, 5, (200, 3))
+        views.append(view_evidence(indices, torch.from_numpy(rng.random((200, 4))), labels, 5))
+    return views
+
+
+def by_sorting(views: list[ViewEvidence], count: int) -> Evidence:
+    """Merged by a sort of all entries at once."""
+    total = 5 * len(views)
+    columns = [np.where(v.masks == 5, total + n, v.masks + 5 * n) for n, v in enumerate(views)]
+    gaussians = np.concatenate([view.gaussians for view in views])
+    order = np.argsort(gaussians, kind="stable")
+    return Evidence(
+        np.searchsorted(gaussians[order], np.arange(count + 1)),
+        np.concatenate(columns)[order],
+        np.concatenate([view.weights for view in views])[order],
+        np.concatenate([np.repeat(np.arange(len(views)), 5), np.arange(len(views))]),
+    )
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_evidence_in_blocks_and_files_is_that_of_one_sort(monkeypatch, tmp_path, in_file):
+    views, count = random_views(300, 7), 300
+    wanted = by_sorting(views, count)
+    values = torch.from_numpy(np.random.default_rng(1).standard_normal((35, 3)).astype(np.float32))
+    lifted = uplift(wanted, values, torch.rand(35, generator=torch.Generator().manual_seed(0)))
+    monkeypatch.setattr(entries, "BLOCK_ENTRIES", 500)
+    if in_file:
+        monkeypatch.setattr("gags.files.rows.available_bytes", lambda: 0)
+    gathered, blocks = Gathered(count, tmp_path), []
+    hand_out = evidence_module.hand_out
+    monkeypatch.setattr(
+        evidence_module,
+        "hand_out",
+        lambda *given, **named: blocks.append(len(named["columns"])) or hand_out(*given, **named),
+    )
+    for view in views:
+        gathered.add(view)
+    found = gathered.merged()
+    assert all(rows.in_file == in_file for rows in found.stored)
+    assert max(blocks) <= 500
+    assert sum(blocks) == len(wanted.columns) > 5 * 500
+    for name in ("starts", "columns", "weights", "view_of"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+    matrix = dense(wanted)
+    np.testing.assert_allclose(found.sizes(), matrix.sum(0))
+    np.testing.assert_allclose(found.seen(), matrix[:, 35:].sum(1))
+    rows = np.array([7, 3, 250])
+    np.testing.assert_allclose(found.shared(rows), matrix[rows].sum(0))
+    np.testing.assert_array_equal(dense(found.of_gaussians(rows)), matrix[rows])
+    photos = np.array([1, 4])
+    kept = np.flatnonzero(np.isin(wanted.view_of, photos))
+    np.testing.assert_array_equal(dense(found.of_photos(photos)), matrix[:, kept])
+    weights = torch.rand(35, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(uplift(found, values, weights), lifted)
+
+
+def test_a_gaussian_of_more_entries_than_a_block_has_one_of_its_own():
+    starts = np.array([0, 2, 9, 9, 10, 12])
+    assert list(entries.blocks_of(starts, 4)) == [(0, 1), (1, 2), (2, 5)]
+    assert list(entries.blocks_of(np.array([0]), 4)) == []

@@ -12,6 +12,7 @@ from gags.distill.presets import PRESETS
 from gags.distill.train import LEAST_REPEATABILITY, DistillSettings, repeatability_logits, train_field
 from gags.embed.description import Description
 from gags.errors import WorkspaceError
+from gags.files.rows import Rows
 from gags.gaussians import render
 from gags.progress import Bar, Reporter
 from gags.segment.masks import Masks
@@ -212,3 +213,24 @@ def test_pixels_asked_find_every_object_by_its_word(scene, preset, changes):
         right.append([(found[ids.ravel() == word] == word).mean() for word in range(len(WORDS))])
     assert np.mean(right, axis=0).min() > 0.9  # of the pixels of each word
     assert torch.stack(weights).mean(0)[0] < 0.1  # sub-part embeddings contradict each other
+
+
+@pytest.mark.parametrize("schedule", ["mixed", "photo"])
+def test_a_field_is_the_same_where_memory_holds_no_samples(scene, monkeypatch, tmp_path, schedule):
+    settings = dataclasses.replace(FAST, steps=12, schedule=schedule)
+    wanted = train_field(scene.gaussians, scene.items(), settings)
+    kept: list[Rows] = []
+    start = Rows.__init__
+
+    def noted(rows, *given, **named):
+        start(rows, *given, **named)
+        kept.append(rows)
+
+    monkeypatch.setattr("gags.files.rows.available_bytes", lambda: 0)
+    monkeypatch.setattr(Rows, "__init__", noted)
+    found = train_field(scene.gaussians, scene.items(), settings, checkpoint=tmp_path / "checkpoint")
+    assert torch.equal(found.features, wanted.features)
+    assert all(map(torch.equal, found.decoder.state_dict().values(), wanted.decoder.state_dict().values()))
+    # Four arrays of samples, three of evidence as it comes, two as it is merged: no row is in memory.
+    assert len(kept) == 9
+    assert all(rows.in_file and not rows._parts for rows in kept if len(rows))

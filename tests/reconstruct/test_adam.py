@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from tests.helpers.gsplat_twin import gsplat_on_cpu
 
-from gags.reconstruct.adam import adam_step, adam_step_torch
+from gags.reconstruct.adam import adam_step, adam_step_cuda, adam_step_torch
 
 
 def test_visible_rows_follow_torch_and_others_rest():
@@ -35,9 +36,24 @@ def test_every_column_has_its_own_rate():
 
 
 @pytest.mark.parametrize("shape", [(40,), (40, 3), (40, 4, 3)])
-def test_kernel_and_torch_agree(shape):
+@pytest.mark.parametrize("highest_rate", [0.1, 0.2])
+@pytest.mark.parametrize("adam_step", [adam_step, adam_step_cuda])
+def test_kernels_and_torch_agree(shape, highest_rate, adam_step):
+    """gsplat's kernel has no correction of the moments, and one rate; both are folded in."""
+    with gsplat_on_cpu():
+        check_kernel(shape, highest_rate, adam_step)
+
+
+def test_no_rows_are_no_reason_to_divide_by_their_number():
+    none = torch.zeros(0, 3)
+    with gsplat_on_cpu() as kernels:
+        adam_step_cuda(none, none, none, none, np.ones(3), torch.zeros(0, dtype=torch.bool), 0)
+    assert not kernels.calls
+
+
+def check_kernel(shape, highest_rate, adam_step):
     rng = torch.Generator().manual_seed(0)
-    rates = np.linspace(0.1, 0.2, int(np.prod(shape[1:])))
+    rates = np.linspace(0.1, highest_rate, int(np.prod(shape[1:])))
     ours, theirs = ([torch.full(shape, 0.5), torch.zeros(shape), torch.zeros(shape)] for _ in range(2))
     for step in range(5):
         gradient, visible = torch.randn(shape, generator=rng), torch.rand(40, generator=rng) < 0.6

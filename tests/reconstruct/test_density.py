@@ -5,7 +5,9 @@ import pytest
 import torch
 from tests.helpers.scenes import coloured_balls, orbit_camera
 
+from gags.errors import CaptureError
 from gags.gaussians import Gaussians
+from gags.reconstruct import density
 from gags.reconstruct.density import (
     Densifier,
     floating,
@@ -99,6 +101,24 @@ def test_revise_prunes_transparent_gaussians():
     assert torch.equal(state.gaussians.means, left)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (
+            lambda state: state.gaussians.logit_opacities.fill_(-9),
+            "step 7: no Gaussian is left, all are trans",
+        ),
+        (lambda state: state.gaussians.logit_opacities.fill_(float("nan")), "no Gaussian is left"),
+    ],
+)
+def test_pruning_everything_is_told(spoil, told):
+    state = _state(20)
+    state.step = 7
+    spoil(state)
+    with pytest.raises(CaptureError, match=told):
+        Densifier(SETTINGS, initial_count=20).revise(state)
+
+
 def test_strongest_weight_sees_what_hides_behind():
     one = coloured_balls(1)
     one.log_scales[:] = math.log(0.3)
@@ -144,10 +164,13 @@ def test_floaters_hover_in_view_before_the_nearest_points():
     assert not floating(means, [camera], [0.0]).any()
 
 
-def test_floaters_by_kernel_and_by_torch_agree():
+def test_floaters_by_kernel_and_by_torch_agree(monkeypatch):
     rng = torch.Generator().manual_seed(0)
     cameras = [orbit_camera(angle) for angle in (0.0, 1.0, 2.0)]
     means = 4 * torch.rand(5000, 3, generator=rng) - 2
     expected = floating_torch(means, cameras, [2.0, 3.0, 1.0])
     assert 10 < expected.sum() < 4000
     assert torch.equal(floating(means, cameras, [2.0, 3.0, 1.0]), expected)
+    monkeypatch.setattr(density, "PAIRS_AT_ONCE", 5000)  # one camera at a time
+    assert torch.equal(floating_torch(means, cameras, [2.0, 3.0, 1.0]), expected)
+    assert not floating_torch(means, [], []).any()

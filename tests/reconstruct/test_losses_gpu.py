@@ -18,7 +18,9 @@ def test_photometric_loss():
     x = picture.clone().requires_grad_()
     losses.photometric_loss(x, photo / 255, 0.2).backward()
     assert x.grad is not None
-    found, gradient = losses_gpu.photometric_loss(picture, photo, 0.2)
+    found = losses_gpu.psnr(picture, photo)
+    gradient = losses_gpu.photometric_gradient(picture, photo, 0.2)
+    assert gradient.is_contiguous()
     assert float(found) == pytest.approx(float(psnr(picture.clamp(0, 1), photo / 255)), abs=1e-3)
     torch.testing.assert_close(gradient, x.grad, rtol=0, atol=1e-4 * float(x.grad.abs().max()))
 
@@ -33,8 +35,18 @@ def test_gradient_at_sparse_points():
     losses.sparse_depth_loss(leaf, camera, points).backward()
     assert leaf.grad is not None
     assert leaf.grad.count_nonzero() > 50
-    found = losses_gpu.sparse_depth_gradient(depths, camera, points)
-    torch.testing.assert_close(found, leaf.grad, rtol=1e-5, atol=1e-9)
+    targets = losses_gpu.DepthTargets.of(camera, points.numpy(), torch.device("cpu"))
+    assert 50 < len(targets.places) < len(points)
+    found = losses_gpu.sparse_depth_gradient(depths, targets, 0.3)
+    torch.testing.assert_close(found, 0.3 * leaf.grad, rtol=1e-5, atol=1e-9)
+
+
+def test_no_sparse_point_in_view_pulls_nothing():
+    camera = orbit_camera(0.4)
+    behind = 2 * camera.position[None]
+    targets = losses_gpu.DepthTargets.of(camera, behind, torch.device("cpu"))
+    depths = torch.ones(camera.height, camera.width)
+    assert not losses_gpu.sparse_depth_gradient(depths, targets, 1.0).any()
 
 
 @pytest.mark.gpu

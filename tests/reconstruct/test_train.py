@@ -186,3 +186,8 @@ def test_holes_are_filled_once(capture):
     assert counts[:4] == [40] * 4
     assert counts[4] > 40
     assert counts[4:] == [counts[4]] * 4
+
+
+def test_gaussians_are_the_same_where_photos_do_not_fit(capture, trained, monkeypatch):
+    monkeypatch.setattr("gags.reconstruct.photos.available_bytes", lambda: 0)
+    assert equal(train_gaussians(capture, TINY), trained)

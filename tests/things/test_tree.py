@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gags.distill.evidence import Evidence, ViewEvidence, merge
-from gags.things.tree import LEFTOVER, Overlap, grow, seen_weights, shared_sizes, together
+from gags.things.tree import LEFTOVER, Overlap, grow, shared_sizes, together
 
 PHOTOS = 4
 
@@ -130,4 +130,4 @@ def test_sizes_in_common():
 
 def test_weight_that_photos_see_counts_no_mask_twice():
     evidence = evidence_of(3, [0], [0, 1])
-    assert seen_weights(evidence).tolist() == [400, 400, 400]
+    assert evidence.seen().tolist() == [400, 400, 400]

@@ -14,15 +14,19 @@ from numba import njit
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from gags.distill import evidence_gpu
+from gags.distill.entries import blocks_of
 from gags.distill.evidence import Evidence
+from gags.distill.evidence_gpu import DeviceEvidence
 
 LANDMARKS = 20_000  # Gaussians on which masks are compared; more tell nothing new
 CONSENSUS_IOU = 0.5  # masks of a smaller IoU are different things
+MOST_PAIRS = 1 << 24  # of masks that are compared at once: 64 MB of IoU
 
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """How the masks of one photo (rows, M_u) relate to those of all photos (M masks of V photos).
+    """How the masks of one photo (rows, M_u) relate to those of all photos, or of some (M masks of V photos).
 
     Attributes:
         iou: IoU on the surface that both photos see; 0 between masks of one photo, but 1 of each with itself.
@@ -47,7 +51,25 @@ class Consensus:
     repeatability: Tensor
 
 
-def agreement(evidence: Evidence, view: int, landmarks: int = LANDMARKS) -> Agreement:
+def on_landmarks(evidence: Evidence, landmarks: int = LANDMARKS) -> Evidence:
+    """The evidence on about so many Gaussians alone, on which masks are compared."""
+    count = len(evidence.starts) - 1
+    stride = max(1, count // landmarks)
+    return evidence if stride == 1 else evidence.of_gaussians(np.arange(0, count, stride))
+
+
+def photo_blocks(evidence: Evidence, view: int) -> list[range]:
+    """Photos in blocks that the masks of one photo are compared with at once, so that memory is bounded."""
+    count = evidence.mask_count
+    masks = np.bincount(evidence.view_of[:count], minlength=evidence.view_count)
+    starts = np.concatenate([[0], np.cumsum(masks + 1)])  # a column for the photo itself
+    blocks = blocks_of(starts, MOST_PAIRS // max(1, int(masks[view])))
+    return [range(first, end) for first, end in blocks]
+
+
+def agreement(
+    evidence: Evidence, view: int, landmarks: int = LANDMARKS, *, photos: range | None = None
+) -> Agreement:
     """Compare the masks of one photo with all masks.
 
     A mask is the set of Gaussians that its pixels show. Gaussian i belongs to mask m of photo u by the share
@@ -58,26 +80,34 @@ def agreement(evidence: Evidence, view: int, landmarks: int = LANDMARKS) -> Agre
         evidence: Of all photos.
         view: The photo u, its masks are the rows.
         landmarks: About how many Gaussians to compare on.
+        photos: Photos whose masks it is compared with, in a row; None for all.
     """
-    count = evidence.mask_count
-    rows = np.flatnonzero(evidence.view_of[:count] == view)
+    compared, shown = on_landmarks(evidence, landmarks), slice(None)
+    if photos is not None and len(photos) < evidence.view_count:
+        kept = np.union1d(photos, [view])
+        compared = compared.of_photos(kept)
+        view, shown = int(np.searchsorted(kept, view)), np.isin(kept, photos)
+    count, rows = compared.mask_count, compared.masks_of(view)
     if not len(rows):
-        return Agreement(np.zeros((0, count), np.float32), np.zeros((0, evidence.view_count), np.float32))
-    stride = max(1, (len(evidence.starts) - 1) // landmarks)
+        columns = np.zeros(compared.view_count, bool)[shown]
+        return Agreement(np.zeros((0, 0), np.float32), np.zeros((0, len(columns)), np.float32))
     overlaps, sizes = _overlaps(
-        evidence.starts,
-        evidence.columns,
-        evidence.weights,
-        evidence.view_of,
+        compared.starts,
+        compared.columns,
+        compared.weights,
+        compared.view_of,
         count,
         int(rows[0]),
         len(rows),
-        stride,
+        stride=1,
     )
     both = overlaps[:, count:]  # what the rows share with each photo as a whole
     visible_share = np.minimum(both / np.maximum(both[:, [view]], 1e-6), 1)
     visible_share[:, view] = 0
-    return Agreement(iou_of_overlaps(overlaps, sizes, evidence.view_of, rows), visible_share)
+    iou = iou_of_overlaps(overlaps, sizes, compared.view_of, np.array(rows))
+    if isinstance(shown, np.ndarray) and not shown.all():
+        return Agreement(iou[:, shown[compared.view_of[:count]]], visible_share[:, shown])
+    return Agreement(iou, visible_share)
 
 
 def iou_of_overlaps(
@@ -112,27 +142,55 @@ def repeatability(agreed: Agreement, view_of: np.ndarray) -> np.ndarray:
     Returns:
         0 for masks of what no other photo sees. float32 [M_u]
     """
+    return _repeated(agreed.visible_share, best_of_photos(agreed, view_of))
+
+
+def _repeated(visible_share: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """`repeatability` from the share of each mask that each photo sees, and its best IoU there. [M_u, V]"""
+    return (visible_share * best).sum(axis=1) / np.maximum(visible_share.sum(axis=1), 1e-6)
+
+
+def best_of_photos(agreed: Agreement, view_of: np.ndarray) -> np.ndarray:
+    """The best IoU of each mask of one photo with a mask of each photo.
+
+    Args:
+        agreed: Masks of one photo.
+        view_of: Photo of every mask that they are compared with, from 0. [M]
+
+    Returns:
+        float32 [M_u, V]
+    """
     best = np.zeros_like(agreed.visible_share)
     views, first = np.unique(view_of, return_index=True)
     if len(best) and len(views):
         best[:, views] = np.maximum.reduceat(agreed.iou, first, axis=1)
-    return (agreed.visible_share * best).sum(axis=1) / np.maximum(agreed.visible_share.sum(axis=1), 1e-6)
+    return best
 
 
-def consensus(evidence: Evidence, embeddings: Tensor) -> Consensus:
+def consensus(evidence: Evidence | DeviceEvidence, embeddings: Tensor) -> Consensus:
     """Give every mask the mean of the masks that agree with it, weighed by IoU², and its repeatability.
 
     Args:
         evidence: Of all photos.
         embeddings: Unit embeddings of all masks, in any basis. [M, r]
     """
+    if isinstance(evidence, DeviceEvidence):
+        found = evidence_gpu.consensus(evidence, embeddings, landmarks=LANDMARKS, least_iou=CONSENSUS_IOU)
+        return Consensus(*found)
+    compared = on_landmarks(evidence)
     means, repeated = [embeddings[:0]], [np.zeros(0, np.float32)]
     for view in range(evidence.view_count):
-        agreed = agreement(evidence, view)
-        iou = torch.from_numpy(agreed.iou).to(embeddings)
-        weights = torch.where(iou >= CONSENSUS_IOU, iou.square(), torch.zeros_like(iou))
-        means.append(weights @ embeddings)
-        repeated.append(repeatability(agreed, evidence.view_of[: evidence.mask_count]))
+        mean, shares, best = embeddings.new_zeros(()), [], []
+        for photos in photo_blocks(compared, view):
+            first, end = evidence.masks_of(photos.start).start, evidence.masks_of(photos.stop - 1).stop
+            agreed = agreement(compared, view, photos=photos)
+            iou = torch.from_numpy(agreed.iou).to(embeddings)
+            weights = torch.where(iou >= CONSENSUS_IOU, iou.square(), torch.zeros_like(iou))
+            mean = mean + weights @ embeddings[first:end]
+            shares.append(agreed.visible_share)
+            best.append(best_of_photos(agreed, evidence.view_of[first:end] - photos.start))
+        means.append(mean)
+        repeated.append(_repeated(np.concatenate(shares, axis=1), np.concatenate(best, axis=1)))
     return Consensus(
         normalize(torch.cat(means), dim=-1), torch.from_numpy(np.concatenate(repeated)).to(embeddings)
     )

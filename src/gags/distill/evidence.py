@@ -1,7 +1,8 @@
 """What all photos together say about every Gaussian: which masks cover it, and how much of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,12 +11,16 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from gags.capture import Camera
+from gags.distill import entries, evidence_gpu
+from gags.distill.entries import add_entries, add_photos, blocks_of, hand_out, keep_columns
+from gags.distill.evidence_gpu import LEAST_WEIGHT, DeviceEvidence, ViewEntries
 from gags.embed.description import Description
+from gags.files.rows import Rows
 from gags.gaussians import Gaussians, blend_weights
 from gags.progress import SILENT, Reporter
+from gags.render.cuda_view import to_device
 
 GRID_PIXELS = 40_000  # of every photo: enough that next to no visible Gaussian is missed
-LEAST_WEIGHT = 0.01  # blending weights below this tell nothing but cost memory
 
 
 @dataclass(eq=False)
@@ -42,17 +47,21 @@ class ViewEvidence:
 class Evidence:
     """The same for all photos: rows are Gaussians, columns all masks (M), then all photos (V).
 
+    Entries of many photos lie in a file (`gags.files.rows`); whoever reads all of them does so in `blocks`.
+
     Attributes:
         starts: First entry of each Gaussian, and the end. int64 [N + 1]
         columns: Mask, or M + photo. int32 [E]
         weights: Sum of blending weights over the pixels looked at. float32 [E]
         view_of: Photo of each column. int32 [M + V]
+        stored: What the entries lie in, if that is to be told that they were read.
     """
 
     starts: np.ndarray
     columns: np.ndarray
     weights: np.ndarray
     view_of: np.ndarray
+    stored: tuple[Rows, ...] = ()
 
     @property
     def mask_count(self) -> int:
@@ -64,16 +73,57 @@ class Evidence:
         """Number V of photos."""
         return int(self.view_of[-1]) + 1 if len(self.view_of) else 0
 
+    def masks_of(self, view: int) -> range:
+        """Masks of one photo."""
+        first, end = np.searchsorted(self.view_of[: self.mask_count], [view, view + 1]).tolist()
+        return range(first, end)
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """First Gaussian of every block, and the end: with about as many entries as one works on at once."""
+        yield from blocks_of(self.starts, entries.BLOCK_ENTRIES, self.release)
+
+    def release(self) -> None:
+        """Let go of entries that lie in a file; they are read anew when needed."""
+        for rows in self.stored:
+            rows.release()
+
     def sizes(self) -> np.ndarray:
         """Weight in every mask, and in every photo. float64 [M + V]"""
-        return np.bincount(self.columns, self.weights, minlength=len(self.view_of))
+        sums = np.zeros(len(self.view_of))
+        for first, end in self.blocks():
+            add_entries(self.starts, self.columns, self.weights, np.arange(first, end), sums)
+        return sums
+
+    def seen(self) -> np.ndarray:
+        """Weight of every Gaussian over all pixels looked at of all photos. float64 [N]"""
+        sums = np.zeros(len(self.starts) - 1)
+        for first, end in self.blocks():
+            add_photos(self.starts, self.columns, self.weights, self.mask_count, first, end, sums)
+        return sums
 
     def shared(self, rows: np.ndarray) -> np.ndarray:
         """Weight that Gaussians [n] share with every mask, and with every photo. float64 [M + V]"""
+        sums = np.zeros(len(self.view_of))
+        add_entries(self.starts, self.columns, self.weights, np.ascontiguousarray(rows, np.int64), sums)
+        self.release()
+        return sums
+
+    def of_gaussians(self, rows: np.ndarray) -> "Evidence":
+        """What is known of some Gaussians [n] alone, in memory; all masks and photos stay."""
         lengths = self.starts[rows + 1] - self.starts[rows]
-        first = np.repeat(self.starts[rows] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
-        entries = first + np.arange(lengths.sum())
-        return np.bincount(self.columns[entries], self.weights[entries], minlength=len(self.view_of))
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
+        chosen = Evidence(starts, self.columns[places], self.weights[places], self.view_of)
+        self.release()
+        return chosen
+
+    def of_photos(self, photos: np.ndarray) -> "Evidence":
+        """What some photos [n], in order, and their masks say; both are numbered anew."""
+        kept = np.isin(self.view_of, photos)
+        place = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)
+        view_of = np.searchsorted(photos, self.view_of[kept]).astype(np.int32)
+        starts, columns, weights = keep_columns(self.starts, self.columns, self.weights, place)
+        return Evidence(starts, columns, weights, view_of)
 
 
 def pixel_grid(width: int, height: int, most: int, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -94,8 +144,10 @@ def pixel_grid(width: int, height: int, most: int, rng: np.random.Generator | No
     return np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
 
 
-def view_evidence(indices: Tensor, weights: Tensor, labels: np.ndarray, mask_count: int) -> ViewEvidence:
-    """Sum up one photo's pixels.
+def view_evidence(
+    indices: Tensor, weights: Tensor, labels: np.ndarray, mask_count: int
+) -> ViewEvidence | ViewEntries:
+    """Sum up one photo's pixels; what lies on a GPU stays there.
 
     Args:
         indices: Gaussians that make up each pixel, -1 for padding. [P, K]
@@ -103,6 +155,9 @@ def view_evidence(indices: Tensor, weights: Tensor, labels: np.ndarray, mask_cou
         labels: Masks that cover each pixel on the three levels, -1 where there is none. int [P, 3]
         mask_count: Number M of masks of the photo.
     """
+    if indices.device.type == "cuda":
+        there = to_device(np.ascontiguousarray(labels, np.int32), indices.device)
+        return evidence_gpu.view_entries(indices, weights, there, mask_count)
     flat, blend = indices.cpu().numpy().reshape(-1), weights.cpu().numpy().reshape(-1)
     used = np.flatnonzero((flat >= 0) & (blend > LEAST_WEIGHT))
     order = used[np.argsort(flat[used], kind="stable")]
@@ -121,6 +176,7 @@ def gather_evidence(
     items: Sequence[tuple[Camera, Description]],
     *,
     stage: str,
+    folder: Path | None = None,
     progress: Reporter = SILENT,
 ) -> tuple[Evidence, np.ndarray]:
     """Which masks of which photos cover every Gaussian, looked up on a grid of pixels of each photo.
@@ -132,49 +188,101 @@ def gather_evidence(
         gaussians: The scene.
         items: Camera and masks of every photo, each read once.
         stage: Name of what is done, for the progress.
+        folder: Where entries of many photos lie meanwhile, see `gags.files.rows.Rows`.
         progress: Told about progress.
 
     Returns:
         The evidence, and the level (0, 1, 2) of every mask, int8 [M].
     """
-    views: list[ViewEvidence] = []
+    gathered = Gathered(len(gaussians), folder)
     levels = [np.zeros(0, np.int8)]
     with progress.stage(stage, len(items), "photos") as bar:
         for camera, description in items:
             masks = description.masks
             height, width = masks.labels.shape[1:]
             grid = pixel_grid(width, height, GRID_PIXELS)
-            pixels = torch.from_numpy(grid).to(gaussians.means.device)
+            pixels = to_device(grid, gaussians.means.device)
             blend = blend_weights(gaussians, camera.resized(width, height), pixels)
             labels = masks.labels[:, grid[:, 1], grid[:, 0]].T
-            views.append(view_evidence(blend.indices, blend.weights, labels, len(masks)))
+            gathered.add(view_evidence(blend.indices, blend.weights, labels, len(masks)))
             levels.append(masks.levels)
             bar.advance()
-    return merge(views, len(gaussians)), np.concatenate(levels)
+    merged = gathered.merged()
+    merged = Evidence(*merged.arrays()) if isinstance(merged, DeviceEvidence) else merged
+    return merged, np.concatenate(levels)
 
 
-def merge(views: Sequence[ViewEvidence], gaussian_count: int) -> Evidence:
-    """Put the photos' entries together, Gaussian by Gaussian."""
-    first = np.cumsum([0] + [view.count for view in views])
-    total = int(first[-1])
-    columns = [
-        np.where(view.masks == view.count, total + number, view.masks + first[number]).astype(np.int32)
-        for number, view in enumerate(views)
-    ]
-    gaussians = np.concatenate([np.empty(0, np.int32), *(view.gaussians for view in views)])
-    order = np.argsort(gaussians, kind="stable")
-    starts = np.zeros(gaussian_count + 1, np.int64)
-    np.cumsum(np.bincount(gaussians, minlength=gaussian_count), out=starts[1:])
-    numbers = np.arange(len(views), dtype=np.int32)
-    return Evidence(
-        starts,
-        np.concatenate([np.empty(0, np.int32), *columns])[order],
-        np.concatenate([np.empty(0, np.float32), *(view.weights for view in views)])[order],
-        np.concatenate([np.repeat(numbers, [view.count for view in views]), numbers]),
-    )
+class Gathered:
+    """Evidence of photo after photo, to be merged.
+
+    Args:
+        gaussian_count: Number N of Gaussians.
+        folder: Where entries of many photos lie, see `gags.files.rows.Rows`.
+    """
+
+    def __init__(self, gaussian_count: int, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._gaussians, self._masks = Rows((), np.int32, folder), Rows((), np.int32, folder)
+        self._weights = Rows((), np.float32, folder)
+        self._starts = [0]  # first entry of each photo
+        self._mask_counts: list[int] = []  # of each photo
+        self._entry_counts = np.zeros(gaussian_count, np.int64)  # of each Gaussian
+        self._there: list[ViewEntries] = []  # photos whose entries lie on a GPU
+
+    def add(self, view: ViewEvidence | ViewEntries) -> None:
+        """Add the next photo."""
+        if isinstance(view, ViewEntries):
+            self._there.append(view)
+            return
+        self._gaussians.append(view.gaussians)
+        self._masks.append(view.masks)
+        self._weights.append(view.weights)
+        self._starts.append(len(self._gaussians))
+        self._mask_counts.append(view.count)
+        self._entry_counts += np.bincount(view.gaussians, minlength=len(self._entry_counts))
+
+    def merged(self) -> Evidence | DeviceEvidence:
+        """Put the photos' entries together, Gaussian by Gaussian, where they lie."""
+        if self._there:
+            return evidence_gpu.merge_views(self._there, len(self._entry_counts))
+        starts = np.zeros(len(self._entry_counts) + 1, np.int64)
+        np.cumsum(self._entry_counts, out=starts[1:])
+        columns, weights = Rows((), np.int32, self._folder), Rows((), np.float32, self._folder)
+        added = (self._gaussians, self._masks, self._weights)
+        firsts = np.cumsum([0, *self._mask_counts])
+
+        def release() -> None:
+            for rows in added:
+                rows.release()
+
+        for first, end in blocks_of(starts, entries.BLOCK_ENTRIES, release):
+            size = int(starts[end] - starts[first])
+            block_columns, block_weights = np.empty(size, np.int32), np.empty(size, np.float32)
+            hand_out(
+                *(rows.array() for rows in added),
+                photos=np.array(self._starts, np.int64),
+                firsts=firsts,
+                cursors=starts[first:end] - starts[first],
+                first=first,
+                columns=block_columns,
+                out_weights=block_weights,
+            )
+            columns.append(block_columns)
+            weights.append(block_weights)
+        numbers = np.arange(len(self._mask_counts), dtype=np.int32)
+        view_of = np.concatenate([np.repeat(numbers, self._mask_counts), numbers])
+        return Evidence(starts, columns.array(), weights.array(), view_of, (columns, weights))
 
 
-def uplift(evidence: Evidence, values: Tensor, mask_weights: Tensor) -> Tensor:
+def merge(views: Sequence[ViewEvidence | ViewEntries], gaussian_count: int) -> Evidence | DeviceEvidence:
+    """Put the photos' entries together, Gaussian by Gaussian, where they lie."""
+    gathered = Gathered(gaussian_count)
+    for view in views:
+        gathered.add(view)
+    return gathered.merged()
+
+
+def uplift(evidence: Evidence | DeviceEvidence, values: Tensor, mask_weights: Tensor) -> Tensor:
     """Weighted mean of what every Gaussian's pixels see, Σ w F / Σ w (Occam's LGS).
 
     Args:
@@ -185,15 +293,21 @@ def uplift(evidence: Evidence, values: Tensor, mask_weights: Tensor) -> Tensor:
     Returns:
         float32 [N, d]; 0 for Gaussians that no mask covers.
     """
-    is_mask = evidence.columns < evidence.mask_count
-    columns = torch.from_numpy(evidence.columns[is_mask].astype(np.int64))
-    counts = np.concatenate([[0], np.cumsum(is_mask)])[evidence.starts]
-    weights = torch.from_numpy(evidence.weights[is_mask]) * mask_weights.cpu()[columns]
+    if isinstance(evidence, DeviceEvidence):
+        return evidence_gpu.uplift(evidence, values, mask_weights)
     with_ones = torch.cat([values.float().cpu(), torch.ones(len(values), 1)], dim=1)
-    sums = embedding_bag(
-        columns, with_ones, torch.from_numpy(counts[:-1]), mode="sum", per_sample_weights=weights
-    ).to(values.device)
-    return sums[:, :-1] / sums[:, -1:].clamp(min=1e-8)
+    counts, means = mask_weights.cpu(), [values[:0].float()]
+    for first, end in evidence.blocks():
+        begin, behind = evidence.starts[first], evidence.starts[end]
+        is_mask = evidence.columns[begin:behind] < evidence.mask_count
+        columns = torch.from_numpy(evidence.columns[begin:behind][is_mask].astype(np.int64))
+        offsets = np.concatenate([[0], np.cumsum(is_mask)])[evidence.starts[first:end] - begin]
+        weights = torch.from_numpy(evidence.weights[begin:behind][is_mask]) * counts[columns]
+        sums = embedding_bag(
+            columns, with_ones, torch.from_numpy(offsets), mode="sum", per_sample_weights=weights
+        ).to(values.device)
+        means.append(sums[:, :-1] / sums[:, -1:].clamp(min=1e-8))
+    return torch.cat(means)
 
 
 @njit(cache=True)

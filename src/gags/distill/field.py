@@ -10,7 +10,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from gags.distill.compact import CompactVectors
 from gags.distill.decoder import Decoder, PrincipalDecoder, decoder_of
+from gags.distill.similarities import Similarities, two_largest
 from gags.errors import WorkspaceError
 from gags.gaussians import Gaussians
 from gags.store import damaged, digest, load_tensors, save_tensors
@@ -18,20 +20,9 @@ from gags.store import damaged, digest, load_tensors, save_tensors
 FILE_FORMAT = "gags-field-1"
 _REMEDY = "run `gags distill` again"
 Asked = Literal["gaussians", "pixels"]
-KEPT_BYTES = 1 << 30  # of decoded Gaussians, and of remembered cosines; more is computed at every query
-
-
-@dataclass(frozen=True, eq=False)
-class Similarities:
-    """Cosines of every Gaussian with some vectors.
-
-    Attributes:
-        cosines: [N, C]
-        largest: Of each Gaussian. [N]
-    """
-
-    cosines: Tensor
-    largest: Tensor
+KEPT_BYTES = 1 << 30  # of decoded Gaussians; more are decoded at every query
+# On the CPU, more decoded Gaussians than that are kept in 2 bytes a number, and of cosines the two largest.
+EXACT_BYTES = 1 << 28
 
 
 @dataclass(eq=False)
@@ -74,6 +65,7 @@ class LanguageField:
         """Cosines of every Gaussian with vectors of the encoder's space, e.g. of texts.
 
         The Gaussians are decoded once and kept, N·r numbers; `features` and `decoder` must not change after.
+        Those of large scenes are kept in 2 bytes a number, cosines are right to 1e-5 then.
 
         Args:
             vectors: L2-normalised embeddings. [T, D]
@@ -81,13 +73,15 @@ class LanguageField:
         Returns:
             Cosines. [N, T]
         """
+        if self._compact is not None:
+            return self._compact.products(self.decoder.fold(vectors))
         if self._coordinates is None:
             return self.decoder.similarities(self.features, vectors)
         return self._coordinates @ self.decoder.fold(vectors)
 
     @torch.no_grad()
     def remembered_similarities(self, vectors: Tensor) -> Similarities | None:
-        """`similarities` with vectors that many queries share, as canonical phrases; N·C numbers are kept.
+        """`similarities` with vectors that many queries share, as canonical phrases.
 
         Only the vectors of the last call are remembered, and known again by being the same tensor, not an
         equal one; they must not be written into.
@@ -98,13 +92,37 @@ class LanguageField:
         Returns:
             The cosines, not to be written into; None if they are too much to keep.
         """
-        if 4 * len(self) * len(vectors) > KEPT_BYTES:
-            return None
         remembered = self._remembered  # read once: threads may ask with other vectors meanwhile
-        if remembered is None or remembered[0] is not vectors:
-            cosines = self.similarities(vectors)
-            remembered = self._remembered = vectors, Similarities(cosines, cosines.amax(dim=-1))
-        return remembered[1]
+        if remembered is not None and remembered[0] is vectors:
+            return remembered[1]
+        if self._compact is not None:
+            found = self._largest_of_compact(self._compact, vectors)
+        elif 4 * len(self) * len(vectors) > KEPT_BYTES:
+            return None
+        else:
+            found = Similarities.of(self.similarities(vectors))
+        self._remembered = vectors, found
+        return found
+
+    def _largest_of_compact(self, compact: CompactVectors, vectors: Tensor) -> Similarities:
+        folded, count = self.decoder.fold(vectors), len(self)
+        kept = (torch.empty(count), torch.empty(count, dtype=torch.int16))
+        kept += (torch.empty(count), torch.empty(count, dtype=torch.int16))
+        for part, cosines in compact.products_of_blocks(folded):
+            for whole, of_part in zip(kept, two_largest(torch.from_numpy(cosines)), strict=True):
+                whole[part] = of_part
+        return Similarities(*kept, lambda rows: compact.rows(rows.numpy()) @ folded)
+
+    @property
+    def _is_large(self) -> bool:
+        numbers, cpu = len(self) * self.decoder.rank, self.features.device.type == "cpu"
+        return cpu and 4 * numbers > EXACT_BYTES and 2 * numbers <= KEPT_BYTES
+
+    @cached_property
+    @torch.no_grad()
+    def _compact(self) -> CompactVectors | None:
+        """Every Gaussian of a large scene decoded; None if the scene is not large, or far too large."""
+        return CompactVectors.decoded(self.decoder, self.features) if self._is_large else None
 
     @cached_property
     def _coordinates(self) -> Tensor | None:

@@ -71,3 +71,24 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
     out = _Product.apply(rows, weight, bias) if learns else _product(rows, weight, bias)
     return out.reshape(*x.shape[:-1], -1)
+
+
+def apply_layers(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """Linear layers with a ReLU between each two, in one pass each, without gradients.
+
+    Args:
+        layers: `torch.nn.Linear` and `torch.nn.ReLU` in turn.
+        x: Inputs. float32 [P, I]
+
+    Returns:
+        [P, O]
+    """
+    operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if _product is None or operator is None or x.device.type != "cpu" or not x.numel():
+        return layers(x)
+    parts = list(layers)
+    for layer, behind in zip(parts, [*parts[1:], None], strict=True):
+        if isinstance(layer, nn.Linear):
+            after = "relu" if isinstance(behind, nn.ReLU) else "none"
+            x = operator(x, layer.weight, layer.bias, after, [], "")
+    return x

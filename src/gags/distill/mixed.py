@@ -11,6 +11,9 @@ from gags.distill.decoder import Decoder
 from gags.distill.objective import Targets, Terms, Units, pixel_losses, weigh_levels
 from gags.distill.samples import Samples, one_gaussian
 from gags.distill.settings import DistillSettings
+from gags.render.cuda_view import to_device
+
+RELEASED_EVERY = 50  # steps, after which samples that lie in a file are let go of: 4 MB a step
 
 
 class MixedSchedule:
@@ -34,6 +37,8 @@ class MixedSchedule:
 
     def terms(self, features: Tensor, decoder: Decoder, step: int) -> Terms:
         """Terms of Eq. 7 on the groups of one step; see `batch_terms`."""
+        if step % RELEASED_EVERY == 0:
+            self.samples.release()
         batch = batch_of(len(self.samples), self.settings.batch_regions, step, self.settings.seed)
         return self.batch_terms(features, decoder, batch, step)
 
@@ -47,7 +52,7 @@ class MixedSchedule:
             step: Number of this step, which decides what pixels are replaced by a Gaussian.
         """
         samples, settings = self.samples, self.settings
-        batch = batch.to(samples.indices.device)
+        batch = to_device(batch, samples.indices.device)
         indices, weights = samples.indices[batch].flatten(0, 1), samples.weights[batch].flatten(0, 1)
         rng = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         weights = one_gaussian(weights, settings.single_share, rng)

@@ -1,7 +1,8 @@
 """The schedule `photo`: a step learns from one photo, at a share of its size, as in the released program."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,11 +12,12 @@ from torch.nn.functional import avg_pool2d, embedding_bag
 from gags.capture.camera import Camera
 from gags.distill import losses
 from gags.distill.decoder import Decoder
-from gags.distill.mixed import batch_of
+from gags.distill.mixed import RELEASED_EVERY, batch_of
 from gags.distill.objective import Targets, Terms, Units, Weighed, pixel_losses, weigh_levels
 from gags.distill.samples import blended, counted_labels
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
+from gags.files.rows import Rows
 from gags.gaussians import Gaussians, blend_weights, render
 from gags.progress import Reporter
 
@@ -24,6 +26,7 @@ CPU_PIXELS = 1024  # a step, where the settings leave it open: a CPU would take 
 # first, then slowly: every visit of a photo renews them at first, later only some do.
 RENEWED_ALWAYS = 10  # visits
 RENEWED_EVERY = 10  # visits
+NOTHING = torch.zeros(0)  # stands for what lies in a file until all photos do
 
 
 @dataclass(eq=False)
@@ -38,6 +41,7 @@ class PhotoPixels:
         indices: Gaussians that make up each pixel, or None where whole photos are rendered. int32 [P, K]
         weights: Their weights, as `samples.blended` gives them. float32 [P, K]
         levels: Level of the largest smoothed ω at each pixel, as of the last time it was renewed. int8 [P]
+        stored: What all photos lie in, if that is to be told that they were read.
     """
 
     camera: Camera
@@ -46,9 +50,15 @@ class PhotoPixels:
     indices: Tensor | None
     weights: Tensor | None
     levels: Tensor
+    stored: tuple[Rows, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.levels)
+
+    def release(self) -> None:
+        """Let go of pixels that lie in a file, of all photos; they are read anew when needed."""
+        for rows in self.stored:
+            rows.release()
 
 
 class PhotoSchedule:
@@ -96,6 +106,8 @@ class PhotoSchedule:
         photo = self.photos[int(batch_of(len(self.photos), 1, step, seed))]
         if self._pixels == 0:
             return self._whole_photo(features, decoder, photo)
+        if step % RELEASED_EVERY == 0:
+            photo.release()
         visits = step // len(self.photos)
         if self._smoothed and (visits < RENEWED_ALWAYS or visits % RENEWED_EVERY == 0):
             with torch.no_grad():
@@ -210,6 +222,8 @@ def collect_photos(
     items: Sequence[tuple[Camera, Description]],
     settings: DistillSettings,
     progress: Reporter,
+    *,
+    folder: Path | None = None,
 ) -> list[PhotoPixels]:
     """The pixels of all photos that steps may draw; photos without any are left out.
 
@@ -218,17 +232,39 @@ def collect_photos(
         items: Camera and masks of every photo.
         settings: Settings of distillation.
         progress: Told about progress.
+        folder: Where the pixels of many photos lie, see `gags.files.rows.Rows`.
     """
     photos: list[PhotoPixels] = []
     first_mask = 0
+    kept = _kept_rows(settings, gaussians.means.device, folder)
     with progress.stage("Blending weights", len(items), "photos") as bar:
         for view, (camera, description) in enumerate(items):
             photo = _photo_pixels(gaussians, camera, description, first_mask, settings, view)
             if len(photo):
-                photos.append(photo)
+                for name, rows in kept.items():
+                    rows.append(getattr(photo, name).numpy())
+                photos.append(replace(photo, stored=tuple(kept.values()), **dict.fromkeys(kept, NOTHING)))
             first_mask += len(description.masks)
             bar.advance()
+    first = 0
+    for photo in photos:
+        behind = first + len(photo)
+        for name, rows in kept.items():
+            setattr(photo, name, torch.from_numpy(rows.array()[first:behind]))
+        first = behind
     return photos
+
+
+def _kept_rows(settings: DistillSettings, device: torch.device, folder: Path | None) -> dict[str, Rows]:
+    """What of `PhotoPixels` lies in a file if there are many photos: where steps draw pixels on a CPU."""
+    if device.type != "cpu" or step_pixels(settings, device) == 0:
+        return {}
+    return {
+        "targets": Rows((3,), np.int32, folder),
+        "places": Rows((), np.int64, folder),
+        "indices": Rows((settings.top_k,), np.int32, folder),
+        "weights": Rows((settings.top_k,), np.float32, folder),
+    }
 
 
 def _photo_pixels(

@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.distill.evidence import Evidence, ViewEvidence, merge, pixel_grid, view_evidence
+from gags.distill.evidence import Evidence, Gathered, ViewEvidence, pixel_grid, view_evidence
+from gags.distill.evidence_gpu import DeviceEvidence, ViewEntries
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
+from gags.files.rows import Rows
 from gags.gaussians import Gaussians, blend_weights
 from gags.progress import Reporter
+from gags.render.cuda_view import to_device
 from gags.render.types import BlendWeights
 from gags.segment.masks import Masks
 
@@ -48,6 +52,7 @@ class Samples:
         density: Expected number of samples per px at each pixel. float32 [G, S]
         levels: Level of the mask that each group was drawn from. int64 [G]
         areas: Visible area of every mask, px. float32 [M]
+        stored: What they lie in, if that is to be told that they were read.
     """
 
     indices: Tensor
@@ -56,9 +61,15 @@ class Samples:
     density: Tensor
     levels: Tensor
     areas: Tensor
+    stored: tuple[Rows, ...] = ()
 
     def __len__(self) -> int:
         return self.levels.shape[0]
+
+    def release(self) -> None:
+        """Let go of samples that lie in a file; they are read anew when needed."""
+        for rows in self.stored:
+            rows.release()
 
 
 def mask_areas(masks: Masks) -> np.ndarray:
@@ -154,7 +165,7 @@ def one_gaussian(weights: Tensor, share: float, rng: torch.Generator) -> Tensor:
     Returns:
         The weights, one-hot at the chosen pixels; pixels of which nothing was hit stay 0. [P, K]
     """
-    uniform = torch.rand(2, len(weights), 1, generator=rng).to(weights.device)
+    uniform = to_device(torch.rand(2, len(weights), 1, generator=rng), weights.device)
     drawn = (weights.cumsum(dim=-1) < uniform[0]).sum(dim=-1, keepdim=True).clamp(max=weights.shape[1] - 1)
     alone = torch.zeros_like(weights).scatter_(1, drawn, 1.0)
     chosen = (uniform[1] < share) & (weights.sum(dim=-1, keepdim=True) > 0)
@@ -195,7 +206,8 @@ def collect(
     progress: Reporter,
     *,
     with_evidence: bool = True,
-) -> tuple[Samples, Evidence]:
+    folder: Path | None = None,
+) -> tuple[Samples, Evidence | DeviceEvidence]:
     """Sample pixels of all photos and find the Gaussians they are made of.
 
     Args:
@@ -204,12 +216,13 @@ def collect(
         settings: Settings of distillation.
         progress: Told about progress.
         with_evidence: Whether evidence is wanted; it is empty if not.
+        folder: Where samples and evidence of many photos lie, see `gags.files.rows.Rows`.
 
     Returns:
         The samples, and which masks every Gaussian is seen in.
     """
-    parts: list[Samples] = []
-    seen: list[ViewEvidence] = []
+    gathered = GatheredSamples(settings.top_k, gaussians.means.device, folder)
+    seen = Gathered(len(gaussians), folder)
     first_mask = 0
     with progress.stage("Blending weights", len(items), "photos") as bar:
         for view, (camera, description) in enumerate(items):
@@ -218,13 +231,47 @@ def collect(
                 rng = np.random.default_rng([settings.seed, view])
                 most = EVIDENCE_PIXELS if with_evidence else 0
                 samples, evidence = _collect_view(gaussians, camera, masks, first_mask, settings, rng, most)
-                parts.append(samples)
-                seen.append(evidence)
+                gathered.add(samples)
+                seen.add(evidence)
             first_mask += len(masks)
             bar.advance()
-    names = [f.name for f in fields(Samples)]
-    joined = Samples(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
-    return joined, merge(seen, len(gaussians))
+    return gathered.joined(), seen.merged()
+
+
+class GatheredSamples:
+    """Samples of photo after photo: on the CPU, those of many photos lie in a file (`gags.files.rows`).
+
+    Args:
+        top_k: Number K of Gaussians of a pixel.
+        device: Of the samples.
+        folder: Where the file lies.
+    """
+
+    def __init__(self, top_k: int, device: torch.device, folder: Path | None = None) -> None:
+        self._parts: dict[str, list[Tensor]] = {f.name: [] for f in fields(Samples) if f.name != "stored"}
+        self._rows: dict[str, Rows] = {}
+        if device.type == "cpu":
+            self._rows = {
+                "indices": Rows((GROUP, top_k), np.int32, folder),
+                "weights": Rows((GROUP, top_k), np.float32, folder),
+                "targets": Rows((GROUP, 3), np.int32, folder),
+                "density": Rows((GROUP,), np.float32, folder),
+            }
+
+    def add(self, samples: Samples) -> None:
+        """Add those of the next photo."""
+        for name, parts in self._parts.items():
+            tensor = getattr(samples, name)
+            if name in self._rows:
+                self._rows[name].append(tensor.numpy())
+            else:
+                parts.append(tensor)
+
+    def joined(self) -> Samples:
+        """Those of all photos."""
+        tensors = {name: torch.from_numpy(rows.array()) for name, rows in self._rows.items()}
+        tensors |= {name: torch.cat(parts) for name, parts in self._parts.items() if parts}
+        return Samples(**tensors, stored=tuple(self._rows.values()))
 
 
 def _collect_view(
@@ -235,14 +282,14 @@ def _collect_view(
     settings: DistillSettings,
     rng: np.random.Generator,
     grid_pixels: int,
-) -> tuple[Samples, ViewEvidence]:
+) -> tuple[Samples, ViewEvidence | ViewEntries]:
     """Samples of one photo, and its evidence from a grid of about so many pixels."""
     height, width = masks.labels.shape[1:]
     counted = replace(masks, labels=counted_labels(masks.labels, settings.counted))
     areas = mask_areas(counted)
     drawn = draw_pixels(counted, groups_per_region(areas, settings.pixels_per_photo), rng)
     grid = pixel_grid(width, height, grid_pixels, rng) if grid_pixels else np.zeros((0, 2), np.int64)
-    pixels = torch.from_numpy(np.concatenate([drawn.pixels.reshape(-1, 2), grid])).to(gaussians.means.device)
+    pixels = to_device(np.concatenate([drawn.pixels.reshape(-1, 2), grid]), gaussians.means.device)
     blend = blend_weights(
         gaussians,
         camera.resized(width, height),
@@ -265,8 +312,8 @@ def _samples(
     return Samples(
         indices=indices.reshape(-1, GROUP, indices.shape[-1]),
         weights=weights.reshape(-1, GROUP, weights.shape[-1]),
-        targets=torch.from_numpy(targets).to(device),
-        density=torch.from_numpy(drawn.density).to(device),
-        levels=torch.from_numpy(masks.levels[drawn.rows].astype(np.int64)).to(device),
-        areas=torch.from_numpy(areas).to(device),
+        targets=to_device(targets, device),
+        density=to_device(drawn.density, device),
+        levels=to_device(masks.levels[drawn.rows].astype(np.int64), device),
+        areas=to_device(areas, device),
     )

@@ -14,6 +14,7 @@ from gags.distill.consensus import consensus
 from gags.distill.decoder import Decoder, PrincipalDecoder, decoder_of
 from gags.distill.effects import refuse_impossible
 from gags.distill.evidence import Evidence, gather_evidence, uplift
+from gags.distill.evidence_gpu import DeviceEvidence
 from gags.distill.field import LanguageField, splats_hash
 from gags.distill.mixed import MixedSchedule
 from gags.distill.objective import Targets
@@ -90,7 +91,8 @@ def train_field(
         WorkspaceError: If the photos have no masks at all, none where pixels count, or embeddings of several
             encoders; if settings make no sense.
     """
-    training = begin(gaussians, items, settings, logits=logits, progress=progress)
+    folder = None if checkpoint is None else checkpoint.parent
+    training = begin(gaussians, items, settings, logits=logits, folder=folder, progress=progress)
     field, key = training.field, training.key
     optimize(field, training.schedule, settings, checkpoint=checkpoint, key=key, progress=progress)
     return field
@@ -102,9 +104,13 @@ def begin(
     settings: DistillSettings,
     *,
     logits: Tensor | None = None,
+    folder: Path | None = None,
     progress: Reporter = SILENT,
 ) -> Training:
-    """Everything of `train_field` up to its first step; arguments and errors are the same."""
+    """Everything of `train_field` up to its first step; arguments and errors are the same.
+
+    What is learnt from many photos lies in `folder` meanwhile, see `gags.files.rows.Rows`.
+    """
     refuse_impossible(settings)
     table = _read_masks(items)
     embeddings = table.embeddings.to(gaussians.means.device)
@@ -112,7 +118,7 @@ def begin(
     logits = _fixed_logits(table.levels, settings) if logits is None else logits
     logits = None if logits is None else logits.to(coordinates)
     needed = settings.start == "uplift" or settings.consensus or _by_repeatability(logits, settings)
-    pixels, evidence = _look(gaussians, items, settings, needed, progress)
+    pixels, evidence = _look(gaussians, items, settings, needed, folder, progress)
     targets = _targets(coordinates, logits, table.levels, evidence, settings)
     if settings.start == "zero":
         features = torch.zeros(len(gaussians), settings.feature_dim, device=embeddings.device)
@@ -154,19 +160,22 @@ def _look(
     items: Sequence[tuple[Camera, Description]],
     settings: DistillSettings,
     with_evidence: bool,
+    folder: Path | None,
     progress: Reporter,
-) -> tuple[Samples | list[PhotoPixels], Evidence]:
+) -> tuple[Samples | list[PhotoPixels], Evidence | DeviceEvidence]:
     """The pixels that the schedule learns from, and the evidence, which is empty if it is not needed.
 
     Raises:
         WorkspaceError: If no pixel counts.
     """
     if settings.schedule == "mixed":
-        pixels, evidence = collect(gaussians, items, settings, progress, with_evidence=with_evidence)
+        pixels, evidence = collect(
+            gaussians, items, settings, progress, with_evidence=with_evidence, folder=folder
+        )
     else:
-        pixels = collect_photos(gaussians, items, settings, progress)
+        pixels = collect_photos(gaussians, items, settings, progress, folder=folder)
         seen = items if with_evidence else []
-        evidence, _ = gather_evidence(gaussians, seen, stage="Evidence", progress=progress)
+        evidence, _ = gather_evidence(gaussians, seen, stage="Evidence", folder=folder, progress=progress)
     if not len(pixels):
         wanted = "all three levels" if settings.counted == "all-levels" else "any level"
         raise WorkspaceError(
@@ -207,7 +216,11 @@ def _by_repeatability(logits: Tensor | None, settings: DistillSettings) -> bool:
 
 
 def _targets(
-    coordinates: Tensor, logits: Tensor | None, levels: Tensor, evidence: Evidence, settings: DistillSettings
+    coordinates: Tensor,
+    logits: Tensor | None,
+    levels: Tensor,
+    evidence: Evidence | DeviceEvidence,
+    settings: DistillSettings,
 ) -> Targets:
     """What to learn of masks with these coordinates [M, r], given logits [M] and levels [M]."""
     by_repeatability = _by_repeatability(logits, settings)

@@ -118,11 +118,10 @@ def _row_type(element: str, properties: list[list[str]], byte_order: str) -> np.
 
 
 def _read_rows(file: BinaryIO, count: int, dtype: np.dtype, element: str) -> np.ndarray:
-    data = file.read(count * dtype.itemsize)
-    if len(data) < count * dtype.itemsize:
-        whole = len(data) // dtype.itemsize
-        raise PlyError(f"ends too early: {whole} of {count} rows of `{element}` are there")
-    return np.frombuffer(data, dtype, count)
+    rows = np.fromfile(file, dtype, count)  # straight into place; `read` would make a copy first
+    if len(rows) < count:
+        raise PlyError(f"ends too early: {len(rows)} of {count} rows of `{element}` are there")
+    return rows
 
 
 def _read_lines(file: BinaryIO, count: int, dtype: np.dtype, element: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 Read by `gags.files.ply`, whatever the order and types of the properties; why not by gsply is said there.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ _NORMALS = ["nx", "ny", "nz"]
 _DC = ["f_dc_0", "f_dc_1", "f_dc_2"]
 _SCALES = ["scale_0", "scale_1", "scale_2"]
 _QUATS = ["rot_0", "rot_1", "rot_2", "rot_3"]
+MANY = 200_000  # Gaussians, from which on reading them is worth a kernel
 _RGB = ["red", "green", "blue"]  # what exports without view-dependent colour hold instead of f_dc
 
 
@@ -48,6 +50,9 @@ def load_ply(path: str | Path, progress: Reporter = SILENT) -> Gaussians:
     rest = [] if packed else _rest_names(path, names, progress)
     if len(vertices) == 0:
         raise SplatsError(f"{path} holds no Gaussians (its element `vertex` has 0 rows)")
+    picked = None if packed else _picked(vertices, rest)
+    if picked is not None:
+        return picked
     table = _unpacked(path) if packed else _table(vertices, rest)
     return _from_table(torch.from_numpy(_finite(table, path, progress)))
 
@@ -72,6 +77,19 @@ def save_ply(gaussians: Gaussians, path: str | Path) -> None:
     with atomic_write(Path(path)) as temporary, open(temporary, "wb") as file:
         file.write(header.encode("ascii"))
         file.write(table.astype("<f4", copy=False).tobytes())
+
+
+def _picked(vertices: np.ndarray, rest: list[str]) -> Gaussians | None:
+    """The Gaussians of a large file in one pass; None if it is small, unusual, or not all of it is finite."""
+    names = vertices.dtype.names or ()
+    plain = all(vertices.dtype[name] == np.dtype("<f4") for name in names) and set(_DC) <= set(names)
+    if len(vertices) < MANY or not plain or sys.byteorder != "little":
+        return None
+    from gags.gaussians.columns import pick  # compiled: not worth it for few
+
+    columns = [names.index(name) for name in (*_MEANS, *_QUATS, *_SCALES, "opacity", *_DC, *rest)]
+    gaussians, finite = pick(vertices.view("<f4").reshape(len(vertices), len(names)), np.array(columns))
+    return gaussians if finite else None
 
 
 def _table(vertices: np.ndarray, rest: list[str]) -> np.ndarray:

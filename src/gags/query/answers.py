@@ -11,7 +11,7 @@ from gags.capture.camera import Camera
 from gags.distill.field import LanguageField
 from gags.gaussians import Gaussians, render
 from gags.query import lerf_ovs
-from gags.query.maps import KNOWN_ALPHA, ValueMaps, render_values
+from gags.query.maps import KNOWN_ALPHA, Renderer, ValueMaps, render_values
 from gags.query.relevancy import Queries
 from gags.render import Backend
 
@@ -97,7 +97,12 @@ Asker = Callable[[Camera], ValueMaps]
 
 
 def asker(
-    gaussians: Gaussians, field: LanguageField, queries: Queries, *, backend: Backend = "auto"
+    gaussians: Gaussians,
+    field: LanguageField,
+    queries: Queries,
+    *,
+    backend: Backend = "auto",
+    renderer: Renderer | None = None,
 ) -> Asker:
     """What answers texts in any number of views, in the way that a field is asked (`LanguageField.asked`).
 
@@ -110,11 +115,12 @@ def asker(
         field: Its language field.
         queries: The texts, made ready by `Queries.encode`.
         backend: Rasteriser.
+        renderer: See `gags.query.maps.render_values`; not for pixels.
     """
     if field.asked == "pixels":
         return lambda camera: pixel_relevancy(gaussians, field, camera, queries, backend=backend)
     relevancies = queries.of_gaussians(field)
-    return lambda camera: render_values(gaussians, relevancies, camera, backend=backend)
+    return lambda camera: render_values(gaussians, relevancies, camera, backend=backend, renderer=renderer)
 
 
 def answer_view(
@@ -126,6 +132,7 @@ def answer_view(
     chosen: Tensor | None = None,
     view: str = "",
     backend: Backend = "auto",
+    renderer: Renderer | None = None,
 ) -> list[Answer]:
     """Answer texts in one view, in the way that the field is asked (`asker`).
 
@@ -139,17 +146,25 @@ def answer_view(
             bool [T, N]
         view: Name of the view, for the answers.
         backend: Rasteriser.
+        renderer: See `gags.query.maps.render_values`.
 
     Returns:
         One answer a text.
     """
-    drawn = shown(asker(gaussians, field, queries, backend=backend)(camera))
+    ask = asker(gaussians, field, queries, backend=backend, renderer=renderer)
     if chosen is None:
+        drawn = shown(ask(camera))
         found = zip(queries.texts, drawn.values, strict=True)
         return [_answer_of_map(text, view, relevancy, drawn.known) for text, relevancy in found]
-    shares = render_values(gaussians, chosen.T.to(gaussians.means), camera, backend=backend)
-    masks = (shares.values >= SHOWN_SHARE) & shares.known
-    found = zip(queries.texts, drawn.values, masks, strict=True)
+    values, drawn = chosen.T.to(gaussians.means), None
+    if field.asked == "pixels":
+        drawn = ask(camera)
+    else:  # both in one picture
+        values = torch.cat([queries.of_gaussians(field), values], dim=1)
+    maps = render_values(gaussians, values, camera, backend=backend, renderer=renderer)
+    relevancies = maps.values[: -len(chosen)] if drawn is None else shown(drawn).values
+    masks = (maps.values[-len(chosen) :] >= SHOWN_SHARE) & maps.known
+    found = zip(queries.texts, relevancies, masks, strict=True)
     return [_answer_of_instances(text, view, relevancy, mask) for text, relevancy, mask in found]
 
 

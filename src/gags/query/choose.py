@@ -271,7 +271,11 @@ def fits_of(
         reaches: Of each text.
         weights: How much every Gaussian counts. [N]
     """
-    means = things.means(margins, weights)
+    return fits_of_means(things.means(margins, weights), of_masks, reaches)
+
+
+def fits_of_means(means: np.ndarray, of_masks: np.ndarray | None, reaches: Sequence[Reach]) -> Fits:
+    """`fits_of` from the mean margins of the nodes' Gaussians. [C, T]"""
     of_masks = means if of_masks is None else of_masks
     field, masks = (
         np.stack([reach.shares(values[:, row]).clip(-1, MOST) for row, reach in enumerate(reaches)], axis=1)

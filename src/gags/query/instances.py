@@ -1,7 +1,8 @@
 """What a text names in 3D: every single thing, part or union of things, as Gaussians with a box."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from gags.distill.field import LanguageField
 from gags.gaussians import Gaussians
 from gags.query.boxes import OrientedBox
-from gags.query.choose import Chooser, Fits, fits_of, margins_of_masks
+from gags.query.choose import Chooser, Fits, fits_of_means, margins_of_masks
 from gags.query.pieces import pieces_of
 from gags.query.reach import Reach, needed_margin
 from gags.query.relevancy import Queries
@@ -31,7 +32,7 @@ class Instance:
         text: The query.
         mask: Its Gaussians, on the CPU. bool [N]
         score: Their mean relevancy without floaters, weighted by opacity, in [0, 1].
-        box: Around them, in the frame and units of the capture: gags keeps both as they are when it loads.
+        around: Makes `box`.
         views: Number of photos that see it (`gags.query.maps`), those held out included; 0 if not counted.
         thing: Row of the scene's things; None for a connected piece of a scene without masks.
         part_of: Row of the thing that it is a part of, None if it stands for itself.
@@ -41,11 +42,19 @@ class Instance:
     text: str
     mask: Tensor
     score: float
-    box: OrientedBox
+    around: Callable[[], OrientedBox] = field(repr=False)
     views: int = 0
     thing: int | None = None
     part_of: int | None = None
     also: tuple[int, ...] = ()
+
+    @cached_property
+    def box(self) -> OrientedBox:
+        """The box around them, in the capture's own frame and units: gags keeps both as they are.
+
+        It is made when it is first wanted; an answer in a view needs none.
+        """
+        return self.around()
 
     def to_json(self) -> dict[str, Any]:
         """What `gags locate --json` prints of it; lengths and coordinates in the units of the capture."""
@@ -74,6 +83,7 @@ def locate_instances(
     things: Things,
     *,
     space: Space | None = None,
+    chooser: Chooser | None = None,
     there: bool = False,
 ) -> list[list[Instance]]:
     """Find every instance of what each text names.
@@ -87,6 +97,7 @@ def locate_instances(
         queries: The texts.
         things: What the scene consists of; `Things.none()` leaves the connected pieces.
         space: Where its Gaussians are, if that is known already.
+        chooser: Of the same things and Gaussians, likewise.
         there: Whether it is known that the scene holds what the texts name: then the best thing answers,
             however badly it matches.
 
@@ -98,7 +109,7 @@ def locate_instances(
     asked = Compared.of(field, queries, things, space)
     if not len(things):
         return [asked.pieces(row, space, there) for row in range(len(queries.texts))]
-    chooser = Chooser(things, space.opacities, space.means)
+    chooser = Chooser(things, space.opacities, space.means) if chooser is None else chooser
     wholes = None if queries.wholes is None else Compared.of(field, queries.wholes, things, space)
     parts = None if queries.parts is None else Compared.of(field, queries.parts, things, space)
     found: list[list[Instance]] = []
@@ -145,8 +156,8 @@ class Compared:
         margins, weights = tensor.numpy(), space.opacities
         needed = needed_margin(field, queries, weights)
         reaches = [Reach.of(margins[:, row], weights, needed) for row in range(len(queries.texts))]
-        fit = fits_of(things, margins, margins_of_masks(things, queries), reaches, weights)
         scores = things.means(margins, weights)
+        fit = fits_of_means(scores, margins_of_masks(things, queries), reaches)
         if things.embeddings.shape[1] == queries.vectors.shape[1]:
             scores = scores + things.embeddings.astype(np.float32) @ queries.vectors.cpu().numpy().T
         relevancies = queries.relevancy_of_margins(tensor).numpy()
@@ -235,4 +246,4 @@ class Compared:
         mask = np.zeros(len(space.means), bool)
         mask[members] = True
         score = float(np.average(self.relevancies[compact, row], weights=space.opacities[compact]))
-        return Instance(self.queries.texts[row], torch.from_numpy(mask), score, space.box(compact))
+        return Instance(self.queries.texts[row], torch.from_numpy(mask), score, partial(space.box, compact))

@@ -1,16 +1,19 @@
 """What a view shows of the Gaussians: values as maps, and which of them it sees at all."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
+from numba import prange
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.gaussians import Gaussians, render
-from gags.render import Backend
+from gags.gaussians import Gaussians, keep_view, render
+from gags.progress import part
+from gags.render import Backend, Rendering
+from gags.simd.cache import kernel
 
 KNOWN_ALPHA = 0.5  # pixels with less are background: nothing is known about them
 MAPS_AT_ONCE = 32  # channels rendered together, to bound memory
@@ -55,9 +58,36 @@ class ValueMaps:
         return self.known.cpu().numpy()
 
 
+class Renderer:
+    """Renders values of a scene's Gaussians; the view that was asked last is kept, for the next text.
+
+    Args:
+        gaussians: The scene; must not change after.
+    """
+
+    def __init__(self, gaussians: Gaussians) -> None:
+        self.gaussians = gaussians
+        self._kept: tuple[bytes, Callable[[Tensor], Rendering]] | None = None
+
+    def __call__(self, camera: Camera, values: Tensor) -> Rendering:
+        """Render values [N, C] on black, without gradients."""
+        size = np.array([camera.width, camera.height])
+        view = b"".join(part.tobytes() for part in (camera.viewmat, camera.K, size))
+        kept = self._kept  # read once: threads may ask for other views meanwhile
+        if kept is None or kept[0] != view:
+            kept = self._kept = view, keep_view(self.gaussians, camera)
+        with part("rendering"):
+            return kept[1](values)
+
+
 @torch.no_grad()
 def render_values(
-    gaussians: Gaussians, values: Tensor, camera: Camera, *, backend: Backend = "auto"
+    gaussians: Gaussians,
+    values: Tensor,
+    camera: Camera,
+    *,
+    backend: Backend = "auto",
+    renderer: Renderer | None = None,
 ) -> ValueMaps:
     """Render values of the Gaussians: Σ w v / Σ w at every pixel.
 
@@ -68,13 +98,14 @@ def render_values(
         values: T values of each Gaussian. [N, T]
         camera: The view.
         backend: Rasteriser.
+        renderer: Of the same Gaussians, if the same view is asked again and again; it chooses the rasteriser.
     """
     means = gaussians.means
     maps = means.new_empty(values.shape[1], camera.height, camera.width)
     known = torch.zeros(camera.height, camera.width, dtype=torch.bool, device=means.device)
     for first in range(0, values.shape[1], MAPS_AT_ONCE):
-        part = values[:, first : first + MAPS_AT_ONCE].to(means).contiguous()
-        drawn = render(gaussians, camera, part, backend=backend)
+        some = values[:, first : first + MAPS_AT_ONCE].to(means).contiguous()
+        drawn = renderer(camera, some) if renderer else render(gaussians, camera, some, backend=backend)
         known = drawn.alphas >= KNOWN_ALPHA
         mean = drawn.colors / drawn.alphas.clamp(min=1e-6)[..., None]
         maps[first : first + MAPS_AT_ONCE] = (mean * known[..., None]).permute(2, 0, 1)
@@ -128,8 +159,7 @@ def how_well_shown(gaussians: Gaussians, cameras: Iterable[Camera], rows: Sequen
     photos = []
     for camera in cameras:
         there = visible(gaussians, means, camera)
-        xy, depths = camera.project(means)
-        inside = _in_picture(xy, depths, camera)
+        inside, depths = _in_picture(means, camera)
         scores = np.zeros(len(rows))
         for number, own in enumerate(rows):
             seen, total = own[there[own]], max(float(weights[own].sum()), 1e-12)
@@ -155,13 +185,52 @@ def visible(gaussians: Gaussians, means: np.ndarray, camera: Camera) -> np.ndarr
     """
     camera = camera.within(LONGEST_SIDE)
     depths = render(gaussians, camera, gaussians.sh[:, 0]).depths.cpu().numpy()
-    xy, z = camera.project(means)
-    inside = _in_picture(xy, z, camera)
-    columns, lines = np.where(inside[:, None], xy, 0).astype(np.int64).T
-    surface = depths[lines, columns]
-    return inside & (surface > 0) & (z <= surface * (1 + DEPTH_TOLERANCE))
+    _, _, seen = _look(means, camera, depths)
+    return seen
 
 
-def _in_picture(xy: np.ndarray, depths: np.ndarray, camera: Camera) -> np.ndarray:
-    """Which projected points lie before a camera and inside its picture. [N, 2], [N] → bool [N]"""
-    return (depths > 0) & (xy >= 0).all(axis=1) & (xy < [camera.width, camera.height]).all(axis=1)
+def _in_picture(means: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Which points [N, 3] lie before a camera and inside its picture, and their depths. bool, float64 [N]"""
+    inside, depths, _ = _look(means, camera, np.zeros((0, 0), np.float32))
+    return inside, depths
+
+
+def _look(
+    means: np.ndarray, camera: Camera, surface: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which points lie inside a picture, their depths, and which are not behind a surface [H, W] there."""
+    count = len(means)
+    inside, depths, seen = np.zeros(count, bool), np.empty(count), np.zeros(count, bool)
+    _look_at_points(
+        means,
+        np.ascontiguousarray(camera.viewmat, np.float64),
+        np.ascontiguousarray(camera.K, np.float64),
+        camera.width,
+        camera.height,
+        surface,
+        inside,
+        depths,
+        seen,
+    )
+    return inside, depths, seen
+
+
+@kernel(parallel=True)
+def _look_at_points(
+    points, viewmat, K, width, height, surface, inside, depths, seen
+) -> None:  # pragma: no cover - compiled
+    """`Camera.project` of points [N, 3], and what is asked of each; without a surface, none is seen."""
+    for i in prange(len(points)):
+        x, y, z = points[i]
+        depth = viewmat[2, 0] * x + viewmat[2, 1] * y + viewmat[2, 2] * z + viewmat[2, 3]
+        depths[i] = depth
+        if depth <= 0:
+            continue
+        before = max(depth, 1e-9)
+        u = (viewmat[0, 0] * x + viewmat[0, 1] * y + viewmat[0, 2] * z + viewmat[0, 3]) / before
+        v = (viewmat[1, 0] * x + viewmat[1, 1] * y + viewmat[1, 2] * z + viewmat[1, 3]) / before
+        u, v = u * K[0, 0] + K[0, 2], v * K[1, 1] + K[1, 2]
+        inside[i] = 0 <= u < width and 0 <= v < height
+        if inside[i] and surface.size > 0:
+            nearest = surface[int(v), int(u)]
+            seen[i] = nearest > 0 and depth <= nearest * np.float32(1 + DEPTH_TOLERANCE)

@@ -103,7 +103,8 @@ def needed_margin(field: LanguageField, queries: Queries, opacities: np.ndarray)
     if not queries.vague_phrases or len(queries.negatives) < 2:
         return 0.0
     remembered = field.remembered_similarities(queries.negatives)
-    cosines = field.similarities(queries.negatives) if remembered is None else remembered.cosines
+    kept = None if remembered is None else remembered.cosines
+    cosines = field.similarities(queries.negatives) if kept is None else kept
     others = ~torch.eye(len(queries.negatives), dtype=torch.bool)
     margins = margins_from_cosines(cosines, cosines, counted=others).cpu().numpy()
     best = [Reach.of(column, opacities).best for column in margins.T]

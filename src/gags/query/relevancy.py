@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from typing import Protocol
 
 import torch
@@ -11,6 +12,8 @@ from gags.distill.field import LanguageField
 from gags.embed.encoder import Encoder
 from gags.errors import QueryError
 from gags.query.parts import part_and_whole
+
+KEPT_MARGINS = 1 << 26  # bytes
 
 
 def relevancy(embeddings: Tensor, query: Tensor, negatives: Tensor, *, temperature: float = 10.0) -> Tensor:
@@ -180,6 +183,7 @@ class Queries:
     whole_of: tuple[int, ...] = ()
     parts: "Queries | None" = None
     part_of: tuple[int, ...] = ()
+    _margins: "tuple[LanguageField, Tensor] | None" = dataclass_field(default=None, init=False, repr=False)
 
     @classmethod
     def encode(
@@ -238,6 +242,8 @@ class Queries:
     def subset(self, rows: Sequence[int] | range) -> "Queries":
         """Some of the texts, by row."""
         rows = list(rows)
+        if rows == list(range(len(self.texts))):
+            return self
         return replace(
             self,
             texts=tuple(self.texts[row] for row in rows),
@@ -264,16 +270,26 @@ class Queries:
     def margins_of_gaussians(self, field: LanguageField) -> Tensor:
         """Margin of every Gaussian to every text, see `margins_from_cosines`. [N, T]
 
-        The field remembers the canonical phrases.
+        The field remembers the canonical phrases. Margins of few texts are kept for whoever asks next; they
+        must not be written into.
         """
+        kept = self._margins  # read once: threads may ask meanwhile
+        if kept is not None and kept[0] is field:
+            return kept[1]
         phrases = field.remembered_similarities(self.negatives)
         if phrases is None:
             cosines = field.similarities(torch.cat([self.vectors, self.negatives]))
-            queries, negatives, largest = cosines[:, : len(self.texts)], cosines[:, len(self.texts) :], None
+            queries, negatives = cosines[:, : len(self.texts)], cosines[:, len(self.texts) :]
+            margins = margins_from_cosines(queries, negatives, counted=self.counted)
         else:
-            queries, negatives = field.similarities(self.vectors), phrases.cosines
-            largest = phrases.largest
-        return margins_from_cosines(queries, negatives, counted=self.counted, largest_negative=largest)
+            margins = field.similarities(self.vectors)
+            against = phrases.largest[:, None]
+            if self.counted is not None and not bool(self.counted.all()):
+                against = torch.stack([phrases.largest_of(counted) for counted in self.counted], dim=-1)
+            margins = margins - against
+        if margins.numel() * 4 <= KEPT_MARGINS:
+            self._margins = field, margins
+        return margins
 
     def relevancy_from_cosines(self, cosines: Tensor) -> Tensor:
         """Relevancy from cosines with the texts, then the phrases. [..., T + C] → [..., T]"""

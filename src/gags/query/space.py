@@ -40,14 +40,13 @@ class Space:
         return cls(means, opacities, Voxels.of_scene(means, opacities), in_a_thing)
 
     def without_floaters(self, rows: np.ndarray) -> np.ndarray:
-        """Those of some Gaussians that lie in connected pieces of enough weight. int64 [n] → [m]"""
-        mask = np.zeros(len(self.means), bool)
-        mask[rows] = True
-        mass = self.voxels.sums(self.opacities * mask)
+        """Those of some Gaussians, in order, that lie in connected pieces of enough weight. [n] → [m]"""
+        cells = self.voxels.owner[rows]
+        mass = np.bincount(cells, self.opacities[rows], minlength=len(self.voxels))
         pieces = self.voxels.pieces(mass > 0)
         piece_mass = np.bincount(pieces[mass > 0], mass[mass > 0])
         kept = np.append(piece_mass >= FLOATER_SHARE * piece_mass.max(), False)
-        return np.flatnonzero(mask & kept[pieces][self.voxels.owner])
+        return rows[kept[pieces][cells]]
 
     def filled(self, rows: np.ndarray) -> np.ndarray:
         """Some Gaussians, and those close around them that belong to no thing, seen by photos or not.

@@ -1,14 +1,17 @@
-"""Adam over the Gaussians in view: one fused pass over memory on the CPU, PyTorch on a GPU.
+"""Adam over the Gaussians in view: one pass over memory, by our own kernel on a CPU, gsplat's on a GPU.
 
 `torch.optim.Adam` updates every row at every step; a step here costs as much as the view shows, not as much
 as the scene holds, and Gaussians out of view do not drift on their momentum.
 """
+
+from functools import lru_cache
 
 import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
 
+from gags.render.cuda_view import load_gsplat, to_device
 from gags.simd.cache import kernel
 
 BETA1 = 0.9
@@ -36,8 +39,8 @@ def adam_step(
         visible: Which rows to update. bool [N]
         step: Steps done before this one.
     """
-    if values.device.type != "cpu":
-        adam_step_torch(values, gradient, first, second, rates, visible, step)
+    if values.device.type == "cuda":
+        adam_step_cuda(values, gradient, first, second, rates, visible, step)
         return
     rows = values.shape[0]
 
@@ -58,6 +61,44 @@ def adam_step(
 
 
 @torch.no_grad()
+def adam_step_cuda(
+    values: Tensor,
+    gradient: Tensor,
+    first: Tensor,
+    second: Tensor,
+    rates: np.ndarray,
+    visible: Tensor,
+    step: int,
+) -> None:
+    """The same by gsplat's kernel, which knows one rate and no correction of the moments.
+
+    With corrections c₁ and c₂, rate · c₁ m / (√(c₂ v) + ε) = (rate · c₁ / √c₂) · m / (√v + ε / √c₂).
+    """
+    if not len(values):
+        return
+    correction1, correction2 = _corrections(step)
+    factor, epsilon = correction1 / correction2**0.5, EPSILON / correction2**0.5
+    numbers = (BETA1, BETA2, epsilon)
+    load_gsplat()
+    from gsplat.cuda._wrapper import adam  # pyright: ignore[reportMissingImports]
+
+    if (rates == rates[0]).all():
+        adam(values, gradient.contiguous(), first, second, visible, float(rates[0]) * factor, *numbers)
+        return
+    change = torch.zeros_like(values)  # of a rate of 1
+    adam(change, gradient.contiguous(), first, second, visible, factor, *numbers)
+    values.addcmul_(
+        change, _on_device(rates.astype(np.float32).tobytes(), values.device).view(values.shape[1:])
+    )
+
+
+@lru_cache
+def _on_device(rates: bytes, device: torch.device) -> Tensor:
+    """Learning rates that stay on a GPU from step to step. float32 [D]"""
+    return to_device(np.frombuffer(rates, np.float32).copy(), device)
+
+
+@torch.no_grad()
 def adam_step_torch(
     values: Tensor,
     gradient: Tensor,
@@ -67,7 +108,7 @@ def adam_step_torch(
     visible: Tensor,
     step: int,
 ) -> None:
-    """The same in PyTorch, on any device."""
+    """The same in PyTorch, which both are tested against."""
     mask = visible.to(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
     first.lerp_(gradient, (1 - BETA1) * mask)
     second.lerp_(gradient.square(), (1 - BETA2) * mask)

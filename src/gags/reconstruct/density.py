@@ -14,9 +14,10 @@ from numba import prange
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.gaussians import Gaussians, blend_weights
+from gags.gaussians import Gaussians, largest_weights
 from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.state import TrainingState
+from gags.render.cuda_view import to_device
 from gags.render.reference import rotation_matrices
 from gags.simd.cache import kernel
 
@@ -26,7 +27,7 @@ SPLIT_WIDTH = 0.8  # what is left of the other axes
 NEAREST_PERCENTILE = 1  # of the points in view; a few stray points do not count
 FLOATER_SHARE = 0.5  # of the distance to the nearest points: what is nearer to a camera floats
 VIEW_MARGIN = 0.15  # of the picture's size: how far beyond its edge a Gaussian still reaches into it
-WEIGHTS_KEPT = 8  # Gaussians a pixel that count when looking for unseen ones
+PAIRS_AT_ONCE = 1 << 24  # of Gaussians and cameras, on a GPU: 1 GB
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Densifier:
 
     def revise(self, state: TrainingState) -> None:
         """Prune transparent Gaussians, then split those with the largest gradient, within the budget."""
-        state.keep(state.gaussians.opacities >= self.settings.prune_opacity)
+        state.keep(state.gaussians.opacities >= self.settings.prune_opacity, "all are transparent")
         room = self.budget(state.step) - len(state)
         score = state.gradient_sum / state.seen.clamp(min=1)
         candidates = int((score >= self.settings.densify_gradient).sum())
@@ -129,27 +130,35 @@ def floating(means: Tensor, cameras: Sequence[Camera], nearest: Sequence[float])
     """
     if means.device.type != "cpu":
         return floating_torch(means, cameras, nearest)
-    rows = [
-        np.concatenate(
-            [camera.K @ camera.viewmat[:3], [[camera.width, camera.height, 0, FLOATER_SHARE * depth]]]
-        )
-        for camera, depth in zip(cameras, nearest, strict=True)
-    ]
-    floats = _before_a_camera(means.numpy(), np.array(rows, np.float32).reshape(-1, 4, 4), VIEW_MARGIN)
+    floats = _before_a_camera(means.numpy(), _packed(cameras, nearest), VIEW_MARGIN)
     return torch.from_numpy(floats)
 
 
 def floating_torch(means: Tensor, cameras: Sequence[Camera], nearest: Sequence[float]) -> Tensor:
     """The same in PyTorch, on any device."""
     found = torch.zeros(len(means), dtype=torch.bool, device=means.device)
-    for camera, limit in zip(cameras, nearest, strict=True):
-        view = torch.from_numpy(camera.K @ camera.viewmat[:3]).to(means)
-        x, y, depth = (means @ view[:, :3].T + view[:, 3]).unbind(dim=1)
-        low, high = -VIEW_MARGIN * depth, (1 + VIEW_MARGIN) * depth
-        x, y = x / camera.width, y / camera.height
-        near = (depth > 0) & (depth < FLOATER_SHARE * limit)
-        found |= near & (x > low) & (x < high) & (y > low) & (y < high)
+    if not len(cameras) or not len(means):
+        return found
+    there = to_device(_packed(cameras, nearest), means.device)
+    for views in there.split(max(1, PAIRS_AT_ONCE // len(means))):
+        # Columns and rows in widths and heights of the picture, times the depth.
+        xyz = torch.baddbmm(views[:, :3, 3:], views[:, :3, :3], means.T.expand(len(views), -1, -1))
+        xy, depth = xyz[:, :2] / views[:, 3, :2, None], xyz[:, 2:]
+        near = (depth > 0) & (depth < views[:, 3, 3:, None])
+        inside = ((xy > -VIEW_MARGIN * depth) & (xy < (1 + VIEW_MARGIN) * depth)).all(dim=1, keepdim=True)
+        found |= (near & inside).any(dim=0)[0]
     return found
+
+
+def _packed(cameras: Sequence[Camera], nearest: Sequence[float]) -> np.ndarray:
+    """Cameras as K[R|t] and a row (width, height, 0, depth of the farthest floater). float32 [V, 4, 4]"""
+    rows = [
+        np.concatenate(
+            [camera.K @ camera.viewmat[:3], [[camera.width, camera.height, 0, FLOATER_SHARE * depth]]]
+        )
+        for camera, depth in zip(cameras, nearest, strict=True)
+    ]
+    return np.array(rows, np.float32).reshape(-1, 4, 4)
 
 
 @kernel(parallel=True)
@@ -180,13 +189,7 @@ def strongest_weights(gaussians: Gaussians, cameras: Iterable[Camera]) -> Tensor
     Returns:
         Weights in [0, 1]. float32 [N]
     """
-    device = gaussians.means.device
-    strongest = torch.zeros(len(gaussians), device=device)
+    strongest = torch.zeros(len(gaussians), device=gaussians.means.device)
     for camera in cameras:
-        number = torch.arange(camera.width * camera.height, device=device)
-        pixels = torch.stack([number % camera.width, number // camera.width], dim=1)
-        seen = blend_weights(gaussians, camera, pixels, top_k=WEIGHTS_KEPT)
-        # Padding has weight 0, which changes no maximum.
-        indices = seen.indices.reshape(-1).long().clamp(min=0)
-        strongest.scatter_reduce_(0, indices, seen.weights.reshape(-1), "amax")
+        strongest = torch.maximum(strongest, largest_weights(gaussians, camera))
     return strongest

@@ -29,9 +29,10 @@ def fill_holes(state: TrainingState, photos: Iterable[tuple[np.ndarray, Camera]]
     before = len(state)
     for photo, camera in photos:
         rendering = render(state.gaussians, camera)
-        holes = rendering.alphas.cpu().numpy() < HOLE_ALPHA
+        alphas, depths = torch.stack([rendering.alphas, rendering.depths]).cpu().numpy()
+        holes = alphas < HOLE_ALPHA
         if holes.any() and not holes.all():
-            depths = _nearest_depths(rendering.depths.cpu().numpy(), holes)
+            depths = _nearest_depths(depths, holes)
             found = _gaussians_on(holes, depths, photo, camera, opacity, state.gaussians.sh.shape[1])
             state.append(found.to(state.gaussians.means.device))
     return len(state) - before

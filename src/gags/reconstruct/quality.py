@@ -4,6 +4,7 @@
 is written out.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -16,6 +17,7 @@ from gags.capture import Capture
 from gags.gaussians import Gaussians, render
 from gags.progress import SILENT, Reporter
 from gags.reconstruct.losses import SSIM_C1, SSIM_C2, WINDOW_RADIUS, WINDOW_SIGMA
+from gags.render.cuda_view import to_device
 
 TRAIN_PHOTOS = 8  # looked at to see how much worse held-out photos are
 
@@ -151,15 +153,26 @@ class _Ssim(torch.autograd.Function):
 
 def _filter(image: Tensor) -> Tensor:
     """Filter along rows and columns, zeros outside. [H, W, C] → [H, W, C]"""
-    window = _window()
     if image.device.type == "cpu" and image.dtype in (torch.float32, torch.float64):
+        window = _window()
         array = np.ascontiguousarray(image.detach().numpy())
         blurred = cv2.sepFilter2D(array, -1, window, window, borderType=cv2.BORDER_CONSTANT)
         return torch.from_numpy(blurred.reshape(array.shape))
-    taps = torch.from_numpy(window).to(image)
-    planes = image.permute(2, 0, 1)[:, None]
+    return filter_planes(image.permute(2, 0, 1)).permute(1, 2, 0)
+
+
+def filter_planes(planes: Tensor) -> Tensor:
+    """The same by PyTorch, for GPUs. [..., H, W] → [..., H, W]"""
+    taps = _taps(planes.device, planes.dtype)
+    alone = planes.reshape(-1, 1, *planes.shape[-2:])
     # TF32, which GPUs convolve with by default, has 10 bits: variances would drown in its rounding.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        planes = torch.nn.functional.conv2d(planes, taps.view(1, 1, 1, -1), padding=(0, WINDOW_RADIUS))
-        planes = torch.nn.functional.conv2d(planes, taps.view(1, 1, -1, 1), padding=(WINDOW_RADIUS, 0))
-    return planes[:, 0].permute(1, 2, 0)
+        alone = torch.nn.functional.conv2d(alone, taps.view(1, 1, 1, -1), padding=(0, WINDOW_RADIUS))
+        alone = torch.nn.functional.conv2d(alone, taps.view(1, 1, -1, 1), padding=(WINDOW_RADIUS, 0))
+    return alone.reshape(planes.shape)
+
+
+@lru_cache
+def _taps(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The window along one axis, sent to a device once. [11]"""
+    return to_device(_window(), device).to(dtype)

@@ -11,7 +11,7 @@ class ReconstructSettings:
     steps: int = 2000
     """Training steps; each looks at one photo."""
     seed: int = 0
-    """Seed of the photo order, the backgrounds and the splits; the same seed gives the same Gaussians."""
+    """Seed of photo order, backgrounds and splits; on a CPU, the same seed gives the same Gaussians."""
     max_gaussians: int = 100_000
     """Densification stops adding at this many Gaussians."""
     sh_degree: int = 2

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from gags.errors import CaptureError
 from gags.gaussians import Gaussians
 
 PARAMETERS = tuple(f.name for f in fields(Gaussians))
@@ -69,10 +70,24 @@ class TrainingState:
     def __len__(self) -> int:
         return len(self.gaussians)
 
-    def keep(self, index: Tensor) -> None:
-        """Drop all Gaussians but those of the index, a boolean mask [N] or indices."""
-        self.gaussians, self.first, self.second = self.gaussians[index], self.first[index], self.second[index]
-        self.gradient_sum, self.seen = self.gradient_sum[index], self.seen[index]
+    def keep(self, mask: Tensor, otherwise: str) -> None:
+        """Drop all Gaussians but those of a mask.
+
+        Args:
+            mask: Which to keep. bool [N]
+            otherwise: What is wrong with all of them if none is kept, for the error.
+
+        Raises:
+            CaptureError: If none is kept: training cannot go on without.
+        """
+        rows = mask.nonzero()[:, 0]  # once: a GPU would be waited for at each tensor that takes the mask
+        if not len(rows):
+            raise CaptureError(
+                f"step {self.step}: no Gaussian is left, {otherwise}; photos and poses do not fit each other "
+                "(check the export of the capture), or the settings of pruning are too strict for it"
+            )
+        self.gaussians, self.first, self.second = self.gaussians[rows], self.first[rows], self.second[rows]
+        self.gradient_sum, self.seen = self.gradient_sum[rows], self.seen[rows]
 
     def append(self, gaussians: Gaussians) -> None:
         """Add Gaussians, without momentum."""

@@ -1,8 +1,8 @@
 """One step of training: the photo it looks at, what it learns, how it changes the set of Gaussians."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -13,15 +13,16 @@ from gags.capture import Capture, View
 from gags.capture.camera import Camera
 from gags.errors import CaptureError
 from gags.gaussians import Gaussians, render
-from gags.models.device import free_bytes
 from gags.reconstruct import losses_cpu, losses_gpu
 from gags.reconstruct.adam import adam_step
 from gags.reconstruct.density import Densifier, floating, nearest_depths, strongest_weights
 from gags.reconstruct.holes import fill_holes
+from gags.reconstruct.photos import AHEAD, Photos, resized
 from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.start import gaussians_at_points, scene_extent
 from gags.reconstruct.state import PARAMETERS, TrainingState
 from gags.render import Rendering
+from gags.render.cuda_view import to_device
 
 HOLES_SIDE = 120  # longest side of the pictures in which holes are looked for, px
 SH_REST_FACTOR = 1 / 10  # learning rate of the higher harmonics against the base colour
@@ -30,7 +31,8 @@ DEPTH_POINTS = 20_000  # sparse points that guide depth; more would cost time an
 PIXELS_A_GAUSSIAN = 5
 PIXELS_A_STEP = 120_000
 STEPS_A_PSNR = 10  # on a GPU, where reading a number waits for all that was queued before it
-PHOTOS_SHARE = 0.25  # of a GPU's free memory that photos may stay in
+BACKGROUNDS_AT_ONCE = 256  # colours that are drawn and sent to the device together
+TARGETS_KEPT = 256  # views whose sparse points stay on a GPU: 80 MB
 
 
 @dataclass(eq=False)
@@ -45,7 +47,7 @@ class Training:
         extent: Scene extent, world units.
         nearest: How near to each view the sparse points come, world units.
         densifier: Adds and removes Gaussians.
-        photos: Photos of the size in use.
+        photos: Photos of the size in use, of which memory holds so many.
         device: Where the Gaussians are.
     """
 
@@ -56,7 +58,7 @@ class Training:
     extent: float
     nearest: list[float]
     densifier: Densifier
-    photos: "Photos" = field(default_factory=lambda: Photos())
+    photos: Photos = field(default_factory=Photos)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @staticmethod
@@ -99,6 +101,8 @@ class Training:
         step = state.step
         state.grow_sh(self.sh_degree(step))
         photo, camera = self.photos.at(self.view(step), self.divisor(step))
+        coming = range(step + 1, min(step + 1 + AHEAD, self.settings.steps))
+        self.photos.expect((self.view(later), self.divisor(later)) for later in coming)
         leaves = Gaussians(*(getattr(state.gaussians, name).detach().requires_grad_() for name in PARAMETERS))
         offset = self.screen_offset(state) if self.densifier.gathers(step) else None
         rendering = render(leaves, camera, background=self.background(step), means2d_offset=offset)
@@ -107,7 +111,7 @@ class Training:
         visible = rendering.radii > 0
         self.descend(state, leaves, visible)
         if offset is not None and offset.grad is not None:
-            half_size = offset.new_tensor([camera.width / 2, camera.height / 2])
+            half_size = _half_size(camera.width, camera.height, self.device)
             state.gradient_sum += (offset.grad * half_size).norm(dim=1)
             state.seen += visible
         state.step += 1
@@ -128,11 +132,12 @@ class Training:
             g_depths = losses_cpu.sparse_depth_loss(depths.numpy(), camera, self.depth_points).gradient
             g_depths = torch.from_numpy(settings.depth_weight * g_depths)
             return loss.psnr, [torch.from_numpy(loss.gradient), g_depths]
-        photo_there = self.photos.on_device(self.view(step).name, self.device, len(self.views))
-        psnr, g_colors = losses_gpu.photometric_loss(colors, photo_there, settings.lambda_dssim)
-        g_depths = losses_gpu.sparse_depth_gradient(depths, camera, self.depth_points_on_device)
+        photo_there = self.photos.on_device(self.view(step).name, photo, self.device, len(self.views))
+        g_colors = losses_gpu.photometric_gradient(colors, photo_there, settings.lambda_dssim)
+        targets = self.depth_targets(self.view(step).name, self.divisor(step))
+        g_depths = losses_gpu.sparse_depth_gradient(depths, targets, settings.depth_weight)
         wanted = step % STEPS_A_PSNR == 0
-        return float(psnr) if wanted else None, [g_colors, settings.depth_weight * g_depths]
+        return float(losses_gpu.psnr(colors, photo_there)) if wanted else None, [g_colors, g_depths]
 
     def descend(self, state: TrainingState, leaves: Gaussians, visible: Tensor) -> None:
         """One Adam step on every parameter of the Gaussians in view."""
@@ -153,9 +158,16 @@ class Training:
         return self.points[:: max(1, len(self.points) // DEPTH_POINTS)]
 
     @cached_property
-    def depth_points_on_device(self) -> Tensor:
-        """The same on the device of the Gaussians. float64 [G, 3]"""
-        return torch.from_numpy(self.depth_points.astype(np.float64)).to(self.device)
+    def depth_targets(self) -> Callable[[str, int], losses_gpu.DepthTargets]:
+        """Those of a view, by its name, at the size of a divisor; on a GPU, where those used last stay."""
+        cameras = {view.name: view.camera for view in self.views}
+
+        @lru_cache(TARGETS_KEPT)
+        def of(name: str, divisor: int) -> losses_gpu.DepthTargets:
+            camera = resized(cameras[name], divisor)
+            return losses_gpu.DepthTargets.of(camera, self.depth_points, self.device)
+
+        return of
 
     def revise(self, state: TrainingState) -> None:
         """Add and remove Gaussians where the schedule says so."""
@@ -163,17 +175,21 @@ class Training:
             fill_holes(state, self.small_photos(state.step), opacity=self.settings.initial_opacity)
         if self.settings.prune_floaters and state.step % self.settings.densify_every == 0:
             cameras = [view.camera for view in self.views]
-            state.keep(~floating(state.gaussians.means, cameras, self.nearest))
+            floats = floating(state.gaussians.means, cameras, self.nearest)
+            state.keep(~floats, "all hover before a camera, nearer than the sparse points")
         if self.densifier.due(state.step):
             self.densifier.revise(state)
         if state.step == self.densifier.last_step and self.settings.prune_weight > 0:
             cameras = (resized(view.camera, 2 * self.divisor(state.step)) for view in self.views)
-            state.keep(strongest_weights(state.gaussians, cameras) >= self.settings.prune_weight)
+            strongest = strongest_weights(state.gaussians, cameras)
+            state.keep(strongest >= self.settings.prune_weight, "no photo shows any of them")
 
     def small_photos(self, step: int) -> Iterator[tuple[np.ndarray, Camera]]:
         """All training photos at a size that shows holes and little else, with their cameras."""
-        for view in self.views:
-            photo, camera = self.photos.at(view, self.divisor(step))
+        divisor = self.divisor(step)
+        for number, view in enumerate(self.views):
+            photo, camera = self.photos.at(view, divisor)
+            self.photos.expect((later, divisor) for later in self.views[number + 1 : number + 1 + AHEAD])
             small = resized(camera, max(camera.width, camera.height) / HOLES_SIDE)
             yield cv2.resize(photo, (small.width, small.height), interpolation=cv2.INTER_AREA), small
 
@@ -207,8 +223,8 @@ class Training:
             return None
         if self.settings.background == "white":
             return torch.ones(3, device=self.device)
-        color = np.random.default_rng([self.settings.seed, step, 1]).random(3, np.float32)
-        return torch.from_numpy(color).to(self.device)
+        first = step // BACKGROUNDS_AT_ONCE * BACKGROUNDS_AT_ONCE
+        return _backgrounds(self.settings.seed, first, self.device)[step - first]
 
     def sh_degree(self, step: int) -> int:
         """Degree of the harmonics that are trained in a step."""
@@ -230,36 +246,15 @@ class Training:
         return np.ceil(np.concatenate([[0], np.cumsum(steps)]) / 1e6).astype(int).tolist()
 
 
-@dataclass(eq=False)
-class Photos:
-    """Photos of the size in use, read when first needed."""
-
-    divisor: int = 0
-    held: dict[str, np.ndarray] = field(default_factory=dict)
-    on_gpu: dict[str, Tensor] = field(default_factory=dict)  # those that stay there
-
-    def at(self, view: View, divisor: int) -> tuple[np.ndarray, Camera]:
-        """A photo shrunk by a divisor, uint8 [H, W, 3], and its camera."""
-        if divisor != self.divisor:
-            self.divisor, self.held, self.on_gpu = divisor, {}, {}
-        camera = resized(view.camera, divisor)
-        if view.name not in self.held:
-            image = view.image()
-            if divisor > 1:
-                image = cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-            self.held[view.name] = image
-        return self.held[view.name], camera
-
-    def on_device(self, name: str, device: torch.device, count: int) -> Tensor:
-        """A photo that `at` has read, on a GPU; kept there if all `count` photos of its size may be."""
-        if name in self.on_gpu:
-            return self.on_gpu[name]
-        photo = torch.from_numpy(self.held[name]).to(device)
-        if photo.numel() * (count - len(self.on_gpu)) < PHOTOS_SHARE * free_bytes(device):
-            self.on_gpu[name] = photo
-        return photo
+@lru_cache(2)
+def _backgrounds(seed: int, first: int, device: torch.device) -> Tensor:
+    """Random colours for the steps from the first on, sent to the device together. float32 [S, 3]"""
+    steps = range(first, first + BACKGROUNDS_AT_ONCE)
+    colors = [np.random.default_rng([seed, step, 1]).random(3, np.float32) for step in steps]
+    return to_device(np.stack(colors), device)
 
 
-def resized(camera: Camera, divisor: float) -> Camera:
-    """The camera of a photo shrunk by a divisor."""
-    return camera.resized(max(1, round(camera.width / divisor)), max(1, round(camera.height / divisor)))
+@lru_cache
+def _half_size(width: int, height: int, device: torch.device) -> Tensor:
+    """Half of a picture's size, px, on a device to which it is sent once. float32 [2]"""
+    return to_device(np.array([width / 2, height / 2], np.float32), device)

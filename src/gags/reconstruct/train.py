@@ -1,6 +1,7 @@
 """Training 3D Gaussians from posed photos (Kerbl et al. 2023), coarse to fine, on the CPU or a GPU."""
 
 from collections import deque
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -47,15 +48,22 @@ def train_gaussians(
     if saved and state is None:
         keeper.refuse(progress)
     state = training.begin() if state is None else state.to(training.device)
+    with closing(training.photos):
+        _train(training, state, keeper, progress)
+    return state.gaussians
+
+
+def _train(training: Training, state: TrainingState, keeper: Checkpoint, progress: Reporter) -> None:
+    """All steps that a state has not done yet; it is changed in place."""
     # A stage of its own: inside the training, compiling would look like slow steps.
     with progress.stage("Preparing kernels, compiled once on a machine", 1, "step") as bar:
         training.warm_up()
         bar.advance()
-    work = training.work()
-    recent = Average(len(capture.train))
+    work, steps = training.work(), training.settings.steps
+    recent = Average(len(training.views))
     with progress.stage("Training Gaussians", work[-1], "Mpx") as bar:
         bar.advance(work[state.step])
-        while state.step < settings.steps:
+        while state.step < steps:
             divisor = training.divisor(state.step)
             psnr = training.step(state)
             if psnr is not None:
@@ -66,7 +74,6 @@ def train_gaussians(
             bar.advance(work[state.step] - work[state.step - 1], note)
             if keeper.due:
                 keeper.save(state.step, state.tensors())
-    return state.gaussians
 
 
 class Average:

@@ -7,6 +7,7 @@
 `gags.gaussians.render` and `blend_weights` take a whole set of Gaussians; here are its tensors.
 """
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Literal
 
@@ -19,7 +20,15 @@ from gags.render.types import BlendWeights, Rendering
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]
 
-__all__ = ["Backend", "BlendWeights", "Rendering", "blend_weights", "rasterize"]
+__all__ = [
+    "Backend",
+    "BlendWeights",
+    "Rendering",
+    "blend_weights",
+    "keep_view",
+    "largest_weights",
+    "rasterize",
+]
 
 
 def rasterize(
@@ -115,12 +124,85 @@ def blend_weights(
         raise ValueError(f"top_k must be at least 1, got {top_k}")
     if pixels.ndim != 2 or pixels.shape[1] != 2:
         raise ValueError(f"pixels must be [P, 2] (x, y), got {tuple(pixels.shape)}")
-    limit = torch.tensor([camera.width, camera.height], device=pixels.device)
-    if ((pixels < 0) | (pixels >= limit)).any():
+    x, y = pixels.unbind(1)
+    if ((x < 0) | (y < 0) | (x >= camera.width) | (y >= camera.height)).any():
         raise ValueError(f"pixels must lie inside the {camera.width}x{camera.height} image")
     return _load(backend, means.device).blend_weights(
         means, quats, scales, opacities, camera=camera, pixels=pixels, top_k=top_k
     )
+
+
+def largest_weights(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    camera: Camera,
+    *,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Largest blending weight w = αT of every Gaussian over all pixels of a view (no gradient).
+
+    The CPU's backend looks at the 8 strongest Gaussians of each pixel only: a Gaussian that is nowhere among
+    these has weights below 1/9, and counts as 0.
+
+    Args:
+        means: Centres, world units. [N, 3]
+        quats: Rotations wxyz. [N, 4]
+        scales: Standard deviations, world units. [N, 3]
+        opacities: In (0, 1). [N]
+        camera: The view.
+        backend: "auto" takes the fastest one for the device of `means`.
+
+    Returns:
+        Weights in [0, 1], 0 for what is not seen. float32 [N]
+
+    Raises:
+        ValueError: If shapes or devices do not fit each other.
+        GagsError: If the backend asked for does not work here.
+    """
+    _check(means, quats, scales, opacities)
+    return _load(backend, means.device).largest_weights(means, quats, scales, opacities, camera=camera)
+
+
+def keep_view(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    camera: Camera,
+    *,
+    backend: Backend = "auto",
+) -> Callable[[Tensor], Rendering]:
+    """Project Gaussians into one view and list them by tile, once for all values that are blended there.
+
+    Args:
+        means: Centres, world units. [N, 3]
+        quats: Rotations wxyz. [N, 4]
+        scales: Standard deviations, world units. [N, 3]
+        opacities: In (0, 1). [N]
+        camera: The view.
+        backend: "auto" takes the fastest one for the device of `means`.
+
+    Returns:
+        What renders values [N, C], as `rasterize` does on black, without gradients.
+
+    Raises:
+        ValueError: If shapes or devices do not fit each other.
+        GagsError: If the backend asked for does not work here.
+    """
+    _check(means, quats, scales, opacities)
+    module = _load(backend, means.device)
+    if not hasattr(module, "keep_view"):  # a backend that keeps nothing
+        return lambda values: rasterize(means, quats, scales, opacities, values, camera, backend=backend)
+    blended = module.keep_view(means, quats, scales, opacities, camera=camera)
+
+    def checked(values: Tensor) -> Rendering:
+        _check(means, quats, scales, opacities, values=values)
+        _check_colors(len(means), values, None, None, None)
+        return blended(values)
+
+    return checked
 
 
 def _load(backend: Backend, device: torch.device) -> ModuleType:

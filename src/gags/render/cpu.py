@@ -8,6 +8,7 @@ every Gaussian in a tile, adds the rows up per Gaussian and goes back through th
 same input gives the same numbers.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
@@ -18,6 +19,7 @@ from torch import Tensor
 from gags.capture.camera import Camera
 from gags.render.kernels.blend import blend
 from gags.render.kernels.blend_backward import blend_backward
+from gags.render.kernels.features import set_features
 from gags.render.kernels.layout import (
     OUTLINE,
     PLANES,
@@ -37,10 +39,12 @@ from gags.render.kernels.weights import group_pixels, weigh
 from gags.render.types import BlendWeights, Rendering
 from gags.simd.vectors import LANES
 
+WEIGHTS_KEPT = 8  # Gaussians a pixel that count when largest weights are looked for
 # Its lock also keeps Numba's fallback threading layer from being entered by two Python threads at once.
 _SCRATCH = Scratch()
 _NONE = np.empty(0, np.float32)
 _ALL_TILES = np.empty(0, np.bool_)
+_NO_SLOTS = np.empty(0, np.int32)
 
 
 def rasterize(
@@ -96,6 +100,49 @@ def blend_weights(
     return found
 
 
+def largest_weights(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera
+) -> Tensor:
+    """Each Gaussian's largest blending weight in one view; see `gags.render.largest_weights`."""
+    number = torch.arange(camera.width * camera.height)
+    pixels = torch.stack([number % camera.width, number // camera.width], dim=1)
+    seen = blend_weights(means, quats, scales, opacities, camera, pixels, top_k=WEIGHTS_KEPT)
+    # Padding has weight 0, which changes no maximum.
+    indices = seen.indices.reshape(-1).long().clamp(min=0)
+    return torch.zeros(len(means)).scatter_reduce_(0, indices, seen.weights.reshape(-1), "amax")
+
+
+@torch.no_grad()
+def keep_view(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera
+) -> Callable[[Tensor], Rendering]:
+    """What blends any values of Gaussians in one view; see `gags.render.keep_view`."""
+    tensors = [t.float().contiguous() for t in (means, quats, scales, opacities)]
+    geometry = _geometry(tensors[0], tensors[1], tensors[2], tensors[3], None)
+    with _SCRATCH.lock:
+        seen = _see(geometry, camera, _NONE, channels=0, wanted_tiles=_ALL_TILES)
+    radii = torch.from_numpy(seen.radii)
+    lists = seen.lists._replace(slots=_NO_SLOTS)  # gradients alone need them
+
+    @torch.no_grad()
+    def blended(values: Tensor) -> Rendering:
+        channels, size = values.shape[-1], (camera.height, camera.width)
+        image, depths, alphas = torch.empty(*size, channels), torch.empty(size), torch.empty(size)
+        with _SCRATCH.lock:
+            records = _SCRATCH.take("records", len(means) * record_stride(channels))
+            set_features(
+                shown=lists.shown,
+                projected=seen.records,
+                values=_flat(values.float().contiguous()),
+                channels=channels,
+                records=records,
+            )
+            _blend(camera, records, lists, image, depths, alphas, _NONE)
+        return Rendering(image, depths, alphas, radii)
+
+    return blended
+
+
 class _Seen(NamedTuple):
     """Gaussians as one view sees them."""
 
@@ -145,6 +192,29 @@ def _see(
     return _Seen(records, lists, radii)
 
 
+def _blend(
+    camera: Camera,
+    records: np.ndarray,
+    lists: TileLists,
+    image: Tensor,
+    depths: Tensor,
+    alphas: Tensor,
+    background: np.ndarray,
+) -> None:
+    """Blend all tiles into pictures [H, W, C], [H, W] and [H, W], which are written."""
+    blend(
+        threads=numba.get_num_threads(),
+        todo=np.zeros(1, np.int64),
+        width=camera.width,
+        height=camera.height,
+        records=records,
+        channels=image.shape[-1],
+        background=background,
+        lists=lists,
+        pictures=Pictures(_flat(image), _flat(depths), _flat(alphas)),
+    )
+
+
 class _Rasterize(torch.autograd.Function):
     """Arguments: means, quats, scales, opacities, colors, background, offsets, camera, sh_degree."""
 
@@ -169,17 +239,7 @@ class _Rasterize(torch.autograd.Function):
                     degree=sh_degree,
                     records=seen.records,
                 )
-            blend(
-                threads=numba.get_num_threads(),
-                todo=np.zeros(1, np.int64),
-                width=camera.width,
-                height=camera.height,
-                records=seen.records,
-                channels=channels,
-                background=_flat(background),
-                lists=seen.lists,
-                pictures=Pictures(_flat(image), _flat(depths), _flat(alphas)),
-            )
+            _blend(camera, seen.records, seen.lists, image, depths, alphas, _flat(background))
         ctx.save_for_backward(*tensors, image, depths, alphas)
         ctx.camera, ctx.sh_degree, ctx.seen = camera, sh_degree, seen
         radii = torch.from_numpy(seen.radii)

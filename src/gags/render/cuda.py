@@ -1,34 +1,26 @@
-"""The CUDA backend: gsplat's kernels (1.5.3 or newer) behind the same two functions.
+"""The CUDA backend: gsplat's kernels (from 1.5.3, below 1.6) behind the same functions as the others.
 
-gsplat's one-call `rasterization` cannot shift projected centres, so its steps are called one by one, and
-unpacked: one view at a time gains nothing from packing. Its classic mode and pinhole projection are those of
-the reference; the principal point may lie anywhere.
+`cuda_view` projects and lists Gaussians by tile, here their colours are blended, `cuda_weights` looks up what
+pixels are made of. Nothing waits for the GPU but gsplat itself, once, for the length of its lists.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from gags.capture.camera import Camera
-from gags.errors import GagsError
-from gags.render.types import EPS2D, MAX_ALPHA, NEAR_PLANE, BlendWeights, Rendering
+from gags.render.cuda_view import TILE_SIZE, Seen, camera_tensors, load_gsplat, see
+from gags.render.cuda_weights import blend_weights, largest_weights
+from gags.render.types import Rendering
 
-_TILE_SIZE = 16
-_ALL_BATCHES = 1 << 30  # more batches of Gaussians than any tile has
+__all__ = ["blend_weights", "keep_view", "largest_weights", "rasterize"]
+
 _CHANNELS = 32  # blended at a time: gsplat takes 513 at most, and wide ones no longer fit its registers
-
-
-class _Projected(NamedTuple):
-    """What gsplat makes of N Gaussians in one view (its leading dimension of cameras is 1)."""
-
-    radii: Tensor  # [1, N, 2]
-    means2d: Tensor  # [1, N, 2]
-    depths: Tensor  # [1, N]
-    conics: Tensor  # [1, N, 3]
-    isect_offsets: Tensor  # [1, tiles_y, tiles_x]
-    flatten_ids: Tensor  # [n_isects]
+_WIDTHS = (1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33)  # those of them that gsplat 1.5.3 has a kernel for
 
 
 def rasterize(
@@ -43,185 +35,137 @@ def rasterize(
     means2d_offset: Tensor | None,
 ) -> Rendering:
     """Render Gaussians into one view; see `gags.render.rasterize`."""
-    gsplat = _gsplat()
-    size = (camera.height, camera.width)
+    gsplat = load_gsplat()
+    gaussians = [t.float().contiguous() for t in (means, quats, scales, opacities)]
+    colors = colors.float().contiguous()
+    background, means2d_offset = (
+        None if t is None else t.float().contiguous() for t in (background, means2d_offset)
+    )
     if len(means) == 0:
-        image = means.new_zeros(*size, colors.shape[-1])
-        image = image if background is None else image + background
-        nothing = means.new_zeros(size)
-        return Rendering(image, nothing, nothing, torch.zeros(0, dtype=torch.int32, device=means.device))
-    seen = _project(gsplat, means, quats, scales, opacities, camera, means2d_offset)
+        offsets = [] if means2d_offset is None else [means2d_offset]
+        return _empty([*gaussians, *offsets], colors, background, camera)
+    means, quats, scales, opacities = gaussians
+    seen = see(gsplat, means, quats, scales, opacities, camera, means2d_offset)
     if sh_degree is not None:
-        directions = means - means.new_tensor(camera.position)
-        visible = (seen.radii[0] > 0).all(-1)
-        colors = (gsplat.spherical_harmonics(sh_degree, directions, colors, masks=visible) + 0.5).clamp_min(0)
-    features = torch.cat([seen.depths[0, :, None], colors], -1)
-    if background is not None:
-        background = torch.cat([background.new_zeros(1), background])
-    image, alphas = _blend(gsplat, seen, features, opacities, camera, background)
-    depths = image[..., 0] / alphas.clamp_min(1e-10)
-    return Rendering(image[..., 1:], depths, alphas, seen.radii[0].amax(-1).int())
+        directions = means - camera_tensors(camera, means.device).position
+        visible = seen.radii[0, :, 0] > 0
+        colors = torch.relu(gsplat.spherical_harmonics(sh_degree, directions, colors, masks=visible) + 0.5)
+    return _pictures(gsplat, seen, colors, camera, background)
 
 
-def _blend(
-    gsplat: Any,
-    seen: _Projected,
-    features: Tensor,
-    opacities: Tensor,
-    camera: Camera,
-    background: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Blend features of any width, some channels at a time, the first of which carry the depth along.
+@torch.no_grad()
+def keep_view(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera
+) -> Callable[[Tensor], Rendering]:
+    """What blends any values of Gaussians in one view; see `gags.render.keep_view`."""
+    gsplat = load_gsplat()
+    plain = [t.float().contiguous() for t in (means, quats, scales, opacities)]
+    if not len(means):
+        return lambda values: _empty([], values.float(), None, camera)
+    seen = see(gsplat, plain[0], plain[1], plain[2], plain[3], camera)
+
+    @torch.no_grad()
+    def blended(values: Tensor) -> Rendering:
+        return _pictures(gsplat, seen, values.float().contiguous(), camera, None)
+
+    return blended
+
+
+def _empty(tensors: list[Tensor], colors: Tensor, background: Tensor | None, camera: Camera) -> Rendering:
+    """The picture of no Gaussians; gradients with respect to their tensors are empty, not missing."""
+    size = (camera.height, camera.width)
+    nothing = torch.stack([tensor.sum() for tensor in (*tensors, colors)]).sum()
+    image = colors.new_zeros(*size, colors.shape[-1]) + nothing
+    image = image if background is None else image + background
+    depths, alphas = colors.new_zeros(size) + nothing, colors.new_zeros(size) + nothing
+    return Rendering(image, depths, alphas, torch.zeros(0, dtype=torch.int32, device=colors.device))
+
+
+def _pictures(
+    gsplat: Any, seen: Seen, colors: Tensor, camera: Camera, background: Tensor | None
+) -> Rendering:
+    """Blend colours or features of any width, some channels at a time; the first carry the depth along.
 
     Args:
         gsplat: The package.
         seen: The Gaussians in the view.
-        features: Of every Gaussian, depth first. [N, 1 + C]
-        opacities: In (0, 1). [N]
+        colors: Of every Gaussian. [N, C]
         camera: The view.
-        background: Behind everything. [1 + C] or None.
+        background: Behind everything. [C] or None.
+    """
+    channels = colors.shape[1]
+    # 1 + 32 channels is one of the widths that gsplat has a kernel for.
+    ends = [0, *range(_CHANNELS, channels, _CHANNELS), channels]
+    parts, alphas = [], colors
+    for start, end in pairwise(ends):
+        values = [colors[:, start:end]] if start else [seen.depths.reshape(-1, 1), colors[:, start:end]]
+        behind = None if background is None else background[start:end]
+        image, alphas = _blend(gsplat, seen, values, camera, behind)
+        parts.append(image)
+    if len(parts) > 1:
+        lengths = [1 + ends[1], *(end - start for start, end in pairwise(ends[1:]))]
+        parts = [torch.cat([part[..., :length] for part, length in zip(parts, lengths, strict=True)], -1)]
+    image, depths, alphas = _Pictures.apply(parts[0], alphas, channels)
+    return Rendering(image, depths, alphas, seen.radii[0].amax(-1).int())
+
+
+def _blend(
+    gsplat: Any, seen: Seen, values: list[Tensor], camera: Camera, background: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Blend values [N, c] of together at most 33 channels, padded to a width that gsplat has a kernel for.
 
     Returns:
-        Blended features [H, W, 1 + C] and alphas [H, W].
+        Blended values and zeros behind them [1, H, W, width], alphas [1, H, W, 1].
     """
-    # 1 + 32 channels is one of the widths that gsplat has a kernel for; others it pads to a power of two.
-    ends = [0, *range(1 + _CHANNELS, features.shape[1], _CHANNELS), features.shape[1]]
-    parts = []
-    for start, end in pairwise(ends):
-        image, alphas = gsplat.rasterize_to_pixels(
-            means2d=seen.means2d,
-            conics=seen.conics,
-            colors=features[None, :, start:end],
-            opacities=opacities[None],
-            image_width=camera.width,
-            image_height=camera.height,
-            tile_size=_TILE_SIZE,
-            isect_offsets=seen.isect_offsets,
-            flatten_ids=seen.flatten_ids,
-            backgrounds=None if background is None else background[None, start:end],
-        )
-        parts.append((image[0], alphas[0, ..., 0]))
-    return torch.cat([image for image, _ in parts], -1), parts[0][1]
-
-
-@torch.no_grad()
-def blend_weights(
-    means: Tensor,
-    quats: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    camera: Camera,
-    pixels: Tensor,
-    top_k: int,
-) -> BlendWeights:
-    """The Gaussians that make up chosen pixels; see `gags.render.blend_weights`."""
-    gsplat = _gsplat()
-    ids, rows = torch.unique(pixels[:, 1] * camera.width + pixels[:, 0], return_inverse=True)
-    if len(means) == 0 or len(ids) == 0:
-        size = (len(pixels), top_k)
-        indices = torch.full(size, -1, dtype=torch.int32, device=means.device)
-        return BlendWeights(indices, means.new_zeros(size), means.new_zeros(len(pixels)))
-    seen = _project(gsplat, means, quats, scales, opacities, camera, None)
-    transmittances = means.new_zeros(camera.height * camera.width)
-    transmittances[ids] = 1  # all other pixels are finished before they begin
-    gaussians, hits, _ = gsplat.rasterize_to_indices_in_range(
-        range_start=0,
-        range_end=_ALL_BATCHES,
-        transmittances=transmittances.reshape(1, camera.height, camera.width),
+    channels = sum(part.shape[1] for part in values)
+    padding = min(width for width in _WIDTHS if width >= channels) - channels
+    if padding:
+        values = [*values, values[0].new_zeros(len(values[0]), padding)]
+    if background is not None:
+        before = channels - len(background)  # the depth has nothing behind it
+        background = torch.nn.functional.pad(background, (before, padding))[None]
+    return gsplat.rasterize_to_pixels(
         means2d=seen.means2d,
         conics=seen.conics,
-        opacities=opacities[None],
+        colors=torch.cat(values, -1)[None] if len(values) > 1 else values[0][None],
+        opacities=seen.opacities,
         image_width=camera.width,
         image_height=camera.height,
-        tile_size=_TILE_SIZE,
+        tile_size=TILE_SIZE,
         isect_offsets=seen.isect_offsets,
         flatten_ids=seen.flatten_ids,
+        backgrounds=background,
     )
-    centres = torch.stack([hits % camera.width, hits // camera.width], -1) + 0.5
-    offset = centres - seen.means2d[0, gaussians]
-    a, b, c = seen.conics[0, gaussians].unbind(-1)
-    sigmas = 0.5 * (a * offset[:, 0] ** 2 + c * offset[:, 1] ** 2) + b * offset[:, 0] * offset[:, 1]
-    alphas = (opacities[gaussians] * torch.exp(-sigmas)).clamp_max(MAX_ALPHA)
-    found = strongest(gaussians, torch.searchsorted(ids, hits), alphas, len(ids), top_k)
-    return BlendWeights(found.indices[rows], found.weights[rows], found.alphas[rows])
 
 
-def strongest(gaussians: Tensor, rows: Tensor, alphas: Tensor, row_count: int, top_k: int) -> BlendWeights:
-    """Blend the hits of every ray and keep the strongest of each.
+class _Pictures(torch.autograd.Function):
+    """Blended depths Σ w z and colours [1, H, W, ≥ 1 + C], and alphas [1, H, W, 1] → the three pictures.
 
-    Args:
-        gaussians: Gaussian of each hit. int64 [M]
-        rows: Ray of each hit, ascending; hits of one ray from front to back. int64 [M]
-        alphas: Alpha of each hit. [M]
-        row_count: Number of rays.
-        top_k: How many to keep a ray.
+    The gradient is written out: autograd would fill a picture with zeros for each slice of one.
     """
-    counts = torch.bincount(rows, minlength=row_count)
-    firsts = counts.cumsum(0) - counts
-    # log T_i = Σ_{j < i} log (1 - α_j), the sum begun anew at each ray; then w_i = α_i T_i.
-    log_kept = torch.log1p(-alphas.double())
-    log_T = log_kept.cumsum(0) - log_kept
-    log_T = log_T - log_T[firsts[rows]]
-    weights = alphas * log_T.exp().to(alphas.dtype)
 
-    # By ray, and within a ray by weight: two stable sorts.
-    order = torch.argsort(weights, descending=True, stable=True)
-    order = order[torch.argsort(rows[order], stable=True)]
-    place = torch.arange(len(rows), device=rows.device) - firsts[rows]  # `rows` is the same when sorted so
-    order, place = order[place < top_k], place[place < top_k]
-    indices = torch.full((row_count, top_k), -1, dtype=torch.int32, device=rows.device)
-    strongest_weights = weights.new_zeros(row_count, top_k)
-    indices[rows[order], place] = gaussians[order].int()
-    strongest_weights[rows[order], place] = weights[order]
-    totals = weights.new_zeros(row_count).index_add_(0, rows, weights)
-    return BlendWeights(indices, strongest_weights, totals)
+    @staticmethod
+    def forward(ctx: Any, blended: Tensor, alphas: Tensor, channels: int) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        sums = alphas[0, ..., 0].clamp_min(1e-10)
+        depths = blended[0, ..., 0] / sums
+        ctx.save_for_backward(sums, depths)
+        ctx.width = blended.shape[-1]
+        return blended[0, ..., 1 : 1 + channels].clone(), depths, alphas[0, ..., 0].clone()
 
-
-def _project(
-    gsplat: Any,
-    means: Tensor,
-    quats: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    camera: Camera,
-    means2d_offset: Tensor | None,
-) -> _Projected:
-    """Project the Gaussians and list them by tile."""
-    viewmats = torch.as_tensor(camera.viewmat, dtype=means.dtype, device=means.device)[None]
-    Ks = torch.as_tensor(camera.K, dtype=means.dtype, device=means.device)[None]
-    radii, means2d, depths, conics, _ = gsplat.fully_fused_projection(
-        means=means,
-        covars=None,
-        quats=quats,
-        scales=scales,
-        viewmats=viewmats,
-        Ks=Ks,
-        width=camera.width,
-        height=camera.height,
-        eps2d=EPS2D,
-        near_plane=NEAR_PLANE,
-        opacities=opacities,
-    )
-    if means2d_offset is not None:
-        means2d = means2d + means2d_offset
-    tiles_x, tiles_y = -(-camera.width // _TILE_SIZE), -(-camera.height // _TILE_SIZE)
-    _, isect_ids, flatten_ids = gsplat.isect_tiles(means2d, radii, depths, _TILE_SIZE, tiles_x, tiles_y)
-    offsets = gsplat.isect_offset_encode(isect_ids, 1, tiles_x, tiles_y).reshape(1, tiles_y, tiles_x)
-    return _Projected(radii, means2d, depths, conics, offsets, flatten_ids)
-
-
-def _gsplat() -> Any:
-    """The package, its kernels compiled: at the first use on a machine that takes minutes."""
-    try:
-        import gsplat  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise GagsError("the cuda backend needs gsplat; install it with: pip install 'gags[cuda]'") from error
-    try:
-        from gsplat.cuda import _backend  # pyright: ignore[reportMissingImports]
-    except (ImportError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise GagsError(f"gsplat's kernels cannot be compiled: {reason}; `gags doctor` tells more") from error
-    # Without a CUDA compiler gsplat only prints a line and goes on with None.
-    if getattr(_backend, "_C", None) is None:
-        raise GagsError("gsplat has no compiled kernels and finds no CUDA compiler; `gags doctor` tells more")
-    return gsplat
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, g_colors: Tensor | None, g_depths: Tensor | None, g_alphas: Tensor | None
+    ) -> tuple[Tensor, Tensor, None]:
+        sums, depths = ctx.saved_tensors
+        height, width = depths.shape
+        g_blended = sums.new_zeros(1, height, width, ctx.width)
+        if g_colors is not None:
+            g_blended[0, ..., 1 : 1 + g_colors.shape[-1]] = g_colors
+        of_alphas = torch.zeros_like(sums) if g_alphas is None else g_alphas
+        if g_depths is not None:  # D = Σ w z / Σ w
+            share = g_depths / sums
+            g_blended[0, ..., 0] = share
+            of_alphas = torch.addcmul(of_alphas, share, depths, value=-1)
+        return g_blended, of_alphas[None, ..., None], None

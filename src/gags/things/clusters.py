@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from gags.distill.consensus import agreement
+from gags.distill.consensus import agreement, on_landmarks, photo_blocks
 from gags.distill.evidence import Evidence
 
 # Masks of two photos with at least this IoU show one thing; at 0.5 an orange takes in its lemon.
@@ -18,11 +18,19 @@ MIN_VIEW_SHARE = 0.1
 def similar_masks(evidence: Evidence, least: float = SAME_THING_IOU) -> list[tuple[np.ndarray, np.ndarray]]:
     """Masks of other photos that show the same as each mask, and their IoU. int64 [n], float32 [n] each"""
     rows: list[tuple[np.ndarray, np.ndarray]] = []
+    compared = on_landmarks(evidence)
     for view in range(evidence.view_count):
-        for iou in agreement(evidence, view).iou:
-            same = np.flatnonzero(iou >= least)
-            same = same[same != len(rows)]
-            rows.append((same, iou[same]))
+        own = compared.masks_of(view)
+        parts: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in own]
+        for photos in photo_blocks(compared, view):
+            first = compared.masks_of(photos.start).start
+            for part, mask, iou in zip(parts, own, agreement(compared, view, photos=photos).iou, strict=True):
+                same = np.flatnonzero(iou >= least)
+                same = same[first + same != mask]
+                part.append((first + same, iou[same]))
+        rows += [
+            (np.concatenate([m for m, _ in part]), np.concatenate([i for _, i in part])) for part in parts
+        ]
     return rows
 
 
@@ -68,9 +76,20 @@ def members_of_clusters(evidence: Evidence, clusters: list[np.ndarray]) -> tuple
         cluster_of[masks] = number
         part[masks] = 1 / np.bincount(views)[views]
         sees[number, views] = True
-    return _pairs_of_most_weight(
-        evidence.starts, evidence.columns, evidence.weights, evidence.view_of, cluster_of, part, sees
-    )
+    pairs = []
+    for first, end in evidence.blocks():
+        rows, owners = _pairs_of_most_weight(
+            evidence.starts[first : end + 1],
+            evidence.columns,
+            evidence.weights,
+            evidence.view_of,
+            cluster_of,
+            part,
+            sees,
+        )
+        pairs.append((rows + first, owners))
+    rows, owners = (np.concatenate([np.zeros(0, np.int64), *each]) for each in zip(*pairs, strict=True))
+    return rows, owners
 
 
 @njit(cache=True)
@@ -86,7 +105,7 @@ def _pairs_of_most_weight(
     """Pairs of a Gaussian and a cluster whose masks hold most of its weight in the cluster's photos.
 
     Args:
-        starts: First entry of each Gaussian, and the end. int64 [N + 1]
+        starts: First entry of each of some Gaussians, and the end. int64 [n + 1]
         columns: Mask of each entry, or M + photo for the photo as a whole. int32 [E]
         weights: Weight of each entry. float32 [E]
         view_of: Photo of each column. [M + V]
@@ -95,7 +114,7 @@ def _pairs_of_most_weight(
         sees: Whether each photo has a mask of each cluster. bool [C, V]
 
     Returns:
-        Gaussian and cluster of each pair. int64 [P], int64 [P]
+        Place in `starts` and cluster of each pair. int64 [P], int64 [P]
     """
     mask_count = len(cluster_of)
     held = np.zeros(len(sees), np.float32)

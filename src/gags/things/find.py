@@ -5,6 +5,7 @@ along the same border of the same surface is a thing, or a part of one that stan
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,20 +25,27 @@ OUTLIER = 3.0  # standard deviations below the mean: embeddings of masks that fi
 
 
 def find_things(
-    gaussians: Gaussians, items: Sequence[tuple[Camera, Description]], *, progress: Reporter = SILENT
+    gaussians: Gaussians,
+    items: Sequence[tuple[Camera, Description]],
+    *,
+    folder: Path | None = None,
+    progress: Reporter = SILENT,
 ) -> Things:
     """Find the things of a scene.
 
     Args:
         gaussians: The scene.
         items: Camera and masks of every photo.
+        folder: Where the evidence of many photos lies meanwhile, see `gags.files.rows.Rows`.
         progress: Told about progress.
 
     Returns:
         The things, wholes before their parts; none without masks.
     """
     read = _Read(items)
-    evidence, levels = gather_evidence(gaussians, read, stage="Finding things", progress=progress)
+    evidence, levels = gather_evidence(
+        gaussians, read, stage="Finding things", folder=folder, progress=progress
+    )
     clusters = clusters_of_masks(evidence)
     if not clusters:
         return Things.none()
@@ -179,7 +187,8 @@ def things_of_scene(
         known = None
     if known is not None or not views:
         return known or Things.none(), key
-    things = find_things(gaussians, items, progress=progress)
+    folder = workspace.root if workspace.is_writable() else None
+    things = find_things(gaussians, items, folder=folder, progress=progress)
     try:
         things.save(workspace.things, key, splats_hash)
     except OSError:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numba import prange
 
 from gags.errors import WorkspaceError
+from gags.simd.cache import kernel
 from gags.store import load_tensors, save_tensors
 
 PART_PHOTOS = 0.5  # of the photos that agree on the whole, for a part to be more than a fragment of it
@@ -146,9 +148,7 @@ class Things:
             float64 [C, T]
         """
         means = np.zeros((len(self), values.shape[1]))
-        for thing in range(len(self)):
-            rows = self[thing]
-            means[thing] = weights[rows] @ values[rows] / max(float(weights[rows].sum()), 1e-12)
+        _means_of_things(self.starts, self.members, np.ascontiguousarray(values), weights, means)
         return means
 
     def save(self, path: Path, stamp: str, splats: str = "") -> None:
@@ -202,3 +202,17 @@ class Things:
             "group" if self.is_group[thing] else "thing" if self.whole_of(thing) is None else "part"
             for thing in range(len(self))
         ]
+
+
+@kernel(parallel=True)
+def _means_of_things(starts, members, values, weights, means) -> None:  # pragma: no cover - compiled
+    """Weighted mean of values [N, T] over the members of every thing, written. float64 [C, T]"""
+    for thing in prange(len(means)):
+        total = 0.0
+        for k in range(starts[thing], starts[thing + 1]):
+            row = members[k]
+            total += weights[row]
+            for t in range(values.shape[1]):
+                means[thing, t] += weights[row] * values[row, t]
+        for t in range(values.shape[1]):
+            means[thing, t] /= max(total, 1e-12)

@@ -57,7 +57,7 @@ def grow(evidence: Evidence, pieces: list[np.ndarray], means: np.ndarray, opacit
     Returns:
         The tree; parents hold all that their children hold, but for a few Gaussians that masks disagree on.
     """
-    weights = seen_weights(evidence)
+    weights = evidence.seen()
     voxels = Voxels.of_scene(means, opacities)
     pieces = _without_strays([piece.astype(np.int64) for piece in pieces], weights, voxels)
     shared = shared_sizes(pieces, weights)
@@ -69,13 +69,6 @@ def grow(evidence: Evidence, pieces: list[np.ndarray], means: np.ndarray, opacit
     if tree.members:
         _keep_leftovers(tree, weights, opacities, voxels)
     return tree
-
-
-def seen_weights(evidence: Evidence) -> np.ndarray:
-    """Weight of every Gaussian over the pixels looked at of all photos. float64 [N]"""
-    owners = np.repeat(np.arange(len(evidence.starts) - 1), np.diff(evidence.starts))
-    whole = evidence.columns >= evidence.mask_count
-    return np.bincount(owners[whole], evidence.weights[whole], minlength=len(evidence.starts) - 1)
 
 
 def shared_sizes(nodes: list[np.ndarray], weights: np.ndarray) -> np.ndarray:

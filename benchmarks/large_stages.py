@@ -1,0 +1,156 @@
+"""The stages that `benchmarks/large.py` measures.
+
+Each takes a large scene and the case, and returns what does the stage, and what says something of its result.
+"""
+
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+import gags.scene
+from benchmarks.describe_memory import Discs
+from benchmarks.large import TEXTS, VIEW, Case
+from benchmarks.large_scene import Made, Thumbnails
+from gags import outputs, pipeline
+from gags.capture import load_capture
+from gags.query.relevancy import Queries, counted_phrases
+from gags.reconstruct.settings import ReconstructSettings
+from gags.reconstruct.train import train_gaussians
+from gags.scene import Scene
+from gags.segment.settings import DescribeSettings
+from gags.workspace import Workspace
+
+Stage = tuple[Callable[[], object], Callable[[], str]]
+STEPS = 100  # of distillation
+ASKED = ("a", "b c")  # letters draw their directions
+
+
+def adopt(made: Made, case: Case) -> Stage:
+    """Gaussians of another program, with the check that they fit the photos."""
+    shutil.rmtree(made.scene, ignore_errors=True)
+    return lambda: pipeline.reconstruct(made.capture, made.scene, splats=made.splats), lambda: ""
+
+
+def train(made: Made, case: Case) -> Stage:
+    """A step on every photo at full size, with as many Gaussians from the start."""
+    capture = load_capture(made.capture, test_every=0)
+    steps = len(capture)
+    settings = ReconstructSettings(
+        steps=steps,
+        max_gaussians=case.gaussians,
+        resolutions=((0.0, 1),),
+        fill_holes_at=0,
+        densify_from=steps + 1,
+        densify_every=steps + 1,
+        prune_weight=0.0,
+    )
+    return lambda: train_gaussians(capture, settings), lambda: f"{steps} steps"
+
+
+def describe(made: Made, case: Case) -> Stage:
+    """Masks and embeddings by stand-ins, one prompt a patch."""
+    shutil.rmtree(made.scene / "features", ignore_errors=True)
+    _stand_ins()
+
+    def note() -> str:
+        counts = Workspace.open(made.scene).read_metrics()["masks"]
+        stored = sum(file.stat().st_size for file in (made.scene / "features").rglob("*.safetensors"))
+        photos = len(load_capture(made.capture).train)
+        return (
+            f"{sum(counts.values()) // photos} masks and {stored / 1e6 / photos:.1f} MB of features a photo"
+        )
+
+    settings = DescribeSettings(prompts_per_patch=1)
+    return lambda: pipeline.describe(made.scene, settings), note
+
+
+def distill(made: Made, case: Case) -> Stage:
+    """The language field by the preset `lite`, with a tenth of its steps."""
+    (made.scene / "field.safetensors").unlink(missing_ok=True)
+    return lambda: pipeline.distill(made.scene, {"steps": STEPS}, preset="lite"), lambda: f"{STEPS} steps"
+
+
+def things(made: Made, case: Case) -> Stage:
+    """What the scene consists of."""
+    (made.scene / "things.safetensors").unlink(missing_ok=True)
+    return lambda: pipeline.things(made.scene), lambda: f"{len(Scene.load(made.scene).things())} things"
+
+
+def ask(made: Made, case: Case) -> Stage:
+    """Two texts located and answered in the photos that show them best, the catalogue, and the report."""
+    _stand_ins()
+
+    def work() -> None:
+        scene = Scene.load(made.scene)
+        scene.locate(ASKED)
+        scene.query(ASKED)
+        outputs.write_catalog(scene, ("a", "b", "c"))
+        outputs.report(scene, ASKED)
+
+    return work, lambda: ""
+
+
+def open(made: Made, case: Case) -> Stage:
+    """A finished scene from disk until it has answered its first text in a view."""
+    known = Scene.load(made.finished)
+    texts = _texts(known, 1)
+    del known
+
+    def work() -> float:
+        started = time.perf_counter()
+        scene = Scene.load(made.finished)
+        loaded = time.perf_counter() - started
+        _answered(scene, texts[0])
+        seconds.append(loaded)
+        return time.perf_counter() - started
+
+    seconds: list[float] = []
+    return work, lambda: f"{seconds[0]:.2f} s of it to load"
+
+
+def text(made: Made, case: Case) -> Stage:
+    """A new text in a view that was asked before: from its vector to relevancy map, peak and mask."""
+    scene = Scene.load(made.finished)
+    texts = _texts(scene, TEXTS + 2)
+
+    def work() -> float:
+        times = []
+        for queries in texts:
+            started = time.perf_counter()
+            _answered(scene, queries)
+            times.append(time.perf_counter() - started)
+        return statistics.median(times[2:])
+
+    return work, lambda: f"{VIEW[0]}×{VIEW[1]}"
+
+
+def _answered(scene: Scene, queries: Queries) -> None:
+    scene._negatives = queries.negatives  # as after a first text
+    scene.query(queries, scene.capture.views[0].camera.resized(*VIEW))
+
+
+def _texts(scene: Scene, count: int) -> list[Queries]:
+    """Texts that mean things of the scene, in the space of its encoder, which is not loaded."""
+    rng = np.random.default_rng(0)
+    vectors = scene.things().embeddings.astype(np.float32)
+    noise = 1.5 * rng.standard_normal((75, vectors.shape[1])) / np.sqrt(vectors.shape[1])
+    phrases = torch.from_numpy(vectors[rng.choice(len(vectors), 75)] + noise).float()
+    phrases = torch.nn.functional.normalize(phrases, dim=1)
+    found = []
+    for thing in rng.choice(np.flatnonzero(scene.things().photos > 0), count, replace=False).tolist():
+        vector = torch.nn.functional.normalize(torch.from_numpy(vectors[[thing]]), dim=1)
+        counted = counted_phrases(vector, phrases, 0.6)
+        found.append(Queries((f"thing {thing}",), vector, phrases, 20.0, counted))
+    return found
+
+
+def _stand_ins() -> None:
+    """Put stand-ins where the pipeline and the scene take segmenter and encoder from."""
+    pipeline.choose_models = lambda workspace, *names, progress: ("discs", "thumbnails")
+    pipeline.load_segmenter = lambda name: Discs()
+    pipeline.load_encoder = lambda name, progress: Thumbnails()
+    gags.scene.load_encoder = lambda name: Thumbnails()

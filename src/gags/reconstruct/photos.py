@@ -1,0 +1,104 @@
+"""The photos that training looks at: as many as fit are held, the others are decoded anew, ahead of use.
+
+Training looks at every photo once an epoch, in an order that it knows beforehand. So which photos are held
+makes no difference, only how many: the first that fit stay. A thread decodes those of the next steps
+meanwhile. A step gets the same pixels wherever they come from.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from gags.capture import View
+from gags.capture.camera import Camera
+from gags.files.memory import available_bytes
+from gags.models.device import free_bytes
+from gags.render.cuda_view import to_device
+
+HELD_SHARE = 0.25  # of the memory that is available
+# More would save little: while a step of full-size photos is computed, one is decoded many times over.
+MOST_HELD = 1 << 30  # bytes
+AHEAD = 3  # photos that are decoded ahead; more only where one step is faster than a photo is decoded
+GPU_SHARE = 0.25  # of a GPU's free memory that photos may stay in
+
+Wanted = tuple[str, int]
+"""Name of a photo, and what it is shrunk by."""
+
+
+class Photos:
+    """Photos of the size in use.
+
+    Args:
+        budget: Bytes of photos that are held; by default a share of what is available.
+    """
+
+    def __init__(self, budget: int | None = None) -> None:
+        self.budget = min(MOST_HELD, int(HELD_SHARE * available_bytes())) if budget is None else budget
+        self.divisor = 0
+        self.held: dict[str, np.ndarray] = {}
+        self._bytes = 0  # of the held ones
+        self._coming: dict[Wanted, Future[np.ndarray]] = {}
+        self._reader: ThreadPoolExecutor | None = None
+        self._on_gpu: dict[str, Tensor] = {}  # those that stay there
+
+    def at(self, view: View, divisor: int) -> tuple[np.ndarray, Camera]:
+        """A photo shrunk by a divisor, uint8 [H, W, 3], and its camera."""
+        if divisor != self.divisor:
+            self.divisor, self.held, self._bytes, self._on_gpu = divisor, {}, 0, {}
+        camera = resized(view.camera, divisor)
+        photo = self.held.get(view.name)
+        if photo is None:
+            coming = self._coming.pop((view.name, divisor), None)
+            photo = shrunk(view, divisor) if coming is None else coming.result()
+            if self._bytes + photo.nbytes <= self.budget:
+                self.held[view.name] = photo
+                self._bytes += photo.nbytes
+        return photo, camera
+
+    def expect(self, coming: Iterable[tuple[View, int]]) -> None:
+        """Decode photos that are asked for next, with their divisors, in a thread; others are forgotten."""
+        wanted = {
+            (view.name, divisor): view
+            for view, divisor in coming
+            if divisor != self.divisor or view.name not in self.held
+        }
+        for left in self._coming.keys() - wanted.keys():
+            self._coming.pop(left).cancel()
+        for (name, divisor), view in wanted.items():
+            if (name, divisor) not in self._coming:
+                if self._reader is None:
+                    self._reader = ThreadPoolExecutor(1, "photos")
+                self._coming[name, divisor] = self._reader.submit(shrunk, view, divisor)
+
+    def close(self) -> None:
+        """Stop the thread, and forget what it was to decode."""
+        if self._reader is not None:
+            self._reader.shutdown(cancel_futures=True)
+        self._reader, self._coming = None, {}
+
+    def on_device(self, name: str, photo: np.ndarray, device: torch.device, count: int) -> Tensor:
+        """A photo that `at` gave, on a GPU; kept there if all `count` photos of its size may be."""
+        if name in self._on_gpu:
+            return self._on_gpu[name]
+        there = to_device(photo, device)
+        if there.numel() * (count - len(self._on_gpu)) < GPU_SHARE * free_bytes(device):
+            self._on_gpu[name] = there
+        return there
+
+
+def shrunk(view: View, divisor: int) -> np.ndarray:
+    """The photo of a view, decoded and shrunk by a divisor. uint8 [H, W, 3]"""
+    image = view.image()
+    if divisor == 1:
+        return image
+    camera = resized(view.camera, divisor)
+    return cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+
+
+def resized(camera: Camera, divisor: float) -> Camera:
+    """The camera of a photo shrunk by a divisor."""
+    return camera.resized(max(1, round(camera.width / divisor)), max(1, round(camera.height / divisor)))
