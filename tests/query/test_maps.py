@@ -64,6 +64,6 @@ def test_visible_is_what_projection_and_depth_say():
     wanted = np.zeros(600, bool)
     for row in np.flatnonzero(inside):
         column, line = xy[row].astype(int)
-        wanted[row] = 0 < surface[line, column] and z[row] <= surface[line, column] * 1.05
+        wanted[row] = surface[line, column] > 0 and z[row] <= surface[line, column] * 1.05
     assert 50 < wanted.sum() < inside.sum() < 600
     assert np.array_equal(visible(balls, means, camera), wanted)
