@@ -195,9 +195,8 @@ def fitted(rows: list[Row], stage: str, varied: str) -> list[tuple[int, Row]]:
 
 def print_growth(rows: list[Row], expected: Iterable[int]) -> None:
     """Slopes of every stage, what a photo more takes, and what larger captures would take."""
-    print(
-        "\n| stage | by | processor s: slope | grown MB: slope | MB a photo | expected |\n|---|---|---|---|---|---|"
-    )
+    columns = ["stage", "by", "processor s: slope", "grown MB: slope", "MB a photo", "expected"]
+    print("\n| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for stage in STAGES:
         for varied, word in VARIED.items():
             found = fitted(rows, stage, varied)
