@@ -10,8 +10,10 @@ twice, so that kernels are compiled.
 "peak" is the most that the process ever held (VmHWM, what `ru_maxrss` is without the parent's share), "grown"
 is that less what it held when the stage began, all modules imported. "needed" is the most of it that the
 system could not have dropped: without pages of files. Then each stage's growth is fitted: the slope of
-log(grown) and of log(seconds) over log(Gaussians), log(photos) and log(pixels), others alike. A slope of 0
-does not grow, 1 is in proportion.
+log(grown) and of log(processor seconds) over log(Gaussians), log(photos) and log(pixels), others alike. A
+slope of 0 does not grow, 1 is in proportion. Seconds of the clock mean little where other work runs beside.
+
+Rows are kept in DIR/rows.jsonl; what is there is not measured again.
 """
 
 import argparse
@@ -21,7 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ VIEW = (1440, 1080)  # px; the view that texts are asked in
 TEXTS = 9  # of which the median time counts; every one is new
 STAGES = ("adopt", "train", "describe", "distill", "things", "ask", "open", "text")
 BY_PHOTOS = STAGES[:6]  # the others do not look at photos
+ROWS = "rows.jsonl"
 VARIED = {"gaussians": "Gaussians", "photos": "photos", "pixels": "pixels"}
 
 
@@ -59,10 +62,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured; memory in MB."""
+    """What was measured; seconds of the clock and of the processor, all threads; memory in MB."""
 
     case: Case
     seconds: float
+    processor: float
     before: float
     peak: float
     needed: float
@@ -115,11 +119,11 @@ def measure(case: Case, folder: Path) -> Row:
     work, note = run_stage(case, Made(folder / case.name))
     before = held("VmRSS")
     with Watch() as watch:
-        started = time.perf_counter()
+        started, spent = time.perf_counter(), time.process_time()
         done = work()
-        seconds = time.perf_counter() - started
+        seconds, spent = time.perf_counter() - started, time.process_time() - spent
     seconds = done if isinstance(done, float) else seconds
-    return Row(case, seconds, before, held("VmHWM"), watch.needed, note())
+    return Row(case, seconds, spent, before, held("VmHWM"), watch.needed, note())
 
 
 def measured(case: Case, small: Path, folder: Path, *, made: bool = False) -> Row | None:
@@ -134,6 +138,14 @@ def measured(case: Case, small: Path, folder: Path, *, made: bool = False) -> Ro
         return None
     values = json.loads(done.stdout.splitlines()[-1])
     return Row(case, **{name: value for name, value in values.items() if name != "case"})
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """What was measured before."""
+    if not (folder / ROWS).exists():
+        return []
+    found = map(json.loads, (folder / ROWS).read_text().splitlines())
+    return [Row(Case(**row.pop("case")), **row) for row in found]
 
 
 def cases(given: argparse.Namespace) -> list[Case]:
@@ -154,15 +166,14 @@ def cases(given: argparse.Namespace) -> list[Case]:
 
 def print_rows(rows: Iterable[Row]) -> None:
     """A Markdown table."""
-    columns = ["stage", "Gaussians", "photos", "size", "s", "before MB", "peak MB", "needed MB", "grown MB"]
+    columns = ["stage", "Gaussians", "photos", "size", "s", "processor s"]
+    columns += ["before MB", "peak MB", "needed MB", "grown MB"]
     print("\n| " + " | ".join([*columns, ""]) + " |\n|" + "---|" * (len(columns) + 1))
     for row in rows:
         case = row.case
         cells = [case.stage, f"{case.gaussians:,}", case.photos, f"{case.width}×{case.height}"]
-        cells += [
-            f"{row.seconds:.3g}",
-            *(f"{mb:.0f}" for mb in (row.before, row.peak, row.needed, row.grown)),
-        ]
+        cells += [f"{row.seconds:.3g}", f"{row.processor:.3g}"]
+        cells += [f"{mb:.0f}" for mb in (row.before, row.peak, row.needed, row.grown)]
         print(f"| {' | '.join(map(str, cells))} | {row.note} |", flush=True)
 
 
@@ -184,14 +195,15 @@ def fitted(rows: list[Row], stage: str, varied: str) -> list[tuple[int, Row]]:
 
 def print_growth(rows: list[Row], expected: Iterable[int]) -> None:
     """Slopes of every stage, what a photo more takes, and what larger captures would take."""
-    print("\n| stage | by | s: slope | grown MB: slope | MB a photo | expected |\n|---|---|---|---|---|---|")
+    columns = ["stage", "by", "processor s: slope", "grown MB: slope", "MB a photo", "expected"]
+    print("\n| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for stage in STAGES:
         for varied, word in VARIED.items():
             found = fitted(rows, stage, varied)
             if len(found) < 2:
                 continue
             sizes = [size for size, _ in found]
-            cells = [stage, word, f"{slope(sizes, [row.seconds for _, row in found]):.2f}"]
+            cells = [stage, word, f"{slope(sizes, [row.processor for _, row in found]):.2f}"]
             cells += [f"{slope(sizes, [row.grown for _, row in found]):.2f}", "", ""]
             if varied == "photos":
                 cells[4], cells[5] = more_photos(found, expected)
@@ -202,9 +214,9 @@ def more_photos(found: list[tuple[int, Row]], expected: Iterable[int]) -> tuple[
     """MB that a photo more takes, from the two largest captures; and what numbers not measured would take."""
     (less, row), (more, last) = found[-2:]
     per_photo = (last.grown - row.grown) / (more - less)
-    per_second = slope([less, more], [row.seconds, last.seconds])
+    power = slope([less, more], [row.processor, last.processor])
     told = [
-        f"{count} photos: {last.seconds * (count / more) ** per_second:.0f} s, "
+        f"{count} photos: {last.processor * (count / more) ** power:.0f} s, "
         f"{last.peak + max(per_photo, 0) * (count - more):.0f} MB"
         for count in expected
         if count > more
@@ -249,21 +261,25 @@ def main() -> None:
         row = measure(Case(**json.loads(given.measure)), given.folder)
         print(json.dumps(asdict(row)))
         return
-    rows: list[Row] = []
-    compiled: set[str] = set()
+    rows, compiled = read_rows(given.folder), set()
     for case in cases(given):
+        if any(row.case == case for row in rows):
+            continue
         measured(case, given.scene, given.folder, made=True)
         row = measured(case, given.scene, given.folder)
         if case.stage not in compiled:  # the first time, kernels were compiled; now they are on disk
             compiled.add(case.stage)
             row = measured(case, given.scene, given.folder)
         if row is not None:
-            rows.append(replace(row, case=case))
+            rows.append(row)
+            with open(given.folder / ROWS, "a") as file:
+                file.write(json.dumps(asdict(row)) + "\n")
             print(
                 f"{case.stage} {case.name}: {row.seconds:.3g} s, {row.grown:.0f} MB",
                 file=sys.stderr,
                 flush=True,
             )
+    rows.sort(key=lambda row: (STAGES.index(row.case.stage), *astuple(row.case)[1:]))
     print_rows(rows)
     print_growth(rows, given.expect)
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -167,7 +168,7 @@ def write_photos(gaussians: Gaussians, cameras: Sequence[Camera], folder: Path) 
     (folder / "transforms.json").write_text(json.dumps({"ply_file_path": "points.ply", "frames": frames}))
 
 
-def intrinsics(camera: Camera) -> dict[str, float]:
+def intrinsics(camera: Camera) -> dict[str, Any]:
     """A camera's own, as a frame of `transforms.json` has them."""
     K = camera.K
     focal = {"fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2]}

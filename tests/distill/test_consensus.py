@@ -86,16 +86,18 @@ def test_landmarks_thin_out_the_comparison(evidence):
 
 
 def many_photos() -> Evidence:
-    """Thirteen photos of 400 Gaussians, of which each sees some, in two to five masks that overlap."""
+    """Thirteen photos of 400 Gaussians, of which each sees some, in up to five masks that overlap."""
     rng = np.random.default_rng(3)
     views = []
-    for _ in range(13):
+    while len(views) < 13:
         seen = np.sort(rng.choice(400, 150, replace=False))
         count = int(rng.integers(2, 6))
         labels = np.stack([(seen + shift) * count // 401 for shift in rng.integers(-40, 40, 3)], axis=1)
         labels = np.where(rng.random(labels.shape) < 0.8, labels.clip(0, count - 1), -1)
         weights = torch.from_numpy(rng.uniform(0.1, 1, (150, 1)))
         views.append(view_evidence(torch.from_numpy(seen)[:, None], weights, labels, count))
+        if len(views) == 6:  # a photo in which nothing was found
+            views.append(view_evidence(torch.arange(9)[:, None], torch.ones(9, 1), np.full((9, 3), -1), 0))
     return merge(views, 400)
 
 

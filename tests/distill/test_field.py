@@ -88,3 +88,28 @@ def test_a_damaged_file_is_an_error_with_advice(field, tmp_path, damage):
         save_file({"features": np.zeros((2, 2), np.float32)}, path)
     with pytest.raises(WorkspaceError, match="gags distill"):
         LanguageField.load(path)
+
+
+def test_large_scenes_are_kept_small(field, monkeypatch):
+    vectors = torch.nn.functional.normalize(torch.randn(5, 20), dim=-1)
+    with torch.no_grad():
+        expected = field.decoder.embeddings(field.features) @ vectors.T
+    monkeypatch.setattr(field_module, "EXACT_BYTES", 4 * len(field) * 6 - 1)
+    torch.testing.assert_close(field.similarities(vectors), expected, atol=5e-5, rtol=0)
+    found = field.remembered_similarities(vectors)
+    assert found is not None
+    assert field.remembered_similarities(vectors) is found
+    torch.testing.assert_close(found.largest, expected.amax(dim=1), atol=5e-5, rtol=0)
+    counted = torch.tensor([True, False, False, False, True])
+    torch.testing.assert_close(found.largest_of(counted), expected[:, counted].amax(1), atol=5e-5, rtol=0)
+    # Neither every number of every Gaussian nor its cosine with every phrase is kept.
+    assert found.cosines is None
+    assert "_coordinates" not in vars(field)
+    kept = field._compact
+    assert kept is not None
+    assert kept.numbers.dtype == np.int16
+    # Where that is still too much, nothing is kept and every text is asked anew.
+    monkeypatch.setattr(field_module, "KEPT_BYTES", 2 * len(field) * 6 - 1)
+    again = field.to("cpu")
+    torch.testing.assert_close(again.similarities(vectors), expected, atol=1e-5, rtol=1e-4)
+    assert again._compact is None

@@ -341,3 +341,25 @@ def test_gradients_and_other_types_do_not_disturb(tmp_path):
     tracked = Gaussians(*(getattr(gaussians, f.name).double().requires_grad_() for f in fields(Gaussians)))
     save_ply(tracked, tmp_path / "a.ply")
     assert_same_bits(gaussians, load_ply(tmp_path / "a.ply"))
+
+
+@pytest.mark.parametrize("degree", [0, 1, 3])
+def test_a_large_file_is_read_as_a_small_one(tmp_path, monkeypatch, degree):
+    gaussians = counted(700, degree)
+    gaussians.means[5] = torch.tensor([3e38, -1e-40, -0.0])
+    save_ply(gaussians, tmp_path / "a.ply")
+    monkeypatch.setattr("gags.gaussians.ply.MANY", 700)
+    monkeypatch.setattr("gags.gaussians.ply._table", None)  # not by columns
+    assert_same_bits(gaussians, load_ply(tmp_path / "a.ply"))
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_not_finite_is_dropped_of_a_large_file(tmp_path, monkeypatch, odd):
+    gaussians = counted(50, 1)
+    gaussians.sh[7, 3, 2] = odd
+    save_ply(gaussians, tmp_path / "a.ply")
+    monkeypatch.setattr("gags.gaussians.ply.MANY", 1)
+    heard = Heard()
+    kept = torch.arange(50) != 7
+    assert_same_bits(gaussians[kept], load_ply(tmp_path / "a.ply", heard))
+    assert "1 of 50 Gaussians are not finite" in str(vars(heard))

@@ -142,3 +142,16 @@ def test_floaters_are_dropped_and_what_nobody_knows_inside_is_taken_along():
     box = space.box(np.arange(100))
     assert space.is_fragment(np.isin(np.arange(201), [10, 11]), whole, box)
     assert not space.is_fragment(np.isin(np.arange(201), [150, 151]), whole, box)
+
+
+def test_a_box_is_made_when_it_is_first_wanted(monkeypatch):
+    scene = make_scene()
+    things, made = things_of(scene), []
+    box = Space.box
+    monkeypatch.setattr(Space, "box", lambda space, rows: made.append(len(rows)) or box(space, rows))
+    (red, *_) = found(scene, things, 0.2, 0.9, 0.2, 0.3, 0.2)
+    assert not made
+    members = scene.gaussians.means[red.mask].numpy()
+    assert red.box.contains(members).mean() > 0.9
+    assert red.box is red.box
+    assert len(made) == 1

@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 
+import gags.query.maps as maps_module
 from gags.capture.camera import Camera
-from gags.gaussians import Gaussians
-from gags.query.maps import seen_in
+from gags.gaussians import Gaussians, render
+from gags.query.maps import Renderer, render_values, seen_in, visible
 
 
 def _row_of_balls() -> Gaussians:
@@ -32,3 +33,37 @@ def test_hidden_and_outside_things_are_not_seen():
     seen = seen_in(_row_of_balls(), cameras, masks)
     assert seen.tolist() == [[True, False, False], [True, True, True]]
     assert seen_in(_row_of_balls(), cameras, []).shape == (2, 0)
+
+
+def camera_of(depth: float) -> Camera:
+    viewmat = np.eye(4)
+    viewmat[2, 3] = depth
+    return Camera(viewmat, np.array([[60.0, 0, 32], [0, 60.0, 32], [0, 0, 1]]), 64, 48)
+
+
+def test_the_view_asked_last_is_kept(monkeypatch):
+    balls, made = _row_of_balls(), []
+    keep = maps_module.keep_view
+    monkeypatch.setattr(maps_module, "keep_view", lambda *given: made.append(given[1]) or keep(*given))
+    renderer = Renderer(balls)
+    for depth in (0.0, 0.0, 1.0, 1.0, 0.0):
+        values = torch.rand(600, 3, generator=torch.Generator().manual_seed(int(depth)))
+        found = render_values(balls, values, camera_of(depth), renderer=renderer)
+        wanted = render_values(balls, values, camera_of(depth))
+        assert torch.equal(found.values, wanted.values)
+        assert torch.equal(found.known, wanted.known)
+    assert [camera.viewmat[2, 3] for camera in made] == [0.0, 1.0, 0.0]
+
+
+def test_visible_is_what_projection_and_depth_say():
+    balls, camera = _row_of_balls(), camera_of(0.5)
+    means = balls.means.double().numpy()
+    xy, z = camera.project(means)
+    inside = (z > 0) & (xy >= 0).all(axis=1) & (xy < [64, 48]).all(axis=1)
+    surface = render(balls, camera, torch.zeros(600, 1)).depths.numpy()
+    wanted = np.zeros(600, bool)
+    for row in np.flatnonzero(inside):
+        column, line = xy[row].astype(int)
+        wanted[row] = surface[line, column] > 0 and z[row] <= surface[line, column] * 1.05
+    assert 50 < wanted.sum() < inside.sum() < 600
+    assert np.array_equal(visible(balls, means, camera), wanted)

@@ -125,3 +125,16 @@ def test_queries_need_the_right_encoder_and_a_text(field):
 def test_scene_fixture_has_every_object():
     scene = make_scene(views=2)
     assert set(np.unique(scene.ids[0])) == {-1, 0, 1, 2, 3, 4}
+
+
+def test_margins_are_kept_for_whoever_asks_next_in_the_same_field(field, monkeypatch):
+    queries = Queries.encode(["red ball", "floor"], ToyEncoder(), field)
+    other = LanguageField(-field.features, field.decoder, "toy", "")
+    first = queries.margins_of_gaussians(field)
+    assert queries.margins_of_gaussians(field) is first
+    assert queries.subset(range(2)) is queries
+    torch.testing.assert_close(queries.subset([1]).margins_of_gaussians(field), first[:, 1:])
+    assert not torch.allclose(queries.margins_of_gaussians(other), first)
+    monkeypatch.setattr("gags.query.relevancy.KEPT_MARGINS", 4 * 10 * 2 - 1)
+    many = Queries.encode(["red ball", "floor"], ToyEncoder(), field)
+    assert many.margins_of_gaussians(field) is not many.margins_of_gaussians(field)

@@ -82,32 +82,36 @@ def agreement(
         landmarks: About how many Gaussians to compare on.
         photos: Photos whose masks it is compared with, in a row; None for all.
     """
-    compared, shown = on_landmarks(evidence, landmarks), slice(None)
+    compared, kept = on_landmarks(evidence, landmarks), None
     if photos is not None and len(photos) < evidence.view_count:
-        kept = np.union1d(photos, [view])
-        compared = compared.of_photos(kept)
-        view, shown = int(np.searchsorted(kept, view)), np.isin(kept, photos)
-    count, rows = compared.mask_count, compared.masks_of(view)
+        together = np.union1d(photos, [view])
+        compared, kept = compared.of_photos(together), np.isin(together, photos)
+        view = int(np.searchsorted(together, view))
+    agreed = _agreement_with_all(compared, view)
+    if kept is None or kept.all():
+        return agreed
+    masks = kept[compared.view_of[: compared.mask_count]]
+    return Agreement(agreed.iou[:, masks], agreed.visible_share[:, kept])
+
+
+def _agreement_with_all(evidence: Evidence, view: int) -> Agreement:
+    """`agreement` with all photos, on all Gaussians."""
+    count, rows = evidence.mask_count, evidence.masks_of(view)
     if not len(rows):
-        columns = np.zeros(compared.view_count, bool)[shown]
-        return Agreement(np.zeros((0, 0), np.float32), np.zeros((0, len(columns)), np.float32))
+        return Agreement(np.zeros((0, count), np.float32), np.zeros((0, evidence.view_count), np.float32))
     overlaps, sizes = _overlaps(
-        compared.starts,
-        compared.columns,
-        compared.weights,
-        compared.view_of,
+        evidence.starts,
+        evidence.columns,
+        evidence.weights,
+        evidence.view_of,
         count,
-        int(rows[0]),
+        rows.start,
         len(rows),
-        stride=1,
     )
     both = overlaps[:, count:]  # what the rows share with each photo as a whole
     visible_share = np.minimum(both / np.maximum(both[:, [view]], 1e-6), 1)
     visible_share[:, view] = 0
-    iou = iou_of_overlaps(overlaps, sizes, compared.view_of, np.array(rows))
-    if isinstance(shown, np.ndarray) and not shown.all():
-        return Agreement(iou[:, shown[compared.view_of[:count]]], visible_share[:, shown])
-    return Agreement(iou, visible_share)
+    return Agreement(iou_of_overlaps(overlaps, sizes, evidence.view_of, np.array(rows)), visible_share)
 
 
 def iou_of_overlaps(
@@ -205,7 +209,6 @@ def _overlaps(
     mask_count: int,
     first: int,
     count: int,
-    stride: int,
 ) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
     """What masks from `first` on share with all columns [count, M + V], and their photo with masks [M]."""
     view = view_of[first]
@@ -213,7 +216,7 @@ def _overlaps(
     sizes = np.zeros(mask_count, np.float32)
     whole = np.zeros(len(view_of) - mask_count, np.float32)
     own = np.empty(count, np.int64)
-    for gaussian in range(0, len(starts) - 1, stride):
+    for gaussian in range(len(starts) - 1):
         begin, end = starts[gaussian], starts[gaussian + 1]
         here, found = np.float32(0), 0
         for e in range(begin, end):

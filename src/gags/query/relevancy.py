@@ -47,7 +47,6 @@ def margins_from_cosines(
     negatives: Tensor,
     *,
     counted: Tensor | None = None,
-    largest_negative: Tensor | None = None,
 ) -> Tensor:
     """How much nearer each text is than any canonical phrase: q − max n, the logit of Eq. 8 over τ.
 
@@ -58,7 +57,6 @@ def margins_from_cosines(
         queries: Cosines with T query texts. [..., T]
         negatives: Cosines with C canonical phrases. [..., C]
         counted: Which phrases count against which text, see `counted_phrases`; None for all. bool [T, C]
-        largest_negative: The largest of `negatives`, if it is known already. [...]
 
     Returns:
         Margins, differences of cosines, in [-2, 2]. [..., T]
@@ -68,7 +66,7 @@ def margins_from_cosines(
     """
     if negatives.shape[-1] == 0:
         raise ValueError("relevancy needs at least one canonical phrase")
-    largest_negative = negatives.amax(dim=-1) if largest_negative is None else largest_negative
+    largest_negative = negatives.amax(dim=-1)
     against = largest_negative[..., None]
     if counted is not None and not counted.all():
         against = torch.stack([_largest_counted(negatives, largest_negative, row) for row in counted], dim=-1)

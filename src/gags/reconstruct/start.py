@@ -27,9 +27,9 @@ def scene_extent(capture: Capture) -> float:
     Raises:
         CaptureError: If no view has a point in front of it.
     """
-    depths = []
+    depths, points = [], capture.points.astype(np.float64)
     for view in capture.train:
-        xy, depth = view.camera.project(capture.points.astype(np.float64))
+        xy, depth = view.camera.project(points)
         inside = (
             (depth > 0) & (xy >= 0).all(1) & (xy[:, 0] < view.camera.width) & (xy[:, 1] < view.camera.height)
         )

@@ -30,6 +30,7 @@ DEPTH_POINTS = 20_000  # sparse points that guide depth; more would cost time an
 # What a step costs beside its pixels, in pixels; measured, so that the progress bar keeps a steady pace.
 PIXELS_A_GAUSSIAN = 5
 PIXELS_A_STEP = 120_000
+WARM_UP_GAUSSIANS = 1000  # enough to compile everything for
 STEPS_A_PSNR = 10  # on a GPU, where reading a number waits for all that was queued before it
 BACKGROUNDS_AT_ONCE = 256  # colours that are drawn and sent to the device together
 TARGETS_KEPT = 256  # views whose sparse points stay on a GPU: 80 MB
@@ -84,15 +85,15 @@ class Training:
             device=torch.device(device),
         )
 
-    def begin(self) -> TrainingState:
-        """The state before the first step."""
-        opacity = self.settings.initial_opacity
-        gaussians = gaussians_at_points(self.points, self.points_rgb, opacity=opacity, extent=self.extent)
+    def begin(self, most: int | None = None) -> TrainingState:
+        """The state before the first step; with `most`, of the first of the Gaussians alone."""
+        points, rgb, opacity = self.points[:most], self.points_rgb[:most], self.settings.initial_opacity
+        gaussians = gaussians_at_points(points, rgb, opacity=opacity, extent=self.extent)
         return TrainingState.begin(gaussians.to(self.device))
 
     def warm_up(self) -> None:
         """Do a step and a pruning whose results are thrown away, so that all kernels are compiled."""
-        state = self.begin()
+        state = self.begin(WARM_UP_GAUSSIANS)
         self.step(state)
         strongest_weights(state.gaussians, [resized(self.views[0].camera, 16)])
 
