@@ -11,12 +11,15 @@ from gags.render.kernels.layout import (
     HALF_X,
     HALF_Y,
     LAST_TILE,
+    MEMBER,
     OUTLINE,
     OUTLINE_X,
     OUTLINE_Y,
     PLANE_DEPTH,
     PLANE_RADIUS,
     PLANE_SLOTS,
+    STRIP,
+    STRIPS,
     TILE_HEIGHT,
     TILE_WIDTH,
     TILT,
@@ -26,10 +29,22 @@ from gags.render.kernels.layout import (
     slack,
 )
 from gags.simd.cache import kernel
-from gags.simd.memory import load_broadcast, prefetch, store
-from gags.simd.vectors import LANES, broadcast, ceil, floor, lane_indices, maximum, minimum, sqrt
+from gags.simd.memory import native_load_broadcast, prefetch, store
+from gags.simd.vectors import (
+    LANES,
+    NATIVE_LANES,
+    ceil,
+    floor,
+    maximum,
+    minimum,
+    native_broadcast,
+    native_lane_indices,
+    select,
+    sqrt,
+)
 
 _GAUSSIANS_AHEAD = 8  # Gaussians that are fetched from memory ahead of time
+_TILES_AT_ONCE = NATIVE_LANES // STRIPS
 _DIGIT = 12  # most bits of a depth that one pass of the radix sort takes
 
 
@@ -59,13 +74,13 @@ def list_tiles(
     slot_count = int(slots_needed)
     found = _Found(
         scratch.take("found tiles", slot_count, np.int32),
-        scratch.take("found members", slot_count, np.int64),
+        scratch.take("found members", slot_count * MEMBER, np.int32).reshape(slot_count, MEMBER),
         scratch.take("found slots", slot_count, np.int32),
     )
     tile_count = -(-size[0] // TILE_WIDTH) * -(-size[1] // TILE_HEIGHT)
     cursors = np.zeros((shares, tile_count), np.int64)
     starts = np.empty(tile_count + 1, np.int64)
-    members, slots = np.empty(slot_count, np.int64), np.empty(slot_count, np.int32)
+    members, slots = np.empty((slot_count, MEMBER), np.int32), np.empty(slot_count, np.int32)
     lists = TileLists(shown, spans, slot_count, members, slots, starts)
     width, height = size
     _fill(lists, order, outlines, width, height, wanted, found, cursors)
@@ -150,8 +165,9 @@ def _find_members(
         Where they end among those found; they start at `first`.
     """
     tiles_x = -(-width // TILE_WIDTH)
-    lane_left = lane_indices() * TILE_WIDTH + np.float32(0.5)
-    between = np.empty(2 * LANES, np.float32)
+    lane_left = native_lane_indices() * STRIP + np.float32(0.5)
+    zero, bottom = native_broadcast(0.0), native_broadcast(height - 1)
+    between = np.empty(2 * NATIVE_LANES, np.float32)
     end = first
     for place in range(low, high):
         prefetch(spans, 2 * order[min(place + _GAUSSIANS_AHEAD, high - 1)])
@@ -159,43 +175,69 @@ def _find_members(
         rank = order[place]
         i = np.int64(shown[rank])
         at = i * OUTLINE
-        u, v = load_broadcast(outlines, at + OUTLINE_X), load_broadcast(outlines, at + OUTLINE_Y)
-        half_x, half_y = load_broadcast(outlines, at + HALF_X), load_broadcast(outlines, at + HALF_Y)
-        tilt, bulge = load_broadcast(outlines, at + TILT), load_broadcast(outlines, at + BULGE)
-        top = load_broadcast(outlines, at + TOP)
+        u, v = native_load_broadcast(outlines, at + OUTLINE_X), native_load_broadcast(outlines, at + OUTLINE_Y)
+        half_x = native_load_broadcast(outlines, at + HALF_X)
+        half_y = native_load_broadcast(outlines, at + HALF_Y)
+        tilt, bulge = native_load_broadcast(outlines, at + TILT), native_load_broadcast(outlines, at + BULGE)
+        top = native_load_broadcast(outlines, at + TOP)
         widening = slack(half_y)
         tile_x1 = np.int64(outlines[at + LAST_TILE])
         slot = spans[rank, 0]
-        # For 16 columns of tiles at once, the first and last row inside the outline. Over the dx that lie in
-        # the column, the curve tilt dx - bulge √(half_x² - dx²) is least at dx = top, or at the end nearer to
-        # it; by symmetry the other curve is greatest at -top.
-        for tile_x0 in range(np.int64(outlines[at + FIRST_TILE]), tile_x1 + 1, LANES):
+        # For as many strips of columns as a vector has lanes, the first and last row inside the outline. Over
+        # the dx that lie in the strip, the curve tilt dx - bulge √(half_x² - dx²) is least at dx = top, or at
+        # the end nearer to it; by symmetry the other curve is greatest at -top.
+        for tile_x0 in range(np.int64(outlines[at + FIRST_TILE]), tile_x1 + 1, _TILES_AT_ONCE):
             left = lane_left + (np.float32(tile_x0 * TILE_WIDTH) - u)
-            right = minimum(left + (TILE_WIDTH - 1), half_x)
+            right = minimum(left + (STRIP - 1), half_x)
             left = maximum(left, -1.0 * half_x)
             dx = minimum(maximum(top, left), right)
-            above = tilt * dx - bulge * sqrt(maximum(half_x * half_x - dx * dx, broadcast(0.0)))
+            above = tilt * dx - bulge * sqrt(maximum(half_x * half_x - dx * dx, zero))
             dx = minimum(maximum(-1.0 * top, left), right)
-            below = tilt * dx + bulge * sqrt(maximum(half_x * half_x - dx * dx, broadcast(0.0)))
-            store(between, 0, maximum(ceil(v + above - (widening + 0.5)), broadcast(0.0)))
-            store(between, LANES, minimum(floor(v + below + (widening - 0.5)), broadcast(height - 1)))
-            # One member for each tile between these rows, with the rows as bits.
-            for j in range(min(LANES, tile_x1 + 1 - tile_x0)):
-                y0, y1 = np.int64(between[j]), np.int64(between[LANES + j])
-                for tile_y in range(y0 // TILE_HEIGHT, y1 // TILE_HEIGHT + 1 if y0 <= y1 else 0):
-                    tile = tile_y * tiles_x + tile_x0 + j
-                    if len(wanted) > 0 and not wanted[tile]:
-                        continue
-                    row0 = max(y0 - tile_y * TILE_HEIGHT, 0)
-                    row1 = min(y1 - tile_y * TILE_HEIGHT, TILE_HEIGHT - 1)
-                    found.tiles[end] = tile
-                    found.members[end] = (i << 32) | ((np.int64(2) << row1) - (np.int64(1) << row0))
-                    found.slots[end] = slot
-                    totals[tile] += 1
-                    slot += 1
-                    end += 1
+            below = tilt * dx + bulge * sqrt(maximum(half_x * half_x - dx * dx, zero))
+            first_row = maximum(ceil(v + above - (widening + 0.5)), zero)
+            last_row = minimum(floor(v + below + (widening - 0.5)), bottom)
+            # No row at all where the whole strip lies beside the outline.
+            store(between, 0, select(left - right <= slack(half_x), first_row, bottom + 1.0))
+            store(between, NATIVE_LANES, last_row)
+            for j in range(min(_TILES_AT_ONCE, tile_x1 + 1 - tile_x0)):
+                end, slot = _add_members(
+                    i, tile_x0 + j, tiles_x, between, j * STRIPS, wanted, found, totals, end, slot
+                )
         spans[rank, 1] = slot
     return end
+
+
+@njit
+def _add_members(
+    i, tile_x, tiles_x, between, strip0, wanted, found, totals, end, slot
+) -> tuple[int, int]:
+    """Add Gaussian `i` to those tiles of a column of tiles that its first and last rows reach.
+
+    Returns:
+        Where the members now end, and the next slot.
+    """
+    y0, y1 = np.int64(between[strip0]), np.int64(between[NATIVE_LANES + strip0])
+    for s in range(strip0 + 1, strip0 + STRIPS):
+        y0, y1 = min(y0, np.int64(between[s])), max(y1, np.int64(between[NATIVE_LANES + s]))
+    for tile_y in range(y0 // TILE_HEIGHT, y1 // TILE_HEIGHT + 1 if y0 <= y1 else 0):
+        tile = tile_y * tiles_x + tile_x
+        if len(wanted) > 0 and not wanted[tile]:
+            continue
+        found.members[end, 0] = i
+        touched = np.int64(0)
+        for s in range(STRIPS):
+            row0 = max(np.int64(between[strip0 + s]) - tile_y * TILE_HEIGHT, 0)
+            row1 = min(np.int64(between[NATIVE_LANES + strip0 + s]) - tile_y * TILE_HEIGHT, TILE_HEIGHT - 1)
+            rows = (np.int64(2) << row1) - (np.int64(1) << row0) if row0 <= row1 else np.int64(0)
+            found.members[end, 1 + s] = rows
+            touched |= rows
+        if touched != 0:
+            found.tiles[end] = tile
+            found.slots[end] = slot
+            totals[tile] += 1
+            slot += 1
+            end += 1
+    return end, slot
 
 
 @njit
@@ -205,7 +247,8 @@ def _hand_out(first, end, found, cursor, members, slots) -> None:
         tile = found.tiles[k]
         place = cursor[tile]
         cursor[tile] = place + 1
-        members[place] = found.members[k]
+        for part in range(MEMBER):
+            members[place, part] = found.members[k, part]
         slots[place] = found.slots[k]
 
 
