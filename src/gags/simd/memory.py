@@ -8,8 +8,10 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from gags.simd.vectors import (
+    EXP2_NUMBERS,
     LANES,
     emit_broadcast,
+    emit_exp2,
     emit_shuffle,
     floats,
     intrinsic,
@@ -239,3 +241,19 @@ def horizontal_sums(typingctx, array, index):
         return rows[0]
 
     return vector(array, types.intp), codegen
+
+
+@intrinsic
+def exp2_by_table(typingctx, value, array, index):
+    """As `exp2`, with EXP2_NUMBERS read from an array: each in all lanes of a vector, from an index on.
+
+    In a loop that needs all registers LLVM would not keep constants in them, but make each anew by two
+    instructions; what comes from memory is part of the instruction that uses it.
+    """
+
+    def codegen(context, builder, sig, args):
+        first = _pointer(context, builder, sig.args[1], args[1], args[2], floats(sig.args[0].lanes))
+        places = [builder.gep(first, [ir.Constant(ir.IntType(64), k)]) for k in range(len(EXP2_NUMBERS))]
+        return emit_exp2(builder, args[0], [builder.load(place, align=4) for place in places])
+
+    return value(value, array, types.intp), codegen

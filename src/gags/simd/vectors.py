@@ -305,23 +305,31 @@ def _multiply_add(builder, a, b, c):
     return builder.fadd(builder.fmul(a, b, flags=_FUSE), c, flags=_FUSE)
 
 
+EXP2_NUMBERS = (_ROUND, *_EXP2)  # what `exp2` computes with
+
+
+def emit_exp2(builder, value, numbers):
+    """LLVM code of `exp2` for a vector, given EXP2_NUMBERS as vectors."""
+    round_up, *coefficients = numbers
+    kind, lanes = value.type, value.type.count
+    shifted = builder.fadd(value, round_up)
+    fraction = builder.fsub(value, builder.fsub(shifted, round_up))
+    # by pairs (Estrin's scheme): the chain of dependent operations is shorter than Horner's
+    square = builder.fmul(fraction, fraction)
+    power = None
+    for high, low in zip(coefficients[::2], coefficients[1::2], strict=True):
+        pair = _multiply_add(builder, high, fraction, low)
+        power = pair if power is None else _multiply_add(builder, power, square, pair)
+    exponent = builder.shl(builder.bitcast(shifted, ints(lanes)), _int_constant(23, lanes))
+    return builder.bitcast(builder.add(builder.bitcast(power, ints(lanes)), exponent), kind)
+
+
 @intrinsic
 def exp2(typingctx, value):
     """2 to the power of each lane, for -126 <= value <= 127; beyond, the result is undefined."""
 
     def codegen(context, builder, sig, args):
-        lanes = sig.args[0].lanes
-        round_up = _constant(_ROUND, lanes)
-        shifted = builder.fadd(args[0], round_up)
-        fraction = builder.fsub(args[0], builder.fsub(shifted, round_up))
-        # by pairs (Estrin's scheme): the chain of dependent operations is shorter than Horner's
-        square = builder.fmul(fraction, fraction)
-        power = None
-        for high, low in zip(_EXP2[::2], _EXP2[1::2], strict=True):
-            pair = _multiply_add(builder, _constant(high, lanes), fraction, _constant(low, lanes))
-            power = pair if power is None else _multiply_add(builder, power, square, pair)
-        exponent = builder.shl(builder.bitcast(shifted, ints(lanes)), _int_constant(23, lanes))
-        return builder.bitcast(builder.add(builder.bitcast(power, ints(lanes)), exponent), floats(lanes))
+        return emit_exp2(builder, args[0], [_constant(number, sig.args[0].lanes) for number in EXP2_NUMBERS])
 
     return value(value), codegen
 

@@ -26,6 +26,7 @@ from gags.render.kernels.layout import (
 from gags.render.types import MIN_TRANSMITTANCE
 from gags.simd.cache import kernel
 from gags.simd.memory import (
+    exp2_by_table,
     fetch_add,
     native_load,
     native_load_broadcast,
@@ -35,6 +36,7 @@ from gags.simd.memory import (
     store_triples,
 )
 from gags.simd.vectors import (
+    EXP2_NUMBERS,
     Vector,
     any_lane,
     exp2,
@@ -89,13 +91,21 @@ def open_strips(columns, row_size, state) -> None:
             store(state, row * row_size + TRANSMITTANCE, first)
 
 
+# What blending computes with again and again, each number in all lanes of a vector: the rows of a tile, then
+# constants. Read from memory, they take no registers.
+_NUMBERS = (LOG2_MIN_ALPHA, LOG2_MAX_ALPHA, MIN_TRANSMITTANCE, 1.0, *EXP2_NUMBERS)
+_AT_MIN_ALPHA, AT_MAX_ALPHA, AT_MIN_TRANSMITTANCE, AT_ONE, _AT_EXP2 = range(TILE_HEIGHT, TILE_HEIGHT + 5)
+
+
 @njit
-def number_rows() -> np.ndarray:
-    """The number of each row in all lanes, so that no number has to be broadcast while blending."""
-    numbers = np.empty(TILE_HEIGHT * STRIP, np.float32)
+def make_table() -> np.ndarray:
+    """The numbers of rows and the constants above."""
+    table = np.empty((TILE_HEIGHT + len(_NUMBERS)) * STRIP, np.float32)
     for row in range(TILE_HEIGHT):
-        store(numbers, row * STRIP, native_broadcast(row))
-    return numbers
+        store(table, row * STRIP, native_broadcast(row))
+    for k in range(len(_NUMBERS)):
+        store(table, (TILE_HEIGHT + k) * STRIP, native_broadcast(_NUMBERS[k]))
+    return table
 
 
 @njit
@@ -116,6 +126,15 @@ def falloff(r, x, y0, records) -> tuple[Vector, Vector, Vector, Vector, Vector]:
 def alpha_of(power) -> Vector:
     """α = 2**power, at most MAX_ALPHA, and 0 where below MIN_ALPHA."""
     return select(power >= LOG2_MIN_ALPHA, exp2(minimum(power, LOG2_MAX_ALPHA)), 0.0)
+
+
+@njit
+def alpha_by_table(power, table) -> Vector:
+    """The same with constants from the table."""
+    some = power >= native_load(table, _AT_MIN_ALPHA * STRIP)
+    return select(
+        some, exp2_by_table(minimum(power, native_load(table, AT_MAX_ALPHA * STRIP)), table, _AT_EXP2 * STRIP), 0.0
+    )
 
 
 @njit
@@ -160,8 +179,8 @@ def plus(sums, weight, features) -> Group:
     )
 
 
-@njit
-def _blend_tile(x0, y0, rows_inside, records, channels, lists, tile, row_numbers, live, state) -> None:
+@njit(forceinline=True)
+def _blend_tile(x0, y0, rows_inside, records, channels, groups, lists, tile, table, live, state) -> None:
     """Walk the members of a tile front to back and add w_i = α_i T_i times their features to `state`."""
     stride = record_stride(channels)
     live[:] = (np.int64(1) << rows_inside) - 1  # of every strip, the rows with unfinished pixels as bits
@@ -173,16 +192,15 @@ def _blend_tile(x0, y0, rows_inside, records, channels, lists, tile, row_numbers
             rows = lists.members[k, 1 + s] & live[s]
             if rows != 0:
                 r = lists.members[k, 0] * stride
-                _blend_strip(x0, y0, s, rows, r, records, channels, row_numbers, live, state)
+                _blend_strip(x0, y0, s, rows, r, records, groups, table, live, state)
             unfinished_rows |= live[s]
         if unfinished_rows == 0:
             break
 
 
-@njit
-def _blend_strip(x0, y0, s, rows, r, records, channels, row_numbers, live, state) -> None:
+@njit(forceinline=True)
+def _blend_strip(x0, y0, s, rows, r, records, groups, table, live, state) -> None:
     """Add one Gaussian to those rows of a strip that are given as bits."""
-    groups = groups_of(channels)
     row_size = (BLENDED + FEATURE_GROUP * groups) * STRIP
     x = native_lane_indices() + (x0 + s * STRIP + np.float32(0.5))
     constant, linear, yy, first_y, _ = falloff(r, x, y0, records)
@@ -191,17 +209,20 @@ def _blend_strip(x0, y0, s, rows, r, records, channels, row_numbers, live, state
         row = trailing_zeros(rows)
         rows &= rows - 1
         at = (s * TILE_HEIGHT + row) * row_size
-        dy = first_y + native_load(row_numbers, row * STRIP)
+        dy = first_y + native_load(table, row * STRIP)
         power = constant + dy * (linear + yy * dy)
-        alpha = alpha_of(power)
+        alpha = alpha_by_table(power, table)
         # w_i = α_i T_i and T_{i+1} = T_i - w_i; a pixel is finished by the first Gaussian behind which T
         # would fall to MIN_TRANSMITTANCE, and does not get that one any more.
         T = native_load(state, at)
         absorbed = T * alpha
         T_behind = T - absorbed
-        unfinished = T_behind > MIN_TRANSMITTANCE
+        unfinished = T_behind > native_load(table, AT_MIN_TRANSMITTANCE * STRIP)
         weight = select(unfinished, absorbed, 0.0)
         store(state, at, select(unfinished, T_behind, neg_abs(T)))
+        if not any_lane(unfinished):
+            unlikely()
+            live[s] &= ~(np.int64(1) << row)
         # Σ w_i feature_i, the first group of features from registers.
         place = at + BLENDED * STRIP
         store_rows(state, place, plus(load_rows(state, place), weight, features))
@@ -209,9 +230,6 @@ def _blend_strip(x0, y0, s, rows, r, records, channels, row_numbers, live, state
             more = load_group(records, r + FIRST_FEATURE + FEATURE_GROUP * g)
             place = at + (BLENDED + FEATURE_GROUP * g) * STRIP
             store_rows(state, place, plus(load_rows(state, place), weight, more))
-        if not any_lane(unfinished):
-            unlikely()
-            live[s] &= ~(np.int64(1) << row)
 
 
 @njit
@@ -243,7 +261,7 @@ def _close_tile(x0, y0, rows_inside, width, channels, background, state, picture
 
 @njit
 def _blend_tiles(
-    todo, width, height, records, channels, background, lists, row_numbers, pictures: Pictures
+    todo, width, height, records, channels, background, lists, table, pictures: Pictures
 ) -> None:
     """What one thread does: take the next tile that nobody has taken, until none is left."""
     row_size = (BLENDED + FEATURE_GROUP * groups_of(channels)) * STRIP
@@ -258,7 +276,11 @@ def _blend_tiles(
         columns, rows = min(TILE_WIDTH, width - x0), min(TILE_HEIGHT, height - y0)
         state[:] = 0
         open_strips(columns, row_size, state)
-        _blend_tile(x0, y0, rows, records, channels, lists, tile, row_numbers, live, state)
+        if groups_of(channels) == 1:  # compiled apart: then nothing but one group needs registers
+            _blend_tile(x0, y0, rows, records, channels, 1, lists, tile, table, live, state)
+        else:
+            groups = groups_of(channels)
+            _blend_tile(x0, y0, rows, records, channels, groups, lists, tile, table, live, state)
         if columns == TILE_WIDTH:
             _close_tile(x0, y0, rows, width, channels, background, state, pictures)
         else:
@@ -291,6 +313,6 @@ def blend(
         lists: Members of the tiles.
         pictures: Written.
     """
-    row_numbers = number_rows()
+    table = make_table()
     for _ in prange(threads):
-        _blend_tiles(todo, width, height, records, channels, background, lists, row_numbers, pictures)
+        _blend_tiles(todo, width, height, records, channels, background, lists, table, pictures)

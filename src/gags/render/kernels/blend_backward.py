@@ -5,20 +5,22 @@ from numba import njit, prange
 
 from gags.render.kernels.blend import (
     MEMBERS_AHEAD,
+    AT_MAX_ALPHA,
+    AT_MIN_TRANSMITTANCE,
+    AT_ONE,
     aligned,
-    alpha_of,
+    alpha_by_table,
     corner,
     falloff,
     load_group,
     load_rows,
-    number_rows,
+    make_table,
     open_strips,
     plus,
 )
 from gags.render.kernels.layout import (
     FEATURE_GROUP,
     FIRST_FEATURE,
-    LOG2_MAX_ALPHA,
     STRIP,
     STRIPS,
     SUM,
@@ -36,7 +38,6 @@ from gags.render.kernels.layout import (
     record_stride,
     sums_stride,
 )
-from gags.render.types import MIN_TRANSMITTANCE
 from gags.simd.cache import kernel
 from gags.simd.memory import (
     fetch_add,
@@ -143,9 +144,9 @@ def _open_gradients(x0, y0, rows, width, channels, background, pictures, g_pictu
             live[s] |= np.int64(1) << row
 
 
-@njit
+@njit(forceinline=True)
 def _blend_tile_backward(
-    x0, y0, records, channels, lists, tile, row_numbers, live, state, weights, sums, gradients
+    x0, y0, records, channels, groups, lists, tile, table, live, state, weights, sums, gradients
 ) -> None:
     """Walk the members of a tile front to back again and write the gradient of each into its slot."""
     stride, out_stride = record_stride(channels), sums_stride(channels)
@@ -165,21 +166,20 @@ def _blend_tile_backward(
         r = lists.members[k, 0] * stride
         for s in range(STRIPS):
             rows = lists.members[k, 1 + s] & live[s]
-            _strip_backward(x0, y0, s, rows, r, records, channels, row_numbers, live, state, weights, sums)
+            _strip_backward(x0, y0, s, rows, r, records, groups, table, live, state, weights, sums)
         # Sums over the lanes of all strips, 16 numbers at a time.
         for j in range(0, out_stride, LANES):
             store(gradients, out + j, horizontal_sums(sums, j * LANES))
 
 
-@njit
+@njit(forceinline=True)
 def _strip_backward(
-    x0, y0, s, rows, r, records, channels, row_numbers, live, state, weights, sums
-) -> None:  # fmt: skip
+    x0, y0, s, rows, r, records, groups, table, live, state, weights, sums
+) -> None:
     """The gradient of one Gaussian from those rows of a strip that are given as bits, lane by lane.
 
     `sums` gets the numbers of a slot, each in LANES lanes, of which the strip has its own.
     """
-    groups = groups_of(channels)
     row_size = (G_FEATURES + FEATURE_GROUP * groups) * STRIP
     x = native_lane_indices() + (x0 + s * STRIP + np.float32(0.5))
     constant, linear, yy, first_y, dx = falloff(r, x, y0, records)
@@ -193,15 +193,18 @@ def _strip_backward(
         left &= left - 1
         at = (s * TILE_HEIGHT + row) * row_size
         # α_i, T_i and w_i exactly as `blend` computed them.
-        dy = first_y + native_load(row_numbers, row * STRIP)
+        dy = first_y + native_load(table, row * STRIP)
         power = constant + dy * (linear + yy * dy)
-        alpha = alpha_of(power)
+        alpha = alpha_by_table(power, table)
         T = native_load(state, at)
         absorbed = T * alpha
         T_behind = T - absorbed
-        unfinished = T_behind > MIN_TRANSMITTANCE
+        unfinished = T_behind > native_load(table, AT_MIN_TRANSMITTANCE * STRIP)
         weight = select(unfinished, absorbed, 0.0)
         store(state, at, select(unfinished, T_behind, neg_abs(T)))
+        if not any_lane(unfinished):
+            unlikely()
+            live[s] &= ~(np.int64(1) << row)
         # dL/d feature_i = w_i times the pixel's gradient, and dL/dw_i of this Gaussian.
         upstream = load_rows(state, at + G_FEATURES * STRIP)
         g_features = plus(g_features, weight, upstream)
@@ -216,15 +219,12 @@ def _strip_backward(
         part = weight * g_weight
         to_come = native_load(state, at + TO_COME * STRIP) - part
         store(state, at + TO_COME * STRIP, to_come)
-        g_log_alpha = part - to_come * (alpha / (1.0 - alpha))
-        g_log_alpha = select(unfinished & (power < LOG2_MAX_ALPHA), g_log_alpha, 0.0)
+        g_log_alpha = part - to_come * (alpha / (native_load(table, AT_ONE * STRIP) - alpha))
+        g_log_alpha = select(unfinished & (power < native_load(table, AT_MAX_ALPHA * STRIP)), g_log_alpha, 0.0)
         sum_0 += g_log_alpha
         g_log_alpha *= dy
         sum_y += g_log_alpha
         sum_yy += g_log_alpha * dy
-        if not any_lane(unfinished):
-            unlikely()
-            live[s] &= ~(np.int64(1) << row)
     lane = s * STRIP
     store(sums, SUM * LANES + lane, sum_0)
     store(sums, SUM_X * LANES + lane, sum_0 * dx)
@@ -255,7 +255,7 @@ def _store_sums(sums, at, group) -> None:
 
 @njit
 def _blend_tiles_backward(
-    todo, width, height, records, channels, background, lists, row_numbers, pictures, g_pictures, gradients
+    todo, width, height, records, channels, background, lists, table, pictures, g_pictures, gradients
 ) -> None:
     """What one thread does: take the next tile that nobody has taken, until none is left."""
     row_size = (G_FEATURES + FEATURE_GROUP * groups_of(channels)) * STRIP
@@ -278,9 +278,15 @@ def _blend_tiles_backward(
             part = _crop_all(pictures, x0, y0, columns, rows, width, channels)
             g_part = _crop_all(g_pictures, x0, y0, columns, rows, width, channels)
             _open_gradients(0, 0, rows, TILE_WIDTH, channels, background, part, g_part, live, state)
-        _blend_tile_backward(
-            x0, y0, records, channels, lists, tile, row_numbers, live, state, weights, sums, gradients
-        )
+        if groups_of(channels) == 1:  # compiled apart: then nothing but one group needs registers
+            _blend_tile_backward(
+                x0, y0, records, channels, 1, lists, tile, table, live, state, weights, sums, gradients
+            )
+        else:
+            groups = groups_of(channels)
+            _blend_tile_backward(
+                x0, y0, records, channels, groups, lists, tile, table, live, state, weights, sums, gradients
+            )
 
 
 @kernel(parallel=True)
@@ -296,9 +302,9 @@ def blend_backward(
         g_pictures: Gradients of these.
         gradients: `sums_stride(channels)` numbers a slot, written for every member.
     """
-    row_numbers = number_rows()
+    table = make_table()
     for _ in prange(threads):
         _blend_tiles_backward(
-            todo, width, height, records, channels, background, lists, row_numbers, pictures, g_pictures,
+            todo, width, height, records, channels, background, lists, table, pictures, g_pictures,
             gradients,
         )  # fmt: skip
