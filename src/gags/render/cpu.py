@@ -139,7 +139,7 @@ def _see(
         n,
         size=(camera.width, camera.height),
         wanted=wanted_tiles,
-        shares=numba.get_num_threads(),
+        threads=numba.get_num_threads(),
         scratch=_SCRATCH,
     )
     return _Seen(records, lists, radii)

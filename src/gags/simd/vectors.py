@@ -360,6 +360,21 @@ def log2(typingctx, value):
 
 
 @intrinsic
+def bits_between(typingctx, first, last):
+    """Lane by lane the bits of an int32 from one number to another, both in 0 … 31; none if first > last."""
+
+    def codegen(context, builder, sig, args):
+        lanes = sig.args[0].lanes
+        low, high = (builder.fptosi(number, ints(lanes)) for number in args)
+        above = builder.shl(_int_constant(2, lanes), high)  # 2 << 31 is 0, so all bits from `first` on are set
+        bits = builder.sub(above, builder.shl(_int_constant(1, lanes), low))
+        some = builder.fcmp_ordered("<=", *args)
+        return builder.bitcast(builder.select(some, bits, _int_constant(0, lanes)), floats(lanes))
+
+    return first(first, first), codegen
+
+
+@intrinsic
 def trailing_zeros(typingctx, bits):
     """Number of zero bits below the lowest bit that is set, in an int64 that is not 0."""
 
