@@ -124,6 +124,8 @@ def _see(
     outlines = _SCRATCH.take("outlines", n * OUTLINE)
     planes = _SCRATCH.take("planes", len(rows) * PLANES)
     project(
+        threads=numba.get_num_threads(),
+        todo=np.zeros(1, np.int64),
         rows=rows,
         geometry=geometry,
         view=pack_camera(camera),
@@ -161,6 +163,8 @@ class _Rasterize(torch.autograd.Function):
             seen = _see(geometry, camera, final_colors, channels=channels, wanted_tiles=_ALL_TILES)
             if sh_degree is not None:
                 sh_colors(
+                    threads=numba.get_num_threads(),
+                    todo=np.zeros(1, np.int64),
                     rows=seen.lists.shown,
                     means=geometry.means,
                     position=camera.position.astype(np.float32),
@@ -222,6 +226,8 @@ class _Rasterize(torch.autograd.Function):
                 gradients=sums,
             )
             project_backward(
+                threads=numba.get_num_threads(),
+                todo=np.zeros(1, np.int64),
                 shown=lists.shown,
                 spans=lists.spans,
                 slot_gradients=sums,
@@ -233,6 +239,8 @@ class _Rasterize(torch.autograd.Function):
             )
             if sh_degree is not None:
                 sh_colors_backward(
+                    threads=numba.get_num_threads(),
+                    todo=np.zeros(1, np.int64),
                     rows=lists.shown,
                     means=geometry.means,
                     position=camera.position.astype(np.float32),
