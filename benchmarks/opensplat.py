@@ -6,6 +6,10 @@ functions, through its own header `bindings.h`.
 """
 
 import hashlib
+import importlib.util
+import subprocess
+import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 from types import ModuleType
@@ -16,11 +20,13 @@ from torch import Tensor
 from torch.utils import cpp_extension
 
 from gags.capture.camera import Camera
+from gags.render import rasterize
 
 Geometry = tuple[Tensor, Tensor, Tensor, Tensor]
 
 SOURCE = Path("rasterizer/gsplat-cpu/gsplat_cpu.cpp")
-NEAR, FAR = 0.001, 1000.0  # planes of the projection matrix, the same as in OpenSplat's training
+FAR = 1000.0  # far plane of the projection matrix, the same as in OpenSplat's training
+FAINT = 0.35  # Gaussians of less opacity reach alpha 1/255 within 3 sigmas, where OpenSplat's boxes end
 
 # The lists of what made up each pixel stay in C++ between forward and backward; Python holds their address.
 _GLUE = """
@@ -28,8 +34,8 @@ _GLUE = """
 #include "bindings.h"
 
 static std::vector<torch::Tensor> project(
-    torch::Tensor means, torch::Tensor scales, torch::Tensor quats, torch::Tensor viewmat, torch::Tensor projmat,
-    double fx, double fy, double cx, double cy, int64_t height, int64_t width
+    torch::Tensor means, torch::Tensor scales, torch::Tensor quats, torch::Tensor viewmat,
+    torch::Tensor projmat, double fx, double fy, double cx, double cy, int64_t height, int64_t width
 ) {
     auto [xys, radii, conics, cov2d, depths] = project_gaussians_forward_tensor_cpu(
         means.size(0), means, scales, 1.0f, quats, viewmat, projmat, fx, fy, cx, cy, height, width, 0.01f
@@ -71,7 +77,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
 
 
 def build(checkout: Path, march: str) -> ModuleType:
-    """Compile OpenSplat's CPU rasteriser (about a minute; kept in the system's temporary folder).
+    """Compile OpenSplat's CPU rasteriser (a minute or two; kept in the system's temporary folder).
 
     Args:
         checkout: Folder of the user's checkout of OpenSplat.
@@ -84,30 +90,47 @@ def build(checkout: Path, march: str) -> ModuleType:
     if not source.is_file():
         raise SystemExit(f"{source} is not there: --peer wants the folder of a checkout of OpenSplat")
     flags = ["-O3", f"-march={march}", "-ffast-math"]
-    key = hashlib.sha256(repr((_GLUE, flags, source.read_bytes(), torch.__version__)).encode()).hexdigest()[:12]
-    folder = Path(tempfile.gettempdir()) / f"opensplat-{key}"
-    folder.mkdir(exist_ok=True)
-    glue = folder / "glue.cpp"
-    if not glue.is_file():
+    ingredients = (_GLUE, flags, source.read_bytes(), torch.__version__, sys.version)
+    name = "opensplat_" + hashlib.sha256(repr(ingredients).encode()).hexdigest()[:12]
+    library = Path(tempfile.gettempdir()) / f"{name}.so"
+    if not library.is_file():
+        _compile(source, flags, name, library)
+    spec = importlib.util.spec_from_file_location(name, library)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _compile(source: Path, flags: list[str], name: str, library: Path) -> None:
+    folders = [*cpp_extension.include_paths(), sysconfig.get_path("include"), str(source.parent)]
+    common = ["-std=c++20", "-fPIC", f"-DTORCH_EXTENSION_NAME={name}", *(f"-I{each}" for each in folders)]
+    libraries = [f"-L{each}" for each in cpp_extension.library_paths()]
+    libraries += ["-lc10", "-ltorch_cpu", "-ltorch", "-ltorch_python"]
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        glue = Path(folder) / "glue.cpp"
         glue.write_text(_GLUE)
-    return cpp_extension.load(
-        f"opensplat_{key}",
-        [str(glue), str(source)],
-        extra_cflags=flags,
-        extra_include_paths=[str(source.parent)],
-        build_directory=str(folder),
-    )
+        objects = []
+        for file in (source, glue):
+            objects.append(f"{folder}/{file.stem}.o")
+            subprocess.run(["g++", *common, *flags, "-c", str(file), "-o", objects[-1]], check=True)
+        # Without -ffast-math: linking with it would make the whole process, ours too, treat the smallest
+        # numbers as 0.
+        made = f"{folder}/{name}.so"
+        subprocess.run(["g++", "-shared", *objects, *libraries, "-o", made], check=True)
+        Path(made).replace(library)
 
 
-def projection(camera: Camera) -> Tensor:
-    """World to clip space, for planes NEAR and FAR. [4, 4]"""
+def projection(camera: Camera, near: float) -> Tensor:
+    """World to clip space. [4, 4]"""
     (fx, _, cx), (_, fy, cy) = camera.K[:2]
-    width, height, depth = camera.width, camera.height, FAR - NEAR
+    width, height, depth = camera.width, camera.height, FAR - near
     to_clip = torch.tensor(
         [
             [2 * fx / width, 0, 2 * cx / width - 1, 0],
             [0, 2 * fy / height, 2 * cy / height - 1, 0],
-            [0, 0, (FAR + NEAR) / depth, -FAR * NEAR / depth],
+            [0, 0, (FAR + near) / depth, -FAR * near / depth],
             [0, 0, 1, 0],
         ],
         dtype=torch.float64,
@@ -136,7 +159,9 @@ class _Blend(torch.autograd.Function):
         return image
 
     @staticmethod
-    def backward(ctx: Any, g_image: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, g_image: Tensor
+    ) -> tuple[Tensor | None, ...]:
         *tensors, transmittances = ctx.saved_tensors
         g_alphas = torch.zeros_like(transmittances)
         g_xys, g_conics, g_colors, g_opacities = ctx.module.backward(
@@ -146,32 +171,60 @@ class _Blend(torch.autograd.Function):
 
 
 class Peer:
-    """OpenSplat's CPU rasteriser for one camera."""
+    """OpenSplat's CPU rasteriser for one camera.
 
-    def __init__(self, module: ModuleType, camera: Camera) -> None:
-        self.module, self.camera = module, camera
-        self.viewmat, self.projmat = torch.from_numpy(camera.viewmat).float(), projection(camera)
+    Its functions are called as OpenSplat does in training, but for two things, without which it blends in a
+    wrong or uncertain order (`print_agreement` shows both): depths are copied to memory of their own, and the
+    near plane of the projection matrix, which has no other use, is at 1 and not at 0.001.
+    """
+
+    def __init__(
+        self, module: ModuleType, camera: Camera, *, near: float = 1.0, copy_depths: bool = True
+    ) -> None:
+        self.module, self.camera, self.copy_depths = module, camera, copy_depths
+        self.viewmat, self.projmat = torch.from_numpy(camera.viewmat).float(), projection(camera, near)
         self.background = torch.zeros(3)
 
     def forward(self, geometry: Geometry, colors: Tensor) -> tuple[Tensor, _Lists]:
-        """The picture [H, W, 3], and what must be kept until it has been timed: it takes time to free."""
-        xys, conics, cov2d, depths = self._project(geometry)
-        tensors = (xys, conics, colors, geometry[3][:, None], self.background, cov2d, depths)
-        image, _, address = self.module.forward(self.camera.width, self.camera.height, *tensors)
+        """The picture [H, W, 3], and memory of the call that takes time to be freed."""
+        image, _, address = self.module.forward(*self._arguments(geometry, colors))
         return image, _Lists(self.module, address)
 
-    def forward_with_gradient(self, geometry: Geometry, colors: Tensor) -> Tensor:
-        """The picture, differentiable."""
-        xys, conics, cov2d, depths = self._project(geometry)
-        tensors = (xys, conics, colors, geometry[3][:, None], self.background, cov2d, depths)
-        return _Blend.apply(self.module, self.camera.width, self.camera.height, *tensors)
+    def differentiable(self, geometry: Geometry, colors: Tensor) -> Tensor:
+        """The picture, with its way back."""
+        return _Blend.apply(self.module, *self._arguments(geometry, colors))
 
-    def _project(self, geometry: Geometry) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Centres, conics, covariances and depths on the screen."""
-        means, quats, scales, _ = geometry
+    def _arguments(self, geometry: Geometry, colors: Tensor) -> tuple[Any, ...]:
+        """Width and height, then centres, conics, colours, opacities, background, covariances, depths."""
+        means, quats, scales, opacities = geometry
         (fx, _, cx), (_, fy, cy) = self.camera.K[:2].tolist()
-        size = (self.camera.height, self.camera.width)
+        width, height = self.camera.width, self.camera.height
         xys, _, conics, cov2d, depths = self.module.project(
-            means, scales, quats, self.viewmat, self.projmat, fx, fy, cx, cy, *size
+            means, scales, quats, self.viewmat, self.projmat, fx, fy, cx, cy, height, width
         )
-        return xys, conics, cov2d, depths.contiguous()
+        if self.copy_depths:
+            depths = depths.contiguous()
+        return width, height, xys, conics, colors, opacities[:, None], self.background, cov2d, depths
+
+
+def print_agreement(geometry: Geometry, colors: Tensor, camera: Camera, module: ModuleType) -> None:
+    """Say how far the two pictures of a scene are apart, and which change brings them how near."""
+    print("\n| OpenSplat's picture less ours | median | mean | over 1/255 |\n|---|---:|---:|---:|")
+    middle = Camera(camera.viewmat, camera.K.copy(), camera.width, camera.height)
+    middle.K[:2, 2] = camera.width / 2, camera.height / 2
+    faint = (*geometry[:3], FAINT * geometry[3])
+    ways = {
+        "called as in its training": (Peer(module, middle, near=0.001, copy_depths=False), geometry),
+        "and the camera's own principal point": (
+            Peer(module, camera, near=0.001, copy_depths=False),
+            geometry,
+        ),
+        "and depths copied": (Peer(module, camera, near=0.001), geometry),
+        "and the near plane at 1 (as timed)": (Peer(module, camera), geometry),
+        f"and opacities below {FAINT}": (Peer(module, camera), faint),
+    }
+    for name, (peer, gaussians) in ways.items():
+        theirs, _ = peer.forward(gaussians, colors)
+        apart = (theirs - rasterize(*gaussians, colors, camera).colors).abs()
+        share = (apart > 1 / 255).double().mean()
+        print(f"| {name} | {apart.median():.1e} | {apart.mean():.1e} | {share:.2%} |")

@@ -151,7 +151,9 @@ def _load_strided(kind):
     return load_strided
 
 
-load_strided = _load_strided(vector)  # load_strided(array, start, stride): lane i is array[start + i * stride]
+load_strided = _load_strided(
+    vector
+)  # load_strided(array, start, stride): lane i is array[start + i * stride]
 native_load_strided = _load_strided(native)
 
 

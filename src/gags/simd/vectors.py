@@ -1,9 +1,9 @@
 """Vectors of float32 for Numba kernels, and what can be computed with them.
 
-Inside an `@njit` function `+ - * /` and comparisons work lane by lane, also against plain numbers. Most vectors
-have 16 lanes, which LLVM maps onto what the processor has: one AVX-512 register, two of AVX2, four of NEON.
-A loop that keeps many numbers in registers runs out of them where one vector takes two: it takes native ones,
-which have as many lanes as one register (8 if that is not known). Vectors of both kinds do not mix.
+Inside an `@njit` function `+ - * /` and comparisons work lane by lane, also against plain numbers. Most
+vectors have 16 lanes, which LLVM maps onto what the processor has: one AVX-512 register, two of AVX2, four of
+NEON. A loop that keeps many numbers in registers runs out of them where one vector takes two: it takes native
+ones, of 16 lanes with AVX-512 and of 8 elsewhere. Vectors of both kinds do not mix.
 """
 
 import operator
@@ -33,7 +33,7 @@ LANES = 16
 
 
 def native_lanes(features: str) -> int:
-    """Lanes of one register.
+    """Lanes of a native vector.
 
     Args:
         features: What the processor has, as LLVM lists it: "+avx2,-avx512f,…".
@@ -366,7 +366,9 @@ def bits_between(typingctx, first, last):
     def codegen(context, builder, sig, args):
         lanes = sig.args[0].lanes
         low, high = (builder.fptosi(number, ints(lanes)) for number in args)
-        above = builder.shl(_int_constant(2, lanes), high)  # 2 << 31 is 0, so all bits from `first` on are set
+        above = builder.shl(
+            _int_constant(2, lanes), high
+        )  # 2 << 31 is 0, so all bits from `first` on are set
         bits = builder.sub(above, builder.shl(_int_constant(1, lanes), low))
         some = builder.fcmp_ordered("<=", *args)
         return builder.bitcast(builder.select(some, bits, _int_constant(0, lanes)), floats(lanes))

@@ -116,9 +116,11 @@ def falloff(r, x, y0, records) -> tuple[Vector, Vector, Vector, Vector, Vector]:
         constant, linear, yy, first_y; and dx.
     """
     dx = x - native_load_broadcast(records, r + CENTRE_X)
-    constant = native_load_broadcast(records, r + PEAK) + native_load_broadcast(records, r + QUAD_XX) * dx * dx
+    constant = (
+        native_load_broadcast(records, r + PEAK) + native_load_broadcast(records, r + QUAD_XX) * dx * dx
+    )
     linear = native_load_broadcast(records, r + QUAD_XY) * dx
-    first_y = (y0 + np.float32(0.5)) - native_load_broadcast(records, r + CENTRE_Y)
+    first_y = (np.float32(y0) + np.float32(0.5)) - native_load_broadcast(records, r + CENTRE_Y)
     return constant, linear, native_load_broadcast(records, r + QUAD_YY), first_y, dx
 
 
@@ -132,9 +134,8 @@ def alpha_of(power) -> Vector:
 def alpha_by_table(power, table) -> Vector:
     """The same with constants from the table."""
     some = power >= native_load(table, _AT_MIN_ALPHA * STRIP)
-    return select(
-        some, exp2_by_table(minimum(power, native_load(table, AT_MAX_ALPHA * STRIP)), table, _AT_EXP2 * STRIP), 0.0
-    )
+    power = minimum(power, native_load(table, AT_MAX_ALPHA * STRIP))
+    return select(some, exp2_by_table(power, table, _AT_EXP2 * STRIP), 0.0)
 
 
 @njit
@@ -202,7 +203,7 @@ def _blend_tile(x0, y0, rows_inside, records, channels, groups, lists, tile, tab
 def _blend_strip(x0, y0, s, rows, r, records, groups, table, live, state) -> None:
     """Add one Gaussian to those rows of a strip that are given as bits."""
     row_size = (BLENDED + FEATURE_GROUP * groups) * STRIP
-    x = native_lane_indices() + (x0 + s * STRIP + np.float32(0.5))
+    x = native_lane_indices() + (np.float32(x0 + s * STRIP) + np.float32(0.5))
     constant, linear, yy, first_y, _ = falloff(r, x, y0, records)
     features = load_group(records, r + FIRST_FEATURE)
     while rows != 0:

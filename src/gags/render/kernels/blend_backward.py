@@ -4,10 +4,10 @@ import numpy as np
 from numba import njit, prange
 
 from gags.render.kernels.blend import (
-    MEMBERS_AHEAD,
     AT_MAX_ALPHA,
     AT_MIN_TRANSMITTANCE,
     AT_ONE,
+    MEMBERS_AHEAD,
     aligned,
     alpha_by_table,
     corner,
@@ -173,15 +173,13 @@ def _blend_tile_backward(
 
 
 @njit(forceinline=True)
-def _strip_backward(
-    x0, y0, s, rows, r, records, groups, table, live, state, weights, sums
-) -> None:
+def _strip_backward(x0, y0, s, rows, r, records, groups, table, live, state, weights, sums) -> None:
     """The gradient of one Gaussian from those rows of a strip that are given as bits, lane by lane.
 
     `sums` gets the numbers of a slot, each in LANES lanes, of which the strip has its own.
     """
     row_size = (G_FEATURES + FEATURE_GROUP * groups) * STRIP
-    x = native_lane_indices() + (x0 + s * STRIP + np.float32(0.5))
+    x = native_lane_indices() + (np.float32(x0 + s * STRIP) + np.float32(0.5))
     constant, linear, yy, first_y, dx = falloff(r, x, y0, records)
     features = load_group(records, r + FIRST_FEATURE)
     # Sums over the rows of g = dL/d ln α_i, g dy, g dy² and w_i dL/d feature; dx is the same in all rows.
@@ -220,7 +218,9 @@ def _strip_backward(
         to_come = native_load(state, at + TO_COME * STRIP) - part
         store(state, at + TO_COME * STRIP, to_come)
         g_log_alpha = part - to_come * (alpha / (native_load(table, AT_ONE * STRIP) - alpha))
-        g_log_alpha = select(unfinished & (power < native_load(table, AT_MAX_ALPHA * STRIP)), g_log_alpha, 0.0)
+        g_log_alpha = select(
+            unfinished & (power < native_load(table, AT_MAX_ALPHA * STRIP)), g_log_alpha, 0.0
+        )
         sum_0 += g_log_alpha
         g_log_alpha *= dy
         sum_y += g_log_alpha

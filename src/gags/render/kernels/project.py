@@ -300,13 +300,14 @@ def project(
         outlines: Flat, OUTLINE numbers a Gaussian, written for those in the picture.
         planes: Flat, PLANES times the length of `rows`, written for those in the picture.
     """
-    blocks = len(rows) // LANES
+    padded = len(rows)
+    blocks = padded // LANES
     for _ in prange(threads):
         while True:
             first = fetch_add(todo, 0, BLOCKS_A_TURN)
             if first >= blocks:
                 break
-            for block in range(first, min(first + BLOCKS_A_TURN, blocks)):
+            for start in range(first * LANES, min(first + BLOCKS_A_TURN, blocks) * LANES, LANES):
                 _project_block(
-                    block * LANES, rows, geometry, view, colors, channels, records, outlines, planes, len(rows)
+                    start, rows, geometry, view, colors, channels, records, outlines, planes, padded
                 )

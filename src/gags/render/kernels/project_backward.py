@@ -140,7 +140,17 @@ def _project_blocks_backward(
         for start in range(first * LANES, min(first + BLOCKS_A_TURN, blocks) * LANES, LANES):
             _sum_slots(start, spans, slot_gradients, stride, sums)
             _project_block_backward(
-                start, shown, geometry, view, sums, channels, g_means, g_quats, g_scales, g_opacities, g_offsets
+                start,
+                shown,
+                geometry,
+                view,
+                sums,
+                channels,
+                g_means,
+                g_quats,
+                g_scales,
+                g_opacities,
+                g_offsets,
             )
             for lane in range(LANES):
                 for c in range(channels):

@@ -129,8 +129,8 @@ def _color_block_backward(
     x, y, z, inverse = _directions(start, rows, means, position)
     _write_basis(x, y, z, degree, basis)
     g_basis[:] = 0
-    # dL/d coefficient = Y_k(direction) dL/d color, 0 where the colour was held at 0; dL/dY_k is a sum over the
-    # three colours.
+    # dL/d coefficient = Y_k(direction) dL/d color, 0 where the colour was held at 0; dL/dY_k is a sum over
+    # the three colours.
     for c in range(3):
         shown = gather(records, rows, start, _RECORD, FIRST_FEATURE + c) > 0.0
         g_color = select(shown, gather(g_colors, rows, start, 3, c), broadcast(0.0))
@@ -163,8 +163,8 @@ def _color_blocks_backward(
             break
         for start in range(first * LANES, min(first + BLOCKS_A_TURN, blocks) * LANES, LANES):
             _color_block_backward(
-                start, rows, means, position, sh, coefficients, degree, records, basis, g_basis, g_colors, g_sh,
-                g_means,
+                start, rows, means, position, sh, coefficients, degree, records, basis, g_basis, g_colors,
+                g_sh, g_means,
             )  # fmt: skip
 
 

@@ -183,7 +183,10 @@ def _find_members(lists, order, outlines, width, height, wanted, low, high, firs
         rank = order[place]
         i = np.int64(shown[rank])
         at = i * OUTLINE
-        u, v = native_load_broadcast(outlines, at + OUTLINE_X), native_load_broadcast(outlines, at + OUTLINE_Y)
+        u, v = (
+            native_load_broadcast(outlines, at + OUTLINE_X),
+            native_load_broadcast(outlines, at + OUTLINE_Y),
+        )
         half_x = native_load_broadcast(outlines, at + HALF_X)
         half_y = native_load_broadcast(outlines, at + HALF_Y)
         tilt, bulge = native_load_broadcast(outlines, at + TILT), native_load_broadcast(outlines, at + BULGE)
@@ -271,8 +274,8 @@ def _fill(
     """Fill `starts`, `members`, `slots` and the ends of `spans`; `cursors` and `todo` are zeros, of the
     first there is one row a share."""
     members, slots, starts = lists.members, lists.slots, lists.starts
-    # The Gaussians in order of depth are cut into shares. A thread takes the next share that nobody has taken;
-    # it finds the share's members, in its own part of `found`, and counts them by tile.
+    # The Gaussians in order of depth are cut into shares. A thread takes the next share that nobody has
+    # taken; it finds the share's members, in its own part of `found`, and counts them by tile.
     shares, n = len(cursors), len(order)
     firsts, ends = np.zeros(shares + 1, np.int64), np.empty(shares, np.int64)
     for _ in prange(threads):
