@@ -6,19 +6,15 @@ The plain twins do the same work in the same order, written the way LLVM vectori
 that it may. Calls of both alternate in one process, so that other work on the machine slows both alike.
 """
 
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numba
 import numpy as np
-import torch
 import tyro
 from numba import njit, prange
 
-from gags.gaussians import Gaussians
 from gags.reconstruct import losses_cpu
 from gags.reconstruct.losses import SSIM_C1, SSIM_C2
 from gags.reconstruct.losses_cpu import TAPS, WINDOW, photometric_loss
@@ -38,10 +34,11 @@ from gags.render.kernels.layout import (
     TILE_WIDTH,
     Pictures,
     record_stride,
+    rows_of_tile,
 )
 from gags.render.types import MIN_TRANSMITTANCE
 
-from rasterize import made_up_scene  # isort: skip
+from rasterize import made_up_scene, processor  # isort: skip
 
 
 def main(repeats: int = 40) -> None:
@@ -65,30 +62,15 @@ def main(repeats: int = 40) -> None:
         print(f"| {name} | {slow:.1f} | {fast:.1f} | {statistics.median(ratios):.1f} |")
 
 
-def processor() -> str:
-    """What the machine calls its processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    wide = ", AVX-512" if any("avx512f" in line for line in lines) else ""
-    return (models[0] if models else platform.processor()) + wide
-
-
 def blending() -> tuple[Callable[[], object], Callable[[], object]]:
     """Blending of the scene of `rasterize.py`, plain and by the kernel, projected and sorted beforehand."""
-    means, colors, camera = made_up_scene()
-    rng = torch.Generator().manual_seed(0)
-    n = len(means)
-    gaussians = Gaussians(
-        means,
-        quats=torch.randn(n, 4, generator=rng),
-        log_scales=(torch.rand(n, 3, generator=rng) * (0.02 - 1e-4) + 1e-4).log(),
-        logit_opacities=torch.rand(n, generator=rng).logit(),
-        sh=torch.zeros(n, 1, 3),
-    )
-    geometry = cpu._geometry(means, gaussians.quats, gaussians.scales, gaussians.opacities, None)
+    geometry, colors, camera = made_up_scene()
     seen = cpu._see(
-        geometry, camera, colors.numpy().reshape(-1), channels=3, wanted_tiles=np.empty(0, np.bool_)
+        cpu._geometry(*geometry, None),
+        camera,
+        colors.numpy().reshape(-1),
+        channels=3,
+        wanted_tiles=np.empty(0, np.bool_),
     )
     size = camera.height * camera.width
     slow, fast = (
@@ -138,8 +120,8 @@ def plain_blend_tile(tile, width, height, records, lists, pictures) -> None:
     sums = np.zeros((4, TILE_HEIGHT, TILE_WIDTH), np.float32)
     live = (np.int64(1) << rows) - 1
     for k in range(lists.starts[tile], lists.starts[tile + 1]):
-        touched = lists.members[k] & live
-        r = (lists.members[k] >> 32) * stride
+        touched = rows_of_tile(lists.members, k) & live
+        r = lists.members[k, 0] * stride
         for row in range(rows):
             if not touched >> row & 1:
                 continue

@@ -171,6 +171,8 @@ def _see(
     outlines = _SCRATCH.take("outlines", n * OUTLINE)
     planes = _SCRATCH.take("planes", len(rows) * PLANES)
     project(
+        threads=numba.get_num_threads(),
+        todo=np.zeros(1, np.int64),
         rows=rows,
         geometry=geometry,
         view=pack_camera(camera),
@@ -186,7 +188,7 @@ def _see(
         n,
         size=(camera.width, camera.height),
         wanted=wanted_tiles,
-        shares=numba.get_num_threads(),
+        threads=numba.get_num_threads(),
         scratch=_SCRATCH,
     )
     return _Seen(records, lists, radii)
@@ -231,6 +233,8 @@ class _Rasterize(torch.autograd.Function):
             seen = _see(geometry, camera, final_colors, channels=channels, wanted_tiles=_ALL_TILES)
             if sh_degree is not None:
                 sh_colors(
+                    threads=numba.get_num_threads(),
+                    todo=np.zeros(1, np.int64),
                     rows=seen.lists.shown,
                     means=geometry.means,
                     position=camera.position.astype(np.float32),
@@ -282,6 +286,8 @@ class _Rasterize(torch.autograd.Function):
                 gradients=sums,
             )
             project_backward(
+                threads=numba.get_num_threads(),
+                todo=np.zeros(1, np.int64),
                 shown=lists.shown,
                 spans=lists.spans,
                 slot_gradients=sums,
@@ -293,6 +299,8 @@ class _Rasterize(torch.autograd.Function):
             )
             if sh_degree is not None:
                 sh_colors_backward(
+                    threads=numba.get_num_threads(),
+                    todo=np.zeros(1, np.int64),
                     rows=lists.shown,
                     means=geometry.means,
                     position=camera.position.astype(np.float32),

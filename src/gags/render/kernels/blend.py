@@ -1,4 +1,4 @@
-"""Front-to-back blending of tiles; one vector is one row of a tile."""
+"""Front-to-back blending of tiles; one vector is one row of a strip of a tile."""
 
 import numpy as np
 from numba import njit, prange
@@ -14,6 +14,8 @@ from gags.render.kernels.layout import (
     QUAD_XX,
     QUAD_XY,
     QUAD_YY,
+    STRIP,
+    STRIPS,
     TILE_HEIGHT,
     TILE_WIDTH,
     Pictures,
@@ -23,15 +25,24 @@ from gags.render.kernels.layout import (
 )
 from gags.render.types import MIN_TRANSMITTANCE
 from gags.simd.cache import kernel
-from gags.simd.memory import fetch_add, load, load_broadcast, prefetch, store, store_strided, store_triples
+from gags.simd.memory import (
+    exp2_by_table,
+    fetch_add,
+    native_load,
+    native_load_broadcast,
+    prefetch,
+    store,
+    store_strided,
+    store_triples,
+)
 from gags.simd.vectors import (
-    LANES,
+    EXP2_NUMBERS,
     Vector,
     any_lane,
-    broadcast,
     exp2,
-    lane_indices,
     minimum,
+    native_broadcast,
+    native_lane_indices,
     neg_abs,
     select,
     trailing_zeros,
@@ -40,8 +51,8 @@ from gags.simd.vectors import (
 
 MEMBERS_AHEAD = 6  # members whose records are fetched from memory ahead of time
 
-# What is kept of a row of pixels while its tile is walked, one vector each: the transmittance T, which turns
-# into -T once the pixel is finished, then the blended features.
+# What is kept of a row of pixels of a strip while its tile is walked, one vector each: the transmittance T,
+# which turns into -T once the pixel is finished, then the blended features. Strips follow each other.
 TRANSMITTANCE, BLENDED = range(2)
 
 Group = tuple[Vector, Vector, Vector, Vector]  # FEATURE_GROUP features
@@ -71,18 +82,30 @@ def _paste(tile, picture, x0, y0, columns, rows, width, channels) -> None:
 
 
 @njit
-def first_transmittance(columns) -> Vector:
-    """1 inside the picture; pixels beyond its edge are finished from the start."""
-    return select(lane_indices() < columns, broadcast(1.0), broadcast(-1.0))
+def open_strips(columns, row_size, state) -> None:
+    """T = 1 in all rows of a tile; pixels beyond the edge of the picture are finished from the start."""
+    for s in range(STRIPS):
+        inside = native_lane_indices() < columns - s * STRIP
+        first = select(inside, native_broadcast(1.0), native_broadcast(-1.0))
+        for row in range(s * TILE_HEIGHT, (s + 1) * TILE_HEIGHT):
+            store(state, row * row_size + TRANSMITTANCE, first)
+
+
+# What blending computes with again and again, each number in all lanes of a vector: the rows of a tile, then
+# constants. Read from memory, they take no registers.
+_NUMBERS = (LOG2_MIN_ALPHA, LOG2_MAX_ALPHA, MIN_TRANSMITTANCE, 1.0, *EXP2_NUMBERS)
+_AT_MIN_ALPHA, AT_MAX_ALPHA, AT_MIN_TRANSMITTANCE, AT_ONE, _AT_EXP2 = range(TILE_HEIGHT, TILE_HEIGHT + 5)
 
 
 @njit
-def number_rows() -> np.ndarray:
-    """The number of each row in all lanes, so that no number has to be broadcast while blending."""
-    numbers = np.empty(TILE_HEIGHT * LANES, np.float32)
+def make_table() -> np.ndarray:
+    """The numbers of rows and the constants above."""
+    table = np.empty((TILE_HEIGHT + len(_NUMBERS)) * STRIP, np.float32)
     for row in range(TILE_HEIGHT):
-        store(numbers, row * LANES, broadcast(row))
-    return numbers
+        store(table, row * STRIP, native_broadcast(row))
+    for k in range(len(_NUMBERS)):
+        store(table, (TILE_HEIGHT + k) * STRIP, native_broadcast(_NUMBERS[k]))
+    return table
 
 
 @njit
@@ -92,27 +115,37 @@ def falloff(r, x, y0, records) -> tuple[Vector, Vector, Vector, Vector, Vector]:
     Returns:
         constant, linear, yy, first_y; and dx.
     """
-    dx = x - load_broadcast(records, r + CENTRE_X)
-    constant = load_broadcast(records, r + PEAK) + load_broadcast(records, r + QUAD_XX) * dx * dx
-    linear = load_broadcast(records, r + QUAD_XY) * dx
-    first_y = (y0 + np.float32(0.5)) - load_broadcast(records, r + CENTRE_Y)
-    return constant, linear, load_broadcast(records, r + QUAD_YY), first_y, dx
+    dx = x - native_load_broadcast(records, r + CENTRE_X)
+    constant = (
+        native_load_broadcast(records, r + PEAK) + native_load_broadcast(records, r + QUAD_XX) * dx * dx
+    )
+    linear = native_load_broadcast(records, r + QUAD_XY) * dx
+    first_y = (np.float32(y0) + np.float32(0.5)) - native_load_broadcast(records, r + CENTRE_Y)
+    return constant, linear, native_load_broadcast(records, r + QUAD_YY), first_y, dx
 
 
 @njit
 def alpha_of(power) -> Vector:
     """α = 2**power, at most MAX_ALPHA, and 0 where below MIN_ALPHA."""
-    return select(power >= LOG2_MIN_ALPHA, exp2(minimum(power, broadcast(LOG2_MAX_ALPHA))), broadcast(0.0))
+    return select(power >= LOG2_MIN_ALPHA, exp2(minimum(power, LOG2_MAX_ALPHA)), 0.0)
+
+
+@njit
+def alpha_by_table(power, table) -> Vector:
+    """The same with constants from the table."""
+    some = power >= native_load(table, _AT_MIN_ALPHA * STRIP)
+    power = minimum(power, native_load(table, AT_MAX_ALPHA * STRIP))
+    return select(some, exp2_by_table(power, table, _AT_EXP2 * STRIP), 0.0)
 
 
 @njit
 def load_group(array, at) -> Group:
     """One group of features, each in all lanes."""
     return (
-        load_broadcast(array, at),
-        load_broadcast(array, at + 1),
-        load_broadcast(array, at + 2),
-        load_broadcast(array, at + 3),
+        native_load_broadcast(array, at),
+        native_load_broadcast(array, at + 1),
+        native_load_broadcast(array, at + 2),
+        native_load_broadcast(array, at + 3),
     )
 
 
@@ -120,10 +153,10 @@ def load_group(array, at) -> Group:
 def load_rows(array, at) -> Group:
     """A group of features that differ from lane to lane."""
     return (
-        load(array, at),
-        load(array, at + LANES),
-        load(array, at + 2 * LANES),
-        load(array, at + 3 * LANES),
+        native_load(array, at),
+        native_load(array, at + STRIP),
+        native_load(array, at + 2 * STRIP),
+        native_load(array, at + 3 * STRIP),
     )
 
 
@@ -131,9 +164,9 @@ def load_rows(array, at) -> Group:
 def store_rows(array, at, rows) -> None:
     """Write a group of features that differ from lane to lane."""
     store(array, at, rows[0])
-    store(array, at + LANES, rows[1])
-    store(array, at + 2 * LANES, rows[2])
-    store(array, at + 3 * LANES, rows[3])
+    store(array, at + STRIP, rows[1])
+    store(array, at + 2 * STRIP, rows[2])
+    store(array, at + 3 * STRIP, rows[3])
 
 
 @njit
@@ -147,83 +180,94 @@ def plus(sums, weight, features) -> Group:
     )
 
 
-@njit
-def _blend_tile(x0, y0, rows_inside, records, channels, lists, tile, row_numbers, state) -> None:
+@njit(forceinline=True)
+def _blend_tile(x0, y0, rows_inside, records, channels, groups, lists, tile, table, live, state) -> None:
     """Walk the members of a tile front to back and add w_i = α_i T_i times their features to `state`."""
-    groups = groups_of(channels)
-    row_size = (BLENDED + FEATURE_GROUP * groups) * LANES
     stride = record_stride(channels)
-    live = (np.int64(1) << rows_inside) - 1  # rows with unfinished pixels, as bits
-    x = lane_indices() + (x0 + np.float32(0.5))
+    live[:] = (np.int64(1) << rows_inside) - 1  # of every strip, the rows with unfinished pixels as bits
     last = lists.starts[tile + 1] - 1
     for k in range(lists.starts[tile], last + 1):
-        prefetch(records, (lists.members[min(k + MEMBERS_AHEAD, last)] >> 32) * stride)
-        rows = lists.members[k] & live
-        if rows == 0:
-            continue
-        r = (lists.members[k] >> 32) * stride
-        constant, linear, yy, first_y, _ = falloff(r, x, y0, records)
-        features = load_group(records, r + FIRST_FEATURE)
-        while rows != 0:
-            row = trailing_zeros(rows)
-            rows &= rows - 1
-            at = row * row_size
-            dy = first_y + load(row_numbers, row * LANES)
-            power = constant + dy * (linear + yy * dy)
-            alpha = alpha_of(power)
-            # w_i = α_i T_i and T_{i+1} = T_i - w_i; a pixel is finished by the first Gaussian behind which T
-            # would fall to MIN_TRANSMITTANCE, and does not get that one any more.
-            T = load(state, at)
-            absorbed = T * alpha
-            T_behind = T - absorbed
-            unfinished = T_behind > MIN_TRANSMITTANCE
-            weight = select(unfinished, absorbed, broadcast(0.0))
-            store(state, at, select(unfinished, T_behind, neg_abs(T)))
-            # Σ w_i feature_i, the first group of features from registers.
-            place = at + BLENDED * LANES
-            store_rows(state, place, plus(load_rows(state, place), weight, features))
-            for g in range(1, groups):
-                more = load_group(records, r + FIRST_FEATURE + FEATURE_GROUP * g)
-                place = at + (BLENDED + FEATURE_GROUP * g) * LANES
-                store_rows(state, place, plus(load_rows(state, place), weight, more))
-            if not any_lane(unfinished):
-                unlikely()
-                live &= ~(np.int64(1) << row)
-        if live == 0:
+        prefetch(records, lists.members[min(k + MEMBERS_AHEAD, last), 0] * stride)
+        unfinished_rows = np.int64(0)
+        for s in range(STRIPS):
+            rows = lists.members[k, 1 + s] & live[s]
+            if rows != 0:
+                r = lists.members[k, 0] * stride
+                _blend_strip(x0, y0, s, rows, r, records, groups, table, live, state)
+            unfinished_rows |= live[s]
+        if unfinished_rows == 0:
             break
+
+
+@njit(forceinline=True)
+def _blend_strip(x0, y0, s, rows, r, records, groups, table, live, state) -> None:
+    """Add one Gaussian to those rows of a strip that are given as bits."""
+    row_size = (BLENDED + FEATURE_GROUP * groups) * STRIP
+    x = native_lane_indices() + (np.float32(x0 + s * STRIP) + np.float32(0.5))
+    constant, linear, yy, first_y, _ = falloff(r, x, y0, records)
+    features = load_group(records, r + FIRST_FEATURE)
+    while rows != 0:
+        row = trailing_zeros(rows)
+        rows &= rows - 1
+        at = (s * TILE_HEIGHT + row) * row_size
+        dy = first_y + native_load(table, row * STRIP)
+        power = constant + dy * (linear + yy * dy)
+        alpha = alpha_by_table(power, table)
+        # w_i = α_i T_i and T_{i+1} = T_i - w_i; a pixel is finished by the first Gaussian behind which T
+        # would fall to MIN_TRANSMITTANCE, and does not get that one any more.
+        T = native_load(state, at)
+        absorbed = T * alpha
+        T_behind = T - absorbed
+        unfinished = T_behind > native_load(table, AT_MIN_TRANSMITTANCE * STRIP)
+        weight = select(unfinished, absorbed, 0.0)
+        store(state, at, select(unfinished, T_behind, neg_abs(T)))
+        if not any_lane(unfinished):
+            unlikely()
+            live[s] &= ~(np.int64(1) << row)
+        # Σ w_i feature_i, the first group of features from registers.
+        place = at + BLENDED * STRIP
+        store_rows(state, place, plus(load_rows(state, place), weight, features))
+        for g in range(1, groups):
+            more = load_group(records, r + FIRST_FEATURE + FEATURE_GROUP * g)
+            place = at + (BLENDED + FEATURE_GROUP * g) * STRIP
+            store_rows(state, place, plus(load_rows(state, place), weight, more))
 
 
 @njit
 def _close_tile(x0, y0, rows_inside, width, channels, background, state, pictures: Pictures) -> None:
     """Write the pictures of one tile of whole width: colours, expected depth and alpha = 1 - T."""
-    row_size = (BLENDED + FEATURE_GROUP * groups_of(channels)) * LANES
-    for row in range(rows_inside):
-        at = row * row_size
-        pixel = (y0 + row) * width + x0
-        T = -1.0 * neg_abs(load(state, at))
+    row_size = (BLENDED + FEATURE_GROUP * groups_of(channels)) * STRIP
+    for strip_row in range(STRIPS * rows_inside):
+        s, row = strip_row % STRIPS, strip_row // STRIPS
+        at = (s * TILE_HEIGHT + row) * row_size
+        pixel = (y0 + row) * width + x0 + s * STRIP
+        T = -1.0 * neg_abs(native_load(state, at))
         alpha = 1.0 - T
-        depth = load(state, at + (BLENDED + channels) * LANES)
+        depth = native_load(state, at + (BLENDED + channels) * STRIP)
         store(pictures.alphas, pixel, alpha)
-        store(pictures.depths, pixel, select(alpha > 0.0, depth / alpha, broadcast(0.0)))
-        at += BLENDED * LANES
+        store(pictures.depths, pixel, select(alpha > 0.0, depth / alpha, 0.0))
+        at += BLENDED * STRIP
         if len(background) > 0:
             for c in range(channels):
-                store(state, at + c * LANES, load(state, at + c * LANES) + T * background[c])
+                place = at + c * STRIP
+                store(state, place, native_load(state, place) + T * background[c])
         if channels == 3:
             red, green, blue, _ = load_rows(state, at)
             store_triples(pictures.image, pixel * 3, red, green, blue)
         else:
             for c in range(channels):
-                store_strided(pictures.image, pixel * channels + c, channels, load(state, at + c * LANES))
+                value = native_load(state, at + c * STRIP)
+                store_strided(pictures.image, pixel * channels + c, channels, value)
 
 
 @njit
 def _blend_tiles(
-    todo, width, height, records, channels, background, lists, row_numbers, pictures: Pictures
+    todo, width, height, records, channels, background, lists, table, pictures: Pictures
 ) -> None:
     """What one thread does: take the next tile that nobody has taken, until none is left."""
-    row_size = (BLENDED + FEATURE_GROUP * groups_of(channels)) * LANES
-    state = aligned(TILE_HEIGHT * row_size)
+    row_size = (BLENDED + FEATURE_GROUP * groups_of(channels)) * STRIP
+    state = aligned(STRIPS * TILE_HEIGHT * row_size)
+    live = np.empty(STRIPS, np.int64)
     tiles = len(lists.starts) - 1
     while True:
         tile = fetch_add(todo, 0, 1)
@@ -231,11 +275,13 @@ def _blend_tiles(
             break
         x0, y0 = corner(tile, width)
         columns, rows = min(TILE_WIDTH, width - x0), min(TILE_HEIGHT, height - y0)
-        for at in range(0, TILE_HEIGHT * row_size, LANES):
-            store(state, at, broadcast(0.0))
-        for at in range(TRANSMITTANCE, TILE_HEIGHT * row_size, row_size):
-            store(state, at, first_transmittance(columns))
-        _blend_tile(x0, y0, rows, records, channels, lists, tile, row_numbers, state)
+        state[:] = 0
+        open_strips(columns, row_size, state)
+        if groups_of(channels) == 1:  # compiled apart: then nothing but one group needs registers
+            _blend_tile(x0, y0, rows, records, channels, 1, lists, tile, table, live, state)
+        else:
+            groups = groups_of(channels)
+            _blend_tile(x0, y0, rows, records, channels, groups, lists, tile, table, live, state)
         if columns == TILE_WIDTH:
             _close_tile(x0, y0, rows, width, channels, background, state, pictures)
         else:
@@ -268,6 +314,6 @@ def blend(
         lists: Members of the tiles.
         pictures: Written.
     """
-    row_numbers = number_rows()
+    table = make_table()
     for _ in prange(threads):
-        _blend_tiles(todo, width, height, records, channels, background, lists, row_numbers, pictures)
+        _blend_tiles(todo, width, height, records, channels, background, lists, table, pictures)

@@ -7,7 +7,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from gags.render.types import MAX_ALPHA, MIN_ALPHA
-from gags.simd.vectors import LANES
+from gags.simd.vectors import LANES, NATIVE_LANES
 
 # The record of a Gaussian is what blending needs of it, in one piece. With d = (dx, dy) from its projected
 # mean to the pixel and its conic Σ'⁻¹, α = o exp(-½ dᵀ Σ'⁻¹ d) becomes
@@ -28,8 +28,15 @@ PLANE_RADIUS, PLANE_DEPTH, PLANE_SLOTS, PLANES = range(4)
 # and times products of dx and dy; then the gradients of the features.
 SUM, SUM_X, SUM_Y, SUM_XX, SUM_XY, SUM_YY, SUM_FEATURES = range(7)
 
-TILE_WIDTH = LANES  # one vector holds a row of a tile
-TILE_HEIGHT = 32  # the rows a Gaussian touches are the bits of half an int64
+BLOCKS_A_TURN = (
+    32  # blocks of 16 Gaussians that a thread takes at once; others take the rest while it is held up
+)
+
+TILE_WIDTH = 16
+TILE_HEIGHT = 32  # the rows a Gaussian touches are the bits of an int32
+STRIP = NATIVE_LANES  # columns that are blended at once: one vector holds one row of a strip
+STRIPS = TILE_WIDTH // STRIP  # in a tile
+MEMBER = 1 + STRIPS  # numbers a member of a tile has
 LOG2E = 1.4426950408889634
 LOG2_MIN_ALPHA = float(np.log2(MIN_ALPHA))
 LOG2_MAX_ALPHA = float(np.log2(MAX_ALPHA))
@@ -64,8 +71,8 @@ class TileLists(NamedTuple):
         spans: Every member has a slot, those of one Gaussian lie together: first and last + 1 of each
             Gaussian in `shown`. int64 [M, 2]
         slot_count: Number of slots, used or not.
-        members: Of all tiles, one tile after the other, each front to back: Gaussian index in the upper, the
-            rows of the tile it touches as bits in the lower half. int64
+        members: Of all tiles, one tile after the other, each front to back: Gaussian index, then for every
+            strip of the tile the rows it touches there as bits. int32 [members or more, MEMBER]
         slots: The slot of each member. int32
         starts: Where the members of each tile start. int64 [tiles + 1]
     """
@@ -94,6 +101,15 @@ def record_stride(channels: int) -> int:
 def sums_stride(channels: int) -> int:
     """Numbers between the gradients of two slots; whole cache lines."""
     return -(-(SUM_FEATURES + FEATURE_GROUP * groups_of(channels)) // LANES) * LANES
+
+
+@register_jitable
+def rows_of_tile(members: np.ndarray, k: int) -> int:
+    """The rows of its tile that a member touches in any strip, as bits."""
+    rows = members[k, 1]
+    for part in range(2, MEMBER):
+        rows |= members[k, part]
+    return rows
 
 
 @register_jitable

@@ -7,6 +7,7 @@ from numba import njit, prange
 
 from gags.capture.camera import Camera
 from gags.render.kernels.layout import (
+    BLOCKS_A_TURN,
     BULGE,
     CENTRE_X,
     CENTRE_Y,
@@ -39,7 +40,7 @@ from gags.render.kernels.layout import (
 )
 from gags.render.types import EPS2D, NEAR_PLANE
 from gags.simd.cache import kernel
-from gags.simd.memory import gather, scatter, store
+from gags.simd.memory import fetch_add, gather, scatter, store
 from gags.simd.vectors import (
     LANES,
     Vector,
@@ -282,10 +283,14 @@ def _project_block(
 
 
 @kernel(parallel=True)
-def project(rows, geometry: Geometry, view, colors, channels, records, outlines, planes) -> None:
+def project(
+    threads, todo, rows, geometry: Geometry, view, colors, channels, records, outlines, planes
+) -> None:
     """Fill the records, outlines and planes of Gaussians; the radius is 0 if one is not in the picture.
 
     Args:
+        threads: How many threads share the Gaussians.
+        todo: Next block nobody has taken, starts as 0. int64 [1]
         rows: 0, 1, … N - 1, padded with N - 1 to whole blocks of 16. int32
         geometry: The Gaussians.
         view: From `pack_camera`.
@@ -295,7 +300,14 @@ def project(rows, geometry: Geometry, view, colors, channels, records, outlines,
         outlines: Flat, OUTLINE numbers a Gaussian, written for those in the picture.
         planes: Flat, PLANES times the length of `rows`, written for those in the picture.
     """
-    for block in prange(len(rows) // LANES):
-        _project_block(
-            block * LANES, rows, geometry, view, colors, channels, records, outlines, planes, len(rows)
-        )
+    padded = len(rows)
+    blocks = padded // LANES
+    for _ in prange(threads):
+        while True:
+            first = fetch_add(todo, 0, BLOCKS_A_TURN)
+            if first >= blocks:
+                break
+            for start in range(first * LANES, min(first + BLOCKS_A_TURN, blocks) * LANES, LANES):
+                _project_block(
+                    start, rows, geometry, view, colors, channels, records, outlines, planes, padded
+                )

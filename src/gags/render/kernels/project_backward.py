@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit, prange
 
 from gags.render.kernels.layout import (
+    BLOCKS_A_TURN,
     SUM,
     SUM_FEATURES,
     SUM_X,
@@ -16,7 +17,7 @@ from gags.render.kernels.layout import (
 )
 from gags.render.kernels.project import FOCAL_X, FOCAL_Y, covariances, screen_factors
 from gags.simd.cache import kernel
-from gags.simd.memory import gather, load, load_strided, scatter, store
+from gags.simd.memory import fetch_add, gather, load, load_strided, scatter, store
 from gags.simd.vectors import LANES, Vector, broadcast, select
 
 
@@ -124,13 +125,47 @@ def _project_block_backward(
         scatter(g_means, shown, start, 3, axis, g_mean)
 
 
+@njit
+def _project_blocks_backward(
+    todo, shown, spans, slot_gradients, channels, geometry, view, g_means, g_quats, g_scales, g_opacities,
+    g_offsets, g_colors,
+) -> None:  # fmt: skip
+    """What one thread does: take the next blocks that nobody has taken, until none is left."""
+    stride, blocks = sums_stride(channels), len(shown) // LANES
+    sums = np.empty(LANES * stride, np.float32)
+    while True:
+        first = fetch_add(todo, 0, BLOCKS_A_TURN)
+        if first >= blocks:
+            break
+        for start in range(first * LANES, min(first + BLOCKS_A_TURN, blocks) * LANES, LANES):
+            _sum_slots(start, spans, slot_gradients, stride, sums)
+            _project_block_backward(
+                start,
+                shown,
+                geometry,
+                view,
+                sums,
+                channels,
+                g_means,
+                g_quats,
+                g_scales,
+                g_opacities,
+                g_offsets,
+            )
+            for lane in range(LANES):
+                for c in range(channels):
+                    g_colors[shown[start + lane] * channels + c] = sums[lane * stride + SUM_FEATURES + c]
+
+
 @kernel(parallel=True)
 def project_backward(
-    shown, spans, slot_gradients, channels, geometry: Geometry, view, g_geometry: Geometry, g_colors
-) -> None:
+    threads, todo, shown, spans, slot_gradients, channels, geometry: Geometry, view, g_geometry: Geometry,
+    g_colors,
+) -> None:  # fmt: skip
     """Gradients of the Gaussians in the picture from those of their slots.
 
     Args:
+        threads, todo: As in `project`.
         shown, spans: From `TileLists`.
         slot_gradients: From `blend_backward`, `sums_stride(channels)` numbers a slot.
         channels: Number of colour channels.
@@ -138,25 +173,9 @@ def project_backward(
         g_geometry, g_colors: Gradients, written where a Gaussian is in the picture; those of the offsets only
             if they are not empty.
     """
-    stride = sums_stride(channels)
-    for block in prange(len(shown) // LANES):
-        start = block * LANES
-        sums = np.empty(LANES * stride, np.float32)
-        _sum_slots(start, spans, slot_gradients, stride, sums)
+    for _ in prange(threads):
         # The gradients one by one: given as a namedtuple, LLVM fuses other multiplications and additions.
-        _project_block_backward(
-            start,
-            shown,
-            geometry,
-            view,
-            sums,
-            channels,
-            g_geometry.means,
-            g_geometry.quats,
-            g_geometry.scales,
-            g_geometry.opacities,
-            g_geometry.offsets,
-        )
-        for lane in range(LANES):
-            for c in range(channels):
-                g_colors[shown[start + lane] * channels + c] = sums[lane * stride + SUM_FEATURES + c]
+        _project_blocks_backward(
+            todo, shown, spans, slot_gradients, channels, geometry, view, g_geometry.means, g_geometry.quats,
+            g_geometry.scales, g_geometry.opacities, g_geometry.offsets, g_colors,
+        )  # fmt: skip

@@ -3,9 +3,9 @@
 import numpy as np
 from numba import njit, prange
 
-from gags.render.kernels.layout import FIRST_FEATURE, record_stride
+from gags.render.kernels.layout import BLOCKS_A_TURN, FIRST_FEATURE, record_stride
 from gags.simd.cache import kernel
-from gags.simd.memory import gather, load, scatter, store
+from gags.simd.memory import fetch_add, gather, load, scatter, store
 from gags.simd.vectors import LANES, Vector, broadcast, maximum, select, sqrt
 
 # Factors of the basis functions of degree 0 to 3, in the order and with the signs of 3DGS files.
@@ -80,11 +80,36 @@ def _direction_backward(x, y, z, degree, g) -> tuple[Vector, Vector, Vector]:
     return gx, gy, gz
 
 
+@njit
+def _color_block(start, rows, means, position, sh, coefficients, degree, basis, records) -> None:
+    x, y, z, _ = _directions(start, rows, means, position)
+    _write_basis(x, y, z, degree, basis)
+    for c in range(3):
+        color = broadcast(0.5)
+        for k in range((degree + 1) ** 2):
+            color += load(basis, k * LANES) * gather(sh, rows, start, 3 * coefficients, 3 * k + c)
+        scatter(records, rows, start, _RECORD, FIRST_FEATURE + c, maximum(color, broadcast(0.0)))
+
+
+@njit
+def _color_blocks(todo, rows, means, position, sh, coefficients, degree, records) -> None:
+    """What one thread does: take the next blocks that nobody has taken, until none is left."""
+    blocks, basis = len(rows) // LANES, np.empty(_MOST * LANES, np.float32)
+    while True:
+        first = fetch_add(todo, 0, BLOCKS_A_TURN)
+        if first >= blocks:
+            break
+        for block in range(first, min(first + BLOCKS_A_TURN, blocks)):
+            _color_block(block * LANES, rows, means, position, sh, coefficients, degree, basis, records)
+
+
 @kernel(parallel=True)
-def sh_colors(rows, means, position, sh, coefficients, degree, records) -> None:
+def sh_colors(threads, todo, rows, means, position, sh, coefficients, degree, records) -> None:
     """Colours of the Gaussians named by `rows`, not below 0.
 
     Args:
+        threads: How many threads share the Gaussians.
+        todo: Next block nobody has taken, starts as 0. int64 [1]
         rows: Gaussian indices, padded to whole blocks of 16. int32 [M]
         means: Flat [N · 3]
         position: Of the camera. [3]
@@ -93,45 +118,62 @@ def sh_colors(rows, means, position, sh, coefficients, degree, records) -> None:
         degree: Degree to use.
         records: Of the Gaussians, colours written.
     """
-    for block in prange(len(rows) // LANES):
-        start = block * LANES
-        basis = np.empty(_MOST * LANES, np.float32)
-        x, y, z, _ = _directions(start, rows, means, position)
-        _write_basis(x, y, z, degree, basis)
-        for c in range(3):
-            color = broadcast(0.5)
-            for k in range((degree + 1) ** 2):
-                color += load(basis, k * LANES) * gather(sh, rows, start, 3 * coefficients, 3 * k + c)
-            scatter(records, rows, start, _RECORD, FIRST_FEATURE + c, maximum(color, broadcast(0.0)))
+    for _ in prange(threads):
+        _color_blocks(todo, rows, means, position, sh, coefficients, degree, records)
+
+
+@njit
+def _color_block_backward(
+    start, rows, means, position, sh, coefficients, degree, records, basis, g_basis, g_colors, g_sh, g_means
+) -> None:
+    x, y, z, inverse = _directions(start, rows, means, position)
+    _write_basis(x, y, z, degree, basis)
+    g_basis[:] = 0
+    # dL/d coefficient = Y_k(direction) dL/d color, 0 where the colour was held at 0; dL/dY_k is a sum over
+    # the three colours.
+    for c in range(3):
+        shown = gather(records, rows, start, _RECORD, FIRST_FEATURE + c) > 0.0
+        g_color = select(shown, gather(g_colors, rows, start, 3, c), broadcast(0.0))
+        for k in range((degree + 1) ** 2):
+            stride, offset = 3 * coefficients, 3 * k + c
+            scatter(g_sh, rows, start, stride, offset, load(basis, k * LANES) * g_color)
+            so_far = load(g_basis, k * LANES)
+            store(g_basis, k * LANES, so_far + g_color * gather(sh, rows, start, stride, offset))
+    # Through Y_k to the direction, and through its normalisation to the mean.
+    if degree > 0:
+        gx, gy, gz = _direction_backward(x, y, z, degree, g_basis)
+        along = gx * x + gy * y + gz * z
+        old_x, old_y = gather(g_means, rows, start, 3, 0), gather(g_means, rows, start, 3, 1)
+        old_z = gather(g_means, rows, start, 3, 2)
+        scatter(g_means, rows, start, 3, 0, old_x + (gx - x * along) * inverse)
+        scatter(g_means, rows, start, 3, 1, old_y + (gy - y * along) * inverse)
+        scatter(g_means, rows, start, 3, 2, old_z + (gz - z * along) * inverse)
+
+
+@njit
+def _color_blocks_backward(
+    todo, rows, means, position, sh, coefficients, degree, records, g_colors, g_sh, g_means
+) -> None:
+    """What one thread does: take the next blocks that nobody has taken, until none is left."""
+    blocks = len(rows) // LANES
+    basis, g_basis = np.empty((2, _MOST * LANES), np.float32)
+    while True:
+        first = fetch_add(todo, 0, BLOCKS_A_TURN)
+        if first >= blocks:
+            break
+        for start in range(first * LANES, min(first + BLOCKS_A_TURN, blocks) * LANES, LANES):
+            _color_block_backward(
+                start, rows, means, position, sh, coefficients, degree, records, basis, g_basis, g_colors,
+                g_sh, g_means,
+            )  # fmt: skip
 
 
 @kernel(parallel=True)
 def sh_colors_backward(
-    rows, means, position, sh, coefficients, degree, records, g_colors, g_sh, g_means
+    threads, todo, rows, means, position, sh, coefficients, degree, records, g_colors, g_sh, g_means
 ) -> None:
     """Gradient of `sh_colors`; written into `g_sh`, added to `g_means` (both flat)."""
-    for block in prange(len(rows) // LANES):
-        start = block * LANES
-        basis = np.empty(_MOST * LANES, np.float32)
-        g_basis = np.zeros(_MOST * LANES, np.float32)
-        x, y, z, inverse = _directions(start, rows, means, position)
-        _write_basis(x, y, z, degree, basis)
-        # dL/d coefficient = Y_k(direction) dL/d color, 0 where the colour was held at 0; dL/dY_k is a sum
-        # over the three colours.
-        for c in range(3):
-            shown = gather(records, rows, start, _RECORD, FIRST_FEATURE + c) > 0.0
-            g_color = select(shown, gather(g_colors, rows, start, 3, c), broadcast(0.0))
-            for k in range((degree + 1) ** 2):
-                stride, offset = 3 * coefficients, 3 * k + c
-                scatter(g_sh, rows, start, stride, offset, load(basis, k * LANES) * g_color)
-                so_far = load(g_basis, k * LANES)
-                store(g_basis, k * LANES, so_far + g_color * gather(sh, rows, start, stride, offset))
-        # Through Y_k to the direction, and through its normalisation to the mean.
-        if degree > 0:
-            gx, gy, gz = _direction_backward(x, y, z, degree, g_basis)
-            along = gx * x + gy * y + gz * z
-            old_x, old_y = gather(g_means, rows, start, 3, 0), gather(g_means, rows, start, 3, 1)
-            old_z = gather(g_means, rows, start, 3, 2)
-            scatter(g_means, rows, start, 3, 0, old_x + (gx - x * along) * inverse)
-            scatter(g_means, rows, start, 3, 1, old_y + (gy - y * along) * inverse)
-            scatter(g_means, rows, start, 3, 2, old_z + (gz - z * along) * inverse)
+    for _ in prange(threads):
+        _color_blocks_backward(
+            todo, rows, means, position, sh, coefficients, degree, records, g_colors, g_sh, g_means
+        )

@@ -11,12 +11,15 @@ from gags.render.kernels.layout import (
     HALF_X,
     HALF_Y,
     LAST_TILE,
+    MEMBER,
     OUTLINE,
     OUTLINE_X,
     OUTLINE_Y,
     PLANE_DEPTH,
     PLANE_RADIUS,
     PLANE_SLOTS,
+    STRIP,
+    STRIPS,
     TILE_HEIGHT,
     TILE_WIDTH,
     TILT,
@@ -26,10 +29,24 @@ from gags.render.kernels.layout import (
     slack,
 )
 from gags.simd.cache import kernel
-from gags.simd.memory import load_broadcast, prefetch, store
-from gags.simd.vectors import LANES, broadcast, ceil, floor, lane_indices, maximum, minimum, sqrt
+from gags.simd.memory import fetch_add, native_load_broadcast, prefetch, store
+from gags.simd.vectors import (
+    LANES,
+    NATIVE_LANES,
+    bits_between,
+    ceil,
+    floor,
+    maximum,
+    minimum,
+    native_broadcast,
+    native_lane_indices,
+    select,
+    sqrt,
+)
 
 _GAUSSIANS_AHEAD = 8  # Gaussians that are fetched from memory ahead of time
+_TILES_AT_ONCE = NATIVE_LANES // STRIPS
+_SHARES_A_THREAD = 4  # so that a thread that other work holds up does not hold up the rest
 _DIGIT = 12  # most bits of a depth that one pass of the radix sort takes
 
 
@@ -39,7 +56,7 @@ def list_tiles(
     n: int,
     size: tuple[int, int],
     wanted: np.ndarray,
-    shares: int,
+    threads: int,
     scratch: Scratch,
 ) -> tuple[TileLists, np.ndarray]:
     """Sort Gaussians by depth and find the tiles and rows each one touches.
@@ -49,7 +66,7 @@ def list_tiles(
         n: Their number.
         size: Width and height of the picture.
         wanted: Tiles to be listed; all if empty. bool [tiles]
-        shares: In how many parts to share out the work.
+        threads: How many threads share the work.
         scratch: Memory to work with.
 
     Returns:
@@ -59,16 +76,22 @@ def list_tiles(
     slot_count = int(slots_needed)
     found = _Found(
         scratch.take("found tiles", slot_count, np.int32),
-        scratch.take("found members", slot_count, np.int64),
+        scratch.take("found members", slot_count * MEMBER, np.int32).reshape(slot_count, MEMBER),
         scratch.take("found slots", slot_count, np.int32),
     )
-    tile_count = -(-size[0] // TILE_WIDTH) * -(-size[1] // TILE_HEIGHT)
-    cursors = np.zeros((shares, tile_count), np.int64)
-    starts = np.empty(tile_count + 1, np.int64)
-    members, slots = np.empty(slot_count, np.int64), np.empty(slot_count, np.int32)
-    lists = TileLists(shown, spans, slot_count, members, slots, starts)
     width, height = size
-    _fill(lists, order, outlines, width, height, wanted, found, cursors)
+    tile_count = -(-width // TILE_WIDTH) * -(-height // TILE_HEIGHT)
+    lists = TileLists(
+        shown,
+        spans,
+        slot_count,
+        members=np.empty((slot_count, MEMBER), np.int32),
+        slots=np.empty(slot_count, np.int32),
+        starts=np.empty(tile_count + 1, np.int64),
+    )
+    shares = threads * _SHARES_A_THREAD
+    cursors, todo = np.zeros((shares, tile_count), np.int64), np.zeros(3, np.int64)
+    _fill(threads, todo, lists, order, outlines, width, height, wanted, found, cursors)
     return lists, radii
 
 
@@ -104,8 +127,8 @@ def _sort_by_depth(planes, plane_bits, n) -> tuple[np.ndarray, np.ndarray, np.nd
             shown[count] = i
             count += 1
             lowest, highest = min(lowest, key), max(highest, key)
-    # Reserve slots for each, one after the other.
     order = np.arange(count).astype(np.int32)
+    # Reserve slots for each, one after the other.
     spans = np.empty((count, 2), np.int64)
     slot_count = np.int64(0)
     for rank in range(count):
@@ -141,17 +164,18 @@ def _sort_by_depth(planes, plane_bits, n) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 @njit
-def _find_members(
-    shown, order, spans, outlines, width, height, wanted, low, high, first, found, totals
-) -> int:
+def _find_members(lists, order, outlines, width, height, wanted, low, high, first, found, totals) -> int:
     """Find the members that some Gaussians, given by their places in the order, make; count them by tile.
 
     Returns:
         Where they end among those found; they start at `first`.
     """
+    shown, spans = lists.shown, lists.spans
     tiles_x = -(-width // TILE_WIDTH)
-    lane_left = lane_indices() * TILE_WIDTH + np.float32(0.5)
-    between = np.empty(2 * LANES, np.float32)
+    lane_left = native_lane_indices() * STRIP + np.float32(0.5)
+    zero, bottom = native_broadcast(0.0), native_broadcast(height - 1)
+    rows = np.empty(-(-height // TILE_HEIGHT) * NATIVE_LANES, np.float32)
+    row_bits = rows.view(np.int32)
     end = first
     for place in range(low, high):
         prefetch(spans, 2 * order[min(place + _GAUSSIANS_AHEAD, high - 1)])
@@ -159,53 +183,78 @@ def _find_members(
         rank = order[place]
         i = np.int64(shown[rank])
         at = i * OUTLINE
-        u, v = load_broadcast(outlines, at + OUTLINE_X), load_broadcast(outlines, at + OUTLINE_Y)
-        half_x, half_y = load_broadcast(outlines, at + HALF_X), load_broadcast(outlines, at + HALF_Y)
-        tilt, bulge = load_broadcast(outlines, at + TILT), load_broadcast(outlines, at + BULGE)
-        top = load_broadcast(outlines, at + TOP)
+        u, v = (
+            native_load_broadcast(outlines, at + OUTLINE_X),
+            native_load_broadcast(outlines, at + OUTLINE_Y),
+        )
+        half_x = native_load_broadcast(outlines, at + HALF_X)
+        half_y = native_load_broadcast(outlines, at + HALF_Y)
+        tilt, bulge = native_load_broadcast(outlines, at + TILT), native_load_broadcast(outlines, at + BULGE)
+        top = native_load_broadcast(outlines, at + TOP)
         widening = slack(half_y)
         tile_x1 = np.int64(outlines[at + LAST_TILE])
+        tile_y0, tile_y1 = _tile_rows(outlines[at + OUTLINE_Y], outlines[at + HALF_Y], height)
         slot = spans[rank, 0]
-        # For 16 columns of tiles at once, the first and last row inside the outline. Over the dx that lie in
-        # the column, the curve tilt dx - bulge √(half_x² - dx²) is least at dx = top, or at the end nearer to
-        # it; by symmetry the other curve is greatest at -top.
-        for tile_x0 in range(np.int64(outlines[at + FIRST_TILE]), tile_x1 + 1, LANES):
+        # For as many strips of columns as a vector has lanes, the first and last row inside the outline. Over
+        # the dx that lie in the strip, the curve tilt dx - bulge √(half_x² - dx²) is least at dx = top, or at
+        # the end nearer to it; by symmetry the other curve is greatest at -top.
+        for tile_x0 in range(np.int64(outlines[at + FIRST_TILE]), tile_x1 + 1, _TILES_AT_ONCE):
             left = lane_left + (np.float32(tile_x0 * TILE_WIDTH) - u)
-            right = minimum(left + (TILE_WIDTH - 1), half_x)
+            right = minimum(left + (STRIP - 1), half_x)
             left = maximum(left, -1.0 * half_x)
             dx = minimum(maximum(top, left), right)
-            above = tilt * dx - bulge * sqrt(maximum(half_x * half_x - dx * dx, broadcast(0.0)))
+            above = tilt * dx - bulge * sqrt(maximum(half_x * half_x - dx * dx, zero))
             dx = minimum(maximum(-1.0 * top, left), right)
-            below = tilt * dx + bulge * sqrt(maximum(half_x * half_x - dx * dx, broadcast(0.0)))
-            store(between, 0, maximum(ceil(v + above - (widening + 0.5)), broadcast(0.0)))
-            store(between, LANES, minimum(floor(v + below + (widening - 0.5)), broadcast(height - 1)))
-            # One member for each tile between these rows, with the rows as bits.
-            for j in range(min(LANES, tile_x1 + 1 - tile_x0)):
-                y0, y1 = np.int64(between[j]), np.int64(between[LANES + j])
-                for tile_y in range(y0 // TILE_HEIGHT, y1 // TILE_HEIGHT + 1 if y0 <= y1 else 0):
-                    tile = tile_y * tiles_x + tile_x0 + j
-                    if len(wanted) > 0 and not wanted[tile]:
-                        continue
-                    row0 = max(y0 - tile_y * TILE_HEIGHT, 0)
-                    row1 = min(y1 - tile_y * TILE_HEIGHT, TILE_HEIGHT - 1)
-                    found.tiles[end] = tile
-                    found.members[end] = (i << 32) | ((np.int64(2) << row1) - (np.int64(1) << row0))
-                    found.slots[end] = slot
-                    totals[tile] += 1
-                    slot += 1
-                    end += 1
+            below = tilt * dx + bulge * sqrt(maximum(half_x * half_x - dx * dx, zero))
+            first_row = maximum(ceil(v + above - (widening + 0.5)), zero)
+            last_row = minimum(floor(v + below + (widening - 0.5)), bottom)
+            # No row at all where the whole strip lies beside the outline.
+            last_row = select(left - right <= slack(half_x), last_row, -1.0)
+            # In every row of tiles, these rows as bits.
+            for tile_y in range(tile_y0, tile_y1 + 1):
+                y0 = np.float32(tile_y * TILE_HEIGHT)
+                bits = bits_between(maximum(first_row - y0, zero), minimum(last_row - y0, TILE_HEIGHT - 1.0))
+                store(rows, (tile_y - tile_y0) * NATIVE_LANES, bits)
+            # One member for each tile that has any.
+            for j in range(min(_TILES_AT_ONCE, tile_x1 + 1 - tile_x0)):
+                tile = tile_y0 * tiles_x + tile_x0 + j
+                strip = j * STRIPS
+                for _ in range(tile_y0, tile_y1 + 1):
+                    some = row_bits[strip] != 0
+                    for s in range(1, STRIPS):
+                        some |= row_bits[strip + s] != 0
+                    if some and (len(wanted) == 0 or wanted[tile]):
+                        found.tiles[end] = tile
+                        found.slots[end] = slot
+                        found.members[end, 0] = i
+                        for s in range(STRIPS):
+                            found.members[end, 1 + s] = row_bits[strip + s]
+                        totals[tile] += 1
+                        slot += 1
+                        end += 1
+                    tile += tiles_x
+                    strip += NATIVE_LANES
         spans[rank, 1] = slot
     return end
 
 
 @njit
+def _tile_rows(v, half_y, height) -> tuple[int, int]:
+    """First and last row of tiles that an outline can touch."""
+    half_y += slack(half_y)
+    y0, y1 = max(v - half_y, np.float32(0)), min(v + half_y, np.float32(height - 1))
+    return np.int64(y0) // TILE_HEIGHT, np.int64(y1) // TILE_HEIGHT
+
+
+@njit
 def _hand_out(first, end, found, cursor, members, slots) -> None:
-    """Copy members from the order of depth to where their tile wants the next one."""
+    """Copy members from the order of depth to where their tile wants the next one; `cursor` is used up."""
     for k in range(first, end):
         tile = found.tiles[k]
         place = cursor[tile]
         cursor[tile] = place + 1
-        members[place] = found.members[k]
+        for part in range(MEMBER):
+            members[place, part] = found.members[k, part]
         slots[place] = found.slots[k]
 
 
@@ -219,23 +268,33 @@ def _slots_of(order, spans, low, high) -> int:
 
 
 @kernel(parallel=True)
-def _fill(lists: TileLists, order, outlines, width, height, wanted, found: _Found, cursors) -> None:
-    """Fill `starts`, `members`, `slots` and the ends of `spans`; `cursors` is zeros, one row a share."""
-    shown, spans, members = lists.shown, lists.spans, lists.members
-    slots, starts = lists.slots, lists.starts
-    # The Gaussians in order of depth are cut into shares. Each share finds its members, in its own part of
-    # `found`, and counts them by tile.
+def _fill(
+    threads, todo, lists: TileLists, order, outlines, width, height, wanted, found: _Found, cursors
+) -> None:
+    """Fill `starts`, `members`, `slots` and the ends of `spans`; `cursors` and `todo` are zeros, of the
+    first there is one row a share."""
+    members, slots, starts = lists.members, lists.slots, lists.starts
+    # The Gaussians in order of depth are cut into shares. A thread takes the next share that nobody has
+    # taken; it finds the share's members, in its own part of `found`, and counts them by tile.
     shares, n = len(cursors), len(order)
     firsts, ends = np.zeros(shares + 1, np.int64), np.empty(shares, np.int64)
-    for s in prange(shares):
-        firsts[s + 1] = _slots_of(order, spans, s * n // shares, (s + 1) * n // shares)
+    for _ in prange(threads):
+        while True:
+            s = fetch_add(todo, 0, 1)
+            if s >= shares:
+                break
+            firsts[s + 1] = _slots_of(order, lists.spans, s * n // shares, (s + 1) * n // shares)
     for s in range(shares):
         firsts[s + 1] += firsts[s]
-    for s in prange(shares):
-        low, high = s * n // shares, (s + 1) * n // shares
-        ends[s] = _find_members(
-            shown, order, spans, outlines, width, height, wanted, low, high, firsts[s], found, cursors[s]
-        )
+    for _ in prange(threads):
+        while True:
+            s = fetch_add(todo, 1, 1)
+            if s >= shares:
+                break
+            low, high = s * n // shares, (s + 1) * n // shares
+            ends[s] = _find_members(
+                lists, order, outlines, width, height, wanted, low, high, firsts[s], found, cursors[s]
+            )
     # Where the members of each tile, and in it those of each share, start: shares are in order of depth.
     place = 0
     for tile in range(len(starts) - 1):
@@ -245,5 +304,9 @@ def _fill(lists: TileLists, order, outlines, width, height, wanted, found: _Foun
             cursors[s, tile] = place
             place += count
     starts[-1] = place
-    for s in prange(shares):
-        _hand_out(firsts[s], ends[s], found, cursors[s], members, slots)
+    for _ in prange(threads):
+        while True:
+            s = fetch_add(todo, 2, 1)
+            if s >= shares:
+                break
+            _hand_out(firsts[s], ends[s], found, cursors[s], members, slots)

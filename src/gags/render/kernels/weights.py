@@ -15,6 +15,7 @@ from gags.render.kernels.layout import (
     TILE_WIDTH,
     TileLists,
     record_stride,
+    rows_of_tile,
 )
 from gags.render.types import MIN_TRANSMITTANCE
 from gags.simd.cache import kernel
@@ -73,17 +74,17 @@ def _tile_weights(tile, records, lists, x, y, rows, transmittances, alphas, top_
     """Walk one tile front to back for its groups of 16 pixels."""
     groups = len(rows)
     for k in range(lists.starts[tile], lists.starts[tile + 1]):
-        member = lists.members[k]
-        i = member >> 32
+        i = lists.members[k, 0]
+        touched = rows_of_tile(lists.members, k)
         r = i * record_stride(0)
-        index = broadcast_bits(np.int32(i))
+        index = broadcast_bits(i)
         finished = True
         for group in range(groups):
             at = group * LANES
             if rows[group] == 0:  # all 16 pixels are finished
                 continue
             finished = False
-            if member & rows[group] == 0:
+            if touched & rows[group] == 0:
                 continue
             # log2 α_i at 16 pixels
             dx, dy = load(x, at) - records[r + CENTRE_X], load(y, at) - records[r + CENTRE_Y]
