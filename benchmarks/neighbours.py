@@ -27,6 +27,7 @@ from pathlib import Path
 
 STAGES = ("reconstruct", "describe", "distill", "query")
 SETTLED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+WAITS = {"before": "ACTIVE", "now": ""}  # OMP_WAIT_POLICY; left to the package if empty
 TEXTS = ("laptop", "coffee mug", "bottle", "table")
 
 
@@ -117,13 +118,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--stages", nargs="+", default=STAGES)
+    parser.add_argument("--ways", nargs="+", choices=WAITS, default=list(WAITS))
     parser.add_argument("--measure", choices=STAGES, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         print(json.dumps(measure(given.measure, given.capture, given.scene, given.repeats)))
         return
     beside = {"alone": (0, 0), "nice 19": (given.busy, 19), "nice 0": (given.busy, 0)}
-    waits = {"before": "ACTIVE", "now": ""}
+    waits = {way: WAITS[way] for way in given.ways}
     print(f"{given.busy} busy processes, {os.cpu_count()} cores\n")
     print("| stage | threads | alone, s | beside nice 19, s | times | beside nice 0, s | times |")
     print("|---|---|---|---|---|---|---|")
