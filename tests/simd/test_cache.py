@@ -154,16 +154,16 @@ def test_where_nothing_can_be_written(package, tmp_path, monkeypatch):
 
 def test_fingerprints_of_the_package():
     """Those of the rasteriser cover the vectors and the limits that all backends share."""
-    from gags.render.kernels import blend, tiles
+    from gags.render.kernels import blend, tiles, weights
     from gags.simd import vectors
 
-    before = fingerprint(blend.blend)
+    before, before_weigh = fingerprint(blend.blend), fingerprint(weights.weigh)
     assert before == fingerprint(blend.blend)
     assert before != fingerprint(tiles._fill)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blend, "MIN_TRANSMITTANCE", 2e-4)
+        patch.setattr(blend, "_NUMBERS", (*blend._NUMBERS[:2], 2e-4, *blend._NUMBERS[3:]))
         assert fingerprint(blend.blend) != before
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vectors, "_EXP2", (1.0,) * 6)  # inside the LLVM code that an intrinsic writes
-        assert fingerprint(blend.blend) != before
+        patch.setattr(vectors, "EXP2_NUMBERS", (1.0,) * 7)  # inside the LLVM code that an intrinsic writes
+        assert fingerprint(weights.weigh) != before_weigh
     assert fingerprint(blend.blend) == before

@@ -4,20 +4,24 @@ import numpy as np
 from numba import njit, prange
 
 from gags.simd.memory import (
+    exp2_by_table,
     fetch_add,
     gather,
     horizontal_sums,
     load,
     load_broadcast,
     load_strided,
-    load_triples,
+    native_load,
+    native_load_broadcast,
+    native_load_strided,
+    native_load_triples,
     prefetch,
     scatter,
     store,
     store_strided,
     store_triples,
 )
-from gags.simd.vectors import LANES
+from gags.simd.vectors import EXP2_NUMBERS, LANES, NATIVE_LANES, exp2, native_broadcast
 
 NUMBERS = np.random.default_rng(0).normal(size=400).astype(np.float32)
 
@@ -27,24 +31,56 @@ def loads(array, out):
     store(out, 0, load(array, 3))
     store(out, LANES, load_broadcast(array, 7))
     store(out, 2 * LANES, load_strided(array, 5, 11))
-    a, b, c = load_triples(array, 2)
-    store(out, 3 * LANES, a)
-    store(out, 4 * LANES, b)
-    store(out, 5 * LANES, c)
 
 
 def test_loads():
-    out = np.empty((6, LANES), np.float32)
+    out = np.empty((3, LANES), np.float32)
     loads(NUMBERS, out.reshape(-1))
     x = NUMBERS
-    expected = [x[3:19], np.full(LANES, x[7]), x[5 : 5 + 11 * LANES : 11], x[2:50:3], x[3:50:3], x[4:50:3]]
+    np.testing.assert_array_equal(out, [x[3:19], np.full(LANES, x[7]), x[5 : 5 + 11 * LANES : 11]])
+
+
+@njit
+def native_loads(array, out):
+    store(out, 0, native_load(array, 3))
+    store(out, NATIVE_LANES, native_load_broadcast(array, 7))
+    store(out, 2 * NATIVE_LANES, native_load_strided(array, 5, 11))
+    a, b, c = native_load_triples(array, 2)
+    store(out, 3 * NATIVE_LANES, a)
+    store(out, 4 * NATIVE_LANES, b)
+    store(out, 5 * NATIVE_LANES, c)
+
+
+def test_native_loads():
+    out = np.empty((6, NATIVE_LANES), np.float32)
+    native_loads(NUMBERS, out.reshape(-1))
+    x, n = NUMBERS, NATIVE_LANES
+    expected = [x[3 : 3 + n], np.full(n, x[7]), x[5 : 5 + 11 * n : 11]]
+    expected += [x[k : k + 3 * n : 3] for k in (2, 3, 4)]
     np.testing.assert_array_equal(out, expected)
+
+
+@njit
+def powers_both_ways(array, table, out):
+    for k in range(len(EXP2_NUMBERS)):
+        store(table, k * NATIVE_LANES, native_broadcast(EXP2_NUMBERS[k]))
+    store(out, 0, exp2(native_load(array, 0)))
+    store(out, NATIVE_LANES, exp2_by_table(native_load(array, 0), table, 0))
+
+
+def test_exp2_is_the_same_with_constants_from_memory():
+    x = np.random.default_rng(0).uniform(-126, 127, NATIVE_LANES).astype(np.float32)
+    out = np.empty((2, NATIVE_LANES), np.float32)
+    powers_both_ways(x, np.empty(len(EXP2_NUMBERS) * NATIVE_LANES, np.float32), out.reshape(-1))
+    np.testing.assert_array_equal(out[0], out[1])
+    np.testing.assert_allclose(out[0], np.exp2(x.astype(np.float64)), rtol=4e-7)
 
 
 @njit
 def stores(array, out):
     store_strided(out, 1, 7, load(array, 0))
     store_triples(out, 200, load(array, 16), load(array, 32), load(array, 48))
+    store_triples(out, 300, native_load(array, 16), native_load(array, 32), native_load(array, 48))
 
 
 def test_stores_touch_nothing_else():
@@ -53,6 +89,7 @@ def test_stores_touch_nothing_else():
     expected = np.full(400, -9, np.float32)
     expected[1 : 1 + 7 * LANES : 7] = NUMBERS[:LANES]
     expected[200:248] = NUMBERS[16:64].reshape(3, LANES).T.reshape(-1)
+    expected[300 : 300 + 3 * NATIVE_LANES] = NUMBERS[16:64].reshape(3, 16)[:, :NATIVE_LANES].T.reshape(-1)
     np.testing.assert_array_equal(out, expected)
 
 

@@ -5,10 +5,12 @@ import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
-from gags.simd.memory import load, store
+from gags.simd.memory import load, native_load, store
 from gags.simd.vectors import (
     LANES,
+    NATIVE_LANES,
     any_lane,
+    bits_between,
     broadcast,
     broadcast_bits,
     ceil,
@@ -18,6 +20,9 @@ from gags.simd.vectors import (
     log2,
     maximum,
     minimum,
+    native_broadcast,
+    native_lane_indices,
+    native_lanes,
     neg_abs,
     select,
     sqrt,
@@ -154,6 +159,53 @@ def test_integers_pass_through_lanes_unchanged():
     for number in (-1, 0, 7, 2_000_000_000):
         bits_in_lanes(number, out)
         assert (out.view(np.int32) == number).all()
+
+
+@njit
+def native_arithmetic(a, out):
+    x = native_load(a, 0)
+    store(out, 0, 2.0 * x - native_lane_indices())
+    store(out, NATIVE_LANES, select(x > 0.0, maximum(x, native_broadcast(1.5)), 0.0))
+
+
+def test_native_vectors_compute_as_the_others():
+    out = np.empty((2, NATIVE_LANES), np.float32)
+    native_arithmetic(A, out.reshape(-1))
+    a = A[:NATIVE_LANES]
+    expected = [2 * a - np.arange(NATIVE_LANES), np.where(a > 0, np.maximum(a, 1.5), 0)]
+    np.testing.assert_allclose(out, expected, rtol=1e-6)
+
+
+def test_lanes_of_a_register():
+    assert native_lanes("+sse2,+avx2,-avx512f,+avx512fp16") == 8
+    assert native_lanes("+avx2,+avx512f") == 16
+    assert native_lanes("") == 8
+
+
+@njit
+def bits_of(first, last, out):
+    store(out, 0, bits_between(load(first, 0), load(last, 0)))
+
+
+def test_bits_from_one_number_to_another():
+    first = np.array([0, 0, 0, 31, 5, 5, 6, 7, 30, 0, 12, 1, 40, 0, 2, 3], np.float32)
+    last = np.array([31, 0, 30, 31, 9, 5, 5, 31, 31, -1, -300, 2, 31, 16, 1, 3], np.float32)
+    out = np.empty(LANES, np.float32)
+    bits_of(first, last, out)
+    expected = [
+        sum(1 << row for row in range(int(low), int(high) + 1)) for low, high in zip(first, last, strict=True)
+    ]
+    assert out.view(np.uint32).tolist() == expected
+
+
+def test_vectors_of_two_widths_do_not_mix():
+    @njit
+    def wrong(a):
+        return load(a, 0) + native_load(a, 0)
+
+    if NATIVE_LANES != LANES:
+        with pytest.raises(TypingError, match="No implementation"):
+            wrong(A)
 
 
 @njit

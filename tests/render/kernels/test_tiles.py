@@ -1,5 +1,7 @@
 """Tile lists against every Gaussian evaluated at every pixel."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,8 @@ from tests.helpers.render_scenes import Scene, all_pixels, random_scene
 from gags.render.kernels.layout import (
     OUTLINE,
     PLANES,
+    STRIP,
+    STRIPS,
     TILE_HEIGHT,
     TILE_WIDTH,
     Geometry,
@@ -24,7 +28,7 @@ from gags.render.reference import screen_radii
 SIZES = [(75, 53), (16, 32), (700, 40), (1, 1)]
 
 
-def listed(scene: Scene, wanted: np.ndarray | None = None, shares: int = 2) -> tuple[TileLists, np.ndarray]:
+def listed(scene: Scene, wanted: np.ndarray | None = None, threads: int = 2) -> tuple[TileLists, np.ndarray]:
     """Tile lists and radii of a scene."""
     arrays = [tensor.numpy().reshape(-1) for tensor in scene.geometry()]
     n = len(scene.opacities)
@@ -32,6 +36,8 @@ def listed(scene: Scene, wanted: np.ndarray | None = None, shares: int = 2) -> t
     none = np.empty(0, np.float32)
     outlines, planes = aligned(n * OUTLINE), aligned(len(rows) * PLANES)
     project(
+        threads=1,
+        todo=np.zeros(1, np.int64),
         rows=rows,
         geometry=Geometry(*arrays, none),
         view=pack_camera(scene.camera),
@@ -43,19 +49,21 @@ def listed(scene: Scene, wanted: np.ndarray | None = None, shares: int = 2) -> t
     )
     wanted = np.empty(0, np.bool_) if wanted is None else wanted
     size = (scene.camera.width, scene.camera.height)
-    return list_tiles(outlines, planes, n, size=size, wanted=wanted, shares=shares, scratch=Scratch())
+    return list_tiles(outlines, planes, n, size=size, wanted=wanted, threads=threads, scratch=Scratch())
 
 
 def touched(lists: TileLists, width: int, height: int, n: int) -> np.ndarray:
-    """Which rows of which tiles the lists name for each Gaussian, spread out to pixels. bool [N, H, W]"""
+    """Which rows of which strips the lists name for each Gaussian, spread out to pixels. bool [N, H, W]"""
     tiles_x = -(-width // TILE_WIDTH)
     found = np.zeros((n, height, width), bool)
     for tile in range(len(lists.starts) - 1):
         x0, y0 = tile % tiles_x * TILE_WIDTH, tile // tiles_x * TILE_HEIGHT
-        for member in lists.members[lists.starts[tile] : lists.starts[tile + 1]].tolist():
-            for row in range(TILE_HEIGHT):
-                if member >> row & 1:
-                    found[member >> 32, y0 + row : y0 + row + 1, x0 : x0 + TILE_WIDTH] = True
+        for i, *strips in lists.members[lists.starts[tile] : lists.starts[tile + 1]].tolist():
+            assert any(strips)
+            for s, row in itertools.product(range(STRIPS), range(TILE_HEIGHT)):
+                if strips[s] >> row & 1:
+                    x = x0 + s * STRIP
+                    found[i, y0 + row : y0 + row + 1, x : x + STRIP] = True
     return found
 
 
@@ -77,31 +85,35 @@ def test_lists_hold_all_that_is_visible_and_little_else(size):
     found, true = touched(lists, *size, 60), visible(scene)
     assert not (true & ~found).any()
     assert (radii == screen_radii(*scene.geometry(), scene.camera, None).numpy()).all()
-    # Rows are exact; columns are whole tiles.
-    rows_found, rows_true = found.any(axis=2), true.any(axis=2)
-    assert (rows_found & ~rows_true).sum() <= 0.02 * rows_true.sum() + 60
+    # Rows are exact, also those of each strip; columns are whole strips.
+    for width in (size[0], STRIP):
+        rows_found, rows_true = (
+            np.stack([mask[..., x : x + width].any(axis=2) for x in range(0, size[0], width)])
+            for mask in (found, true)
+        )
+        assert (rows_found & ~rows_true).sum() <= 0.02 * rows_true.sum() + 60
 
 
-@pytest.mark.parametrize("shares", [1, 2, 5])
-def test_members_come_by_depth_with_slots_of_their_own(shares):
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_members_come_by_depth_with_slots_of_their_own(threads):
     scene = random_scene(300, seed=1)
-    lists, _ = listed(scene, shares=shares)
+    lists, _ = listed(scene, threads=threads)
     _, _, depths = project_reference(scene.means, scene.quats, scene.scales, scene.camera, None)
     used = []
     for tile in range(len(lists.starts) - 1):
         part = slice(lists.starts[tile], lists.starts[tile + 1])
-        assert np.all(np.diff(depths.numpy()[lists.members[part] >> 32]) >= 0)
+        assert np.all(np.diff(depths.numpy()[lists.members[part, 0]]) >= 0)
         used += lists.slots[part].tolist()
     assert len(set(used)) == len(used) == lists.starts[-1]
     # The slots of one Gaussian lie together.
     for index, (first, last) in zip(lists.shown, lists.spans, strict=False):
-        of_gaussian = lists.slots[: lists.starts[-1]][lists.members[: lists.starts[-1]] >> 32 == index]
+        of_gaussian = lists.slots[: lists.starts[-1]][lists.members[: lists.starts[-1], 0] == index]
         assert sorted(of_gaussian.tolist()) == list(range(first, last))
 
 
-def test_shares_change_nothing():
+def test_threads_change_nothing():
     scene = random_scene(300, seed=2)
-    one, many = listed(scene, shares=1)[0], listed(scene, shares=7)[0]
+    one, many = listed(scene, threads=1)[0], listed(scene, threads=7)[0]
     count = one.starts[-1]
     assert (one.starts == many.starts).all()
     assert (one.members[:count] == many.members[:count]).all()
