@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gags.errors import WorkspaceError
 from gags.files import rows as rows_module
 from gags.files.rows import IN_MEMORY_SHARE, MOST_IN_MEMORY, Rows
 
@@ -65,3 +66,9 @@ def test_a_share_of_what_is_available_stays_in_memory(tmp_path, monkeypatch, ava
     monkeypatch.setattr(rows_module, "available_bytes", lambda: available)
     most = {1000: round(1000 * IN_MEMORY_SHARE)}.get(available, MOST_IN_MEMORY)
     assert Rows((), np.uint8, tmp_path)._most == most
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    rows = Rows((), np.uint8, tmp_path / "gone", most=0)
+    with pytest.raises(WorkspaceError, match=r"3 MB .* cannot be written to .*gone .*make room there"):
+        rows.append(np.zeros(3_000_000, np.uint8))

@@ -8,6 +8,7 @@ from typing import IO
 
 import numpy as np
 
+from gags.errors import WorkspaceError
 from gags.files.memory import available_bytes
 
 IN_MEMORY_SHARE = 0.1  # of what is available, that one array may take
@@ -47,17 +48,30 @@ class Rows:
         return self._file is not None
 
     def append(self, rows: np.ndarray) -> None:
-        """Add rows [n, *shape]; not after `array`."""
+        """Add rows [n, *shape]; not after `array`.
+
+        Raises:
+            WorkspaceError: If the file cannot be written.
+        """
         rows = np.ascontiguousarray(rows, self.dtype)
         self._count += len(rows)
         size = self._count * self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
         self._parts.append(rows)
-        if self._file is None and size > self._most:
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - lives with the rows
-        if self._file is not None:
+        if self._file is None and size <= self._most:
+            return
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - lives with the rows
             for part in self._parts:
-                part.tofile(self._file)
+                self._file.write(part.data)
+            self._file.flush()
             self._parts = []
+        except OSError as error:
+            where = self._folder or tempfile.gettempdir()
+            raise WorkspaceError(
+                f"{size / 1e6:.0f} MB that memory does not hold cannot be written to {where} "
+                f"({error.strerror}); make room there"
+            ) from error
 
     def array(self) -> np.ndarray:
         """All rows. [n, *shape]"""
@@ -66,7 +80,6 @@ class Rows:
                 self._parts = [np.concatenate([np.zeros((0, *self.shape), self.dtype), *self._parts])]
             return self._parts[0]
         if self._map is None:
-            self._file.flush()
             self._map = mmap.mmap(self._file.fileno(), 0)
         return np.frombuffer(self._map, self.dtype).reshape(-1, *self.shape)
 
