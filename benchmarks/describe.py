@@ -3,11 +3,10 @@
     python -m benchmarks.describe SCENE … [--photos 6] [--novelty 0.2 0.3]
 
 SCENE is a finished scene. Photos are spread evenly over its training photos. For each, prompts are placed as
-the preset `lite` does; then all of them are answered with every mask upscaled whole ("all"), all with masks
-upscaled around their borders only ("all, borders"), and those of enough novelty. The ways alternate photo by
-photo, so that they meet the same load of the machine. Agreement is with the masks of the first way. "IoU of
-masks": the mean, over all masks, of the IoU with the mask of the same level that fits it best, in both
-directions. "IoU of pixels": the same, each mask weighed by its area. Names: the share of masks whose
+the preset `lite` does; then all of them are answered ("all"), and those of enough novelty. The ways alternate
+photo by photo, so that they meet the same load of the machine. Agreement is with the masks of the first way.
+"IoU of masks": the mean, over all masks, of the IoU with the mask of the same level that fits it best, in
+both directions. "IoU of pixels": the same, each mask weighed by its area. Names: the share of masks whose
 best-fitting counterpart is given the same name of a list of everyday words by `lite`. Processor time is that
 of all threads; the last columns are medians of photo-by-photo ratios to the first way.
 """
@@ -27,8 +26,6 @@ from gags.gaussians.ply import load_ply
 from gags.segment.masks import LEVELS, Masks
 from gags.segment.photo import segment_photo
 from gags.segment.prompts import PromptPlacer
-from gags.segment.sam.decoder import FoldedDecoder, fast_dtype
-from gags.segment.sam.export import read_weights
 from gags.segment.sam.mobile import MobileSam
 from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace
@@ -80,17 +77,13 @@ def main() -> None:
     )
     parser.add_argument("scenes", type=Path, nargs="+")
     parser.add_argument("--photos", type=int, default=6)
-    parser.add_argument("--novelty", type=float, nargs="+", default=[DescribeSettings().least_novelty])
+    parser.add_argument("--novelty", type=float, nargs="+", default=[0.2])
     parser.add_argument("--float32", action="store_true", help="as on processors without bfloat16")
     given = parser.parse_args()
     sam = MobileSam(models.ensure("mobile-sam"), dtype=torch.float32 if given.float32 else None)
-    weights = read_weights(models.ensure("mobile-sam") / "sam.onnx")
-    dtype = torch.float32 if given.float32 else fast_dtype()
-    borders, whole = sam._decoder, FoldedDecoder(weights, dtype)
     encoder = LiteEncoder()
     words = encoder.encode_texts(encoder.negatives)
-    ways = {"all": (whole, 0.0), "all, borders": (borders, 0.0)}
-    ways |= {f"novelty {novelty:g}": (borders, novelty) for novelty in given.novelty}
+    ways = {"all": 0.0} | {f"novelty {novelty:g}": novelty for novelty in given.novelty}
     columns = ("scene", "prompts", "way", "answered", "masks", "IoU of masks", "IoU of pixels", "names")
     columns += ("masks, CPU s", "all, CPU s", "times faster, CPU", "times faster, wall")
     print("| " + " | ".join(columns) + " |")
@@ -105,8 +98,7 @@ def main() -> None:
         for n, row in enumerate(rows):  # the first photo compiles and warms up
             view = capture.train[row]
             image, points = view.image(), placer.place(int(row), view.name)
-            for way, (decoder, novelty) in ways.items():
-                sam._decoder = decoder
+            for way, novelty in ways.items():
                 counted = Counted(sam)
                 before = time.process_time(), time.perf_counter()
                 masks = segment_photo(image, points, counted, DescribeSettings(least_novelty=novelty))

@@ -48,8 +48,8 @@ def ways(folder: Path, photo: np.ndarray, prompts: int) -> dict[str, Decode]:
 
         return decode
 
-    def folded(dtype: torch.dtype, *, borders_only: bool = False) -> Decode:
-        decoder = FoldedDecoder(weights, dtype, borders_only=borders_only)
+    def folded(dtype: torch.dtype) -> Decode:
+        decoder = FoldedDecoder(weights, dtype)
         image = decoder.prepare(torch.from_numpy(embedding)[0])
         shares = torch.from_numpy(points / FRAME_SIDE)
 
@@ -64,9 +64,7 @@ def ways(folder: Path, photo: np.ndarray, prompts: int) -> dict[str, Decode]:
         "export, onnxruntime, 4 prompts a call": as_exported(4),
         "export, onnxruntime, 16 prompts a call": as_exported(16),
         "FoldedDecoder, float32": folded(torch.float32),
-        "FoldedDecoder, float32, around borders": folded(torch.float32, borders_only=True),
         "FoldedDecoder, bfloat16": folded(torch.bfloat16),
-        "FoldedDecoder, bfloat16, around borders": folded(torch.bfloat16, borders_only=True),
     }
 
 

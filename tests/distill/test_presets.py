@@ -38,7 +38,7 @@ DESCRIBE = {  # setting: lite, paper, released
     "prompts_per_patch": (4, 16, 16),
     "exponent": (2.0, 2.0, 2.0),
     "replacement": (False, True, True),
-    "least_novelty": (0.2, 0.0, 0.0),
+    "least_novelty": (0.0, 0.0, 0.0),
     "min_iou": (0.7, 0.7, 0.7),
     "min_stability": (0.85, 0.85, 0.85),
     "stability_offset": (1.0, 1.0, 1.0),

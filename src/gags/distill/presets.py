@@ -90,7 +90,6 @@ PRESETS: dict[Literal["lite", "paper", "released"], Preset] = {
         DescribeSettings(
             prompts_per_patch=16,
             replacement=True,
-            least_novelty=0.0,
             stability_at="photo",
             score_first=False,
             second_box_nms=True,
@@ -125,7 +124,6 @@ PRESETS: dict[Literal["lite", "paper", "released"], Preset] = {
             prompts="released",
             prompts_per_patch=16,
             replacement=True,
-            least_novelty=0.0,
             stability_at="photo",
             score_first=False,
             second_box_nms=True,

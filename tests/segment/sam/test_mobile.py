@@ -188,72 +188,13 @@ def test_norm_and_gelu(dtype: torch.dtype, tolerance: float):
 def test_gelu_and_masks(dtype: torch.dtype):
     x = _random(3, 5, 2, 2, 128, dtype=dtype)
     bias, hyper = _random(128, seed=1), _random(2, 32, seed=2)
+    out = np.empty((2, 12, 20), np.float32)
+    sam_kernels.gelu_and_masks(
+        sam_kernels.as_array(x), bias.numpy(), hyper.repeat_interleave(4, -1).numpy(), out
+    )
     active = torch.nn.functional.gelu(x.float() + bias).view(3, 5, 2, 2, 32, 2, 2)
     expected = torch.einsum("ijabkcd,mk->miacjbd", active, hyper).reshape(2, 12, 20)
-    out = np.full((2, 12, 20), np.nan, np.float32)
-    places = np.random.default_rng(0).permutation(np.argwhere(np.ones((3, 5), bool)))
-    first, second = places[:6], places[6:]
-    for part in (first, second):
-        assert np.isnan(out).any()
-        sam_kernels.gelu_and_masks(
-            x=sam_kernels.as_array(x[part[:, 0], part[:, 1]].contiguous()),
-            places=part,
-            bias=bias.numpy(),
-            hyper=hyper.repeat_interleave(4, -1).numpy(),
-            out=out,
-        )
     np.testing.assert_allclose(out, expected, atol=2e-5)
-
-
-def test_positions_near_borders_are_those_between_sure_ones_of_both_signs():
-    rows, columns = 7, 9
-    logits = np.full((2, 4 * rows, 4 * columns), -9, np.float32)
-    logits[0, :, 4 * 5 :] = 9  # the border lies left of column 5
-    logits[1, 4 * 2, 4 * 8] = -0.5  # one cell of doubt in the position at row 2, column 8
-    known = np.zeros((rows, columns), bool)
-    known[::2, ::2] = True
-    expected = np.zeros((rows, columns), bool)
-    expected[:, 5] = True  # between columns 4 (below −1) and 6 (above 1)
-    expected[1:4, 7:9] = True  # around the doubt
-    expected &= ~known
-    found = sam_kernels.near_borders(logits, known, np.float32(1))
-    assert sorted(map(tuple, found)) == sorted(map(tuple, np.argwhere(expected)))
-    # A doubt farther from 0 than the margin is none.
-    logits[1, 4 * 2, 4 * 8] = -1.5
-    found = sam_kernels.near_borders(logits, known, np.float32(1))
-    assert (found[:, 1] == 5).all()
-
-
-def test_unknown_positions_take_the_mean_of_the_one_before_them():
-    logits = np.zeros((1, 12, 12), np.float32)
-    logits[0, :4, :4] = np.arange(16).reshape(4, 4)
-    logits[0, 8:, 8:] = 3
-    logits[0, 4:8, :4] = 100
-    known = np.zeros((3, 3), bool)
-    known[::2, ::2] = known[1, 0] = True
-    sam_kernels.fill_unknown(logits, known)
-    assert (logits[0, :8, 4:8] == 7.5).all()
-    assert (logits[0, 4:8, :4] == 100).all()
-    assert (logits[0, 8:, 8:] == 3).all()
-
-
-def test_masks_upscaled_around_borders_are_the_whole_ones(folder: Path, photo: np.ndarray):
-    whole = MobileSam(folder, dtype=torch.float32)
-    weights = read_weights(folder / "sam.onnx")
-    decoder = FoldedDecoder(weights, torch.float32)
-    encoded = whole.encode(photo)
-    points = np.random.default_rng(1).uniform(0, (photo.shape[1], photo.shape[0]), (24, 2)).astype(np.float32)
-    found = whole.predict(encoded, points, min_iou=0.7)
-    whole._decoder = decoder
-    expected = whole.predict(encoded, points, min_iou=0.7)
-    np.testing.assert_array_equal(found.ious, expected.ious)
-    mine, theirs = found.logits > 0, expected.logits > 0
-    counts = measure(expected.logits, 1.0)[0] > 0.85
-    overlap = (mine & theirs).sum((1, 2)) / (mine | theirs).sum((1, 2))
-    assert overlap[counts].mean() > 0.995
-    np.testing.assert_allclose(
-        measure(found.logits, 1.0)[0][counts], measure(expected.logits, 1.0)[0][counts], atol=0.03
-    )
 
 
 def test_the_embedding_at_a_place_is_that_of_its_position(sam: MobileSam, photo: np.ndarray):

@@ -33,8 +33,6 @@ OUTPUT_TOKENS = [0, 2, 3, 4]  # the IoU token and those of the three masks; toke
 HEADS = 8
 HEAD_DIM = 16  # of attention between tokens and image
 PROMPTS_A_CHUNK = 4  # prompts of one thread at a time; their buffers must stay in the processor's cache
-SURE_LOGIT = 1.0  # a position whose neighbours lie beyond ±1 holds no border; stability looks at ±1, too
-BORDER_ROUNDS = 2  # how often positions are added beside borders that were found
 MAX_THREADS = 8  # each has buffers of about 35 MB
 _MLP_LAYERS = ("lin1", "lin2")  # of the MLPs in the transformer's blocks
 _HEAD_LAYERS = ("layers.0", "layers.1", "layers.2")  # of the IoU head and the hypernetwork MLPs
@@ -79,14 +77,10 @@ class FoldedDecoder:
     Args:
         weights: SAM's weights, from `read_weights`.
         dtype: float32, or bfloat16 for products over image positions.
-        borders_only: Whether logits are computed at every second position of every second row, and else only
-            around the borders of masks. Elsewhere a logit is that of a position beside it: of the same sign,
-            unless an island or a hole is so small that it lies between these positions.
     """
 
-    def __init__(self, weights: dict[str, Tensor], dtype: torch.dtype, *, borders_only: bool = False) -> None:
+    def __init__(self, weights: dict[str, Tensor], dtype: torch.dtype) -> None:
         self._weights = weights
-        self._borders_only = borders_only
         self._dtype = dtype
         centres = (torch.arange(GRID_SIDE) + 0.5) / GRID_SIDE
         grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1).view(-1, 2)
@@ -293,29 +287,13 @@ class FoldedDecoder:
             size: Rows and columns of image positions to upscale.
             out: Receives the logits. float32 [M, 4 rows, 4 columns]
         """
-        step = 2 if self._borders_only else 1
-        grid = np.meshgrid(np.arange(0, size[0], step), np.arange(0, size[1], step), indexing="ij")
-        places = np.stack(grid, -1).reshape(-1, 2)
-        self._upscale_at(prompt, places, hyper, out)
-        if not self._borders_only:
-            return
-        known = np.zeros(size, bool)
-        for _ in range(BORDER_ROUNDS):
-            known[places[:, 0], places[:, 1]] = True
-            places = kernels.near_borders(out, known, np.float32(SURE_LOGIT))
-            if not len(places):
-                break
-            self._upscale_at(prompt, places, hyper, out)
-        known[places[:, 0], places[:, 1]] = True
-        kernels.fill_unknown(out, known)
-
-    def _upscale_at(self, prompt: int, places: np.ndarray, hyper: np.ndarray, out: np.ndarray) -> None:
-        """`_upscaled_masks` at some positions, given by row and column, int64 [N, 2]."""
+        rows, columns = size
         w, buffers = self._weights, self._buffers
-        # `update` and `positioned` of all prompts are no longer needed: their memory takes the products.
-        rows = torch.from_numpy(places[:, 0] * GRID_SIDE + places[:, 1])
-        image = torch.index_select(buffers.image[prompt], 0, rows, out=buffers.update[0, : len(rows)])
-        twice = torch.mm(image, self._upscale[0], out=buffers.update[1, : len(rows)]).view(-1, 64)
+        image = buffers.image[prompt].view(GRID_SIDE, GRID_SIDE, EMBEDDING_CHANNELS)[:rows, :columns]
+        image = image.reshape(-1, EMBEDDING_CHANNELS)
+        # `update` and `positioned` of all prompts are no longer needed: their memory takes the two products.
+        twice = torch.mm(image, self._upscale[0], out=buffers.update[0, : rows * columns])
+        twice = twice.view(-1, 64)
         kernels.norm_and_gelu(
             x=as_array(twice),
             bias=w["output_upscaling.0.bias"].numpy(),
@@ -325,8 +303,7 @@ class FoldedDecoder:
         four_times = buffers.positioned.view(-1, 128)[: len(twice)]
         torch.mm(twice, self._upscale[1], out=four_times)
         kernels.gelu_and_masks(
-            x=as_array(four_times.view(-1, 2, 2, 128)),
-            places=places,
+            x=as_array(four_times.view(rows, columns, 2, 2, 128)),
             bias=w["output_upscaling.3.bias"].numpy(),
             hyper=hyper,
             out=out,

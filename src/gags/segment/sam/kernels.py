@@ -237,111 +237,35 @@ def norm_and_gelu(x: np.ndarray, bias: np.ndarray, weight: np.ndarray, shift: np
 
 
 @njit(**_FAST)
-def gelu_and_masks(
-    x: np.ndarray, places: np.ndarray, bias: np.ndarray, hyper: np.ndarray, out: np.ndarray
-) -> None:
+def gelu_and_masks(x: np.ndarray, bias: np.ndarray, hyper: np.ndarray, out: np.ndarray) -> None:
     """GELU of the upscaled image embedding and its product with the vectors of the masks, laid out as images.
 
     Args:
-        x: Upscaled embedding at N positions. Each has 2×2 cells [2, 2]; these have 32 channels at 2×2 cells
-            of their own, channel by channel [32 · 4]. [N, 2, 2, 128]
-        places: Row and column of each position. int64 [N, 2]
+        x: Upscaled embedding. Every position [rows, columns] has 2×2 cells [2, 2]; these have 32 channels at
+            2×2 cells of their own, channel by channel [32 · 4]. [rows, columns, 2, 2, 128]
         bias: Added before the GELU. float32 [128]
         hyper: Vectors from the hypernetwork MLPs, each value four times. float32 [M, 128]
-        out: Receives the logits at these positions. float32 [M, 4 rows, 4 columns]
+        out: Receives the logits. float32 [M, 4 rows, 4 columns]
     """
+    rows, columns = x.shape[:2]
     active = np.empty(128, np.float32)
     sums = np.empty(16, np.float32)
-    for n in range(x.shape[0]):
-        i, j = places[n]
-        for a in range(2):
-            for b in range(2):
-                # GELU of 32 channels at 4 cells.
-                for k in range(128):
-                    active[k] = _gelu(_load(x[n, a, b, k]) + bias[k])
-                # Per mask and cell the sum over the channels: first 16 sums side by side, which the
-                # compiler keeps in one register, then the four sums of each cell.
-                for m in range(hyper.shape[0]):
-                    for lane in range(16):
-                        total = np.float32(0)
-                        for k in range(8):
-                            total += active[16 * k + lane] * hyper[m, 16 * k + lane]
-                        sums[lane] = total
-                    for cell in range(4):
-                        out[m, 4 * i + 2 * a + (cell >> 1), 4 * j + 2 * b + (cell & 1)] = (
-                            sums[cell] + sums[cell + 4] + sums[cell + 8] + sums[cell + 12]
-                        )
-
-
-@njit(**_FAST)
-def near_borders(logits: np.ndarray, known: np.ndarray, margin: np.float32) -> np.ndarray:
-    """Positions that are not known yet and may hold a piece of a border of a mask.
-
-    A position may if, among the known ones of the 3×3 around it, one has a cell above −margin and one a cell
-    below +margin, of the same mask.
-
-    Args:
-        logits: float32 [M, 4 rows, 4 columns]
-        known: Which positions have their logits. bool [rows, columns]
-        margin: Logits farther from 0 than this are taken for sure.
-
-    Returns:
-        Rows and columns. int64 [N, 2]
-    """
-    rows, columns = known.shape
-    least = np.empty((rows, columns), np.float32)
-    most = np.empty((rows, columns), np.float32)
-    found = np.zeros((rows, columns), np.bool_)
-    for m in range(logits.shape[0]):
-        for i in range(rows):
-            for j in range(columns):
-                if known[i, j]:
-                    low, high = np.float32(3e38), np.float32(-3e38)
-                    for a in range(4):
-                        for b in range(4):
-                            value = logits[m, 4 * i + a, 4 * j + b]
-                            low = value if value < low else low
-                            high = value if value > high else high
-                    least[i, j], most[i, j] = low, high
-        for i in range(rows):
-            for j in range(columns):
-                if known[i, j] or found[i, j]:
-                    continue
-                low, high = np.float32(3e38), np.float32(-3e38)
-                for y in range(max(i - 1, 0), min(i + 2, rows)):
-                    for x in range(max(j - 1, 0), min(j + 2, columns)):
-                        if known[y, x]:
-                            low = least[y, x] if least[y, x] < low else low
-                            high = most[y, x] if most[y, x] > high else high
-                found[i, j] = high > -margin and low < margin
-    places = np.empty((np.count_nonzero(found), 2), np.int64)
-    n = 0
     for i in range(rows):
         for j in range(columns):
-            if found[i, j]:
-                places[n, 0], places[n, 1] = i, j
-                n += 1
-    return places
-
-
-@njit(**_FAST)
-def fill_unknown(logits: np.ndarray, known: np.ndarray) -> None:
-    """Give positions that stayed unknown the mean logit of the one of even row and column beside them.
-
-    Args:
-        logits: float32 [M, 4 rows, 4 columns]
-        known: Which positions have their logits; all of even row and column do. bool [rows, columns]
-    """
-    rows, columns = known.shape
-    for m in range(logits.shape[0]):
-        for i in range(0, rows, 2):
-            for j in range(0, columns, 2):
-                total = np.float32(0)
-                for a in range(4):
-                    for b in range(4):
-                        total += logits[m, 4 * i + a, 4 * j + b]
-                mean = total * np.float32(1 / 16)
-                for y in range(i, min(i + 2, rows)):
-                    for x in range(j, min(j + 2, columns)):
-                        if not known[y, x]:
-                            logits[m, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4] = mean
+            for a in range(2):
+                for b in range(2):
+                    # GELU of 32 channels at 4 cells.
+                    for k in range(128):
+                        active[k] = _gelu(_load(x[i, j, a, b, k]) + bias[k])
+                    # Per mask and cell the sum over the channels: first 16 sums side by side, which the
+                    # compiler keeps in one register, then the four sums of each cell.
+                    for m in range(hyper.shape[0]):
+                        for lane in range(16):
+                            total = np.float32(0)
+                            for k in range(8):
+                                total += active[16 * k + lane] * hyper[m, 16 * k + lane]
+                            sums[lane] = total
+                        for cell in range(4):
+                            out[m, 4 * i + 2 * a + (cell >> 1), 4 * j + 2 * b + (cell & 1)] = (
+                                sums[cell] + sums[cell + 4] + sums[cell + 8] + sums[cell + 12]
+                            )

@@ -59,11 +59,7 @@ class MobileSam:
             if not (folder / file).is_file():
                 raise ModelError(f"{folder} has no {file}; run `gags models pull mobile-sam`")
         self._encoder = load_session(folder / "encoder.onnx")
-        dtype = dtype or fast_dtype()
-        # With bfloat16, products are so fast that looking for borders takes as long as it saves.
-        self._decoder = FoldedDecoder(
-            read_weights(folder / "sam.onnx"), dtype, borders_only=dtype == torch.float32
-        )
+        self._decoder = FoldedDecoder(read_weights(folder / "sam.onnx"), dtype or fast_dtype())
 
     def encode(self, image: np.ndarray) -> EncodedPhoto:
         """Run the image encoder on a photo, uint8 RGB [H, W, 3]."""
