@@ -169,7 +169,7 @@ def test_broken_gaussians_are_skipped():
 
 
 def test_same_numbers_whatever_the_threads():
-    scene = random_scene(1500, sh_degree=2, seed=9)  # more than a thread takes at once
+    scene = random_scene(9000, sh_degree=2, seed=9)  # more than a thread takes at once
     _, all_threads = with_gradients(scene, 2, True, "cpu")
     before = numba.get_num_threads()
     numba.set_num_threads(1)

@@ -28,9 +28,9 @@ PLANE_RADIUS, PLANE_DEPTH, PLANE_SLOTS, PLANES = range(4)
 # and times products of dx and dy; then the gradients of the features.
 SUM, SUM_X, SUM_Y, SUM_XX, SUM_XY, SUM_YY, SUM_FEATURES = range(7)
 
-BLOCKS_A_TURN = (
-    32  # blocks of 16 Gaussians that a thread takes at once; others take the rest while it is held up
-)
+# Blocks of 16 Gaussians that a thread takes at once; others take the rest while it is held up. With fewer,
+# threads work so near each other in memory that they wait for lines in each other's caches.
+BLOCKS_A_TURN = 256
 
 TILE_WIDTH = 16
 TILE_HEIGHT = 32  # the rows a Gaussian touches are the bits of an int32
