@@ -10,7 +10,7 @@ only kernels decide: precision, or operations that CUDA lacks.
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -267,12 +267,13 @@ def _alias(value: Any) -> Any:
 
 
 @contextmanager
-def pretend_gpu(rasterizer: Literal["cpu", "gsplat"] = "cpu") -> Iterator[Work]:
+def pretend_gpu(rasterizer: Literal["cpu", "gsplat", "none"] = "cpu") -> Iterator[Work]:
     """While it is entered, the device "cuda" can be used, and Gaussians there are rasterised.
 
     Args:
         rasterizer: What rasterises them: "cpu", the kernels for CPUs, or gsplat's own Python on the twin of
-            its kernels, which is 100 times slower and takes the CUDA backend with everything in it.
+            its kernels, which is 100 times slower and takes the CUDA backend with everything in it. With
+            "none", nothing does, and a package gsplat is left as it is.
     """
     make = Tensor._make_subclass
 
@@ -280,7 +281,8 @@ def pretend_gpu(rasterizer: Literal["cpu", "gsplat"] = "cpu") -> Iterator[Work]:
         """How parameters are made; modes do not see it."""
         return mark(make(cls, data, requires_grad, **kwargs), marked(data))
 
-    with pytest.MonkeyPatch.context() as patch, gsplat_on_cpu() as kernels:
+    twin = nullcontext(Kernels()) if rasterizer == "none" else gsplat_on_cpu()
+    with pytest.MonkeyPatch.context() as patch, twin as kernels:
         if rasterizer == "cpu":
             patch.setattr(cuda, "rasterize", _rasterize)
             patch.setattr(cuda, "blend_weights", _blend_weights)
