@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import cpp_extension
 
 from gags.capture.camera import Camera
 from gags.render import rasterize
@@ -104,6 +103,8 @@ def build(checkout: Path, march: str) -> ModuleType:
 
 
 def _compile(source: Path, flags: list[str], name: str, library: Path) -> None:
+    from torch.utils import cpp_extension  # wants setuptools, which the rest does not
+
     folders = [*cpp_extension.include_paths(), sysconfig.get_path("include"), str(source.parent)]
     common = ["-std=c++20", "-fPIC", f"-DTORCH_EXTENSION_NAME={name}", *(f"-I{each}" for each in folders)]
     libraries = [f"-L{each}" for each in cpp_extension.library_paths()]

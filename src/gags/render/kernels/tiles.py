@@ -239,7 +239,7 @@ def _find_members(lists, order, outlines, width, height, wanted, low, high, firs
 
 
 @njit
-def _tile_rows(v, half_y, height) -> tuple[int, int]:
+def _tile_rows(v, half_y, height) -> tuple[np.int64, np.int64]:
     """First and last row of tiles that an outline can touch."""
     half_y += slack(half_y)
     y0, y1 = max(v - half_y, np.float32(0)), min(v + half_y, np.float32(height - 1))
