@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import cpp_extension
 
 from gags.capture.camera import Camera
 from gags.render import rasterize
@@ -104,6 +103,8 @@ def build(checkout: Path, march: str) -> ModuleType:
 
 
 def _compile(source: Path, flags: list[str], name: str, library: Path) -> None:
+    from torch.utils import cpp_extension  # wants setuptools, which the rest does not
+
     folders = [*cpp_extension.include_paths(), sysconfig.get_path("include"), str(source.parent)]
     common = ["-std=c++20", "-fPIC", f"-DTORCH_EXTENSION_NAME={name}", *(f"-I{each}" for each in folders)]
     libraries = [f"-L{each}" for each in cpp_extension.library_paths()]
@@ -149,13 +150,16 @@ class _Lists:
 
 
 class _Blend(torch.autograd.Function):
-    """Arguments: the module, width and height, then the tensors of its `forward`."""
+    """Arguments: the module, how often the off-diagonal of conics counts, width, height, then tensors."""
 
     @staticmethod
-    def forward(ctx: Any, module: ModuleType, width: int, height: int, *tensors: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, module: ModuleType, off_diagonal: int, width: int, height: int, *tensors: Tensor
+    ) -> Tensor:
         image, transmittances, address = module.forward(width, height, *tensors)
         ctx.save_for_backward(*tensors, transmittances)
         ctx.module, ctx.size, ctx.lists = module, (width, height), _Lists(module, address)
+        ctx.off_diagonal = off_diagonal
         return image
 
     @staticmethod
@@ -167,7 +171,9 @@ class _Blend(torch.autograd.Function):
         g_xys, g_conics, g_colors, g_opacities = ctx.module.backward(
             *ctx.size, *tensors, transmittances, ctx.lists.address, g_image, g_alphas
         )
-        return None, None, None, g_xys, g_conics, g_colors, g_opacities, None, None, None
+        if ctx.off_diagonal != 1:
+            g_conics[:, 1] *= ctx.off_diagonal
+        return None, None, None, None, g_xys, g_conics, g_colors, g_opacities, None, None, None
 
 
 class Peer:
@@ -190,9 +196,9 @@ class Peer:
         image, _, address = self.module.forward(*self._arguments(geometry, colors))
         return image, _Lists(self.module, address)
 
-    def differentiable(self, geometry: Geometry, colors: Tensor) -> Tensor:
-        """The picture, with its way back."""
-        return _Blend.apply(self.module, *self._arguments(geometry, colors))
+    def differentiable(self, geometry: Geometry, colors: Tensor, off_diagonal: int = 1) -> Tensor:
+        """The picture, with its way back, on which the gradient of the conics' off-diagonal is multiplied."""
+        return _Blend.apply(self.module, off_diagonal, *self._arguments(geometry, colors))
 
     def _arguments(self, geometry: Geometry, colors: Tensor) -> tuple[Any, ...]:
         """Width and height, then centres, conics, colours, opacities, background, covariances, depths."""
@@ -228,3 +234,22 @@ def print_agreement(geometry: Geometry, colors: Tensor, camera: Camera, module: 
         apart = (theirs - rasterize(*gaussians, colors, camera).colors).abs()
         share = (apart > 1 / 255).double().mean()
         print(f"| {name} | {apart.median():.1e} | {apart.mean():.1e} | {share:.2%} |")
+    _print_gradients(geometry, colors, camera, Peer(module, camera))
+
+
+def _print_gradients(geometry: Geometry, colors: Tensor, camera: Camera, peer: Peer) -> None:
+    """Cosines between the two gradients of a picture; OpenSplat's takes half the conics' off-diagonal."""
+    print("\n| cosine of gradients | means | rotations | scales | opacities | colours |")
+    print("|---|---:|---:|---:|---:|---:|")
+    leaves = [tensor.clone().requires_grad_() for tensor in (*geometry, colors)]
+    means, quats, scales, opacities, all_colors = leaves
+    upstream = torch.randn(camera.height, camera.width, 3, generator=torch.Generator().manual_seed(1))
+    ours = torch.autograd.grad(
+        rasterize(means, quats, scales, opacities, all_colors, camera).colors, leaves, upstream
+    )
+    for name, off_diagonal in {"as it is": 1, "conics' off-diagonal doubled": 2}.items():
+        picture = peer.differentiable((means, quats, scales, opacities), all_colors, off_diagonal)
+        theirs = torch.autograd.grad(picture, leaves, upstream)
+        pairs = zip(theirs, ours, strict=True)
+        cosines = [torch.cosine_similarity(a.flatten(), b.flatten(), dim=0) for a, b in pairs]
+        print(f"| {name} |" + "".join(f" {cosine:.5f} |" for cosine in cosines))
