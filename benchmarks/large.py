@@ -3,9 +3,10 @@
     python -m benchmarks.large SCENE --folder DIR [--quick] [--stages …] [--gaussians …] [--photos …]
 
 SCENE is a finished scene with things, such as the demo's. Copies of it become large scenes (`large_scene.py`)
-below DIR, where they stay for the next run. Segmenter and encoder are stand-ins (`describe_memory.py`): what
-is measured is all around the nets. Every measurement runs in a process of its own; the first of each stage
-twice, so that kernels are compiled.
+below DIR, where they stay for the next run. They have 30 photos; more are these under other names, which
+are described once where that is not what is measured. Segmenter and encoder are stand-ins: what is measured
+is all around the nets. Every measurement runs in a process of its own, the first of each stage twice, so that
+kernels are compiled.
 
 "peak" is the most that the process ever held (VmHWM, what `ru_maxrss` is without the parent's share), "grown"
 is that less what it held when the stage began, all modules imported. "needed" is the most of it that the
@@ -57,7 +58,7 @@ class Case:
     @property
     def name(self) -> str:
         """Of the folder of the scene."""
-        return f"{self.gaussians}_{self.photos}_{self.width}x{self.height}"
+        return f"{self.gaussians}_{self.width}x{self.height}"
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,11 @@ def measured(case: Case, small: Path, folder: Path, *, made: bool = False) -> Ro
     command = [sys.executable, "-m", "benchmarks.large", str(small), "--folder", str(folder)]
     done = subprocess.run([*command, mode, json.dumps(asdict(case))], text=True, stdout=subprocess.PIPE)
     if done.returncode:
-        print(f"{case.stage} of {case.name} failed ({done.returncode})", file=sys.stderr, flush=True)
+        print(
+            f"{case.stage} of {case.name}, {case.photos} photos, failed ({done.returncode})",
+            file=sys.stderr,
+            flush=True,
+        )
         return None
     if made:
         return None
@@ -253,9 +258,11 @@ def main() -> None:
     given = arguments()
     if given.make:
         from benchmarks.large_scene import make
+        from benchmarks.large_stages import prepare
 
         case = Case(**json.loads(given.make))
-        make(given.scene, given.folder / case.name, case.gaussians, case.photos, (case.width, case.height))
+        made = make(given.scene, given.folder / case.name, case.gaussians, (case.width, case.height))
+        prepare(made, case)
         return
     if given.measure:
         row = measure(Case(**json.loads(given.measure)), given.folder)
@@ -275,7 +282,7 @@ def main() -> None:
             with open(given.folder / ROWS, "a") as file:
                 file.write(json.dumps(asdict(row)) + "\n")
             print(
-                f"{case.stage} {case.name}: {row.seconds:.3g} s, {row.grown:.0f} MB",
+                f"{case.stage} {case.name} {case.photos}: {row.seconds:.3g} s, {row.grown:.0f} MB",
                 file=sys.stderr,
                 flush=True,
             )

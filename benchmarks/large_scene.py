@@ -24,6 +24,7 @@ from gags.workspace import Workspace
 
 COPY = 250_000  # Gaussians of a copy, about
 DRAWN_WIDTH = 400  # px; photos are rendered so small, then enlarged: they are to be read, not looked at
+DIFFERENT = 30  # photos of a large scene; captures of more repeat them, under other names
 APART = 1.2  # of the extent of cameras and Gaussians, from copy to copy
 THUMBNAIL = 8  # px a side; what the stand-in encoder sees of a crop
 
@@ -48,10 +49,9 @@ class Made:
         """The Gaussians, as another program would leave them."""
         return self.folder / "splats.ply"
 
-    @property
-    def scene(self) -> Path:
-        """The scene that the stages make."""
-        return self.folder / "scene"
+    def scene(self, photos: int) -> Path:
+        """The scene that the stages make of so many photos."""
+        return self.folder / f"scene_{photos}"
 
     @property
     def finished(self) -> Path:
@@ -59,14 +59,13 @@ class Made:
         return self.folder / "finished"
 
 
-def make(small: Path, folder: Path, count: int, photos: int, size: tuple[int, int]) -> Made:
+def make(small: Path, folder: Path, count: int, size: tuple[int, int]) -> Made:
     """Write a large scene, unless it is there.
 
     Args:
         small: Folder of a finished scene.
         folder: Folder that is made.
         count: Number of Gaussians.
-        photos: Number of photos.
         size: Width and height of the photos, px.
     """
     made = Made(folder)
@@ -84,7 +83,7 @@ def make(small: Path, folder: Path, count: int, photos: int, size: tuple[int, in
     made.capture.mkdir(parents=True, exist_ok=True)
     save_ply(gaussians, made.splats)
     write_points(gaussians, made.capture / "points.ply")
-    write_photos(gaussians, moved(cameras, shifts, photos, size, rng), made.capture)
+    write_photos(gaussians, moved(cameras, shifts, DIFFERENT, size, rng), made.capture)
     finish(made, workspace, gaussians, source, copy_of)
     return made
 

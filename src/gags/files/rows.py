@@ -12,7 +12,7 @@ from gags.errors import WorkspaceError
 from gags.files.memory import available_bytes
 
 IN_MEMORY_SHARE = 0.1  # of what is available, that one array may take
-MOST_IN_MEMORY = 1 << 28  # bytes
+MOST_IN_MEMORY = 1 << 26  # bytes; a file that was just written is in memory, too, as long as there is room
 
 
 class Rows:
