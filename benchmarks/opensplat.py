@@ -251,5 +251,7 @@ def _print_gradients(geometry: Geometry, colors: Tensor, camera: Camera, peer: P
         picture = peer.differentiable((means, quats, scales, opacities), all_colors, off_diagonal)
         theirs = torch.autograd.grad(picture, leaves, upstream)
         pairs = zip(theirs, ours, strict=True)
-        cosines = [torch.cosine_similarity(a.flatten(), b.flatten(), dim=0) for a, b in pairs]
+        cosines = [
+            torch.cosine_similarity(a.flatten().double(), b.flatten().double(), dim=0) for a, b in pairs
+        ]
         print(f"| {name} |" + "".join(f" {cosine:.5f} |" for cosine in cosines))
