@@ -218,6 +218,6 @@ def _texts(scene: Scene, count: int) -> list[Queries]:
 def _stand_ins() -> None:
     """Put stand-ins where the pipeline and the scene take segmenter and encoder from."""
     pipeline.choose_models = lambda workspace, *names, progress: ("discs", "thumbnails")
-    pipeline.load_segmenter = lambda name: Discs()
+    pipeline.load_segmenter = lambda name, progress: Discs()
     pipeline.load_encoder = lambda name, progress: Thumbnails()
     gags.scene.load_encoder = lambda name: Thumbnails()

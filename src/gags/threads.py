@@ -10,6 +10,7 @@ so `import gags` sets it, before them, and only what the user has not set.
 
 import math
 import os
+import threading
 from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -58,6 +59,23 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
         while (item := waiting.result()) is not end:
             waiting = thread.submit(next, items, end)
             yield item  # type: ignore[misc]
+
+
+def single_threaded_pool(threads: int, name: str) -> ThreadPoolExecutor:
+    """Threads in which PyTorch's own operations do not start further ones.
+
+    No ready-made limit does this: joblib refuses `inner_max_num_threads` for threads, and threadpoolctl does
+    not change PyTorch's own setting. That setting belongs to a thread, but is also the default of threads
+    that start later. So all threads start here, and then the caller's setting is restored.
+    """
+    import torch  # not for those who only want to settle
+
+    usual = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, name, initializer=torch.set_num_threads, initargs=(1,))
+    all_started = threading.Barrier(threads)
+    list(pool.map(lambda _: all_started.wait(), range(threads)))
+    torch.set_num_threads(usual)
+    return pool
 
 
 def usable_cores() -> int:

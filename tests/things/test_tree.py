@@ -131,3 +131,14 @@ def test_sizes_in_common():
 def test_weight_that_photos_see_counts_no_mask_twice():
     evidence = evidence_of(3, [0], [0, 1])
     assert evidence.seen().tolist() == [400, 400, 400]
+
+
+def test_an_overlap_keeps_no_more_than_it_says():
+    evidence = evidence_of(30, *([one] for one in range(30)))
+    overlap = Overlap.of(evidence, np.arange(3))
+    assert overlap.masks.tolist() == [photo * 30 + mask for photo in range(PHOTOS) for mask in range(3)]
+    assert overlap.shared.tolist() == [100.0] * 12
+    assert overlap.photos.tolist() == [300.0] * PHOTOS
+    # Memory of none of the arrays goes with the number of all masks.
+    kept = [array if array.base is None else array.base for array in vars(overlap).values()]
+    assert max(len(array) for array in kept) == 12

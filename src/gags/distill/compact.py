@@ -4,7 +4,7 @@ A row is whole numbers times a scale of its own, so that cosines are right to ab
 in half precision, which is worse. All are read for every text: half of the bytes is half of the time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from gags.distill.decoder import Decoder, PrincipalDecoder
 from gags.distill.linear import apply_layers, linear
 from gags.simd.cache import kernel
+from gags.threads import single_threaded_pool
 
 LARGEST = 32767  # of an int16
 DECODED_AT_ONCE = 1 << 12  # Gaussians; what a layer gives for them stays in the caches
@@ -38,10 +39,13 @@ class CompactVectors:
         """The coordinates of features [N, d], see `Decoder.coordinates`."""
         numbers = np.empty((len(features), decoder.rank), np.int16)
         scales = np.empty(len(features), np.float32)
-        for first in range(0, len(features), DECODED_AT_ONCE):
-            part = slice(first, first + DECODED_AT_ONCE)
-            vectors = _coordinates(decoder, features[part])
+
+        def decode(part: slice) -> None:
+            with torch.no_grad():
+                vectors = _coordinates(decoder, features[part])
             _round_rows(vectors.contiguous().numpy(), numbers[part], scales[part])
+
+        _block_by_block(len(features), decode)
         return cls(numbers, scales)
 
     def __len__(self) -> int:
@@ -57,16 +61,30 @@ class CompactVectors:
         if folded.shape[1] <= ONE_BY_ONE:
             _products(self.numbers, self.scales, folded.T.contiguous().float().numpy(), found)
         else:
-            for part, cosines in self.products_of_blocks(folded):
-                found[part] = cosines
+
+            def keep(part: slice, cosines: Tensor) -> None:
+                found[part] = cosines.numpy()
+
+            self.products_of_blocks(folded, keep)
         return torch.from_numpy(found)
 
-    def products_of_blocks(self, folded: Tensor) -> Iterator[tuple[slice, np.ndarray]]:
-        """`products`, block by block, for those who do not need all of them at once."""
+    def products_of_blocks(self, folded: Tensor, take: Callable[[slice, Tensor], None]) -> None:
+        """`products`, block by block in several threads, for those who do not need all of them at once."""
         columns, bias = folded.T.contiguous().float(), folded.new_zeros(folded.shape[1])
-        for first in range(0, len(self), DECODED_AT_ONCE):
-            part = slice(first, first + DECODED_AT_ONCE)
-            yield part, linear(self.rows(part), columns, bias).numpy()
+
+        def multiply(part: slice) -> None:
+            with torch.no_grad():
+                take(part, linear(self.rows(part), columns, bias))
+
+        _block_by_block(len(self), multiply)
+
+
+def _block_by_block(count: int, work: Callable[[slice], None]) -> None:
+    """Work on blocks of so many Gaussians, each in one thread, so that no thread waits for another one."""
+    blocks = [slice(first, first + DECODED_AT_ONCE) for first in range(0, count, DECODED_AT_ONCE)]
+    with single_threaded_pool(min(torch.get_num_threads(), len(blocks)), "gaussians") as pool:
+        for _ in pool.map(work, blocks):
+            pass
 
 
 def _coordinates(decoder: Decoder, features: Tensor) -> Tensor:
@@ -77,10 +95,10 @@ def _coordinates(decoder: Decoder, features: Tensor) -> Tensor:
     return apply_layers(decoder.body, features).add_(skipped)
 
 
-@kernel(parallel=True, fastmath=True)
+@kernel(fastmath=True, nogil=True)
 def _round_rows(vectors, numbers, scales) -> None:  # pragma: no cover - compiled
     """Round vectors [n, r] to whole numbers of unit vectors; rows of zeros stay zeros."""
-    for row in prange(len(vectors)):
+    for row in range(len(vectors)):
         largest, squared = np.float32(0), np.float32(0)
         for k in range(vectors.shape[1]):
             largest = max(largest, abs(vectors[row, k]))

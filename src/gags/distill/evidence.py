@@ -20,6 +20,7 @@ from gags.gaussians import Gaussians, blend_weights
 from gags.progress import SILENT, Reporter
 from gags.render.cuda_view import to_device
 
+READ_AT_ONCE = 1 << 17  # entries of Gaussians here and there: each brings 64 KB of its file along
 GRID_PIXELS = 40_000  # of every photo: enough that next to no visible Gaussian is missed
 
 
@@ -113,9 +114,12 @@ class Evidence:
         lengths = self.starts[rows + 1] - self.starts[rows]
         starts = np.concatenate([[0], np.cumsum(lengths)])
         places = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
-        chosen = Evidence(starts, self.columns[places], self.weights[places], self.view_of)
-        self.release()
-        return chosen
+        columns, weights = np.empty(len(places), np.int32), np.empty(len(places), np.float32)
+        for first in range(0, len(places), READ_AT_ONCE):
+            part = slice(first, first + READ_AT_ONCE)
+            columns[part], weights[part] = self.columns[places[part]], self.weights[places[part]]
+            self.release()
+        return Evidence(starts, columns, weights, self.view_of)
 
     def of_photos(self, photos: np.ndarray) -> "Evidence":
         """What some photos [n], in order, and their masks say; both are numbered anew."""

@@ -108,9 +108,12 @@ class LanguageField:
         folded, count = self.decoder.fold(vectors), len(self)
         kept = (torch.empty(count), torch.empty(count, dtype=torch.int16))
         kept += (torch.empty(count), torch.empty(count, dtype=torch.int16))
-        for part, cosines in compact.products_of_blocks(folded):
-            for whole, of_part in zip(kept, two_largest(torch.from_numpy(cosines)), strict=True):
+
+        def keep(part: slice, cosines: Tensor) -> None:
+            for whole, of_part in zip(kept, two_largest(cosines), strict=True):
                 whole[part] = of_part
+
+        compact.products_of_blocks(folded, keep)
         return Similarities(*kept, lambda rows: compact.rows(rows.numpy()) @ folded)
 
     @property

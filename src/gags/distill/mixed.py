@@ -13,7 +13,7 @@ from gags.distill.samples import Samples, one_gaussian
 from gags.distill.settings import DistillSettings
 from gags.render.cuda_view import to_device
 
-RELEASED_EVERY = 50  # steps, after which samples that lie in a file are let go of: 4 MB a step
+RELEASED_EVERY = 10  # steps, after which samples in a file are let go of: each brings 64 KB around it along
 
 
 class MixedSchedule:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from gags.simd.cache import kernel
@@ -74,10 +73,10 @@ def two_largest(cosines: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return found
 
 
-@kernel(parallel=True)
+@kernel(nogil=True)
 def _two_largest(cosines, largest, which, second, which_second) -> None:  # pragma: no cover - compiled
     """The two largest numbers of each row and their columns, the first of equal ones first."""
-    for row in prange(len(cosines)):
+    for row in range(len(cosines)):
         one, two = cosines[row, 0], np.float32(-np.inf)
         column, other = 0, 0
         for k in range(1, cosines.shape[1]):

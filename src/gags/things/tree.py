@@ -166,7 +166,7 @@ class Overlap:
         """What the Gaussians `rows` [n] share."""
         sums = evidence.shared(rows)
         masks = np.flatnonzero(sums[: evidence.mask_count])
-        return cls(masks, sums[masks], sums[evidence.mask_count :])
+        return cls(masks, sums[masks], sums[evidence.mask_count :].copy())  # a view would keep all sums
 
     def visible(self) -> np.ndarray:
         """Photos that see enough of them. bool [V]"""

@@ -14,7 +14,6 @@ against 40 ms (`benchmarks/sam_decoder.py`).
 
 import math
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +23,7 @@ from torch.nn import functional
 
 from gags.segment.sam import kernels
 from gags.segment.sam.kernels import as_array
+from gags.threads import single_threaded_pool
 
 GRID_SIDE = 64  # image positions a side
 POSITIONS = GRID_SIDE * GRID_SIDE
@@ -88,7 +88,7 @@ class FoldedDecoder:
         self._typed_positions = self._positions.to(dtype)
         self._upscale = [weights[f"output_upscaling.{layer}.weight"].to(dtype) for layer in (0, 3)]
         self._buffers = _Buffers(dtype)
-        self._threads = _single_threaded_pool(min(torch.get_num_threads(), MAX_THREADS))
+        self._threads = single_threaded_pool(min(torch.get_num_threads(), MAX_THREADS), "mask-decoder")
 
     @torch.inference_mode()
     def prepare(self, embedding: Tensor) -> PreparedImage:
@@ -354,21 +354,6 @@ class FoldedDecoder:
 def _front(buffer: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A contiguous tensor of some shape in the front part of a buffer."""
     return buffer.view(-1)[: math.prod(shape)].view(shape)
-
-
-def _single_threaded_pool(threads: int) -> ThreadPoolExecutor:
-    """Threads in which PyTorch's own operations do not start further ones.
-
-    No ready-made limit does this: joblib refuses `inner_max_num_threads` for threads, and threadpoolctl does
-    not change PyTorch's own setting. That setting belongs to a thread, but is also the default of threads
-    that start later. So all threads start here, and then the caller's setting is restored.
-    """
-    usual = torch.get_num_threads()
-    pool = ThreadPoolExecutor(threads, "mask-decoder", initializer=torch.set_num_threads, initargs=(1,))
-    all_started = threading.Barrier(threads)
-    list(pool.map(lambda _: all_started.wait(), range(threads)))
-    torch.set_num_threads(usual)
-    return pool
 
 
 def fast_dtype() -> torch.dtype:
