@@ -54,3 +54,9 @@ def test_a_feature_that_means_nothing_has_cosines_of_0():
 def test_layers_in_one_pass_are_layers():
     decoder, x = principal(), torch.randn(100, 8)
     torch.testing.assert_close(apply_layers(decoder.body, x), decoder.body(x))
+
+
+@torch.no_grad()
+def test_a_field_without_gaussians_has_no_products():
+    compact = CompactVectors.decoded(principal(), torch.zeros(0, 8))
+    assert compact.products(torch.ones(12, ONE_BY_ONE + 1)).shape == (0, ONE_BY_ONE + 1)

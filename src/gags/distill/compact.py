@@ -82,6 +82,8 @@ class CompactVectors:
 def _block_by_block(count: int, work: Callable[[slice], None]) -> None:
     """Work on blocks of so many Gaussians, each in one thread, so that no thread waits for another one."""
     blocks = [slice(first, first + DECODED_AT_ONCE) for first in range(0, count, DECODED_AT_ONCE)]
+    if not blocks:
+        return
     with single_threaded_pool(min(torch.get_num_threads(), len(blocks)), "gaussians") as pool:
         for _ in pool.map(work, blocks):
             pass
