@@ -16,7 +16,7 @@ from gags import threads
 @pytest.fixture
 def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_allowed_cores", lambda: 4)
-    monkeypatch.setattr(threads, "_quota", lambda cgroups, own: math.inf)
+    monkeypatch.setattr(threads, "_quota", lambda own, root: math.inf)
 
 
 @pytest.mark.usefixtures("four_cores")
@@ -50,7 +50,7 @@ def test_threads_are_as_many_as_the_user_says_or_the_share_of_time_allows(
     monkeypatch: pytest.MonkeyPatch, quota: float, given: dict[str, str], expected: dict[str, str]
 ):
     monkeypatch.setattr(threads, "_allowed_cores", lambda: 4)
-    monkeypatch.setattr(threads, "_quota", lambda cgroups, own: quota)
+    monkeypatch.setattr(threads, "_quota", lambda own, root: quota)
     environment = {"OMP_WAIT_POLICY": "ACTIVE", **given}
     threads.settle(environment)
     assert environment == {"OMP_WAIT_POLICY": "ACTIVE", **expected}
@@ -65,19 +65,19 @@ def _write(folder: Path, **files: str) -> None:
 def test_the_quota_of_control_groups_of_version_2_is_the_least_of_all_above(tmp_path: Path):
     own, mount = tmp_path / "own", tmp_path / "cgroup"
     own.write_text("0::/user/job\n")
-    assert threads._quota(mount, own) == math.inf  # nothing mounted
+    assert threads._quota(own, mount) == math.inf  # nothing mounted
     _write(mount / "user/job", cpu__max="max 100000\n")
-    assert threads._quota(mount, own) == math.inf
+    assert threads._quota(own, mount) == math.inf
     _write(mount / "user/job", cpu__max="350000 100000\n")
     _write(mount / "user", cpu__max="250000 100000\n")
-    assert threads._quota(mount, own) == 2.5
+    assert threads._quota(own, mount) == 2.5
 
 
 def test_inside_a_container_the_quota_lies_at_the_mount(tmp_path: Path):
     own, mount = tmp_path / "own", tmp_path / "cgroup"
     own.write_text("0::/docker/0123456789\n")
     _write(mount, cpu__max="150000 100000\n")
-    assert threads._quota(mount, own) == 1.5
+    assert threads._quota(own, mount) == 1.5
 
 
 def test_the_quota_of_control_groups_of_version_1(tmp_path: Path):
@@ -85,11 +85,11 @@ def test_the_quota_of_control_groups_of_version_1(tmp_path: Path):
     own.write_text("9:memory:/job\n4:cpu,cpuacct:/job\n1:name=systemd:/job\n")
     folder = mount / "cpu,cpuacct/job"
     _write(folder, cpu__cfs_quota_us="-1\n", cpu__cfs_period_us="100000\n")
-    assert threads._quota(mount, own) == math.inf
+    assert threads._quota(own, mount) == math.inf
     _write(folder, cpu__cfs_quota_us="300000\n", cpu__cfs_period_us="100000\n")
-    assert threads._quota(mount, own) == 3
+    assert threads._quota(own, mount) == 3
     _write(mount / "memory/job", cpu__cfs_quota_us="1\n", cpu__cfs_period_us="100000\n")
-    assert threads._quota(mount, own) == 3  # not the group of the processor
+    assert threads._quota(own, mount) == 3  # not the group of the processor
 
 
 def test_a_machine_without_control_groups_has_no_quota(tmp_path: Path):
@@ -99,7 +99,7 @@ def test_a_machine_without_control_groups_has_no_quota(tmp_path: Path):
 def test_usable_cores_are_at_least_one_and_at_most_those_allowed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(threads, "_allowed_cores", lambda: 4)
     for quota, cores in ((0.01, 1), (2.0, 2), (2.1, 3), (64.0, 4), (math.inf, 4)):
-        monkeypatch.setattr(threads, "_quota", lambda cgroups, own, quota=quota: quota)
+        monkeypatch.setattr(threads, "_quota", lambda own, root, quota=quota: quota)
         assert threads.usable_cores() == cores
 
 

@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from gags.files import cgroups
+
 T = TypeVar("T")
 
 _WAITING = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}
@@ -23,8 +25,6 @@ _WAITING = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}
 (macOS, Windows), of which 1 is the least above 0."""
 
 _WAIT_POLICY = "OMP_WAIT_POLICY"  # the same for all of them, if the user says so
-_CGROUPS = Path("/sys/fs/cgroup")
-_OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def settle(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -83,7 +83,7 @@ def usable_cores() -> int:
 
     The share is the quota of control groups (of a container, or a job of a cluster), rounded up.
     """
-    return max(1, math.ceil(min(_allowed_cores(), _quota(_CGROUPS, _OWN_CGROUP))))
+    return max(1, math.ceil(min(_allowed_cores(), _quota(cgroups.OWN, cgroups.ROOT))))
 
 
 def _allowed_cores() -> int:
@@ -94,29 +94,15 @@ def _allowed_cores() -> int:
         return os.cpu_count() or 1
 
 
-def _quota(cgroups: Path, own: Path) -> float:
+def _quota(own: Path, root: Path) -> float:
     """Cores' worth of time that control groups give this process; infinity if they set no bound.
 
     Args:
-        cgroups: Where control groups are mounted.
         own: Says which groups this process is in.
+        root: Where control groups are mounted.
     """
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return math.inf
-    least = math.inf
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        mount = cgroups / controllers if controllers else cgroups
-        # A bound of a group above holds, too. Inside a container the group's own path may not be there.
-        path = Path(group.lstrip("/"))
-        for folder in (mount / path, *(mount / parent for parent in path.parents)):
-            least = min(least, _quota_of_folder(folder))
-    return least
+    folders = cgroups.folders("cpu", own, root)
+    return min((_quota_of_folder(folder) for _, folder in folders), default=math.inf)
 
 
 def _quota_of_folder(folder: Path) -> float:

@@ -5,45 +5,32 @@ from pathlib import Path
 
 import psutil
 
-_GROUPS = Path("/proc/self/cgroup")
-_ROOT = Path("/sys/fs/cgroup")
-# Of version 2 and of version 1: folder of the memory controller, files of its limit and its usage, and the
-# line of memory.stat that says how much of that are pages of files, which the system drops when it has to.
+from gags.files import cgroups
+
+# Of version 2 and of version 1: files of a group's limit and its usage, and the line of memory.stat that says
+# how much of that are pages of files, which the system drops when it has to.
 _FILES = {
-    2: ("", "memory.max", "memory.current", "inactive_file"),
-    1: ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
 
 
 def available_bytes() -> int:
     """Memory that may still be taken: what the machine has, or the least that a control group leaves."""
-    return max(0, min([psutil.virtual_memory().available, *_left_in_groups(_GROUPS, _ROOT)]))
+    return max(0, min([psutil.virtual_memory().available, *_left_in_groups(cgroups.OWN, cgroups.ROOT)]))
 
 
-def _left_in_groups(groups: Path, root: Path) -> Iterator[int]:
+def _left_in_groups(own: Path, root: Path) -> Iterator[int]:
     """What every control group of this process leaves, from its own up; groups without a limit leave it out.
 
     Args:
-        groups: The process's own, as Linux lists them: lines of number, controllers and path.
+        own: Says which groups this process is in.
         root: Where control groups are mounted.
     """
-    try:
-        lines = [line.split(":", 2) for line in groups.read_text().splitlines()]
-    except OSError:  # not on Linux
-        return
-    for number, controllers, path in (line for line in lines if len(line) == 3):
-        version = 2 if number == "0" and not controllers else 1
-        if version == 1 and "memory" not in controllers.split(","):
-            continue
-        folder, limit, usage, droppable = _FILES[version]
-        group = root / folder / path.strip("/")
-        # A container may see its own group mounted as the root, under a path of the machine outside.
-        for each in (group, *group.parents):
-            if each == root.parent:
-                break
-            left = _left(each, limit, usage, droppable)
-            if left is not None:
-                yield left
+    for version, folder in cgroups.folders("memory", own, root):
+        left = _left(folder, *_FILES[version])
+        if left is not None:
+            yield left
 
 
 def _left(group: Path, limit: str, usage: str, droppable: str) -> int | None:
