@@ -28,9 +28,9 @@ USERS_OF_FRONT = ("scene", "cli")
 
 ROOMS = {
     "_version": "the version number",
-    "threads": "asleep when idle",
     "errors": "exceptions",
     "files": "whole files or none",
+    "threads": "asleep when idle",
     "progress": "Reporter",
     "store": "stamps, checkpoints",
     "workspace": "files of a scene",
@@ -71,7 +71,7 @@ ROWS = (
 )
 """Where the drawing has them, from the top down; the ground that all others stand on comes below."""
 
-GROUND = ("_version", "threads", "errors", "files", "progress", "store", "workspace")
+GROUND = ("_version", "errors", "files", "threads", "progress", "store", "workspace")
 MOST_TOP_FILES = 10
 
 Imports = dict[str, set[str]]
