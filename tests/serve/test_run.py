@@ -26,18 +26,21 @@ def test_a_process_answers_until_it_is_interrupted(finished: Path):
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
-    assert process.stdout
-    url = process.stdout.readline().split(" at ")[1].split()[0]
-    assert process.stdout.readline() == "token: x y\n"
-    health = json.load(urllib.request.urlopen(f"{url}/health"))
-    assert health["scenes"] == 1
-    asked = urllib.request.Request(f"{url}/scenes/ws", headers={"Authorization": "Bearer x y"})
-    assert json.load(urllib.request.urlopen(asked))["encoder"] == "toy"
-    asked = [sys.executable, str(CLIENT), url, "x y", "ws", "mug"]
-    client = subprocess.run(asked, capture_output=True, text=True, check=False)
-    assert "HTTP Error 400" in client.stderr  # of an encoder that exists in tests alone
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    try:
+        assert process.stdout
+        url = process.stdout.readline().split(" at ")[1].split()[0]
+        assert process.stdout.readline() == "token: x y\n"
+        health = json.load(urllib.request.urlopen(f"{url}/health"))
+        assert health["scenes"] == 1
+        asked = urllib.request.Request(f"{url}/scenes/ws", headers={"Authorization": "Bearer x y"})
+        assert json.load(urllib.request.urlopen(asked))["encoder"] == "toy"
+        asked = [sys.executable, str(CLIENT), url, "x y", "ws", "mug"]
+        client = subprocess.run(asked, capture_output=True, text=True, check=False)
+        assert "HTTP Error 400" in client.stderr  # of an encoder that exists in tests alone
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert process.returncode == 0, err
     assert out.endswith("closed\n")
     assert err == ""
