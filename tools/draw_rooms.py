@@ -51,6 +51,7 @@ ROOMS = {
     "evaluate": "answers → figures",
     "report": "pages to look at",
     "viewer": "the browser",
+    "serve": "JSON over HTTP",
     "outputs": "files to take away",
     "pipeline": "the stages in order",
     "compare": "method beside method",
@@ -61,7 +62,7 @@ ROOMS = {
 
 ROWS = (
     (None, None, "demo", "cli", None),
-    (None, "compare", "pipeline", "outputs", None),
+    (None, "compare", "pipeline", "outputs", "serve"),
     ("evaluate", "report", "draw", "viewer", None),
     (None, None, "query", "scene", None),
     ("reconstruct", "segment", "embed", "distill", "things"),

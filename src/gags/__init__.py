@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from gags.reconstruct.settings import ReconstructSettings
     from gags.scene import Scene
     from gags.segment.settings import DescribeSettings
+    from gags.serve.run import serve
+    from gags.serve.settings import ServeSettings
     from gags.things.things import Things
     from gags.workspace import Workspace
 
@@ -86,6 +88,8 @@ _WHERE = {
         "gags.reconstruct.settings": "ReconstructSettings",
         "gags.scene": "Scene",
         "gags.segment.settings": "DescribeSettings",
+        "gags.serve.run": "serve",
+        "gags.serve.settings": "ServeSettings",
         "gags.things.things": "Things",
         "gags.workspace": "Workspace",
     }.items()
@@ -102,6 +106,7 @@ _CALLABLE_ROOMS = (
     "reconstruct",
     "render",
     "report",
+    "serve",
     "things",
 )
 
@@ -134,6 +139,7 @@ __all__ = [
     "Reporter",
     "RunSettings",
     "Scene",
+    "ServeSettings",
     "SplatsError",
     "Things",
     "View",
@@ -161,6 +167,7 @@ __all__ = [
     "save_gaussians",
     "save_ply",
     "save_splats",
+    "serve",
     "things",
     "view",
     "write_answers",

@@ -162,7 +162,7 @@ class Scene:
         """
         found = self._instances(self._ready(texts), progress)
         cameras = [view.camera for view in self.capture.views]
-        every = [instance for instances in found for instance in instances]
+        every = [one for instances in found for one in instances if not one.views]  # others are counted
         seen = seen_in(self.gaussians, cameras, [instance.mask for instance in every])
         for instance, views in zip(every, seen.sum(axis=0).tolist(), strict=True):
             instance.views = views

@@ -33,6 +33,7 @@ COMMANDS = {
     "extract": Command("ask", "cut the things that texts name out of the scene: .ply, .spz or .splat"),
     "delete": Command("ask", "the scene without the things that texts name"),
     "recolor": Command("ask", "the scene with the things that texts name in another colour"),
+    "serve": Command("serve", "answers over HTTP, as JSON: for programs and robots (extra `serve`)"),
     "evaluate": Command("score", "score a scene against labelled photos"),
     "compare": Command(
         "score", "the method beside baselines and ablations: same Gaussians, same masks, one table"

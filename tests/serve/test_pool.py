@@ -1,0 +1,61 @@
+"""Scenes come into memory when they are asked, and leave it when it runs short."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.helpers.blobs import ToyEncoder
+
+from gags.serve.pool import MEMORY_OF_FILES, ScenePool
+from gags.workspace import Workspace
+
+
+@pytest.fixture
+def folders(finished: Path, tmp_path: Path, monkeypatch) -> dict[str, Path]:
+    monkeypatch.setattr("gags.serve.pool.load_encoder", lambda name: ToyEncoder())
+    return {name: Path(shutil.copytree(finished, tmp_path / name)) for name in "abc"}
+
+
+def needed(folder: Path) -> int:
+    workspace = Workspace(folder)
+    files = (workspace.splats, workspace.field, workspace.things, workspace.capture)
+    return MEMORY_OF_FILES * sum(path.stat().st_size for path in files if path.exists())
+
+
+def test_a_scene_is_loaded_once(folders):
+    pool = ScenePool(folders, 10**12)
+    assert pool.loaded == []
+    scene = pool.get("a")
+    assert pool.get("a") is scene
+    assert pool.get("b").encoder is scene.encoder
+    assert pool.loaded == ["a", "b"]
+
+
+def test_what_was_asked_longest_ago_leaves(folders):
+    pool = ScenePool(folders, 2 * needed(folders["a"]) + 10)
+    first = pool.get("a")
+    pool.get("b")
+    pool.get("a")
+    pool.get("c")
+    assert pool.loaded == ["a", "c"]
+    assert pool.get("a") is first
+
+
+def test_one_scene_is_held_however_small_the_budget(folders):
+    pool = ScenePool(folders, 1)
+    pool.get("a")
+    pool.get("b")
+    assert pool.loaded == ["b"]
+
+
+def test_a_changed_scene_is_loaded_again(folders):
+    pool = ScenePool(folders, 10**12)
+    scene = pool.get("a")
+    os.utime(Workspace(folders["a"]).field, ns=(1, 1))
+    assert pool.get("a") is not scene
+
+
+def test_an_unknown_scene_is_a_key_error(folders):
+    with pytest.raises(KeyError):
+        ScenePool(folders).get("nowhere")
