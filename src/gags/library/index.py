@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 INDEX_FROM = 100_000  # rows; an exact search of fewer takes less time than a person notices
-ROWS_PER_PARTITION = 4096  # about, of which a search reads some
+ROWS_PER_PARTITION = 8192  # about, of which a search reads some
 DIMS_PER_PIECE = 8  # numbers of a vector that product quantisation keeps as one byte
 TRAINED_TIMES = 4  # how many times more rows than it was trained with an index takes before it is made anew
 LATE_SHARE = 0.05  # of the rows that may wait outside of the index: they are searched one by one

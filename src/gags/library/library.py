@@ -205,7 +205,8 @@ class Library:
         ]
         best = [wanted[k] for k in best_unrelated([nodes[row] for row in wanted], fit.values[wanted], top)]
         shown = self._tables.shown(encoder, [(near["row"][k], near["run"][k], nodes[k].thing) for k in best])
-        states = {name: _state(known[name]) for name in {nodes[row].scene for row in best}}
+        asked_of = {nodes[row].scene for row in best}
+        states: dict[str, State] = {name: _state(known[name]) for name in asked_of}
         return [
             _found(
                 known[nodes[row].scene],
@@ -255,8 +256,14 @@ def _state(row: Mapping[str, Any]) -> State:
 
 
 def _record(row: Mapping[str, Any]) -> SceneRecord:
-    columns = ("name", "path", "encoder", "things", "added")
-    return SceneRecord(**{name: row[name] for name in columns}, state=_state(row))
+    return SceneRecord(
+        name=row["name"],
+        path=row["path"],
+        encoder=row["encoder"],
+        things=row["things"],
+        added=row["added"],
+        state=_state(row),
+    )
 
 
 def _found(

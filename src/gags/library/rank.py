@@ -106,8 +106,8 @@ class Asked:
             return Fit(cosines.numpy(), cosines.numpy(), None)
         negatives = torch.from_numpy(vectors) @ self.phrases.vectors.T
         margins = margins_from_cosines(cosines[:, None], negatives, counted=self.counted)[:, 0]
-        known = self.least_match is not None
-        matches = (cosines + margins >= self.least_match).numpy() if known else None
+        least = self.least_match
+        matches = None if least is None else (cosines + margins >= least).numpy()
         return Fit(margins.numpy(), torch.sigmoid(self.temperature * margins).numpy(), matches)
 
 

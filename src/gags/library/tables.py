@@ -7,11 +7,13 @@ after.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +29,8 @@ FOLDER_FRESH = timedelta(0)  # how old what is known of a table in a folder may 
 STORE_FRESH = timedelta(seconds=5)  # the same in an object store, where looking is a round trip
 LIGHT = ("run", "scene", "thing", "chain", "photos", "vector")  # what candidates are judged by
 SHOWN = ("kind", "names", "center", "size", "axes", "low", "high", "seen_by", "view", "thumbnail")
+
+_T = TypeVar("_T")
 
 
 class Tables:
@@ -63,17 +67,19 @@ class Tables:
         Raises:
             LibraryError: If there is no library.
         """
-        with self._told():
-            table = self._table(SCENES)
-            if table is None:
-                raise LibraryError(
-                    f"there is no library at {self.location}; make one: gags library add {self.location} WS"
-                )
-            version = table.version
-            if self._known is None or self._known[0] != version:
-                rows = sorted(table.to_arrow().to_pylist(), key=lambda row: row["name"])
-                self._known = version, {row["name"]: row for row in rows}
-            return self._known[1]
+        return self._read(self._read_scenes)
+
+    def _read_scenes(self) -> dict[str, dict[str, Any]]:
+        table = self._table(SCENES)
+        if table is None:
+            raise LibraryError(
+                f"there is no library at {self.location}; make one: gags library add {self.location} WS"
+            )
+        version = table.version
+        if self._known is None or self._known[0] != version:
+            rows = sorted(table.to_arrow().to_pylist(), key=lambda row: row["name"])
+            self._known = version, {row["name"]: row for row in rows}
+        return self._known[1]
 
     def put(self, scene: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
         """Put a scene in, in place of the one of that name, if there is one.
@@ -106,14 +112,13 @@ class Tables:
             dim: Length D of its embeddings.
         """
         with self._told():
-            if self._db is None:
-                self._connect()
+            db = self._connect() if self._db is None else self._db
             for name, schema in (
                 (SCENES, _scenes_schema()),
                 (table_name(encoder), things_schema(encoder, dim)),
             ):
                 if self._table(name) is None:
-                    self._open[name] = self._db.create_table(name, schema=schema, exist_ok=True)
+                    self._open[name] = db.create_table(name, schema=schema, exist_ok=True)
             return self._things(encoder)
 
     def remove(self, names: Sequence[str]) -> None:
@@ -126,8 +131,8 @@ class Tables:
             for table in (self._things(encoder) for encoder in encoders):
                 if table is not None:
                     table.delete(f"scene {chosen}")
-                    table.optimize(cleanup_older_than=timedelta(0))
-            scenes.optimize(cleanup_older_than=timedelta(0))
+                    _free(table)
+            _free(scenes)
 
     def tidy(self, encoder: str) -> index.Index | None:
         """Keep a table quick to search, see `gags.library.index.tidy`; returns its index, if it has one."""
@@ -151,22 +156,13 @@ class Tables:
         """
         import pyarrow as pa
 
-        with self._told():
-            table = self._things(encoder)
-            if table is None:
-                raise LibraryError(
-                    f"{self.location} is damaged: the things of encoder {encoder} are missing; remove its "
-                    "scenes and add them again"
-                )
-            where = f"scene IN ({', '.join(map(_quoted, scenes))})" if scenes else None
-            parts = [
-                index.search(table, padded(vector), count, where)
-                .select([*LIGHT, "_distance"])
-                .with_row_id(True)
-                .to_arrow()
-                for vector in searches
-            ]
-        found = pa.concat_tables(parts)
+        where = f"scene IN ({', '.join(map(_quoted, scenes))})" if scenes else None
+
+        def look(vector: np.ndarray) -> Any:
+            asked = index.search(self._known_things(encoder), padded(vector), count, where)
+            return asked.select([*LIGHT, "_distance"]).with_row_id(True).to_arrow()
+
+        found = pa.concat_tables([self._read(partial(look, vector)) for vector in searches])
         rows = found["_rowid"].to_numpy()
         found = found.take(np.sort(np.unique(rows, return_index=True)[1]))
         vectors = found["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
@@ -176,18 +172,13 @@ class Tables:
 
     def thing(self, scene: str, thing: int) -> dict[str, Any] | None:
         """One row of a scene's things; None if it has no such thing."""
-        with self._told():
-            known = self.scenes()[scene]
-            table = self._things(known["encoder"])
-            if table is None:
-                return None
-            where = f"run = {_quoted(known['run'])} AND thing = {thing:d}"
-            rows = table.search().where(where).select(list(LIGHT)).limit(1).to_arrow().to_pylist()
-            return rows[0] if rows else None
+        known = self.scenes()[scene]
+        found = self._read(lambda: self._rows(known["encoder"], known["run"], thing, LIGHT))
+        return found[0] if found else None
 
     def dim(self, encoder: str) -> int:
         """Length D of an encoder's embeddings."""
-        return int(self._things(encoder).schema.metadata[b"dim"])
+        return int(self._known_things(encoder).schema.metadata[b"dim"])
 
     def shown(self, encoder: str, keys: Sequence[tuple[int, str, int]]) -> list[dict[str, Any] | None]:
         """What is shown of some things.
@@ -199,19 +190,42 @@ class Tables:
         Returns:
             Columns by name; None for a thing that is not there any more.
         """
-        if not keys:
-            return []
+        return self._read(lambda: self._shown(encoder, keys)) if keys else []
+
+    def _shown(self, encoder: str, keys: Sequence[tuple[int, str, int]]) -> list[dict[str, Any] | None]:
+        columns = ("run", "thing", *SHOWN)
+        taken = self._known_things(encoder).take_row_ids([row for row, _, _ in keys])
+        rows = taken.select(list(columns)).to_arrow().to_pylist()
+        found = {(row["run"], row["thing"]): row for row in rows}
+        for _, run, thing in keys:
+            if (run, thing) not in found:
+                moved = self._rows(encoder, run, thing, columns)
+                found.update({(row["run"], row["thing"]): row for row in moved})
+        return [found.get((run, thing)) for _, run, thing in keys]
+
+    def _rows(self, encoder: str, run: str, thing: int, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The row of a thing; none if it is not there."""
+        where = f"run = {_quoted(run)} AND thing = {thing:d}"
+        asked = self._known_things(encoder).search().where(where).select(list(columns)).limit(1)
+        return asked.to_arrow().to_pylist()
+
+    def _read(self, work: Callable[[], _T]) -> _T:
+        """Do some reading, and once more if it fails: what was read may have been taken out meanwhile."""
         with self._told():
-            table = self._things(encoder)
-            columns = ["run", "thing", *SHOWN]
-            rows = table.take_row_ids([row for row, _, _ in keys]).select(columns).to_arrow().to_pylist()
-            found = {(row["run"], row["thing"]): row for row in rows}
-            for _, run, thing in keys:
-                if (run, thing) not in found:
-                    where = f"run = {_quoted(run)} AND thing = {thing:d}"
-                    moved = table.search().where(where).select(columns).limit(1).to_arrow().to_pylist()
-                    found.update({(row["run"], row["thing"]): row for row in moved})
-            return [found.get((run, thing)) for _, run, thing in keys]
+            try:
+                return work()
+            except (OSError, RuntimeError, ValueError):
+                self._open.clear()
+                return work()
+
+    def _known_things(self, encoder: str) -> Any:
+        table = self._things(encoder)
+        if table is None:
+            raise LibraryError(
+                f"{self.location} is damaged: the things of encoder {encoder} are missing; remove its scenes "
+                "and add them again"
+            )
+        return table
 
     def _things(self, encoder: str) -> Any:
         return self._table(table_name(encoder))
@@ -239,10 +253,11 @@ class Tables:
                 f"which `gags library add` makes"
             )
 
-    def _connect(self) -> None:
+    def _connect(self) -> Any:
         fresh = STORE_FRESH if self._url else FOLDER_FRESH
         with self._told():
             self._db = lancedb_module().connect(self.location, read_consistency_interval=fresh)
+        return self._db
 
     def _check_format(self) -> None:
         with self._told():
@@ -272,6 +287,13 @@ class Tables:
                 f"library {self.location} cannot be read or written ({reason}); check the place, and that "
                 "this machine may use it"
             ) from error
+
+
+def _free(table: Any) -> None:
+    """Delete what earlier versions of a table hold; who reads one at this moment has to ask again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of just that, see `Tables._read`
+        table.optimize(cleanup_older_than=timedelta(0))
 
 
 def lancedb_module() -> Any:
