@@ -10,6 +10,8 @@ from typing import Any
 MARK = "<!-- commands -->"
 WIDTH = 100
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
+ACTIONS = {"library": ("add", "search", "list", "remove")}
+"""Commands whose options are those of an action."""
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -28,7 +30,13 @@ def reference() -> str:
 
 
 def help_of(command: str) -> str:
-    """What `gags COMMAND --help` prints, without colours, at most `WIDTH` wide."""
+    """What `gags COMMAND --help` prints, and each of its actions; without colours, at most `WIDTH` wide."""
+    printed = [_help_of(command)]
+    printed += [_help_of(command, action) for action in ACTIONS.get(command, ())]
+    return "\n\n\n".join(printed)
+
+
+def _help_of(*command: str) -> str:
     from gags.cli import main
 
     before = {name: os.environ.get(name) for name in ("COLUMNS", "NO_COLOR", "TERM")}
@@ -36,7 +44,7 @@ def help_of(command: str) -> str:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
-            code = main([command, "--help"])
+            code = main([*command, "--help"])
     finally:
         for name, value in before.items():
             if value is None:
@@ -44,7 +52,7 @@ def help_of(command: str) -> str:
             else:
                 os.environ[name] = value
     if code != 0:
-        raise RuntimeError(f"`gags {command} --help` ended with {code}")
+        raise RuntimeError(f"`gags {' '.join(command)} --help` ended with {code}")
     lines = [line.rstrip() for line in _STYLE.sub("", printed.getvalue()).splitlines()]
     wrapped = [short for line in lines for short in _fitting(line)]
     return "\n".join(wrapped).strip("\n")

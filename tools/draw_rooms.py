@@ -50,6 +50,7 @@ ROOMS = {
     "draw": "arrays → pictures",
     "evaluate": "answers → figures",
     "report": "pages to look at",
+    "library": "many scenes at once",
     "viewer": "the browser",
     "serve": "JSON over HTTP",
     "outputs": "files to take away",
@@ -63,7 +64,7 @@ ROOMS = {
 ROWS = (
     (None, None, "demo", "cli", None),
     (None, "compare", "pipeline", "outputs", "serve"),
-    ("evaluate", "report", "draw", "viewer", None),
+    ("evaluate", "report", "draw", "viewer", "library"),
     (None, None, "query", "scene", None),
     ("reconstruct", "segment", "embed", "distill", "things"),
     ("gaussians", "render", "models", None, None),

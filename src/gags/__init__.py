@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         CompareError,
         GagsError,
         LabelError,
+        LibraryError,
         ModelError,
         QueryError,
         SplatsError,
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from gags.gaussians import Gaussians, blend_weights, render
     from gags.gaussians.files import load_gaussians, save_gaussians, save_splats
     from gags.gaussians.ply import load_ply, save_ply
+    from gags.library.library import Library
+    from gags.library.page import write_found
+    from gags.library.records import Found, SceneRecord
     from gags.outputs import evaluate, report, view, write_answers, write_catalog
     from gags.pipeline import (
         CaptureSettings,
@@ -70,13 +74,16 @@ _WHERE = {
         "gags.demo": "demo",
         "gags.distill.field": "LanguageField",
         "gags.distill.settings": "DistillSettings",
-        "gags.errors": "CaptureError CompareError GagsError LabelError ModelError QueryError SplatsError "
-        "WorkspaceError",
+        "gags.errors": "CaptureError CompareError GagsError LabelError LibraryError ModelError QueryError "
+        "SplatsError WorkspaceError",
         "gags.evaluate.labels": "load_labels",
         "gags.evaluate.metrics": "Evaluation",
         "gags.gaussians": "Gaussians blend_weights render",
         "gags.gaussians.files": "load_gaussians save_gaussians save_splats",
         "gags.gaussians.ply": "load_ply save_ply",
+        "gags.library.library": "Library",
+        "gags.library.page": "write_found",
+        "gags.library.records": "Found SceneRecord",
         "gags.outputs": "evaluate report view write_answers write_catalog",
         "gags.pipeline": "CaptureSettings RunSettings describe distill reconstruct run things",
         "gags.poses": "PoseSettings find_points find_poses poses",
@@ -126,11 +133,14 @@ __all__ = [
     "DistillSettings",
     "Entry",
     "Evaluation",
+    "Found",
     "GagsError",
     "Gaussians",
     "Instance",
     "LabelError",
     "LanguageField",
+    "Library",
+    "LibraryError",
     "ModelError",
     "OrientedBox",
     "PoseSettings",
@@ -139,6 +149,7 @@ __all__ = [
     "Reporter",
     "RunSettings",
     "Scene",
+    "SceneRecord",
     "ServeSettings",
     "SplatsError",
     "Things",
@@ -172,6 +183,7 @@ __all__ = [
     "view",
     "write_answers",
     "write_catalog",
+    "write_found",
 ]
 
 

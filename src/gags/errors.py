@@ -31,3 +31,7 @@ class LabelError(GagsError):
 
 class CompareError(GagsError):
     """A comparison that cannot be made as asked."""
+
+
+class LibraryError(GagsError):
+    """A library of scenes that cannot be reached or read, or does not hold what was asked of it."""

@@ -41,6 +41,9 @@ COMMANDS = {
     "benchmark": Command(
         "score", "methods on a published data set, several runs: the paper's tables with ours"
     ),
+    "library": Command(
+        "library", "many scenes at once: add, search, list, remove; which holds it, where (extra `library`)"
+    ),
     "models": Command("models", "which segmenters and encoders there are, and are on this machine; pull one"),
     "doctor": Command("models", "what works on this machine, and what to do about the rest"),
 }

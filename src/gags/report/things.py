@@ -70,11 +70,12 @@ def write_things_page(scene: Scene, *, progress: Reporter = SILENT) -> Path:
     things = scene.things(progress)
     shown = shown_nodes(things, scene.photos_with_masks)
     nodes = dict(zip(shown, _nodes(scene, things, shown), strict=True))
-    pictures = _pictures(scene, things, list(nodes.values()), progress)
-    images = page_images([Picture(str(node), pixels, SHARE) for node, pixels in pictures.items()])
+    pictures = pictures_of_nodes(scene, things, shown, progress=progress)
+    images = page_images([Picture(str(node), pixels, SHARE) for node, (_, pixels) in pictures.items()])
     roots: list[Node] = []
     for thing, node in nodes.items():
         node.image = images.get(str(thing))
+        node.view = pictures[thing][0] if thing in pictures else ""
         above = next((nodes[other] for other in things.chain(thing)[1:] if other in nodes), None)
         (roots if above is None else above.within).append(node)
     kinds = things.kinds()
@@ -125,10 +126,23 @@ def _nodes(scene: Scene, things: Things, shown: Sequence[int]) -> list[Node]:
     ]
 
 
-def _pictures(scene: Scene, things: Things, nodes: list[Node], progress: Reporter) -> dict[int, np.ndarray]:
-    """Each node cut out of the photo that shows most of it, from near; uint8 RGB [h, w, 3] by thing."""
-    views = views_of_nodes(scene, things, [node.thing for node in nodes], progress)
-    drawn: dict[int, np.ndarray] = {}
+def pictures_of_nodes(
+    scene: Scene, things: Things, nodes: Sequence[int], *, progress: Reporter = SILENT
+) -> dict[int, tuple[str, np.ndarray]]:
+    """Each node cut out of the photo that shows most of it, from near, the rest of the photo dimmed.
+
+    Args:
+        scene: The scene.
+        things: Its things.
+        nodes: Rows of some of them.
+        progress: Told about progress.
+
+    Returns:
+        Name of the photo, and the picture, uint8 RGB [h, w, 3], by node; nodes that no photo shows are left
+        out.
+    """
+    views = views_of_nodes(scene, things, nodes, progress)
+    drawn: dict[int, tuple[str, np.ndarray]] = {}
     wanted = [view for view in scene.capture.train if view in views]
     with progress.stage("Drawing the things", len(wanted), "photos") as bar:
         for view in wanted:
@@ -139,12 +153,12 @@ def _pictures(scene: Scene, things: Things, nodes: list[Node], progress: Reporte
                 some = here[first : first + MAPS_AT_ONCE]
                 members = torch.zeros(len(scene.gaussians), len(some))
                 for column, node in enumerate(some):
-                    members[torch.from_numpy(things[node.thing].astype(np.int64)), column] = 1
+                    members[torch.from_numpy(things[node].astype(np.int64)), column] = 1
                 shares = render_values(scene.gaussians, members, camera).maps
                 for node, share in zip(some, shares, strict=True):
                     if (share >= SEEN).any():
-                        node.view = view.name
-                        drawn[node.thing] = cutout(photo, share >= SEEN, background="dim", margin=0.25)
+                        picture = cutout(photo, share >= SEEN, background="dim", margin=0.25)
+                        drawn[node] = view.name, picture
             bar.advance()
     return drawn
 

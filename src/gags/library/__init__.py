@@ -1,0 +1,1 @@
+"""Many scenes in one place: which of them holds what a text names or a picture shows, and where."""

@@ -1,0 +1,102 @@
+"""When the things of a library get an index, which one, and how it is searched.
+
+`benchmarks/library.py` measures what is chosen here.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+INDEX_FROM = 100_000  # rows; an exact search of fewer takes less time than a person notices
+ROWS_PER_PARTITION = 8192  # about, of which a search reads some
+TRAINED_TIMES = 4  # how many times more rows than it was trained with an index takes before it is made anew
+LATE_SHARE = 0.05  # of the rows that may wait outside of the index: they are searched one by one
+PARTS_SEARCHED = 32  # partitions that a search reads
+READ_AGAIN = 4  # times as many rows as are wanted are compared by their own vectors, not by the index's
+MOST_PIECES = 32  # of a table as it was written, each scene one, before they are put together
+KEPT = timedelta(hours=1)  # how long files that no row needs any more stay, for whoever still reads them
+NAME = re.compile(r"^vectors_(\d+)$")
+
+
+@dataclass(frozen=True)
+class Index:
+    """The index of a table.
+
+    Attributes:
+        name: Its name in the table.
+        trained: Rows that the table had when it was trained.
+        waiting: Rows that it does not hold yet.
+    """
+
+    name: str
+    trained: int
+    waiting: int
+
+
+def index_of(table: Any) -> Index | None:
+    """The index of a table's vectors; None if it has none."""
+    for config in table.list_indices():
+        match = NAME.match(config.name)
+        if match:
+            statistics = table.index_stats(config.name)
+            return Index(config.name, int(match[1]), statistics.num_unindexed_rows if statistics else 0)
+    return None
+
+
+def tidy(table: Any) -> Index | None:
+    """Keep a table quick to search: few pieces, an index where it pays, new rows in it.
+
+    Args:
+        table: Of things, as LanceDB opens it.
+
+    Returns:
+        Its index; None if it has too few rows for one.
+    """
+    rows, index = table.count_rows(), index_of(table)
+    if rows >= INDEX_FROM and (index is None or rows >= TRAINED_TIMES * index.trained):
+        make_index(table, rows)
+        if index is not None:
+            table.drop_index(index.name)
+        index = index_of(table)
+    pieces = table.stats()["fragment_stats"]["num_fragments"]
+    if pieces > MOST_PIECES or (index is not None and index.waiting > LATE_SHARE * rows):
+        table.optimize(cleanup_older_than=KEPT)
+        index = index_of(table)
+    return index
+
+
+def make_index(table: Any, rows: int) -> None:
+    """Make the index of a table's vectors, and one of the scenes that searches are held to.
+
+    IVF-RQ: vectors are sorted into partitions around the nearest of some centres, and each is kept there as
+    one bit a dimension (Gao and Long 2024, "RaBitQ: quantizing high-dimensional vectors with a theoretical
+    error bound for approximate nearest neighbor search"). It has no code book to train: product quantisation
+    took 13 times as long for 5,000 rows, and codes of the same size.
+
+    Args:
+        table: Of things.
+        rows: How many it has.
+    """
+    from lancedb.index import BTree, IvfRq
+
+    partitions = max(1, round(rows / ROWS_PER_PARTITION))
+    table.create_index("scene", config=BTree(), replace=True)
+    config = IvfRq(distance_type="dot", num_partitions=partitions)
+    table.create_index("vector", config=config, name=f"vectors_{rows}")
+
+
+def search(table: Any, vector: np.ndarray, count: int, where: str | None = None) -> Any:
+    """A search for the largest dot products, ready to run; exact for rows outside of an index.
+
+    Args:
+        table: Of things.
+        vector: As long as those of the table.
+        count: How many are wanted.
+        where: SQL that rows must fulfil.
+    """
+    asked = table.search(vector, vector_column_name="vector").distance_type("dot").limit(count)
+    asked = asked.nprobes(PARTS_SEARCHED).refine_factor(READ_AGAIN)
+    return asked if where is None else asked.where(where, prefilter=True)

@@ -1,0 +1,117 @@
+"""A scene as rows of a library: what each thing and part of it looks like, where it is, what it is called."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from gags.draw.lettering import fit_within
+from gags.errors import LibraryError
+from gags.library.rank import Phrases
+from gags.progress import SILENT, Reporter
+from gags.query.names import EVERYDAY, Namer
+from gags.query.space import Space
+from gags.report.things import pictures_of_nodes
+from gags.scene import Scene
+from gags.things.things import Things
+
+OWN_SAY = 0.5  # of what a thing's own masks say, against what its Gaussians say
+NAMES_KEPT = 3
+THUMBNAIL_SIDE = 256  # px, of the longest side
+THUMBNAIL_QUALITY = 85  # of JPEG
+
+
+def rows_of_scene(scene: Scene, *, progress: Reporter = SILENT) -> list[dict[str, Any]]:
+    """What a library keeps of every thing of a scene, of its parts and of groups.
+
+    What no photo cuts out, and what no mask touches, is left out: it has nothing to be compared by.
+
+    Args:
+        scene: The scene.
+        progress: Told about progress.
+
+    Returns:
+        Columns by name for each, see `gags.library.tables.things_schema`.
+
+    Raises:
+        LibraryError: If the scene has no things.
+    """
+    things = scene.things(progress)
+    kept = np.flatnonzero((things.photos > 0) & things.embeddings.any(axis=1)).tolist() if len(things) else []
+    if not kept:
+        raise LibraryError(
+            f"{scene.workspace.root} has no things to put into a library: its photos have no masks, or too "
+            "few of them agree; run `gags describe`, then `gags distill`"
+        )
+    space = Space.build(scene.gaussians, things)
+    namer = Namer.of_scene(scene.field, scene.queries(EVERYDAY), space.opacities, things)
+    pictures = pictures_of_nodes(scene, things, kept, progress=progress)
+    vectors = embeddings_of_things(scene, things, kept)
+    against, kinds = Phrases.of(scene.encoder).against(vectors), things.kinds()
+    rows = []
+    for thing, vector, phrase in zip(kept, vectors, against, strict=True):
+        compact = space.without_floaters(things[thing])
+        box = space.box(compact)
+        view, picture = pictures.get(thing, ("", None))
+        rows.append(
+            {
+                "thing": thing,
+                "chain": things.chain(thing),
+                "kind": kinds[thing],
+                "names": [word for word, _ in namer.names(compact, NAMES_KEPT)],
+                "photos": int(things.photos[thing]),
+                "seen_by": int(things.seen_by[thing]),
+                "center": box.center.tolist(),
+                "size": box.size.tolist(),
+                "axes": box.axes.ravel().tolist(),
+                "low": box.bounds[0].tolist(),
+                "high": box.bounds[1].tolist(),
+                "view": view,
+                "thumbnail": b"" if picture is None else jpeg(picture),
+                "vector": np.append(vector, phrase).astype(np.float16),
+            }
+        )
+    return rows
+
+
+@torch.no_grad()
+def embeddings_of_things(scene: Scene, things: Things, kept: Sequence[int]) -> np.ndarray:
+    """What some things look like, in the space of the scene's encoder.
+
+    Half of it is what a thing's own masks say, half the mean of its Gaussians, decoded, by opacity: texts
+    rank better with the latter, pictures with the former (`benchmarks/library.py`).
+
+    Args:
+        scene: The scene.
+        things: Its things.
+        kept: Rows of those that are wanted.
+
+    Returns:
+        L2-normalised. float32 [n, D]
+    """
+    field, opacities = scene.field, scene.gaussians.opacities
+    means = []
+    for thing in kept:
+        rows = torch.from_numpy(things[thing].astype(np.int64)).to(field.features.device)
+        parts = field.decoder.chunks(field.features[rows])
+        weights = opacities[rows].split([len(part) for part in parts])
+        total = sum(w @ field.decoder.embeddings(part) for w, part in zip(weights, parts, strict=True))
+        means.append(torch.as_tensor(total).cpu().numpy())
+    own = things.embeddings[kept].astype(np.float32)
+    return unit(OWN_SAY * unit(own) + (1 - OWN_SAY) * unit(np.stack(means)))
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors of length 1. [n, D]"""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-12)
+
+
+def jpeg(picture: np.ndarray) -> bytes:
+    """A picture as a small JPEG file. uint8 RGB [H, W, 3]"""
+    buffer = io.BytesIO()
+    small = Image.fromarray(fit_within(picture, THUMBNAIL_SIDE))
+    small.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
+    return buffer.getvalue()

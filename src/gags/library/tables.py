@@ -1,0 +1,369 @@
+"""The tables of a library, kept by LanceDB: in a folder, or in an object store by its URL.
+
+One table lists the scenes. Things lie in one table for each encoder, a row a thing or part. Rows of one
+adding have a name of their own, the run; they count from the moment on at which the table of scenes names
+that run, in one write. So whoever is killed, or asks meanwhile, has the scene as it was before or as it is
+after.
+"""
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from gags.errors import LibraryError
+from gags.library import index
+from gags.store import stamp
+
+FORMAT = "gags-library-"
+VERSION = 1
+SCENES = "scenes"
+MULTIPLE = 16  # of which the length of vectors must be one: an index cuts them into equal pieces
+FOLDER_FRESH = timedelta(0)  # how old what is known of a table in a folder may be: looking is one system call
+STORE_FRESH = timedelta(seconds=5)  # the same in an object store, where looking is a round trip
+LIGHT = ("run", "scene", "thing", "chain", "photos", "vector")  # what candidates are judged by
+SHOWN = ("kind", "names", "center", "size", "axes", "low", "high", "seen_by", "view", "thumbnail")
+
+_T = TypeVar("_T")
+
+
+class Tables:
+    """The tables of one library.
+
+    Args:
+        location: Its folder or URL.
+
+    Raises:
+        LibraryError: If LanceDB is not installed, the place cannot be reached, it holds something else, or a
+            library of a newer version.
+    """
+
+    def __init__(self, location: Path | str) -> None:
+        self.location = str(location)
+        self._url = "://" in self.location
+        self._open: dict[str, Any] = {}  # tables by name
+        self._db: Any = None  # LanceDB makes the folder when it connects, so not before it must
+        self._known: tuple[int, dict[str, dict[str, Any]]] | None = None  # scenes at a version of the table
+        lancedb_module()
+        self._check_place()
+        if self._url or Path(self.location).exists():
+            self._connect()
+            self._check_format()
+
+    @property
+    def exist(self) -> bool:
+        """Whether there is a library, if an empty one."""
+        return self._table(SCENES) is not None
+
+    def scenes(self) -> dict[str, dict[str, Any]]:
+        """Rows of the table of scenes by name, in order of their names.
+
+        Raises:
+            LibraryError: If there is no library.
+        """
+        return self._read(self._read_scenes)
+
+    def _read_scenes(self) -> dict[str, dict[str, Any]]:
+        table = self._table(SCENES)
+        if table is None:
+            raise LibraryError(
+                f"there is no library at {self.location}; make one: gags library add {self.location} WS"
+            )
+        version = table.version
+        if self._known is None or self._known[0] != version:
+            rows = sorted(table.to_arrow().to_pylist(), key=lambda row: row["name"])
+            self._known = version, {row["name"]: row for row in rows}
+        return self._known[1]
+
+    def put(self, scene: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Put a scene in, in place of the one of that name, if there is one.
+
+        Args:
+            scene: Its row of the table of scenes.
+            rows: Its things: what `things_schema` names, but for scene and run.
+        """
+        import pyarrow as pa
+
+        with self._told():
+            things = self.made(scene["encoder"], len(rows[0]["vector"]) - 1)
+            before = self.scenes().get(scene["name"])
+            whose = {"run": scene["run"], "scene": scene["name"]}
+            full = [{**row, **whose, "vector": padded(row["vector"])} for row in rows]
+            things.add(pa.Table.from_pylist(full, schema=things.schema))
+            table = self._table(SCENES)
+            replacing = table.merge_insert("name").when_matched_update_all().when_not_matched_insert_all()
+            replacing.execute(pa.Table.from_pylist([dict(scene)], schema=table.schema))
+            for encoder in {scene["encoder"], before["encoder"] if before else scene["encoder"]}:
+                former = self._things(encoder)
+                if former is not None:
+                    former.delete(f"scene = {_quoted(scene['name'])} AND run != {_quoted(scene['run'])}")
+
+    def made(self, encoder: str, dim: int) -> Any:
+        """The table of an encoder's things, as LanceDB opens it; library and table are made if need be.
+
+        Args:
+            encoder: Name of the encoder.
+            dim: Length D of its embeddings.
+        """
+        with self._told():
+            db = self._connect() if self._db is None else self._db
+            for name, schema in (
+                (SCENES, _scenes_schema()),
+                (table_name(encoder), things_schema(encoder, dim)),
+            ):
+                if self._table(name) is None:
+                    self._open[name] = db.create_table(name, schema=schema, exist_ok=True)
+            return self._things(encoder)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Take scenes out, their things, and what is kept of them on disk."""
+        with self._told():
+            encoders = {self.scenes()[name]["encoder"] for name in names}
+            chosen = f"IN ({', '.join(map(_quoted, names))})"
+            scenes = self._table(SCENES)
+            scenes.delete(f"name {chosen}")
+            for table in (self._things(encoder) for encoder in encoders):
+                if table is not None:
+                    table.delete(f"scene {chosen}")
+                    _free(table)
+            _free(scenes)
+
+    def tidy(self, encoder: str) -> index.Index | None:
+        """Keep a table quick to search, see `gags.library.index.tidy`; returns its index, if it has one."""
+        with self._told():
+            table = self._things(encoder)
+            return None if table is None else index.tidy(table)
+
+    def nearest(
+        self, encoder: str, searches: Sequence[np.ndarray], count: int, scenes: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """The things that have the largest dot products with some vectors.
+
+        Args:
+            encoder: Of which table.
+            searches: See `gags.library.rank.Asked.searches`. [D + 1] each
+            count: How many of each, at most.
+            scenes: Names of scenes to look in; all if there are none.
+
+        Returns:
+            Columns: `LIGHT` and "row", each thing once; embeddings as an array, float32 [n, D].
+        """
+        import pyarrow as pa
+
+        where = f"scene IN ({', '.join(map(_quoted, scenes))})" if scenes else None
+
+        def look(vector: np.ndarray) -> Any:
+            asked = index.search(self._known_things(encoder), padded(vector), count, where)
+            return asked.select([*LIGHT, "_distance"]).with_row_id(True).to_arrow()
+
+        found = pa.concat_tables([self._read(partial(look, vector)) for vector in searches])
+        rows = found["_rowid"].to_numpy()
+        found = found.take(np.sort(np.unique(rows, return_index=True)[1]))
+        vectors = found["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        vectors = vectors.astype(np.float32).reshape(found.num_rows, -1)[:, : len(searches[0]) - 1]
+        columns = {name: found[name].to_pylist() for name in LIGHT if name != "vector"}
+        return columns | {"vector": vectors, "row": found["_rowid"].to_pylist()}
+
+    def thing(self, scene: str, thing: int) -> dict[str, Any] | None:
+        """One row of a scene's things; None if it has no such thing."""
+        known = self.scenes()[scene]
+        found = self._read(lambda: self._rows(known["encoder"], known["run"], thing, LIGHT))
+        return found[0] if found else None
+
+    def dim(self, encoder: str) -> int:
+        """Length D of an encoder's embeddings."""
+        return int(self._known_things(encoder).schema.metadata[b"dim"])
+
+    def shown(self, encoder: str, keys: Sequence[tuple[int, str, int]]) -> list[dict[str, Any] | None]:
+        """What is shown of some things.
+
+        Args:
+            encoder: Of which table.
+            keys: Row, run and thing of each; a row may have moved since it was found.
+
+        Returns:
+            Columns by name; None for a thing that is not there any more.
+        """
+        return self._read(lambda: self._shown(encoder, keys)) if keys else []
+
+    def _shown(self, encoder: str, keys: Sequence[tuple[int, str, int]]) -> list[dict[str, Any] | None]:
+        columns = ("run", "thing", *SHOWN)
+        taken = self._known_things(encoder).take_row_ids([row for row, _, _ in keys])
+        rows = taken.select(list(columns)).to_arrow().to_pylist()
+        found = {(row["run"], row["thing"]): row for row in rows}
+        for _, run, thing in keys:
+            if (run, thing) not in found:
+                moved = self._rows(encoder, run, thing, columns)
+                found.update({(row["run"], row["thing"]): row for row in moved})
+        return [found.get((run, thing)) for _, run, thing in keys]
+
+    def _rows(self, encoder: str, run: str, thing: int, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The row of a thing; none if it is not there."""
+        where = f"run = {_quoted(run)} AND thing = {thing:d}"
+        asked = self._known_things(encoder).search().where(where).select(list(columns)).limit(1)
+        return asked.to_arrow().to_pylist()
+
+    def _read(self, work: Callable[[], _T]) -> _T:
+        """Do some reading, and once more if it fails: what was read may have been taken out meanwhile."""
+        with self._told():
+            try:
+                return work()
+            except (OSError, RuntimeError, ValueError):
+                self._open.clear()
+                return work()
+
+    def _known_things(self, encoder: str) -> Any:
+        table = self._things(encoder)
+        if table is None:
+            raise LibraryError(
+                f"{self.location} is damaged: the things of encoder {encoder} are missing; remove its scenes "
+                "and add them again"
+            )
+        return table
+
+    def _things(self, encoder: str) -> Any:
+        return self._table(table_name(encoder))
+
+    def _table(self, name: str) -> Any:
+        """An open table; None if there is none."""
+        if name not in self._open and self._db is not None:
+            try:
+                self._open[name] = self._db.open_table(name)
+            except (ValueError, FileNotFoundError) as error:
+                if "not found" not in str(error):
+                    raise
+        return self._open.get(name)
+
+    def _check_place(self) -> None:
+        """Make sure that a folder is a library, or may become one."""
+        folder = Path(self.location)
+        if self._url or not folder.exists():
+            return
+        if not folder.is_dir():
+            raise LibraryError(f"{folder} is a file, not the folder of a library; name another place")
+        if any(folder.iterdir()) and not (folder / f"{SCENES}.lance").is_dir():
+            raise LibraryError(
+                f"{folder} is no library of scenes: it holds other files; name another folder, or a new one, "
+                f"which `gags library add` makes"
+            )
+
+    def _connect(self) -> Any:
+        fresh = STORE_FRESH if self._url else FOLDER_FRESH
+        with self._told():
+            self._db = lancedb_module().connect(self.location, read_consistency_interval=fresh)
+        return self._db
+
+    def _check_format(self) -> None:
+        with self._told():
+            table = self._table(SCENES)
+        if table is None:
+            return
+        told = (table.schema.metadata or {}).get(b"format", b"").decode()
+        number = told.removeprefix(FORMAT)
+        if not told.startswith(FORMAT) or not number.isdigit():
+            raise LibraryError(f"{self.location} is no library of scenes, but other tables of LanceDB")
+        if int(number) > VERSION:
+            raise LibraryError(
+                f"{self.location} was made by a newer gags: it is a library of version {number}, this gags "
+                f"reads version {VERSION}; upgrade with pip install -U gags"
+            )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of LanceDB as one that says which library it is."""
+        try:
+            yield
+        except LibraryError:
+            raise
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).split(", /")[0].removeprefix("lance error: ")
+            raise LibraryError(
+                f"library {self.location} cannot be read or written ({reason}); check the place, and that "
+                "this machine may use it"
+            ) from error
+
+
+def _free(table: Any) -> None:
+    """Delete what earlier versions of a table hold; who reads one at this moment has to ask again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of just that, see `Tables._read`
+        table.optimize(cleanup_older_than=timedelta(0))
+
+
+def lancedb_module() -> Any:
+    """LanceDB, loaded where it is used.
+
+    Raises:
+        LibraryError: If it is not installed.
+    """
+    try:
+        import lancedb
+    except ImportError as error:
+        raise LibraryError(
+            "a library of scenes needs the extra `library`; pip install 'gags[library]'"
+        ) from error
+    return lancedb
+
+
+def table_name(encoder: str) -> str:
+    """Name of the table of an encoder's things: LanceDB takes letters, digits and a few signs."""
+    return f"things-{re.sub('[^A-Za-z0-9]+', '-', encoder)[-60:].strip('-')}-{stamp(encoder)[:8]}"
+
+
+def padded(vectors: np.ndarray) -> np.ndarray:
+    """Vectors with zeros behind them, so that an index can cut them. [..., n] → [..., n']"""
+    behind = -vectors.shape[-1] % MULTIPLE
+    return np.pad(vectors, [(0, 0)] * (vectors.ndim - 1) + [(0, behind)])
+
+
+def things_schema(encoder: str, dim: int) -> Any:
+    """Columns of a table of things.
+
+    Args:
+        encoder: Name of the encoder.
+        dim: Length D of its embeddings. A row's vector holds D + 1 numbers, see `Asked.searches`, and zeros.
+    """
+    import pyarrow as pa
+
+    floats, text = pa.list_(pa.float64()), pa.string()
+    return pa.schema(
+        {
+            "run": text,  # of the adding that wrote the row
+            "scene": text,
+            "thing": pa.int32(),  # row among the things of the scene
+            "chain": pa.list_(pa.int32()),  # the thing and all that it lies in, from itself upwards
+            "kind": text,
+            "names": pa.list_(text),
+            "photos": pa.int32(),
+            "seen_by": pa.int32(),
+            "center": floats,
+            "size": floats,
+            "axes": floats,  # row by row
+            "low": floats,
+            "high": floats,
+            "view": text,
+            "thumbnail": pa.binary(),
+            "vector": pa.list_(pa.float16(), len(padded(np.zeros(dim + 1)))),
+        },
+        metadata={"format": f"{FORMAT}{VERSION}", "encoder": encoder, "dim": str(dim)},
+    )
+
+
+def _scenes_schema() -> Any:
+    import pyarrow as pa
+
+    text = pa.string()
+    columns = ("name", "path", "encoder", "added", "run", "looks", "stamp", "gags")
+    metadata = {"format": f"{FORMAT}{VERSION}"}
+    return pa.schema({"things": pa.int32()} | dict.fromkeys(columns, text), metadata=metadata)
+
+
+def _quoted(text: str) -> str:
+    """A string of SQL."""
+    return "'" + text.replace("'", "''") + "'"

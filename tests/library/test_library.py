@@ -1,0 +1,252 @@
+"""Asking many scenes: texts by Eq. 8, pictures and likeness by cosine, scenes of two encoders apart."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.helpers.blobs import NEGATIVES, WORDS, word_vector
+from tests.helpers.finished_scene import write_scene
+from tests.helpers.made_library import PictureEncoder, looks, put, thing
+from tests.helpers.toy_capture import PALETTE
+
+from gags import scene as scene_module
+from gags.distill.field import LanguageField
+from gags.errors import LibraryError, ModelError, QueryError, WorkspaceError
+from gags.library import library as module
+from gags.library import rows as rows_module
+from gags.library.library import Library
+from gags.scene import Scene
+from gags.things.things import Things
+from gags.workspace import Workspace
+
+RED, BLUE, GREEN = "red ball", "blue ball", "green ball"
+
+
+class OtherEncoder(PictureEncoder):
+    """The same under another name."""
+
+    name = "other"
+
+
+@pytest.fixture(autouse=True)
+def _toy_encoders(monkeypatch):
+    def load(name, progress=None):
+        for kind in (PictureEncoder, OtherEncoder):
+            if kind.name == name:
+                return kind()
+        raise ModelError(f"there is no encoder {name!r}")
+
+    monkeypatch.setattr(module, "load_encoder", load)
+    monkeypatch.setattr(scene_module, "load_encoder", load)
+    monkeypatch.setattr(rows_module, "EVERYDAY", WORDS)
+
+
+@pytest.fixture
+def made(tmp_path) -> Library:
+    """Three scenes: a has a red and a blue ball, b a worse red one and its half, c a green one."""
+    library = Library(tmp_path / "lib")
+    put(library, "a", [thing(1, looks(RED, 0.2, 1)), thing(2, looks(BLUE, 0.2, 2))])
+    halves = [thing(5, looks(RED, 0.7, 3), photos=20), thing(6, looks(RED, 1.5, 4), chain=(5,))]
+    put(library, "b", halves)
+    put(library, "c", [thing(3, looks(GREEN, 0.2, 5))])
+    return library
+
+
+def relevancy(text: str, vector: np.ndarray) -> float:
+    """Eq. 8, as the paper has it."""
+    kept = vector.astype(np.float16).astype(np.float64)
+    of_text = np.exp(10 * kept @ word_vector(text))
+    return min(of_text / (of_text + np.exp(10 * kept @ word_vector(word))) for word in NEGATIVES)
+
+
+def test_a_text_finds_the_scenes_that_hold_it_best_first(made):
+    found = made.search(RED)
+    assert [one.like for one in found[:2]] == ["a:1", "b:5"]  # b:6 lies in b:5
+    assert found[0].score == pytest.approx(relevancy(RED, looks(RED, 0.2, 1)), abs=1e-4)
+    assert found[1].score == pytest.approx(relevancy(RED, looks(RED, 0.7, 3)), abs=1e-4)
+    assert {one.by for one in found} == {"relevancy"}
+    assert {one.matches for one in found} == {None}  # the toy encoder does not know
+    assert len(found) == 4
+
+
+def test_what_is_found_says_what_and_where_it_is(made):
+    first = made.search(BLUE)[0]
+    assert (first.scene, first.thing, first.kind, first.encoder) == ("a", 2, "thing", "toy")
+    assert first.names == ("ball", "toy")
+    np.testing.assert_array_equal(first.box, [[1.0, -0.5, -0.5], [3.0, 0.5, 0.5]])
+    np.testing.assert_array_equal(first.oriented.bounds, first.box)
+    assert (first.photos, first.seen_by, first.view) == (10, 20, "a.jpg")
+    assert first.thumbnail.startswith(b"\xff\xd8")
+    assert (first.path, first.state) == ("/no/such/folder", "gone")
+    told = first.to_json()
+    assert told["center"] == [2.0, 0.0, 0.0]
+    assert told["box"]["max"] == [3.0, 0.5, 0.5]
+
+
+def test_top_counts_things_and_scenes_can_be_chosen(made):
+    assert [one.like for one in made.search(RED, top=1)] == ["a:1"]
+    assert [one.like for one in made.search(RED, scenes=["b"])] == ["b:5"]
+    assert {one.scene for one in made.search(RED, scenes=["c", "b", "c"])} == {"b", "c"}
+
+
+def test_what_is_like_a_thing_is_found_elsewhere_but_not_itself(made):
+    found = made.search(like="b:6")
+    assert found[0].like == "a:1"
+    assert not {"b:5", "b:6"} & {one.like for one in found}
+    kept = [looks(RED, 1.5, 4), looks(RED, 0.2, 1)]
+    one, other = (vector.astype(np.float16).astype(np.float32) for vector in kept)
+    assert found[0].score == pytest.approx(float(one @ other), abs=1e-5)
+    assert found[0].by == "cosine"
+
+
+def test_a_picture_finds_what_it_shows(made, tmp_path):
+    pixels = np.tile(PALETTE[3].astype(np.uint8), (9, 7, 1))
+    assert made.search(image=pixels)[0].like == "a:2"
+    Image.fromarray(pixels).save(tmp_path / "blue.png")
+    found = made.search(image=tmp_path / "blue.png")
+    assert found[0].like == "a:2"
+    expected = looks(BLUE, 0.2, 2).astype(np.float16).astype(np.float32) @ word_vector(BLUE)
+    assert found[0].score == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_scenes_of_two_encoders_are_asked_apart(made):
+    put(made, "d", [thing(1, looks(RED, 0.4, 9))], encoder="other")
+    found = made.search(RED, top=1)
+    assert [(one.encoder, one.like) for one in found] == [("other", "d:1"), ("toy", "a:1")]
+    assert [one.like for one in made.search(like="d:1")] == []
+    with pytest.raises(LibraryError, match="described with other, the scenes to look in were not"):
+        made.search(like="d:1", scenes=["a"])
+
+
+def test_an_encoder_that_cannot_be_loaded_is_said_and_the_others_answer(made):
+    from tests.helpers.heard import Heard
+
+    put(made, "d", [thing(1, looks(RED))], encoder="lost")
+    heard = Heard()
+    assert made.search(RED, progress=heard)[0].like == "a:1"
+    assert any("scenes of encoder lost are not asked" in line for line in heard.warned)
+    with pytest.raises(ModelError, match="no encoder 'lost'"):
+        made.search(RED, scenes=["d"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({}, "one thing"),
+        ({"text": "a", "like": "a:1"}, "one thing"),
+        ({"text": "  "}, "text that is not empty"),
+        ({"text": "a", "top": 0}, "at least one"),
+        ({"like": "a"}, "SCENE:THING"),
+        ({"like": "a:first"}, "SCENE:THING"),
+        ({"image": "no_such.jpg"}, "no_such.jpg"),
+        ({"image": np.zeros((4, 4), np.uint8)}, "uint8 of"),
+    ],
+)
+def test_questions_that_are_none(made, asked, message):
+    with pytest.raises(QueryError, match=message):
+        made.search(**asked)
+
+
+def test_an_image_that_is_none_is_one_line(made, tmp_path):
+    (tmp_path / "x.jpg").write_text("no picture")
+    with pytest.raises(QueryError, match=r"x\.jpg"):
+        made.search(image=tmp_path / "x.jpg")
+
+
+def test_unknown_scenes_and_things_are_said_with_those_there(made):
+    with pytest.raises(LibraryError, match=r"has no scene 'kitchen'; it has a, b, c"):
+        made.search(RED, scenes=["a", "kitchen"])
+    with pytest.raises(LibraryError, match=r"has no scene 'kitchen'"):
+        made.search(like="kitchen:1")
+    with pytest.raises(LibraryError, match=r"scene 'a' has no thing 77"):
+        made.search(like="a:77")
+    with pytest.raises(LibraryError, match=r"has no scene 'kitchen'"):
+        made.remove(["a", "kitchen"])
+    assert [record.name for record in made.scenes()] == ["a", "b", "c"]
+
+
+def test_a_removed_scene_is_not_found(made):
+    made.remove("a")
+    assert {one.scene for one in made.search(RED)} == {"b", "c"}
+    made.remove(["b", "c"])
+    assert made.search(RED) == []
+    assert made.scenes() == []
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return write_scene(tmp_path_factory.mktemp("finished"))
+
+
+def test_a_finished_scene_is_found_by_text_where_locate_finds_it(finished, tmp_path):
+    library, scene = Library(tmp_path / "lib"), Scene.load(finished)
+    record = library.add(finished)
+    assert (record.name, record.encoder, record.state) == ("ws", "toy", "unchanged")
+    for word in WORDS[1:]:
+        (first, *_), located = library.search(word), scene.locate(word)[0][0]
+        things = scene.things()
+        assert first.thing in things.chain(located.thing) or located.thing in things.chain(first.thing)
+        if first.thing == located.thing:
+            np.testing.assert_allclose(first.box, located.box.bounds)
+        assert word in first.names
+    assert first.seen_by == scene.things().seen_by[first.thing]
+    again = library.search(like=first.like)
+    assert first.thing not in {one.thing for one in again}
+
+
+def test_adding_again_replaces_and_a_changed_scene_is_noticed(finished, tmp_path):
+    folder, library = tmp_path / "kitchen", Library(tmp_path / "lib")
+    shutil.copytree(finished, folder)
+    first = library.add(folder)
+    assert [record.state for record in library.scenes()] == ["unchanged"]
+    workspace = Workspace(folder)
+    field = LanguageField.load(workspace.field)
+    field.stamps["distill"] = "another run"
+    field.save(workspace.field)
+    assert [record.state for record in library.scenes()] == ["changed"]
+    assert {one.state for one in library.search(RED)} == {"changed"}
+    second = library.add(folder)
+    assert second.things == first.things
+    assert [(record.name, record.state) for record in library.scenes()] == [("kitchen", "unchanged")]
+    assert library._tables._things("toy").count_rows() == first.things
+
+
+def test_a_copied_scene_is_unchanged_and_a_moved_one_is_gone(finished, tmp_path):
+    folder, library = tmp_path / "kitchen", Library(tmp_path / "lib")
+    shutil.copytree(finished, folder)
+    library.add(folder)
+    for path in folder.iterdir():  # as a copy without times would be
+        if path.is_file():
+            path.touch()
+    assert [record.state for record in library.scenes()] == ["unchanged"]
+    folder.rename(tmp_path / "moved")
+    assert [record.state for record in library.scenes()] == ["gone"]
+    library.add(tmp_path / "moved", name="kitchen")
+    assert [record.path for record in library.scenes()] == [str(tmp_path / "moved")]
+
+
+def test_another_scene_of_the_same_name_needs_another_name(finished, tmp_path):
+    library = Library(tmp_path / "lib")
+    for room in ("one", "two"):
+        shutil.copytree(finished, tmp_path / room / "ws")
+    library.add(tmp_path / "one" / "ws")
+    with pytest.raises(LibraryError, match=r"has a scene 'ws' already, from .*one/ws.*--name"):
+        library.add(tmp_path / "two" / "ws")
+    library.add(tmp_path / "two" / "ws", name="second")
+    assert [record.name for record in library.scenes()] == ["second", "ws"]
+
+
+def test_a_scene_without_things_is_refused_and_the_library_stays(finished, tmp_path, monkeypatch):
+    library = Library(tmp_path / "lib")
+    library.add(finished)
+    monkeypatch.setattr(Scene, "things", lambda self, progress=None: Things.none())
+    with pytest.raises(LibraryError, match=r"has no things to put into a library.*gags describe"):
+        library.add(finished)
+    assert [record.things for record in library.scenes()] == [library._tables._things("toy").count_rows()]
+
+
+def test_a_folder_that_is_no_scene_is_refused(tmp_path):
+    with pytest.raises(WorkspaceError, match="is not a gags scene"):
+        Library(tmp_path / "lib").add(tmp_path)
+    assert not (tmp_path / "lib").exists()
