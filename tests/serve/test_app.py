@@ -32,7 +32,7 @@ class Shelf:
         self.asked.append(wanted)
 
         class Found:
-            scene, thing, names, score, encoder = "kitchen", 3, ["mug"], 0.7, "lite"
+            scene, thing, names, score, encoder, matches = "kitchen", 3, ["mug"], 0.7, "lite", True
             box = np.array([[0, 0, 0], [1, 2, 3.0]])
             thumbnail = b"jpeg"
 

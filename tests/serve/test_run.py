@@ -96,3 +96,10 @@ def test_listening_to_others_warns(capsys):
     assert out.startswith("2 scenes, 1 library at http://0.0.0.0:80")
     assert "no token" in out
     assert "other machines reach it" in err
+
+
+def test_a_folder_that_is_no_library_is_said_so(tmp_path, capsys):
+    pytest.importorskip("lancedb")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    assert "photos" in refused(capsys, str(tmp_path / "photos"))

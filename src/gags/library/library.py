@@ -20,7 +20,7 @@ from gags.library.rows import rows_of_scene
 from gags.library.tables import Tables
 from gags.progress import SILENT, Reporter
 from gags.query.boxes import OrientedBox
-from gags.query.examples import embed_example, read_example
+from gags.query.pictures import embed_example, read_example
 from gags.scene import Scene
 
 CANDIDATES = 500  # nearest things that are judged for a text, at least …

@@ -151,6 +151,7 @@ def found_in_library(library: Any, name: str, wanted: dict[str, Any]) -> list[di
             "thing": found.thing,
             "names": list(found.names),
             "score": round(float(found.score), 4),
+            "matches": found.matches,
             "encoder": found.encoder,
             "box": None if found.box is None else np.asarray(found.box).tolist(),
             "thumbnail": base64.b64encode(found.thumbnail).decode(),

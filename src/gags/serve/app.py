@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from gags._version import __version__
-from gags.errors import CaptureError, GagsError
+from gags.errors import CaptureError, GagsError, LibraryError
 from gags.serve import answers
 from gags.serve.answers import NothingMatches
 from gags.serve.guard import Guard, Rates
@@ -205,7 +205,7 @@ class Service:
         return Response(content, media_type="application/octet-stream", headers=headers)
 
     async def search(self, wanted: SearchRequest) -> Any:
-        """Things of all scenes of the libraries that are served, best first."""
+        """Things of all scenes of the libraries that are served: `top` of each library and encoder, best first."""
         if not self._libraries:
             raise HTTPException(404, "no library is served; start the service with its folder, too")
         given = [name for name in ("text", "image", "like") if getattr(wanted, name) is not None]
@@ -220,7 +220,7 @@ class Service:
             rows += await _result(
                 self._worker.do(None, partial(answers.found_in_library, library, name, asked))
             )
-        return sorted(rows, key=lambda row: -row["score"])[: wanted.top]
+        return rows
 
     async def _asked(self, scene: str, texts: list[str], work: Callable[..., Any]) -> Any:
         self._known(scene)
@@ -256,7 +256,7 @@ async def _problem(request: Request, error: Exception) -> Response:
         503
         if isinstance(error, TooManyWaiting)
         else 404
-        if isinstance(error, CaptureError | NothingMatches)
+        if isinstance(error, CaptureError | LibraryError | NothingMatches)
         else 400
     )
     headers = {"Retry-After": "1"} if status == 503 else None

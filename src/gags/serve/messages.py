@@ -134,7 +134,8 @@ class FoundThing(BaseModel):
     scene: str
     thing: int
     names: list[str]
-    score: float
+    score: float = Field(description="Relevancy for a text, cosine otherwise; of one encoder alone.")
+    matches: bool | None = Field(description="Whether the text names it; null if that cannot be told.")
     encoder: str
     box: tuple[Point, Point] | None = Field(description="Least and largest corner.")
     thumbnail: str = Field(description="JPEG, base64.")

@@ -78,7 +78,7 @@ def scenes_and_libraries(folders: Sequence[str]) -> tuple[dict[str, Path], dict[
 def _library(folder: str) -> Any:
     if "://" not in folder and not Path(folder).is_dir():
         raise WorkspaceError(f"{folder} is not there; give the folder of a scene or of a library")
-    from gags.library import Library
+    from gags.library.library import Library
 
     return Library(folder)
 
