@@ -53,6 +53,7 @@ ROOMS = {
     "viewer": "the browser",
     "outputs": "files to take away",
     "pipeline": "the stages in order",
+    "scale": "many scenes, a cluster",
     "compare": "method beside method",
     "demo": "the bundled capture",
     "cli": "the commands",
@@ -61,7 +62,7 @@ ROOMS = {
 
 ROWS = (
     (None, None, "demo", "cli", None),
-    (None, "compare", "pipeline", "outputs", None),
+    ("scale", "compare", "pipeline", "outputs", None),
     ("evaluate", "report", "draw", "viewer", None),
     (None, None, "query", "scene", None),
     ("reconstruct", "segment", "embed", "distill", "things"),

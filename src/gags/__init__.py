@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from gags.query.catalog import Entry
     from gags.query.instances import Instance
     from gags.reconstruct.settings import ReconstructSettings
+    from gags.scale.many import SceneResult, run_many, run_on_ray
     from gags.scene import Scene
     from gags.segment.settings import DescribeSettings
     from gags.things.things import Things
@@ -84,6 +85,7 @@ _WHERE = {
         "gags.query.catalog": "Entry",
         "gags.query.instances": "Instance",
         "gags.reconstruct.settings": "ReconstructSettings",
+        "gags.scale.many": "SceneResult run_many run_on_ray",
         "gags.scene": "Scene",
         "gags.segment.settings": "DescribeSettings",
         "gags.things.things": "Things",
@@ -134,6 +136,7 @@ __all__ = [
     "Reporter",
     "RunSettings",
     "Scene",
+    "SceneResult",
     "SplatsError",
     "Things",
     "View",
@@ -158,6 +161,8 @@ __all__ = [
     "render",
     "report",
     "run",
+    "run_many",
+    "run_on_ray",
     "save_gaussians",
     "save_ply",
     "save_splats",

@@ -21,6 +21,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command("score", "the bundled capture through everything; ends with a report to look at"),
     "run": Command("stages", "photos + poses → a scene that answers text (all stages, resumable)"),
+    "run-many": Command("many", "many captures → as many scenes; on a cluster with --ray (extra `scale`)"),
     "poses": Command("stages", "photos or a video → a capture with poses (structure from motion)"),
     "reconstruct": Command("stages", "photos + poses → 3D Gaussians; or adopt an existing 3DGS .ply"),
     "describe": Command("stages", "masks on three levels and an embedding a mask, for every photo"),
@@ -76,7 +77,7 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
 
         arguments = _merge_repeats(_renamed(arguments))
         GIVEN.set(arguments)
-        result = tyro.cli(getattr(module, name), prog=f"gags {name}", args=arguments)
+        result = tyro.cli(getattr(module, name.replace("-", "_")), prog=f"gags {name}", args=arguments)
         sys.stdout.flush()
         return result if isinstance(result, int) else DONE
     except SystemExit as stop:  # tyro: 0 after --help, 2 after wrong usage
