@@ -59,9 +59,7 @@ def run_many(
         print(f"{result.name:<{width}}  {seconds(result.seconds):>11}  {state}")
     failed = sum(result.error is not None for result in results)
     if failed:
-        print(
-            f"{failed} of {len(results)} scenes failed; the same command tries these again, the others stay"
-        )
+        print(f"{failed} of {len(results)} scenes failed; the same command tries them again, the rest stays")
         return 1
     print(f'All {len(results)} scenes are in {out}; ask one: gags query {results[0].out} "desk lamp"')
     return 0

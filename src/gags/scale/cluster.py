@@ -245,12 +245,10 @@ def check_machines(share: Share, settings: RunSettings, progress: Reporter) -> N
 
 def _models_to_check(settings: RunSettings, share: Share) -> list[tuple[Kind, str]]:
     """Models that every machine must have: those that were named, and what "auto" comes down to at least."""
-    names: list[tuple[Kind, str]] = [
-        ("encoder", SMALL_ENCODER if settings.encoder == AUTO else settings.encoder)
-    ]
-    if settings.segmenter != AUTO or not share.gpus:  # on a GPU, "auto" may do without the small one
-        names.append(("segmenter", SMALL_SEGMENTER if settings.segmenter == AUTO else settings.segmenter))
-    return names
+    encoder = SMALL_ENCODER if settings.encoder == AUTO else settings.encoder
+    segmenter = SMALL_SEGMENTER if settings.segmenter == AUTO else settings.segmenter
+    on_gpu = settings.segmenter == AUTO and share.gpus  # there, "auto" may do without the small one
+    return [("encoder", encoder)] if on_gpu else [("encoder", encoder), ("segmenter", segmenter)]
 
 
 def _probe(version: str, names: list[tuple[Kind, str]]) -> Callable[[], str]:
@@ -258,18 +256,19 @@ def _probe(version: str, names: list[tuple[Kind, str]]) -> Callable[[], str]:
 
     def probe() -> str:
         try:
-            import gags
             from gags import models
+            from gags._version import __version__
+            from gags.errors import GagsError
         except ImportError as error:
             return f"gags cannot be imported ({error}); install version {version} there"
-        if gags.__version__ != version:
-            return f"gags {gags.__version__} is installed, and {version} here; install the same version"
+        if __version__ != version:
+            return f"gags {__version__} is installed, and {version} here; install the same version"
         problems = []
         for kind, name in names:
             try:
                 models.find(name, kind)
                 models.ensure(name)
-            except gags.GagsError as error:
+            except GagsError as error:
                 problems.append(" ".join(str(error).split()))
         return "; ".join(problems)
 
