@@ -1,11 +1,11 @@
-"""Workers of a cluster that kill themselves (-9) in the middle of a stage, once each time they are told to."""
+"""Workers of a cluster that kill themselves (-9) in the middle of a stage, once when they are told to."""
 
 import os
 import signal
 from pathlib import Path
 
 KILLS = "GAGS_TEST_KILLS"
-"""Environment variable that names a folder: a file in it, named by a stage, kills the worker that is at it."""
+"""Environment variable that names a folder: a file in it, named by a stage, kills a worker at that."""
 
 STAGES = {
     "Training Gaussians": "reconstruct",

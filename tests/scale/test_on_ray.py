@@ -1,4 +1,4 @@
-"""Scenes on a cluster of two machines (Ray nodes on this one): the same files, whatever is killed on the way."""
+"""Scenes on a cluster of two machines (two Ray nodes): the same files, whatever is killed on the way."""
 
 import os
 import signal
@@ -11,16 +11,18 @@ from pathlib import Path
 import numba
 import pytest
 import torch
+from tests.helpers.dying_worker import KILLS
+from tests.helpers.heard import Heard
+from tests.helpers.tiny_scenes import results_of, tiny_settings, write_tiny
 
 import gags
 from gags.scale import many
 from gags.scale.locks import driving
 from gags.workspace import Workspace
-from tests.helpers.dying_worker import KILLS
-from tests.helpers.heard import Heard
-from tests.helpers.tiny_scenes import results_of, tiny_settings, write_tiny
 
 ray = pytest.importorskip("ray")
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +59,10 @@ def cluster(kills):
     os.environ[KILLS] = str(kills)
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     nodes.add_node(num_cpus=1)
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     hook = {
         "worker_process_setup_hook": "tests.helpers.dying_worker.install",
-        "env_vars": {KILLS: str(kills)},
+        "env_vars": {KILLS: str(kills), "PYTHONPATH": path},
     }
     ray.init(nodes.address, log_to_driver=False, logging_level="error", runtime_env=hook)
     yield nodes
@@ -105,7 +108,8 @@ def test_a_driver_killed_and_a_machine_stopped(cluster, tiny, expected, tmp_path
     settings = tiny_settings(tiny)
     command = [
         sys.executable, "-m", "gags.cli", "run-many", str(tiny / "one"), str(tiny / "two"),
-        "--out", str(tmp_path), "--ray", cluster.address, "--reconstruct.steps", "30", "--distill.steps", "20",
+        "--out", str(tmp_path), "--ray", cluster.address,
+        "--reconstruct.steps", "30", "--distill.steps", "20",
         "--segmenter", settings.segmenter, "--encoder", settings.encoder, "--preset", "lite",
         "--describe.min-area", "6", "--describe.prompts-per-patch", "1", "--describe.min-iou", "0",
         "--describe.min-stability", "0", "--describe.min-score", "0",
