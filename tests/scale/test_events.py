@@ -1,10 +1,15 @@
 """What a worker tells: every event arrives, in order, and shows as it would in one process."""
 
+import io
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from rich.console import Console
 
+from gags.cli.console import ConsoleReporter
 from gags.errors import CaptureError
 from gags.progress import Bar, Reporter
 from gags.scale.events import (
@@ -137,3 +142,24 @@ def test_lines_only_shows_no_bars():
     shown = Shown()
     _work(LinesOnly(shown))
     assert shown.lines == ["hello", "! careful"]
+
+
+def test_a_terminal_shows_a_line_for_each_scene_at_once():
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120, highlight=False)
+    console, both, seen = ConsoleReporter(terminal), threading.Barrier(2), []
+
+    def scene(name):
+        with SceneReporter(name, console).stage("Training", 10) as bar:
+            bar.advance(3)
+            both.wait(10)
+            seen.append([(task.description, task.completed) for task in console._bars.tasks])
+            both.wait(10)
+
+    with console.stage("Scenes", 2, "scenes"), ThreadPoolExecutor(2) as threads:
+        list(threads.map(scene, ["desk", "shelf"]))
+    assert [sorted(lines) for lines in seen] == [
+        [("Scenes", 0), ("desk: Training", 3), ("shelf: Training", 3)]
+    ] * 2
+    printed = terminal.file.getvalue()
+    assert "desk: Training: 3 steps in" in printed
+    assert "shelf: Training: 3 steps in" in printed

@@ -61,7 +61,7 @@ def test_one_that_fails_is_told_with_its_reason_and_the_others_go_on(runs, captu
     assert [(result.name, result.error) for result in results] == [
         ("desk", None),
         ("bad", f"{asked[1]} has no photos"),
-        ("bug", "unexpected ZeroDivisionError: oh"),
+        ("bug", "unexpected ZeroDivisionError: oh; please report it"),
         ("shelf", None),
     ]
     assert [result.out for result in results] == [
@@ -69,8 +69,9 @@ def test_one_that_fails_is_told_with_its_reason_and_the_others_go_on(runs, captu
     ]
     assert heard.warned == [
         f"bad failed: {asked[1]} has no photos",
-        "bug failed: unexpected ZeroDivisionError: oh",
+        "bug failed: unexpected ZeroDivisionError: oh; please report it",
     ]
+    assert ["in __call__" in result.details for result in results] == [False, False, True, False]
     assert heard.said == ["desk: working", "shelf: working"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["desk", "shelf"]
 
@@ -108,6 +109,8 @@ def test_a_report_is_written_again_only_after_a_stage(runs, captures, tmp_path):
 def test_captures_that_would_share_a_folder_are_refused_before_anything_starts(runs, captures, tmp_path):
     with pytest.raises(GagsError, match=r"a/desk and .*b/Desk would both become .*; rename one of them"):
         gags.run_many(captures("a/desk", "b/Desk"), tmp_path / "out")
+    with pytest.raises(GagsError, match="give --ray, too"):
+        gags.run_many(captures("desk"), tmp_path / "out", gpus_per_scene=1)
     with pytest.raises(GagsError, match="there are no captures"):
         gags.run_many([], tmp_path / "out")
     assert runs.asked == []

@@ -1,5 +1,6 @@
 """The command of many scenes: run-many."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,9 @@ def run_many(
     for result in results:
         state = f"failed: {result.error}" if result.error is not None else "done"
         print(f"{result.name:<{width}}  {seconds(result.seconds):>11}  {state}")
+    for result in results:
+        if result.details:
+            print(f"{result.name}: {result.details}", file=sys.stderr)
     failed = sum(result.error is not None for result in results)
     if failed:
         print(f"{failed} of {len(results)} scenes failed; the same command tries them again, the rest stays")

@@ -10,6 +10,7 @@ from gags.cli.arguments import CaptureFolder, Flat, Photos, SceneFolder, StageOp
 from gags.cli.console import ConsoleReporter
 from gags.distill.presets import AUTO_PRESET
 from gags.distill.settings import DistillSettings
+from gags.errors import GagsError
 from gags.models.choose import AUTO
 from gags.pipeline.settings import CaptureSettings
 from gags.poses.settings import PoseSettings
@@ -50,6 +51,8 @@ def run(
     """
     asked, progress = settings.settings(), ConsoleReporter()
     if ray is None:
+        if gpus_per_scene is not None or cpus_per_scene is not None:
+            raise GagsError("--gpus-per-scene and --cpus-per-scene divide a cluster; give --ray, too")
         scene = gags.run(capture, out, asked, photos=photos, splats=splats, progress=progress)
     else:
         scene = gags.run_on_ray(

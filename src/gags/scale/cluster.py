@@ -220,8 +220,7 @@ def check_machines(share: Share, settings: RunSettings, progress: Reporter) -> N
     ray = load_ray()
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    names = _models_to_check(settings, share)
-    probe = ray.remote(num_cpus=0, max_retries=2)(_probe(__version__, names))
+    probe = ray.remote(num_cpus=0, max_retries=2)(check_of(settings, share))
     asked = {
         machine: probe.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(machine.node, soft=False),
@@ -241,6 +240,11 @@ def check_machines(share: Share, settings: RunSettings, progress: Reporter) -> N
     if problems:
         raise GagsError("not all machines of the cluster can do the work: " + "; ".join(problems))
     progress.say(f"{len(asked)} machine{'s' if len(asked) > 1 else ''}, {share} a worker")
+
+
+def check_of(settings: RunSettings, share: Share) -> Callable[[], str]:
+    """A function that says what is wrong with the machine it runs on; "" if nothing is."""
+    return _probe(__version__, _models_to_check(settings, share))
 
 
 def _models_to_check(settings: RunSettings, share: Share) -> list[tuple[Kind, str]]:

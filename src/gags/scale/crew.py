@@ -17,7 +17,6 @@ import numpy as np
 
 from gags import errors
 from gags.errors import GagsError
-from gags.progress import SILENT, Reporter
 from gags.scale.cluster import Share, load_ray, shares_now
 from gags.scale.events import Event, Failed, Finished, NeedsFiles
 from gags.scale.jobs import Job, JobRunner
@@ -33,7 +32,7 @@ class WorkerLostError(Exception):
     """A worker ended in the middle of a job."""
 
 
-class UnexpectedError(Exception):
+class WorkerError(Exception):
     """A fault of the program on a worker; its note is the traceback there."""
 
     def __init__(self, message: str, details: str) -> None:
@@ -47,9 +46,9 @@ class Worker:
     def __init__(self) -> None:
         self._runner = JobRunner(load_ray().get)
 
-    def ready(self) -> bool:
-        """Answer once the worker is there."""
-        return True
+    def ready(self, check: Callable[[], str]) -> str:
+        """Say what is wrong with this machine, if anything is: it may have joined after all were checked."""
+        return check()
 
     def do(self, job: Job) -> Iterator[list[Event]]:
         """Do a job, and tell about it."""
@@ -88,11 +87,11 @@ class Crew:
 
     Args:
         share: What each takes of a machine.
-        progress: Told when workers are lost.
+        check: Says on a worker's machine what is wrong with it, see `gags.scale.cluster.check_of`.
     """
 
-    def __init__(self, share: Share, progress: Reporter = SILENT) -> None:
-        self._share, self._progress = share, progress
+    def __init__(self, share: Share, check: Callable[[], str]) -> None:
+        self._share, self._check = share, check
         self._waiting: queue.PriorityQueue[tuple[int, int, Task]] = queue.PriorityQueue()
         self._numbers = iter(range(1 << 62))
         self._lock = threading.Lock()
@@ -169,22 +168,24 @@ class Crew:
             ).remote()
             with self._lock:
                 self._actors.add(actor)
-            answer = actor.ready.remote()
+            answer = actor.ready.remote(self._check)
             try:
                 while not self._ray.wait([answer], timeout=POLL_SECONDS)[0]:
                     if self._ended.is_set() or self._waiting.empty():
                         self._kill(actor)
                         return None
-                self._ray.get(answer)
-                return actor
+                problem = self._ray.get(answer)
+                if not problem:
+                    return actor
             except self._ray.exceptions.RayError as error:
-                failures += 1
-                self._forget(actor)
-                if self._ended.is_set():
-                    return None
-                if failures >= ATTEMPTS:
-                    raise GagsError(f"workers do not start: {_first_line(error)}") from error
-                time.sleep(POLL_SECONDS)
+                problem = _first_line(error)
+            failures += 1
+            self._kill(actor)
+            if self._ended.is_set():
+                return None
+            if failures >= ATTEMPTS:
+                raise GagsError(f"workers cannot start: {problem}")
+            time.sleep(POLL_SECONDS)
 
     def _next(self) -> Task | None:
         """The next job; None if there is none for some time."""
@@ -210,7 +211,7 @@ class Crew:
         except WorkerLostError as lost:
             self._forget(actor)
             self._lose(task, lost)
-        except (GagsError, UnexpectedError) as error:
+        except (GagsError, WorkerError) as error:
             task.result.set_exception(error)
             return True
         except Exception as error:  # of the driver, such as a full disk; the worker is still at the job
@@ -242,7 +243,7 @@ class Crew:
             for message in actor.do.options(num_returns="streaming").remote(job):
                 yield from self._ray.get(message)
         except lost.RayTaskError as error:
-            raise UnexpectedError(_first_line(error), str(error)) from error
+            raise WorkerError(_first_line(error), str(error)) from error
         except lost.RayError as error:
             raise WorkerLostError(_first_line(error)) from error
 
@@ -297,7 +298,7 @@ def _first_line(error: Exception) -> str:
 def _error(failed: Failed) -> Exception:
     """The exception that a job failed with, as far as it is one of ours."""
     if not failed.expected:
-        return UnexpectedError(failed.message, failed.details)
+        return WorkerError(failed.message, failed.details)
     kind = getattr(errors, failed.kind, GagsError)
     error = kind.__new__(kind, failed.message)  # some kinds are made of more than a message
     error.args = (failed.message,)

@@ -2,6 +2,7 @@
 
 import os
 import time
+import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,6 +14,15 @@ from gags import pipeline
 from gags.errors import GagsError
 from gags.pipeline.settings import CaptureSettings, RunSettings, check_settings
 from gags.progress import SILENT, Reporter
+from gags.scale.cluster import (
+    check_machines,
+    check_of,
+    choose_share,
+    connected,
+    shares_now,
+    wait_for_room,
+)
+from gags.scale.crew import Crew, WorkerError
 from gags.scale.driver import SceneDriver, has_report, without_traces
 from gags.scale.events import SceneReporter
 from gags.scale.jobs import SceneWork, listing
@@ -34,6 +44,7 @@ class SceneResult:
         seconds: From its first job to its last.
         error: Why there is no finished scene; None if there is one.
         lost: How many workers were lost on the way, by stage.
+        details: Traceback, if the reason is a fault of the program; else empty.
     """
 
     name: str
@@ -42,6 +53,7 @@ class SceneResult:
     seconds: float
     error: str | None = None
     lost: dict[str, int] = field(default_factory=dict)
+    details: str = ""
 
 
 def run_many(
@@ -80,6 +92,8 @@ def run_many(
             the cluster cannot be reached or cannot do the work. Finished pieces stay.
     """
     check_settings(settings)
+    if ray is None and (gpus_per_scene is not None or cpus_per_scene is not None):
+        raise GagsError("--gpus-per-scene and --cpus-per-scene divide a cluster; give --ray, too")
     scenes = _works(captures, Path(out), settings, photos)
     with progress.stage("Scenes", len(scenes), "scenes") as bar:
         results: dict[str, SceneResult] = {}
@@ -216,10 +230,16 @@ def _tried(
             work()
     except Exception as error:
         failed = error
-    words = None if failed is None else " ".join(str(failed).split())
-    if words is not None and not isinstance(failed, GagsError | OSError):
-        words = f"unexpected {type(failed).__name__}: {words}"
-    return SceneResult(scene.name, scene.capture, scene.out, time.monotonic() - started, words, lost), failed
+    seconds = time.monotonic() - started
+    result = SceneResult(scene.name, scene.capture, scene.out, seconds, lost=lost)
+    if failed is None:
+        return result, None
+    words = " ".join(str(failed).split())
+    if isinstance(failed, GagsError | OSError):
+        return replace(result, error=words), failed
+    kind = "" if isinstance(failed, WorkerError) else f"{type(failed).__name__}: "
+    details = "".join(traceback.format_exception(failed))
+    return replace(result, error=f"unexpected {kind}{words}; please report it", details=details), failed
 
 
 def _on_cluster(
@@ -243,13 +263,11 @@ def _on_cluster(
         named: Whether the name of the scene stands before what is told of it.
         progress: Told about progress.
     """
-    from gags.scale.cluster import check_machines, choose_share, connected, shares_now, wait_for_room
-    from gags.scale.crew import Crew
-
     with connected(address):
         each = choose_share(len(scenes), *share)
         wait_for_room(each, address, progress)
         check_machines(each, scenes[0].settings, progress)
+        check = check_of(scenes[0].settings, each)
 
         def do(rank: int, scene: SceneWork) -> tuple[SceneResult, Exception | None]:
             told = SceneReporter(scene.name, progress) if named else progress
@@ -262,7 +280,7 @@ def _on_cluster(
 
             return _tried(scene, work, driver.lost)
 
-        with ThreadPoolExecutor(MOST_SCENES, "gags-scene") as threads, Crew(each, progress) as crew:
+        with ThreadPoolExecutor(MOST_SCENES, "gags-scene") as threads, Crew(each, check) as crew:
             waiting = deque(enumerate(scenes))
             running: set[Future[tuple[SceneResult, Exception | None]]] = set()
             while waiting or running:
