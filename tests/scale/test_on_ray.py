@@ -56,7 +56,7 @@ def cluster(kills):
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_worker_niceness"] = "0"  # 15 by default: slow tests where others work, too
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - 15 by default: slow beside others
     os.environ[KILLS] = str(kills)
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     nodes.add_node(num_cpus=1)
