@@ -55,6 +55,7 @@ ROOMS = {
     "serve": "JSON over HTTP",
     "outputs": "files to take away",
     "pipeline": "the stages in order",
+    "scale": "many scenes, a cluster",
     "compare": "method beside method",
     "demo": "the bundled capture",
     "cli": "the commands",
@@ -63,7 +64,7 @@ ROOMS = {
 
 ROWS = (
     (None, None, "demo", "cli", None),
-    (None, "compare", "pipeline", "outputs", "serve"),
+    ("scale", "compare", "pipeline", "outputs", "serve"),
     ("evaluate", "report", "draw", "viewer", "library"),
     (None, None, "query", "scene", None),
     ("reconstruct", "segment", "embed", "distill", "things"),

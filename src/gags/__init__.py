@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from gags.query.catalog import Entry
     from gags.query.instances import Instance
     from gags.reconstruct.settings import ReconstructSettings
+    from gags.scale.many import SceneResult, run_many, run_on_ray
     from gags.scene import Scene
     from gags.segment.settings import DescribeSettings
     from gags.serve.run import serve
@@ -93,6 +94,7 @@ _WHERE = {
         "gags.query.catalog": "Entry",
         "gags.query.instances": "Instance",
         "gags.reconstruct.settings": "ReconstructSettings",
+        "gags.scale.many": "SceneResult run_many run_on_ray",
         "gags.scene": "Scene",
         "gags.segment.settings": "DescribeSettings",
         "gags.serve.run": "serve",
@@ -150,6 +152,7 @@ __all__ = [
     "RunSettings",
     "Scene",
     "SceneRecord",
+    "SceneResult",
     "ServeSettings",
     "SplatsError",
     "Things",
@@ -175,6 +178,8 @@ __all__ = [
     "render",
     "report",
     "run",
+    "run_many",
+    "run_on_ray",
     "save_gaussians",
     "save_ply",
     "save_splats",

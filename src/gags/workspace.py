@@ -109,6 +109,11 @@ class Workspace:
         return self.root / "checkpoint.safetensors"
 
     @property
+    def run(self) -> Path:
+        """Folder of locks: who makes something of the scene now, on one machine or many."""
+        return self.root / ".run"
+
+    @property
     def descriptions(self) -> Path:
         """Folder of masks and embeddings, one file a photo."""
         return self.root / "features"

@@ -3,8 +3,8 @@
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from gags.errors import GagsError
 
@@ -21,6 +21,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command("score", "the bundled capture through everything; ends with a report to look at"),
     "run": Command("stages", "photos + poses → a scene that answers text (all stages, resumable)"),
+    "run-many": Command("many", "many captures → as many scenes; on a cluster with --ray (extra `scale`)"),
     "poses": Command("stages", "photos or a video → a capture with poses (structure from motion)"),
     "reconstruct": Command("stages", "photos + poses → 3D Gaussians; or adopt an existing 3DGS .ply"),
     "describe": Command("stages", "masks on three levels and an embedding a mask, for every photo"),
@@ -73,14 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(name: str, arguments: list[str], debug: bool) -> int:
     try:
-        module = importlib.import_module(f"gags.cli.{COMMANDS[name].module}")
+        function = function_of(name)
         import tyro
 
         from gags.cli.arguments import GIVEN
 
         arguments = _merge_repeats(_renamed(arguments))
         GIVEN.set(arguments)
-        result = tyro.cli(getattr(module, name), prog=f"gags {name}", args=arguments)
+        result = tyro.cli(function, prog=f"gags {name}", args=arguments)
         sys.stdout.flush()
         return result if isinstance(result, int) else DONE
     except SystemExit as stop:  # tyro: 0 after --help, 2 after wrong usage
@@ -99,6 +100,12 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
             raise
         print(f"gags {name}: {_one_line(error)}", file=sys.stderr)
         return FAILED
+
+
+def function_of(name: str) -> Callable[..., Any]:
+    """The function of a command, whose module is loaded now."""
+    module = importlib.import_module(f"gags.cli.{COMMANDS[name].module}")
+    return getattr(module, name.replace("-", "_"))
 
 
 def _one_line(error: Exception) -> str:

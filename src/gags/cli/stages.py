@@ -10,6 +10,7 @@ from gags.cli.arguments import CaptureFolder, Flat, Photos, SceneFolder, StageOp
 from gags.cli.console import ConsoleReporter
 from gags.distill.presets import AUTO_PRESET
 from gags.distill.settings import DistillSettings
+from gags.errors import GagsError
 from gags.models.choose import AUTO
 from gags.pipeline.settings import CaptureSettings
 from gags.poses.settings import PoseSettings
@@ -23,6 +24,9 @@ def run(
     *,
     out: Path,
     splats: Path | None = None,
+    ray: str | None = None,
+    gpus_per_scene: float | None = None,
+    cpus_per_scene: int | None = None,
     photos: Photos = CaptureSettings(),
     settings: Annotated[StageOptions, Flat] = StageOptions(),
 ) -> None:
@@ -36,11 +40,32 @@ def run(
         capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D), photos alone, or a video.
         out: Folder of the scene; made if it is not there.
         splats: Existing 3DGS .ply to use instead of training Gaussians.
+        ray: Where the work is done: local (workers on this machine), auto or HOST:PORT (a Ray cluster that
+            this machine belongs to). Default: in this process. Needs the extra `scale`.
+        gpus_per_scene: GPUs that a worker of the cluster takes; a fraction shares one. Default: 1 where there
+            are any, else 0.
+        cpus_per_scene: Cores that a worker of the cluster takes, and no more threads. Default: all of a
+            machine.
         photos: How photos are read.
         settings: Settings of the stages.
     """
-    asked = settings.settings()
-    scene = gags.run(capture, out, asked, photos=photos, splats=splats, progress=ConsoleReporter())
+    asked, progress = settings.settings(), ConsoleReporter()
+    if ray is None:
+        if gpus_per_scene is not None or cpus_per_scene is not None:
+            raise GagsError("--gpus-per-scene and --cpus-per-scene divide a cluster; give --ray, too")
+        scene = gags.run(capture, out, asked, photos=photos, splats=splats, progress=progress)
+    else:
+        scene = gags.run_on_ray(
+            capture,
+            out,
+            asked,
+            photos=photos,
+            splats=splats,
+            ray=ray,
+            gpus_per_scene=gpus_per_scene,
+            cpus_per_scene=cpus_per_scene,
+            progress=progress,
+        )
     print(f"The report: {scene.workspace.report / 'index.html'}")
     print(f'Ask it something: gags query {out} "desk lamp"')
 

@@ -1,25 +1,28 @@
 """The stages in order, each one skipped when its settings and inputs have not changed."""
 
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from gags.capture import Capture, View, load_capture, read_saved_capture, save_capture
+from gags.capture import Capture, load_capture, read_saved_capture, save_capture
 from gags.distill.field import splats_hash
 from gags.distill.presets import AUTO_PRESET, Changes, changed_fields
 from gags.distill.settings import DistillSettings
 from gags.distill.train import train_field
 from gags.embed import load_encoder
-from gags.embed.crops import embed_masks
-from gags.embed.description import Description, Descriptions
+from gags.embed.description import Descriptions
 from gags.errors import CaptureError, WorkspaceError
 from gags.gaussians.ply import load_ply, save_ply
 from gags.models.choose import AUTO, choose_encoder, choose_segmenter
 from gags.models.device import scene_device
 from gags.outputs import report as write_report
+from gags.pipeline.describing import (
+    count_masks,
+    describe_photos,
+    finish_describe,
+    plan_describe,
+    segmenting,
+)
 from gags.pipeline.settings import CaptureSettings, RunSettings, check_settings, chosen_settings
 from gags.poses import find_points, find_poses
 from gags.poses.inputs import lacks_poses
@@ -30,19 +33,16 @@ from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.train import train_gaussians
 from gags.scene import Scene
 from gags.segment import load_segmenter
-from gags.segment.masks import LEVELS, Masks
-from gags.segment.photo import segment_photo
-from gags.segment.prompts import PromptPlacer
 from gags.segment.settings import DescribeSettings
 from gags.store import file_stamp, plain, stamp
 from gags.things.find import things_of_scene
 from gags.things.things import Things
-from gags.threads import ahead
 from gags.workspace import Workspace
 
 __all__ = [
     "CaptureSettings", "RunSettings", "choose_models", "chosen_settings", "count_masks", "describe",
-    "distill", "read_capture", "reconstruct", "run", "things", "with_poses",
+    "distill", "read_capture", "reconstruct", "reconstructed", "run", "things",
+    "with_poses",
 ]  # fmt: skip
 
 ADOPTED, TRAINED = "adopted", "fit"  # in the stamps of Gaussians; they stay what they were in 0.1.0
@@ -262,7 +262,7 @@ def describe(
     Raises:
         GagsError: If there are no Gaussians yet or a model is missing; finished photos stay.
     """
-    workspace, capture, splats_stamp = _reconstructed(scene)
+    workspace, capture, splats_stamp = reconstructed(scene)
     check_settings(RunSettings(describe=settings, preset=preset))
     segmenter, encoder = choose_models(workspace, segmenter, encoder, progress=progress)
     chosen = chosen_settings(
@@ -272,75 +272,30 @@ def describe(
         encoder=encoder,
         progress=progress,
     )
-    settings, embedder = chosen.describe, load_encoder(encoder, progress)
-    mask_stamp = stamp("masks", splats_stamp, settings, segmenter)
-    wanted_stamp = stamp(mask_stamp, embedder.name, embedder.dim)
-    stamps = {"masks": mask_stamp, "embeddings": wanted_stamp}
-    known = Descriptions(workspace, capture.train).stamps()
-    waiting = [view for view in capture.train if known[view.name] != stamps]
-    record = workspace.record("describe")
-    if not waiting and record is not None and record.stamp == wanted_stamp:
+    embedder = load_encoder(encoder, progress)
+    plan = plan_describe(
+        workspace,
+        capture,
+        chosen,
+        splats=splats_stamp,
+        segmenter=segmenter,
+        encoder=encoder,
+        embeddings=(embedder.name, embedder.dim),
+    )
+    if plan.is_done(workspace):
         progress.say(f"Masks and embeddings: done already for {len(capture.train)} photos")
         return workspace
-    started = time.monotonic()
-    unsegmented = {view.name for view in waiting if known[view.name].get("masks") != mask_stamp}
-    segment: Callable[[View, np.ndarray], tuple[Masks, np.ndarray]] | None = None
-    if unsegmented:
-        segment = _segmenting(workspace, capture, settings, segmenter, progress)
+    started, segment = time.monotonic(), None
+    if plan.unsegmented:
+        model = load_segmenter(segmenter, progress)
+        segment = segmenting(workspace, capture, plan.settings, model, progress=progress)
+    waiting = [capture[name] for name in plan.waiting]
     with progress.stage("Segmenting and embedding", len(capture.train), "photos") as bar:
         bar.advance(len(capture.train) - len(waiting))
-        for view, image, masks, prompts in ahead(_segmented(workspace, waiting, unsegmented, segment)):
-            embeddings = embed_masks(
-                image, masks, embedder, crop=settings.crop, crop_filter=settings.crop_filter
-            )
-            embeddings = embeddings.astype(np.float16)
-            described = Description(masks, embeddings, embedder.name, stamps, prompts)
-            described.save(workspace.description(view.name))
-            bar.advance(note=f"{len(masks)} masks in {view.name}")
-    workspace.update_metrics({"masks": count_masks(workspace, capture)})
-    as_run = {
-        "preset": chosen.preset,
-        "changed": changed_fields(settings, chosen.preset),
-        "segment": settings,
-        "segmenter": segmenter,
-        "encoder": encoder,
-        "splats": splats_stamp,
-    }
-    workspace.finish("describe", wanted_stamp, time.monotonic() - started, as_run)
+        for view, masks in describe_photos(workspace, waiting, plan, embedder, segment):
+            bar.advance(note=f"{masks} masks in {view.name}")
+    finish_describe(workspace, capture, plan, time.monotonic() - started)
     return workspace
-
-
-def _segmented(
-    workspace: Workspace,
-    views: Sequence[View],
-    unsegmented: Container[str],
-    segment: Callable[[View, np.ndarray], tuple[Masks, np.ndarray]] | None,
-) -> Iterator[tuple[View, np.ndarray, Masks, np.ndarray]]:
-    """Photos with pixels, masks and prompts; masks are kept where only the encoder changed."""
-    for view in views:
-        image = view.image()
-        if segment is not None and view.name in unsegmented:
-            yield view, image, *segment(view, image)
-        else:
-            kept = Description.load(workspace.description(view.name))
-            yield view, image, kept.masks, kept.prompts
-
-
-def _segmenting(
-    workspace: Workspace, capture: Capture, settings: DescribeSettings, name: str, progress: Reporter
-) -> Callable[[View, np.ndarray], tuple[Masks, np.ndarray]]:
-    """A function from a photo of the capture, and its pixels, to its masks and the prompts asked."""
-    rows = {view.name: row for row, view in enumerate(capture.train)}
-    cameras = [view.camera for view in capture.train]
-    gaussians = load_ply(workspace.splats).to(scene_device())
-    placer = PromptPlacer(gaussians, cameras, settings, progress=progress)
-    model = load_segmenter(name, progress)
-
-    def segment(view: View, image: np.ndarray) -> tuple[Masks, np.ndarray]:
-        points = placer.place(rows[view.name], view.name)
-        return segment_photo(image, points, model, settings), points
-
-    return segment
 
 
 def distill(
@@ -365,7 +320,7 @@ def distill(
     Raises:
         WorkspaceError: If masks are missing or belong to other Gaussians; an unfinished training is kept.
     """
-    workspace, capture, splats_stamp = _reconstructed(scene)
+    workspace, capture, splats_stamp = reconstructed(scene)
     described = workspace.record("describe")
     if described is None or described.settings.get("splats") != splats_stamp:
         state = "no masks yet" if described is None else "masks that were made with other Gaussians"
@@ -405,7 +360,7 @@ def things(scene: Workspace | Path | str, *, progress: Reporter = SILENT) -> Thi
     Raises:
         WorkspaceError: If there are no Gaussians or no masks yet.
     """
-    workspace, capture, _ = _reconstructed(scene)
+    workspace, capture, _ = reconstructed(scene)
     if workspace.record("describe") is None:
         raise WorkspaceError(f"{workspace.root} has no masks yet; run `gags describe {workspace.root}` first")
     gaussians = load_ply(workspace.splats).to(scene_device())
@@ -416,16 +371,7 @@ def things(scene: Workspace | Path | str, *, progress: Reporter = SILENT) -> Thi
     return found
 
 
-def count_masks(workspace: Workspace, capture: Capture) -> dict[str, int]:
-    """How many masks all photos have on each level."""
-    counts = np.zeros(len(LEVELS), int)
-    for view in capture.train:
-        levels = Description.load(workspace.description(view.name)).masks.levels
-        counts += np.bincount(levels, minlength=len(LEVELS))
-    return dict(zip(LEVELS, counts.tolist(), strict=True))
-
-
-def _reconstructed(scene: Workspace | Path | str) -> tuple[Workspace, Capture, str]:
+def reconstructed(scene: Workspace | Path | str) -> tuple[Workspace, Capture, str]:
     """Folder, capture, and stamp of the Gaussians of a scene that has these."""
     workspace = scene if isinstance(scene, Workspace) else Workspace.open(scene)
     record = workspace.record("reconstruct")

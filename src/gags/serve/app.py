@@ -205,7 +205,7 @@ class Service:
         return Response(content, media_type="application/octet-stream", headers=headers)
 
     async def search(self, wanted: SearchRequest) -> Any:
-        """Things of all scenes of the libraries that are served: `top` of each library and encoder, best first."""
+        """Things of all scenes of the libraries; `top` of each library and encoder, best first."""
         if not self._libraries:
             raise HTTPException(404, "no library is served; start the service with its folder, too")
         given = [name for name in ("text", "image", "like") if getattr(wanted, name) is not None]

@@ -1,0 +1,1 @@
+"""Many scenes, one machine or many: the same stages on a cluster, through Ray."""

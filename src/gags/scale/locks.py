@@ -1,0 +1,118 @@
+"""Who may write into a scene's folder: one driver at a time, and no worker of a driver that is gone.
+
+A driver that is killed leaves workers behind for some seconds, until the cluster notices. So each worker
+holds a lock on the scene while it writes, which ends with its process, however that ends. A new driver waits
+for that lock, then leaves its own mark in the folder; a worker that finds another mark does nothing.
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from gags.errors import WorkspaceError
+from gags.files import atomic_write
+from gags.progress import Reporter
+from gags.workspace import Workspace
+
+try:
+    import fcntl
+except ImportError:  # Windows: Ray's clusters run on Linux, and a single driver needs no locks
+    fcntl = None
+
+WAIT_SECONDS = 180.0  # a cluster notices in half a minute that a driver or a machine is gone
+POLL_SECONDS = 0.1
+_TEMPORARY = re.compile(r"\..+\.tmp(\..*)?")
+
+
+@contextmanager
+def driving(workspace: Workspace, run: str, progress: Reporter) -> Iterator[None]:
+    """Make something of a scene, alone: no other driver can, and workers of earlier ones have ended.
+
+    Args:
+        workspace: The scene.
+        run: Mark of this driver, which its workers know.
+        progress: Told when others have to be waited for.
+
+    Raises:
+        WorkspaceError: If another driver is at work, or workers of an earlier one do not end.
+    """
+    folder = workspace.run
+    folder.mkdir(parents=True, exist_ok=True)
+    busy = f"{workspace.root} is being worked on by another run; wait until that ends, or stop it"
+    with _locked(folder / "driver.lock", busy, seconds=0):
+        still = f"workers of an earlier run are busy in {workspace.root}; try again when they have ended"
+        with _locked(folder / "work.lock", still, seconds=WAIT_SECONDS, progress=progress):
+            with atomic_write(folder / "mark") as path:
+                path.write_text(run)
+            _remove_leftovers(workspace)
+        yield
+
+
+@contextmanager
+def working(workspace: Workspace, run: str, *, alone: bool) -> Iterator[None]:
+    """Write into a scene's folder for the driver of this mark.
+
+    Args:
+        workspace: The scene.
+        run: Mark of the driver.
+        alone: Whether no other worker may write meanwhile; photos are described by many at a time.
+
+    Raises:
+        WorkspaceError: If another driver has taken over, or another worker does not end.
+    """
+    busy = f"another worker is still busy in {workspace.root}"
+    with _locked(workspace.run / "work.lock", busy, seconds=WAIT_SECONDS, shared=not alone):
+        if mark(workspace) != run:
+            raise WorkspaceError(f"another run has taken over {workspace.root}; this one has ended")
+        if alone:
+            _remove_leftovers(workspace)
+        yield
+
+
+def mark(workspace: Workspace) -> str:
+    """The mark of the driver that has the scene; empty if there is none on this disk."""
+    try:
+        return (workspace.run / "mark").read_text()
+    except OSError:
+        return ""
+
+
+def _remove_leftovers(workspace: Workspace) -> None:
+    """Remove the temporary files of processes that were killed while they wrote."""
+    for folder in (workspace.root, workspace.run, workspace.descriptions, workspace.report):
+        for path in folder.rglob(".*.tmp*") if folder != workspace.root else folder.glob(".*.tmp*"):
+            if _TEMPORARY.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(
+    path: Path, busy: str, *, seconds: float, shared: bool = False, progress: Reporter | None = None
+) -> Iterator[None]:
+    """Hold the lock of a file, which ends with the process at the latest."""
+    with open(path, "a") as file:
+        until = time.monotonic() + seconds
+        while not _taken(file, shared):
+            if progress is not None:
+                progress.say(f"{path.parent.parent}: waiting until workers of an earlier run have ended")
+                progress = None
+            if time.monotonic() >= until:
+                raise WorkspaceError(busy)
+            time.sleep(POLL_SECONDS)
+        yield
+
+
+def _taken(file: IO[str], shared: bool) -> bool:
+    """Take a lock if it is free. File systems without locks leave it to the marks."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
