@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numba
@@ -84,6 +85,18 @@ def test_a_worker_killed_in_each_stage_changes_nothing(tiny, expected, kills, tm
     assert (tmp_path / "one" / "report" / "index.html").exists()
     assert list((tmp_path / "one").rglob("*.tmp*")) == []
     assert sum("a worker was lost" in line for line in heard.warned) == 5
+
+
+@pytest.mark.usefixtures("cluster")
+def test_machines_that_cannot_do_the_work_are_named_before_it_starts(tiny, tmp_path, monkeypatch):
+    settings = replace(tiny_settings(tiny), encoder="nobody/nothing")
+    with pytest.raises(gags.GagsError, match=r"not all machines .*: \S+: .*nobody/nothing") as refused:
+        gags.run_many([tiny / "one"], tmp_path, settings, ray="auto")
+    assert str(refused.value).count("nobody/nothing") >= 2  # both machines
+    monkeypatch.setattr("gags.scale.cluster.__version__", "9.9")
+    with pytest.raises(gags.GagsError, match=f"gags {gags.__version__} is installed, and 9.9 here"):
+        gags.run_many([tiny / "one"], tmp_path, tiny_settings(tiny), ray="auto")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("cluster")

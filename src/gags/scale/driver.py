@@ -18,6 +18,7 @@ from gags.scale.copies import SCENE, inside, read_array, write_array
 from gags.scale.crew import Crew, Task, WorkerLostError
 from gags.scale.events import Described, Event, FileGone, FileMade, Replay
 from gags.scale.jobs import Begun, Job, SceneWork, Stage, files_of
+from gags.scale.locks import look_again
 from gags.workspace import Workspace
 
 MOST_PHOTOS = 8  # of a job: what is lost with a worker is small, and its two halves overlap
@@ -66,10 +67,12 @@ class SceneDriver:
         """Have one job done."""
         replay = Replay(self._progress)
         try:
-            return self._submit(job, replay.show, replay.stop).result()
+            result = self._submit(job, replay.show, replay.stop).result()
         except Exception as error:
             replay.stop(error)
             raise
+        look_again(self._workspace)
+        return result
 
     def _describe(self, begun: Begun) -> None:
         """All photos, a few at a time."""
@@ -93,6 +96,7 @@ class SceneDriver:
             size = max(1, min(MOST_PHOTOS, len(plan.waiting) // (ROUNDS * self._workers)))
             parts = [plan.waiting[start : start + size] for start in range(0, len(plan.waiting), size)]
             _all_done([self._describe_some(begun, plan, part, bar) for part in parts])
+        look_again(workspace)
         finish_describe(workspace, capture, plan, time.monotonic() - started)
 
     def _describe_some(

@@ -5,6 +5,7 @@ holds a lock on the scene while it writes, which ends with its process, however 
 for that lock, then leaves its own mark in the folder; a worker that finds another mark does nothing.
 """
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -65,6 +66,7 @@ def working(workspace: Workspace, run: str, *, alone: bool) -> Iterator[None]:
     """
     busy = f"another worker is still busy in {workspace.root}"
     with _locked(workspace.run / "work.lock", busy, seconds=WAIT_SECONDS, shared=not alone):
+        look_again(workspace)
         if mark(workspace) != run:
             raise WorkspaceError(f"another run has taken over {workspace.root}; this one has ended")
         if alone:
@@ -78,6 +80,16 @@ def mark(workspace: Workspace) -> str:
         return (workspace.run / "mark").read_text()
     except OSError:
         return ""
+
+
+def look_again(workspace: Workspace) -> None:
+    """See what other machines wrote: NFS remembers for up to a minute that a file was not there.
+
+    It asks again when a folder is opened.
+    """
+    for folder in (workspace.root, workspace.run, workspace.descriptions, workspace.report):
+        if folder.is_dir():
+            os.listdir(folder)
 
 
 def _remove_leftovers(workspace: Workspace) -> None:
