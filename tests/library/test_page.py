@@ -42,7 +42,7 @@ def test_each_result_has_a_picture_and_what_to_know(tmp_path):
     assert "1. kitchen" in text
     assert "relevancy 0.88 · kitchen:7" in text
     assert "at 0.50, -0.25, 2.00 · 1.50 × 1.00 × 0.50" in text
-    assert "cut out by 12 of 30 photos" in text
+    assert "a.jpg · cut out by 12 photos" in text
     assert "2. hall" in text
     assert text.count("nearest, no match") == 1
     assert text.count("changed since it was added") == 1

@@ -65,6 +65,8 @@ class Library:
         root = scene.workspace.root.resolve()
         name = name or root.name
         self._check_name(name, root)
+        scene.things(progress)  # which may write a file
+        looks, files = looks_of(scene.workspace), scene_stamp(scene.workspace)  # before the work, not after
         rows = rows_of_scene(scene, progress=progress)
         encoder = scene.field.encoder_name
         record = {
@@ -74,8 +76,8 @@ class Library:
             "things": len(rows),
             "added": datetime.now(UTC).isoformat(timespec="seconds"),
             "run": uuid.uuid4().hex,
-            "looks": looks_of(scene.workspace),
-            "stamp": scene_stamp(scene.workspace),
+            "looks": looks,
+            "stamp": files,
             "gags": __version__,
         }
         self._tables.put(record, rows)
