@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from gags.query.boxes import OrientedBox
     from gags.query.catalog import Entry
     from gags.query.instances import Instance
+    from gags.query.taught import Taught
     from gags.reconstruct.settings import ReconstructSettings
     from gags.scene import Scene
     from gags.segment.settings import DescribeSettings
@@ -83,6 +84,7 @@ _WHERE = {
         "gags.query.boxes": "OrientedBox",
         "gags.query.catalog": "Entry",
         "gags.query.instances": "Instance",
+        "gags.query.taught": "Taught",
         "gags.reconstruct.settings": "ReconstructSettings",
         "gags.scene": "Scene",
         "gags.segment.settings": "DescribeSettings",
@@ -135,6 +137,7 @@ __all__ = [
     "RunSettings",
     "Scene",
     "SplatsError",
+    "Taught",
     "Things",
     "View",
     "Workspace",
