@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+import gags
 from gags.cli.arguments import SceneFolder
 from gags.cli.console import ConsoleReporter
 from gags.errors import QueryError
@@ -67,7 +68,8 @@ def _teach(folder: Path, name: str, view: str, at: tuple[int, int], level: Level
     scene = Scene.load(folder)
     taught = scene.teach(name, view, at, level=level, progress=progress)
     instances = scene.locate(taught.name, progress=progress)[0]
-    print(f"{taught.name}: {len(taught.members):,} Gaussians at {at} in {taught.view}")
+    (answer,) = gags.write_answers(scene, taught.name, [taught.view], progress=progress)
+    print(f"{taught.name}: {len(taught.members):,} Gaussians at {at} in {taught.view}  {answer['overlay']}")
     for one in instances:
         center = ", ".join(f"{value:.4g}" for value in one.box.center)
         size = " × ".join(f"{value:.3g}" for value in one.box.size)

@@ -42,6 +42,22 @@ def thing_at(
     Raises:
         QueryError: If the pixel lies outside of the photo, or shows no thing, or the level is none.
     """
+    check_click(view, at, level)
+    x, y = at
+    hit = things_under(gaussians, things, view, at)
+    if not hit:
+        raise QueryError(
+            f"there is no thing at ({x}, {y}) in {view.name}, only background; point at the middle of a thing"
+        )
+    return meant(things, hit, level)
+
+
+def check_click(view: View, at: tuple[int, int], level: Level | None = None) -> None:
+    """Make sure that a click can be looked at, before what takes long is done for it.
+
+    Raises:
+        QueryError: If the pixel lies outside of the photo, or the level is none.
+    """
     (x, y), camera = at, view.camera
     if level is not None and level not in get_args(Level):
         raise QueryError(f"there is no level {level!r}; one of: {', '.join(get_args(Level))}")
@@ -50,12 +66,6 @@ def thing_at(
             f"({x}, {y}) lies outside of {view.name}, which is {camera.width}x{camera.height} px; "
             f"x goes from 0 to {camera.width - 1}, y from 0 to {camera.height - 1}, downwards"
         )
-    hit = things_under(gaussians, things, view, at)
-    if not hit:
-        raise QueryError(
-            f"there is no thing at ({x}, {y}) in {view.name}, only background; point at the middle of a thing"
-        )
-    return meant(things, hit, level)
 
 
 def things_under(gaussians: Gaussians, things: Things, view: View, at: tuple[int, int]) -> list[int]:

@@ -10,7 +10,7 @@ from gags.capture import View
 from gags.errors import GagsError, QueryError
 from gags.progress import Reporter
 from gags.query.examples import Example, compared_with, embed_example, node_of, read_example
-from gags.query.pointed import Level, thing_at
+from gags.query.pointed import Level, check_click, thing_at
 from gags.query.taught import Taught, checked_name, found_again, merged
 from gags.things.things import Things
 
@@ -48,7 +48,9 @@ class ExampleMaker:
         Raises:
             QueryError: If no thing is there.
         """
-        things, view = self.scene.things(), self._view(view)
+        view = self._view(view)
+        check_click(view, (x, y))
+        things = self.scene.things()
         node = thing_at(self.scene.gaussians, things, view, (x, y))
         rows = things[node].astype(np.int64)
         name, vectors = f"{view.name} at ({x}, {y})", _looks_of(things, node, self.scene.encoder.dim)
@@ -58,7 +60,10 @@ class ExampleMaker:
         self, name: str, view: View | str, at: tuple[int, int], level: Level | None, progress: Reporter
     ) -> Taught:
         """What is kept of a click that teaches a name; see `gags.Scene.teach`."""
-        name, things, view = checked_name(name), self.scene.things(progress), self._view(view)
+        name, view = checked_name(name), self._view(view)
+        check_click(view, at, level)
+        self.scene.taught.entries()  # what is wrong with its file is said before the things are looked for
+        things = self.scene.things(progress)
         node = thing_at(self.scene.gaussians, things, view, at, level)
         members = things[node]
         return Taught(
