@@ -4,8 +4,9 @@
 
 Without `--texts`, the five that are answered worst are taught. Each is taught by one click, at the middle of
 its outline in the first labelled photo that has it (the nearest pixel of the label, if the middle is not on
-it), and asked in all labelled photos; once more without the photo of the click. The scene's folder stays as
-it is.
+it), and asked in all labelled photos; once more without the photo of the click. In the second table, the
+`--level` of each click was chosen by looking at what it gives in the clicked photo. The scene's folder stays
+as it is.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def taught_by_one_click(
         pairs: Labelled photos.
         texts: What to teach.
         file: Where names are kept.
-        look: Whether the level is chosen by what it gives in the clicked photo, as somebody does who looks at it.
+        look: Whether the level is chosen by what it gives in the clicked photo, as somebody does who looks.
 
     Returns:
         The photo that was clicked into and the level, by text.
@@ -96,9 +97,8 @@ def draw(scene: Scene, pairs: Pairs, texts: list[str], folder: Path) -> None:
 
 def print_table(before: list[Row], after: list[Row], clicked: dict, alike: dict[str, int]) -> None:
     """One row a text: before, after, and after without the photo that was clicked into."""
-    print(
-        "| text | clicked in | level | alike | mIoU before | after | without it | mAcc before | after | without |"
-    )
+    titles = ("text", "clicked in", "level", "alike", "mIoU before", "after", "without it")
+    print("|", " | ".join((*titles, "mAcc before", "after", "without it")), "|")
     print("|" + "---|" * 10)
     lines = []
     for text, (view, level) in clicked.items():

@@ -198,6 +198,8 @@ def test_levels_of_what_is_under_a_pixel():
     assert [meant(things, [0], level) for level in (None, "whole", "part", "sub-part")] == [0] * 4
     things.photos = np.array([20, 17, 4], np.int32)  # less than nine of ten
     assert meant(things, [0, 1, 2]) == 0
+    spot = Things.build(np.array([*range(30), 0, 1]), np.array([0] * 30 + [1] * 2), [np.arange(9)] * 2)
+    assert meant(spot, [0, 1]) == 0  # less than a tenth of the Gaussians
 
 
 def test_sets_that_share_half_are_one():

@@ -22,6 +22,7 @@ Level = Literal["whole", "part", "sub-part"]
 
 HIT = 0.5  # share of a pixel that a thing must make up to be there
 AS_OFTEN = 0.9  # of the photos that cut out something: what lies in it is meant, if so many cut out that
+LEAST_SIZE = 0.1  # of the Gaussians of what it lies in, below which it is a mark on it, such as a letter
 
 
 def thing_at(
@@ -108,6 +109,7 @@ def meant(things: Things, hit: list[int], level: Level | None = None) -> int:
         return min(between, key=lambda thing: abs(float(things.levels[thing]) - LEVELS.index("part")))
     chosen = alone[0]
     for thing in alone[1:]:
-        if things.photos[thing] >= AS_OFTEN * things.photos[chosen]:
+        as_often = things.photos[thing] >= AS_OFTEN * things.photos[chosen]
+        if as_often and sizes[thing] >= LEAST_SIZE * sizes[chosen]:
             chosen = thing
     return chosen
