@@ -38,7 +38,7 @@ def run(finished, tmp_path, monkeypatch, capsys):
 
 def test_every_example_is_numbered_in_the_docs_and_imports_from_gags_alone():
     paths = sorted(EXAMPLES.glob("*.py"))
-    assert [path.name[:3] for path in paths] == [f"{number:02d}_" for number in range(1, 15)]
+    assert [path.name[:3] for path in paths] == [f"{number:02d}_" for number in range(1, 16)]
     page = (EXAMPLES.parent / "docs" / "examples.md").read_text(encoding="utf-8")
     assert re.findall(r'"examples/(.+?)"', page) == [path.name for path in paths]
     for path in paths:
@@ -175,3 +175,14 @@ def test_boxes(run, tmp_path):
     centers = np.array([row["center"] for row in rows])
     assert np.linalg.norm(centers - [1.0, 1.0, 0.4], axis=1).min() < 0.15
     np.testing.assert_allclose(rows[0]["axes"] @ np.transpose(rows[0]["axes"]), np.eye(3), atol=1e-9)
+
+
+def test_teach(run, finished):
+    loaded = gags.Scene.load(finished)
+    xy, _ = loaded.capture["view_00"].camera.project(np.array([1.0, 1.0, 0.4]))
+    printed = run("15_teach.py", "Oma's cup", "view_00", *(str(round(value)) for value in xy.tolist()))
+    first = printed.splitlines()[1]
+    assert "taught: at (" in first
+    center = [float(value) for value in first.split("at (")[1].split(")")[0].split(",")]
+    np.testing.assert_allclose(center, [1.0, 1.0, 0.4], atol=0.15)
+    loaded.forget("Oma's cup")

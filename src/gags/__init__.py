@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from gags.query.boxes import OrientedBox
     from gags.query.catalog import Entry
     from gags.query.instances import Instance
+    from gags.query.taught import Taught
     from gags.reconstruct.settings import ReconstructSettings
     from gags.scale.many import SceneResult, run_many, run_on_ray
     from gags.scene import Scene
@@ -93,6 +94,7 @@ _WHERE = {
         "gags.query.boxes": "OrientedBox",
         "gags.query.catalog": "Entry",
         "gags.query.instances": "Instance",
+        "gags.query.taught": "Taught",
         "gags.reconstruct.settings": "ReconstructSettings",
         "gags.scale.many": "SceneResult run_many run_on_ray",
         "gags.scene": "Scene",
@@ -155,6 +157,7 @@ __all__ = [
     "SceneResult",
     "ServeSettings",
     "SplatsError",
+    "Taught",
     "Things",
     "View",
     "Workspace",

@@ -55,7 +55,7 @@ def demo(
     settings = RunSettings(segmenter=segmenter, encoder=encoder)
     scene = run(folder, out, settings, report=False, progress=progress)
     labels = load_labels(folder / "labels")
-    answerer = FieldAnswerer(scene.gaussians, scene.field, scene.things)
+    answerer = FieldAnswerer.of(scene)
     evaluation = evaluate(answerer, scene.capture, labels, scene.encoder, progress=progress)
     means = {name: means.mean_iou for name, means in evaluation.categories.items()}
     page = report(scene, labels=labels, evaluation=evaluation, progress=progress)

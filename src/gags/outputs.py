@@ -19,6 +19,7 @@ from gags.files import atomic_write, write_json
 from gags.progress import SILENT, Reporter
 from gags.query.catalog import Entry
 from gags.query.names import EVERYDAY, read_words
+from gags.query.showing import Picture
 from gags.report.pages import write_scene_report
 from gags.report.things import write_things_page
 from gags.report.worst import write_evaluation_page
@@ -92,18 +93,21 @@ def report(
 
 def write_answers(
     scene: Scene | Path | str,
-    texts: str | Sequence[str],
+    texts: str | Sequence[str] = (),
     views: Sequence[View | str] = (),
     *,
+    image: Picture | None = None,
     out: Path | str | None = None,
     progress: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
-    """Answer texts in views, and write mask, relevancy and a picture of each answer.
+    """Answer texts, or a picture of what is meant, in views; write mask, relevancy and overlay of each
+    answer.
 
     Args:
         scene: The scene, or its folder.
         texts: What to look for.
         views: Views or their names. Default: the three where each text is found best.
+        image: A picture of what to look for, see `gags.Scene.locate`; its answers bear the name of its file.
         out: Folder of the files. Default: answers/ in the scene's folder.
         progress: Told about progress.
 
@@ -111,14 +115,15 @@ def write_answers(
         One row a text and view: text, view, peak (x, y), score, 3D box, paths of the files.
 
     Raises:
-        GagsError: If a text is empty or a view is unknown.
+        GagsError: If a text is empty, a view is unknown, or the image is none.
     """
-    if not texts:
+    if not texts and image is None:
         raise QueryError('nothing to look for; add a text, as in: gags query WS "red mug"')
     loaded = _loaded(scene)
     chosen = [loaded.capture[view] if isinstance(view, str) else view for view in views] or None
     folder = loaded.workspace.answers if out is None else Path(out)
-    return scenes.write_answers(loaded, loaded.queries(texts), chosen, folder, progress=progress)
+    queries = loaded.queries(texts, image=image)
+    return scenes.write_answers(loaded, queries, chosen, folder, progress=progress)
 
 
 def write_catalog(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,21 +13,25 @@ from gags.capture import Camera, Capture, View, read_saved_capture
 from gags.distill.field import LanguageField
 from gags.embed import load_encoder
 from gags.embed.encoder import Encoder
-from gags.errors import QueryError, SplatsError, WorkspaceError
+from gags.errors import QueryError, WorkspaceError
 from gags.gaussians import Gaussians
-from gags.gaussians.files import save_splats, writer_for
 from gags.gaussians.ply import load_ply
 from gags.models.device import scene_device
 from gags.progress import SILENT, Reporter
 from gags.query import edit
-from gags.query.answers import Answer, answer_view, asker, view_scores
+from gags.query.answers import Answer, answer_view, best_views
 from gags.query.catalog import Entry, catalog
 from gags.query.choose import Chooser
+from gags.query.edits import Edits
+from gags.query.examples import Example
 from gags.query.instances import Instance, locate_instances
-from gags.query.maps import Renderer, how_well_shown, seen_in
+from gags.query.maps import Renderer, seen_in
 from gags.query.names import EVERYDAY, read_words
+from gags.query.pointed import Level
 from gags.query.relevancy import Queries
+from gags.query.showing import ExampleMaker, Picture, Pointed
 from gags.query.space import Space
+from gags.query.taught import Taught, TaughtNames
 from gags.things.find import things_of_scene
 from gags.things.things import Things
 from gags.workspace import Workspace
@@ -37,13 +41,11 @@ if TYPE_CHECKING:
     from gags.evaluate.metrics import Evaluation
 
 Texts = str | Sequence[str] | Queries
-Wanted = str | Instance | Queries | Iterable["str | Instance | Iterable[Instance]"]
-Color = str | tuple[float, float, float]
 
 MOST_LOCATED = 200  # texts whose instances are remembered
 
 
-class Scene:
+class Scene(Edits):
     """Everything `gags run` left in a folder, loaded.
 
     Attributes:
@@ -51,6 +53,7 @@ class Scene:
         capture: Photos and poses.
         gaussians: The 3D Gaussians.
         field: Their language field.
+        taught: The names that it was taught, see `teach`.
     """
 
     def __init__(
@@ -61,11 +64,14 @@ class Scene:
         self.gaussians = gaussians
         self.field = field
         self._things: Things | None = None
-        self._space: Space | None = None  # where its Gaussians are
+        self._space: Space | None = None  # where its Gaussians are, see `space`
         self._chooser: Chooser | None = None
         self._renderer = Renderer(gaussians)
-        self._located: dict[str, list[Instance]] = {}  # of texts asked lately: they are asked view by view
+        # Of texts asked lately, with what they were taught to mean: they are asked view by view.
+        self._located: dict[tuple[str, Example | None], list[Instance]] = {}
         self._negatives: Tensor | None = None  # canonical phrases of the encoder, once embedded
+        self._maker = ExampleMaker(self)
+        self.taught = TaughtNames(workspace.taught, self._maker.meaning)
 
     @classmethod
     def load(cls, root: Path | str) -> "Scene":
@@ -87,35 +93,60 @@ class Scene:
         """The encoder that described the scene; loaded at the first query."""
         return load_encoder(self.field.encoder_name)
 
-    def queries(self, texts: str | Sequence[str]) -> Queries:
-        """Texts made ready; doing this once saves time when many views are asked."""
+    def queries(
+        self, texts: str | Sequence[str] = (), *, image: Picture | None = None, like: Pointed | None = None
+    ) -> Queries:
+        """Texts, and what is shown instead of named, made ready; doing this once saves time for many views.
+
+        Args:
+            texts: The texts. One that is a taught name (`teach`) means what was taught.
+            image: A picture of what is meant, see `locate`.
+            like: A pixel that shows it, see `locate`.
+        """
         if not isinstance(texts, Iterable):
             raise QueryError(f"texts are wanted here, not an object of type {type(texts).__name__}")
         texts = [texts] if isinstance(texts, str) else list(texts)
-        queries = Queries.encode(texts, self.encoder, self.field, negatives=self._negatives)
+        shown = [] if image is None else [self._maker.of_image(image)]
+        shown += [] if like is None else [self._maker.of_click(*like)]
+        queries = Queries.encode(
+            texts, self.encoder, self.field, negatives=self._negatives, taught=self.taught, shown=shown
+        )
         self._negatives = queries.negatives
         return queries
 
-    def _ready(self, texts: Texts) -> Queries:
-        return texts if isinstance(texts, Queries) else self.queries(texts)
+    def _ready(self, texts: Texts, image: Picture | None = None, like: Pointed | None = None) -> Queries:
+        if isinstance(texts, Queries) and image is None and like is None:
+            return texts
+        if isinstance(texts, Queries):
+            raise QueryError("queries that are ready take no image and no click; give them to `queries`")
+        return self.queries(texts, image=image, like=like)
 
     # In a view
 
-    def query(self, texts: Texts, view: View | Camera | str | None = None) -> list[Answer]:
-        """Where in a view the things are that the texts name.
+    def query(
+        self,
+        texts: Texts = (),
+        view: View | Camera | str | None = None,
+        *,
+        image: Picture | None = None,
+        like: Pointed | None = None,
+    ) -> list[Answer]:
+        """Where in a view the things are that the texts name, or that an image or a click shows.
 
         Args:
             texts: What to look for.
             view: A view of the capture, its name, or any other camera. None: for each text, the three photos
                 that show its answer best, see `best_views`.
+            image: A picture of what to look for, see `locate`.
+            like: A pixel that shows it, see `locate`.
 
         Returns:
-            One answer a text, or three a text.
+            One answer a text, or three a text; then those of the image, and of the click.
 
         Raises:
-            GagsError: If a text is empty or the view is unknown.
+            GagsError: If a text is empty, the view is unknown, or nothing is shown.
         """
-        queries = self._ready(texts)
+        queries = self._ready(texts, image, like)
         if view is None:
             best = enumerate(self.best_views(queries))
             return [self.query(queries.subset([row]), one)[0] for row, views in best for one in views]
@@ -140,27 +171,37 @@ class Scene:
         """
         found = self._instances(queries, SILENT)
         rows = [np.flatnonzero(one[0].mask.numpy()) if one else np.zeros(0, np.int64) for one in found]
-        views = self.capture.views
-        scores = np.zeros((len(views), len(rows)))
-        if any(len(members) for members in rows):
-            scores = how_well_shown(self.gaussians, [view.camera for view in views], rows)
-        lost = np.flatnonzero(~scores.any(axis=0)).tolist()
-        if lost:
-            ask = asker(self.gaussians, self.field, queries.subset(lost))
-            for number, view in enumerate(views):
-                camera = view.camera.within(max(view.camera.width, view.camera.height) // 4)
-                scores[number, lost] = view_scores(ask(camera))
-        order = np.argsort(-scores, axis=0, kind="stable")[:count]
-        return [[views[row] for row in column] for column in order.T]
+        return best_views(self.gaussians, self.field, self.capture.views, queries, rows, count)
 
     # In 3D
 
-    def locate(self, texts: Texts, *, progress: Reporter = SILENT) -> list[list[Instance]]:
+    def locate(
+        self,
+        texts: Texts = (),
+        *,
+        image: Picture | None = None,
+        like: Pointed | None = None,
+        progress: Reporter = SILENT,
+    ) -> list[list[Instance]]:
         """Every instance of what each text names, best first, with its box and the photos that see it.
 
         Boxes are in the capture's own frame and units: `load_capture` moves and scales nothing.
+
+        Args:
+            texts: What to look for.
+            image: A picture of what to look for, which should fill it: a file, or an array, uint8 RGB [H, W,
+                3] or RGBA [H, W, 4]. What is transparent does not count.
+            like: A photo or its name, and column and row of one of its pixels, px: what is there comes first,
+                then what looks like it.
+            progress: Told about progress.
+
+        Returns:
+            Instances of each text, then those of the image, and of the click.
+
+        Raises:
+            GagsError: If a text is empty, the image is none, or the click hits nothing.
         """
-        found = self._instances(self._ready(texts), progress)
+        found = self._instances(self._ready(texts, image, like), progress)
         cameras = [view.camera for view in self.capture.views]
         every = [one for instances in found for one in instances if not one.views]  # others are counted
         seen = seen_in(self.gaussians, cameras, [instance.mask for instance in every])
@@ -170,20 +211,20 @@ class Scene:
 
     def _instances(self, queries: Queries, progress: Reporter) -> list[list[Instance]]:
         known = self._located if queries.negatives is self._negatives else {}
-        missing = [row for row, text in enumerate(queries.texts) if text not in known]
+        keys = [(text, queries.example(row)) for row, text in enumerate(queries.texts)]
+        missing = [row for row, key in enumerate(keys) if key not in known]
         if missing:
-            things = self.things(progress)
-            if self._space is None:
-                self._space = Space.build(self.gaussians, things)
-                self._chooser = Chooser(things, self._space.opacities, self._space.means)
+            things, space = self.things(progress), self.space(progress)
+            if self._chooser is None:
+                self._chooser = Chooser(things, space.opacities, space.means)
             asked = queries.subset(missing)
             found = locate_instances(
-                self.gaussians, self.field, asked, things, space=self._space, chooser=self._chooser
+                self.gaussians, self.field, asked, things, space=space, chooser=self._chooser
             )
             if len(known) > MOST_LOCATED:
-                known = self._located = {text: known[text] for text in queries.texts if text in known}
-            known.update(zip(asked.texts, found, strict=True))
-        return [known[text] for text in queries.texts]
+                known = self._located = {key: known[key] for key in keys if key in known}
+            known.update(zip([keys[row] for row in missing], found, strict=True))
+        return [known[key] for key in keys]
 
     def catalog(
         self, words: Sequence[str] | Queries | Path = EVERYDAY, *, progress: Reporter = SILENT
@@ -200,7 +241,8 @@ class Scene:
         if isinstance(words, Path):
             words = read_words(words)
         queries, things = self._ready(words), self.things(progress)
-        return catalog(self.gaussians, self.field, queries, things, self.photos_with_masks)
+        taught = self.taught.examples()
+        return catalog(self.gaussians, self.field, queries, things, self.photos_with_masks, taught=taught)
 
     @property
     def photos_with_masks(self) -> int:
@@ -220,119 +262,56 @@ class Scene:
             )
         return self._things
 
-    # Edits: new Gaussians, the scene stays as it is
+    def space(self, progress: Reporter = SILENT) -> Space:
+        """Where the Gaussians of the scene are, and which of them belong to things."""
+        if self._space is None:
+            self._space = Space.build(self.gaussians, self.things(progress))
+        return self._space
 
-    def extract(
+    # Names
+
+    def teach(
         self,
-        wanted: Wanted,
-        out: Path | str | None = None,
+        name: str,
+        view: View | str,
+        at: tuple[int, int],
         *,
-        invert: bool = False,
+        level: Level | None = None,
         progress: Reporter = SILENT,
-    ) -> Gaussians:
-        """Cut things out: their Gaussians alone, every value as it was.
+    ) -> Taught:
+        """Teach the scene a name of a thing, by pointing at it in a photo.
+
+        From then on the name is what the thing is called, wherever the scene is asked: `query`, `locate`,
+        `extract`, `evaluate`, `catalog`, the report and the viewer. More clicks under one name add up. The
+        name is kept in the scene's folder, and goes on to work when stages run again.
 
         Args:
-            wanted: What to cut out: texts, of which all instances are taken, or instances of `locate`.
-            out: File to write them to, .ply, .spz or .splat; nothing is written if they are none.
-            invert: Everything else instead.
-            progress: Told about progress.
+            name: The name, at most 100 letters.
+            view: A photo, or its name.
+            at: Column and row of a pixel that shows the thing, px of the photo as the capture loads it.
+            level: How much of what is there is meant: the "whole", a "part" of it, or a "sub-part". None:
+                what the photos take for one thing.
+            progress: Told about progress, if the things of the scene have to be found first.
 
         Returns:
-            The Gaussians, none if nothing matches.
+            What was learnt.
 
         Raises:
-            SplatsError: If `out` is the scene itself, or of a format that is not written.
+            QueryError: If the name is empty or too long, or no thing is at the pixel.
+            GagsError: If there is no such photo, or the scene's folder cannot be written.
         """
-        self.check_output(out)
-        mask = self.mask_of(wanted, invert=invert, progress=progress)
-        return self._written(edit.extracted(self.gaussians, mask), out)
+        return self.taught.add(self._maker.lesson(name, view, at, level, progress))
 
-    def delete(
-        self,
-        wanted: Wanted,
-        out: Path | str | None = None,
-        *,
-        invert: bool = False,
-        progress: Reporter = SILENT,
-    ) -> Gaussians:
-        """The Gaussians of the scene without some things; see `extract`."""
-        self.check_output(out)
-        mask = self.mask_of(wanted, invert=invert, progress=progress)
-        return self._written(edit.deleted(self.gaussians, mask), out)
+    def forget(self, name: str) -> int:
+        """Forget a taught name with all of its clicks.
 
-    def recolor(
-        self,
-        wanted: Wanted,
-        color: Color,
-        out: Path | str | None = None,
-        *,
-        invert: bool = False,
-        progress: Reporter = SILENT,
-    ) -> Gaussians:
-        """All Gaussians, those of some things in one colour; see `extract`.
-
-        Args:
-            wanted: What to colour.
-            color: As "#ff0000" or "red", or RGB in [0, 1].
-            out: File to write all Gaussians to.
-            invert: Colour everything else instead.
-            progress: Told about progress.
+        Returns:
+            Number of clicks that there were.
 
         Raises:
-            QueryError: If the colour is none.
+            QueryError: If nothing of that name was taught.
         """
-        rgb = edit.parse_color(color) if isinstance(color, str) else edit.checked_color(color)
-        self.check_output(out)
-        mask = self.mask_of(wanted, invert=invert, progress=progress)
-        return self._written(edit.recolored(self.gaussians, mask, rgb), out)
-
-    def mask_of(self, wanted: Wanted, *, invert: bool = False, progress: Reporter = SILENT) -> Tensor:
-        """Which Gaussians belong to what is wanted, or to everything else. bool [N]"""
-        instances: list[Instance] = []
-        texts: list[str] = []
-
-        def take(one: Any) -> None:
-            if isinstance(one, str):
-                texts.append(one)
-            elif isinstance(one, Instance):
-                if len(one.mask) != len(self.gaussians):
-                    raise QueryError(
-                        f"{one.text!r} was located in another scene: it is of {len(one.mask):,} Gaussians, "
-                        f"this scene has {len(self.gaussians):,}; locate it here"
-                    )
-                instances.append(one)
-            elif isinstance(one, Iterable):
-                for other in one:
-                    take(other)
-            else:
-                kind = type(one).__name__
-                raise QueryError(
-                    f"texts or instances of `locate` are wanted here, not an object of type {kind}"
-                )
-
-        take(wanted.texts if isinstance(wanted, Queries) else wanted)
-        for found in self.locate(texts, progress=progress) if texts else []:
-            instances += found
-        return edit.union(instances, len(self.gaussians), invert=invert)
-
-    def check_output(self, out: Path | str | None) -> None:
-        """Make sure that Gaussians can be written to a file.
-
-        Raises:
-            SplatsError: If it is the scene itself, or of a format that is not written.
-        """
-        if out is None:
-            return
-        out, splats = Path(out), self.workspace.splats
-        writer_for(out)
-        if out.resolve() == splats.resolve() or (out.exists() and splats.exists() and out.samefile(splats)):
-            raise SplatsError(f"{out} is the scene itself, which is never changed; choose another --out")
-
-    def _written(self, gaussians: Gaussians, out: Path | str | None) -> Gaussians:
-        if out is not None and len(gaussians):
-            save_splats(gaussians, Path(out))
-        return gaussians
+        return self.taught.forget(name)
 
     # What rooms further up do with a scene
 

@@ -138,6 +138,11 @@ class Workspace:
         return self.root / "things.safetensors"
 
     @property
+    def taught(self) -> Path:
+        """Names that the scene was taught."""
+        return self.root / "taught.safetensors"
+
+    @property
     def answers(self) -> Path:
         """Folder of answers as files, unless another one is named."""
         return self.root / "answers"

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gags.query.choose import AS_GOOD, Chooser, Fits, fits_of, weighted_median
+from gags.query.choose import AS_GOOD, Chooser, Fits, fits_of
 from gags.query.reach import Reach
+from gags.query.space import weighted_median
 from gags.things.things import Things
 
 DESK, LAPTOP, SCREEN, KEYS, MUG, KEY = range(6)

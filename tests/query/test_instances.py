@@ -36,6 +36,9 @@ class MadeQueries:
     def margins_of_gaussians(self, field):
         return torch.logit(self.values) / self.temperature
 
+    def example(self, row):
+        return None
+
     def relevancy_of_margins(self, margins):
         return torch.sigmoid(self.temperature * margins)
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "query": Command("ask", "where is it? heat map, mask, peak and 3D box of each text"),
     "locate": Command("ask", "every instance of what a text names: centre, oriented box, score"),
     "catalog": Command("ask", "what is in this scene: its things, named, and a labelled picture"),
+    "teach": Command("teach", "what you call a thing: point at it in a photo, later texts find it by name"),
     "view": Command("ask", "the scene in the browser: ask it, click on things, cut them out (extra `view`)"),
     "extract": Command("ask", "cut the things that texts name out of the scene: .ply, .spz or .splat"),
     "delete": Command("ask", "the scene without the things that texts name"),

@@ -18,6 +18,7 @@ from gags.segment.settings import DescribeSettings
 CaptureFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CAPTURE")]
 SceneFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WS")]
 Texts = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT [TEXT ...]")]
+ExampleImage = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
 Flat = tyro.conf.arg(name="")  # options of a nested dataclass without a prefix
 Photos = Annotated[CaptureSettings, Flat]
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gags
-from gags.cli.arguments import SceneFolder, Texts
+from gags.cli.arguments import ExampleImage, SceneFolder, Texts
 from gags.cli.console import ConsoleReporter
 from gags.errors import QueryError
 from gags.gaussians.files import writer_for
@@ -23,20 +23,23 @@ def query(
     texts: Texts,
     /,
     *,
+    image: ExampleImage = None,
     view: tuple[str, ...] = (),
     out: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Find what texts name: heat map, mask, peak and 3D box.
+    """Find what texts name, or what a picture shows: heat map, mask, peak and 3D box.
 
     Args:
         scene: Folder of the scene.
         texts: What to look for.
+        image: A picture of what to look for, instead of a text or beside texts. It should fill the picture;
+            what is transparent does not count.
         view: Photos to answer in, by name. Default: the three that show each answer best.
         out: Folder for the pictures. Default: answers/ in the scene's folder.
         json: Print a JSON list instead of a table.
     """
-    rows = gags.write_answers(scene, texts, view, out=out, progress=ConsoleReporter())
+    rows = gags.write_answers(scene, texts, view, image=image, out=out, progress=ConsoleReporter())
     if json:
         _print_json(rows)
         return
@@ -47,7 +50,7 @@ def query(
         print(f"{row['text']:<{width}}  {answer} in {row['view']}  {row['overlay']}")
 
 
-def locate(scene: SceneFolder, texts: Texts, /, *, json: bool = False) -> None:
+def locate(scene: SceneFolder, texts: Texts, /, *, image: ExampleImage = None, json: bool = False) -> None:
     """Find every instance of what texts name: centre, oriented box, score, and how many photos see it.
 
     Coordinates and lengths are in the frame and units of the capture. Two mugs are two rows.
@@ -55,15 +58,20 @@ def locate(scene: SceneFolder, texts: Texts, /, *, json: bool = False) -> None:
     Args:
         scene: Folder of the scene.
         texts: What to look for.
+        image: A picture of what to look for, instead of a text or beside texts. It should fill the picture;
+            what is transparent does not count.
         json: Print a JSON list, one entry an instance, instead of a table.
     """
-    _check_texts(texts)
-    found = Scene.load(scene).locate(texts, progress=ConsoleReporter())
+    if texts or image is None:
+        _check_texts(texts)
+    loaded = Scene.load(scene)
+    queries = loaded.queries(texts, image=image)
+    found = loaded.locate(queries, progress=ConsoleReporter())
     if json:
         _print_json([instance.to_json() for rows in found for instance in rows])
         return
-    width = max(map(len, texts))
-    for text, rows in zip(texts, found, strict=True):
+    width = max(map(len, queries.texts))
+    for text, rows in zip(queries.texts, found, strict=True):
         for row in rows:
             center = ", ".join(f"{value:.4g}" for value in row.box.center)
             size = " × ".join(f"{value:.3g}" for value in row.box.size)

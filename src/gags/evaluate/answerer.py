@@ -15,7 +15,8 @@ from gags.query.answers import asker
 from gags.query.edit import union
 from gags.query.instances import locate_instances
 from gags.query.maps import ValueMaps, render_values
-from gags.query.relevancy import Queries
+from gags.query.relevancy import Queries, Taught
+from gags.scene import Scene
 from gags.things.things import Things
 
 
@@ -87,15 +88,22 @@ class FieldAnswerer:
         field: Its language field.
         things: Gives what it consists of, when Gaussians are chosen; with none, these are connected pieces of
             what matches.
+        taught: Knows the taught names of the scene; None if there are none.
     """
 
     gaussians: Gaussians
     field: LanguageField
     things: Callable[[], Things] = Things.none
+    taught: Taught | None = None
+
+    @classmethod
+    def of(cls, scene: Scene) -> "FieldAnswerer":
+        """A scene as an answerer: with its things, and the names that it was taught."""
+        return cls(scene.gaussians, scene.field, scene.things, scene.taught)
 
     def prepare(self, texts: Sequence[str], encoder: Encoder) -> Queries:
         """Texts embedded with the encoder that made the field; see `Queries.encode`."""
-        return Queries.encode(texts, encoder, self.field)
+        return Queries.encode(texts, encoder, self.field, taught=self.taught)
 
     def relevancy(self, camera: Camera, queries: Queries) -> ValueMaps:
         """Relevancy (GAGS Eq. 8) of the Gaussians rendered into the view, or of its pixels."""

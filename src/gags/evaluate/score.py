@@ -48,7 +48,7 @@ def evaluate_scene(
     Raises:
         LabelError: If labels and photos do not fit, or the protocol is unknown; see `evaluate`.
     """
-    answerer = FieldAnswerer(scene.gaussians, scene.field, scene.things)
+    answerer = FieldAnswerer.of(scene)
     evaluation = evaluate(answerer, scene.capture, labels, scene.encoder, protocol, progress=progress)
     figures = evaluation.to_json()
     scene.workspace.update_metrics({protocol: {key: figures[key] for key in figures if key != "rows"}})

@@ -1,17 +1,19 @@
 """Answers: what texts get in one view."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gags.capture import View
 from gags.capture.camera import Camera
 from gags.distill.field import LanguageField
 from gags.gaussians import Gaussians, render
 from gags.query import lerf_ovs
-from gags.query.maps import KNOWN_ALPHA, Renderer, ValueMaps, render_values
+from gags.query.maps import KNOWN_ALPHA, Renderer, ValueMaps, how_well_shown, render_values
 from gags.query.relevancy import Queries
 from gags.render import Backend
 
@@ -118,9 +120,27 @@ def asker(
         renderer: See `gags.query.maps.render_values`; not for pixels.
     """
     if field.asked == "pixels":
-        return lambda camera: pixel_relevancy(gaussians, field, camera, queries, backend=backend)
+        shown = [row for row in range(len(queries.texts)) if queries.example(row) is not None]
+        ask = partial(pixel_relevancy, gaussians, field, queries=queries, backend=backend)
+        return partial(_with_examples, gaussians, field, queries, shown, ask) if shown else ask
     relevancies = queries.of_gaussians(field)
     return lambda camera: render_values(gaussians, relevancies, camera, backend=backend, renderer=renderer)
+
+
+def _with_examples(
+    gaussians: Gaussians,
+    field: LanguageField,
+    queries: Queries,
+    shown: Sequence[int],
+    ask: Asker,
+    camera: Camera,
+) -> ValueMaps:
+    """Maps of pixels, but for texts that mean an example (rows `shown`): these name Gaussians."""
+    maps = ask(camera)
+    values = maps.values.clone()
+    relevancies = queries.subset(shown).of_gaussians(field)
+    values[list(shown)] = render_values(gaussians, relevancies, camera).values
+    return replace(maps, values=values)
 
 
 def answer_view(
@@ -166,6 +186,37 @@ def answer_view(
     masks = (maps.values[-len(chosen) :] >= SHOWN_SHARE) & maps.known
     found = zip(queries.texts, relevancies, masks, strict=True)
     return [_answer_of_instances(text, view, relevancy, mask) for text, relevancy, mask in found]
+
+
+def best_views(
+    gaussians: Gaussians,
+    field: LanguageField,
+    views: Sequence[View],
+    queries: Queries,
+    rows: Sequence[np.ndarray],
+    count: int,
+) -> list[list[View]]:
+    """Photos that show what answers each text, best first; see `gags.Scene.best_views`.
+
+    Args:
+        gaussians: The scene.
+        field: Its language field.
+        views: The photos.
+        queries: The texts.
+        rows: Gaussians of the best instance of each text, none where nothing answers. int64 [n] each
+        count: Photos wanted for each text.
+    """
+    scores = np.zeros((len(views), len(rows)))
+    if any(len(members) for members in rows):
+        scores = how_well_shown(gaussians, [view.camera for view in views], rows)
+    lost = np.flatnonzero(~scores.any(axis=0)).tolist()
+    if lost:
+        ask = asker(gaussians, field, queries.subset(lost))
+        for number, view in enumerate(views):
+            camera = view.camera.within(max(view.camera.width, view.camera.height) // 4)
+            scores[number, lost] = view_scores(ask(camera))
+    order = np.argsort(-scores, axis=0, kind="stable")[:count]
+    return [[views[row] for row in column] for column in order.T]
 
 
 def view_scores(maps: ValueMaps) -> list[float]:

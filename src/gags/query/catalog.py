@@ -1,5 +1,6 @@
 """What is in a scene: its things, each with the words that name it best."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from gags.distill.field import LanguageField
 from gags.gaussians import Gaussians
 from gags.query.boxes import OrientedBox
+from gags.query.examples import Example
 from gags.query.names import Namer
 from gags.query.relevancy import Queries
 from gags.query.space import Space
@@ -56,7 +58,13 @@ class Entry:
 
 @torch.no_grad()
 def catalog(
-    gaussians: Gaussians, field: LanguageField, words: Queries, things: Things, photos: int
+    gaussians: Gaussians,
+    field: LanguageField,
+    words: Queries,
+    things: Things,
+    photos: int,
+    *,
+    taught: Sequence[Example] = (),
 ) -> list[Entry]:
     """List the things of a scene that many photos agree on, wholes before their parts; groups are left out.
 
@@ -66,12 +74,14 @@ def catalog(
         words: Words to name things with.
         things: The things of the scene.
         photos: Number of photos that they were found from.
+        taught: What taught names mean; a thing that somebody named is listed, however few photos agree on it.
 
     Returns:
         Things, and parts of them that stand out nearly as often as the whole; fragments are left out.
     """
     space = Space.build(gaussians, things)
-    namer = Namer.of_scene(field, words, space.opacities, things)
+    namer = Namer.of_scene(field, words, space.opacities, things, taught=taught)
+    named = {match.thing for example in taught for match in example.pointed}
     entries: list[Entry] = []
     row_of: dict[int, int] = {}  # of the things that are listed
     for thing in range(len(things)):
@@ -79,14 +89,15 @@ def catalog(
         while whole is not None and things.photos[whole] < LISTED_SHARE * photos:
             whole = things.whole_of(whole)  # a union that hardly any mask holds
         rare = things.photos[thing] < LISTED_SHARE * photos
-        if rare or things.is_group[thing] or not things.apart_from(thing, whole):
+        unlisted = rare or things.is_group[thing] or not things.apart_from(thing, whole)
+        if thing not in named and (unlisted or not (whole is None or whole in row_of)):
             continue
-        if whole is not None and whole not in row_of:
-            continue
+        whole = whole if whole in row_of else None
         rows = space.without_floaters(things[thing])
         mask, box = space.filled(rows), space.box(rows)
         wholes = [entry for entry in entries if entry.part_of is None]
-        if whole is None and any(space.is_fragment(mask, entry.mask.numpy(), entry.box) for entry in wholes):
+        alone = whole is None and thing not in named
+        if alone and any(space.is_fragment(mask, entry.mask.numpy(), entry.box) for entry in wholes):
             continue
         names = namer.names(rows)
         row_of[thing] = len(entries)

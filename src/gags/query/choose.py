@@ -17,6 +17,7 @@ import torch
 
 from gags.query.reach import Reach
 from gags.query.relevancy import Queries, margins_from_cosines
+from gags.query.space import extent
 from gags.things.things import Things
 
 OWN_SAY = 0.2  # of what a node's own masks say, against what its Gaussians say, in where a text is
@@ -214,11 +215,10 @@ class Chooser:
         return bool(vectors[node] @ vectors[other] >= typical + share * (1 - typical))
 
     def _extent(self, node: int) -> float:
-        """Median distance of the Gaussians of a node from their middle, world units; floaters lie far."""
+        """`extent` of a node, world units."""
         if node not in self._extents:
-            points, weights = self.means[self.things[node]], self.weights[self.things[node]]
-            middle = np.array([weighted_median(column, weights) for column in points.T])
-            self._extents[node] = weighted_median(np.linalg.norm(points - middle, axis=1), weights)
+            rows = self.things[node]
+            self._extents[node] = extent(self.means[rows], self.weights[rows])
         return self._extents[node]
 
     @cached_property
@@ -231,13 +231,6 @@ class Chooser:
         wholes = self._vectors[self.things.parents < 0][:MOST_COMPARED]
         cosines = (wholes @ wholes.T)[np.triu_indices(len(wholes), 1)]
         return float(np.median(cosines)) if len(cosines) else 0.0
-
-
-def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    """The value that half of the weight is not above. [n], [n], n ≥ 1"""
-    order = np.argsort(values)
-    below = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(below, below[-1] / 2)])
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
 """Take things out of a scene, or colour them: new Gaussians, what was there stays as it is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,37 @@ def union(instances: Sequence[Instance], count: int, *, invert: bool = False) ->
     for instance in instances:
         mask |= instance.mask
     return ~mask if invert else mask
+
+
+def texts_and_instances(wanted: Any, count: int) -> tuple[list[str], list[Instance]]:
+    """Sort what somebody wants out of a scene, nested in any way, into texts and instances.
+
+    Args:
+        wanted: A text, an instance of `locate`, or any of these in lists.
+        count: Number N of Gaussians in the scene.
+
+    Raises:
+        QueryError: If it is anything else, or an instance of another scene.
+    """
+    if isinstance(wanted, str):
+        return [wanted], []
+    if isinstance(wanted, Instance):
+        if len(wanted.mask) != count:
+            raise QueryError(
+                f"{wanted.text!r} was located in another scene: it is of {len(wanted.mask):,} Gaussians, "
+                f"this scene has {count:,}; locate it here"
+            )
+        return [], [wanted]
+    if not isinstance(wanted, Iterable):
+        kind = type(wanted).__name__
+        raise QueryError(f"texts or instances of `locate` are wanted here, not an object of type {kind}")
+    texts: list[str] = []
+    instances: list[Instance] = []
+    for one in wanted:
+        more_texts, more_instances = texts_and_instances(one, count)
+        texts += more_texts
+        instances += more_instances
+    return texts, instances
 
 
 def extracted(gaussians: Gaussians, mask: Tensor) -> Gaussians:

@@ -37,6 +37,7 @@ class Instance:
         thing: Row of the scene's things; None for a connected piece of a scene without masks.
         part_of: Row of the thing that it is a part of, None if it stands for itself.
         also: Further things that are pieces of it, where no mask holds all of it.
+        certain: Whether it was pointed at, by a click or by one that taught the text.
     """
 
     text: str
@@ -47,6 +48,7 @@ class Instance:
     thing: int | None = None
     part_of: int | None = None
     also: tuple[int, ...] = ()
+    certain: bool = False
 
     @cached_property
     def box(self) -> OrientedBox:
@@ -108,12 +110,18 @@ def locate_instances(
     space = Space.build(gaussians, things) if space is None else space
     asked = Compared.of(field, queries, things, space)
     if not len(things):
-        return [asked.pieces(row, space, there) for row in range(len(queries.texts))]
+        return [
+            asked.shown(row, things, space, there) or asked.pieces(row, space, there)
+            for row in range(len(queries.texts))
+        ]
     chooser = Chooser(things, space.opacities, space.means) if chooser is None else chooser
     wholes = None if queries.wholes is None else Compared.of(field, queries.wholes, things, space)
     parts = None if queries.parts is None else Compared.of(field, queries.parts, things, space)
     found: list[list[Instance]] = []
     for row in range(len(queries.texts)):
+        if queries.example(row) is not None:
+            found.append(asked.shown(row, things, space, there))
+            continue
         node = asked.chosen(chooser, row, there)
         names_a_part = bool(queries.whole_of) and queries.whole_of[row] >= 0
         if wholes is not None and parts is not None and names_a_part:
@@ -155,7 +163,11 @@ class Compared:
         tensor = queries.margins_of_gaussians(field).cpu()
         margins, weights = tensor.numpy(), space.opacities
         needed = needed_margin(field, queries, weights)
-        reaches = [Reach.of(margins[:, row], weights, needed) for row in range(len(queries.texts))]
+        reaches = [
+            # An example's margins say themselves what is needed.
+            Reach.of(margins[:, row], weights, needed if queries.example(row) is None else 0.0)
+            for row in range(len(queries.texts))
+        ]
         scores = things.means(margins, weights)
         fit = fits_of_means(scores, margins_of_masks(things, queries), reaches)
         if things.embeddings.shape[1] == queries.vectors.shape[1]:
@@ -165,6 +177,9 @@ class Compared:
 
     def chosen(self, chooser: Chooser, row: int, there: bool = False) -> int | None:
         """The thing that answers a text; None if the scene does not hold what it names."""
+        example = self.queries.example(row)
+        if example is not None:
+            return example.matches[0].thing if example.matches else None
         least = self.queries.least_match
         matches = self.reaches[row].matches if least is None else self.score(chooser, row) >= least
         return chooser.best(self.fit, row) if there or matches else None
@@ -208,6 +223,8 @@ class Compared:
         least = self.queries.least_match
         if not there and least is not None and parts.scores[part, name] < least - PART_UNSURE:
             return None if plain is None or chooser.related(holder)[plain] else plain
+        if wholes.queries.example(whole) is not None:  # it is certain what the whole is
+            return part
         if plain is None or (plain != holder and chooser.things.within(holder)[plain]):
             return part
         both = min(wholes.scores[holder, whole], self.scores[part, row])
@@ -221,6 +238,22 @@ class Compared:
 
         mine, named = self.fit, parts.fit
         return Fits(mixed(mine.of_gaussians, named.of_gaussians), mixed(mine.of_masks, named.of_masks))
+
+    def shown(self, row: int, things: Things, space: Space, there: bool) -> list[Instance]:
+        """What answers an example, best first; none for a text that has none."""
+        example = self.queries.example(row)
+        if example is None:
+            return []
+        matches = example.matches
+        if there and not matches and example.nearest is not None:
+            matches = (example.nearest,)
+        found = []
+        for match in matches:
+            instance = self._instance(row, match.rows, space.without_floaters(match.rows), space)
+            instance.thing, instance.certain = match.thing, match in example.pointed
+            instance.part_of = None if match.thing is None else things.whole_of(match.thing)
+            found.append(instance)
+        return found
 
     def pieces(self, row: int, space: Space, there: bool) -> list[Instance]:
         """Connected pieces that match a text, best first."""

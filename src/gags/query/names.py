@@ -13,6 +13,7 @@ from gags.embed.description import Description
 from gags.embed.encoder import Encoder
 from gags.errors import QueryError
 from gags.files import listed_lines
+from gags.query.examples import CERTAIN, Example
 from gags.query.relevancy import Queries, counted_phrases, relevancy_from_cosines
 from gags.things.things import Things
 
@@ -89,18 +90,28 @@ class Namer:
         words: W words to choose from, made ready by `Queries.encode`.
         opacities: Of all Gaussians; the more opaque ones count more. [N]
         commonness: See `commonness`; zeros compare relevancy alone. [W]
+        taught: What taught names mean; a thing that somebody named is called so.
     """
 
     field: LanguageField
     words: Queries
     opacities: np.ndarray
     commonness: Tensor
+    taught: Sequence[Example] = ()
 
     @classmethod
     @torch.no_grad()
-    def of_scene(cls, field: LanguageField, words: Queries, opacities: np.ndarray, things: Things) -> "Namer":
-        """A namer that has seen which words fit which things of the scene."""
-        plain = cls(field, words, opacities, torch.zeros(len(words.texts)))
+    def of_scene(
+        cls,
+        field: LanguageField,
+        words: Queries,
+        opacities: np.ndarray,
+        things: Things,
+        *,
+        taught: Sequence[Example] = (),
+    ) -> "Namer":
+        """A namer that has seen which words fit which things of the scene, and what it was taught."""
+        plain = cls(field, words, opacities, torch.zeros(len(words.texts)), taught)
         compared = [
             thing
             for thing in range(len(things))
@@ -109,7 +120,7 @@ class Namer:
         if not compared:
             return plain
         means = torch.stack([plain.relevancy(things[thing], SAMPLE) for thing in compared])
-        return cls(field, words, opacities, commonness(means.logit(eps=1e-6)))
+        return cls(field, words, opacities, commonness(means.logit(eps=1e-6)), taught)
 
     def names(self, rows: np.ndarray, count: int = NAMES) -> list[tuple[str, float]]:
         """The words that name some Gaussians best: those of a thing, or the few under a pointer.
@@ -119,12 +130,14 @@ class Namer:
             count: How many words.
 
         Returns:
-            At most `count` words, best first, each with its mean relevancy over the Gaussians, in [0, 1].
+            At most `count` words, best first, each with its mean relevancy over the Gaussians, in [0, 1];
+            taught names of just these Gaussians come before all words.
         """
+        named = [(example.name, CERTAIN) for example in self.taught if example.is_of(rows, self.opacities)]
         means = self.relevancy(rows, NAMED_ON)
         fit = means.logit(eps=1e-6) - self.commonness.to(means) / 2
         best = fit.topk(min(count, len(means))).indices.tolist()
-        return [(self.words.texts[word], float(means[word])) for word in best]
+        return [*named, *((self.words.texts[word], float(means[word])) for word in best)][:count]
 
     @torch.no_grad()
     def relevancy(self, rows: np.ndarray, most: int) -> Tensor:

@@ -1,6 +1,6 @@
 """How well embeddings, or features decoded to them, answer a text (GAGS Eq. 8)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from typing import Protocol
@@ -11,9 +11,13 @@ from torch import Tensor
 from gags.distill.field import LanguageField
 from gags.embed.encoder import Encoder
 from gags.errors import QueryError
+from gags.query.examples import Example
 from gags.query.parts import part_and_whole
 
 KEPT_MARGINS = 1 << 26  # bytes
+
+Taught = Callable[[str], Example | None]
+"""What a text was taught to mean in a scene; None if it is no taught name."""
 
 
 def relevancy(embeddings: Tensor, query: Tensor, negatives: Tensor, *, temperature: float = 10.0) -> Tensor:
@@ -156,7 +160,7 @@ class Queries:
 
     Attributes:
         texts: The T texts.
-        vectors: Their embeddings, L2-normalised. float32 [T, D]
+        vectors: Their embeddings as texts, L2-normalised. float32 [T, D]
         negatives: Embeddings of the encoder's canonical phrases, L2-normalised. float32 [C, D]
         temperature: Logit scale of the encoder.
         counted: Which phrases count against which text; None for all. On the CPU, because Python branches on
@@ -168,6 +172,8 @@ class Queries:
         whole_of: Row of `wholes` that each text asks for a part of, -1 for none. [T]
         parts: What these parts are called by themselves; None if no text asks for one.
         part_of: Row of `parts` for each text, -1 for none. [T]
+        examples: What is shown instead of named; or was shown before, for texts that are taught names.
+        example_of: Row of `examples` for each text, -1 for those that only name something. [T]
     """
 
     texts: tuple[str, ...]
@@ -181,11 +187,20 @@ class Queries:
     whole_of: tuple[int, ...] = ()
     parts: "Queries | None" = None
     part_of: tuple[int, ...] = ()
+    examples: tuple[Example, ...] = ()
+    example_of: tuple[int, ...] = ()
     _margins: "tuple[LanguageField, Tensor] | None" = dataclass_field(default=None, init=False, repr=False)
 
     @classmethod
     def encode(
-        cls, texts: Sequence[str], encoder: Encoder, field: HasEncoder, *, negatives: Tensor | None = None
+        cls,
+        texts: Sequence[str],
+        encoder: Encoder,
+        field: HasEncoder,
+        *,
+        negatives: Tensor | None = None,
+        taught: Taught | None = None,
+        shown: Sequence[Example] = (),
     ) -> "Queries":
         """Embed texts with the encoder that made the field.
 
@@ -194,6 +209,10 @@ class Queries:
             encoder: The encoder.
             field: The field.
             negatives: Those of earlier queries with this encoder, not to embed the canonical phrases again.
+            taught: Knows the taught names of a scene; None if there are none. A text that is one means what
+                was shown, whatever its words are close to.
+            shown: What is shown and not named: further queries after the texts, called by the examples'
+                names.
 
         Raises:
             QueryError: If there is no text, a text is empty, or the field was made with another encoder.
@@ -206,8 +225,10 @@ class Queries:
         for text in texts:
             if not isinstance(text, str):
                 raise QueryError(f"a text is wanted here, not an object of type {type(text).__name__}")
-        if not texts or not all(text.strip() for text in texts):
+        if not (texts or shown) or not all(text.strip() for text in texts):
             raise QueryError("a query needs a text that is not empty")
+        known = [None if taught is None else taught(text) for text in texts] + list(shown)
+        texts = [*texts, *(example.name for example in shown)]
         device = field.features.device
         vectors = torch.from_numpy(encoder.encode_texts(list(texts))).float().to(device)
         if negatives is None:
@@ -222,13 +243,14 @@ class Queries:
             vague_phrases=encoder.same_meaning > 1,  # no cosine is
             least_match=getattr(encoder, "least_match", None),
         )
-        asked = [part_and_whole(text) for text in texts]
+        queries = queries.shown_by(known)
+        asked = [part_and_whole(text) if known[row] is None else None for row, text in enumerate(texts)]
         wholes = list(dict.fromkeys(words.whole for words in asked if words))
         parts = list(dict.fromkeys(words.part for words in asked if words))
         if wholes:
             queries.whole_of = tuple(wholes.index(words.whole) if words else -1 for words in asked)
             queries.part_of = tuple(parts.index(words.part) if words else -1 for words in asked)
-            both = cls.encode([*wholes, *parts], encoder, field, negatives=negatives)
+            both = cls.encode([*wholes, *parts], encoder, field, negatives=negatives, taught=taught)
             queries.wholes = both.subset(range(len(wholes))).alone()
             queries.parts = both.subset(range(len(wholes), len(wholes) + len(parts))).alone()
         return queries
@@ -236,6 +258,20 @@ class Queries:
     def alone(self) -> "Queries":
         """The same texts, each as the name of a thing, whatever it may ask for a part of."""
         return replace(self, wholes=None, whole_of=(), parts=None, part_of=())
+
+    def shown_by(self, examples: Sequence[Example | None]) -> "Queries":
+        """The same texts, each meaning what an example of it shows, or what it says if that is None. [T]"""
+        shown = tuple(example for example in examples if example is not None)
+        if not shown:
+            return self
+        places = iter(range(len(shown)))
+        rows = tuple(-1 if example is None else next(places) for example in examples)
+        return replace(self, examples=shown, example_of=rows)
+
+    def example(self, row: int) -> Example | None:
+        """What a text means by an example; None if it only names something."""
+        place = self.example_of[row] if self.example_of else -1
+        return None if place < 0 else self.examples[place]
 
     def subset(self, rows: Sequence[int] | range) -> "Queries":
         """Some of the texts, by row."""
@@ -249,10 +285,11 @@ class Queries:
             counted=None if self.counted is None else self.counted[rows],
             whole_of=tuple(self.whole_of[row] for row in rows) if self.whole_of else (),
             part_of=tuple(self.part_of[row] for row in rows) if self.part_of else (),
+            example_of=tuple(self.example_of[row] for row in rows) if self.example_of else (),
         )
 
     def relevancy(self, features: Tensor, field: LanguageField) -> Tensor:
-        """Relevancy of features of the field, blended or not, to every text. [P, d] → [P, T]"""
+        """Relevancy of features of the field, blended or not, to every text, by its words. [P, d] → [P, T]"""
         return self.relevancy_from_cosines(
             field.decoder.similarities(features, torch.cat([self.vectors, self.negatives]))
         )
@@ -285,6 +322,9 @@ class Queries:
             if self.counted is not None and not bool(self.counted.all()):
                 against = torch.stack([phrases.largest_of(counted) for counted in self.counted], dim=-1)
             margins = margins - against
+        for row in range(len(self.texts)):
+            if (example := self.example(row)) is not None:
+                margins[:, row] = example.margins(field, self.temperature)
         if margins.numel() * 4 <= KEPT_MARGINS:
             self._margins = field, margins
         return margins

@@ -81,3 +81,16 @@ class Space:
         near = self.voxels.spread(self.voxels.sums(whole.astype(float))) > 0
         inside = weights @ box.contains(self.means[rows])
         return bool(min(inside, weights @ near[self.voxels.owner[rows]]) >= FRAGMENT_SHARE * weights.sum())
+
+
+def extent(points: np.ndarray, weights: np.ndarray) -> float:
+    """Median distance of points [n, 3] with weights [n] from their middle; floaters lie far. n ≥ 1"""
+    middle = np.array([weighted_median(column, weights) for column in points.T])
+    return weighted_median(np.linalg.norm(points - middle, axis=1), weights)
+
+
+def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The value that half of the weight is not above. [n], [n], n ≥ 1"""
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(below, below[-1] / 2)])

@@ -203,7 +203,8 @@ def _default_texts(scene: Scene, labels: Sequence[FrameLabels]) -> list[str]:
     if labels:
         return list(dict.fromkeys(label.category for frame in labels for label in frame.labels))
     photos = (_description_of(scene, view) for view in spread(scene.capture.train, 24))
-    return suggest_texts((p for p in photos if p is not None), scene.encoder, count=TEXTS_SUGGESTED)
+    suggested = suggest_texts((p for p in photos if p is not None), scene.encoder, count=TEXTS_SUGGESTED)
+    return list(dict.fromkeys([*scene.taught.names(), *suggested]))
 
 
 def _description_of(scene: Scene, view: View) -> Description | None:

@@ -112,7 +112,8 @@ def _nodes(scene: Scene, things: Things, shown: Sequence[int]) -> list[Node]:
     """The nodes with their names, without pictures."""
     words = scene.queries(EVERYDAY)
     opacities = scene.gaussians.opacities.cpu().double().numpy()
-    namer = Namer.of_scene(scene.field, words, opacities, things)
+    taught = scene.taught.examples()
+    namer = Namer.of_scene(scene.field, words, opacities, things, taught=taught)
     kinds = things.kinds()
     return [
         Node(

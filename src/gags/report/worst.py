@@ -59,7 +59,7 @@ def write_evaluation_page(
     Returns:
         Path of the page.
     """
-    answerer = FieldAnswerer(scene.gaussians, scene.field, scene.things)
+    answerer = FieldAnswerer.of(scene)
     worst = draw_worst(answerer, scene.capture, labels, scene.encoder, evaluation, progress=progress)
     return write_worst(
         scene.workspace.report / f"evaluation_{evaluation.protocol}.html",

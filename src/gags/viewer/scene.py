@@ -228,7 +228,9 @@ class ViewerScene:
         with self._asking:
             assert self._named is not None
             if self._namer is None:
-                self._namer = Namer.of_scene(self.scene.field, self._named, self.opacities, things)
+                taught = self.scene.taught.examples()
+                field, words = self.scene.field, self._named
+                self._namer = Namer.of_scene(field, words, self.opacities, things, taught=taught)
             return self._namer
 
     def _names(self, rows: np.ndarray, things: Things) -> list[tuple[str, float]]:
