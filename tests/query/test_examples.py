@@ -14,8 +14,9 @@ from gags import scene as scene_module
 from gags.embed.encoder import CropRule
 from gags.errors import QueryError
 from gags.evaluate.metrics import iou
-from gags.query.examples import ALIKE, compared_with, read_example
+from gags.query.examples import ALIKE, compared_with
 from gags.query.instances import locate_instances
+from gags.query.pictures import read_example
 from gags.query.space import Space
 from gags.things.things import Things
 

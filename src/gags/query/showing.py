@@ -9,7 +9,8 @@ import numpy as np
 from gags.capture import View
 from gags.errors import GagsError, QueryError
 from gags.progress import Reporter
-from gags.query.examples import Example, compared_with, embed_example, node_of, read_example
+from gags.query.examples import Example, compared_with, node_of
+from gags.query.pictures import embed_example, read_example
 from gags.query.pointed import Level, check_click, thing_at
 from gags.query.taught import Taught, checked_name, found_again, merged
 from gags.things.things import Things
