@@ -201,14 +201,17 @@ def load_tensors(
     return Stored(tensors, metadata)
 
 
-def load_metadata(path: Path, *, remedy: str) -> dict[str, str]:
+def load_metadata(path: Path, *, remedy: str, format: str = "") -> dict[str, str]:
     """The strings of a file of tensors, without reading these; empty if there is no such file.
 
     Raises:
-        DamagedError: If the file is damaged.
+        DamagedError: If the file is damaged, or of another format.
+        NewerError: If a newer version of gags wrote it.
         FileError: If the system does not let us read it.
     """
     metadata = _metadata(path, remedy)
+    if metadata:
+        _check_format(path, metadata.get("format"), format, remedy)
     metadata.pop(_CHECKSUM, None)
     return metadata
 
@@ -237,10 +240,10 @@ def _metadata(path: Path, remedy: str) -> dict[str, str]:
 
 
 def _check_format(path: Path, found: str | None, wanted: str, remedy: str) -> None:
-    """Make sure that a file has a format; what comes after the last dash is its version."""
-    if not wanted or found == wanted:
-        return
+    """Make sure that a file has a format; its version is behind the last dash, none is the first."""
     name, _, version = wanted.rpartition("-")
+    if not wanted or found == wanted or (found is None and version == "1"):
+        return
     known, _, newer = (found or "").rpartition("-")
     if known == name and version.isdigit() and newer.isdigit() and int(newer) > int(version):
         raise newer_version(path, f"format {found}", f"format {wanted}")

@@ -261,6 +261,13 @@ class Workspace:
         """The figures of `report/metrics.json`; empty if there are none yet or the file is damaged."""
         return read_table(self.metrics)
 
+    def longest_name(self) -> int:
+        """How many bytes the name of a file in the folder may have."""
+        try:
+            return os.pathconf(self.root, "PC_NAME_MAX")
+        except (OSError, ValueError, AttributeError):  # not known, as on Windows
+            return 255
+
     def is_writable(self) -> bool:
         """Whether files can be made in the folder."""
         return os.access(self.root, os.W_OK)
@@ -272,9 +279,7 @@ class Workspace:
         ours = {path.name for path in (self.capture, self.poses, self.splats, self.descriptions, self.field)}
         ours |= {path.name for path in (self.things, self.report, self.reconstruct_checkpoint)}
         ours |= {self.distill_checkpoint.name, self.answers.name, self.catalog.name, LOCK}
-        return any(
-            entry.name not in ours and not is_temporary(entry.name) for entry in self.root.iterdir()
-        )
+        return any(entry.name not in ours and not is_temporary(entry.name) for entry in self.root.iterdir())
 
     def _damaged_at(self, stage: str) -> WorkspaceError:
         return WorkspaceError(f"{self.config} is damaged at stage {stage}; delete that table")

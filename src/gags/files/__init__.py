@@ -11,7 +11,6 @@ from typing import Any
 
 from gags.files.trouble import refused
 
-
 MOST_NAME = 143  # bytes of a file's name that every file system takes, encrypted ones too
 
 
@@ -44,7 +43,9 @@ def temporary_path(path: Path) -> Path:
     """Where a file lies until it is whole: beside `path`, hidden, and with no longer a name than it needs."""
     name = f".{path.stem}.{os.getpid()}.tmp{path.suffix}"
     if len(os.fsencode(name)) > MOST_NAME:
-        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.{os.getpid()}.tmp{path.suffix[-16:]}"
+        name = (
+            f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.{os.getpid()}.tmp{path.suffix[-16:]}"
+        )
     return path.with_name(name)
 
 
@@ -54,9 +55,8 @@ def is_temporary(name: str) -> bool:
 
 
 def _is_within(path: Path, named: str | bytes) -> bool:
-    """Whether an error about `named` is one about writing `path`: itself, its temporary file or a folder of it."""
-    named = Path(os.fsdecode(named))
-    return named in (path, temporary_path(path), *path.parents)
+    """Whether an error about `named` is about writing `path`: itself, its temporary file, or its folders."""
+    return Path(os.fsdecode(named)) in (path, temporary_path(path), *path.parents)
 
 
 def write_json(path: Path, content: object) -> Path:

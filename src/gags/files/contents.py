@@ -1,4 +1,4 @@
-"""What the tensor files of a scene must hold, and the one check of it: names, types, shapes, ranges, checksum.
+"""What the tensor files of a scene must hold, and the one check of it: names, types, shapes, ranges.
 
 Sizes are letters, as in the docstrings: N Gaussians, d numbers a feature, M masks, C things, D numbers an
 embedding. A letter has one value in a file.
@@ -25,8 +25,7 @@ class Expected:
 
     Attributes:
         dtype: As NumPy calls it.
-        shape: Sizes; a letter that has the same value everywhere in the file, or a letter and a number ("C+1").
-            None for any.
+        shape: Sizes; a letter has the same value everywhere in the file, "C+1" is one more. None for any.
         least: Smallest value; None for any. Values that are not finite are never right.
         below: Values are below this, a number or a letter; None for any.
         optional: Whether files may lack it.
@@ -131,7 +130,7 @@ def is_finite(array: np.ndarray) -> bool:
 
 
 def as_array(tensor: Any) -> np.ndarray:
-    """A tensor as an array of NumPy, without a copy if it is on the CPU; bfloat16, which NumPy lacks, as bytes."""
+    """A tensor as an array of NumPy, if possible without a copy; bfloat16, which NumPy lacks, as bytes."""
     if isinstance(tensor, np.ndarray):
         return tensor
     import torch

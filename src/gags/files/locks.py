@@ -1,4 +1,4 @@
-"""Locks between processes: held by the process itself, so that they are gone when it ends, however it ends."""
+"""Locks between processes: held by the process itself, and so gone when it ends, however that happens."""
 
 import errno
 import os

@@ -11,6 +11,7 @@ from torch import Tensor
 from gags.distill.field import LanguageField
 from gags.embed.encoder import Encoder
 from gags.errors import QueryError
+from gags.query.language import check_texts
 from gags.query.parts import part_and_whole
 
 KEPT_MARGINS = 1 << 26  # bytes
@@ -208,6 +209,7 @@ class Queries:
                 raise QueryError(f"a text is wanted here, not an object of type {type(text).__name__}")
         if not texts or not all(text.strip() for text in texts):
             raise QueryError("a query needs a text that is not empty")
+        check_texts(texts)
         device = field.features.device
         vectors = torch.from_numpy(encoder.encode_texts(list(texts))).float().to(device)
         if negatives is None:

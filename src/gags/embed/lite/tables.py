@@ -88,7 +88,10 @@ def load_tables(image_net: ImageNet, text_net: TextNet, progress: Reporter = SIL
     try:
         save_tensors(cached, vars(tables))
     except OSError as error:
-        progress.warn(f"{cached} cannot be written ({reason(error)}); the encoder is prepared every time; GAGS_MODELS names another folder")
+        progress.warn(
+            f"{cached} cannot be written ({reason(error)}); the encoder is prepared every time; "
+            "GAGS_MODELS names another folder"
+        )
     return tables
 
 
