@@ -149,6 +149,23 @@ class Descriptions(Sequence[tuple[Camera, Description]]):
                 v.name: found for v, found in zip(self._views, pool.map(checked, self._views), strict=True)
             }
 
+    def check(self, made_with: str) -> None:
+        """Make sure that all files are those that the stage `describe` wrote last.
+
+        Args:
+            made_with: Stamp of its record.
+
+        Raises:
+            DamagedError: If one was made with other settings, or for another scene.
+        """
+        for name, stamps in self.stamps().items():
+            if stamps.get("embeddings") != made_with:
+                path = self._find(name)
+                what = (
+                    "it was made with other settings or for another scene" if stamps else "it cannot be read"
+                )
+                raise damaged(path, what, _REMEDY)
+
     def content(self) -> str:
         """Hash of what all files hold, from their checksums; empty if one has none, as those of 0.1.0."""
         checksums = {view.name: load_checksum(self.path(view), remedy=_REMEDY) for view in self._views}

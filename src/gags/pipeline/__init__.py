@@ -409,6 +409,7 @@ def _distill(
     )
     settings = chosen.distill
     items = Descriptions(workspace, capture.train)
+    items.check(described.stamp)
     wanted_stamp, content = stamp("field", described.stamp, settings), items.content()
     gaussians = load_splats_of(workspace)
     if keeps_field(workspace, gaussians, wanted_stamp, content, progress):
@@ -443,10 +444,12 @@ def things(scene: Workspace | Path | str, *, progress: Reporter = SILENT) -> Thi
     workspace = _opened(scene)
     with workspace.lock():
         capture, _ = _reconstructed(workspace)
-        if workspace.record("describe") is None:
+        described = workspace.record("describe")
+        if described is None:
             raise WorkspaceError(
                 f"{workspace.root} has no masks yet; run `gags describe {workspace.root}` first"
             )
+        Descriptions(workspace, capture.train).check(described.stamp)
         gaussians = load_splats_of(workspace).to(scene_device())
         started, record = time.monotonic(), workspace.record("things")
         found, key = things_of_scene(workspace, capture, gaussians, splats_hash(gaussians), progress=progress)
