@@ -1,5 +1,7 @@
 """The exceptions that gags raises for bad input; the command line prints each as one line."""
 
+from pathlib import Path
+
 
 class GagsError(Exception):
     """Base of every error a user can cause; the message says what is wrong, where, and what to do."""
@@ -19,6 +21,36 @@ class ModelError(GagsError):
 
 class WorkspaceError(GagsError):
     """A workspace that is missing a stage, is damaged, or was made with other settings."""
+
+
+class DamagedError(WorkspaceError):
+    """A file of a scene that is missing, damaged or not of this scene; what made it can make it again.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class NewerError(GagsError):
+    """A file that a newer version of gags wrote; it is never replaced."""
+
+
+class FileError(GagsError, OSError):
+    """A file that the system does not let us read or write: no permission, no room, a link without end.
+
+    Also an `OSError`, with its `errno`, for those who catch these.
+    """
+
+    def __init__(self, message: str, errno: int | None = None, strerror: str = "") -> None:
+        super().__init__(message)
+        self.errno, self.strerror = errno, strerror or message
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class QueryError(GagsError):

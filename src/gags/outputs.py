@@ -61,8 +61,9 @@ def evaluate(
         progress.warn("protocol held-out is left out: no labelled photo was held out")
     scored = {}
     for name in chosen:
-        scored[name] = evaluate_scene(loaded, frames, name, progress=progress).evaluation
-        write_evaluation_page(loaded, frames, scored[name], progress=progress)
+        scored[name], rows = evaluate_scene(loaded, frames, name, progress=progress)
+        if rows is not None:
+            write_evaluation_page(loaded, frames, scored[name], progress=progress)
     return scored
 
 

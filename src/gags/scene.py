@@ -1,5 +1,6 @@
 """A finished scene: Gaussians and their language, ready to be asked. The one thing that answers texts."""
 
+import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -9,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gags.capture import Camera, Capture, View, read_saved_capture
+from gags.capture import Camera, Capture, View, read_capture_of
 from gags.distill.field import LanguageField
 from gags.embed import load_encoder
 from gags.embed.encoder import Encoder
 from gags.errors import QueryError, WorkspaceError
 from gags.gaussians import Gaussians
-from gags.gaussians.ply import load_ply
+from gags.gaussians.own import load_splats_of
 from gags.models.device import scene_device
 from gags.progress import SILENT, Reporter
 from gags.query import edit
@@ -25,6 +26,7 @@ from gags.query.choose import Chooser
 from gags.query.edits import Edits
 from gags.query.examples import Example
 from gags.query.instances import Instance, locate_instances
+from gags.query.language import language_hint
 from gags.query.maps import Renderer, seen_in
 from gags.query.names import EVERYDAY, read_words
 from gags.query.pointed import Level
@@ -82,11 +84,11 @@ class Scene(Edits):
         """
         workspace = Workspace.open(root)
         for stage, path in {"reconstruct": workspace.splats, "distill": workspace.field}.items():
-            if not path.exists():
+            if not os.path.lexists(path):
                 raise WorkspaceError(f"{root} is not finished, there is no {path.name}; run `gags {stage}`")
-        gaussians = load_ply(workspace.splats)
+        gaussians, capture = load_splats_of(workspace), read_capture_of(workspace)
         field, device = LanguageField.load(workspace.field, gaussians), scene_device()
-        return cls(workspace, read_saved_capture(workspace.capture), gaussians.to(device), field.to(device))
+        return cls(workspace, capture, gaussians.to(device), field.to(device))
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -201,7 +203,11 @@ class Scene(Edits):
         Raises:
             GagsError: If a text is empty, the image is none, or the click hits nothing.
         """
-        found = self._instances(self._ready(texts, image, like), progress)
+        queries = self._ready(texts, image, like)
+        named = [text for row, text in enumerate(queries.texts) if queries.example(row) is None]
+        if hint := language_hint(named, self.encoder):
+            progress.warn(hint)
+        found = self._instances(queries, progress)
         cameras = [view.camera for view in self.capture.views]
         every = [one for instances in found for one in instances if not one.views]  # others are counted
         seen = seen_in(self.gaussians, cameras, [instance.mask for instance in every])

@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import json
+import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from gags.errors import WorkspaceError
+from gags.errors import DamagedError, NewerError, WorkspaceError
 from gags.files import atomic_write
+from gags.files.contents import Contents, check_contents, checksum
+from gags.files.trouble import check_file, refused
 from gags.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _ADDED = "added"  # metadata of fields made by `added`
+_CHECKSUM = "checksum"  # of the tensors, in the metadata of every file; those of 0.1.0 have none
 STAMP_FORMAT = 1  # raised when a stage's result changes although settings and inputs do not
 
 
@@ -97,30 +102,46 @@ def save_tensors(
 ) -> None:
     """Write tensors and strings to a safetensors file, atomically; tensors of a GPU are copied from there.
 
+    A checksum of the tensors goes into the strings.
+
     Args:
         path: The file.
         tensors: Arrays of NumPy, or tensors of PyTorch, by name.
         metadata: Strings by name.
     """
-    strings = dict(metadata) if metadata else None
     arrays = {name: t for name, t in tensors.items() if isinstance(t, np.ndarray)}
+    if len(arrays) == len(tensors):
+        # (ascontiguousarray would give an array without dimensions one.)
+        there: dict[str, Any] = {k: np.require(v, requirements="C") for k, v in arrays.items()}
+    else:
+        import torch
+
+        there = {name: torch.as_tensor(t).detach().cpu().contiguous() for name, t in tensors.items()}
+    strings = dict(metadata or {}) | {_CHECKSUM: checksum(there)}
     with atomic_write(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode  # others may read what they may read of any new file
-        if len(arrays) == len(tensors):
-            from safetensors.numpy import save_file
-
-            # (ascontiguousarray would give an array without dimensions one.)
-            save_file({k: np.require(v, requirements="C") for k, v in arrays.items()}, temporary, strings)
-        else:
-            import torch
-            from safetensors.torch import save_file as save_torch_file
-
-            there = {name: torch.as_tensor(t).detach().cpu().contiguous() for name, t in tensors.items()}
-            save_torch_file(there, temporary, strings)
-        if strings:
-            _sort_metadata(temporary)
+        try:
+            _save_file(there, temporary, strings, of_numpy=len(arrays) == len(tensors))
+        except SafetensorError as error:
+            raise _os_error(error, temporary) from error
+        _sort_metadata(temporary)
         temporary.chmod(mode)
+
+
+def _save_file(tensors: dict[str, Any], path: Path, strings: dict[str, str], *, of_numpy: bool) -> None:
+    if of_numpy:
+        from safetensors.numpy import save_file
+    else:
+        from safetensors.torch import save_file
+    save_file(tensors, path, strings)
+
+
+def _os_error(error: SafetensorError, path: Path) -> OSError:
+    """What the system said when a file could not be written; the library only quotes it."""
+    code = re.search(r"code: (\d+)", str(error))
+    number = int(code[1]) if code else 0
+    return OSError(number, os.strerror(number) if number else str(error), str(path))
 
 
 def _sort_metadata(path: Path) -> None:
@@ -136,48 +157,110 @@ def _sort_metadata(path: Path) -> None:
 
 
 def load_tensors(
-    path: Path, *, remedy: str, kind: Literal["numpy", "torch"] = "torch", format: str = ""
+    path: Path,
+    *,
+    remedy: str,
+    kind: Literal["numpy", "torch"] = "torch",
+    format: str = "",
+    contents: Contents | None = None,
 ) -> Stored:
-    """Read what `save_tensors` wrote.
+    """Read what `save_tensors` wrote, and make sure that it is what was written.
 
     Args:
         path: The file.
         remedy: What the user does about a missing or damaged file, as in "run `gags describe` again".
         kind: Whether arrays of NumPy or tensors of PyTorch are wanted.
         format: What the metadata must hold under "format"; "" takes any.
+        contents: What the tensors must be; None takes any that the checksum is right for.
 
     Raises:
-        WorkspaceError: If the file is missing, damaged, or of another format.
+        DamagedError: If the file is missing, damaged, or of another format.
+        NewerError: If a newer version of gags wrote it.
+        FileError: If the system does not let us read it.
     """
     try:
+        check_file(path)
         with safe_open(path, "numpy" if kind == "numpy" else "pt") as file:
             metadata = file.metadata() or {}
+            _check_format(path, metadata.get("format"), format, remedy)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except FileNotFoundError as error:
+        raise damaged(path, error.strerror or "no such file", remedy) from error
+    except OSError as error:
+        raise refused(error, path, "cannot be read") from error
+    except (SafetensorError, ValueError, TypeError) as error:
         raise damaged(path, error, remedy) from error
-    if format and metadata.get("format") != format:
-        raise damaged(path, f"format {metadata.get('format')!r} instead of {format!r}", remedy)
+    written = metadata.pop(_CHECKSUM, None)
+    if written is not None and checksum(tensors) != written:
+        raise damaged(path, "its checksum is wrong: its numbers are not those that were written", remedy)
+    if contents is not None:
+        try:
+            check_contents(tensors, contents)
+        except ValueError as error:
+            raise damaged(path, error, remedy) from error
     return Stored(tensors, metadata)
 
 
-def load_metadata(path: Path, *, remedy: str) -> dict[str, str]:
+def load_metadata(path: Path, *, remedy: str, format: str = "") -> dict[str, str]:
     """The strings of a file of tensors, without reading these; empty if there is no such file.
 
     Raises:
-        WorkspaceError: If the file is damaged.
+        DamagedError: If the file is damaged, or of another format.
+        NewerError: If a newer version of gags wrote it.
+        FileError: If the system does not let us read it.
     """
-    if not path.exists():
-        return {}
+    metadata = _metadata(path, remedy)
+    if metadata:
+        _check_format(path, metadata.get("format"), format, remedy)
+    metadata.pop(_CHECKSUM, None)
+    return metadata
+
+
+def load_checksum(path: Path, *, remedy: str) -> str:
+    """Checksum of the tensors of a file, as it says itself; empty if it says none, or is not there.
+
+    Raises:
+        DamagedError: If the file is damaged.
+        FileError: If the system does not let us read it.
+    """
+    return _metadata(path, remedy).get(_CHECKSUM, "")
+
+
+def _metadata(path: Path, remedy: str) -> dict[str, str]:
     try:
+        check_file(path)
         with safe_open(path, "numpy") as file:
             return file.metadata() or {}
-    except (OSError, SafetensorError) as error:
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise refused(error, path, "cannot be read") from error
+    except (SafetensorError, ValueError, TypeError) as error:
         raise damaged(path, error, remedy) from error
 
 
-def damaged(path: Path, what: object, remedy: str) -> WorkspaceError:
+def _check_format(path: Path, found: str | None, wanted: str, remedy: str) -> None:
+    """Make sure that a file has a format; its version is behind the last dash, none is the first."""
+    name, _, version = wanted.rpartition("-")
+    if not wanted or found == wanted or (found is None and version == "1"):
+        return
+    known, _, newer = (found or "").rpartition("-")
+    if known == name and version.isdigit() and newer.isdigit() and int(newer) > int(version):
+        raise newer_version(path, f"format {found}", f"format {wanted}")
+    raise damaged(path, f"format {found!r} instead of {wanted!r}", remedy)
+
+
+def damaged(path: Path, what: object, remedy: str) -> DamagedError:
     """The error that tells of a file of a scene that cannot be used."""
-    return WorkspaceError(f"{path} is missing or damaged ({what}); {remedy}")
+    return DamagedError(f"{path} is missing or damaged ({what}); {remedy}", path)
+
+
+def newer_version(path: Path, found: str, known: str) -> NewerError:
+    """The error that tells of a file that a newer version of gags wrote."""
+    return NewerError(
+        f"{path} was written by a newer version of gags ({found}, this version knows {known}); "
+        "install that version: pip install -U gags"
+    )
 
 
 class Checkpoint:
@@ -198,9 +281,10 @@ class Checkpoint:
 
         A file of another run or a damaged one is said, then training starts from the beginning.
         """
-        if self.path is None or not self.path.is_file():
+        if self.path is None:
             return None
         try:
+            check_file(self.path)  # a folder in its place would only be noticed when it is saved
             stored = load_tensors(self.path, remedy="")
             if stored.metadata.get("key") != self.key:
                 progress.say(
@@ -208,6 +292,8 @@ class Checkpoint:
                 )
                 return None
             return int(stored.metadata["step"]), stored.tensors
+        except FileNotFoundError:
+            return None
         except (WorkspaceError, KeyError, ValueError):
             self.refuse(progress)
             return None

@@ -1,8 +1,11 @@
 """The folder of one scene: names of its files, what is already done, and with which settings."""
 
 import os
+import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,16 @@ from typing import Any
 import tomli_w
 
 from gags._version import __version__
-from gags.errors import WorkspaceError
-from gags.files import atomic_write, read_table, write_json
-from gags.store import plain
+from gags.errors import DamagedError, WorkspaceError
+from gags.files import atomic_write, is_temporary, read_table, write_json
+from gags.files.locks import locked
+from gags.files.trouble import check_file, refused
+from gags.store import newer_version, plain
 
 FORMAT = 1  # of the folder
+MOST_NESTED = 50  # tables in tables, or parts of a key, of a config.toml; ours has 4
+MOST_CONFIG = 1 << 20  # bytes
+LOCK = ".lock"  # held by the process that makes something of the scene
 FORMER_NAMES = {"reconstruct": "splats", "distill": "field"}  # of stages, in scenes made by 0.1.0
 
 
@@ -27,12 +35,14 @@ class StageRecord:
         seconds: Time of the run that finished it.
         finished: When, ISO 8601, UTC.
         settings: The settings as they ran.
+        checksums: Of files that it wrote, by their names; of scenes of 0.1.0 none are known.
     """
 
     stamp: str
     seconds: float
     finished: str
     settings: dict[str, Any]
+    checksums: dict[str, str] = field(default_factory=dict)
 
 
 class Workspace:
@@ -53,17 +63,17 @@ class Workspace:
             WorkspaceError: If the path is a file, or a folder that holds something else.
         """
         workspace = cls(root)
-        if workspace.root.is_dir() and any(workspace.root.iterdir()) and not workspace.config.exists():
-            raise WorkspaceError(
-                f"{root} holds files that are not a gags scene; give --out a new or empty folder"
-            )
         try:
+            if workspace._holds_something_else():
+                raise WorkspaceError(
+                    f"{root} holds files that are not a gags scene; give --out a new or empty folder"
+                )
             workspace.root.mkdir(parents=True, exist_ok=True)
-            if not workspace.config.exists():
+            if not os.path.lexists(workspace.config):
                 workspace._write({"gags": __version__, "format": FORMAT})
         except OSError as error:
             raise WorkspaceError(
-                f"cannot write to {root} ({error.strerror}); choose another --out"
+                f"cannot write to {root} ({refused(error).strerror}); choose another --out"
             ) from error
         workspace._read()
         return workspace
@@ -76,12 +86,31 @@ class Workspace:
             WorkspaceError: If there is no scene in it.
         """
         workspace = cls(root)
-        if not workspace.config.is_file():
+        try:
+            check_file(workspace.config)
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise WorkspaceError(
                 f"{root} is not a gags scene (no config.toml in it); make one with `gags run`"
-            )
+            ) from error
         workspace._read()
         return workspace
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from making something of the scene; what only reads it needs no lock.
+
+        Leftovers of a process that was killed are removed.
+
+        Raises:
+            WorkspaceError: If another process makes something of it now.
+        """
+        held = f"{self.root} is being worked on by another gags process; wait until that one ends, or stop it"
+        with locked(self.root / LOCK, held):
+            for folder in (self.root, self.descriptions):
+                for leftover in folder.glob(".*.tmp*"):
+                    if is_temporary(leftover.name):
+                        leftover.unlink(missing_ok=True)
+            yield
 
     @property
     def config(self) -> Path:
@@ -177,12 +206,38 @@ class Workspace:
         if table is None:
             return None
         try:
-            return StageRecord(table["stamp"], table["seconds"], table["finished"], table.get("settings", {}))
-        except (KeyError, TypeError) as error:
-            raise WorkspaceError(f"{self.config} is damaged at stage {stage}; delete that table") from error
+            record = StageRecord(
+                table["stamp"],
+                table["seconds"],
+                table["finished"],
+                table.get("settings", {}),
+                table.get("checksums", {}),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise self._damaged_at(stage) from error
+        kinds = (str, float | int, str, dict, dict)
+        if not all(map(isinstance, vars(record).values(), kinds)):
+            raise self._damaged_at(stage)
+        return record
 
-    def finish(self, stage: str, stage_stamp: str, seconds: float, settings: Any = None) -> None:
-        """Write a finished stage to config.toml."""
+    def finish(
+        self,
+        stage: str,
+        stage_stamp: str,
+        seconds: float,
+        settings: Any = None,
+        *,
+        checksums: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write a finished stage to config.toml.
+
+        Args:
+            stage: Its name.
+            stage_stamp: Hash of the settings and inputs it ran with.
+            seconds: How long it took.
+            settings: The settings as they ran.
+            checksums: Of files it wrote that hold none themselves, by their names.
+        """
         config = self._read()
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         config["gags"] = __version__
@@ -194,7 +249,18 @@ class Workspace:
             "finished": finished,
             "settings": plain(settings) if settings is not None else {},
         }
+        if checksums:
+            stages[stage]["checksums"] = dict(checksums)
         self._write(config)
+
+    def remember(self, stage: str, checksums: Mapping[str, str]) -> None:
+        """Note checksums of files that a finished stage wrote anew; all else of its record stays."""
+        config = self._read()
+        stages = config.get("stages", {})
+        table = stages.get(stage, stages.get(FORMER_NAMES.get(stage)))
+        if table is not None:
+            table["checksums"] = {**table.get("checksums", {}), **checksums}
+            self._write(config)
 
     def update_metrics(self, figures: dict[str, Any]) -> None:
         """Merge figures into `report/metrics.json`; one that is None now is taken out."""
@@ -205,17 +271,75 @@ class Workspace:
         """The figures of `report/metrics.json`; empty if there are none yet or the file is damaged."""
         return read_table(self.metrics)
 
+    def longest_name(self) -> int:
+        """How many bytes the name of a file in the folder may have."""
+        try:
+            return os.pathconf(self.root, "PC_NAME_MAX")
+        except (OSError, ValueError, AttributeError):  # not known, as on Windows
+            return 255
+
     def is_writable(self) -> bool:
         """Whether files can be made in the folder."""
         return os.access(self.root, os.W_OK)
 
+    def _holds_something_else(self) -> bool:
+        """Whether a folder without config.toml holds anything that gags did not write."""
+        if not self.root.is_dir() or os.path.lexists(self.config):
+            return False
+        ours = {path.name for path in (self.capture, self.poses, self.splats, self.descriptions, self.field)}
+        ours |= {path.name for path in (self.things, self.report, self.reconstruct_checkpoint)}
+        ours |= {self.distill_checkpoint.name, self.answers.name, self.catalog.name, LOCK}
+        return any(entry.name not in ours and not is_temporary(entry.name) for entry in self.root.iterdir())
+
+    def _damaged_at(self, stage: str) -> WorkspaceError:
+        return WorkspaceError(f"{self.config} is damaged at stage {stage}; delete that table")
+
     def _read(self) -> dict[str, Any]:
+        """The content of config.toml.
+
+        Raises:
+            DamagedError: If it is no such file.
+            NewerError: If a newer version of gags wrote it.
+        """
         try:
-            return tomllib.loads(self.config.read_text())
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            check_file(self.config)
+            text = self.config.read_bytes()[: MOST_CONFIG + 1].decode()
+            refuse_nested(text)
+            content = tomllib.loads(text)
+            written = content.get("format", FORMAT)
+            tables = content.get("stages", {})
+            if type(written) is not int or written < 1:
+                raise ValueError(f"its format is {written!r}, not a number")
+            if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
+                raise ValueError("its stages are no tables")
+        except OSError as error:
+            raise refused(error, self.config, "cannot be read") from error
+        except (ValueError, RecursionError) as error:
             message = f"{self.config} cannot be read ({error}); delete it to start this scene over"
-            raise WorkspaceError(message) from error
+            raise DamagedError(message, self.config) from error
+        if written > FORMAT:
+            raise newer_version(self.config, f"format {written}", f"format {FORMAT}")
+        return content
 
     def _write(self, config: dict[str, Any]) -> None:
         with atomic_write(self.config) as temporary:
             temporary.write_bytes(tomli_w.dumps(config).encode())
+
+
+def refuse_nested(toml: str) -> None:
+    """Refuse a text whose tables and keys are nested so deep that reading it would take hours.
+
+    Raises:
+        ValueError: If it is too long, or nested deeper than `MOST_NESTED`.
+    """
+    if len(toml) > MOST_CONFIG:
+        raise ValueError("it is far too long")
+    plain_text = re.sub(r'"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*', "", toml)
+    dots = max(line.count(".") for line in plain_text.split("\n"))
+    depth = 0
+    for bracket in re.findall(r"[\[\]{}]", plain_text):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MOST_NESTED:
+            break
+    if max(depth, dots) > MOST_NESTED:
+        raise ValueError(f"it is nested deeper than {MOST_NESTED} tables")

@@ -71,7 +71,7 @@ def test_moved_photos(root, tmp_path):
     assert loaded.views[0].path == moved / "images" / NAMES[0]
 
 
-@pytest.mark.parametrize("content", [None, "", "{}", '{"version": 1, "root": "."}', '{"version": 99}'])
+@pytest.mark.parametrize("content", [None, "", "{}", '{"version": 1, "root": "."}', '{"version": "99"}'])
 def test_damaged_file(tmp_path, content):
     if content is not None:
         (tmp_path / "capture.json").write_text(content)

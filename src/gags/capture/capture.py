@@ -191,7 +191,11 @@ class Capture:
         digest = hashlib.sha256(self.points_digest().encode())
         for view in self.views:
             camera = view.camera
-            digest.update(f"{view.name}\0{view.split}\0{camera.width}×{camera.height}\0{view.lens}".encode())
+            digest.update(
+                f"{view.name}\0{view.split}\0{camera.width}×{camera.height}\0{view.lens}".encode(
+                    "utf-8", "surrogateescape"
+                )
+            )
             digest.update(np.asarray(camera.viewmat, dtype="<f8").tobytes())
             digest.update(np.asarray(camera.K, dtype="<f8").tobytes())
             digest.update(photo_sample(view.path))

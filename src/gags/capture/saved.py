@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,14 @@ from gags.capture.lens import Lens
 from gags.capture.photos import listed
 from gags.errors import CaptureError
 from gags.files import atomic_write
+from gags.files.trouble import check_file, refused
+from gags.store import newer_version
+from gags.workspace import Workspace
 
 _VERSION = 1
+_CHECKSUM = "checksum"  # of cameras, split and points; "root" may be changed by hand
+MOST_SIDE = 1 << 20  # px of a photo
+MOST_NUMBER = 1e12  # of a camera: focal lengths in px, distances in world units
 
 
 def save_capture(capture: Capture, path: Path | str) -> None:
@@ -37,6 +44,7 @@ def save_capture(capture: Capture, path: Path | str) -> None:
         "points": {"count": len(capture.points), "sha256": capture.points_digest()},
         "views": [_view_to_json(view, root) for view in capture.views],
     }
+    content[_CHECKSUM] = _checksum(content)
     with atomic_write(path) as temporary:
         temporary.write_text(_dumps(content), encoding="utf-8")
 
@@ -55,17 +63,30 @@ def read_saved_capture(path: Path | str) -> Capture:
     if path.is_dir():
         path = path / "capture.json"
     try:
+        check_file(path)
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["version"] != _VERSION:
-            raise CaptureError(f"{path} was written by another version of gags; run `gags run` again")
+        version = content["version"]
+        if type(version) is not int or version < 1:
+            raise ValueError(f"version {version!r}")
+        if version > _VERSION:
+            raise newer_version(path, f"version {version}", f"version {_VERSION}")
         root = path.parent / content["root"]
         views = [_view_from_json(view, root) for view in content["views"]]
+        if not views:
+            raise ValueError("it names no photo")
         source = format_named(content["format"], path)
-        options, points_digest = content["options"], content["points"]["sha256"]
+        options, points_digest = dict(content["options"]), str(content["points"]["sha256"])
+        if content.get(_CHECKSUM, _checksum(content)) != _checksum(content):
+            raise ValueError(
+                "its checksum is wrong: cameras, split or points are not those that were written"
+            )
     except FileNotFoundError as error:
         raise CaptureError(f"{path} is not there; run `gags run` or `gags reconstruct` first") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CaptureError(f"{path} is damaged ({error!r}); run `gags run` with the capture again") from error
+    except OSError as error:
+        raise refused(error, path, "cannot be read") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = error if type(error) is ValueError else repr(error)
+        raise CaptureError(f"{path} is damaged ({reason}); run `gags run` with the capture again") from error
     missing = [view.name for view in views if not view.path.is_file()]
     if missing:
         raise CaptureError(
@@ -80,6 +101,44 @@ def read_saved_capture(path: Path | str) -> Capture:
         options=options,
         points_digest=points_digest,
     )
+
+
+def saved_checksum(path: Path) -> str:
+    """Checksum that capture.json says of itself, for the record of the stage; empty if it says none."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8")).get(_CHECKSUM, ""))
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return ""
+
+
+def read_capture_of(workspace: Workspace) -> Capture:
+    """Read capture.json of a scene, and make sure that it is the one that its Gaussians were made with.
+
+    Raises:
+        CaptureError: If the file is missing, damaged, that of another scene, or its photos are not there.
+        NewerError: If a newer version of gags wrote it.
+    """
+    capture = read_saved_capture(workspace.capture)
+    record = workspace.record("reconstruct")
+    written = record.checksums.get(workspace.capture.name) if record else None
+    if written is not None and written != saved_checksum(workspace.capture):
+        raise CaptureError(
+            f"{workspace.capture} is not that of this scene: its Gaussians were made with other photos or "
+            "poses; run `gags run` with the capture again"
+        )
+    described = list(workspace.descriptions.glob("**/*.safetensors"))
+    if described and not any(workspace.description(view.name).exists() for view in capture.views):
+        raise CaptureError(
+            f"{workspace.capture} is not that of this scene: none of its {len(capture)} photos is among the "
+            f"{len(described)} that have masks; run `gags run` with the capture again"
+        )
+    return capture
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    """CRC-32 of all that must not change: not the folder, which people may set when they move photos."""
+    kept = {name: value for name, value in content.items() if name not in ("root", _CHECKSUM)}
+    return f"crc32:{zlib.crc32(json.dumps(kept, sort_keys=True).encode()):08x}"
 
 
 def _view_to_json(view: View, root: Path) -> dict[str, Any]:
@@ -99,18 +158,48 @@ def _view_to_json(view: View, root: Path) -> dict[str, Any]:
 
 
 def _view_from_json(record: dict[str, Any], root: Path) -> View:
-    width, height = (int(side) for side in record["size"])
-    K, viewmat = np.array(record["K"], dtype=np.float64), np.array(record["viewmat"], dtype=np.float64)
-    if K.shape != (3, 3) or viewmat.shape != (4, 4) or record["split"] not in ("train", "test"):
-        raise ValueError(f"view {record['name']}")
+    name, (width, height) = record["name"], record["size"]
+    K, viewmat = (
+        _numbers(record["K"], (3, 3), "K", name),
+        _numbers(record["viewmat"], (4, 4), "viewmat", name),
+    )
+    sides = (width, height, *(record["photo_size"] or ()))
+    if not all(type(side) is int and 0 < side <= MOST_SIDE for side in sides) or len(sides) not in (2, 4):
+        raise ValueError(f"the sizes of {name} are {record['size']} and {record['photo_size']}")
+    if min(K[0, 0], K[1, 1]) <= 0 or list(K[2]) != [0, 0, 1]:
+        raise ValueError(f"K of {name} is that of no camera")
+    if not _is_pose(viewmat):
+        raise ValueError(f"viewmat of {name} is no rotation and translation")
+    if record["split"] not in ("train", "test"):
+        raise ValueError(f"the split of {name} is {record['split']!r}")
     lens = None
     if record.get("lens"):
-        (fx, _, cx), (_, fy, cy), _ = record["lens"]["K"]
-        distortion = tuple(record["lens"]["distortion"])
+        (fx, _, cx), (_, fy, cy), _ = _numbers(record["lens"]["K"], (3, 3), "lens", name).tolist()
+        bends = record["lens"]["distortion"]
+        distortion = tuple(_numbers(bends, (len(bends),), "distortion", name).tolist())
         lens = Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion)
     photo_size = tuple(record["photo_size"]) if record["photo_size"] else None
     path = Path(os.path.normpath(root / record["file"]))
     return View(record["name"], path, Camera(viewmat, K, width, height), record["split"], lens, photo_size)
+
+
+def _numbers(values: Any, shape: tuple[int, ...], what: str, name: str) -> np.ndarray:
+    """An array of numbers of a camera. float64 [shape]
+
+    Raises:
+        ValueError: If it has another shape, or a number is not finite or absurdly large.
+    """
+    array = np.array(values, dtype=np.float64)
+    if array.shape != shape or not (np.abs(array) <= MOST_NUMBER).all():
+        raise ValueError(f"{what} of {name} is no array {list(shape)} of usual numbers")
+    return array
+
+
+def _is_pose(viewmat: np.ndarray) -> bool:
+    """Whether a matrix turns and moves, and does nothing else; poses of phones are right to 1 % alone."""
+    R = viewmat[:3, :3]
+    turns = np.allclose(R @ R.T, np.eye(3), atol=0.05) and np.linalg.det(R) > 0
+    return bool(turns and np.array_equal(viewmat[3], [0, 0, 0, 1]))
 
 
 def _dumps(content: dict[str, Any]) -> str:

@@ -1,12 +1,13 @@
 """The `gags` command: finds the subcommand, runs it, turns errors into one line and an exit code."""
 
 import importlib
-import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from gags.errors import GagsError
+from gags.files.trouble import told
 
 
 class Command(NamedTuple):
@@ -55,6 +56,23 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 done, 1 failed, 2 wrong usage)."""
+    from gags.cli import terminal
+
+    terminal.settle_streams()
+    try:
+        code = _main(argv)
+        terminal.flush()
+    except BrokenPipeError:  # the reader of our output left, as in `gags query … | head`
+        with suppress(OSError):
+            terminal.flush()
+        return DONE
+    except OSError as error:  # what was printed could not be written, as on a full disk
+        terminal.tell(f"gags: the output cannot be written: {_one_line(error)}")
+        return FAILED
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
@@ -74,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, arguments: list[str], debug: bool) -> int:
+    from gags.cli.terminal import tell
+
     try:
         function = function_of(name)
         import tyro
@@ -83,23 +103,18 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
         arguments = _merge_repeats(_renamed(arguments))
         GIVEN.set(arguments)
         result = tyro.cli(function, prog=f"gags {name}", args=arguments)
-        sys.stdout.flush()
         return result if isinstance(result, int) else DONE
     except SystemExit as stop:  # tyro: 0 after --help, 2 after wrong usage
         return stop.code if isinstance(stop.code, int) else FAILED
     except KeyboardInterrupt:
-        print(
-            f"\ngags {name}: stopped; what is finished is kept, the same command resumes from there",
-            file=sys.stderr,
-        )
+        tell(f"\ngags {name}: stopped; what is finished is kept, the same command resumes from there")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output left, as in `gags query … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+    except BrokenPipeError:  # `main` knows what to do
+        raise
     except Exception as error:
         if debug:
             raise
-        print(f"gags {name}: {_one_line(error)}", file=sys.stderr)
+        tell(f"gags {name}: {_one_line(error)}")
         return FAILED
 
 
@@ -114,7 +129,9 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, GagsError):
         return text
     if isinstance(error, OSError):
-        return f"{text or type(error).__name__} (run again with --debug for details)"
+        return f"{told(error)} (run again with --debug for details)"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this; use smaller photos or settings (run again with --debug)"
     return f"unexpected {type(error).__name__}: {text}; please report it, with what --debug prints"
 
 

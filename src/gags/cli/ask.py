@@ -5,12 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 import gags
 from gags.cli.arguments import ExampleImage, SceneFolder, Texts
 from gags.cli.console import ConsoleReporter
+from gags.cli.terminal import ResultConsole
 from gags.errors import QueryError
 from gags.gaussians.files import writer_for
 from gags.query.edit import parse_color
@@ -99,7 +99,7 @@ def catalog(
     elif not entries:
         print("no thing stands out: the scene has no masks that photos agree on; run `gags describe`")
     else:
-        Console().print(catalog_table(entries))
+        ResultConsole().print(catalog_table(entries))
         print(f"{folder / 'catalog.json'}\n{folder / 'catalog.png'}")
 
 

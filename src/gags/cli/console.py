@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import IO, cast
 
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -18,6 +19,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from gags.cli.terminal import ForgivingStderr
 from gags.progress import Bar, Reporter, seconds
 
 PLAIN_SHARE = 0.1  # a plain line is due after this share of the work …
@@ -44,7 +46,9 @@ class ConsoleReporter(Reporter):
     """
 
     def __init__(self, console: Console | None = None, *, clock: Clock = time.monotonic) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or Console(
+            file=cast(IO[str], ForgivingStderr()), stderr=True, highlight=False
+        )
         self._clock = clock
         self._bars: _Bars | None = None  # while a stage is shown on a terminal
 

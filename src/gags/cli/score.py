@@ -7,13 +7,13 @@ from typing import Annotated
 
 import tyro
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 import gags
 from gags.cli.arguments import Flat, Photos, SceneFolder, StageOptions
 from gags.cli.console import ConsoleReporter
+from gags.cli.terminal import ResultConsole
 from gags.compare.benchmark import BENCHMARK_FILE, BenchmarkSettings
 from gags.compare.harness import COMPARISON_FILE, CompareSettings
 from gags.compare.methods import DEFAULT
@@ -21,7 +21,7 @@ from gags.compare.standings import BenchmarkTable
 from gags.evaluate.labels import LabelsBy
 from gags.evaluate.metrics import Evaluation, Summary
 from gags.evaluate.protocols import ALL
-from gags.files import write_json
+from gags.files import read_table, write_json
 from gags.models.choose import SMALL_ENCODER, SMALL_SEGMENTER
 from gags.pipeline.settings import CaptureSettings
 from gags.workspace import Workspace
@@ -43,7 +43,7 @@ def demo(
         encoder: Model that embeds masks and texts, see `gags run --help`.
     """
     result = gags.demo(out, segmenter=segmenter, encoder=encoder, progress=ConsoleReporter())
-    Console().print(summary_table(result.evaluation))
+    ResultConsole().print(summary_table(result.evaluation))
     print(f"\nThe report: {result.page}")
     print(f'Ask something else: gags query {out} "{result.example}"')
 
@@ -84,8 +84,14 @@ def evaluate(
         write_json(json, figures)
     files = Workspace(scene)
     for name, evaluation in scored.items():
-        Console().print(summary_table(evaluation))
-        print(f"Worst answers: {files.evaluation_page(name)}\nEvery answer: {files.evaluation(name)}\n")
+        ResultConsole().print(summary_table(evaluation))
+        if _is_of(files.evaluation(name), evaluation):
+            print(f"Worst answers: {files.evaluation_page(name)}\nEvery answer: {files.evaluation(name)}\n")
+
+
+def _is_of(path: Path, evaluation: Evaluation) -> bool:
+    """Whether a file holds the rows of an evaluation: of a scene that is only read, it holds older ones."""
+    return json_module.dumps(read_table(path)) == json_module.dumps(evaluation.to_json())
 
 
 def summary_table(result: Evaluation) -> Table:
@@ -169,7 +175,7 @@ def compare(
         print(json_module.dumps(result.to_json(), indent=2))
         return
     for table in result.printable():
-        Console().print(table)
+        ResultConsole().print(table)
     print(f"Every figure: {out / COMPARISON_FILE}")
 
 
@@ -223,7 +229,7 @@ def benchmark(
         print(json_module.dumps(result.to_json(), indent=2))
     else:
         for table in result.tables:
-            Console().print(benchmark_table(table))
+            ResultConsole().print(benchmark_table(table))
         print(f"The page: {result.page}\nEvery figure: {out / BENCHMARK_FILE}")
     for failure in result.failures:
         print(f"gags benchmark: {failure.what}: {failure.reason}", file=sys.stderr)

@@ -225,7 +225,7 @@ def _load(file: Path, key: str) -> DenseFeatures | None:
     """What `_save` wrote under this key; None if there is none."""
     try:
         stored = load_tensors(file, remedy="")
-    except WorkspaceError:
+    except (WorkspaceError, OSError):
         return None
     if stored.metadata.get("key") != key:
         return None

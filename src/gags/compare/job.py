@@ -15,7 +15,7 @@ from gags.evaluate.labels import LabelsBy, load_labels, match_frames, with_photo
 from gags.evaluate.protocols import named_protocol
 from gags.evaluate.score import evaluate
 from gags.files import read_table, write_json
-from gags.gaussians.ply import load_ply
+from gags.gaussians.own import load_splats_of
 from gags.models.device import scene_device
 from gags.progress import Reporter
 from gags.store import file_stamp, stamp
@@ -97,7 +97,7 @@ def run_job(job: Job, progress: Callable[[], Reporter] = Reporter) -> None:
 
 def _inputs(scene: Described) -> Inputs:
     return Inputs(
-        load_ply(scene.workspace.splats).to(scene_device()),
+        load_splats_of(scene.workspace).to(scene_device()),
         scene.descriptions(),
         load_encoder(scene.encoder),
         scene.capture.train,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gags import pipeline
-from gags.capture import Capture, read_saved_capture
+from gags.capture import Capture, read_capture_of
 from gags.compare.methods.learner import Prompts
 from gags.distill.presets import PRESETS
 from gags.embed.description import Descriptions
@@ -50,7 +50,7 @@ class Described:
             raise WorkspaceError(
                 f"{root} has no masks of its Gaussians yet; run `gags describe {root}` first"
             )
-        return cls(workspace, read_saved_capture(workspace.capture), splats, masks)
+        return cls(workspace, read_capture_of(workspace), splats, masks)
 
     @property
     def encoder(self) -> str:
@@ -166,7 +166,7 @@ def take_gaussians(scene: Path, folder: Path) -> Workspace:
     if record is None or record.stamp != made.stamp or not target.splats.exists():
         _copy(source.capture, target.capture)
         _copy(source.splats, target.splats)
-        target.finish("reconstruct", made.stamp, made.seconds, made.settings)
+        target.finish("reconstruct", made.stamp, made.seconds, made.settings, checksums=made.checksums)
     return target
 
 

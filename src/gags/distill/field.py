@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from gags.distill.compact import CompactVectors
 from gags.distill.decoder import Decoder, PrincipalDecoder, decoder_of
 from gags.distill.similarities import Similarities, two_largest
 from gags.errors import WorkspaceError
+from gags.files.contents import FIELD
 from gags.gaussians import Gaussians
 from gags.store import damaged, digest, load_tensors, save_tensors
 
@@ -178,22 +179,21 @@ class LanguageField:
         Raises:
             WorkspaceError: If the file is missing or damaged, or belongs to other Gaussians.
         """
-        stored = load_tensors(path, remedy=_REMEDY, format=FILE_FORMAT)
+        stored = load_tensors(path, remedy=_REMEDY, format=FILE_FORMAT, contents=FIELD)
         tensors, metadata = stored.tensors, stored.metadata
         try:
             features = tensors.pop("features").float()
-            sizes = json.loads(metadata["decoder"])
-            decoder = decoder_of(sizes.pop("kind", PrincipalDecoder.kind), sizes)
-            decoder.load_state_dict({k.removeprefix("decoder."): v for k, v in tensors.items()})
+            weights = {k.removeprefix("decoder."): v for k, v in tensors.items()}
+            decoder = _decoder_of(json.loads(metadata["decoder"]), features.shape[1], weights)
             loaded = cls(
                 features,
                 decoder.eval(),
                 metadata["encoder"],
                 metadata["splats_hash"],
-                json.loads(metadata["stamps"]),
+                dict(json.loads(metadata["stamps"])),
                 _asked(metadata.get("asked", "gaussians")),
             )
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise damaged(path, error, _REMEDY) from error
         if gaussians is not None:
             loaded.check(gaussians, str(path))
@@ -203,6 +203,32 @@ class LanguageField:
 def _describe(decoder: Decoder) -> Mapping[str, str | int]:
     """A decoder as the file names it; the principal one has no kind there, as before there were others."""
     return decoder.sizes if decoder.kind == PrincipalDecoder.kind else {"kind": decoder.kind} | decoder.sizes
+
+
+def _decoder_of(described: dict[str, Any], width: int, weights: dict[str, Tensor]) -> Decoder:
+    """The decoder that a file describes, with its weights.
+
+    Args:
+        described: What `_describe` gave.
+        width: Length d of a feature.
+        weights: By the decoder's own names.
+
+    Raises:
+        ValueError: If the weights are not those of such a decoder, or it takes features of another length.
+    """
+    sizes = {name: size for name, size in described.items() if name != "kind"}
+    kind = described.get("kind", PrincipalDecoder.kind)
+    if sizes.get("feature") != width:
+        raise ValueError(f"features have {width} numbers, the decoder takes {sizes.get('feature')}")
+    with torch.device("meta"):  # shapes alone: a damaged file may ask for more than fits into memory
+        wanted = {name: tensor.shape for name, tensor in decoder_of(kind, sizes).state_dict().items()}
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    if found != wanted:
+        odd = sorted(name for name in wanted.keys() | found.keys() if found.get(name) != wanted.get(name))
+        raise ValueError(f"the weights {odd[0]} are not those of such a decoder")
+    decoder = decoder_of(kind, sizes)
+    decoder.load_state_dict(weights)
+    return decoder
 
 
 def _asked(word: str) -> Asked:

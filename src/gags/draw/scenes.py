@@ -52,7 +52,7 @@ def write_answers(
     Returns:
         One row a text and view: text, view, peak (x, y), score, 3D box, paths of the files.
     """
-    located = scene.locate(queries)
+    located = scene.locate(queries, progress=progress)
     if views is None:
         plan = by_view(scene.best_views(queries))
     else:
@@ -86,8 +86,9 @@ def write_answer(answer: Answer, photo: np.ndarray, out: Path) -> dict[str, str]
 def slug(text: str) -> str:
     """A file name for a text; a checksum keeps texts apart that would have the same name."""
     plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:LONGEST_STEM]
-    readable = plain == re.sub(r"\s+", "-", text.strip()) and plain
-    return plain if readable else f"{plain or 'text'}-{zlib.crc32(text.encode()):08x}"
+    if plain and text.strip() == plain.replace("-", " "):  # "red-mug", whose hyphen is its own, is not
+        return plain
+    return f"{plain or 'text'}-{zlib.crc32(text.encode('utf-8', 'surrogateescape')):08x}"
 
 
 def _describe(answer: Answer, instances: Sequence[Instance]) -> dict[str, Any]:

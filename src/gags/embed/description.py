@@ -1,6 +1,7 @@
 """The result of `describe` for one photo: masks on three levels and one embedding a mask."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -8,13 +9,16 @@ from typing import ClassVar
 import numpy as np
 
 from gags.capture import Camera, View
-from gags.errors import WorkspaceError
+from gags.errors import DamagedError, WorkspaceError
+from gags.files.contents import DESCRIPTION
+from gags.progress import SILENT, Reporter
 from gags.segment.masks import Masks
 from gags.segment.packed import PackedMasks
-from gags.store import damaged, load_metadata, load_tensors, save_tensors
+from gags.store import damaged, load_checksum, load_metadata, load_tensors, save_tensors, stamp
 from gags.workspace import Workspace
 
 _REMEDY = "run `gags describe` again"
+FILE_FORMAT = "gags-features-1"  # files of 0.1.0 do not say it
 
 
 @dataclass(eq=False)
@@ -50,7 +54,9 @@ class Description:
         if self.masks.whole is not None:
             tensors["whole_words"] = self.masks.whole.words
             tensors["whole_boxes"] = self.masks.whole.boxes
-        metadata = {"encoder": self.encoder} | {self._STAMP + k: v for k, v in self.stamps.items()}
+        metadata = {"format": FILE_FORMAT, "photo": _photo(path), "encoder": self.encoder} | {
+            self._STAMP + k: v for k, v in self.stamps.items()
+        }
         save_tensors(path, tensors, metadata)
 
     @classmethod
@@ -58,10 +64,13 @@ class Description:
         """Read what `save` wrote.
 
         Raises:
-            WorkspaceError: If the file is missing or damaged.
+            DamagedError: If the file is missing or damaged, or is that of another photo.
+            NewerError: If a newer version of gags wrote it.
         """
-        stored = load_tensors(path, remedy=_REMEDY, kind="numpy")
+        stored = load_tensors(path, remedy=_REMEDY, kind="numpy", format=FILE_FORMAT, contents=DESCRIPTION)
         tensors = stored.tensors
+        if stored.metadata.get("photo", _photo(path)) != _photo(path):
+            raise damaged(path, f"it is of the photo {stored.metadata['photo']}", _REMEDY)
         try:
             masks = Masks(**{name: tensors[name] for name in ("labels", "levels", "boxes", "scores")})
             if "whole_words" in tensors:
@@ -79,9 +88,10 @@ class Description:
         """The stamps alone, without reading masks and embeddings; empty if there is no such file.
 
         Raises:
-            WorkspaceError: If the file is damaged.
+            DamagedError: If the file is damaged.
+            NewerError: If a newer version of gags wrote it.
         """
-        return cls._stamps(load_metadata(path, remedy=_REMEDY))
+        return cls._stamps(load_metadata(path, remedy=_REMEDY, format=FILE_FORMAT))
 
     @classmethod
     def _stamps(cls, metadata: dict[str, str]) -> dict[str, str]:
@@ -115,8 +125,59 @@ class Descriptions(Sequence[tuple[Camera, Description]]):
         """Stamps of every photo's description by its name; empty if there are none or they are damaged."""
         return {view.name: self._stamps(view) for view in self._views}
 
+    def whole(self, stage: str, wanted: str, progress: Reporter = SILENT) -> dict[str, dict[str, str]]:
+        """Stamps as `stamps` gives them, of files that were read whole: those of damaged ones are empty.
+
+        Args:
+            stage: Only files that bear this stamp …
+            wanted: … are read: others are made again whatever is in them.
+            progress: Is warned of damaged files.
+        """
+
+        def checked(view: View) -> dict[str, str]:
+            found = self._stamps(view)
+            if found.get(stage) == wanted:
+                try:
+                    Description.load(self.path(view))
+                except DamagedError as error:
+                    progress.warn(str(error))
+                    return {}
+            return found
+
+        with ThreadPoolExecutor() as pool:
+            return {
+                v.name: found for v, found in zip(self._views, pool.map(checked, self._views), strict=True)
+            }
+
+    def check(self, made_with: str) -> None:
+        """Make sure that all files are those that the stage `describe` wrote last.
+
+        Args:
+            made_with: Stamp of its record.
+
+        Raises:
+            DamagedError: If one was made with other settings, or for another scene.
+        """
+        for name, stamps in self.stamps().items():
+            if stamps.get("embeddings") != made_with:
+                path = self._find(name)
+                what = (
+                    "it was made with other settings or for another scene" if stamps else "it cannot be read"
+                )
+                raise damaged(path, what, _REMEDY)
+
+    def content(self) -> str:
+        """Hash of what all files hold, from their checksums; empty if one has none, as those of 0.1.0."""
+        checksums = {view.name: load_checksum(self.path(view), remedy=_REMEDY) for view in self._views}
+        return stamp("features", checksums) if all(checksums.values()) else ""
+
     def _stamps(self, view: View) -> dict[str, str]:
         try:
             return Description.stamps_of(self.path(view))
         except WorkspaceError:
             return {}
+
+
+def _photo(path: Path) -> str:
+    """Name of the photo that a file describes, as its metadata can hold it."""
+    return path.name.removesuffix(".safetensors").encode("utf-8", "replace").decode()

@@ -32,7 +32,8 @@ class CropRule:
 class Encoder(Protocol):
     """Maps crops of photos and texts into one space, where related ones have a high dot product.
 
-    An attribute `masks_a_batch` may say how many masks `embed_masks` hands over at a time.
+    An attribute `masks_a_batch` may say how many masks `embed_masks` hands over at a time, `english_only`
+    that texts in other languages are not understood.
 
     Attributes:
         name: Identifies encoder and weights; stored in every file made with it.

@@ -9,7 +9,7 @@ import numpy as np
 
 from gags.capture import Camera, Capture, View
 from gags.embed.encoder import Encoder
-from gags.errors import LabelError
+from gags.errors import FileError, LabelError
 from gags.evaluate import metrics
 from gags.evaluate.answerer import Answerer, FieldAnswerer, Selector
 from gags.evaluate.labels import FrameLabels, Label, held_out_frames, match_frames
@@ -22,10 +22,10 @@ from gags.scene import Scene
 
 
 class WrittenEvaluation(NamedTuple):
-    """An evaluation, and the file that holds its rows."""
+    """An evaluation, and the file that holds its rows; None if it could not be written."""
 
     evaluation: Evaluation
-    rows: Path
+    rows: Path | None
 
 
 def evaluate_scene(
@@ -51,10 +51,13 @@ def evaluate_scene(
     answerer = FieldAnswerer.of(scene)
     evaluation = evaluate(answerer, scene.capture, labels, scene.encoder, protocol, progress=progress)
     figures = evaluation.to_json()
-    scene.workspace.update_metrics({protocol: {key: figures[key] for key in figures if key != "rows"}})
-    return WrittenEvaluation(
-        evaluation, write_json(scene.workspace.report / f"evaluation_{protocol}.json", figures)
-    )
+    try:
+        scene.workspace.update_metrics({protocol: {key: figures[key] for key in figures if key != "rows"}})
+        rows = write_json(scene.workspace.report / f"evaluation_{protocol}.json", figures)
+    except FileError as error:  # as of a scene that may only be read; the figures are right all the same
+        progress.warn(f"the figures are not kept: {error}")
+        rows = None
+    return WrittenEvaluation(evaluation, rows)
 
 
 @dataclass(frozen=True, eq=False)

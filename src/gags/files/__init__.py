@@ -1,11 +1,17 @@
 """Files: written so that a crash never leaves half of one behind; JSON, and lists that people wrote."""
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from gags.files.trouble import refused
+
+MOST_NAME = 143  # bytes of a file's name that every file system takes, encrypted ones too
 
 
 @contextmanager
@@ -14,16 +20,43 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     The temporary name ends in the suffix of `path`, for writers that choose their format by it. If the body
     raises, the temporary file is removed and what was at `path` stays.
+
+    Raises:
+        FileError: If the system does not let us write there; says why, and what to do.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = temporary_path(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        ours = error.filename is None or _is_within(path, error.filename)
+        raise refused(error, path if ours else None, "cannot be written" if ours else "") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """Where a file lies until it is whole: beside `path`, hidden, and with no longer a name than it needs."""
+    name = f".{path.stem}.{os.getpid()}.tmp{path.suffix}"
+    if len(os.fsencode(name)) > MOST_NAME:
+        name = (
+            f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.{os.getpid()}.tmp{path.suffix[-16:]}"
+        )
+    return path.with_name(name)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one of `temporary_path`."""
+    return re.fullmatch(r"\..+\.\d+\.tmp(\..*)?", name, re.DOTALL) is not None
+
+
+def _is_within(path: Path, named: str | bytes) -> bool:
+    """Whether an error about `named` is about writing `path`: itself, its temporary file, or its folders."""
+    return Path(os.fsdecode(named)) in (path, temporary_path(path), *path.parents)
 
 
 def write_json(path: Path, content: object) -> Path:
@@ -37,7 +70,7 @@ def read_table(path: Path) -> dict[str, Any]:
     """The object of a JSON file; empty if the file is missing, damaged, or holds something else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

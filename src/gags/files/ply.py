@@ -4,10 +4,13 @@ Own code, because gsply expects certain layouts: of 12 that the format allows it
 (`benchmarks/ply.py`, which also shows that gsply takes a quarter of the time where it can). plyfile is GPL.
 """
 
+import os
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+
+from gags.files.trouble import check_file
 
 _TYPES = {
     "char": "i1",
@@ -62,10 +65,12 @@ def read_elements(path: Path, *, until: str = "") -> dict[str, np.ndarray]:
         OSError: If it cannot be opened.
     """
     found: dict[str, np.ndarray] = {}
+    check_file(path)
     with open(path, "rb") as file:
         byte_order, elements = _read_header(file)
         for name, count, properties in elements:
             dtype = _row_type(name, properties, byte_order)
+            _check_claim(file, name, count, dtype, binary=bool(byte_order))
             read = _read_rows if byte_order else _read_lines
             found[name] = read(file, count, dtype, name)
             if name == until:
@@ -115,6 +120,21 @@ def _row_type(element: str, properties: list[list[str]], byte_order: str) -> np.
     if len({name for name, _ in fields}) < len(fields):
         raise PlyError(f"names a property of element `{element}` twice")
     return np.dtype(fields)
+
+
+def _check_claim(file: BinaryIO, element: str, count: int, dtype: np.dtype, *, binary: bool) -> None:
+    """Make sure that a file is long enough for the rows it claims, before memory is asked for.
+
+    Raises:
+        PlyError: If it is not.
+    """
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    # A number of an ascii file takes a digit and a blank at least; the last may lack the blank.
+    least = dtype.itemsize if binary else 2 * len(dtype.names or ())
+    if count and not least:
+        raise PlyError(f"has {count} rows of `{element}`, but no properties of it")
+    if count * least > left + (0 if binary else 1):
+        raise PlyError(f"ends too early: {left // least} of {count} rows of `{element}` are there")
 
 
 def _read_rows(file: BinaryIO, count: int, dtype: np.dtype, element: str) -> np.ndarray:

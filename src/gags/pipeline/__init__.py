@@ -1,10 +1,11 @@
 """The stages in order, each one skipped when its settings and inputs have not changed."""
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from gags.capture import Capture, load_capture, read_saved_capture, save_capture
+from gags.capture import Capture, load_capture, read_capture_of
 from gags.distill.field import splats_hash
 from gags.distill.presets import AUTO_PRESET, Changes, changed_fields
 from gags.distill.settings import DistillSettings
@@ -12,7 +13,7 @@ from gags.distill.train import train_field
 from gags.embed import load_encoder
 from gags.embed.description import Descriptions
 from gags.errors import CaptureError, WorkspaceError
-from gags.gaussians.ply import load_ply, save_ply
+from gags.gaussians.own import load_splats_of, without_absurd
 from gags.models.choose import AUTO, choose_encoder, choose_segmenter
 from gags.models.device import scene_device
 from gags.outputs import report as write_report
@@ -23,6 +24,7 @@ from gags.pipeline.describing import (
     plan_describe,
     segmenting,
 )
+from gags.pipeline.kept import ADOPTED, check_names, keep_gaussians, keeps_field, keeps_gaussians
 from gags.pipeline.settings import CaptureSettings, RunSettings, check_settings, chosen_settings
 from gags.poses import find_points, find_poses
 from gags.poses.inputs import lacks_poses
@@ -37,7 +39,7 @@ from gags.segment.settings import DescribeSettings
 from gags.store import file_stamp, plain, stamp
 from gags.things.find import things_of_scene
 from gags.things.things import Things
-from gags.workspace import Workspace
+from gags.workspace import StageRecord, Workspace
 
 __all__ = [
     "CaptureSettings", "RunSettings", "choose_models", "chosen_settings", "count_masks", "describe",
@@ -45,7 +47,7 @@ __all__ = [
     "with_poses",
 ]  # fmt: skip
 
-ADOPTED, TRAINED = "adopted", "fit"  # in the stamps of Gaussians; they stay what they were in 0.1.0
+TRAINED = "fit"  # in the stamps of Gaussians, as ADOPTED is; they stay what they were in 0.1.0
 
 
 def read_capture(
@@ -121,8 +123,22 @@ def run(
         GagsError: If an input is unfit or a model is missing; finished pieces stay.
     """
     check_settings(settings)
-    capture = _captured(capture, Path(out), photos, splats, progress)
     workspace = Workspace.create(out)
+    with workspace.lock():
+        return _run(capture, workspace, settings, photos, splats, report=report, progress=progress)
+
+
+def _run(
+    capture: Capture | Path | str,
+    workspace: Workspace,
+    settings: RunSettings,
+    photos: CaptureSettings,
+    splats: Path | None,
+    *,
+    report: bool,
+    progress: Reporter,
+) -> Scene:
+    capture = _captured(capture, workspace.root, photos, splats, progress)
     # Before the long work, so that a missing model is told at once.
     segmenter, encoder = choose_models(workspace, settings.segmenter, settings.encoder, progress=progress)
     models = {"segmenter": segmenter, "encoder": encoder}
@@ -164,39 +180,32 @@ def reconstruct(
     Raises:
         GagsError: If an input is unfit; an unfinished training is kept, and resumes at the next call.
     """
-    root = out.root if isinstance(out, Workspace) else Path(out)
-    capture = _captured(capture, root, photos, splats, progress)
-    workspace = Workspace.create(root)
-    record = workspace.record("reconstruct")
-    kept = record is not None and workspace.splats.exists()
-    adopted = {ADOPTED: str(splats)} if splats else None
-    if splats is not None:
-        wanted_stamp = stamp(ADOPTED, capture.fingerprint(), _stamp_of_splats(splats))
-    else:
-        wanted_stamp = stamp(TRAINED, capture.fingerprint(), settings)
-        if record is not None and kept and ADOPTED in record.settings:
-            progress.say(f"Gaussians: keeping the ones adopted from {record.settings[ADOPTED]}")
-            save_capture(capture, workspace.capture)
+    workspace = Workspace.create(out.root if isinstance(out, Workspace) else out)
+    with workspace.lock():
+        capture = _captured(capture, workspace.root, photos, splats, progress)
+        check_names(workspace, capture)
+        if splats is not None:
+            wanted = stamp(ADOPTED, capture.fingerprint(), _stamp_of_splats(splats))
+        else:
+            wanted = stamp(TRAINED, capture.fingerprint(), settings)
+        if keeps_gaussians(workspace, capture, wanted, splats, progress):
             return workspace
-    if record is not None and kept and record.stamp == wanted_stamp:
-        progress.say(f"Gaussians: done already, {workspace.splats}")
-        return workspace
-    if kept:
-        progress.say("Gaussians: photos or settings have changed, making them again")
-    started, device, checkpoint = time.monotonic(), scene_device(progress), workspace.reconstruct_checkpoint
-    if splats is not None:
-        gaussians = adopt(splats, capture, device=device, progress=progress)
-    else:
-        gaussians = train_gaussians(
-            capture, settings, checkpoint=checkpoint, device=device, progress=progress
+        started, device = time.monotonic(), scene_device(progress)
+        checkpoint = workspace.reconstruct_checkpoint
+        if splats is not None:
+            gaussians = adopt(splats, capture, device=device, progress=progress)
+            gaussians = without_absurd(gaussians, splats, progress)
+        else:
+            gaussians = train_gaussians(
+                capture, settings, checkpoint=checkpoint, device=device, progress=progress
+            )
+        keep_gaussians(
+            workspace, capture, gaussians, wanted, started, {ADOPTED: str(splats)} if splats else settings
         )
-    save_capture(capture, workspace.capture)
-    save_ply(gaussians, workspace.splats)
-    workspace.finish("reconstruct", wanted_stamp, time.monotonic() - started, adopted or settings)
-    checkpoint.unlink(missing_ok=True)
-    quality = held_out_quality(gaussians, capture, progress=progress)
-    of_an_earlier_split = {"psnr": None, "ssim": None}  # now perhaps no photo is held out
-    workspace.update_metrics(of_an_earlier_split | {"gaussians": len(gaussians)} | quality)
+        checkpoint.unlink(missing_ok=True)
+        quality = held_out_quality(gaussians, capture, progress=progress)
+        of_an_earlier_split = {"psnr": None, "ssim": None}  # now perhaps no photo is held out
+        workspace.update_metrics(of_an_earlier_split | {"gaussians": len(gaussians)} | quality)
     return workspace
 
 
@@ -262,7 +271,21 @@ def describe(
     Raises:
         GagsError: If there are no Gaussians yet or a model is missing; finished photos stay.
     """
-    workspace, capture, splats_stamp = reconstructed(scene)
+    workspace = _opened(scene)
+    with workspace.lock():
+        _describe(workspace, settings, preset, segmenter, encoder, progress)
+    return workspace
+
+
+def _describe(
+    workspace: Workspace,
+    settings: DescribeSettings | Changes | None,
+    preset: str,
+    segmenter: str,
+    encoder: str,
+    progress: Reporter,
+) -> None:
+    capture, splats_stamp = reconstructed(workspace)
     check_settings(RunSettings(describe=settings, preset=preset))
     segmenter, encoder = choose_models(workspace, segmenter, encoder, progress=progress)
     chosen = chosen_settings(
@@ -281,10 +304,11 @@ def describe(
         segmenter=segmenter,
         encoder=encoder,
         embeddings=(embedder.name, embedder.dim),
+        progress=progress,
     )
     if plan.is_done(workspace):
         progress.say(f"Masks and embeddings: done already for {len(capture.train)} photos")
-        return workspace
+        return
     started, segment = time.monotonic(), None
     if plan.unsegmented:
         model = load_segmenter(segmenter, progress)
@@ -295,7 +319,6 @@ def describe(
         for view, masks in describe_photos(workspace, waiting, plan, embedder, segment):
             bar.advance(note=f"{masks} masks in {view.name}")
     finish_describe(workspace, capture, plan, time.monotonic() - started)
-    return workspace
 
 
 def distill(
@@ -320,7 +343,16 @@ def distill(
     Raises:
         WorkspaceError: If masks are missing or belong to other Gaussians; an unfinished training is kept.
     """
-    workspace, capture, splats_stamp = reconstructed(scene)
+    workspace = _opened(scene)
+    with workspace.lock():
+        _distill(workspace, settings, preset, progress)
+    return workspace
+
+
+def _distill(
+    workspace: Workspace, settings: DistillSettings | Changes | None, preset: str, progress: Reporter
+) -> None:
+    capture, splats_stamp = reconstructed(workspace)
     described = workspace.record("describe")
     if described is None or described.settings.get("splats") != splats_stamp:
         state = "no masks yet" if described is None else "masks that were made with other Gaussians"
@@ -328,23 +360,28 @@ def distill(
     chosen = chosen_settings(
         workspace,
         RunSettings(distill=settings, preset=preset),
-        segmenter=described.settings["segmenter"],
-        encoder=described.settings["encoder"],
+        segmenter=_recorded(workspace, described, "segmenter"),
+        encoder=_recorded(workspace, described, "encoder"),
     )
     settings = chosen.distill
-    wanted_stamp = stamp("field", described.stamp, settings)
-    record = workspace.record("distill")
-    if record is not None and record.stamp == wanted_stamp and workspace.field.exists():
-        progress.say(f"Language field: done already, {workspace.field}")
-        return workspace
-    started, checkpoint = time.monotonic(), workspace.distill_checkpoint
     items = Descriptions(workspace, capture.train)
-    gaussians = load_ply(workspace.splats).to(scene_device())
-    train_field(gaussians, items, settings, checkpoint=checkpoint, progress=progress).save(workspace.field)
+    items.check(described.stamp)
+    wanted_stamp, content = stamp("field", described.stamp, settings), items.content()
+    gaussians = load_splats_of(workspace)
+    if keeps_field(workspace, gaussians, wanted_stamp, content, progress):
+        progress.say(f"Language field: done already, {workspace.field}")
+        return
+    started, checkpoint = time.monotonic(), workspace.distill_checkpoint
+    field = train_field(
+        gaussians.to(scene_device()), items, settings, checkpoint=checkpoint, progress=progress
+    )
+    field.save(workspace.field)
     as_run = {"preset": chosen.preset, "changed": changed_fields(settings, chosen.preset)}
-    workspace.finish("distill", wanted_stamp, time.monotonic() - started, as_run | plain(settings))
+    checksums = {workspace.descriptions.name: content} if content else None
+    workspace.finish(
+        "distill", wanted_stamp, time.monotonic() - started, as_run | plain(settings), checksums=checksums
+    )
     checkpoint.unlink(missing_ok=True)
-    return workspace
 
 
 def things(scene: Workspace | Path | str, *, progress: Reporter = SILENT) -> Things:
@@ -360,21 +397,41 @@ def things(scene: Workspace | Path | str, *, progress: Reporter = SILENT) -> Thi
     Raises:
         WorkspaceError: If there are no Gaussians or no masks yet.
     """
-    workspace, capture, _ = reconstructed(scene)
-    if workspace.record("describe") is None:
-        raise WorkspaceError(f"{workspace.root} has no masks yet; run `gags describe {workspace.root}` first")
-    gaussians = load_ply(workspace.splats).to(scene_device())
-    started, record = time.monotonic(), workspace.record("things")
-    found, key = things_of_scene(workspace, capture, gaussians, splats_hash(gaussians), progress=progress)
-    if record is None or record.stamp != key:
-        workspace.finish("things", key, time.monotonic() - started)
+    workspace = _opened(scene)
+    with workspace.lock():
+        capture, _ = reconstructed(workspace)
+        described = workspace.record("describe")
+        if described is None:
+            raise WorkspaceError(
+                f"{workspace.root} has no masks yet; run `gags describe {workspace.root}` first"
+            )
+        Descriptions(workspace, capture.train).check(described.stamp)
+        gaussians = load_splats_of(workspace).to(scene_device())
+        started, record = time.monotonic(), workspace.record("things")
+        found, key = things_of_scene(workspace, capture, gaussians, splats_hash(gaussians), progress=progress)
+        if record is None or record.stamp != key:
+            workspace.finish("things", key, time.monotonic() - started)
     return found
 
 
-def reconstructed(scene: Workspace | Path | str) -> tuple[Workspace, Capture, str]:
-    """Folder, capture, and stamp of the Gaussians of a scene that has these."""
-    workspace = scene if isinstance(scene, Workspace) else Workspace.open(scene)
+def _opened(scene: Workspace | Path | str) -> Workspace:
+    return scene if isinstance(scene, Workspace) else Workspace.open(scene)
+
+
+def reconstructed(workspace: Workspace) -> tuple[Capture, str]:
+    """Capture, and stamp of the Gaussians of a scene that has these."""
     record = workspace.record("reconstruct")
-    if record is None or not workspace.splats.exists():
+    if record is None or not os.path.lexists(workspace.splats):
         raise WorkspaceError(f"{workspace.root} has no Gaussians yet; run `gags reconstruct` first")
-    return workspace, read_saved_capture(workspace.capture), record.stamp
+    return read_capture_of(workspace), record.stamp
+
+
+def _recorded(workspace: Workspace, record: StageRecord, name: str) -> str:
+    """A setting that a stage ran with."""
+    value = record.settings.get(name)
+    if not isinstance(value, str):
+        raise WorkspaceError(
+            f"{workspace.config} does not say which {name} the masks were made with; "
+            f"run `gags describe {workspace.root}` again"
+        )
+    return value

@@ -13,9 +13,9 @@ from gags.distill.presets import ChosenSettings, changed_fields
 from gags.embed.crops import embed_masks
 from gags.embed.description import Description, Descriptions
 from gags.embed.encoder import Encoder
-from gags.gaussians.ply import load_ply
+from gags.gaussians.own import load_splats_of
 from gags.models.device import scene_device
-from gags.progress import Reporter
+from gags.progress import SILENT, Reporter
 from gags.segment.masks import LEVELS, Masks
 from gags.segment.photo import segment_photo
 from gags.segment.prompts import PromptPlacer
@@ -76,6 +76,7 @@ def plan_describe(
     segmenter: str,
     encoder: str,
     embeddings: tuple[str, int],
+    progress: Reporter = SILENT,
 ) -> DescribePlan:
     """Find out what the stage `describe` is to do.
 
@@ -87,10 +88,11 @@ def plan_describe(
         segmenter: Name of the segmenter, from `gags.pipeline.choose_models`.
         encoder: Name of the encoder, likewise.
         embeddings: `name` and `dim` of the encoder once it is loaded.
+        progress: Is warned of damaged files, which are made again.
     """
     masks = stamp("masks", splats, chosen.describe, segmenter)
     stamps = {"masks": masks, "embeddings": stamp(masks, *embeddings)}
-    known = Descriptions(workspace, capture.train).stamps()
+    known = Descriptions(workspace, capture.train).whole("masks", masks, progress)
     waiting = tuple(view.name for view in capture.train if known[view.name] != stamps)
     unsegmented = frozenset(name for name in waiting if known[name].get("masks") != masks)
     return DescribePlan(chosen, segmenter, encoder, splats, stamps, waiting, unsegmented)
@@ -107,7 +109,7 @@ def segmenting(
     """A function from a photo of the capture, and its pixels, to its masks and the prompts asked."""
     rows = {view.name: row for row, view in enumerate(capture.train)}
     cameras = [view.camera for view in capture.train]
-    gaussians = load_ply(workspace.splats).to(scene_device())
+    gaussians = load_splats_of(workspace).to(scene_device())
     placer = PromptPlacer(gaussians, cameras, settings, progress=progress)
 
     def segment(view: View, image: np.ndarray) -> tuple[Masks, np.ndarray]:

@@ -12,6 +12,7 @@ from gags.distill.field import LanguageField
 from gags.embed.encoder import Encoder
 from gags.errors import QueryError
 from gags.query.examples import Example
+from gags.query.language import check_texts
 from gags.query.parts import part_and_whole
 
 KEPT_MARGINS = 1 << 26  # bytes
@@ -227,6 +228,7 @@ class Queries:
                 raise QueryError(f"a text is wanted here, not an object of type {type(text).__name__}")
         if not (texts or shown) or not all(text.strip() for text in texts):
             raise QueryError("a query needs a text that is not empty")
+        check_texts(texts)
         known = [None if taught is None else taught(text) for text in texts] + list(shown)
         texts = [*texts, *(example.name for example in shown)]
         device = field.features.device

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from gags.draw.lettering import fit_within
+from gags.files.trouble import refused
 from gags.report.data import (
     MOST_ANSWERS,
     MOST_VIEWS,
@@ -95,6 +96,13 @@ def pictures_in_page(report: ReportData, pictures: Sequence[Picture]) -> list[Pi
 
 def write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
     """Write pictures as JPEG files; an earlier report's pictures go, other files in the folder stay."""
+    try:
+        _write_pictures(folder, pictures)
+    except OSError as error:
+        raise refused(error, error.filename or folder, "cannot be written") from error
+
+
+def _write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     kept = {picture.key for picture in pictures}
     for pattern in _FILES:

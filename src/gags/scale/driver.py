@@ -76,7 +76,8 @@ class SceneDriver:
 
     def _describe(self, begun: Begun) -> None:
         """All photos, a few at a time."""
-        workspace, capture, splats = pipeline.reconstructed(self._workspace)
+        workspace = self._workspace
+        capture, splats = pipeline.reconstructed(workspace)
         plan = plan_describe(
             workspace,
             capture,
@@ -85,6 +86,7 @@ class SceneDriver:
             segmenter=begun.segmenter,
             encoder=begun.encoder,
             embeddings=begun.embeddings,
+            progress=self._progress,
         )
         total = len(capture.train)
         if plan.is_done(workspace):

@@ -248,7 +248,8 @@ class JobRunner:
     def _describe(self, job: Job, scene: SceneWork, teller: Teller, copy: OwnCopy | None) -> None:
         plan = job.plan
         assert plan is not None
-        workspace, capture, _ = pipeline.reconstructed(scene.out)
+        workspace = Workspace.open(scene.out)
+        capture, _ = pipeline.reconstructed(workspace)
         views = [capture[name] for name in job.photos]
         known = Descriptions(workspace, views).stamps()
         for view in views:

@@ -39,10 +39,15 @@ def kernel(**options: Any) -> Callable[[Function], Function]:
             try:
                 compiled._cache = _KernelCache(function)
             except RuntimeError as error:
-                warnings.warn(f"{error}; set NUMBA_CACHE_DIR to a folder that can be written", stacklevel=2)
+                _warn_once(str(error))
         return compiled
 
     return decorate
+
+
+@functools.cache
+def _warn_once(reason: str) -> None:
+    warnings.warn(f"{reason}; set NUMBA_CACHE_DIR to a folder that can be written", stacklevel=3)
 
 
 class _KernelCache(FunctionCache):
@@ -56,7 +61,10 @@ class _KernelCache(FunctionCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         self._stamp()
-        super().save_overload(sig, data)
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:  # a full disk: what was compiled is in memory all the same
+            _warn_once(f"compiled kernels cannot be kept ({error.strerror})")
 
     def _stamp(self) -> None:
         # At the first call, not at import: that would be slow, and the modules are not complete yet.

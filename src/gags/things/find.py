@@ -13,6 +13,7 @@ import numpy as np
 from gags.capture import Camera, Capture
 from gags.distill.evidence import Evidence, gather_evidence
 from gags.embed.description import Description, Descriptions
+from gags.errors import DamagedError, WorkspaceError
 from gags.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
 from gags.store import stamp
@@ -162,7 +163,8 @@ def things_of_scene(
 ) -> tuple[Things, str]:
     """The things of a scene, as its folder has them; found anew when masks or Gaussians have changed.
 
-    What is found is kept in `things.safetensors`, if that can be written.
+    What is found is kept in `things.safetensors`, if that can be written. While masks are being made again,
+    or some are not of this scene, things of its Gaussians stay what they were.
 
     Args:
         workspace: Folder of the scene.
@@ -174,17 +176,25 @@ def things_of_scene(
     Returns:
         The things, none if no photo ever had masks; and the stamp of all that they are found from: the
         Gaussians, and the masks of the photos.
+
+    Raises:
+        WorkspaceError: If masks are damaged or of another scene, and no things are known.
     """
     views = [view for view in capture.train if workspace.description(view.name).exists()]
     items = Descriptions(workspace, views)
     key = stamp(splats_hash, items.stamps())
+    doubt = _doubt(workspace, Descriptions(workspace, capture.train)) if views else ""
     # Without masks nothing can be found anew, so what was found of these Gaussians stays.
-    if views:
+    if views and not doubt:
         known = Things.load(workspace.things, stamp=key)
     else:
         known = Things.load(workspace.things, splats=splats_hash)
     if known is not None and len(known.members) and known.members.max() >= len(gaussians):
         known = None
+    if doubt and known is None:
+        raise WorkspaceError(doubt)
+    if doubt:
+        progress.warn(f"{doubt}; until then the things are those that were found before")
     if known is not None or not views:
         return known or Things.none(), key
     folder = workspace.root if workspace.is_writable() else None
@@ -196,3 +206,15 @@ def things_of_scene(
             f"{workspace.things} cannot be written; the things of the scene are found anew every time"
         )
     return things, key
+
+
+def _doubt(workspace: Workspace, items: Descriptions) -> str:
+    """Why the masks of a scene cannot be taken for those that it was made with; empty if they can."""
+    record = workspace.record("describe")
+    if record is None:
+        return ""
+    try:
+        items.check(record.stamp)
+    except DamagedError as error:
+        return str(error)
+    return ""

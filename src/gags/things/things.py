@@ -10,6 +10,7 @@ import numpy as np
 from numba import prange
 
 from gags.errors import WorkspaceError
+from gags.files.contents import THINGS
 from gags.simd.cache import kernel
 from gags.store import load_tensors, save_tensors
 
@@ -170,9 +171,13 @@ class Things:
             path: The file.
             stamp: What they must have been found from; None if that is not known any more.
             splats: Hash of the Gaussians that they must be of; None for any.
+
+        Raises:
+            NewerError: If a newer version of gags wrote it: it must not be replaced.
+            FileError: If the system does not let us read it.
         """
         try:
-            stored = load_tensors(path, remedy="", kind="numpy", format=FILE_FORMAT)
+            stored = load_tensors(path, remedy="", kind="numpy", format=FILE_FORMAT, contents=THINGS)
             told = stored.metadata
             if stamp not in (None, told.get("stamp")) or splats not in (None, told.get("splats")):
                 return None

@@ -53,6 +53,10 @@ SIGLIP_PIXELS = PixelRule((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 """Both are the defaults for what `preprocessor_config.json` does not say."""
 
 
+MULTILINGUAL = ("multilingual", "siglip2", "xlm", "i18n", "nllb", "mclip", "m-clip", "chinese", "japanese")
+"""In names of models that know more than English; others were trained on English captions."""
+
+
 class Tokens:
     """The tokenizer of a CLIP or SigLIP.
 
@@ -161,6 +165,7 @@ class ClipEncoder:
         self._pixels = pixels
         config = model.config
         self.name = name
+        self.english_only = not any(word in name.lower() for word in MULTILINGUAL)
         self.image_size = image_size
         self.masks_a_batch = CROPS_ON_CPU if self._device.type == "cpu" else CROPS_ON_GPU
         self.crops = (CropRule(resample=pixels.resample),)

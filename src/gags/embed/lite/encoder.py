@@ -56,6 +56,7 @@ class LiteEncoder:
     temperature = 30.0
     same_meaning = 0.6
     least_match = 0.2
+    english_only = True  # the net that embeds texts, all-MiniLM-L6-v2
 
     def __init__(self, progress: Reporter = SILENT) -> None:
         """Load both nets.

@@ -14,6 +14,7 @@ from gags.embed.crops import cut_crop
 from gags.embed.encoder import CropRule
 from gags.embed.lite.efficientnet import ACTIVATION_DIM, IMAGE_SIZE
 from gags.errors import WorkspaceError
+from gags.files.trouble import reason
 from gags.models import own as models
 from gags.progress import SILENT, Reporter
 from gags.store import load_tensors, save_tensors
@@ -80,14 +81,17 @@ def load_tables(image_net: ImageNet, text_net: TextNet, progress: Reporter = SIL
     cached = models.cache_folder() / "lite" / name
     try:
         return Tables(**load_tensors(cached, remedy="", kind="numpy").tensors)
-    except (WorkspaceError, TypeError):
+    except (WorkspaceError, OSError, TypeError):
         pass  # not there yet, or damaged
     progress.say("Preparing the encoder lite, once on this machine (about 10 s)")
     tables = _compute(image_net, text_net.encode(texts))
     try:
         save_tensors(cached, vars(tables))
     except OSError as error:
-        progress.warn(f"{cached} cannot be written ({error.strerror}); the encoder is prepared every time")
+        progress.warn(
+            f"{cached} cannot be written ({reason(error)}); the encoder is prepared every time; "
+            "GAGS_MODELS names another folder"
+        )
     return tables
 
 

@@ -1,0 +1,95 @@
+"""Locks between processes: held by the process itself, and so gone when it ends, however that happens."""
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gags.errors import WorkspaceError
+from gags.files.trouble import refused
+
+_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+_HELD: dict[Path, tuple[int, int]] = {}  # thread that holds a lock, and how many times
+_GUARD = threading.Lock()
+
+
+@contextmanager
+def locked(path: Path, held: str) -> Iterator[None]:
+    """Hold a lock; the thread that holds it may take it again.
+
+    Where the file system knows no locks (some network drives), nothing is locked.
+
+    Args:
+        path: File that stands for the lock. It is empty, and removed in the end; one that is left is no lock.
+        held: What is wrong if another process or thread holds it, for the error.
+
+    Raises:
+        WorkspaceError: If another process or thread holds it.
+        FileError: If the file cannot be made.
+    """
+    path, thread = path.absolute(), threading.get_ident()
+    with _GUARD:
+        owner, times = _HELD.get(path, (thread, 0))
+        if owner != thread:
+            raise WorkspaceError(held)
+        _HELD[path] = thread, times + 1
+    descriptor = None
+    try:
+        if not times:
+            descriptor = _acquire(path, held)
+        yield
+    finally:
+        if descriptor is not None:
+            with suppress(OSError):  # Windows removes no open file; the next to hold the lock will
+                path.unlink()
+            os.close(descriptor)
+        with _GUARD:
+            if times:
+                _HELD[path] = thread, times
+            else:
+                del _HELD[path]
+
+
+def _acquire(path: Path, held: str) -> int:
+    """An open file with a lock on it; the file is still the one of that path."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise refused(error, path, "cannot be written") from error
+        try:
+            _lock(descriptor)
+            # The process that held the lock before may have removed the file since we opened it.
+            if _same_file(descriptor, path):
+                return descriptor
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                return descriptor  # this file system has no locks
+            os.close(descriptor)
+            raise WorkspaceError(held) from error
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open file, without waiting.
+
+    Raises:
+        OSError: If it is locked, with one of `_TAKEN`; or if that cannot be done there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,76 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from gags.errors import WorkspaceError
+from gags.files.locks import locked
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from gags.files.locks import locked
+with locked(Path(sys.argv[1]), "held"):
+    print("mine", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another process that holds a lock."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-c", HOLD, str(tmp_path / ".lock")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"mine\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_another_process_is_refused_until_the_first_is_gone(tmp_path, other):
+    path = tmp_path / ".lock"
+    with pytest.raises(WorkspaceError, match="busy"), locked(path, "busy"):
+        pass
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    assert path.exists()  # left behind, but nobody holds it
+    with locked(path, "busy"):
+        pass
+    assert not path.exists()
+
+
+def test_the_thread_that_holds_it_may_take_it_again_others_may_not(tmp_path):
+    path, refused = tmp_path / ".lock", []
+
+    def attempt():
+        try:
+            with locked(path, "busy"):
+                refused.append(False)
+        except WorkspaceError:
+            refused.append(True)
+
+    def in_a_thread():
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        thread.join()
+
+    with locked(path, "busy"):
+        with locked(path, "busy"):
+            in_a_thread()
+        in_a_thread()
+        assert path.exists()
+    in_a_thread()
+    assert refused == [True, True, False]
+    assert not path.exists()
+
+
+def test_what_goes_wrong_inside_frees_it(tmp_path):
+    with pytest.raises(KeyError), locked(tmp_path / ".lock", "busy"):
+        raise KeyError
+    with locked(tmp_path / ".lock", "busy"):
+        pass
