@@ -76,6 +76,8 @@ def load_ray() -> Any:
     Raises:
         GagsError: If the extra `scale` is not installed.
     """
+    # Its own lines on stdout about every worker that is lost would stand between ours.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     try:
         import ray
     except ImportError as error:
