@@ -1,5 +1,7 @@
 """From a folder to views: matching, sizes, split, lookup."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -123,8 +125,27 @@ def test_turned_photos_are_named_as_such(tmp_path):
 def test_unreadable_photo_is_found_when_loading(tmp_path):
     write_colmap(tmp_path, NAMES)
     (tmp_path / "images" / NAMES[4]).write_bytes(b"broken")
-    with pytest.raises(CaptureError, match=r"frame_04\.png cannot be read"):
+    heard = Heard()
+    assert NAMES[4] not in [view.name for view in load_capture(tmp_path, progress=heard)]
+    assert re.search(r"1 of 10 posed photos cannot be read: .*frame_04\.png", heard.warned[0])
+    for name in NAMES[:5]:
+        (tmp_path / "images" / name).write_bytes(b"broken")
+    with pytest.raises(CaptureError, match=r"5 of 10 posed photos cannot be read: .*frame_00\.png"):
         load_capture(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_photo_that_is_cut_short_is_found_when_loading(tmp_path, suffix):
+    noise = np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)
+    names = [f"{i}.{suffix}" for i in range(4)]
+    write_colmap(tmp_path, names, photo=lambda index: noise)
+    whole = (tmp_path / "images" / names[1]).read_bytes()
+    (tmp_path / "images" / names[1]).write_bytes(whole[: len(whole) // 2])
+    heard = Heard()
+    assert len(load_capture(tmp_path, progress=heard)) == 3
+    assert re.search(rf"1 of 4 .*1\.{suffix} cannot be read \(.*truncated.*; left out", heard.warned[0])
+    (tmp_path / "images" / names[1]).write_bytes(whole + b"\0" * 9000)  # what some cameras put behind a photo
+    assert len(load_capture(tmp_path)) == 4
 
 
 def test_photo_that_changes_its_size_later(tmp_path):

@@ -1,7 +1,7 @@
 """What a format is: how its captures are found and read; and what the readers share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +42,7 @@ class Source:
         points_rgb: Their colours. uint8 [P, 3]
         test_names: The views that the capture's own files hold out; None if they do not say.
         folder: Folder of the photos, where there may be several (`gags.capture.folders`).
+        broken: Photos whose pose or camera cannot be used, and why, by name; they are not among `poses`.
     """
 
     poses: list[Pose]
@@ -50,6 +51,7 @@ class Source:
     points_rgb: np.ndarray
     test_names: list[str] | None = None
     folder: Path | None = None
+    broken: dict[str, str] = field(default_factory=dict)
 
 
 class Reader(Protocol):
@@ -82,7 +84,7 @@ class Format:
         read: Reads poses, photos and sparse points.
         points: Reads the sparse points alone; the same points in the same order as `read`.
         in_order: Whether the photos follow each other as the frames of a recording do.
-        main_file: File that people may give instead of its folder.
+        main_files: Files that people may give instead of their folder.
         packed_suffix: Suffix of the zip file that such captures come in, which has to be unpacked first.
     """
 
@@ -93,7 +95,7 @@ class Format:
     read: Reader
     points: Callable[[Path], Points]
     in_order: bool = False
-    main_file: str | None = None
+    main_files: tuple[str, ...] = ()
     packed_suffix: str | None = None
 
 
