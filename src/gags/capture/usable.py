@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gags.capture.folders import is_copy
-from gags.capture.formats.base import Pose, Source
+from gags.capture.formats.base import LEAST_USABLE_SHARE, Pose, Source
 from gags.capture.names import check_names
 from gags.capture.photos import (
     check_whole,
@@ -17,11 +17,6 @@ from gags.capture.photos import (
 )
 from gags.errors import CaptureError
 from gags.progress import SILENT, Reporter
-
-# Of the posed photos, more than this share must be usable. With fewer, the folder is the wrong one or the copy
-# of it is not complete.
-LEAST_USABLE_SHARE = 0.5
-
 
 def usable(root: Path, source: Source, progress: Reporter = SILENT) -> Source:
     """The same capture without poses that cannot be used, and photos that have none.
@@ -44,8 +39,8 @@ def usable(root: Path, source: Source, progress: Reporter = SILENT) -> Source:
     kept = [pose for pose in source.poses if pose.name not in left_out]
     problems = [
         *_about_missing(root, source, missing, total),
-        *_about_broken(list(source.broken.values()), "poses cannot be used", total),
-        *_about_broken(list(damaged.values()), "posed photos cannot be read", total),
+        *_about_broken(source.broken, "poses cannot be used", total),
+        *_about_broken(damaged, "posed photos cannot be read", total),
     ]
     if len(kept) <= LEAST_USABLE_SHARE * total and problems:
         raise CaptureError(_refusal(root, problems, len(kept), total))
@@ -96,11 +91,18 @@ def _about_missing(
     ]
 
 
-def _about_broken(reasons: list[str], what: str, total: int) -> list[tuple[str, str]]:
-    """A problem and its remedy if poses or photos are broken: the reason of the first one says both."""
+def _about_broken(reasons: dict[str, str], what: str, total: int) -> list[tuple[str, str]]:
+    """A problem and its remedy if poses or photos are broken: the reason of the first one says both.
+
+    Args:
+        reasons: What is wrong, by name of photo.
+        what: What is broken.
+        total: How many there are.
+    """
     if not reasons:
         return []
-    return [(f"{len(reasons)} of {total} {what}: {reasons[0]}", "")]
+    names = "" if len(reasons) == 1 else f" ({listed(sorted(reasons))})"
+    return [(f"{len(reasons)} of {total} {what}{names}: {next(iter(reasons.values()))}", "")]
 
 
 def _refusal(root: Path, problems: list[tuple[str, str]], kept: int, total: int) -> str:

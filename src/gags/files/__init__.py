@@ -1,5 +1,6 @@
 """Files: written so that a crash never leaves half of one behind; JSON, and lists that people wrote."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     raises, the temporary file is removed and what was at `path` stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{_short(path.stem)}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -24,6 +25,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _short(stem: str) -> str:
+    """A stem to which more can be added: file systems take names of 255 bytes."""
+    data = stem.encode("utf-8", "surrogateescape")
+    return stem if len(data) <= 180 else hashlib.sha256(data).hexdigest()[:32]
 
 
 def write_json(path: Path, content: object) -> Path:

@@ -66,6 +66,7 @@ def read_elements(path: Path, *, until: str = "") -> dict[str, np.ndarray]:
         byte_order, elements = _read_header(file)
         for name, count, properties in elements:
             dtype = _row_type(name, properties, byte_order)
+            _check_count(file, count, dtype, name, binary=bool(byte_order))
             read = _read_rows if byte_order else _read_lines
             found[name] = read(file, count, dtype, name)
             if name == until:
@@ -115,6 +116,19 @@ def _row_type(element: str, properties: list[list[str]], byte_order: str) -> np.
     if len({name for name, _ in fields}) < len(fields):
         raise PlyError(f"names a property of element `{element}` twice")
     return np.dtype(fields)
+
+
+def _check_count(file: BinaryIO, count: int, dtype: np.dtype, element: str, *, binary: bool) -> None:
+    """Compare the rows that a header claims with the bytes that follow, before memory is asked for."""
+    here = file.tell()
+    left = file.seek(0, 2) - here
+    file.seek(here)
+    least = dtype.itemsize if binary else 2 * len(dtype.names or ())  # a digit and a blank each
+    if count and not dtype.names:
+        raise PlyError(f"has an element `{element}` without properties")
+    if count * least > left + (0 if binary else 1):  # the last line may lack its end
+        there = left // max(1, least)
+        raise PlyError(f"ends too early: {there} of {count} rows of `{element}` are there")
 
 
 def _read_rows(file: BinaryIO, count: int, dtype: np.dtype, element: str) -> np.ndarray:
