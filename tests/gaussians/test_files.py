@@ -139,7 +139,9 @@ def test_what_is_written_as_ply_is_read(tmp_path):
 @pytest.mark.parametrize("degree", [0, 2])
 def test_rounded_files_are_read_back(tmp_path, suffix, degree):
     gaussians = made(degree=degree)
-    gaussians.logit_opacities[:2] = torch.tensor([40.0, -40.0])  # 255 and 0 in 8 bits: their logits are infinite
+    gaussians.logit_opacities[:2] = torch.tensor(
+        [40.0, -40.0]
+    )  # 255 and 0 in 8 bits: their logits are infinite
     save_gaussians(gaussians, tmp_path / f"a{suffix}")
     again = load_gaussians(tmp_path / f"a{suffix}")
     torch.testing.assert_close(again.means, gaussians.means, atol=2**-20, rtol=0)
@@ -159,7 +161,9 @@ def test_rounded_files_are_read_back(tmp_path, suffix, degree):
 def test_what_is_no_ply_says_what_is_read(tmp_path):
     save_gaussians(made(), tmp_path / "a.splat")
     (tmp_path / "a.splat").rename(tmp_path / "a.ksplat")
-    with pytest.raises(SplatsError, match=r"a\.ksplat is not a PLY file; .* read as \.ply, \.spz and \.splat"):
+    with pytest.raises(
+        SplatsError, match=r"a\.ksplat is not a PLY file; .* read as \.ply, \.spz and \.splat"
+    ):
         load_gaussians(tmp_path / "a.ksplat")
     with pytest.raises(SplatsError, match="is not there"):
         load_gaussians(tmp_path / "b.spz")
@@ -180,7 +184,10 @@ def packed_spz(version: int, count: int, degree: int = 0, bits: int = 12, body: 
         (packed_spz(3, 2, body=b"\0" * 39), "ends too early"),
         (packed_spz(3, 10**9), r"claims 1000000000 Gaussians, too many for its \d+ bytes"),
         (packed_spz(3, 0), "holds no Gaussians"),
-        (struct.pack("<4sIIBBBBI", b"NGSP", 4, 10**9, 3, 12, 0, 0, 32) + b"\0" * 12, "too many for its 32 bytes"),
+        (
+            struct.pack("<4sIIBBBBI", b"NGSP", 4, 10**9, 3, 12, 0, 0, 32) + b"\0" * 12,
+            "too many for its 32 bytes",
+        ),
         (struct.pack("<4sIIBBBBI", b"NGSP", 4, 1, 0, 12, 0, 6, 32) + b"\0" * 12, "no whole SPZ file"),
     ],
 )
@@ -238,7 +245,9 @@ def test_a_wide_scene_is_written_whole(tmp_path):
 
 def test_a_format_is_one_line_of_the_registry(tmp_path, monkeypatch):
     heard = []
-    monkeypatch.setitem(files.WRITERS, ".txt", lambda gaussians, path, _: path.write_text(str(len(gaussians))))
+    monkeypatch.setitem(
+        files.WRITERS, ".txt", lambda gaussians, path, _: path.write_text(str(len(gaussians)))
+    )
     monkeypatch.setitem(files.READERS, ".txt", lambda path, progress: heard.append(path) or made(3))
     save_gaussians(made(7), tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_text() == "7"

@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.helpers.heard import Heard
 from tests.helpers.scenes import coloured_balls, photograph
 
 from gags.capture import Capture

@@ -66,9 +66,7 @@ def is_copy(folder: Path | None) -> bool:
     return folder is not None and _COPY.fullmatch(folder.name) is not None
 
 
-def files_of(
-    names: Sequence[str], folder: Path, progress: Reporter = SILENT
-) -> dict[str, tuple[str, Path]]:
+def files_of(names: Sequence[str], folder: Path, progress: Reporter = SILENT) -> dict[str, tuple[str, Path]]:
     """The files of photos in a folder, by the names that the poses have for them.
 
     A photo that is not there under its name may be there under another one: `gags.capture.names.resolve`.

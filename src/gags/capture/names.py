@@ -96,9 +96,7 @@ def _end(name: str, *, way: Callable[[str], str], parts: int) -> str:
     return "/".join(way(name).split("/")[-parts:])
 
 
-def _take(
-    waiting: dict[str, str], free: set[str], found: dict[str, str], way: Callable[[str], str]
-) -> None:
+def _take(waiting: dict[str, str], free: set[str], found: dict[str, str], way: Callable[[str], str]) -> None:
     """Move names that mean one free one, and this one alone, from `waiting` to `found`."""
     there, asking = _grouped({name: name for name in free}, way), _grouped(waiting, way)
     for key, names in asking.items():

@@ -64,7 +64,9 @@ def why_unreadable(paths: list[Path]) -> str:
     heif = [path for path in paths if path.suffix.lower() in HEIF_SUFFIXES]
     names = listed([path.name for path in paths])
     if heif:
-        return f"{len(paths)} photos cannot be read without the extra heif ({names}); pip install 'gags[heif]'"
+        return (
+            f"{len(paths)} photos cannot be read without the extra heif ({names}); pip install 'gags[heif]'"
+        )
     return f"{len(paths)} photos are of a format that is not read ({names}); convert them to JPEG first"
 
 

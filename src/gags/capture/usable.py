@@ -18,6 +18,7 @@ from gags.capture.photos import (
 from gags.errors import CaptureError
 from gags.progress import SILENT, Reporter
 
+
 def usable(root: Path, source: Source, progress: Reporter = SILENT) -> Source:
     """The same capture without poses that cannot be used, and photos that have none.
 
@@ -72,9 +73,7 @@ def _damaged(poses: Iterable[Pose]) -> dict[str, str]:
     return reasons
 
 
-def _about_missing(
-    root: Path, source: Source, missing: Sequence[Pose], total: int
-) -> list[tuple[str, str]]:
+def _about_missing(root: Path, source: Source, missing: Sequence[Pose], total: int) -> list[tuple[str, str]]:
     """A problem and its remedy if photos are not there."""
     if not missing:
         return []

@@ -118,7 +118,9 @@ def load_spz(path: Path, progress: Reporter = SILENT) -> Gaussians:
     sh = np.concatenate([np.asarray(data.sh0, np.float32)[:, None], rest], axis=1)
     columns = [data.means, data.quats, data.scales, np.asarray(data.opacities).reshape(-1, 1)]
     table = np.concatenate([*columns, sh.reshape(len(sh), -1)], axis=1).astype(np.float32)
-    means, quats, scales, logits, colors = np.split(finite_rows(table, path, progress), [3, 7, 10, 11], axis=1)
+    means, quats, scales, logits, colors = np.split(
+        finite_rows(table, path, progress), [3, 7, 10, 11], axis=1
+    )
     arrays = (means, quats, scales, logits[:, 0], colors.reshape(len(means), -1, 3))
     return Gaussians(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
 
@@ -135,7 +137,9 @@ def _check(path: Path) -> None:
             elif head[:4] == _MAGIC:
                 _check_version_4(path, head, file.read(), size)
             else:
-                raise SplatsError(f"{path} is no SPZ file, whatever its name says; give a .ply, .spz or .splat")
+                raise SplatsError(
+                    f"{path} is no SPZ file, whatever its name says; give a .ply, .spz or .splat"
+                )
     except FileNotFoundError as error:
         raise SplatsError(f"{path} is not there; give the path of a file of Gaussians") from error
     except OSError as error:

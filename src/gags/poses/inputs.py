@@ -95,9 +95,7 @@ def lacks_poses(path: Path) -> bool:
     return path.is_dir() and find_format(path) is None and bool(photos_in(path, deep=True))
 
 
-def bare_photos(
-    folder: Path, *, ignore: Path | None = None, progress: Reporter = SILENT
-) -> list[BarePhoto]:
+def bare_photos(folder: Path, *, ignore: Path | None = None, progress: Reporter = SILENT) -> list[BarePhoto]:
     """All photos of a folder and the folders below it, in the order of their names as people count: 9, 10.
 
     Args:
@@ -160,7 +158,9 @@ def _readable(folder: Path, names: dict[str, Path], progress: Reporter) -> list[
 
 def _say_left_out(folder: Path, paths: list[Path], ours: Path | None, progress: Reporter) -> None:
     """Say which pictures of a folder are not taken for photos, and why."""
-    others = [p for p in unreadable_photos(folder, deep=True) if ours is None or ours not in p.resolve().parents]
+    others = [
+        p for p in unreadable_photos(folder, deep=True) if ours is None or ours not in p.resolve().parents
+    ]
     if others and len(paths) >= LEAST_PHOTOS_TO_PLACE:
         progress.warn(f"{folder}: {why_unreadable(others)}; left out")
     maps = [path.relative_to(folder).as_posix() for path in map_folders(folder)]

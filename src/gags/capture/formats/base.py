@@ -11,8 +11,8 @@ from gags.capture.lens import Lens
 from gags.errors import CaptureError
 from gags.progress import SILENT, Reporter
 
-# Of the posed photos, more than this share must be usable. With fewer, the folder is the wrong one or the copy
-# of it is not complete.
+# Of the posed photos, more than this share must be usable. With fewer, the folder is the wrong one, or a copy
+# that is not complete.
 LEAST_USABLE_SHARE = 0.5
 
 Points = tuple[np.ndarray, np.ndarray]  # coordinates, float32 [P, 3], and colours, uint8 [P, 3]

@@ -1,4 +1,4 @@
-"""Reader of COLMAP captures: photos beside a model, wherever COLMAP, 3DGS, nerfstudio and people put the two."""
+"""Reader of COLMAP captures: photos beside a model, wherever programs and people put the two."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from gags.capture.photos import photos_in
 from gags.errors import CaptureError
 from gags.progress import SILENT, Reporter
 
-# Where models lie, the usual place first: COLMAP and 3DGS; nerfstudio; the distorted ones of 3DGS's convert.py;
-# text for instant-ngp.
+# Where models lie, the usual place first: COLMAP and 3DGS; nerfstudio; the distorted ones of 3DGS's
+# convert.py; text for instant-ngp.
 _PLACES = ("sparse", "colmap/sparse", "distorted/sparse", "colmap", "colmap_text")
 _DISTORTED, _UNDISTORTED_FROM = "distorted", "input"  # convert.py keeps photos as they were taken there
 

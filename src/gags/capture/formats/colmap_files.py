@@ -102,7 +102,9 @@ def read_points_table(model: Path) -> np.ndarray | None:
     Raises:
         CaptureError: If the file is damaged.
     """
-    return None if _file(model, "points3D") is None else _parse(model, "points3D", _points_binary, _points_text)
+    return (
+        None if _file(model, "points3D") is None else _parse(model, "points3D", _points_binary, _points_text)
+    )
 
 
 def _file(model: Path, name: str) -> Path | None:

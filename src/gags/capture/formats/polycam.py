@@ -84,7 +84,9 @@ def _kind(folder: Path, progress: Reporter) -> str:
         return ""
     if shares["corrected_"] > LEAST_USABLE_SHARE or shares[""] <= LEAST_USABLE_SHARE:
         return "corrected_"
-    progress.warn(f"{folder}: most corrected photos are not there; reading the photos and poses as they were taken")
+    progress.warn(
+        f"{folder}: most corrected photos are not there; reading the photos and poses as they were taken"
+    )
     return ""
 
 
