@@ -16,8 +16,7 @@ from gags.errors import CaptureError
 # Names that are no UTF-8 are taken for the first of these by which most are found: Windows in Western Europe,
 # China, Japan, Korea and Russia.
 ENCODINGS = ("cp1252", "gb18030", "shift_jis", "euc_kr", "cp1251")
-# A file of a scene is called as its photo with ".safetensors" behind; 255 bytes are the most that file systems
-# take.
+# A file of a scene is called as its photo with ".safetensors" behind; file systems take 255 bytes at most.
 MOST_NAME_BYTES = 255 - len(".safetensors")
 _MOST_PARTS = 4  # of a name that lies elsewhere, which are compared from its end
 _DRIVE = re.compile(r"^[A-Za-z]:/")
@@ -84,6 +83,7 @@ def resolve(wanted: Sequence[str], known: Iterable[str]) -> dict[str, str]:
         if not waiting:
             return found
     folders = {_folder(_any_case(name)) for name in (*free, *found.values())}
+    folders.discard("")  # a name without a folder tells none
     away = {name: text for name, text in waiting.items() if _folder(_any_case(text)) not in folders}
     for way in (_any_case, _any_suffix):
         for parts in range(_MOST_PARTS, 0, -1):

@@ -1,7 +1,7 @@
 """Photo files: which there are, their size without decoding, their pixels as RGB, and a hash of them.
 
-Pixels are taken as they lie in the file; an EXIF orientation is applied only if that is asked for. COLMAP reads
-photos without it, so poses usually belong to the raw pixels.
+Pixels are taken as they lie in the file; an EXIF orientation is applied only if that is asked for. COLMAP
+reads photos without it, so poses usually belong to the raw pixels.
 """
 
 import hashlib

@@ -32,8 +32,8 @@ def load_ply(path: str | Path, progress: Reporter = SILENT) -> Gaussians:
 
     Values are kept as stored (before activation), as float32; properties that Gaussians do not have are
     ignored, and so are spherical harmonics above degree 3. Plain colours (red, green, blue) stand in for a
-    missing f_dc. Gaussians with values that are not finite are dropped with a warning, but for infinite logits
-    and flat sizes (`gags.gaussians.foreign`).
+    missing f_dc. Gaussians with values that are not finite are dropped with a warning, unless these mean
+    something (`gags.gaussians.foreign`).
 
     Raises:
         SplatsError: If the file is missing, damaged, no PLY, or holds no Gaussians.

@@ -43,8 +43,8 @@ def save_spz(gaussians: Gaussians, path: Path, progress: Reporter = SILENT) -> N
     count = int((~near).sum())
     if count > MOST_STRAYS * len(g) + 1:
         raise SplatsError(
-            f"{path}: {count} of {len(g)} Gaussians lie beyond {reach(_LEAST_BITS):.0f} units from the origin, "
-            "which .spz cannot hold; write a .ply"
+            f"{path}: {count} of {len(g)} Gaussians lie beyond {reach(_LEAST_BITS):.0f} units from the "
+            "origin, which .spz cannot hold; write a .ply"
         )
     if count:
         progress.warn(
@@ -82,8 +82,8 @@ def near_enough(means: Tensor, scales: Tensor) -> Tensor:
 
     Returns:
         All of them, if the rounding is below `ROUNDING` of the middle size anyway; else those within the
-        distance that allows it, but at least 1 − `MOST_STRAYS` of all. None that is beyond what the format can
-        hold at all. bool [N]
+        distance that allows it, but at least 1 − `MOST_STRAYS` of all. None that is beyond what the format
+        can hold at all. bool [N]
     """
     distance = means.abs().amax(dim=-1).double()
     wanted = ROUNDING * float(scales.amax(dim=-1).median())

@@ -121,8 +121,8 @@ def _name_other_poses(source: Path, out: Path, progress: Reporter) -> None:
     there = poses_nearby(source, ignore=out)
     if there:
         progress.warn(
-            f"poses lie in {listed([str(path) for path in there])} and are not used: those that are found now "
-            "have another frame and scale; to keep them, give the folder of a capture that gags reads "
+            f"poses lie in {listed([str(path) for path in there])} and are not used: those that are found "
+            "now have another frame and scale; to keep them, give the folder of a capture that gags reads "
             "(docs/photos.md), photos included"
         )
 

@@ -223,7 +223,7 @@ def test_missing_photo(tmp_path):
 
 
 def test_photos_of_another_machine_are_found_by_their_names(tmp_path):
-    """As exported with absolute paths of Linux and of Windows; a photo of the same name is told by its folder."""
+    """As exported with absolute paths of Linux and Windows; photos of one name are told by their folder."""
     paths = ["/home/a/room/images/left/1.png", "C:\\room\\images\\right\\1.png", "D:/x/images/right/2.png"]
     transforms = write_nerfstudio(tmp_path, ["images/left/1.png", "images/right/1.png", "images/right/2.png"])
     for frame, path in zip(transforms["frames"], paths, strict=True):

@@ -232,7 +232,7 @@ def _cameras_text(lines: list[str]) -> dict[int, Lens]:
 
 
 def _images_text(lines: list[str]) -> list[PosedImage]:
-    """A line a photo, its pose, and a second one of its 2D points, which is often empty and may be missing."""
+    """A line a photo, its pose, and a second one of its 2D points, often empty or missing."""
     images: list[PosedImage] = []
     just_posed = False
     for line in lines:

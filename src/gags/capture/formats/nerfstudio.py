@@ -292,8 +292,8 @@ def _distortion(given: dict[str, float], model: str) -> tuple[tuple[float, ...],
     """OpenCV's coefficients, and that of r⁸.
 
     k4 of nerfstudio is the fourth coefficient of a polynomial, 1 + k1 r² + k2 r⁴ + k3 r⁶ + k4 r⁸
-    (nerfstudio, `camera_utils._compute_residual_and_jacobian`). In OpenCV's rational model, to which k5 and k6
-    belong, it is the first one of the denominator.
+    (nerfstudio, `camera_utils._compute_residual_and_jacobian`). In OpenCV's rational model, to which k5 and
+    k6 belong, it is the first one of the denominator.
     """
     rational = model == "FULL_OPENCV" or given.get("k5") or given.get("k6")
     kept = _DISTORTION if rational else _DISTORTION[:5]
