@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from gags.capture.names import is_inside, resolve, say_others, with_slashes
 from gags.capture.photos import photos_in
 from gags.errors import CaptureError
+from gags.files import is_file
 from gags.progress import SILENT, Reporter
 
 FULL_SIZE = "images"
@@ -81,7 +82,7 @@ def files_of(names: Sequence[str], folder: Path, progress: Reporter = SILENT) ->
         name, unless that names a place outside of the folder.
     """
     there = {name: folder / name for name in names if is_inside(name)}
-    missing = [name for name in names if name not in there or not there[name].is_file()]
+    missing = [name for name in names if name not in there or not is_file(there[name])]
     if not missing:
         return {name: (name, path) for name, path in there.items()}
     known = {path.relative_to(folder).as_posix(): path for path in photos_in(folder, deep=True)}

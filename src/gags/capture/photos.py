@@ -24,6 +24,7 @@ PICTURE_SUFFIXES = (*SUFFIXES, *HEIF_SUFFIXES, *AVIF_SUFFIXES, *OTHER_SUFFIXES)
 _NO_PHOTOS = {"@eadir", "#recycle", "@recycle", "@recently-snapshot", "#snapshot", "__macosx", "$recycle.bin"}
 # Folders beside the photos that hold a picture of each, which is no photo; masks_4 goes with images_4.
 _MAPS = re.compile(r"(mask|depth|normal)s?(_map)?s?(_\d+)?")
+_MOST_SHOWN = 255  # letters of a name in a message; damaged files have longer ones
 _TAIL = 1 << 12  # bytes at the end of a file, in which its last marker is looked for
 
 # EXIF's orientation → what NumPy does to the raw pixels to put them upright.
@@ -41,7 +42,8 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 def listed(names: list[str], most: int = 3) -> str:
     """The first names of a list, for messages: "a.jpg, b.jpg, c.jpg and 4 more"."""
     rest = len(names) - most
-    text = ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    shown = [name if len(name) <= _MOST_SHOWN else f"{name[:_MOST_SHOWN]}…" for name in names[:most]]
+    text = ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # bytes that are no UTF-8 can be shown
 
 

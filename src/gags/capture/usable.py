@@ -16,6 +16,7 @@ from gags.capture.photos import (
     why_unreadable,
 )
 from gags.errors import CaptureError
+from gags.files import is_file
 from gags.progress import SILENT, Reporter
 
 
@@ -34,8 +35,8 @@ def usable(root: Path, source: Source, progress: Reporter = SILENT) -> Source:
     if total == 0:
         raise CaptureError(f"{root} holds no posed views; structure from motion seems to have failed")
     _check_names(root, source)
-    missing = [pose for pose in source.poses if not pose.path.is_file()]
-    damaged = _damaged(pose for pose in source.poses if pose.path.is_file())
+    missing = [pose for pose in source.poses if not is_file(pose.path)]
+    damaged = _damaged(pose for pose in source.poses if is_file(pose.path))
     left_out = {pose.name for pose in missing} | damaged.keys()
     kept = [pose for pose in source.poses if pose.name not in left_out]
     problems = [

@@ -13,6 +13,7 @@ from gags.capture.names import resolve
 from gags.capture.photos import listed, photos_in
 from gags.errors import LabelError
 from gags.evaluate.outlines import FrameLabels, Label
+from gags.files import is_file
 from gags.files.text import read_json
 from gags.progress import SILENT, Reporter
 
@@ -104,14 +105,7 @@ def _label(
         below = sum(len(thing["outlines"]) for thing in things if thing["place"] < hole["place"])
         holes += [(below, outline) for outline in hole["outlines"] if below]
     exact = path.with_suffix("") / f"{category}.png"
-    return Label(category, polygons, np.stack(boxes), exact if _is_file(exact) else None, holes)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a category that no file can be called by
-        return False
+    return Label(category, polygons, np.stack(boxes), exact if is_file(exact) else None, holes)
 
 
 def _polygons(segmentation: list[Any]) -> list[np.ndarray]:

@@ -40,6 +40,14 @@ def write_json(path: Path, content: object) -> Path:
     return path
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; False for names that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_table(path: Path) -> dict[str, Any]:
     """The object of a JSON file; empty if the file is missing, damaged, or holds something else."""
     try:

@@ -164,7 +164,10 @@ def _check_legacy(path: Path, packed: bytes, size: int) -> None:
     expected = _LEGACY_HEADER_BYTES + count * (coordinate + 1 + 3 + 3 + (4 if version == 3 else 3) + rest)
     if expected > max(_ALWAYS_FINE, _MOST_EXPANSION * size):
         raise SplatsError(f"{path} claims {count} Gaussians, too many for its {size} bytes; export it again")
-    there = len(head) + len(unzip.decompress(unzip.unconsumed_tail, expected))
+    try:
+        there = len(head) + len(unzip.decompress(unzip.unconsumed_tail, expected))
+    except zlib.error as error:
+        raise SplatsError(f"{path} is no whole SPZ file ({error}); export it again") from error
     if there < expected:
         raise SplatsError(f"{path} ends too early: it claims {count} Gaussians; export it again")
 

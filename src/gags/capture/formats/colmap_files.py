@@ -35,6 +35,7 @@ _SUPPORTED = [name for name, _, supported in _MODELS.values() if supported]
 _PARAMETERS = {name: count for name, count, _ in _MODELS.values()}
 # Bytes that one record takes at least: how many there can be follows from the length of a file.
 LEAST_IMAGE_BYTES = 64 + 1 + 8
+_MOST_REASON = 200  # letters of a message that may quote the file
 
 T = TypeVar("T")
 
@@ -127,7 +128,7 @@ def _parse(
         return binary(path.read_bytes()) if path.suffix == ".bin" else text(read_text(path).splitlines())
     except (struct.error, OverflowError, ValueError, OSError) as error:
         early = isinstance(error, struct.error | OverflowError)  # overflow: a length read from junk
-        reason = "it ends too early" if early else str(error)
+        reason = "it ends too early" if early else str(error)[:_MOST_REASON]
         raise CaptureError(f"{path} is damaged: {reason}; copy or export the COLMAP model again") from error
 
 

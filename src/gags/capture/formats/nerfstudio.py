@@ -33,6 +33,7 @@ from gags.capture.lens import Lens
 from gags.capture.names import is_inside, resolve, say_others, with_slashes
 from gags.capture.photos import SUFFIXES, photo_size, photos_in
 from gags.errors import CaptureError
+from gags.files import is_file
 from gags.files.ply import PlyError, read_vertices
 from gags.files.text import read_json
 from gags.progress import SILENT, Reporter
@@ -172,11 +173,11 @@ def _photo_files(root: Path, given: Sequence[str], progress: Reporter) -> list[P
 def _exact(root: Path, name: str) -> Path | None:
     """The photo where `file_path` says, which may lack its suffix."""
     file = Path(os.path.normpath(root / with_slashes(name)))
-    if file.is_file():
+    if is_file(file):
         return file
     for suffix in SUFFIXES:
         for candidate in (suffix, suffix.upper()):
-            if (whole := file.with_name(file.name + candidate)).is_file():
+            if is_file(whole := file.with_name(file.name + candidate)):
                 return whole
     return None
 
@@ -198,7 +199,7 @@ def _tried(root: Path, name: str) -> Path:
 def _common_folder(files: list[Path], root: Path) -> Path:
     """The folder of all photos, without those that are missing and were of another machine."""
     home = Path(os.path.normpath(root))
-    ours = [file for file in files if file.is_relative_to(home) or file.is_file()]
+    ours = [file for file in files if file.is_relative_to(home) or is_file(file)]
     return Path(os.path.commonpath([file.parent for file in ours])) if ours else root
 
 
@@ -265,11 +266,11 @@ def _lens(values: dict[str, Any], photo: Path, copy: Path, where: str) -> Lens:
         raise CaptureError(f"{where}: an intrinsic is not finite; correct it")
     if "w" in given and "h" in given:
         width, height = round(given["w"]), round(given["h"])
-    elif photo.is_file():
+    elif is_file(photo):
         width, height = photo_size(photo)
-    elif copy.is_file() and not {"fl_x", "fl_y", "cx", "cy"} & set(given):
+    elif is_file(copy) and not {"fl_x", "fl_y", "cx", "cy"} & set(given):
         width, height = photo_size(copy)  # an angle of view is the same at every size
-    elif copy.is_file():
+    elif is_file(copy):
         raise CaptureError(
             f"{where}: has no `w` and `h`, and {photo} is not there, so it is unknown to which size the "
             "intrinsics belong; add `w` and `h`"
