@@ -5,6 +5,7 @@ has not returned from an empty `points3D.bin` after 20 s, and refuses a model fr
 (version 4.2.1; `benchmarks/damaged_colmap.py`). Tracks, rigs and frames are not needed.
 """
 
+import math
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,7 +152,7 @@ def _lens(model: str, width: int, height: int, params: tuple[float, ...]) -> Len
 
 
 def _viewmat(quat_wxyz: tuple[float, ...], translation: tuple[float, ...]) -> np.ndarray | None:
-    norm = float(np.linalg.norm(quat_wxyz))
+    norm = math.hypot(*quat_wxyz)
     if not 0 < norm < np.inf or not np.isfinite(translation).all():
         return None
     viewmat = np.eye(4)

@@ -94,7 +94,7 @@ def _load(path: Path) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def _viewmat(pose: np.ndarray, where: str) -> np.ndarray:
-    norm = float(np.linalg.norm(pose[:4]))
+    norm = math.hypot(*pose[:4])
     if not 0 < norm < math.inf:
         raise CaptureError(f"{where}: is no rotation; record again")
     R = rotations(pose[[3, 0, 1, 2]] / norm)
