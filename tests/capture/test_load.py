@@ -265,6 +265,13 @@ def test_listed_photo_without_a_pose_is_only_left_out(tmp_path):
     assert "lost.png" in heard.warned[0]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_list_of_test_views_by_names_of_other_systems(tmp_path, encoding):
+    write_colmap(tmp_path, ["Küche 1.png", "Küche 2.png", "c.png"])
+    (tmp_path / "test.txt").write_bytes("KÜCHE 2.JPG\r\nC:\\photos\\c.png\r\n".encode(encoding))
+    assert names(load_capture(tmp_path).test) == ["Küche 2.png", "c.png"]
+
+
 def test_own_test_list_counts_unless_told_otherwise(tmp_path):
     write_colmap(tmp_path, NAMES)
     (tmp_path / "test.txt").write_text("frame_05\n")

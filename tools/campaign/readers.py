@@ -301,9 +301,14 @@ def outcome(reader: Reader, folder: Path) -> str:
 
 def trial(reader: Reader, seed: int, folder: Path) -> str:
     """The outcome of one damaged file, which stays in the folder."""
+    prepare(reader, seed, folder)
+    return outcome(reader, folder)
+
+
+def prepare(reader: Reader, seed: int, folder: Path) -> None:
+    """Write inputs with one damaged file into a folder."""
     file = reader.make(folder)
     file.write_bytes(reader.pack(damaged(reader.unpack(file.read_bytes()), random.Random(seed))))
-    return outcome(reader, folder)
 
 
 def main() -> int:
@@ -318,8 +323,9 @@ def main() -> int:
     while time.monotonic() < end:
         for reader in READERS:
             with tempfile.TemporaryDirectory() as root:
+                prepare(reader, seed, Path(root) / "in")
                 started = time.monotonic()
-                found = trial(reader, seed, Path(root) / "in")
+                found = outcome(reader, Path(root) / "in")
                 slowest = max(slowest, (time.monotonic() - started, f"{reader.name}, seed {seed}"))
             short = found if found in ("read", "refused") else "wrong"
             counts[reader.name][short] += 1

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gags.files.text import read_text
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
@@ -62,7 +64,7 @@ def listed_lines(path: Path) -> list[str]:
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is no UTF-8.
+        ValueError: If it is no text; see `gags.files.text.read_text`.
     """
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line.strip() for line in read_text(path).splitlines()]
     return [line for line in lines if line and not line.startswith("#")]

@@ -17,6 +17,7 @@ from gags.capture import load_capture
 from gags.capture.formats import find_format
 from gags.capture.formats.colmap import model_folder
 from gags.capture.formats.nearby import poses_nearby
+from gags.capture.names import resolve
 from gags.capture.photos import listed, photo_sample
 from gags.errors import CaptureError
 from gags.files import listed_lines, read_table, write_json
@@ -180,4 +181,5 @@ def _keep_test_list(stems: list[str], out: Path) -> None:
     """Photos that were held out stay held out, by stem: suffixes may have changed."""
     images = out / "images"
     placed = {path.relative_to(images).with_suffix("").as_posix() for path in images.rglob("*.*")}
-    (out / "test.txt").write_text("".join(f"{stem}\n" for stem in stems if stem in placed))
+    kept = resolve(stems, placed)
+    (out / "test.txt").write_text("".join(f"{kept[s]}\n" for s in stems if s in kept), encoding="utf-8")

@@ -110,8 +110,9 @@ def no_points() -> Points:
 
 def finite_points(xyz: np.ndarray, rgb: np.ndarray) -> Points:
     """Points as float32 [P, 3] and colours as uint8 [P, 3]; those with infinite coordinates are dropped."""
-    xyz = np.asarray(xyz, dtype=np.float32).reshape(-1, 3)
-    rgb = np.asarray(rgb, dtype=np.uint8).reshape(-1, 3)
+    with np.errstate(over="ignore"):  # what is too large for float32 is infinite, and dropped
+        xyz = np.asarray(xyz, dtype=np.float32).reshape(-1, 3)
+    rgb = np.nan_to_num(np.asarray(rgb)).clip(0, 255).astype(np.uint8).reshape(-1, 3)
     finite = np.isfinite(xyz).all(axis=1)
     return xyz[finite], rgb[finite]
 
@@ -138,7 +139,8 @@ def opengl_viewmat(camera_to_world: Any, where: str) -> np.ndarray:
     if pose.shape not in ((4, 4), (3, 4)) or not np.isfinite(pose).all():
         raise CaptureError(f"{where} is not 4×4 numbers; write the capture again")
     R = pose[:3, :3]
-    if not np.allclose(R @ R.T, np.eye(3), atol=1e-2) or np.linalg.det(R) < 0:
+    odd = np.abs(R).max() > 2 or not np.allclose(R @ R.T, np.eye(3), atol=1e-2)  # of 1e300, no square
+    if odd or np.linalg.det(R) < 0:
         raise CaptureError(f"{where} holds no rotation (scaled or mirrored); correct the pose")
     u, _, vt = np.linalg.svd(R)
     R_world_camera = u @ vt @ np.diag([1.0, -1.0, -1.0])

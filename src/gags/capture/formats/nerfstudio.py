@@ -63,6 +63,8 @@ def read_nerfstudio(root: Path, progress: Reporter = SILENT, *, images: str | No
     path, transforms = _transforms(root, progress)
     frames = transforms["frames"]
     given = [_file_path(path, frame) for frame in frames]
+    if any("mask_path" in frame for frame in frames):
+        progress.warn(f"{path} names masks (`mask_path`), which are not used: all pixels count")
     files = _photo_files(root, given, progress)
     copies = _copies(root, path, files, images, progress)
     folder, read_from = (_common_folder(each, root) for each in (files, copies))
