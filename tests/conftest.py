@@ -28,6 +28,12 @@ def captures() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """Folder of inputs on which earlier versions failed, each with a README."""
+    return _folder("cases")
+
+
+@pytest.fixture(scope="session")
 def models_dir() -> Path:
     """Folder of real weights: `mobile_sam/`, `clip_text/`."""
     return _folder("models")

@@ -53,7 +53,7 @@ def evaluate(
     Raises:
         LabelError: If labels cannot be read, match no photo, or the protocol is unknown.
     """
-    frames = load_labels(Path(labels)) if isinstance(labels, str | Path) else labels
+    frames = load_labels(Path(labels), progress) if isinstance(labels, str | Path) else labels
     loaded = _loaded(scene)
     frames = with_photos(frames, loaded.capture, labels_by)
     chosen = [rules.name for rules in protocols_called(protocol, frames, loaded.capture)]

@@ -1,12 +1,14 @@
 """From a folder to views: matching, sizes, split, lookup."""
 
+import re
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from tests.helpers.heard import Heard
 from tests.helpers.made_capture import plain_photo, pose, write_colmap, write_photo
 
-from gags.capture import load_capture
+from gags.capture import load_capture, read_saved_capture, save_capture
 from gags.errors import CaptureError
 
 NAMES = [f"frame_{i:02}.png" for i in range(10)]
@@ -123,8 +125,64 @@ def test_turned_photos_are_named_as_such(tmp_path):
 def test_unreadable_photo_is_found_when_loading(tmp_path):
     write_colmap(tmp_path, NAMES)
     (tmp_path / "images" / NAMES[4]).write_bytes(b"broken")
-    with pytest.raises(CaptureError, match=r"frame_04\.png cannot be read"):
+    heard = Heard()
+    assert NAMES[4] not in [view.name for view in load_capture(tmp_path, progress=heard)]
+    assert re.search(r"1 of 10 posed photos cannot be read: .*frame_04\.png", heard.warned[0])
+    for name in NAMES[:5]:
+        (tmp_path / "images" / name).write_bytes(b"broken")
+    with pytest.raises(CaptureError, match=r"5 of 10 posed photos cannot be read .*frame_00\.png"):
         load_capture(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_photo_that_is_cut_short_is_found_when_loading(tmp_path, suffix):
+    noise = np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)
+    names = [f"{i}.{suffix}" for i in range(4)]
+    write_colmap(tmp_path, names, photo=lambda index: noise)
+    whole = (tmp_path / "images" / names[1]).read_bytes()
+    (tmp_path / "images" / names[1]).write_bytes(whole[: len(whole) // 2])
+    heard = Heard()
+    assert len(load_capture(tmp_path, progress=heard)) == 3
+    assert re.search(rf"1 of 4 .*1\.{suffix} cannot be read \(.*truncated.*; left out", heard.warned[0])
+    (tmp_path / "images" / names[1]).write_bytes(whole + b"\0" * 9000)  # what some cameras put behind a photo
+    assert len(load_capture(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_poses_of_photos_that_were_turned_first(tmp_path, orientation):
+    """Cameras as high as the upright photo: the pixels are turned as EXIF says; Pillow is the judge."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    raw = np.random.default_rng(0).integers(0, 256, (200, 150, 3), dtype=np.uint8)  # 150 wide
+    write_colmap(tmp_path, NAMES[:2])
+    for name in NAMES[:2]:
+        Image.fromarray(raw).save(tmp_path / "images" / name, exif=exif)
+    capture = load_capture(tmp_path, test_every=0)
+    with Image.open(tmp_path / "images" / NAMES[0]) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(capture.views[0].image(), upright)
+    np.testing.assert_array_equal(capture.views[0].camera.K, [[210, 0, 110], [0, 220, 62], [0, 0, 1]])
+    save_capture(capture, tmp_path / "capture.json")
+    again = read_saved_capture(tmp_path / "capture.json")
+    np.testing.assert_array_equal(again.views[0].image(), upright)
+    assert again.fingerprint() == capture.fingerprint()
+
+
+def test_poses_of_photos_as_they_lie_in_the_file(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    write_colmap(tmp_path, NAMES[:2])
+    for index, name in enumerate(NAMES[:2]):
+        Image.fromarray(plain_photo(index)).save(tmp_path / "images" / name, exif=exif)
+    assert [view.orientation for view in load_capture(tmp_path, test_every=0)] == [1, 1]
+
+
+def test_photos_of_other_formats_are_named(tmp_path):
+    write_colmap(tmp_path, NAMES)
+    (tmp_path / "images" / "IMG_7.CR2").write_bytes(b"x")
+    heard = Heard()
+    assert len(load_capture(tmp_path, progress=heard)) == 10
+    assert "IMG_7.CR2" in heard.warned[0]
 
 
 def test_photo_that_changes_its_size_later(tmp_path):
@@ -205,6 +263,13 @@ def test_listed_photo_without_a_pose_is_only_left_out(tmp_path):
     heard = Heard()
     assert names(load_capture(tmp_path, progress=heard).test) == ["frame_02.png"]
     assert "lost.png" in heard.warned[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_list_of_test_views_by_names_of_other_systems(tmp_path, encoding):
+    write_colmap(tmp_path, ["Küche 1.png", "Küche 2.png", "c.png"])
+    (tmp_path / "test.txt").write_bytes("KÜCHE 2.JPG\r\nC:\\photos\\c.png\r\n".encode(encoding))
+    assert names(load_capture(tmp_path).test) == ["Küche 2.png", "c.png"]
 
 
 def test_own_test_list_counts_unless_told_otherwise(tmp_path):

@@ -1,10 +1,22 @@
 """Photos of every kind become RGB uint8; damaged ones are one clear error."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from gags.capture.photos import listed, photo_size, read_photo
+from gags.capture import photos
+from gags.capture.photos import (
+    SUFFIXES,
+    check_whole,
+    listed,
+    map_folders,
+    photo_size,
+    photos_in,
+    read_photo,
+    unreadable_photos,
+    why_unreadable,
+)
 from gags.errors import CaptureError
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
@@ -97,6 +109,74 @@ def test_floating_point_photo(tmp_path):
     Image.fromarray(RGB[..., 0].astype(np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(CaptureError, match="floating-point"):
         read_photo(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bits_of_colours(tmp_path, suffix, channels):
+    """Written by OpenCV, which puts blue first."""
+    deep = np.random.default_rng(2).integers(0, 65536, (6, 5, channels), dtype=np.uint16)
+    deep[..., 3:] = 65535
+    cv2.imwrite(str(tmp_path / f"a.{suffix}"), deep)
+    expected = deep[..., 2::-1].astype(float) / 257
+    assert np.abs(read_photo(tmp_path / f"a.{suffix}") - expected).max() <= 1
+
+
+def test_heic(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    smooth = cv2.resize(RGB, (64, 48), interpolation=cv2.INTER_CUBIC)
+    Image.fromarray(smooth).save(tmp_path / "a.HEIC", quality=95)
+    assert photo_size(tmp_path / "a.HEIC") == (64, 48)
+    assert np.abs(read_photo(tmp_path / "a.HEIC").astype(int) - smooth).mean() < 6
+    assert photos_in(tmp_path, deep=True) == [tmp_path / "a.HEIC"]
+    check_whole(tmp_path / "a.HEIC")
+
+
+def test_heic_without_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "readable_suffixes", lambda: SUFFIXES)
+    (tmp_path / "a.heic").write_bytes(b"x")
+    (tmp_path / "b.dng").write_bytes(b"x")
+    assert photos_in(tmp_path, deep=True) == []
+    left = unreadable_photos(tmp_path, deep=True)
+    assert [path.name for path in left] == ["a.heic", "b.dng"]
+    assert "without the extra heif (a.heic, b.dng); pip install 'gags[heif]'" in why_unreadable(left)
+    assert "convert them to JPEG" in why_unreadable(left[1:])
+    with pytest.raises(CaptureError, match="without the extra heif"):
+        read_photo(tmp_path / "a.heic")
+
+
+def test_which_files_are_photos(tmp_path):
+    pictures = [
+        "a.jpg",
+        "in/B.PNG",
+        "masks/a.png",
+        "depth_maps/a.png",
+        "in/masks_2/a.png",
+        "@eaDir/a.jpg/t.jpg",
+    ]
+    pictures += [
+        ".hidden.jpg",
+        ".trash/c.jpg",
+        "__MACOSX/._a.jpg",
+        "in/._B.PNG",
+        "normals/a.png",
+        "#recycle/d.jpg",
+    ]
+    for name in pictures:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RGB).save(tmp_path / name)
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    names = [path.relative_to(tmp_path).as_posix() for path in photos_in(tmp_path, deep=True)]
+    assert names == ["a.jpg", "in/B.PNG"]
+    maps = [path.relative_to(tmp_path).as_posix() for path in map_folders(tmp_path)]
+    assert maps == ["depth_maps", "in/masks_2", "masks", "normals"]
+    assert photos_in(tmp_path, deep=False) == [tmp_path / "a.jpg"]
+    assert len(photos_in(tmp_path / "masks", deep=True)) == 1  # asked for by name
+    (tmp_path / "carnival" / "masks").mkdir(parents=True)
+    Image.fromarray(RGB).save(tmp_path / "carnival" / "masks" / "venice.jpg")
+    assert len(photos_in(tmp_path / "carnival", deep=True)) == 1  # nothing else is there
 
 
 def test_listed():

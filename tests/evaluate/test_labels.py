@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tests.helpers.heard import Heard
 
 from gags.capture import Camera, Capture, View
 from gags.errors import LabelError
@@ -109,8 +110,6 @@ def test_another_shape_of_picture_is_an_error(tmp_path):
         '{"info": {"width": 1, "height": 1}}',
         '{"info": {"width": 1, "height": 1}, "objects": [{"category": "cup"}]}',
         '{"info": {"width": 1, "height": 1}, "objects": [{"category": "cup", "segmentation": [1, 2]}]}',
-        '{"info": {"width": 1, "height": 1}, "objects": [{"category": "cup", "segmentation": []}]}',
-        '{"info": {"width": 1, "height": 1}, "objects": [{"category": "cup", "segmentation": [[]]}]}',
         '{"info": {"width": 1, "height": 1}, "objects": [{"category": "cup", "segmentation": [[0, NaN]]}]}',
         '{"info": {"width": 1, "height": 1}, "objects": [{"category": " ", "segmentation": [[0, 0]]}]}',
         '{"info": {"width": 1, "height": 1}, "objects": '
@@ -123,6 +122,86 @@ def test_files_that_are_no_labels_are_named(tmp_path, text):
     (tmp_path / "bad.json").write_text(text)
     with pytest.raises(LabelError, match=r"bad\.json is not a LERF-OVS label file"):
         load_labels(tmp_path)
+
+
+def test_background_of_isat_is_a_hole_in_what_lies_below(tmp_path):
+    """Worked by hand: a ring, a hole under a cup that stays whole, and a hole that nothing lies below."""
+
+    def thing(category, layer, x, y, side):
+        return {"category": category, "layer": layer, "segmentation": square(x, y, side)}
+
+    things = [
+        thing("__background__", 2.0, 14, 14, 9),  # 10×10 in the ring
+        thing("cup", 3.0, 16, 16, 3),  # above the hole
+        thing("ring", 1.0, 10, 10, 19),  # 20×20
+        thing("cup", 1.0, 20, 20, 1),  # inside the hole, below it
+        thing("__background__", 0.0, 10, 10, 4),  # below everything
+    ]
+    write(tmp_path, "a", things)
+    (frame,) = load_labels(tmp_path)
+    assert [label.category for label in frame.labels] == ["ring", "cup"]
+    ring, cup = frame.labels
+    expected = np.zeros((60, 100), bool)
+    expected[10:30, 10:30] = True
+    expected[14:24, 14:24] = False
+    np.testing.assert_array_equal(frame.mask(ring, 100, 60), expected)
+    assert frame.mask(ring, 100, 60).sum() == 300
+    assert frame.mask(cup, 100, 60).sum() == 16
+    assert [mask.sum() for mask in frame.outlined(cup, 100, 60)] == [0, 16]
+    np.testing.assert_array_equal(frame.outlined(ring, 100, 60)[0], expected)
+    np.testing.assert_array_equal(frame.boxes(ring, 100, 60), [[10, 10, 29, 29]])
+
+
+def test_without_layers_the_order_of_the_file_counts(tmp_path):
+    things = [
+        {"category": "ring", "segmentation": square(10, 10, 19)},
+        {"category": "__background__", "segmentation": square(14, 14, 9)},
+        {"category": "ring", "segmentation": square(15, 15, 1)},
+    ]
+    write(tmp_path, "a", things)
+    (frame,) = load_labels(tmp_path)
+    assert frame.mask(frame.labels[0], 100, 60).sum() == 400 - 100 + 4
+
+
+@pytest.mark.parametrize("outline", [[], [[]]])
+def test_objects_without_an_outline_are_left_out(tmp_path, outline):
+    write(tmp_path, "a", [{"category": "cup", "segmentation": square(1, 1, 9)}])
+    write(tmp_path, "b", [{"category": "cup", "segmentation": square(1, 1, 9)}])
+    write(tmp_path, "c", [{"category": "jar", "segmentation": outline, "bbox": [0, 0, 1, 1]}])
+    heard = Heard()
+    frames = load_labels(tmp_path, heard)
+    assert [len(frame.labels) for frame in frames] == [1, 1, 0]
+    assert heard.warned == [f"{tmp_path}: 1 objects have no outline (c.json: jar); left out"]
+    write(tmp_path, "a", [{"category": "cup", "segmentation": outline}])
+    with pytest.raises(
+        LabelError, match=r"2 objects have no outline \(a\.json: cup, c\.json: jar\), as most"
+    ):
+        load_labels(tmp_path)
+
+
+def test_hidden_files_marks_and_utf_16(tmp_path):
+    write(tmp_path, "a", [{"category": "Küche", "segmentation": square(1, 1, 9)}])
+    text = (tmp_path / "a.json").read_text()
+    (tmp_path / "b.json").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    (tmp_path / "c.json").write_text(text, encoding="utf-16")
+    (tmp_path / "._a.json").write_bytes(b"\0\5\26\7")
+    assert [frame.labels[0].category for frame in load_labels(tmp_path)] == ["Küche"] * 3
+
+
+def test_corners_far_outside_take_no_time(tmp_path):
+    huge = [[-1e300, -1e300], [50, -1e300], [50, 1e300], [-1e300, 1e300]]
+    write(tmp_path, "a", [{"category": "cup", "segmentation": huge}])
+    (frame,) = load_labels(tmp_path)
+    mask = frame.mask(frame.labels[0], 100, 60)
+    assert mask[:, :50].all()
+    assert not mask[:, 51:].any()
+
+
+@pytest.mark.parametrize("name", ["IMG_1", "img_1.jpg", "Img_1"])
+def test_a_label_file_may_differ_in_case_or_keep_the_suffix(name):
+    assert (
+        match_view(frame(name, "cup"), capture("left/IMG_1.JPG", "left/IMG_2.JPG")).name == "left/IMG_1.JPG"
+    )
 
 
 def test_a_folder_without_labels_is_an_error(tmp_path):

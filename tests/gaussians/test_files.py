@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from tests.helpers.heard import Heard
 
 import gags
 from gags.errors import SplatsError
@@ -134,17 +135,119 @@ def test_what_is_written_as_ply_is_read(tmp_path):
         assert torch.equal(getattr(again, name), getattr(gaussians, name))
 
 
-def test_what_is_no_ply_says_so_whatever_its_name(tmp_path):
+@pytest.mark.parametrize("suffix", [".splat", ".spz"])
+@pytest.mark.parametrize("degree", [0, 2])
+def test_rounded_files_are_read_back(tmp_path, suffix, degree):
+    gaussians = made(degree=degree)
+    gaussians.logit_opacities[:2] = torch.tensor(
+        [40.0, -40.0]
+    )  # 255 and 0 in 8 bits: their logits are infinite
+    save_gaussians(gaussians, tmp_path / f"a{suffix}")
+    again = load_gaussians(tmp_path / f"a{suffix}")
+    torch.testing.assert_close(again.means, gaussians.means, atol=2**-20, rtol=0)
+    size = {"rtol": 1e-6, "atol": 0} if suffix == ".splat" else {"rtol": 0, "atol": 0.51 / 16}
+    torch.testing.assert_close(again.log_scales, gaussians.log_scales, **size)
+    torch.testing.assert_close(again.opacities, gaussians.opacities, atol=0.51 / 255, rtol=0)
+    assert torch.isfinite(again.logit_opacities).all()
+    sh = gaussians.sh[:, :1].clamp(-0.5 / 0.2820948, 0.5 / 0.2820948) if suffix == ".splat" else gaussians.sh
+    torch.testing.assert_close(again.sh[:, 0], sh[:, 0], atol=0.51 / 255 / 0.15, rtol=0)
+    if suffix == ".spz":
+        torch.testing.assert_close(again.sh[:, 1:], sh[:, 1:], atol=0.51 / 128, rtol=0)
+    units = gaussians.quats / gaussians.quats.norm(dim=1, keepdim=True)
+    read = again.quats / again.quats.norm(dim=1, keepdim=True)
+    assert ((units * read).sum(dim=1).abs()).min() > 1 - 1e-3
+
+
+def test_what_is_no_ply_says_what_is_read(tmp_path):
     save_gaussians(made(), tmp_path / "a.splat")
-    with pytest.raises(SplatsError, match=r"a\.splat is not a PLY file"):
-        load_gaussians(tmp_path / "a.splat")
+    (tmp_path / "a.splat").rename(tmp_path / "a.ksplat")
+    with pytest.raises(
+        SplatsError, match=r"a\.ksplat is not a PLY file; .* read as \.ply, \.spz and \.splat"
+    ):
+        load_gaussians(tmp_path / "a.ksplat")
     with pytest.raises(SplatsError, match="is not there"):
         load_gaussians(tmp_path / "b.spz")
 
 
+def packed_spz(version: int, count: int, degree: int = 0, bits: int = 12, body: bytes = b"") -> bytes:
+    return gzip.compress(struct.pack("<IIIBBBB", 0x5053474E, version, count, degree, bits, 0, 0) + body)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no SPZ file"),
+        (b"ply\nformat", "no SPZ file"),
+        (b"\x1f\x8b\x08" + b"x" * 40, "no whole SPZ file"),
+        (packed_spz(9, 1), r"version 9"),
+        (packed_spz(3, 1, degree=7), "degree 7"),
+        (packed_spz(3, 2, body=b"\0" * 39), "ends too early"),
+        (packed_spz(3, 10**9), r"claims 1000000000 Gaussians, too many for its \d+ bytes"),
+        (packed_spz(3, 0), "holds no Gaussians"),
+        (
+            struct.pack("<4sIIBBBBI", b"NGSP", 4, 10**9, 3, 12, 0, 0, 32) + b"\0" * 12,
+            "too many for its",
+        ),
+        (struct.pack("<4sIIBBBBI", b"NGSP", 4, 1, 0, 12, 0, 6, 32) + b"\0" * 12, "no whole SPZ file"),
+    ],
+)
+def test_damaged_spz(tmp_path, content, message):
+    (tmp_path / "a.spz").write_bytes(content)
+    with pytest.raises(SplatsError, match=message):
+        load_gaussians(tmp_path / "a.spz")
+
+
+def test_spz_of_version_2_by_hand(tmp_path):
+    """One Gaussian: fixed point with 12 bits, 8-bit colours, log-scale (b / 16 − 10), a rotation."""
+    body = b"".join((int(value * 4096) & 0xFFFFFF).to_bytes(3, "little") for value in (1.5, -2.25, 0.125))
+    body += bytes([51]) + bytes([255, 0, 128]) + bytes([96, 112, 128]) + bytes([128, 128, 255])
+    (tmp_path / "a.spz").write_bytes(packed_spz(2, 1, body=body))
+    one = load_gaussians(tmp_path / "a.spz")
+    torch.testing.assert_close(one.means, torch.tensor([[1.5, -2.25, 0.125]]))
+    torch.testing.assert_close(one.log_scales, torch.tensor([[-4.0, -3.0, -2.0]]))
+    torch.testing.assert_close(one.opacities, torch.tensor([0.2]))
+    colors = (torch.tensor([255.0, 0, 128]) / 255 - 0.5) / 0.15
+    torch.testing.assert_close(one.sh[0, 0], colors)
+    torch.testing.assert_close(one.quats[0].abs(), torch.tensor([0.0, 0, 0, 1]), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 33, b"\xff" * 64])
+def test_damaged_splat(tmp_path, content):
+    (tmp_path / "a.splat").write_bytes(content)
+    with pytest.raises(SplatsError, match=r"a\.splat"):
+        load_gaussians(tmp_path / "a.splat")
+
+
+@pytest.mark.parametrize("far", [5e8, 1e5, -4e6])
+def test_one_gaussian_far_away_does_not_ruin_the_others(tmp_path, far):
+    gaussians, heard = made(300), Heard()
+    gaussians.means[7] = torch.tensor([0.0, far, 1.0])
+    save_gaussians(gaussians, tmp_path / "a.spz", heard)
+    assert len(heard.warned) == 1
+    assert "1 of 300 Gaussians lie so far away" in heard.warned[0]
+    read = decode_spz((tmp_path / "a.spz").read_bytes())
+    rest = torch.arange(300) != 7
+    np.testing.assert_allclose(read["means"], gaussians.means[rest], atol=2**-19)
+
+
+def test_a_wide_scene_is_written_whole(tmp_path):
+    """A sky as far as its own Gaussians are large: nothing is left out that rounding would not show."""
+    gaussians, heard = made(300), Heard()
+    gaussians.means[:60] *= 100
+    save_gaussians(gaussians, tmp_path / "a.spz", heard)
+    assert heard.warned == []
+    assert len(decode_spz((tmp_path / "a.spz").read_bytes())["means"]) == 300
+    gaussians.means[:60] *= 1e7
+    with pytest.raises(SplatsError, match=r"60 of 300 Gaussians lie beyond 4194304 units .*write a \.ply"):
+        save_gaussians(gaussians, tmp_path / "b.spz", heard)
+    assert not (tmp_path / "b.spz").exists()
+
+
 def test_a_format_is_one_line_of_the_registry(tmp_path, monkeypatch):
     heard = []
-    monkeypatch.setitem(files.WRITERS, ".txt", lambda gaussians, path: path.write_text(str(len(gaussians))))
+    monkeypatch.setitem(
+        files.WRITERS, ".txt", lambda gaussians, path, _: path.write_text(str(len(gaussians)))
+    )
     monkeypatch.setitem(files.READERS, ".txt", lambda path, progress: heard.append(path) or made(3))
     save_gaussians(made(7), tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_text() == "7"

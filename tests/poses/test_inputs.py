@@ -120,7 +120,10 @@ def test_too_few_photos(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "remedy"),
-    [("clip.MOV", r"give .*clip\.MOV itself"), ("IMG_1.HEIC", "1 files .HEIC cannot be read")],
+    [
+        ("clip.MOV", r"give .*clip\.MOV itself"),
+        ("IMG_1.CR2", r"1 photos are of a format that is not read \(IMG_1\.CR2\); convert them to JPEG"),
+    ],
 )
 def test_what_is_there_instead(tmp_path, name, remedy):
     (tmp_path / name).write_bytes(b"x")

@@ -3,14 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.helpers.heard import Heard
 from tests.helpers.scenes import coloured_balls, photograph
 
 from gags.capture import Capture
 from gags.errors import SplatsError
 from gags.gaussians import Gaussians
 from gags.gaussians.ply import save_ply
-from gags.reconstruct.adopt import adopt, in_standard_form, measure_likeness
+from gags.reconstruct.adopt import adopt, measure_likeness
 
 
 @pytest.fixture(scope="module")
@@ -51,29 +50,3 @@ def test_gaussians_in_another_frame_are_refused(capture, tmp_path):
     turned.means = turned.means @ torch.tensor(np.diag([1.0, -1, -1]), dtype=torch.float32)
     with pytest.raises(SplatsError, match="do not look like the photos"):
         adopt(saved(turned, tmp_path), capture)
-
-
-def test_sizes_and_opacities_as_they_are_become_logarithms_and_logits():
-    balls, heard = coloured_balls(), Heard()
-    plain = Gaussians(balls.means, balls.quats, balls.scales, balls.opacities, balls.sh)
-    taken = in_standard_form(plain, Path("a.ply"), heard)
-    torch.testing.assert_close(taken.scales, balls.scales)
-    torch.testing.assert_close(taken.opacities, balls.opacities, atol=1e-5, rtol=0)
-    assert "as they are" in heard.warned[0]
-
-
-def test_what_is_stored_in_standard_form_stays():
-    balls, heard = coloured_balls(), Heard()
-    assert in_standard_form(balls, Path("a.ply"), heard) is balls
-    assert heard.warned == []
-
-
-def test_rotations_of_length_0_are_dropped():
-    balls, heard = coloured_balls(), Heard()
-    balls.quats[[1, 3]] = 0
-    taken = in_standard_form(balls, Path("a.ply"), heard)
-    assert len(taken) == len(balls) - 2
-    assert f"2 of {len(balls)}" in heard.warned[0]
-    balls.quats[:] = 0
-    with pytest.raises(SplatsError, match="every rotation is 0"):
-        in_standard_form(balls, Path("a.ply"), heard)

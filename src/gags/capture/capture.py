@@ -11,6 +11,7 @@ import numpy as np
 
 from gags.capture.camera import Camera
 from gags.capture.lens import Lens, undistort
+from gags.capture.names import resolve
 from gags.capture.photos import listed, photo_sample, read_photo
 from gags.errors import CaptureError
 
@@ -27,7 +28,9 @@ class View:
         camera: The pinhole camera of the image as `image` gives it: undistorted and resized.
         split: Whether the view is trained on ("train") or held out ("test").
         lens: The camera that took the photo, scaled to the size of `camera`; None if it was a pinhole.
-        photo_size: Width and height that the photo on disk must have; None if any will do.
+        photo_size: Width and height that the photo must have once it is turned; None if any will do.
+        orientation: EXIF orientation by which the pixels of the photo are turned; 1 where they are taken as
+            they lie in the file.
     """
 
     name: str
@@ -36,11 +39,19 @@ class View:
     split: Split = "train"
     lens: Lens | None = None
     photo_size: tuple[int, int] | None = None
+    orientation: int = 1
 
     @property
     def stem(self) -> str:
         """The name without its suffix: "a/b"."""
         return PurePosixPath(self.name).with_suffix("").as_posix()
+
+    @property
+    def rarely(self) -> str:
+        """What few views have, for hashes: empty for all others, so that theirs stay what they were."""
+        radial8 = self.lens.radial8 if self.lens is not None else 0.0
+        turned = f"\0turned {self.orientation}" if self.orientation != 1 else ""
+        return (f"\0r8 {radial8}" if radial8 else "") + turned
 
     def image(self) -> np.ndarray:
         """Decode the photo, undistorted and resized to `camera`. The caller keeps it; nothing is cached.
@@ -53,7 +64,7 @@ class View:
         """
         import cv2
 
-        image = read_photo(self.path)
+        image = read_photo(self.path, self.orientation)
         height, width = image.shape[:2]
         if self.photo_size is not None and (width, height) != self.photo_size:
             raise CaptureError(
@@ -147,20 +158,28 @@ class Capture:
         return iter(self.views)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._by_name
+        return isinstance(name, str) and self._find(name) is not None
 
     def __getitem__(self, name: str) -> View:
         """A view by name ("a/b.jpg"), stem ("a/b"), or, where one view has it, bare file name ("b.jpg", "b").
 
+        A name that no view has is forgiven what `gags.capture.names.resolve` forgives.
+
         Raises:
             CaptureError: If there is none; names the nearest.
         """
-        view = self._by_name.get(name)
+        view = self._find(name)
         if view is None:
             names = [view.name for view in self.views]
             near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names
             raise CaptureError(f"{self.root} has no view {name!r}; did you mean {listed(near)}?")
         return view
+
+    def _find(self, name: str) -> View | None:
+        if name in self._by_name:
+            return self._by_name[name]
+        found = resolve([name], [view.name for view in self.views]).get(name)
+        return None if found is None else self._by_name[found]
 
     def with_split(self, test_names: Iterable[str]) -> "Capture":
         """The same capture with exactly these views, by name or stem, held out."""
@@ -196,6 +215,7 @@ class Capture:
                     "utf-8", "surrogateescape"
                 )
             )
+            digest.update(view.rarely.encode("utf-8", "surrogateescape"))
             digest.update(np.asarray(camera.viewmat, dtype="<f8").tobytes())
             digest.update(np.asarray(camera.K, dtype="<f8").tobytes())
             digest.update(photo_sample(view.path))

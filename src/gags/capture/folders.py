@@ -7,11 +7,13 @@ a.JPG.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from gags.capture.names import is_inside, resolve, say_others, with_slashes
 from gags.capture.photos import photos_in
 from gags.errors import CaptureError
+from gags.files import is_file
 from gags.progress import SILENT, Reporter
 
 FULL_SIZE = "images"
@@ -65,25 +67,42 @@ def is_copy(folder: Path | None) -> bool:
     return folder is not None and _COPY.fullmatch(folder.name) is not None
 
 
-def files_of(names: Iterable[str], folder: Path) -> dict[str, Path]:
-    """The files of photos in a folder, by the names that the capture calls them.
+def files_of(names: Sequence[str], folder: Path, progress: Reporter = SILENT) -> dict[str, tuple[str, Path]]:
+    """The files of photos in a folder, by the names that the poses have for them.
 
-    Outside of `images`, a photo that is not there under its name may have another suffix.
+    A photo that is not there under its name may be there under another one: `gags.capture.names.resolve`.
+
+    Args:
+        names: Of the photos, as the poses call them.
+        folder: Where they are looked for.
+        progress: Told which photos have other names.
+
+    Returns:
+        For each name what the photo is called from now on and its file, which may be missing. It keeps its
+        name, unless that names a place outside of the folder.
     """
-    files = {name: folder / name for name in names}
-    missing = [name for name, path in files.items() if not path.is_file()]
-    if missing and folder.name != FULL_SIZE:
-        stems: dict[str, list[Path]] = {}
-        for path in photos_in(folder, deep=True):
-            stems.setdefault(_stem(path.relative_to(folder).as_posix()), []).append(path)
-        found = {name: stems.get(_stem(name), []) for name in missing}
-        files |= {name: paths[0] for name, paths in found.items() if len(paths) == 1}
+    there = {name: folder / name for name in names if is_inside(name)}
+    missing = [name for name in names if name not in there or not is_file(there[name])]
+    if not missing:
+        return {name: (name, path) for name, path in there.items()}
+    known = {path.relative_to(folder).as_posix(): path for path in photos_in(folder, deep=True)}
+    found = resolve(names, known)
+    other = say_others(found)
+    if other is not None and not is_copy(folder):  # in copies, suffixes often differ
+        progress.say(f"{folder}: {other}")
+    files = {}
+    for name in names:
+        file = found.get(name)
+        own_name = name if is_inside(name) else file or PurePosixPath(with_slashes(name)).name
+        files[name] = own_name, known[file] if file is not None else folder / with_slashes(name)
     return files
 
 
-def photos_by_name(files: Mapping[str, Path], photos: Iterable[Path], folder: Path) -> dict[str, Path]:
+def photos_by_name(
+    files: Mapping[str, tuple[str, Path]], photos: Iterable[Path], folder: Path
+) -> dict[str, Path]:
     """Photos of a folder by name: as the capture calls those that it has posed, else as their files."""
-    names = {path: name for name, path in files.items()}
+    names = {path: name for name, path in files.values()}
     return {names.get(path, path.relative_to(folder).as_posix()): path for path in photos}
 
 
@@ -98,7 +117,3 @@ def refuse_choice(images: str | None, root: Path, title: str) -> None:
             f"{root} is {title}, whose photos lie in one place: --images {images} chooses between folders of "
             "COLMAP and nerfstudio captures; leave it out"
         )
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix()

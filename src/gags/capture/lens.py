@@ -1,7 +1,7 @@
 """Lens distortion: from the camera that took a photo to the pinhole camera that every stage works with."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -21,6 +21,7 @@ class Lens:
         cx: Principal point from the left edge of the image; the centre of the first pixel is at 0.5.
         cy: Principal point from the top edge of the image.
         distortion: k1, k2, p1, p2, k3, k4, k5, k6 as OpenCV defines them; may stop early.
+        radial8: Coefficient of r⁸ beside k1 r² + k2 r⁴ + k3 r⁶, which OpenCV's model lacks: nerfstudio's k4.
     """
 
     width: int
@@ -30,11 +31,12 @@ class Lens:
     cx: float
     cy: float
     distortion: tuple[float, ...] = ()
+    radial8: float = field(default=0.0, repr=False)  # hashes of captures hold what is printed of a lens
 
     @property
     def is_distorted(self) -> bool:
         """Whether straight lines come out bent."""
-        return any(self.distortion)
+        return any(self.distortion) or self.radial8 != 0
 
     @property
     def K(self) -> np.ndarray:  # noqa: N802
@@ -76,7 +78,8 @@ def _pinhole(lens: Lens) -> tuple[tuple[float, ...], ...]:
     centre = _undistorted_centre(lens)
     low, high = 0.1, 10.0
     if not (np.isfinite(centre).all() and _covers(lens, centre, high)):
-        raise ValueError(f"the distortion {lens.distortion} bends rays so far that they cross")
+        coefficients = (*lens.distortion, lens.radial8) if lens.radial8 else lens.distortion
+        raise ValueError(f"the distortion {coefficients} bends rays so far that they cross")
     for _ in range(26):  # to 1e-7 of the focal length
         middle = (low * high) ** 0.5
         if _covers(lens, centre, middle):
@@ -123,6 +126,8 @@ def undistort(image: np.ndarray, lens: Lens) -> np.ndarray:
 def _maps(lens: Lens) -> tuple[np.ndarray, np.ndarray]:
     import cv2
 
+    if lens.radial8:
+        return _maps_of_any_lens(lens)
     # OpenCV puts the centre of the first pixel at 0, not at 0.5.
     half_pixel = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
     return cv2.initUndistortRectifyMap(
@@ -135,6 +140,17 @@ def _maps(lens: Lens) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+def _maps_of_any_lens(lens: Lens) -> tuple[np.ndarray, np.ndarray]:
+    """Where every pixel of the undistorted image lies in the photo, as `cv2.remap` wants it."""
+    import cv2
+
+    K = pinhole_intrinsics(lens)
+    pixels = np.stack(np.meshgrid(np.arange(lens.width), np.arange(lens.height)), axis=-1) + 0.5
+    photo = _distort(lens, (pixels - K[:2, 2]) / K[[0, 1], [0, 1]]) * [lens.fx, lens.fy] + [lens.cx, lens.cy]
+    xy = (photo - 0.5).astype(np.float32)
+    return cv2.convertMaps(xy[..., 0], xy[..., 1], cv2.CV_16SC2)
+
+
 def _opencv_coefficients(lens: Lens) -> np.ndarray:
     coefficients = np.zeros(8)
     coefficients[: len(lens.distortion)] = lens.distortion
@@ -142,11 +158,12 @@ def _opencv_coefficients(lens: Lens) -> np.ndarray:
 
 
 def _distort(lens: Lens, xy: np.ndarray) -> np.ndarray:
-    """OpenCV's rational and tangential model, on coordinates at depth 1. [..., 2] → [..., 2]"""
+    """OpenCV's rational and tangential model, and r⁸, on coordinates at depth 1. [..., 2] → [..., 2]"""
     k1, k2, p1, p2, k3, k4, k5, k6 = _opencv_coefficients(lens)
     x, y = xy[..., 0], xy[..., 1]
     r2 = x * x + y * y
-    radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+    numerator = 1 + r2 * (k1 + r2 * (k2 + r2 * (k3 + r2 * lens.radial8)))
+    radial = numerator / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
     return np.stack(
         [
             x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),

@@ -1,5 +1,6 @@
 """From a folder to a `Capture`: find the format, match photos to poses, check sizes, split off a test set."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from gags.capture.camera import Camera
@@ -8,7 +9,9 @@ from gags.capture.folders import is_copy
 from gags.capture.formats import FORMATS, formats_in
 from gags.capture.formats.base import Format, Pose, Source
 from gags.capture.lens import Lens, pinhole_intrinsics
-from gags.capture.photos import listed, photo_size
+from gags.capture.names import resolve
+from gags.capture.photos import listed, photo_orientation, photo_size
+from gags.capture.usable import usable
 from gags.errors import CaptureError
 from gags.files import listed_lines
 from gags.progress import SILENT, Reporter
@@ -54,11 +57,16 @@ def load_capture(
     """
     _check_options(downscale, max_size, test_list, test_every)
     root = Path(path).expanduser()
-    if root.name in [each.main_file for each in FORMATS]:
+    if root.name in [name for each in FORMATS for name in each.main_files]:
         root = root.parent
     format = _format_of(root, progress)
     source = format.read(root, progress, images=images)
-    _check_source(root, source, require_points, progress)
+    source = usable(root, source, progress)
+    if require_points and len(source.points) == 0:
+        raise CaptureError(
+            f"{root} has no sparse points, from which the Gaussians start; add points3D.bin (COLMAP) or "
+            f"ply_file_path (nerfstudio), or find some: gags poses {root} --out my_capture"
+        )
     views = _views(source, downscale, max_size, progress)
     options = {
         "downscale": downscale,
@@ -111,40 +119,13 @@ def _format_of(root: Path, progress: Reporter) -> Format:
     return found[0]
 
 
-def _check_source(root: Path, source: Source, require_points: bool, progress: Reporter) -> None:
-    if not source.poses:
-        raise CaptureError(f"{root} holds no posed views; structure from motion seems to have failed")
-    names = [pose.name for pose in source.poses]
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise CaptureError(
-            f"{root}: {len(twice)} photos have several poses ({listed(twice)}); keep one of each"
-        )
-    missing = sorted(pose.name for pose in source.poses if not pose.path.is_file())
-    if missing:
-        copies = is_copy(source.folder)
-        remedy = "choose another folder of photos (--images)" if copies else "remove their poses"
-        raise CaptureError(
-            f"{source.folder if copies else root}: {len(missing)} of {len(names)} posed photos are not there "
-            f"({listed(missing)}); put them back, or {remedy}"
-        )
-    unposed = sorted(set(source.photos) - set(names))
-    if unposed:
-        progress.warn(f"{len(unposed)} photos have no pose and are left out ({listed(unposed)})")
-    if require_points and len(source.points) == 0:
-        raise CaptureError(
-            f"{root} has no sparse points, from which the Gaussians start; add points3D.bin (COLMAP) or "
-            f"ply_file_path (nerfstudio), or find some: gags poses {root} --out my_capture"
-        )
-
-
 def _views(source: Source, downscale: float, max_size: int | None, progress: Reporter) -> list[View]:
     """The views of all posed photos; says so where photos are smaller or larger copies of what was posed."""
     views, rescaled = [], []
     for pose in source.poses:
-        photo = photo_size(pose.path)
+        photo, orientation = _turned_size(pose)
         ratio = _size_ratio(pose, photo, copied=is_copy(source.folder))
-        view = _view(pose, photo, downscale, max_size)
+        view = replace(_view(pose, photo, downscale, max_size), orientation=orientation)
         views.append(view)
         if ratio != 1:
             rescaled.append((view.name, ratio))
@@ -155,6 +136,20 @@ def _views(source: Source, downscale: float, max_size: int | None, progress: Rep
             "the size); the cameras were rescaled to them"
         )
     return views
+
+
+def _turned_size(pose: Pose) -> tuple[tuple[int, int], int]:
+    """Size of a photo, and the EXIF orientation to apply: that of the pixels that the camera describes.
+
+    COLMAP takes pixels as they lie in the file, other programs turn them first. Where sides are swapped,
+    only one of the two fits.
+    """
+    width, height = photo_size(pose.path)
+    swapped = (width > height) != (pose.lens.width > pose.lens.height) and width != height
+    if not swapped or pose.lens.width == pose.lens.height:
+        return (width, height), 1
+    orientation = photo_orientation(pose.path)
+    return ((height, width), orientation) if orientation >= 5 else ((width, height), 1)
 
 
 def _view(pose: Pose, photo: tuple[int, int], downscale: float, max_size: int | None) -> View:
@@ -229,7 +224,7 @@ def _listed_names(capture: Capture, source: Source, path: Path) -> list[str]:
         names = listed_lines(path)
     except (OSError, ValueError) as error:
         raise CaptureError(f"list of test views {path} cannot be read ({error})") from error
-    unposed = {alias for name in source.photos for alias in (name, name.rsplit(".", 1)[0])}
+    unposed = resolve([name for name in names if name not in capture], [*source.photos, *source.broken])
     unknown = [name for name in names if name not in capture and name not in unposed]
     if unknown:
         raise CaptureError(

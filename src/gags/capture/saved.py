@@ -154,6 +154,10 @@ def _view_to_json(view: View, root: Path) -> dict[str, Any]:
     if view.lens is not None:
         lens = view.lens
         record["lens"] = {"K": lens.K.tolist(), "distortion": list(lens.distortion)}
+        if lens.radial8:
+            record["lens"]["radial8"] = lens.radial8
+    if view.orientation != 1:
+        record["orientation"] = view.orientation
     return record
 
 
@@ -177,10 +181,19 @@ def _view_from_json(record: dict[str, Any], root: Path) -> View:
         (fx, _, cx), (_, fy, cy), _ = _numbers(record["lens"]["K"], (3, 3), "lens", name).tolist()
         bends = record["lens"]["distortion"]
         distortion = tuple(_numbers(bends, (len(bends),), "distortion", name).tolist())
-        lens = Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion)
+        radial8 = float(_numbers([record["lens"].get("radial8", 0.0)], (1,), "radial8", name)[0])
+        lens = Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion, radial8=radial8)
     photo_size = tuple(record["photo_size"]) if record["photo_size"] else None
     path = Path(os.path.normpath(root / record["file"]))
-    return View(record["name"], path, Camera(viewmat, K, width, height), record["split"], lens, photo_size)
+    return View(
+        record["name"],
+        path,
+        Camera(viewmat, K, width, height),
+        record["split"],
+        lens,
+        photo_size,
+        orientation=int(record.get("orientation", 1)),
+    )
 
 
 def _numbers(values: Any, shape: tuple[int, ...], what: str, name: str) -> np.ndarray:

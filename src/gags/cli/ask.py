@@ -115,7 +115,7 @@ def extract(scene: SceneFolder, texts: Texts, /, *, out: Path, invert: bool = Fa
         invert: Cut out everything else instead.
     """
     loaded, found = _located(scene, texts, out)
-    some = loaded.extract(found, out, invert=invert)
+    some = loaded.extract(found, out, invert=invert, progress=ConsoleReporter())
     _print_written(len(some), loaded, out, if_none="there is nothing to cut out")
 
 
@@ -131,7 +131,7 @@ def delete(scene: SceneFolder, texts: Texts, /, *, out: Path, invert: bool = Fal
         invert: Leave out everything else instead.
     """
     loaded, found = _located(scene, texts, out)
-    rest = loaded.delete(found, out, invert=invert)
+    rest = loaded.delete(found, out, invert=invert, progress=ConsoleReporter())
     _print_written(len(rest), loaded, out, if_none="no Gaussian is left")
 
 
@@ -149,7 +149,7 @@ def recolor(scene: SceneFolder, texts: Texts, /, *, out: Path, color: str, inver
     """
     rgb = parse_color(color)
     loaded, found = _located(scene, texts, out)
-    loaded.recolor(found, rgb, out, invert=invert)
+    loaded.recolor(found, rgb, out, invert=invert, progress=ConsoleReporter())
     count = int(loaded.mask_of(found, invert=invert).sum())
     print(f"{out}: {count} of {len(loaded.gaussians)} Gaussians coloured")
 

@@ -159,7 +159,7 @@ def check(
     if settings.seeds < 1:
         raise CompareError(f"--seeds must be at least 1, got {settings.seeds}")
     check_protocol(settings.protocol)
-    pairs = match_frames(load_labels(labels), capture, settings.labels_by)
+    pairs = match_frames(load_labels(labels, progress), capture, settings.labels_by)
     if named_protocol(settings.protocol).frames == "held-out":
         held_out_frames(pairs, capture)
     names = [*methods, *(ablation_methods() if settings.ablations else ())]

@@ -1,153 +1,75 @@
 """Ground truth in the format of LERF-OVS: one JSON file of polygons a frame, and the view it belongs to."""
 
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
 from gags.capture import Capture, View
+from gags.capture.names import resolve
 from gags.capture.photos import listed, photos_in
 from gags.errors import LabelError
+from gags.evaluate.outlines import FrameLabels, Label
+from gags.files import is_file
+from gags.files.text import read_json
+from gags.progress import SILENT, Reporter
 
 LabelsBy = Literal["name", "position"]
 """How label files find their photos: by the name of the photo, or by its place among all photos."""
 
-Polygons = Literal["rounded", "truncated"]
-"""How corners of polygons become pixels: to the nearest one, or without what follows the point."""
+BACKGROUND = "__background__"  # ISAT's category of holes
 
 
-@dataclass(eq=False)
-class Label:
-    """One category in one frame.
+def load_labels(folder: Path, progress: Reporter = SILENT) -> list[FrameLabels]:
+    """Read every `<frame>.json` of a folder, sorted by frame; hidden files are passed over.
 
-    Attributes:
-        category: What it is, also the query.
-        polygons: Outlines that are united, in px of the labelled picture. float64 [P, 2] each
-        boxes: x1, y1, x2, y2 of each of its things. float64 [B, 4]
-        exact: PNG file with the exact mask, if there is one.
-    """
+    Exact masks are taken from `<frame>/<category>.png` beside the JSON file where they exist. Outlines of
+    ISAT's category `__background__` are no label: they are holes in what lies below them, by `layer`, or in
+    the order of the file where there are no layers. Objects without an outline are left out.
 
-    category: str
-    polygons: list[np.ndarray]
-    boxes: np.ndarray
-    exact: Path | None = None
-
-
-@dataclass(eq=False)
-class FrameLabels:
-    """All labels of one frame.
-
-    Attributes:
-        frame: Stem of the photo's file name, which is that of the label file.
-        width: Width of the labelled picture, px.
-        height: Height of the labelled picture, px.
-        labels: One a category, in the order of the file.
-        path: The JSON file.
-        photo: Name of the view that is labelled; None if it is the one that `frame` names.
-    """
-
-    frame: str
-    width: int
-    height: int
-    labels: list[Label]
-    path: Path
-    photo: str | None = None
-
-    def scale_to(self, width: int, height: int) -> np.ndarray:
-        """Factors (x, y) from the labelled picture to a view of another size.
-
-        Raises:
-            LabelError: If the two have different proportions.
-        """
-        if not _same_proportions((self.width, self.height), (width, height)):
-            raise LabelError(
-                f"{self.path} labels a picture of {self.width}x{self.height}, the view has {width}x{height}; "
-                "label the photo that the capture loads"
-            )
-        return np.array([width / self.width, height / self.height])
-
-    def mask(self, label: Label, width: int, height: int, *, polygons: Polygons = "rounded") -> np.ndarray:
-        """Mask of a label at the size of a view: the exact one where there is one, else its polygons.
-
-        Args:
-            label: One of `labels`.
-            width: Width of the view, px.
-            height: Height of the view, px.
-            polygons: How corners become pixels.
-
-        Returns:
-            bool [H, W]
-
-        Raises:
-            LabelError: If the exact mask cannot be read or the view has other proportions.
-        """
-        scale = self.scale_to(width, height)
-        if label.exact is not None:
-            picture = cv2.imread(str(label.exact), cv2.IMREAD_GRAYSCALE)
-            if picture is None:
-                raise LabelError(f"{label.exact} cannot be read as a picture; repair or remove it")
-            if not _same_proportions(picture.shape[::-1], (self.width, self.height)):
-                raise LabelError(
-                    f"{label.exact} is {picture.shape[1]}x{picture.shape[0]}, but {self.path} labels a "
-                    f"picture of {self.width}x{self.height}; repair or remove it"
-                )
-            return cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST) > 127
-        return _filled(label.polygons, scale, width, height, polygons)
-
-    def outlined(self, label: Label, width: int, height: int) -> list[np.ndarray]:
-        """What each polygon of a label holds at the size of a view. bool [H, W] each"""
-        scale = self.scale_to(width, height)
-        return [_filled([polygon], scale, width, height, "rounded") for polygon in label.polygons]
-
-    def boxes(self, label: Label, width: int, height: int) -> np.ndarray:
-        """Boxes of a label at the size of a view. float64 [B, 4]"""
-        return label.boxes * np.tile(self.scale_to(width, height), 2)
-
-
-def _filled(
-    outlines: Sequence[np.ndarray], scale: np.ndarray, width: int, height: int, polygons: Polygons
-) -> np.ndarray:
-    """The pixels in any of some polygons, whose corners are multiplied by `scale` [2]. bool [H, W]"""
-    canvas = np.zeros((height, width), np.uint8)
-    to_pixels = np.round if polygons == "rounded" else np.trunc
-    for polygon in outlines:
-        cv2.fillPoly(canvas, [to_pixels(polygon * scale).astype(np.int32)], 1)
-    return canvas.astype(bool)
-
-
-def _same_proportions(one: Sequence[int], other: Sequence[int]) -> bool:
-    """Whether a picture (width, height) can be the other one resized and rounded to pixels."""
-    across, down = other[0] / one[0], other[1] / one[1]
-    return abs(across * one[1] - other[1]) <= 2 or abs(down * one[0] - other[0]) <= 2
-
-
-def load_labels(folder: Path) -> list[FrameLabels]:
-    """Read every `<frame>.json` of a folder, sorted by frame.
-
-    Exact masks are taken from `<frame>/<category>.png` beside the JSON file where they exist.
+    Args:
+        folder: Where the files are.
+        progress: Warned of objects without an outline.
 
     Raises:
-        LabelError: If the folder holds no labels or a file is not in the format.
+        LabelError: If the folder holds no labels, a file is not in the format, or most outlines are empty.
     """
-    paths = sorted(Path(folder).glob("*.json"))
+    paths = sorted(path for path in Path(folder).glob("*.json") if not path.name.startswith("."))
     if not paths:
         raise LabelError(f"{folder} holds no label files; expected <photo>.json in the LERF-OVS format")
-    return [_read_frame(path) for path in paths]
+    empty: list[str] = []
+    frames = [_read_frame(path, empty) for path in paths]
+    count = sum(len(label.polygons) for frame in frames for label in frame.labels)
+    if empty:
+        problem = f"{folder}: {len(empty)} objects have no outline ({listed(empty)})"
+        if len(empty) >= max(1, count):
+            raise LabelError(f"{problem}, as most have; export the labels again")
+        progress.warn(f"{problem}; left out")
+    return frames
 
 
-def _read_frame(path: Path) -> FrameLabels:
+def _read_frame(path: Path, empty: list[str]) -> FrameLabels:
+    """The labels of one file; objects without an outline are added to `empty`."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         info = data["info"]
         grouped: dict[str, list[dict[str, Any]]] = {}
-        for thing in data["objects"]:
-            grouped.setdefault(_category(thing["category"]), []).append(thing)
-        labels = [_label(path, category, things) for category, things in grouped.items()]
+        background: list[dict[str, Any]] = []
+        for place, thing in enumerate(_from_below(data["objects"])):
+            category = _category(thing["category"])
+            outlines = _polygons(thing["segmentation"])
+            if not outlines:
+                empty.append(f"{path.name}: {category}")
+                continue
+            thing = thing | {"outlines": outlines, "place": place}
+            if category == BACKGROUND:
+                background.append(thing)
+            else:
+                grouped.setdefault(category, []).append(thing)
+        labels = [_label(path, category, things, background) for category, things in grouped.items()]
         width, height = int(info["width"]), int(info["height"])
         if width < 1 or height < 1:
             raise ValueError(f"a picture of {width}x{height}")
@@ -159,29 +81,44 @@ def _read_frame(path: Path) -> FrameLabels:
         ) from error
 
 
+def _from_below(things: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Objects in the order in which they cover each other, if there is a background to cover with."""
+    if not any(isinstance(thing, dict) and thing.get("category") == BACKGROUND for thing in things):
+        return things
+    return sorted(things, key=lambda thing: float(thing.get("layer") or 0))
+
+
 def _category(name: Any) -> str:
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"category must be a text that is not empty, not {name!r}")
     return name.strip()
 
 
-def _label(path: Path, category: str, things: list[dict[str, Any]]) -> Label:
-    polygons = [polygon for thing in things for polygon in _polygons(thing["segmentation"])]
-    boxes = [
-        _box(thing["bbox"]) if "bbox" in thing else _bounds(_polygons(thing["segmentation"]))
-        for thing in things
-    ]
+def _label(
+    path: Path, category: str, things: list[dict[str, Any]], background: list[dict[str, Any]]
+) -> Label:
+    """The label of all objects of one category; they come from below, as those of the background do."""
+    polygons = [polygon for thing in things for polygon in thing["outlines"]]
+    boxes = [_box(thing["bbox"]) if "bbox" in thing else _bounds(thing["outlines"]) for thing in things]
+    holes = []
+    for hole in background:
+        below = sum(len(thing["outlines"]) for thing in things if thing["place"] < hole["place"])
+        holes += [(below, outline) for outline in hole["outlines"] if below]
     exact = path.with_suffix("") / f"{category}.png"
-    return Label(category, polygons, np.stack(boxes), exact if exact.is_file() else None)
+    return Label(category, polygons, np.stack(boxes), exact if is_file(exact) else None, holes)
 
 
 def _polygons(segmentation: list[Any]) -> list[np.ndarray]:
-    """One polygon [[x, y], …] or a list of them."""
-    nested = bool(segmentation) and isinstance(segmentation[0][0], list)
-    polygons = [np.asarray(p, np.float64) for p in (segmentation if nested else [segmentation])]
+    """One polygon [[x, y], …] or a list of them; those without corners are left out."""
+    nested = bool(segmentation) and isinstance(segmentation[0], list) and not _is_corner(segmentation[0])
+    polygons = [np.asarray(p, np.float64) for p in (segmentation if nested else [segmentation]) if p]
     if any(p.ndim != 2 or p.shape[1] != 2 or not np.isfinite(p).all() for p in polygons):
         raise ValueError("segmentation must be a list of [x, y]")
     return polygons
+
+
+def _is_corner(point: list[Any]) -> bool:
+    return bool(point) and not isinstance(point[0], list)
 
 
 def _box(box: list[Any]) -> np.ndarray:
@@ -205,6 +142,10 @@ def match_view(frame: FrameLabels, capture: Capture) -> View:
     if frame.photo is not None:
         return capture[frame.photo]
     found = [view for view in capture.views if frame.frame == PurePosixPath(view.name).stem]
+    if not found:
+        bare = {PurePosixPath(view.name).name: view for view in capture.views}
+        name = resolve([frame.frame], bare).get(frame.frame) if len(bare) == len(capture) else None
+        found = [] if name is None else [bare[name]]
     if not found:
         raise LabelError(
             f"{frame.path} labels {frame.frame!r}, but no photo of that name is in the capture "

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from gags.capture import Capture, View
 from gags.errors import LabelError
-from gags.evaluate.labels import FrameLabels, Polygons, match_frames
+from gags.evaluate.labels import FrameLabels, match_frames
+from gags.evaluate.outlines import Polygons
 from gags.query import lerf_ovs
 from gags.query.answers import fill_uncovered
 from gags.query.maps import ValueMaps

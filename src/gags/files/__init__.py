@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from gags.files.text import read_text
 from gags.files.trouble import refused
 
 MOST_NAME = 143  # bytes of a file's name that every file system takes, encrypted ones too
@@ -66,6 +67,14 @@ def write_json(path: Path, content: object) -> Path:
     return path
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; False for names that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_table(path: Path) -> dict[str, Any]:
     """The object of a JSON file; empty if the file is missing, damaged, or holds something else."""
     try:
@@ -80,7 +89,7 @@ def listed_lines(path: Path) -> list[str]:
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is no UTF-8.
+        ValueError: If it is no text; see `gags.files.text.read_text`.
     """
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line.strip() for line in read_text(path).splitlines()]
     return [line for line in lines if line and not line.startswith("#")]

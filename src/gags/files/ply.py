@@ -151,7 +151,8 @@ def _read_lines(file: BinaryIO, count: int, dtype: np.dtype, element: str) -> np
         if len(words) != len(dtype.names or ()):
             raise PlyError(f"ends too early or is damaged: row {row} of {count} of `{element}` is not whole")
         try:
-            rows[row] = tuple(words)
+            with np.errstate(over="ignore"):  # what is too large for its type is infinite
+                rows[row] = tuple(words)
         except ValueError as error:
             raise PlyError(
                 f"is damaged: row {row} of `{element}` holds something that is no number"

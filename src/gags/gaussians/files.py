@@ -5,8 +5,8 @@ To add a format, write a module beside this one, and name its functions in `WRIT
 | suffix | format | written | read |
 |---|---|---|---|
 | `.ply` | the table of 3DGS (`ply`) | every value | also SuperSplat's compressed one (`compressed_ply`) |
-| `.spz` | Niantic's (`spz`) | rounded, with harmonics | no |
-| `.splat` | antimatter15's (`splat`) | rounded, base colours alone | no |
+| `.spz` | Niantic's (`spz`) | rounded, with harmonics | versions 1 to 3, and 4 with zstandard |
+| `.splat` | antimatter15's (`splat`) | rounded, base colours alone | yes |
 """
 
 from collections.abc import Callable
@@ -15,18 +15,18 @@ from pathlib import Path
 from gags.errors import SplatsError
 from gags.gaussians.gaussians import Gaussians
 from gags.gaussians.ply import load_ply, save_ply
-from gags.gaussians.splat import save_splat
-from gags.gaussians.spz import save_spz
+from gags.gaussians.splat import load_splat, save_splat
+from gags.gaussians.spz import load_spz, save_spz
 from gags.progress import SILENT, Reporter
 
-Writer = Callable[[Gaussians, Path], None]
+Writer = Callable[[Gaussians, Path, Reporter], None]
 Reader = Callable[[Path, Reporter], Gaussians]
 
 WRITERS: dict[str, Writer] = {".ply": save_ply, ".spz": save_spz, ".splat": save_splat}
-READERS: dict[str, Reader] = {".ply": load_ply}
+READERS: dict[str, Reader] = {".ply": load_ply, ".spz": load_spz, ".splat": load_splat}
 
 
-def save_gaussians(gaussians: Gaussians, path: str | Path) -> None:
+def save_gaussians(gaussians: Gaussians, path: str | Path, progress: Reporter = SILENT) -> None:
     """Write Gaussians in the format that the suffix names, atomically, in their order and frame.
 
     `.ply` keeps every value. `.spz` rounds them (24-bit coordinates, 8-bit colours) and keeps the spherical
@@ -35,6 +35,7 @@ def save_gaussians(gaussians: Gaussians, path: str | Path) -> None:
     Args:
         gaussians: At least one.
         path: Ends in .ply, .spz or .splat.
+        progress: Warned of what the format cannot hold.
 
     Raises:
         SplatsError: If the suffix is another one, there is no Gaussian, or the file cannot be written.
@@ -44,7 +45,7 @@ def save_gaussians(gaussians: Gaussians, path: str | Path) -> None:
     if len(gaussians) == 0:
         raise SplatsError(f"there is no Gaussian to write to {path}; viewers open no empty file")
     try:
-        writer(gaussians, path)
+        writer(gaussians, path, progress)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise SplatsError(f"{path} cannot be written ({reason}); choose another --out") from error

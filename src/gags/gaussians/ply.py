@@ -14,6 +14,7 @@ from gags.errors import SplatsError
 from gags.files import atomic_write
 from gags.files.ply import PlyError, read_elements, read_vertices
 from gags.gaussians.compressed_ply import unpacked
+from gags.gaussians.foreign import finite_rows
 from gags.gaussians.gaussians import SH_C0, Gaussians
 from gags.progress import SILENT, Reporter
 
@@ -31,7 +32,8 @@ def load_ply(path: str | Path, progress: Reporter = SILENT) -> Gaussians:
 
     Values are kept as stored (before activation), as float32; properties that Gaussians do not have are
     ignored, and so are spherical harmonics above degree 3. Plain colours (red, green, blue) stand in for a
-    missing f_dc. Gaussians with values that are not finite are dropped with a warning.
+    missing f_dc. Gaussians with values that are not finite are dropped with a warning, unless these mean
+    something (`gags.gaussians.foreign`).
 
     Raises:
         SplatsError: If the file is missing, damaged, no PLY, or holds no Gaussians.
@@ -42,7 +44,7 @@ def load_ply(path: str | Path, progress: Reporter = SILENT) -> Gaussians:
     except FileNotFoundError as error:
         raise SplatsError(f"{path} is not there; give the path of a 3DGS .ply") from error
     except PlyError as error:
-        raise SplatsError(f"{path} {error}; export the 3DGS .ply again") from error
+        raise SplatsError(f"{path} {error}; {_remedy(path)}") from error
     except OSError as error:
         raise SplatsError(f"{path} cannot be read ({error.strerror})") from error
     names = vertices.dtype.names or ()
@@ -54,10 +56,17 @@ def load_ply(path: str | Path, progress: Reporter = SILENT) -> Gaussians:
     if picked is not None:
         return picked
     table = _unpacked(path) if packed else _table(vertices, rest)
-    return _from_table(torch.from_numpy(_finite(table, path, progress)))
+    return _from_table(torch.from_numpy(finite_rows(table, path, progress)))
 
 
-def save_ply(gaussians: Gaussians, path: str | Path) -> None:
+def _remedy(path: Path) -> str:
+    """What to do about a file that cannot be read as PLY."""
+    if path.suffix.lower() in ("", ".ply"):
+        return "export the 3DGS .ply again"
+    return "files of Gaussians are read as .ply, .spz and .splat: convert it to one of these"
+
+
+def save_ply(gaussians: Gaussians, path: str | Path, progress: Reporter = SILENT) -> None:
     """Write a standard 3DGS PLY (binary, little endian, normals zero), atomically."""
     count, degrees = len(gaussians), gaussians.sh.shape[1]
     rest = [f"f_rest_{i}" for i in range(3 * (degrees - 1))]
@@ -113,18 +122,6 @@ def _unpacked(path: Path) -> np.ndarray:
         return unpacked(read_elements(path))
     except (PlyError, ValueError) as error:
         raise SplatsError(f"{path}, a compressed PLY, {error}; export it again") from error
-
-
-def _finite(table: np.ndarray, path: Path, progress: Reporter) -> np.ndarray:
-    """Rows that are finite; says how many are not."""
-    finite = np.isfinite(table).all(axis=1)
-    if not finite.any():
-        raise SplatsError(f"{path}: no Gaussian is finite, the training that wrote it diverged")
-    if not finite.all():
-        progress.warn(
-            f"{path}: {np.count_nonzero(~finite)} of {len(table)} Gaussians are not finite, dropped"
-        )
-    return table[finite]
 
 
 def _rest_names(path: Path, names: tuple[str, ...], progress: Reporter) -> list[str]:

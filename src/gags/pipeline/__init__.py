@@ -112,7 +112,7 @@ def run(
         out: Folder of the scene.
         settings: Settings of every stage.
         photos: How photos are read, if `capture` is a folder.
-        splats: 3DGS `.ply` to adopt instead of training Gaussians.
+        splats: `.ply` of 3DGS, `.spz` or `.splat` to adopt instead of training Gaussians.
         report: Whether the pages of the report are written at the end.
         progress: Told about progress.
 
@@ -171,7 +171,7 @@ def reconstruct(
         out: Folder of the scene; made if it is not there.
         settings: Training of the Gaussians.
         photos: How photos are read, if `capture` is a folder.
-        splats: 3DGS `.ply` to adopt instead of training Gaussians.
+        splats: `.ply` of 3DGS, `.spz` or `.splat` to adopt instead of training Gaussians.
         progress: Told about progress.
 
     Returns:

@@ -16,7 +16,9 @@ from typing import Any
 from gags.capture import load_capture
 from gags.capture.formats import find_format
 from gags.capture.formats.colmap import model_folder
-from gags.capture.photos import photo_sample
+from gags.capture.formats.nearby import poses_nearby
+from gags.capture.names import resolve
+from gags.capture.photos import listed, photo_sample
 from gags.errors import CaptureError
 from gags.files import listed_lines, read_table, write_json
 from gags.poses import matching
@@ -105,13 +107,25 @@ def find_poses(
 
 def _photos(source: Path, out: Path, settings: PoseSettings, progress: Reporter) -> list[BarePhoto]:
     if not is_video(source):
-        return bare_photos(source, ignore=out)
+        _name_other_poses(source, out, progress)
+        return bare_photos(source, ignore=out, progress=progress)
     folder = out / "matching" / "frames"
     count = extract_frames(source, folder, settings.frames, progress)
     if count < LEAST_PHOTOS_TO_PLACE:
         need = f"poses need {LEAST_PHOTOS_TO_PLACE}; film for longer"
         raise CaptureError(f"{source} gives only {count} sharp frames, and {need}")
     return bare_photos(folder)
+
+
+def _name_other_poses(source: Path, out: Path, progress: Reporter) -> None:
+    """Warn of poses that lie beside the photos: those that are found instead are in another frame."""
+    there = poses_nearby(source, ignore=out)
+    if there:
+        progress.warn(
+            f"poses lie in {listed([str(path) for path in there])} and are not used: those that are found "
+            "now have another frame and scale; to keep them, give the folder of a capture that gags reads "
+            "(docs/photos.md), photos included"
+        )
 
 
 def _check(
@@ -167,4 +181,5 @@ def _keep_test_list(stems: list[str], out: Path) -> None:
     """Photos that were held out stay held out, by stem: suffixes may have changed."""
     images = out / "images"
     placed = {path.relative_to(images).with_suffix("").as_posix() for path in images.rglob("*.*")}
-    (out / "test.txt").write_text("".join(f"{stem}\n" for stem in stems if stem in placed))
+    kept = resolve(stems, placed)
+    (out / "test.txt").write_text("".join(f"{kept[s]}\n" for s in stems if s in kept), encoding="utf-8")

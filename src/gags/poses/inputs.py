@@ -3,35 +3,38 @@
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from gags.capture.formats import find_format
-from gags.capture.photos import SUFFIXES, listed, photos_in, read_photo
+from gags.capture.formats.base import LEAST_USABLE_SHARE
+from gags.capture.names import check_names, without_suffix
+from gags.capture.photos import (
+    SUFFIXES,
+    check_whole,
+    exif_orientation,
+    listed,
+    map_folders,
+    opened,
+    photo_size,
+    photos_in,
+    read_photo,
+    unreadable_photos,
+    why_unreadable,
+)
 from gags.errors import CaptureError
 from gags.files import read_table, write_json
 from gags.progress import SILENT, Reporter
 
 LEAST_PHOTOS_TO_PLACE = 3  # two photos show no scale, and nothing to check a third against
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".3gp")
-UNREADABLE_SUFFIXES = (".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf")
-
-# EXIF's orientation → what NumPy does to the raw pixels to put them upright.
-_UPRIGHT = {
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
-    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda a: a.swapaxes(0, 1)[::-1],
-}
 FULL_FRAME_DIAGONAL_MM = 43.27  # what "35 mm equivalent" focal lengths refer to
 DEFAULT_FOCAL = 1.2  # of the longer side, about 45° across; where EXIF says nothing
 LEAST_INTERVAL_S = 0.2  # frames closer in time show the same
@@ -77,8 +80,7 @@ class BarePhoto:
 
     def upright(self) -> np.ndarray:
         """The pixels, turned as EXIF says. uint8 RGB [height, width, 3]"""
-        image = read_photo(self.path)
-        return np.ascontiguousarray(_UPRIGHT[self.orientation](image)) if self.orientation != 1 else image
+        return read_photo(self.path, self.orientation)
 
 
 def is_video(path: Path) -> bool:
@@ -93,15 +95,17 @@ def lacks_poses(path: Path) -> bool:
     return path.is_dir() and find_format(path) is None and bool(photos_in(path, deep=True))
 
 
-def bare_photos(folder: Path, *, ignore: Path | None = None) -> list[BarePhoto]:
+def bare_photos(folder: Path, *, ignore: Path | None = None, progress: Reporter = SILENT) -> list[BarePhoto]:
     """All photos of a folder and the folders below it, in the order of their names as people count: 9, 10.
 
     Args:
         folder: Where to look.
         ignore: Folder to leave out, such as that of the result.
+        progress: Warned of photos that cannot be read, which are left out, and told of masks.
 
     Raises:
-        CaptureError: If there are none or too few, one is damaged, or two differ by their suffix alone.
+        CaptureError: If there are none or too few, most are damaged, two differ by their suffix alone, or a
+            name cannot be used.
     """
     if not folder.is_dir():
         raise CaptureError(
@@ -110,20 +114,58 @@ def bare_photos(folder: Path, *, ignore: Path | None = None) -> list[BarePhoto]:
         )
     ours = None if ignore is None else ignore.resolve()
     paths = [p for p in photos_in(folder, deep=True) if ours is None or ours not in p.resolve().parents]
+    _say_left_out(folder, paths, ours, progress)
     if len(paths) < LEAST_PHOTOS_TO_PLACE:
         raise CaptureError(_too_few(folder, len(paths)))
     common = Path(os.path.commonpath([path.parent for path in paths]))
     names = {path.relative_to(common).as_posix(): path for path in paths}
-    photos = [bare_photo(names[name], name) for name in sorted(names, key=counting_order)]
-    stems = [PurePosixPath(photo.name).with_suffix("").as_posix() for photo in photos]
-    same_stem = sorted(
-        {photo.name for photo, stem in zip(photos, stems, strict=True) if stems.count(stem) > 1}
-    )
+    check_names(names, folder)
+    photos = _readable(folder, {name: names[name] for name in sorted(names, key=counting_order)}, progress)
+    stems = Counter(without_suffix(photo.name) for photo in photos)
+    same_stem = sorted(photo.name for photo in photos if stems[without_suffix(photo.name)] > 1)
     if same_stem:
         raise CaptureError(
             f"{folder}: photos share a name but for the suffix ({listed(same_stem)}); rename one of each"
         )
     return photos
+
+
+def _readable(folder: Path, names: dict[str, Path], progress: Reporter) -> list[BarePhoto]:
+    """Photos that are whole; the others are left out, if they are few.
+
+    Raises:
+        CaptureError: If too few are whole.
+    """
+    photos, damaged = [], dict[str, str]()
+    for name, path in names.items():
+        try:
+            photo = bare_photo(path, name)
+            check_whole(path)
+            photos.append(photo)
+        except CaptureError as error:
+            damaged[name] = str(error)
+    if not damaged:
+        return photos
+    problem = (
+        f"{folder}: {len(damaged)} of {len(names)} photos cannot be read ({listed(list(damaged))}): "
+        f"{next(iter(damaged.values()))}"
+    )
+    if len(photos) <= LEAST_USABLE_SHARE * len(names) or len(photos) < LEAST_PHOTOS_TO_PLACE:
+        raise CaptureError(problem)
+    progress.warn(f"{problem}; left out")
+    return photos
+
+
+def _say_left_out(folder: Path, paths: list[Path], ours: Path | None, progress: Reporter) -> None:
+    """Say which pictures of a folder are not taken for photos, and why."""
+    others = [
+        p for p in unreadable_photos(folder, deep=True) if ours is None or ours not in p.resolve().parents
+    ]
+    if others and len(paths) >= LEAST_PHOTOS_TO_PLACE:
+        progress.warn(f"{folder}: {why_unreadable(others)}; left out")
+    maps = [path.relative_to(folder).as_posix() for path in map_folders(folder)]
+    if maps and not any(path.is_relative_to(folder / each) for path in paths for each in maps):
+        progress.say(f"{folder}: {listed(maps)} holds masks or other maps, no photos")
 
 
 def counting_order(name: str) -> list[str | int]:
@@ -138,16 +180,15 @@ def bare_photo(path: Path, name: str) -> BarePhoto:
     Raises:
         CaptureError: If it is no photo.
     """
+    width, height = photo_size(path)
     try:
-        with Image.open(path) as image:
-            width, height = image.size
+        with opened(path) as image:
             exif = image.getexif()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         raise CaptureError(
             f"photo {path} cannot be read ({type(error).__name__}); replace or remove it"
         ) from error
-    orientation = exif.get(ExifTags.Base.Orientation, 1)
-    orientation = orientation if orientation in _UPRIGHT else 1
+    orientation = exif_orientation(exif)
     if orientation >= 5:
         width, height = height, width
     details = exif.get_ifd(ExifTags.IFD.Exif)
@@ -182,12 +223,11 @@ def _too_few(folder: Path, count: int) -> str:
     found = "no photos" if count == 0 else f"only {count} photo{'s' if count > 1 else ''}"
     others = sorted(path for path in folder.rglob("*") if path.is_file())
     videos = [path for path in others if path.suffix.lower() in VIDEO_SUFFIXES]
-    raw = [path for path in others if path.suffix.lower() in UNREADABLE_SUFFIXES]
+    raw = unreadable_photos(folder, deep=True)
     if videos:
         remedy = f"there is a video: give {videos[0]} itself"
     elif raw:
-        suffix = raw[0].suffix
-        remedy = f"its {len(raw)} files {suffix} cannot be read: convert them to JPEG first"
+        remedy = why_unreadable(raw)
     else:
         remedy = (
             f"give a folder with {LEAST_PHOTOS_TO_PLACE} or more, better 30 or more ({', '.join(SUFFIXES)})"

@@ -97,7 +97,8 @@ def _pinhole_photos(views: list[View], folder: Path, progress: Reporter) -> list
             name = result_name(view.name)
             photo = BarePhoto(name, folder / name, width, height, pinhole=(fx, fy, cx, cy))
             lens = view.lens or Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy)
-            write_photo(BarePhoto(view.name, view.path, width, height), lens, photo.path)
+            taken = BarePhoto(view.name, view.path, width, height, orientation=view.orientation)
+            write_photo(taken, lens, photo.path)
             photos.append(photo)
             bar.advance()
     return photos

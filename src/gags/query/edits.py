@@ -61,7 +61,7 @@ class Edits:
         """
         self.check_output(out)
         mask = self.mask_of(wanted, invert=invert, progress=progress)
-        return self._written(edit.extracted(self.gaussians, mask), out)
+        return self._written(edit.extracted(self.gaussians, mask), out, progress)
 
     def delete(
         self,
@@ -74,7 +74,7 @@ class Edits:
         """The Gaussians of the scene without some things; see `extract`."""
         self.check_output(out)
         mask = self.mask_of(wanted, invert=invert, progress=progress)
-        return self._written(edit.deleted(self.gaussians, mask), out)
+        return self._written(edit.deleted(self.gaussians, mask), out, progress)
 
     def recolor(
         self,
@@ -100,7 +100,7 @@ class Edits:
         rgb = edit.parse_color(color) if isinstance(color, str) else edit.checked_color(color)
         self.check_output(out)
         mask = self.mask_of(wanted, invert=invert, progress=progress)
-        return self._written(edit.recolored(self.gaussians, mask, rgb), out)
+        return self._written(edit.recolored(self.gaussians, mask, rgb), out, progress)
 
     def mask_of(self, wanted: Wanted, *, invert: bool = False, progress: Reporter = SILENT) -> Tensor:
         """Which Gaussians belong to what is wanted, or to everything else. bool [N]"""
@@ -125,7 +125,7 @@ class Edits:
         if out.resolve() == splats.resolve() or (out.exists() and splats.exists() and out.samefile(splats)):
             raise SplatsError(f"{out} is the scene itself, which is never changed; choose another --out")
 
-    def _written(self, gaussians: Gaussians, out: Path | str | None) -> Gaussians:
+    def _written(self, gaussians: Gaussians, out: Path | str | None, progress: Reporter) -> Gaussians:
         if out is not None and len(gaussians):
-            save_splats(gaussians, Path(out))
+            save_splats(gaussians, Path(out), progress)
         return gaussians

@@ -1,6 +1,6 @@
 """Taking Gaussians that another program trained, after a check that they belong to these photos."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -11,6 +11,7 @@ from gags.capture import Capture, View
 from gags.errors import SplatsError
 from gags.gaussians import Gaussians, render
 from gags.gaussians.files import load_gaussians
+from gags.gaussians.foreign import in_standard_form
 from gags.progress import SILENT, Reporter
 
 VIEWS_CHECKED = 6
@@ -37,10 +38,10 @@ class Likeness:
 def adopt(
     path: Path, capture: Capture, progress: Reporter = SILENT, *, device: torch.device | str = "cpu"
 ) -> Gaussians:
-    """Read a 3DGS PLY file instead of training, and check that the capture's cameras see it.
+    """Read a file of Gaussians (.ply, .spz, .splat) instead of training, and check that cameras see it.
 
     Args:
-        path: PLY file of another program, in the world frame of the capture's poses.
+        path: File of another program, in the world frame of the capture's poses.
         capture: Posed photos.
         progress: Is warned if the renders look little like the photos.
         device: Where the Gaussians are rendered.
@@ -73,31 +74,6 @@ def adopt(
             f"(correlation {likeness.correlation:.2f}, 1 is perfect); if answers are wrong: {remedy}"
         )
     return gaussians
-
-
-def in_standard_form(gaussians: Gaussians, path: Path, progress: Reporter = SILENT) -> Gaussians:
-    """Gaussians as 3DGS files store them: rotations not 0, scales as logarithms, opacities as logits.
-
-    A file may hold sizes and opacities as they are. Taken for logarithms and logits, they would mean that
-    every opacity is 50 to 73 % and nothing is smaller than a world unit; no trained scene is like that.
-
-    Raises:
-        SplatsError: If no Gaussian has a rotation.
-    """
-    turned = (gaussians.quats != 0).any(dim=-1)
-    if not bool(turned.any()):
-        raise SplatsError(f"{path}: every rotation is 0, these are no Gaussians; export the 3DGS .ply again")
-    if not bool(turned.all()):
-        count = int((~turned).sum())
-        progress.warn(f"{path}: {count} of {len(gaussians)} Gaussians have a rotation of length 0, dropped")
-        gaussians = gaussians[turned]
-    log_scales, logits = gaussians.log_scales, gaussians.logit_opacities
-    if not bool((log_scales > 0).all() and (logits >= 0).all() and (logits <= 1).all()):
-        return gaussians
-    progress.warn(
-        f"{path} holds scales and opacities as they are, not as logarithm and logit; taking them so"
-    )
-    return replace(gaussians, log_scales=log_scales.log(), logit_opacities=logits.logit(1e-6))
 
 
 def measure_likeness(gaussians: Gaussians, views: list[View]) -> Likeness:

@@ -1,11 +1,14 @@
 """The COLMAP reader, against models that pycolmap wrote, and against damaged ones."""
 
+import shutil
+
 import numpy as np
 import pycolmap
 import pytest
-from tests.helpers.made_capture import LENSES, pose, write_colmap
+from tests.helpers.heard import Heard
+from tests.helpers.made_capture import LENSES, plain_photo, pose, write_colmap, write_photo
 
-from gags.capture import load_capture
+from gags.capture import load_capture, read_saved_capture, save_capture
 from gags.capture.formats.colmap import read_colmap
 from gags.errors import CaptureError
 
@@ -139,3 +142,126 @@ def test_missing_images_folder_is_an_error(tmp_path):
     (tmp_path / "images").rename(tmp_path / "photos")
     with pytest.raises(CaptureError, match="no folder images/"):
         load_capture(tmp_path)
+
+
+def move_model(root, to):
+    target = root / to
+    target.mkdir(parents=True, exist_ok=True)
+    for file in (root / "sparse" / "0").iterdir():
+        file.rename(target / file.name)
+    (root / "sparse" / "0").rmdir()
+    (root / "sparse").rmdir()
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize(
+    "place", ["colmap/sparse/0", "colmap/sparse", "distorted/sparse/0", "colmap_text", "."]
+)
+def test_models_where_people_have_them(tmp_path, place, text):
+    write_colmap(tmp_path, NAMES, text=text)
+    move_model(tmp_path, place)
+    heard = Heard()
+    capture = load_capture(tmp_path, progress=heard)
+    assert [view.name for view in capture] == NAMES
+    assert len(capture.points) == 5
+    assert heard.said == [f"reading the COLMAP model in {tmp_path / place}"]
+    save_capture(capture, tmp_path / "ws" / "capture.json")
+    assert len(read_saved_capture(tmp_path / "ws").points) == 5
+
+
+def test_a_model_beside_its_photos(tmp_path):
+    write_colmap(tmp_path, ["a.png", "b.png", "c.png"], text=True)
+    move_model(tmp_path, ".")
+    for photo in (tmp_path / "images").iterdir():
+        photo.rename(tmp_path / photo.name)
+    (tmp_path / "images").rmdir()
+    assert [view.path.parent for view in load_capture(tmp_path)] == [tmp_path] * 3
+
+
+def test_photos_of_a_distorted_model_are_those_it_was_made_of(tmp_path):
+    """3DGS's convert.py: photos as they were taken in input/, undistorted ones in images/."""
+    write_colmap(tmp_path, NAMES, model="OPENCV")
+    move_model(tmp_path, "distorted/sparse/0")
+    (tmp_path / "images").rename(tmp_path / "input")
+    write_photo(tmp_path / "images" / "a.png", plain_photo(0, (190, 140)))
+    assert {view.path.relative_to(tmp_path).parts[0] for view in load_capture(tmp_path)} == {"input"}
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_the_model_with_most_photos_is_read(tmp_path, text):
+    write_colmap(tmp_path, NAMES[:1], text=text)
+    for number, names in ((2, NAMES), (10, NAMES[:2])):
+        write_colmap(tmp_path / "made", names, text=text)
+        (tmp_path / "made" / "sparse" / "0").rename(tmp_path / "sparse" / str(number))
+        shutil.copytree(tmp_path / "made" / "images", tmp_path / "images", dirs_exist_ok=True)
+        shutil.rmtree(tmp_path / "made")
+    (tmp_path / "sparse" / ".hidden").mkdir()
+    heard = Heard()
+    assert len(load_capture(tmp_path, progress=heard)) == 3
+    assert "(photos in each: sparse/0 1, sparse/2 3, sparse/10 2); reading sparse/2" in heard.said[0]
+
+
+def hand_written(root, second_lines):
+    """images.txt with what follows each pose."""
+    write_colmap(root, ["a b 1.png", "a b 2.png", "a b 3.png", "a b 4.png"], text=True)
+    path = root / "sparse" / "0" / "images.txt"
+    poses = [line for line in path.read_text().splitlines() if line.endswith(".png")]
+    path.write_text("# by hand\n" + "".join(f"{pose}\n{second_lines}" for pose in poses))
+
+
+@pytest.mark.parametrize(
+    "second_lines", ["", "\n", "1.5 2.5 -1\n", "# none\n", "1 2 3 4 5 6 7 8 9 10 11 12\n", "\n\n"]
+)
+def test_the_line_of_2d_points_may_be_missing(tmp_path, second_lines):
+    """A pose whose name holds two blanks has 12 words, and so have four 2D points."""
+    hand_written(tmp_path, second_lines)
+    capture = load_capture(tmp_path)
+    assert [view.name for view in capture] == ["a b 1.png", "a b 2.png", "a b 3.png", "a b 4.png"]
+    for index, view in enumerate(capture):
+        np.testing.assert_allclose(view.camera.viewmat, pose(index), atol=1e-12)
+
+
+def test_points_need_no_error_and_no_track(tmp_path):
+    write_colmap(tmp_path, NAMES, text=True)
+    (tmp_path / "sparse" / "0" / "points3D.txt").write_text("7 1 2 3 10 20 30\n5 0 1 2 3 4 5 0.1\n")
+    source = read_colmap(tmp_path)
+    np.testing.assert_array_equal(source.points, [[0, 1, 2], [1, 2, 3]])
+    np.testing.assert_array_equal(source.points_rgb, [[3, 4, 5], [10, 20, 30]])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_text_models_in_any_encoding(tmp_path, encoding):
+    write_colmap(tmp_path, ["Küche/1.png", "Küche/2.png"], text=True)
+    for path in (tmp_path / "sparse" / "0").glob("*.txt"):
+        path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
+    capture = load_capture(tmp_path)
+    assert [view.name for view in capture] == ["Küche/1.png", "Küche/2.png"]
+    assert all(view.path.is_file() for view in capture)
+
+
+def test_a_pose_of_zeros_is_left_out(tmp_path):
+    write_colmap(tmp_path, ["a.png", "b.png", "c.png"], text=True)
+    path = tmp_path / "sparse" / "0" / "images.txt"
+    lines = path.read_text().splitlines()
+    row = next(i for i, line in enumerate(lines) if line.endswith("b.png"))
+    lines[row] = "6 0 0 0 0 0 0 0 3 b.png"
+    path.write_text("\n".join(lines))
+    heard = Heard()
+    assert [view.name for view in load_capture(tmp_path, progress=heard)] == ["a.png", "c.png"]
+    assert "1 of 3 poses cannot be used: " in heard.warned[0]
+    assert "photo b.png is no rotation" in heard.warned[0]
+
+
+def test_photos_in_other_case_with_another_suffix_or_accents_stored_apart(tmp_path):
+    files = ["IMG_1.png", "b.png", "Ku\u0308che.png"]
+    write_colmap(tmp_path, files, text=True)
+    path = tmp_path / "sparse" / "0" / "images.txt"
+    text = path.read_text()
+    for file, name in zip(files, ["img_1.PNG", "b.jpg", "Küche.png"], strict=True):
+        text = text.replace(file, name)
+    path.write_text(text)
+    heard = Heard()
+    capture = load_capture(tmp_path, progress=heard)
+    assert sorted(view.name for view in capture) == sorted(["img_1.PNG", "b.jpg", "Küche.png"])
+    assert sorted(view.path.name for view in capture) == sorted(files)
+    assert "3 photos were found under another name" in heard.said[0]

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tests.helpers.heard import Heard
 from tests.helpers.made_capture import plain_photo, pose, write_nerfstudio, write_photo
 
 from gags.capture import load_capture
+from gags.capture.lens import rays_through
 from gags.errors import CaptureError
 
 NAMES = [f"images/frame_{i:02}.png" for i in range(4)]
@@ -183,15 +185,102 @@ def test_bad_poses(tmp_path, matrix, message):
     if matrix is not None:
         transforms["frames"][1]["transform_matrix"] = matrix
     (tmp_path / "transforms.json").write_text(json.dumps(transforms))
-    with pytest.raises(CaptureError, match=f"frame_01.*{message}"):
+    heard = Heard()
+    capture = load_capture(tmp_path, progress=heard)
+    assert [view.name for view in capture] == ["frame_00.png", "frame_02.png", "frame_03.png"]
+    (warning,) = heard.warned
+    assert re.search(f"1 of 4 poses cannot be used: .*frame_01.*{message}.*; left out$", warning)
+    for frame in transforms["frames"]:
+        frame["transform_matrix"] = matrix
+    (tmp_path / "transforms.json").write_text(json.dumps(transforms))
+    with pytest.raises(CaptureError, match=r"4 of 4 poses cannot be used .*frame_00"):
         load_capture(tmp_path)
+
+
+def test_a_pose_of_zeros_is_left_out(tmp_path):
+    """Programs write one for photos that they could not place."""
+    transforms = write_nerfstudio(tmp_path, NAMES)
+    transforms["frames"][2]["transform_matrix"] = np.zeros((4, 4)).tolist()
+    (tmp_path / "transforms.json").write_text(json.dumps(transforms))
+    heard = Heard()
+    assert len(load_capture(tmp_path, progress=heard)) == 3
+    assert "frame_02.png" in heard.warned[0]
+
+
+def test_masks_are_named_while_they_are_not_used(tmp_path):
+    transforms = write_nerfstudio(tmp_path, NAMES)
+    transforms["frames"][0]["mask_path"] = "masks/frame_00.png"
+    (tmp_path / "transforms.json").write_text(json.dumps(transforms))
+    heard = Heard()
+    load_capture(tmp_path, progress=heard)
+    assert "names masks (`mask_path`), which are not used" in heard.warned[0]
 
 
 def test_missing_photo(tmp_path):
     write_nerfstudio(tmp_path, NAMES)
     (tmp_path / NAMES[1]).unlink()
-    with pytest.raises(CaptureError, match=r"1 of 4 posed photos are not there \(frame_01\.png\)"):
+    heard = Heard()
+    capture = load_capture(tmp_path, progress=heard)
+    assert [view.name for view in capture] == ["frame_00.png", "frame_02.png", "frame_03.png"]
+    tried = tmp_path / NAMES[1]
+    assert heard.warned == [
+        f"{tmp_path}: 1 of 4 posed photos are not there (frame_01.png; looked for {tried}); left out"
+    ]
+    (tmp_path / NAMES[0]).unlink()  # half of them
+    with pytest.raises(CaptureError, match=r"2 of 4 posed photos are not there \(frame_00\.png, frame_01"):
         load_capture(tmp_path)
+
+
+def test_photos_of_another_machine_are_found_by_their_names(tmp_path):
+    """As exported with absolute paths of Linux and Windows; photos of one name are told by their folder."""
+    paths = ["/home/a/room/images/left/1.png", "C:\\room\\images\\right\\1.png", "D:/x/images/right/2.png"]
+    transforms = write_nerfstudio(tmp_path, ["images/left/1.png", "images/right/1.png", "images/right/2.png"])
+    for frame, path in zip(transforms["frames"], paths, strict=True):
+        frame["file_path"] = path
+    (tmp_path / "transforms.json").write_text(json.dumps(transforms))
+    heard = Heard()
+    capture = load_capture(tmp_path, progress=heard)
+    assert [view.name for view in capture] == ["left/1.png", "right/1.png", "right/2.png"]
+    for index, view in enumerate(capture):
+        np.testing.assert_allclose(view.camera.viewmat, pose(index), atol=1e-12)
+    assert "3 photos were found under another name (first /home/a/room/images/left/1.png: " in heard.said[0]
+    (tmp_path / "images" / "right" / "2.png").unlink()
+    load_capture(tmp_path, progress=heard)
+    assert f"looked for {tmp_path / 'images' / 'right' / '2.png'}" in heard.warned[0]
+
+
+@pytest.mark.parametrize("held_out", [("test",), ("val",), ("test", "val")])
+def test_splits_of_blender(tmp_path, held_out):
+    """A file a split; the test photos are held out, those of validation if there are no others."""
+    splits = {"train": NAMES, **{name: [f"{name}/r_{i}.png" for i in range(2)] for name in held_out}}
+    for split, names in splits.items():
+        transforms = write_nerfstudio(tmp_path, names, points=False, fl_x=None, camera_angle_x=0.8)
+        for frame in transforms["frames"]:
+            frame["file_path"] = "./" + frame["file_path"].removesuffix(".png")
+        (tmp_path / "transforms.json").unlink()
+        (tmp_path / f"transforms_{split}.json").write_text(json.dumps(transforms))
+    capture = load_capture(tmp_path, require_points=False)
+    assert [v.name for v in capture.test] == [f"{held_out[0]}/r_0.png", f"{held_out[0]}/r_1.png"]
+    assert [v.name for v in capture.train] == NAMES
+    np.testing.assert_allclose(capture[NAMES[1]].camera.viewmat, pose(1), atol=1e-12)
+    assert capture[NAMES[1]].camera.K[0, 0] == pytest.approx(100 / math.tan(0.4))
+    again = load_capture(tmp_path / "transforms_train.json", require_points=False)
+    assert again.fingerprint() == capture.fingerprint()
+
+
+def test_k4_is_the_fourth_coefficient_of_a_polynomial(tmp_path):
+    """1 + k1 r² + k2 r⁴ + k3 r⁶ + k4 r⁸, not OpenCV's denominator: worked out by hand for one ray."""
+    write_nerfstudio(tmp_path, NAMES, k1=0.1, k2=-0.02, k3=0.03, k4=0.3)
+    view = load_capture(tmp_path).views[0]
+    x, y = 0.3, -0.4  # r² = 0.25
+    factor = 1 + 0.1 * 0.25 - 0.02 * 0.25**2 + 0.03 * 0.25**3 + 0.3 * 0.25**4
+    lens = view.lens
+    pixel = np.array([100 + 210 * x * factor, 75 + 210 * y * factor])
+    np.testing.assert_allclose(rays_through(lens, pixel), [x, y], atol=1e-9)
+    write_nerfstudio(tmp_path, NAMES, k1=0.1, k4=0.3, camera_model="FULL_OPENCV")
+    factor = (1 + 0.1 * 0.25) / (1 + 0.3 * 0.25)
+    pixel = np.array([100 + 210 * x * factor, 75 + 210 * y * factor])
+    np.testing.assert_allclose(rays_through(load_capture(tmp_path).views[0].lens, pixel), [x, y], atol=1e-9)
 
 
 def test_same_photo_twice(tmp_path):

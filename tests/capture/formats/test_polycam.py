@@ -1,10 +1,12 @@
 """The reader of Polycam's raw data."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.heard import Heard
 from tests.helpers.made_capture import pose, write_polycam
 
 from gags.capture import load_capture, read_saved_capture, save_capture
@@ -79,5 +81,61 @@ def test_damaged_cameras(tmp_path, change, message):
     folder = write_polycam(tmp_path, depth=1000)
     file = folder / "cameras" / "101.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    with pytest.raises(CaptureError, match=rf"101\.json.*{message}"):
+    heard = Heard()
+    assert [view.name for view in load_capture(tmp_path, progress=heard)] == ["100.jpg", "102.jpg"]
+    assert re.search(rf"1 of 3 poses cannot be used: .*101\.json.*{message}.*; left out", heard.warned[0])
+    for number in (100, 102):
+        (folder / "cameras" / f"{number}.json").write_text(file.read_text())
+    with pytest.raises(CaptureError, match=rf"100\.json.*{message}"):
         load_capture(tmp_path)
+
+
+def change_camera(file, *without, **keys):
+    values = {key: value for key, value in json.loads(file.read_text()).items() if key not in without}
+    file.write_text(json.dumps(values | keys))
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_newer_exports_do_not_say_how_large_photos_are(tmp_path, raw):
+    folder = write_polycam(tmp_path, 3, kind="corrected_", depth=1000)
+    if raw:
+        write_polycam(tmp_path, 3)
+    for file in (folder / "corrected_cameras").iterdir():
+        change_camera(file, "width", "height")
+    view = load_capture(tmp_path).views[1]
+    assert (view.camera.width, view.camera.height) == (40, 30)
+    np.testing.assert_allclose(view.camera.K, [[50, 0, 19], [0, 52, 16], [0, 0, 1]])
+
+
+def test_a_corrected_photo_that_is_missing_is_left_out(tmp_path):
+    folder = write_polycam(tmp_path, 4, kind="corrected_", depth=1000)
+    write_polycam(tmp_path, 4)
+    (folder / "corrected_images" / "101.jpg").unlink()
+    heard = Heard()
+    capture = load_capture(tmp_path, progress=heard)
+    assert [view.name for view in capture] == ["100.jpg", "102.jpg", "103.jpg"]
+    assert {view.path.parent.name for view in capture} == {"corrected_images"}
+    assert "1 of 4 posed photos are not there (101.jpg; looked for " in heard.warned[0]
+    for number in (100, 102):
+        (folder / "corrected_images" / f"{number}.jpg").unlink()
+    capture = load_capture(tmp_path, progress=heard)  # most are gone: as they were taken
+    assert len(capture) == 4
+    assert {view.path.parent.name for view in capture} == {"images"}
+    assert "most corrected photos are not there" in heard.warned[-1]
+
+
+def test_hidden_files_of_macos_are_passed_over(tmp_path):
+    folder = write_polycam(tmp_path, 3, depth=1000)
+    (folder / "cameras" / "._100.json").write_bytes(b"\0\5\26\7")
+    (folder / "images" / "._100.jpg").write_bytes(b"\0\5\26\7")
+    heard = Heard()
+    assert len(load_capture(tmp_path, progress=heard)) == 3
+    assert heard.warned == []
+
+
+def test_a_damaged_depth_map_gives_no_points(tmp_path):
+    folder = write_polycam(tmp_path, 3, depth=1000)
+    (folder / "depth" / "101.png").write_bytes(b"no picture")
+    heard = Heard()
+    assert len(load_capture(tmp_path, progress=heard).points) == 2 * 48
+    assert "no points of 101.png" in heard.warned[0]

@@ -1,7 +1,7 @@
 """What a format is: how its captures are found and read; and what the readers share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +10,10 @@ import numpy as np
 from gags.capture.lens import Lens
 from gags.errors import CaptureError
 from gags.progress import SILENT, Reporter
+
+# Of the posed photos, more than this share must be usable. With fewer, the folder is the wrong one, or a copy
+# that is not complete.
+LEAST_USABLE_SHARE = 0.5
 
 Points = tuple[np.ndarray, np.ndarray]  # coordinates, float32 [P, 3], and colours, uint8 [P, 3]
 
@@ -42,6 +46,7 @@ class Source:
         points_rgb: Their colours. uint8 [P, 3]
         test_names: The views that the capture's own files hold out; None if they do not say.
         folder: Folder of the photos, where there may be several (`gags.capture.folders`).
+        broken: Photos whose pose or camera cannot be used, and why, by name; they are not among `poses`.
     """
 
     poses: list[Pose]
@@ -50,6 +55,7 @@ class Source:
     points_rgb: np.ndarray
     test_names: list[str] | None = None
     folder: Path | None = None
+    broken: dict[str, str] = field(default_factory=dict)
 
 
 class Reader(Protocol):
@@ -82,7 +88,7 @@ class Format:
         read: Reads poses, photos and sparse points.
         points: Reads the sparse points alone; the same points in the same order as `read`.
         in_order: Whether the photos follow each other as the frames of a recording do.
-        main_file: File that people may give instead of its folder.
+        main_files: Files that people may give instead of their folder.
         packed_suffix: Suffix of the zip file that such captures come in, which has to be unpacked first.
     """
 
@@ -93,7 +99,7 @@ class Format:
     read: Reader
     points: Callable[[Path], Points]
     in_order: bool = False
-    main_file: str | None = None
+    main_files: tuple[str, ...] = ()
     packed_suffix: str | None = None
 
 
@@ -104,8 +110,9 @@ def no_points() -> Points:
 
 def finite_points(xyz: np.ndarray, rgb: np.ndarray) -> Points:
     """Points as float32 [P, 3] and colours as uint8 [P, 3]; those with infinite coordinates are dropped."""
-    xyz = np.asarray(xyz, dtype=np.float32).reshape(-1, 3)
-    rgb = np.asarray(rgb, dtype=np.uint8).reshape(-1, 3)
+    with np.errstate(over="ignore"):  # what is too large for float32 is infinite, and dropped
+        xyz = np.asarray(xyz, dtype=np.float32).reshape(-1, 3)
+    rgb = np.nan_to_num(np.asarray(rgb)).clip(0, 255).astype(np.uint8).reshape(-1, 3)
     finite = np.isfinite(xyz).all(axis=1)
     return xyz[finite], rgb[finite]
 
@@ -132,7 +139,8 @@ def opengl_viewmat(camera_to_world: Any, where: str) -> np.ndarray:
     if pose.shape not in ((4, 4), (3, 4)) or not np.isfinite(pose).all():
         raise CaptureError(f"{where} is not 4×4 numbers; write the capture again")
     R = pose[:3, :3]
-    if not np.allclose(R @ R.T, np.eye(3), atol=1e-2) or np.linalg.det(R) < 0:
+    odd = np.abs(R).max() > 2 or not np.allclose(R @ R.T, np.eye(3), atol=1e-2)  # of 1e300, no square
+    if odd or np.linalg.det(R) < 0:
         raise CaptureError(f"{where} holds no rotation (scaled or mirrored); correct the pose")
     u, _, vt = np.linalg.svd(R)
     R_world_camera = u @ vt @ np.diag([1.0, -1.0, -1.0])

@@ -1,18 +1,25 @@
 """Reader of nerfstudio captures: `transforms.json`, photos beside it, sparse points in a PLY.
 
 Poses there are camera-to-world with OpenGL axes (+y up, looking along −z); here they become world-to-camera
-with OpenCV axes.
+with OpenCV axes. Blender's data sets have a file a split instead: `transforms_train.json` and others.
 """
 
-import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gags.capture.folders import FULL_SIZE, files_of, is_photo_folder, photo_folder, photos_by_name
+from gags.capture.folders import (
+    FULL_SIZE,
+    files_of,
+    is_copy,
+    is_photo_folder,
+    photo_folder,
+    photos_by_name,
+)
 from gags.capture.formats.base import (
     Format,
     Points,
@@ -23,20 +30,26 @@ from gags.capture.formats.base import (
     opengl_viewmat,
 )
 from gags.capture.lens import Lens
+from gags.capture.names import is_inside, resolve, say_others, with_slashes
 from gags.capture.photos import SUFFIXES, photo_size, photos_in
 from gags.errors import CaptureError
+from gags.files import is_file
 from gags.files.ply import PlyError, read_vertices
+from gags.files.text import read_json
 from gags.progress import SILENT, Reporter
 
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV", "PERSPECTIVE")
 _INTRINSICS = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y")
 _DISTORTION = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
+MAIN_FILE = "transforms.json"
+# Of Blender's splits, the first is trained on. One of the others is held out, and a third is not read.
+_TRAIN_FILE = "transforms_train.json"
+_HELD_OUT_FILES = ("transforms_test.json", "transforms_val.json")
 
 
 def transforms_file(root: Path) -> Path | None:
-    """The `transforms.json` of a capture, or None."""
-    path = root / "transforms.json"
-    return path if path.is_file() else None
+    """The `transforms.json` of a capture, or `transforms_train.json`, or None."""
+    return next((root / name for name in (MAIN_FILE, _TRAIN_FILE) if (root / name).is_file()), None)
 
 
 def read_nerfstudio(root: Path, progress: Reporter = SILENT, *, images: str | None = None) -> Source:
@@ -47,30 +60,36 @@ def read_nerfstudio(root: Path, progress: Reporter = SILENT, *, images: str | No
     Raises:
         CaptureError: If files are missing or damaged, keys lack, or a camera model is not supported.
     """
-    path = root / "transforms.json"
-    transforms = _load(path)
-    frames = transforms.get("frames")
-    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
-        raise CaptureError(f"{path} has no list `frames`; write the capture again")
-    files = [_photo(root, path, frame) for frame in frames]
+    path, transforms = _transforms(root, progress)
+    frames = transforms["frames"]
+    given = [_file_path(path, frame) for frame in frames]
+    if any("mask_path" in frame for frame in frames):
+        progress.warn(f"{path} names masks (`mask_path`), which are not used: all pixels count")
+    files = _photo_files(root, given, progress)
     copies = _copies(root, path, files, images, progress)
     folder, read_from = (_common_folder(each, root) for each in (files, copies))
-    poses = []
-    for file, copy, frame in zip(files, copies, frames, strict=True):
-        name = file.relative_to(folder).as_posix()
+    names = [_name(file, folder) for file in files]
+    poses, broken = [], {}
+    for name, file, copy, frame in zip(names, files, copies, frames, strict=True):
         where = f"{path}, frame {name}"
-        poses.append(Pose(name, copy, _viewmat(frame, where), _lens(transforms | frame, file, copy, where)))
+        try:
+            lens = _lens(transforms | frame, file, copy, where)
+            poses.append(Pose(name, copy, _viewmat(frame, where), lens))
+        except CaptureError as error:
+            broken[name] = str(error)
     parents = {copy.parent for copy in copies}
     there = [photo for parent in parents for photo in photos_in(parent, deep=False)]
-    photos = photos_by_name({pose.name: pose.path for pose in poses}, there, read_from)
+    own = {name: (name, copy) for name, copy in zip(names, copies, strict=True)}
+    photos = photos_by_name(own, there, read_from)
     points, points_rgb = _points(root, transforms)
-    test_names = _test_names(files, folder, transforms, root)
-    return Source(poses, photos, points, points_rgb, test_names, _photos_of(root, copies))
+    test_names = _test_names(transforms, dict(zip(given, names, strict=True)))
+    folder_of_copies = _photos_of(root, copies)
+    return Source(poses, photos, points, points_rgb, test_names, folder_of_copies, broken)
 
 
 def read_points(root: Path) -> Points:
     """The sparse points alone: float32 [P, 3], and their colours, uint8 [P, 3]."""
-    return _points(root, _load(root / "transforms.json"))
+    return _points(root, _transforms(root)[1])
 
 
 NERFSTUDIO = Format(
@@ -80,36 +99,114 @@ NERFSTUDIO = Format(
     find=transforms_file,
     read=read_nerfstudio,
     points=read_points,
-    main_file="transforms.json",
+    main_files=(MAIN_FILE, _TRAIN_FILE),
 )
 
 
+def _transforms(root: Path, progress: Reporter = SILENT) -> tuple[Path, dict[str, Any]]:
+    """The file of a capture and what it says; of Blender's splits, as one file with its frames would."""
+    path = transforms_file(root) or root / MAIN_FILE
+    transforms = _load(path)
+    if path.name == MAIN_FILE:
+        return path, transforms
+    frames = [_alone(transforms, frame) for frame in transforms["frames"]]
+    there = [root / name for name in _HELD_OUT_FILES if (root / name).is_file()]
+    test: list[dict[str, Any]] = []
+    if there:
+        others = _load(there[0])
+        test = [_alone(others, frame) for frame in others["frames"]]
+    unread = f"; {there[1].name} is not read" if len(there) > 1 else ""
+    held_out = f", and holding out the photos of {there[0].name}{unread}" if there else ""
+    progress.say(f"reading {path}{held_out}")
+    whole = {"frames": frames + test, "ply_file_path": transforms.get("ply_file_path")}
+    return path, whole | ({"test_filenames": [frame.get("file_path") for frame in test]} if test else {})
+
+
+def _alone(transforms: dict[str, Any], frame: dict[str, Any]) -> dict[str, Any]:
+    """A frame with all that its file says of it."""
+    return {key: value for key, value in transforms.items() if key != "frames"} | frame
+
+
 def _load(path: Path) -> dict[str, Any]:
+    """The object of a file, of which `frames` is a list of objects."""
     try:
-        transforms = json.loads(path.read_text(encoding="utf-8"))
+        transforms = read_json(path)
     except (OSError, ValueError) as error:
         raise CaptureError(f"{path} is not JSON ({error}); write the capture again") from error
     if not isinstance(transforms, dict):
         raise CaptureError(f"{path} is not a JSON object with `frames`; write the capture again")
+    frames = transforms.get("frames")
+    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+        raise CaptureError(f"{path} has no list `frames`; write the capture again")
     return transforms
 
 
-def _photo(root: Path, path: Path, frame: dict[str, Any]) -> Path:
-    """The photo of a frame; `file_path` may lack its suffix."""
+def _file_path(path: Path, frame: dict[str, Any]) -> str:
     file_path = frame.get("file_path")
-    if not isinstance(file_path, str) or not file_path:
+    if not isinstance(file_path, str) or not file_path or "\0" in file_path:
         raise CaptureError(f"{path} has a frame without `file_path`; write the capture again")
-    file = Path(os.path.normpath(root / file_path.replace("\\", "/")))
-    if not file.is_file():
-        for suffix in SUFFIXES:
-            for candidate in (suffix, suffix.upper()):
-                if (whole := file.with_name(file.name + candidate)).is_file():
-                    return whole
-    return file
+    return file_path
+
+
+def _photo_files(root: Path, given: Sequence[str], progress: Reporter) -> list[Path]:
+    """The photos of all frames; those that are nowhere are where `file_path` says."""
+    exact = {name: _exact(root, name) for name in given}
+    missing = [name for name, file in exact.items() if file is None]
+    if not missing:
+        return [file for name in given if (file := exact[name]) is not None]
+    taken = {file for file in exact.values() if file is not None}
+    photos = [file for file in photos_in(root, deep=True) if file not in taken]
+    known = {file.relative_to(root).as_posix(): file for file in photos}
+    known = {name: file for name, file in known.items() if not is_copy(root / name.split("/")[0])}
+    # What lay in images/ is in its copies if these are there: `_copies` finds it.
+    in_copies = not (root / FULL_SIZE).is_dir() and photo_folder(root, None) is not None
+    elsewhere = [with_slashes(name) for name in missing if not (in_copies and _in_images(name))]
+    found = resolve(elsewhere, known)
+    other = say_others(found)
+    if other is not None:
+        progress.say(f"{root}: {other}")
+    files = []
+    for name in given:
+        file = known.get(found.get(with_slashes(name), ""))
+        files.append(exact[name] or (Path(os.path.normpath(file)) if file else _tried(root, name)))
+    return files
+
+
+def _exact(root: Path, name: str) -> Path | None:
+    """The photo where `file_path` says, which may lack its suffix."""
+    file = Path(os.path.normpath(root / with_slashes(name)))
+    if is_file(file):
+        return file
+    for suffix in SUFFIXES:
+        for candidate in (suffix, suffix.upper()):
+            if is_file(whole := file.with_name(file.name + candidate)):
+                return whole
+    return None
+
+
+def _in_images(name: str) -> bool:
+    return with_slashes(name).split("/")[0] == FULL_SIZE
+
+
+def _tried(root: Path, name: str) -> Path:
+    """Where a photo should be; one of another machine, in the folder of photos of this capture."""
+    parts = with_slashes(name).split("/")
+    places = [index for index, part in enumerate(parts[:-1]) if is_photo_folder(part)]
+    if not is_inside(name) and places and ".." not in parts:
+        parts = [FULL_SIZE, *parts[places[-1] + 1 :]]
+        return Path(os.path.normpath(root.joinpath(*parts)))
+    return Path(os.path.normpath(root / "/".join(parts)))
 
 
 def _common_folder(files: list[Path], root: Path) -> Path:
-    return Path(os.path.commonpath([file.parent for file in files])) if files else root
+    """The folder of all photos, without those that are missing and were of another machine."""
+    home = Path(os.path.normpath(root))
+    ours = [file for file in files if file.is_relative_to(home) or is_file(file)]
+    return Path(os.path.commonpath([file.parent for file in ours])) if ours else root
+
+
+def _name(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name
 
 
 def _photos_of(root: Path, files: list[Path]) -> Path | None:
@@ -135,8 +232,8 @@ def _copies(root: Path, path: Path, files: list[Path], images: str | None, progr
     if chosen is None:
         return files
     names = [file.relative_to(given).as_posix() for file in files]
-    copies = files_of(names, chosen)
-    return [copies[name] for name in names]
+    copies = files_of(names, chosen, progress)
+    return [copies[name][1] for name in names]
 
 
 def _viewmat(frame: dict[str, Any], where: str) -> np.ndarray:
@@ -171,11 +268,11 @@ def _lens(values: dict[str, Any], photo: Path, copy: Path, where: str) -> Lens:
         raise CaptureError(f"{where}: an intrinsic is not finite; correct it")
     if "w" in given and "h" in given:
         width, height = round(given["w"]), round(given["h"])
-    elif photo.is_file():
+    elif is_file(photo):
         width, height = photo_size(photo)
-    elif copy.is_file() and not {"fl_x", "fl_y", "cx", "cy"} & set(given):
+    elif is_file(copy) and not {"fl_x", "fl_y", "cx", "cy"} & set(given):
         width, height = photo_size(copy)  # an angle of view is the same at every size
-    elif copy.is_file():
+    elif is_file(copy):
         raise CaptureError(
             f"{where}: has no `w` and `h`, and {photo} is not there, so it is unknown to which size the "
             "intrinsics belong; add `w` and `h`"
@@ -189,10 +286,23 @@ def _lens(values: dict[str, Any], photo: Path, copy: Path, where: str) -> Lens:
     fx = fx or fy
     if fx is None or fy is None or min(fx, fy, width, height) <= 0:
         raise CaptureError(f"{where}: no focal length; give `fl_x` in pixels or `camera_angle_x` in radians")
-    distortion = tuple(given.get(key, 0.0) for key in _DISTORTION)
     cx, cy = given.get("cx", width / 2), given.get("cy", height / 2)
-    distortion = distortion if any(distortion) else ()
-    return Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion)
+    distortion, radial8 = _distortion(given, model)
+    return Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion, radial8=radial8)
+
+
+def _distortion(given: dict[str, float], model: str) -> tuple[tuple[float, ...], float]:
+    """OpenCV's coefficients, and that of r⁸.
+
+    k4 of nerfstudio is the fourth coefficient of a polynomial, 1 + k1 r² + k2 r⁴ + k3 r⁶ + k4 r⁸
+    (nerfstudio, `camera_utils._compute_residual_and_jacobian`). In OpenCV's rational model, to which k5 and
+    k6 belong, it is the first one of the denominator.
+    """
+    rational = model == "FULL_OPENCV" or given.get("k5") or given.get("k6")
+    kept = _DISTORTION if rational else _DISTORTION[:5]
+    distortion = tuple(given.get(key, 0.0) if key in kept else 0.0 for key in _DISTORTION)
+    radial8 = 0.0 if rational else given.get("k4", 0.0)
+    return distortion if any(distortion) else (), radial8
 
 
 def _focal(angle: float | None, side: int) -> float | None:
@@ -224,10 +334,18 @@ def _points(root: Path, transforms: dict[str, Any]) -> Points:
     return finite_points(xyz, rgb)
 
 
-def _test_names(files: list[Path], folder: Path, transforms: dict[str, Any], root: Path) -> list[str] | None:
-    """Names of the frames that the newer `test_filenames` holds out, None where the key is missing."""
-    names = transforms.get("test_filenames")
-    if not isinstance(names, list):
+def _test_names(transforms: dict[str, Any], names: dict[str, str]) -> list[str] | None:
+    """Names of the frames that the newer `test_filenames` holds out, None where the key is missing.
+
+    Args:
+        transforms: The file.
+        names: Of the frames, by their `file_path`.
+    """
+    listed_names = transforms.get("test_filenames")
+    if not isinstance(listed_names, list):
         return None
-    held_out = {Path(os.path.normpath(root / str(name))) for name in names}
-    return [file.relative_to(folder).as_posix() for file in files if file in held_out]
+    by_path = {with_slashes(path): name for path, name in names.items()}
+    wanted = {with_slashes(str(name)) for name in listed_names}
+    found = resolve(sorted(wanted), by_path)
+    held_out = {by_path[path] for path in found.values()}
+    return [name for name in names.values() if name in held_out]

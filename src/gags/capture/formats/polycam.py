@@ -5,7 +5,6 @@ has corrected them (`corrected_cameras/`), the corrected ones are read. The fram
 become points.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,20 @@ import numpy as np
 from PIL import Image
 
 from gags.capture.folders import refuse_choice
-from gags.capture.formats.base import Format, Points, Pose, Source, finite_points, opengl_viewmat
+from gags.capture.formats.base import (
+    LEAST_USABLE_SHARE,
+    Format,
+    Points,
+    Pose,
+    Source,
+    finite_points,
+    opengl_viewmat,
+)
 from gags.capture.lens import Lens, plain_lens
-from gags.capture.photos import photos_in, read_photo
+from gags.capture.names import resolve
+from gags.capture.photos import photo_size, photos_in, read_photo
 from gags.errors import CaptureError
+from gags.files.text import read_json
 from gags.progress import SILENT, Reporter
 
 MOST_POINTS = 50_000
@@ -30,7 +39,7 @@ _MATRIX = [[f"t_{row}{column}" for column in range(4)] for row in range(3)]
 def keyframes_folder(root: Path) -> Path | None:
     """The folder that holds Polycam's keyframes: `keyframes`, the folder itself, or None."""
     for folder in (root / "keyframes", root):
-        if any(any((folder / cameras).glob("*.json")) for cameras in ("corrected_cameras", "cameras")):
+        if any(_camera_files(folder, kind) for kind in ("corrected_", "")):
             return folder
     return None
 
@@ -43,16 +52,42 @@ def read_polycam(root: Path, progress: Reporter = SILENT, *, images: str | None 
     """
     refuse_choice(images, root, POLYCAM.layout)
     folder = _folder(root)
-    kind = "corrected_" if any((folder / "corrected_cameras").glob("*.json")) else ""
+    kind = _kind(folder, progress)
     photos = {path.name: path for path in photos_in(folder / f"{kind}images", deep=False)}
-    by_stem = {path.stem: path for path in photos.values()}
-    poses = []
-    for file in sorted((folder / f"{kind}cameras").glob("*.json")):
-        photo = by_stem.get(file.stem, folder / f"{kind}images" / f"{file.stem}.jpg")
-        viewmat, lens = _camera(file)
-        poses.append(Pose(photo.name, photo, viewmat, lens))
-    points, points_rgb = _points(folder, poses)
-    return Source(poses, photos, points, points_rgb)
+    cameras = _camera_files(folder, kind)
+    found = resolve([file.stem for file in cameras], photos)
+    poses, broken = [], {}
+    for file in cameras:
+        photo = folder / f"{kind}images" / found.get(file.stem, f"{file.stem}.jpg")
+        try:
+            viewmat, lens = _camera(file, folder / "cameras" / file.name, photo)
+            poses.append(Pose(photo.name, photo, viewmat, lens))
+        except CaptureError as error:
+            broken[photo.name] = str(error)
+    points, points_rgb = _points(folder, poses, progress)
+    return Source(poses, photos, points, points_rgb, folder=folder / f"{kind}images", broken=broken)
+
+
+def _camera_files(folder: Path, kind: str) -> list[Path]:
+    """The files of cameras, without those that macOS hides beside them."""
+    return sorted(file for file in (folder / f"{kind}cameras").glob("*.json") if file.name[0] != ".")
+
+
+def _kind(folder: Path, progress: Reporter) -> str:
+    """What is read: the corrected cameras with the corrected photos, or else both as they were taken."""
+    shares = {}
+    for kind in ("corrected_", ""):
+        names = {path.stem for path in photos_in(folder / f"{kind}images", deep=False)}
+        cameras = _camera_files(folder, kind)
+        shares[kind] = sum(file.stem in names for file in cameras) / max(1, len(cameras))
+    if not _camera_files(folder, "corrected_"):
+        return ""
+    if shares["corrected_"] > LEAST_USABLE_SHARE or shares[""] <= LEAST_USABLE_SHARE:
+        return "corrected_"
+    progress.warn(
+        f"{folder}: most corrected photos are not there; reading the photos and poses as they were taken"
+    )
+    return ""
 
 
 def read_points(root: Path) -> Points:
@@ -79,13 +114,20 @@ def _folder(root: Path) -> Path:
     return folder
 
 
-def _camera(file: Path) -> tuple[np.ndarray, Lens]:
+def _camera(file: Path, raw_file: Path, photo: Path) -> tuple[np.ndarray, Lens]:
+    """World-to-camera transform and intrinsics of one photo.
+
+    Newer exports leave the size out of corrected cameras: it is that of the raw camera, or of the photo.
+    """
     try:
-        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        values: dict[str, Any] = read_json(file)
         matrix = [[float(values[name]) for name in row] for row in _MATRIX]
         fx, fy, cx, cy = (float(values[name]) for name in ("fx", "fy", "cx", "cy"))
-        width, height = int(values["width"]), int(values["height"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        if "width" in values and "height" in values:
+            width, height = int(values["width"]), int(values["height"])
+        else:
+            width, height = _raw_size(raw_file) or photo_size(photo)
+    except (OSError, ValueError, ArithmeticError, TypeError, LookupError) as error:
         raise CaptureError(
             f"{file} is no camera of Polycam ({error!r}); export the raw data again"
         ) from error
@@ -93,14 +135,27 @@ def _camera(file: Path) -> tuple[np.ndarray, Lens]:
     return opengl_viewmat(matrix, f"{file}: t_00 … t_23"), lens
 
 
-def _points(folder: Path, poses: list[Pose]) -> Points:
-    """Points on an even grid of all depth maps, `MOST_POINTS` at most."""
+def _raw_size(file: Path) -> tuple[int, int] | None:
+    """Width and height that a raw camera tells; None if it does not."""
+    try:
+        values = read_json(file)
+        return int(values["width"]), int(values["height"])
+    except (OSError, ValueError, ArithmeticError, TypeError, LookupError):
+        return None
+
+
+def _points(folder: Path, poses: list[Pose], progress: Reporter) -> Points:
+    """Points on an even grid of all depth maps, `MOST_POINTS` at most; maps that cannot be read give none."""
     deep = [(pose, folder / "depth" / f"{pose.path.stem}.png") for pose in poses]
     deep = [(pose, path) for pose, path in deep if path.is_file() and pose.path.is_file()]
     xyz, rgb = [np.zeros((0, 3))], [np.zeros((0, 3))]
     for pose, path in deep:
         confidence = folder / "confidence" / path.name
-        points, colors = depth_points(pose, path, confidence, MOST_POINTS // len(deep))
+        try:
+            points, colors = depth_points(pose, path, confidence, MOST_POINTS // len(deep))
+        except CaptureError as error:
+            progress.warn(f"no points of {path.name}: {error}")
+            continue
         xyz.append(points)
         rgb.append(colors)
     return finite_points(np.concatenate(xyz), np.concatenate(rgb))

@@ -5,7 +5,6 @@ quaternions and positions. The frame stays as it is. There are no sparse points:
 compression of Apple's that this reader does not know.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from gags.capture.formats.base import Format, Points, Pose, Source, no_points, o
 from gags.capture.lens import Lens, plain_lens
 from gags.capture.photos import photos_in
 from gags.errors import CaptureError
+from gags.files.text import read_json
 from gags.progress import SILENT, Reporter
 
 MOST_FRAMES = 300  # of a recording at 30 or 60 frames a second; frames between show the same
@@ -46,14 +46,18 @@ def read_record3d(root: Path, progress: Reporter = SILENT, *, images: str | None
     kept = np.unique(np.linspace(0, len(poses7) - 1, min(len(poses7), MOST_FRAMES)).round().astype(int))
     if len(kept) < len(poses7):
         progress.say(f"{root} has {len(poses7)} frames; reading {len(kept)} of them, evenly spaced")
-    poses = []
+    poses, broken = [], {}
     for index in map(int, kept):
         photo = files.get(str(index), folder / f"{index}.jpg")
         where = f"{path}, pose {index}"
-        poses.append(Pose(photo.name, photo, _viewmat(poses7[index], where), _lens(metadata, index, where)))
+        try:
+            viewmat, lens = _viewmat(poses7[index], where), _lens(metadata, index, where)
+            poses.append(Pose(photo.name, photo, viewmat, lens))
+        except CaptureError as error:
+            broken[photo.name] = str(error)
     photos = {pose.name: pose.path for pose in poses if pose.path.is_file()}
     points, points_rgb = no_points()
-    return Source(poses, photos, points, points_rgb)
+    return Source(poses, photos, points, points_rgb, broken=broken)
 
 
 def read_points(root: Path) -> Points:
@@ -80,9 +84,9 @@ def _photo_folder(root: Path) -> Path | None:
 def _load(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     """The metadata, and the poses as x, y, z, w quaternion and position. float64 [N, 7]"""
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
+        metadata = read_json(path)
         poses = np.array(metadata["poses"], dtype=np.float64)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, ArithmeticError, TypeError, LookupError) as error:
         raise CaptureError(f"{path} is no metadata of Record3D ({error!r}); unpack the .r3d again") from error
     if poses.ndim != 2 or poses.shape[1] != 7 or not len(poses):
         raise CaptureError(f"{path}: `poses` is not a list of 7 numbers each; unpack the .r3d again")
@@ -90,7 +94,7 @@ def _load(path: Path) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def _viewmat(pose: np.ndarray, where: str) -> np.ndarray:
-    norm = float(np.linalg.norm(pose[:4]))
+    norm = math.hypot(*pose[:4])
     if not 0 < norm < math.inf:
         raise CaptureError(f"{where}: is no rotation; record again")
     R = rotations(pose[[3, 0, 1, 2]] / norm)
@@ -107,7 +111,7 @@ def _lens(metadata: dict[str, Any], index: int, where: str) -> Lens:
         else:
             K = np.array(metadata["K"], dtype=np.float64).reshape(3, 3).T
             fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise CaptureError(f"{where}: has no intrinsics ({error!r}); unpack the .r3d again") from error
     fx, fy, cx, cy = float(fx), float(fy), float(cx), float(cy)
     return plain_lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, where=where)

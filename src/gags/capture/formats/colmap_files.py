@@ -1,0 +1,278 @@
+"""The three files of a COLMAP model, binary or text: cameras, photos with poses, points.
+
+They are parsed here and not by pycolmap, which takes a `cameras.bin` with 30 % of its bytes for a whole one,
+has not returned from an empty `points3D.bin` after 20 s, and refuses a model from which a photo was removed
+(version 4.2.1; `benchmarks/damaged_colmap.py`). Tracks, rigs and frames are not needed.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from gags.capture.camera import rotations
+from gags.capture.lens import Lens
+from gags.errors import CaptureError
+from gags.files.text import read_text
+
+# Models by COLMAP's number: name, number of parameters, whether it is a pinhole with OpenCV distortion.
+_MODELS = {
+    0: ("SIMPLE_PINHOLE", 3, True),
+    1: ("PINHOLE", 4, True),
+    2: ("SIMPLE_RADIAL", 4, True),
+    3: ("RADIAL", 5, True),
+    4: ("OPENCV", 8, True),
+    5: ("OPENCV_FISHEYE", 8, False),
+    6: ("FULL_OPENCV", 12, True),
+    7: ("FOV", 5, False),
+    8: ("SIMPLE_RADIAL_FISHEYE", 4, False),
+    9: ("RADIAL_FISHEYE", 5, False),
+    10: ("THIN_PRISM_FISHEYE", 12, False),
+}
+_SUPPORTED = [name for name, _, supported in _MODELS.values() if supported]
+_PARAMETERS = {name: count for name, count, _ in _MODELS.values()}
+# Bytes that one record takes at least: how many there can be follows from the length of a file.
+LEAST_IMAGE_BYTES = 64 + 1 + 8
+_MOST_REASON = 200  # letters of a message that may quote the file
+
+T = TypeVar("T")
+
+
+class PosedImage(NamedTuple):
+    """One photo of a model.
+
+    Attributes:
+        name: As the model calls it; bytes that are no UTF-8 as `surrogateescape` keeps them.
+        camera_id: Number of its camera.
+        viewmat: World-to-camera transform, float64 [4, 4]; None if the file holds no rotation.
+    """
+
+    name: str
+    camera_id: int
+    viewmat: np.ndarray | None
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder holds the cameras of a COLMAP model."""
+    return _file(folder, "cameras") is not None
+
+
+def is_whole_model(folder: Path) -> bool:
+    """Whether a folder holds cameras and photos of a COLMAP model."""
+    return is_model(folder) and _file(folder, "images") is not None
+
+
+def count_images(model: Path) -> int:
+    """How many photos a model has, without reading them all if it is binary; 0 if it is damaged."""
+    path = _file(model, "images")
+    try:
+        if path is None:
+            return 0
+        if path.suffix == ".txt":
+            return len(_images_text(read_text(path).splitlines()))
+        with open(path, "rb") as file:
+            (count,) = struct.unpack("<Q", file.read(8))
+        return count if count * LEAST_IMAGE_BYTES <= path.stat().st_size else 0
+    except (struct.error, ValueError, OSError):
+        return 0
+
+
+def read_cameras(model: Path) -> dict[int, Lens]:
+    """Cameras of a model by number.
+
+    Raises:
+        CaptureError: If the file is missing or damaged, or a camera model is not supported.
+    """
+    return _parse(model, "cameras", _cameras_binary, _cameras_text)
+
+
+def read_images(model: Path) -> list[PosedImage]:
+    """Photos of a model, in the order of the file.
+
+    Raises:
+        CaptureError: If the file is missing or damaged.
+    """
+    return _parse(model, "images", _images_binary, _images_text)
+
+
+def read_points_table(model: Path) -> np.ndarray | None:
+    """Number, x, y, z, r, g, b of every point in the order of the file, float64 [P, 7]; None without a file.
+
+    Raises:
+        CaptureError: If the file is damaged.
+    """
+    return (
+        None if _file(model, "points3D") is None else _parse(model, "points3D", _points_binary, _points_text)
+    )
+
+
+def _file(model: Path, name: str) -> Path | None:
+    """The binary file of this name if there is one, else the text."""
+    paths = (model / f"{name}.{suffix}" for suffix in ("bin", "txt"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _parse(
+    model: Path,
+    name: str,
+    binary: Callable[[bytes], T],
+    text: Callable[[list[str]], T],
+) -> T:
+    """Read one of the model's files, binary if there is one, and turn whatever is wrong into one error."""
+    path = _file(model, name)
+    if path is None:
+        raise CaptureError(f"{model} has no {name}.bin or {name}.txt; copy the whole COLMAP model")
+    try:
+        return binary(path.read_bytes()) if path.suffix == ".bin" else text(read_text(path).splitlines())
+    except (struct.error, OverflowError, ValueError, OSError) as error:
+        early = isinstance(error, struct.error | OverflowError)  # overflow: a length read from junk
+        reason = "it ends too early" if early else str(error)[:_MOST_REASON]
+        raise CaptureError(f"{path} is damaged: {reason}; copy or export the COLMAP model again") from error
+
+
+def _lens(model: str, width: int, height: int, params: tuple[float, ...]) -> Lens:
+    if model not in _SUPPORTED:
+        raise CaptureError(
+            f"camera model {model} is not supported (only {', '.join(_SUPPORTED)}); "
+            "undistort the photos with `colmap image_undistorter` first"
+        )
+    if len(params) != _PARAMETERS[model]:
+        raise ValueError(f"{model} takes {_PARAMETERS[model]} parameters, not {len(params)}")
+    focals = 1 if model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL") else 2
+    if not np.isfinite(params).all() or min(width, height, *params[:focals]) <= 0:
+        raise ValueError(f"{model} {width}×{height} with parameters {params} is no camera")
+    if focals == 1:
+        f, cx, cy, *distortion = params
+        return Lens(width, height, fx=f, fy=f, cx=cx, cy=cy, distortion=tuple(distortion))
+    fx, fy, cx, cy, *distortion = params
+    return Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=tuple(distortion))
+
+
+def _viewmat(quat_wxyz: tuple[float, ...], translation: tuple[float, ...]) -> np.ndarray | None:
+    norm = math.hypot(*quat_wxyz)
+    if not 0 < norm < np.inf or not np.isfinite(translation).all():
+        return None
+    viewmat = np.eye(4)
+    viewmat[:3, :3] = rotations(np.array(quat_wxyz) / norm)
+    viewmat[:3, 3] = translation
+    return viewmat
+
+
+def _records(data: bytes) -> tuple[int, int]:
+    """Number of records in a binary file, and where the first begins."""
+    return struct.unpack_from("<Q", data)[0], 8
+
+
+def _check_end(data: bytes, offset: int) -> None:
+    if offset != len(data):
+        raise ValueError(f"{len(data) - offset} bytes follow its last record")
+
+
+def _cameras_binary(data: bytes) -> dict[int, Lens]:
+    cameras = {}
+    count, offset = _records(data)
+    for _ in range(count):
+        camera_id, model_id, width, height = struct.unpack_from("<iiQQ", data, offset)
+        model, parameters, _ = _MODELS.get(model_id, (f"number {model_id}", 0, False))
+        params = struct.unpack_from(f"<{parameters}d", data, offset + 24)
+        offset += 24 + 8 * parameters
+        cameras[camera_id] = _lens(model, width, height, params)
+    _check_end(data, offset)
+    return cameras
+
+
+def _images_binary(data: bytes) -> list[PosedImage]:
+    images = []
+    count, offset = _records(data)
+    for _ in range(count):
+        _, *pose, camera_id = struct.unpack_from("<I7di", data, offset)
+        offset += 64
+        end = data.find(b"\0", offset)
+        if end < 0:
+            raise struct.error
+        name = data[offset:end].decode("utf-8", "surrogateescape")
+        (points,) = struct.unpack_from("<Q", data, end + 1)
+        offset = end + 9 + 24 * points
+        images.append(PosedImage(name, camera_id, _viewmat(tuple(pose[:4]), tuple(pose[4:]))))
+    _check_end(data, offset)
+    return images
+
+
+# One point up to its track, which follows as pairs of int32.
+_POINT = np.dtype(
+    [("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("track_length", "<u8")]
+)
+
+
+def _points_binary(data: bytes) -> np.ndarray:
+    """Number, x, y, z, r, g, b of every point. float64 [P, 7]"""
+    starts = []
+    count, offset = _records(data)
+    for _ in range(count):
+        starts.append(offset)
+        (track,) = struct.unpack_from("<Q", data, offset + _POINT.itemsize - 8)
+        offset += _POINT.itemsize + 8 * track
+    _check_end(data, offset)
+    octets = np.frombuffer(data, np.uint8)
+    rows = octets[np.array(starts, dtype=np.int64)[:, None] + np.arange(_POINT.itemsize)]
+    points = rows.view(_POINT)[:, 0]
+    return np.concatenate([points["id"][:, None].astype(np.float64), points["xyz"], points["rgb"]], axis=1)
+
+
+def _data_lines(lines: list[str]) -> Iterator[list[str]]:
+    return (line.split() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+
+
+def _cameras_text(lines: list[str]) -> dict[int, Lens]:
+    return {
+        int(camera_id): _lens(model, int(width), int(height), tuple(map(float, params)))
+        for camera_id, model, width, height, *params in _data_lines(lines)
+    }
+
+
+def _images_text(lines: list[str]) -> list[PosedImage]:
+    """A line a photo, its pose, and a second one of its 2D points, often empty or missing."""
+    images: list[PosedImage] = []
+    just_posed = False
+    for line in lines:
+        if line.lstrip().startswith("#"):
+            continue
+        words = line.split(maxsplit=9)
+        if just_posed and _is_points2d(line):
+            just_posed = False
+        elif len(words) == 10:
+            pose = tuple(map(float, words[1:8]))
+            images.append(PosedImage(words[9].strip(), int(words[8]), _viewmat(pose[:4], pose[4:])))
+            just_posed = True
+        elif words and just_posed:
+            raise ValueError(f"the line after photo {images[-1].name} is not a list of X Y POINT3D_ID")
+        elif words:
+            raise ValueError(f"`{line[:60]}` is not IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME")
+    return images
+
+
+def _is_points2d(line: str) -> bool:
+    """Whether a line can be 2D points. The line of a pose ends in a name, which has a suffix or letters."""
+    words = line.split()
+    return not words or (len(words) % 3 == 0 and _is_number(words[-1]))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _points_text(lines: list[str]) -> np.ndarray:
+    """Number, x, y, z, r, g, b of every point. float64 [P, 7]"""
+    rows = []
+    for words in _data_lines(lines):
+        if len(words) < 7:  # an error and a track follow, which Gaussians do not need
+            raise ValueError(f"`{' '.join(words)[:60]}` is not POINT3D_ID X Y Z R G B")
+        rows.append(tuple(map(float, words[:7])))
+    return np.array(rows, dtype=np.float64).reshape(-1, 7)
