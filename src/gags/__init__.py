@@ -33,8 +33,20 @@ if TYPE_CHECKING:
     from gags.evaluate.metrics import Evaluation
     from gags.gaussians import Gaussians, blend_weights, render
     from gags.gaussians.files import load_gaussians, save_gaussians, save_splats
+    from gags.gaussians.mesh import Mesh
+    from gags.gaussians.mesh_files import save_mesh
     from gags.gaussians.ply import load_ply, save_ply
-    from gags.outputs import evaluate, report, view, write_answers, write_catalog
+    from gags.outputs import (
+        convert,
+        evaluate,
+        mesh,
+        report,
+        save_scene,
+        view,
+        write_answers,
+        write_catalog,
+        write_views,
+    )
     from gags.pipeline import (
         CaptureSettings,
         RunSettings,
@@ -74,8 +86,11 @@ _WHERE = {
         "gags.evaluate.metrics": "Evaluation",
         "gags.gaussians": "Gaussians blend_weights render",
         "gags.gaussians.files": "load_gaussians save_gaussians save_splats",
+        "gags.gaussians.mesh": "Mesh",
+        "gags.gaussians.mesh_files": "save_mesh",
         "gags.gaussians.ply": "load_ply save_ply",
-        "gags.outputs": "evaluate report view write_answers write_catalog",
+        "gags.outputs": "convert evaluate mesh report save_scene view write_answers write_catalog "
+        "write_views",
         "gags.pipeline": "CaptureSettings RunSettings describe distill reconstruct run things",
         "gags.poses": "PoseSettings find_points find_poses poses",
         "gags.progress": "Bar Reporter",
@@ -126,6 +141,7 @@ __all__ = [
     "Instance",
     "LabelError",
     "LanguageField",
+    "Mesh",
     "ModelError",
     "OrientedBox",
     "PoseSettings",
@@ -143,6 +159,7 @@ __all__ = [
     "benchmark",
     "blend_weights",
     "compare",
+    "convert",
     "demo",
     "describe",
     "distill",
@@ -153,18 +170,22 @@ __all__ = [
     "load_gaussians",
     "load_labels",
     "load_ply",
+    "mesh",
     "poses",
     "reconstruct",
     "render",
     "report",
     "run",
     "save_gaussians",
+    "save_mesh",
     "save_ply",
+    "save_scene",
     "save_splats",
     "things",
     "view",
     "write_answers",
     "write_catalog",
+    "write_views",
 ]
 
 

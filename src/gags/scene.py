@@ -228,14 +228,17 @@ class Scene:
         out: Path | str | None = None,
         *,
         invert: bool = False,
+        ids: bool = False,
         progress: Reporter = SILENT,
     ) -> Gaussians:
         """Cut things out: their Gaussians alone, every value as it was.
 
         Args:
             wanted: What to cut out: texts, of which all instances are taken, or instances of `locate`.
-            out: File to write them to, .ply, .spz or .splat; nothing is written if they are none.
+            out: File to write them to, .ply or another of `save_gaussians`; nothing is written if they are
+                none.
             invert: Everything else instead.
+            ids: Also write which thing each belongs to; see `gags.save_scene`.
             progress: Told about progress.
 
         Returns:
@@ -244,8 +247,12 @@ class Scene:
         Raises:
             SplatsError: If `out` is the scene itself, or of a format that is not written.
         """
-        self.check_output(out)
+        self.check_output(out, ids=ids)
         mask = self.mask_of(wanted, invert=invert, progress=progress)
+        if out is not None and ids and bool(mask.any()):
+            import gags
+
+            return gags.save_scene(self, out, mask, ids=True, progress=progress)
         return self._written(edit.extracted(self.gaussians, mask), out, progress)
 
     def delete(
@@ -316,16 +323,18 @@ class Scene:
             instances += found
         return edit.union(instances, len(self.gaussians), invert=invert)
 
-    def check_output(self, out: Path | str | None) -> None:
-        """Make sure that Gaussians can be written to a file.
+    def check_output(self, out: Path | str | None, *, ids: bool = False) -> None:
+        """Make sure that Gaussians, and the things they belong to, can be written to a file.
 
         Raises:
-            SplatsError: If it is the scene itself, or of a format that is not written.
+            SplatsError: If it is the scene itself, or of a format that is not written or holds no ids.
         """
         if out is None:
             return
         out, splats = Path(out), self.workspace.splats
         writer_for(out)
+        if ids and out.suffix.lower() != ".ply":
+            raise SplatsError(f"{out}: ids are written in .ply alone; rename --out or leave --ids out")
         if out.resolve() == splats.resolve() or (out.exists() and splats.exists() and out.samefile(splats)):
             raise SplatsError(f"{out} is the scene itself, which is never changed; choose another --out")
 

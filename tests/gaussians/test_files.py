@@ -120,14 +120,21 @@ def test_spz_coordinates_fit_and_waste_no_bits(largest, bits):
 
 @pytest.mark.parametrize("degree", [0, 3])
 def test_spz_4_is_the_same_streams_one_by_one(tmp_path, degree):
-    """Version 4 by hand: a header of 32 bytes, a table of packed and plain sizes, a zstd stream a property."""
+    """Version 4 by hand: a header of 32 bytes, a table of sizes, a zstd stream a property."""
     zstandard = pytest.importorskip("zstandard")
     gaussians = made(degree=degree)
     save_gaussians(gaussians, tmp_path / "a.spz", spz_version=4)
     save_gaussians(gaussians, tmp_path / "b.spz")
     data = (tmp_path / "a.spz").read_bytes()
     magic, version, count, harmonics, _, _, streams, table = struct.unpack_from("<4sIIBBBBI", data)
-    assert (magic, version, count, harmonics, streams, table) == (b"NGSP", 4, 20, degree, 5 + (degree > 0), 32)
+    assert (magic, version, count, harmonics, streams, table) == (
+        b"NGSP",
+        4,
+        20,
+        degree,
+        5 + (degree > 0),
+        32,
+    )
     sizes = struct.unpack_from(f"<{2 * streams}Q", data, table)
     place, plain = table + 16 * streams, b""
     for packed, size in zip(sizes[::2], sizes[1::2], strict=True):
@@ -135,7 +142,9 @@ def test_spz_4_is_the_same_streams_one_by_one(tmp_path, degree):
         place += packed
     assert place == len(data)
     assert plain == gzip.decompress((tmp_path / "b.spz").read_bytes())[16:]
-    torch.testing.assert_close(load_gaussians(tmp_path / "a.spz").means, load_gaussians(tmp_path / "b.spz").means)
+    torch.testing.assert_close(
+        load_gaussians(tmp_path / "a.spz").means, load_gaussians(tmp_path / "b.spz").means
+    )
 
 
 def test_other_versions_of_spz_are_not_written(tmp_path):
@@ -160,7 +169,12 @@ def test_pictures_before_and_after(tmp_path, suffix, most):
         (".ply", 3, True, ""),
         (".glb", 3, False, ""),
         (".usdc", 3, True, ".usdc holds the Gaussians without things (a .ply holds them)"),
-        (".splat", 0, False, ".splat holds the Gaussians rounded: rotations, opacities and colours in 8 bits"),
+        (
+            ".splat",
+            0,
+            False,
+            ".splat holds the Gaussians rounded: rotations, opacities and colours in 8 bits",
+        ),
         (
             ".splat",
             2,
@@ -214,11 +228,13 @@ def test_what_is_written_as_ply_is_read(tmp_path):
 @pytest.mark.parametrize("degree", [0, 2])
 def test_rounded_files_are_read_back(tmp_path, suffix, degree):
     gaussians = made(degree=degree)
-    gaussians.logit_opacities[:2] = torch.tensor([40.0, -40.0])  # 255 and 0 in 8 bits: their logits are infinite
+    gaussians.logit_opacities[:2] = torch.tensor(
+        [40.0, -40.0]
+    )  # 255 and 0 in 8 bits: their logits are infinite
     save_gaussians(gaussians, tmp_path / f"a{suffix}")
     again = load_gaussians(tmp_path / f"a{suffix}")
     torch.testing.assert_close(again.means, gaussians.means, atol=2**-20, rtol=0)
-    size = dict(rtol=1e-6, atol=0) if suffix == ".splat" else dict(atol=0.51 / 16, rtol=0)
+    size = {"rtol": 1e-6, "atol": 0} if suffix == ".splat" else {"atol": 0.51 / 16, "rtol": 0}
     torch.testing.assert_close(again.log_scales, gaussians.log_scales, **size)
     torch.testing.assert_close(again.opacities, gaussians.opacities, atol=0.51 / 255, rtol=0)
     assert torch.isfinite(again.logit_opacities).all()
@@ -234,7 +250,9 @@ def test_rounded_files_are_read_back(tmp_path, suffix, degree):
 def test_what_is_no_ply_says_what_is_read(tmp_path):
     save_gaussians(made(), tmp_path / "a.splat")
     (tmp_path / "a.splat").rename(tmp_path / "a.gsplat")
-    with pytest.raises(SplatsError, match=r"a\.gsplat is not a PLY file; .* read as \.ply, \.spz, \.splat, .ksplat"):
+    with pytest.raises(
+        SplatsError, match=r"a\.gsplat is not a PLY file; .* read as \.ply, \.spz, \.splat, .ksplat"
+    ):
         load_gaussians(tmp_path / "a.gsplat")
     with pytest.raises(SplatsError, match="is not there"):
         load_gaussians(tmp_path / "b.spz")
@@ -255,7 +273,10 @@ def packed_spz(version: int, count: int, degree: int = 0, bits: int = 12, body: 
         (packed_spz(3, 2, body=b"\0" * 39), "ends too early"),
         (packed_spz(3, 10**9), r"claims 1000000000 Gaussians, too many for its \d+ bytes"),
         (packed_spz(3, 0), "holds no Gaussians"),
-        (struct.pack("<4sIIBBBBI", b"NGSP", 4, 10**9, 3, 12, 0, 0, 32) + b"\0" * 12, "too many for its 32 bytes"),
+        (
+            struct.pack("<4sIIBBBBI", b"NGSP", 4, 10**9, 3, 12, 0, 0, 32) + b"\0" * 12,
+            "too many for its 32 bytes",
+        ),
         (struct.pack("<4sIIBBBBI", b"NGSP", 4, 1, 0, 12, 0, 6, 32) + b"\0" * 12, "no whole SPZ file"),
     ],
 )
@@ -266,7 +287,7 @@ def test_damaged_spz(tmp_path, content, message):
 
 
 def test_spz_of_version_2_by_hand(tmp_path):
-    """One Gaussian: fixed point with 12 bits, 8-bit colours, log-scale (b / 16 − 10), x, y, z of a rotation."""
+    """One Gaussian: fixed point with 12 bits, 8-bit colours, log-scale (b / 16 − 10), x, y, z."""
     body = b"".join((int(value * 4096) & 0xFFFFFF).to_bytes(3, "little") for value in (1.5, -2.25, 0.125))
     body += bytes([51]) + bytes([255, 0, 128]) + bytes([96, 112, 128]) + bytes([128, 128, 255])
     (tmp_path / "a.spz").write_bytes(packed_spz(2, 1, body=body))
@@ -313,7 +334,9 @@ def test_a_wide_scene_is_written_whole(tmp_path):
 
 def test_a_format_is_one_line_of_the_registry(tmp_path, monkeypatch):
     heard = []
-    monkeypatch.setitem(files.WRITERS, ".txt", lambda gaussians, path, _: path.write_text(str(len(gaussians))))
+    monkeypatch.setitem(
+        files.WRITERS, ".txt", lambda gaussians, path, _: path.write_text(str(len(gaussians)))
+    )
     monkeypatch.setitem(files.READERS, ".txt", lambda path, progress: heard.append(path) or made(3))
     save_gaussians(made(7), tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_text() == "7"

@@ -34,7 +34,9 @@ def parts_of(path) -> tuple[dict, bytes]:
 def written(document: dict, numbers: bytes) -> bytes:
     text = json.dumps(document).encode()
     text += b" " * (-len(text) % 4)
-    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(numbers), b"BIN\0") + numbers
+    chunks = (
+        struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(numbers), b"BIN\0") + numbers
+    )
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
@@ -66,7 +68,9 @@ def test_the_file_holds_what_the_extension_says(tmp_path, suffix, degree):
         attribute(document, numbers, f"{EXTENSION}:SCALE"), np.exp(gaussians.log_scales), rtol=1e-6
     )
     opacities = 1 / (1 + np.exp(-gaussians.logit_opacities.numpy()))
-    np.testing.assert_allclose(attribute(document, numbers, f"{EXTENSION}:OPACITY")[:, 0], opacities, atol=1e-6)
+    np.testing.assert_allclose(
+        attribute(document, numbers, f"{EXTENSION}:OPACITY")[:, 0], opacities, atol=1e-6
+    )
     names = [(d, n) for d in range(degree + 1) for n in range(2 * d + 1)]
     for row, (d, n) in enumerate(names):
         values = attribute(document, numbers, f"{EXTENSION}:SH_DEGREE_{d}_COEF_{n}")
@@ -119,7 +123,9 @@ def test_nodes_put_their_gaussians_where_they_are_shown(tmp_path):
     moved = 3 * points + [1, 0, 0]
     two = np.stack([-moved[:, 1], moved[:, 0], moved[:, 2]], axis=1)
     found = sorted(map(tuple, np.round(again.means.numpy(), 4).tolist()))
-    np.testing.assert_allclose(found, sorted(map(tuple, np.round(np.concatenate([one, two]), 4).tolist())), atol=2e-4)
+    np.testing.assert_allclose(
+        found, sorted(map(tuple, np.round(np.concatenate([one, two]), 4).tolist())), atol=2e-4
+    )
     sizes = again.scales.numpy().prod(axis=1) / np.tile(gaussians.scales.numpy().prod(axis=1), 2)
     assert sorted(np.round(sizes).tolist()) == [8.0] * 20 + [27.0] * 20
 

@@ -20,7 +20,9 @@ def made_ksplat(g: Gaussians, level: int, *, sections: int = 1) -> tuple[bytes, 
     for rows in np.array_split(np.arange(len(g)), sections):
         cells = np.floor(g.means[rows].numpy() / BLOCK).astype(int)
         cubes, owner = np.unique(cells, axis=0, return_inverse=True)
-        groups = [rows[owner == cube][i : i + BUCKET] for cube in range(len(cubes)) for i in range(0, 99, BUCKET)]
+        groups = [
+            rows[owner == cube][i : i + BUCKET] for cube in range(len(cubes)) for i in range(0, 99, BUCKET)
+        ]
         groups = [group for group in groups if len(group)]
         full = [group for group in groups if len(group) == BUCKET]
         partial = [group for group in groups if len(group) < BUCKET]
@@ -71,7 +73,7 @@ def test_every_level_and_degree(tmp_path, level, degree):
     (tmp_path / "a.ksplat").write_bytes(data)
     again, g = load_gaussians(tmp_path / "a.ksplat"), g[torch.from_numpy(order)]
     assert again.sh_degree == degree
-    close = dict(rtol=0, atol=1e-6) if level == 0 else dict(rtol=0, atol=2e-3)
+    close = {"rtol": 0, "atol": 1e-6 if level == 0 else 2e-3}
     torch.testing.assert_close(again.means, g.means, rtol=0, atol=1e-6 if level == 0 else 1e-5)
     torch.testing.assert_close(again.log_scales, g.log_scales, **close)
     torch.testing.assert_close(again.quats, g.quats / g.quats.norm(dim=1, keepdim=True), **close)

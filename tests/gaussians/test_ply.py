@@ -204,7 +204,9 @@ def test_truncated(tmp_path, missing):
         load_ply(tmp_path / "a.ply")
 
 
-@pytest.mark.parametrize(("row", "message"), [("1 2", "ends too early"), ("1.00 2.00", "not whole"), ("1 2 three", "no number")])
+@pytest.mark.parametrize(
+    ("row", "message"), [("1 2", "ends too early"), ("1.00 2.00", "not whole"), ("1 2 three", "no number")]
+)
 def test_damaged_ascii(tmp_path, row, message):
     (tmp_path / "a.ply").write_bytes(POINTS.replace(b"1 2 3\n", row.encode()))
     with pytest.raises(SplatsError, match=message):

@@ -191,7 +191,10 @@ def _meta(files: dict[str, bytes], **changes) -> dict[str, bytes]:
         (lambda files: {n: c for n, c in files.items() if n != "meta.json"}, "meta.json is not there"),
         (lambda files: files | {"quats.webp": b"RIFF"}, "picture cannot be read"),
         (lambda files: files | {"meta.json": b"[" * 100_000}, "damaged"),
-        (lambda files: files | {"sh0.webp": _lossless(np.zeros((512, 512, 4), np.uint8))}, "512 x 512 pixels"),
+        (
+            lambda files: files | {"sh0.webp": _lossless(np.zeros((512, 512, 4), np.uint8))},
+            "512 x 512 pixels",
+        ),
     ],
 )
 def test_damaged_files(tmp_path, change, message):

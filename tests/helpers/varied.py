@@ -8,7 +8,7 @@ from tests.helpers.scenes import coloured_balls, orbit_camera
 
 
 def varied(count: int = 60, degree: int = 3, seed: int = 3) -> Gaussians:
-    """Balls that are stretched to 1:3, turned at random, 20 to 98 % opaque, whose colours change by direction."""
+    """Stretched, turned balls, 20 to 97 % opaque, whose colours change with the direction."""
     rng = torch.Generator().manual_seed(seed)
     balls = coloured_balls(count, seed)
     rest = 0.4 * torch.randn(count, (degree + 1) ** 2 - 1, 3, generator=rng)

@@ -81,8 +81,8 @@ def save_gaussians(
         things: Thing of each Gaussian, −1 for none; a .ply alone can hold it, as a property `thing`. int [N]
 
     Raises:
-        SplatsError: If the suffix is another one, there is no Gaussian, an extra is missing, or the file cannot
-            be written.
+        SplatsError: If the suffix is another one, there is no Gaussian, an extra is missing, or the file
+            cannot be written.
     """
     path = Path(path)
     writer, suffix = writer_for(path), path.suffix.lower()
@@ -143,8 +143,8 @@ def load_gaussians(path: str | Path, progress: Reporter = SILENT) -> Gaussians:
     """Read Gaussians from the format that the suffix names; any other suffix is tried as PLY.
 
     Args:
-        path: The file; of SOG, also its folder or the `meta.json` in it. See `gaussians.ply.load_ply` for what
-            is kept of a PLY.
+        path: The file; of SOG, also its folder or the `meta.json` in it. See `gaussians.ply.load_ply` for
+            what is kept of a PLY.
         progress: Is warned of what was left out.
 
     Returns:

@@ -1,7 +1,8 @@
-"""glTF 2.0 with KHR_gaussian_splatting (`.glb`, `.gltf`): Gaussians as a point cloud with attributes; both ways.
+"""glTF 2.0 with KHR_gaussian_splatting (`.glb`, `.gltf`): Gaussians as a point cloud with attributes; both
+ways.
 
-Every value is float32, after activation: linear sizes, opacities in [0, 1], rotations xyzw of length 1, and the
-harmonics with the signs of 3DGS files (the extension has the Condon-Shortley phase, as these have).
+Every value is float32, after activation: linear sizes, opacities in [0, 1], rotations xyzw of length 1, and
+the harmonics with the signs of 3DGS files (the extension has the Condon-Shortley phase, as these have).
 """
 
 import base64
@@ -84,7 +85,9 @@ def _attributes(gaussians: Gaussians) -> dict[str, tuple[np.ndarray, str]]:
     }
     for name, coefficient in zip(_harmonics(g.sh_degree), range(g.sh.shape[1]), strict=True):
         attributes[name] = (g.sh[:, coefficient], "VEC3")
-    arrays = {name: (t.detach().contiguous().numpy().astype("<f4"), kind) for name, (t, kind) in attributes.items()}
+    arrays = {
+        name: (t.detach().contiguous().numpy().astype("<f4"), kind) for name, (t, kind) in attributes.items()
+    }
     color = (colors * 255).round().clamp(0, 255).byte().numpy()
     return arrays | {"COLOR_0": (color, "VEC4")}
 
@@ -142,7 +145,9 @@ def _gaussians(file: GltfFile, primitive: dict[str, Any], progress: Reporter) ->
     if splatting.get("kernel", "ellipse") != "ellipse":
         raise ValueError(f"its kernel is {splatting['kernel']!r}, and 'ellipse' is read")
     if splatting.get("colorSpace") == _LINEAR:
-        progress.warn(f"{file.path} has linear colours; they are kept as they are, and look darker than meant")
+        progress.warn(
+            f"{file.path} has linear colours; they are kept as they are, and look darker than meant"
+        )
     degrees = [d for d in range(4) if all(name in names for name in _harmonics(d))]
     if not degrees:
         raise ValueError("its Gaussians have no harmonics of degree 0")

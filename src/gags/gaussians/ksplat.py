@@ -135,7 +135,7 @@ def _gaussians(data: bytes, section: _Section, level: int, limits: tuple[float, 
 
 
 def _by_coefficient(rest: np.ndarray) -> np.ndarray:
-    """Degree by degree, all of red, of green, of blue, turned into RGB a coefficient. [N, R] → [N, R / 3, 3]"""
+    """All of red, of green, of blue, degree by degree, as RGB a coefficient. [N, R] → [N, R / 3, 3]"""
     ends = [(0, 9), (9, 24)][: {0: 0, 9: 1, 24: 2}[rest.shape[1]]]
     degrees = [rest[:, a:b].reshape(len(rest), 3, (b - a) // 3).transpose(0, 2, 1) for a, b in ends]
     return np.concatenate([np.zeros((len(rest), 0, 3)), *degrees], axis=1)

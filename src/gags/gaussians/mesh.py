@@ -1,7 +1,9 @@
-"""A surface from Gaussians: depth seen by cameras, fused in a grid of signed distances (Curless & Levoy 1996).
+"""A surface from Gaussians: depth seen by cameras, fused in a grid of signed distances (Curless & Levoy
+1996).
 
-The grid, the cameras and the rasteriser are ours; the surface is cut out of the grid by scikit-image's marching
-cubes. Open3D fuses depth as well, but takes 400 MB, and knows nothing of what lies inside a closed thing.
+The grid, the cameras and the rasteriser are ours; the surface is cut out of the grid by scikit-image's
+marching cubes. Open3D fuses depth as well, but takes 400 MB, and knows nothing of what lies inside a closed
+thing.
 """
 
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from torch.nn.functional import grid_sample, normalize
 
 from gags.capture.camera import Camera
 from gags.errors import SplatsError
+from gags.files.memory import available_bytes
 from gags.gaussians.gaussians import Gaussians, render
 from gags.progress import SILENT, Reporter
 
@@ -23,9 +26,13 @@ SOLID_ALPHA = 0.5  # a pixel with less shows no surface
 SMOOTHING = 1.0  # cells; steps between views would be ridges
 NEAR = 2.0  # cells between a vertex and the depth of a pixel that shows it
 TRUNCATION = 4.0  # cells either way within which a depth says how far the surface is
-BEHIND = 0.05  # what a view that sees only the surface in front counts for "inside"; one that sees it counts 1
+BEHIND = (
+    0.05  # what a view that sees only the surface in front counts for "inside"; one that sees it counts 1
+)
 LEAST_PIECE = 0.02  # of the faces of the largest piece; smaller ones are floaters
 FAINT = 0.1  # Gaussians of less opacity bound nothing
+_BYTES_A_CELL = 48  # distances, weights, and their smoothing
+MOST_MEMORY = 0.8  # of what is available
 _AT_ONCE = 1 << 18  # cells, to bound memory
 _DIRECTIONS = 200  # in which a solid is bounded by its farthest Gaussian
 
@@ -63,6 +70,20 @@ class Mesh:
         return len(forth) == len(edges) and forth == back
 
 
+def joined(meshes: Sequence[Mesh]) -> Mesh:
+    """Several meshes as one, each as it is."""
+    first = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    things = [mesh.things for mesh in meshes if mesh.things is not None]
+    return Mesh(
+        np.concatenate([mesh.vertices for mesh in meshes]),
+        np.concatenate([mesh.faces + start for mesh, start in zip(meshes, first, strict=False)]).astype(
+            np.int32
+        ),
+        np.concatenate([mesh.colors for mesh in meshes]),
+        np.concatenate(things) if len(things) == len(meshes) else None,
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """Cells of equal size in a box; their centres carry signed distances.
@@ -80,7 +101,9 @@ class Grid:
     counts: tuple[int, int, int]
 
     @classmethod
-    def around(cls, low: np.ndarray, high: np.ndarray, axes: np.ndarray, cells: int, margin: int = 3) -> "Grid":
+    def around(
+        cls, low: np.ndarray, high: np.ndarray, axes: np.ndarray, cells: int, margin: int = 3
+    ) -> "Grid":
         """A grid that holds a box, with `cells` along its longest side and `margin` cells around.
 
         Args:
@@ -91,7 +114,7 @@ class Grid:
             margin: Further cells on every side.
         """
         size = float((high - low).max()) / cells
-        inner = np.ceil((high - low) / size).astype(int)
+        inner = np.ceil((high - low) / size - 1e-6).astype(int)
         middle = (low + high) / 2
         counts = np.maximum(inner, 1) + 2 * margin
         origin = (middle - (counts - 1) / 2 * size) @ axes
@@ -102,7 +125,9 @@ class Grid:
         number = torch.arange(start, end, device=device)
         _, ny, nz = self.counts
         index = torch.stack([number // (ny * nz), number // nz % ny, number % nz], 1).double()
-        axes, origin = (torch.as_tensor(a, dtype=torch.float64, device=device) for a in (self.axes, self.origin))
+        axes, origin = (
+            torch.as_tensor(a, dtype=torch.float64, device=device) for a in (self.axes, self.origin)
+        )
         return (origin + index * self.size @ axes).float()
 
     def world(self, index: np.ndarray) -> np.ndarray:
@@ -116,8 +141,8 @@ class _Shot:
 
     Attributes:
         camera: The camera.
-        maps: Depth along the optical axis times whether there is a surface, that, and whether nothing is there.
-            float32 [1, 3, H, W]
+        maps: Depth along the optical axis times whether there is a surface, that, and whether nothing is
+            there. float32 [1, 3, H, W]
         color: RGB in [0, 255]. uint8 [1, 3, H, W]
     """
 
@@ -142,7 +167,9 @@ class _Shot:
 
     def at(self, place: Tensor) -> tuple[Tensor, Tensor]:
         """Depth at places, 0 where most pixels around show no surface, and which places are empty. [n]"""
-        depth, there, free = grid_sample(self.maps, place, padding_mode="border", align_corners=False)[0, :, 0]
+        depth, there, free = grid_sample(self.maps, place, padding_mode="border", align_corners=False)[
+            0, :, 0
+        ]
         return torch.where(there > 0.5, depth / there.clamp(min=1e-6), torch.zeros_like(depth)), free > 0.5
 
 
@@ -173,6 +200,7 @@ def surface_of(
         SplatsError: If the extra `mesh` is missing, or no surface is found.
     """
     check_mesh()
+    _check_memory(grid)
     chosen = np.unique(np.linspace(0, len(cameras) - 1, min(len(cameras), MOST_VIEWS)).round().astype(int))
     distances = _Distances(grid, gaussians.means.device)
     shots = []
@@ -181,7 +209,9 @@ def surface_of(
             shots.append(_shot(gaussians, cameras[number].within(LONGEST_SIDE), grid.size * TRUNCATION))
             distances.add(shots[-1], solid=solid)
             bar.advance()
-    mesh = Mesh(*_triangles(*distances.finished(gaussians if solid else None), grid), np.zeros((0, 3), np.uint8))
+    mesh = Mesh(
+        *_triangles(*distances.finished(gaussians if solid else None), grid), np.zeros((0, 3), np.uint8)
+    )
     mesh.colors = _colors(mesh, shots, grid.size, gaussians.means.device)
     return mesh
 
@@ -197,6 +227,16 @@ def check_mesh() -> None:
         import trimesh  # noqa: F401
     except ImportError as error:
         raise SplatsError("meshes need the extra `mesh`; pip install 'gags[mesh]'") from error
+
+
+def _check_memory(grid: Grid) -> None:
+    """Refuse a grid that memory does not hold, before it is asked for."""
+    needed, there = float(np.prod(grid.counts, dtype=float)) * _BYTES_A_CELL, available_bytes()
+    if needed > MOST_MEMORY * there:
+        raise SplatsError(
+            f"a grid of {' x '.join(map(str, grid.counts))} cells takes {needed / 1e9:.1f} GB, and "
+            f"{there / 1e9:.1f} GB are free; ask for fewer --cells"
+        )
 
 
 def _shot(gaussians: Gaussians, camera: Camera, most_spread: float) -> _Shot:
@@ -257,12 +297,14 @@ class _Distances:
         return np.where(known, smooth, volume), known
 
     def _outside(self, gaussians: Gaussians) -> Tensor:
-        """Distance of each cell from the hull of some Gaussians, negative inside, as `total` has it. [cells]"""
+        """Distance of each cell from the hull of Gaussians, negative inside, as `total` has it. [cells]"""
         row = torch.arange(_DIRECTIONS, device=self.device) + 0.5
         height, angle = 1 - 2 * row / _DIRECTIONS, torch.pi * (1 + 5**0.5) * row  # a spiral over the sphere
         flat = (1 - height**2).sqrt()
         sides = torch.as_tensor(self.grid.axes, dtype=torch.float32, device=self.device)
-        directions = torch.cat([torch.stack([flat * angle.cos(), flat * angle.sin(), height], 1), sides, -sides])
+        directions = torch.cat(
+            [torch.stack([flat * angle.cos(), flat * angle.sin(), height], 1), sides, -sides]
+        )
         seen = gaussians.means[gaussians.opacities >= min(FAINT, float(gaussians.opacities.max()))]
         reach = (seen @ directions.T).amax(0)
         parts = []
@@ -274,10 +316,14 @@ class _Distances:
 
 def _triangles(volume: np.ndarray, known: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Vertices and triangles between cells of different sign, without specks."""
+    from scipy.ndimage import binary_erosion
     from skimage.measure import marching_cubes
 
     volume = np.pad(volume, 1, constant_values=1.0)  # closed at the border of the grid
-    known = np.pad(known, 1, constant_values=bool(known.all()))
+    if known.all():
+        known = np.pad(known, 1, constant_values=True)
+    else:  # between cells of which one is unknown there is no surface
+        known = binary_erosion(np.pad(known, 1), np.ones((3, 3, 3)))
     inside = volume < 0
     if not (inside & known).any() or not (~inside & known).any():
         raise SplatsError("no surface is found: no camera sees these Gaussians as something solid")

@@ -32,8 +32,8 @@ def load_ply(path: str | Path, progress: Reporter = SILENT) -> Gaussians:
 
     Values are kept as stored (before activation), as float32; properties that Gaussians do not have are
     ignored, and so are spherical harmonics above degree 3. Plain colours (red, green, blue) stand in for a
-    missing f_dc. Gaussians with values that are not finite are dropped with a warning, but for infinite logits
-    and flat sizes (`gags.gaussians.foreign`).
+    missing f_dc. Gaussians with values that are not finite are dropped with a warning, but for infinite
+    logits and flat sizes (`gags.gaussians.foreign`).
 
     Raises:
         SplatsError: If the file is missing, damaged, no PLY, or holds no Gaussians.
@@ -63,7 +63,9 @@ def _remedy(path: Path) -> str:
     """What to do about a file that cannot be read as PLY."""
     if path.suffix.lower() in ("", ".ply"):
         return "export the 3DGS .ply again"
-    return "Gaussians are read as .ply, .spz, .splat, .ksplat, .sog, .glb and .gltf: convert it to one of these"
+    return (
+        "Gaussians are read as .ply, .spz, .splat, .ksplat, .sog, .glb and .gltf: convert it to one of these"
+    )
 
 
 def save_ply(
@@ -95,7 +97,9 @@ def save_ply(
     rows = table.astype("<f4", copy=False)
     if things is not None:
         properties += "property int thing\n"
-        rows = np.concatenate([rows, np.asarray(things, "<i4")[:, None].view("<f4")], axis=1)  # the bits as they are
+        rows = np.concatenate(
+            [rows, np.asarray(things, "<i4")[:, None].view("<f4")], axis=1
+        )  # the bits as they are
     header = f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n{properties}end_header\n"
     with atomic_write(Path(path)) as temporary, open(temporary, "wb") as file:
         file.write(header.encode("ascii"))

@@ -53,7 +53,9 @@ def load_sog(path: Path, progress: Reporter = SILENT) -> Gaussians:
         missing = Path(error.filename or path).name
         raise SplatsError(f"{path}: {missing} is not there; give a whole .sog, or its folder") from error
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise SplatsError(f"{path} is no .sog archive, or a damaged one ({error}); export it again") from error
+        raise SplatsError(
+            f"{path} is no .sog archive, or a damaged one ({error}); export it again"
+        ) from error
     except OSError as error:
         raise SplatsError(f"{path} cannot be read ({error.strerror or error})") from error
 
@@ -99,7 +101,9 @@ def _picture(data: bytes, most: int) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             if picture.width * picture.height > most:
-                raise ValueError(f"a picture has {picture.width} x {picture.height} pixels for {most} at most")
+                raise ValueError(
+                    f"a picture has {picture.width} x {picture.height} pixels for {most} at most"
+                )
             return np.asarray(picture.convert("RGBA"))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"a picture cannot be read: {error}") from error
@@ -125,7 +129,7 @@ def _unranged(numbers: np.ndarray, limits: tuple[np.ndarray, np.ndarray], most: 
 
 
 def _values(numbers: np.ndarray, part: dict[str, Any]) -> np.ndarray:
-    """What bytes stand for: places in a list of 256 values (version 2), or in a range a channel (version 1)."""
+    """What bytes stand for: places in a list of 256 values (version 2), or in ranges (version 1)."""
     if "codebook" not in part:
         low, high = _range(part)
         return _unranged(numbers, (low.ravel()[:3], high.ravel()[:3]))  # of harmonics, one range for all

@@ -52,8 +52,8 @@ def save_spz(
     count = int((~near).sum())
     if count > MOST_STRAYS * len(g) + 1:
         raise SplatsError(
-            f"{path}: {count} of {len(g)} Gaussians lie beyond {reach(_LEAST_BITS):.0f} units from the origin, "
-            "which .spz cannot hold; write a .ply"
+            f"{path}: {count} of {len(g)} Gaussians lie beyond {reach(_LEAST_BITS):.0f} units from the "
+            "origin, which .spz cannot hold; write a .ply"
         )
     if count:
         progress.warn(
@@ -92,8 +92,8 @@ def near_enough(means: Tensor, scales: Tensor) -> Tensor:
 
     Returns:
         All of them, if the rounding is below `ROUNDING` of the middle size anyway; else those within the
-        distance that allows it, but at least 1 − `MOST_STRAYS` of all. None that is beyond what the format can
-        hold at all. bool [N]
+        distance that allows it, but at least 1 − `MOST_STRAYS` of all. None that is beyond what the format
+        can hold at all. bool [N]
     """
     distance = means.abs().amax(dim=-1).double()
     wanted = ROUNDING * float(scales.amax(dim=-1).median())
@@ -124,9 +124,7 @@ def load_spz(path: Path, progress: Reporter = SILENT) -> Gaussians:
         raise SplatsError(f"{path}, an SPZ file, cannot be read ({error}); export it again") from error
     rest = np.zeros((len(data.means), 0, 3), np.float32) if data.shN is None else data.shN
     sh = np.concatenate([np.asarray(data.sh0, np.float32)[:, None], rest], axis=1)
-    return gathered(
-        data.means, data.quats, data.scales, data.opacities, sh, path=path, progress=progress
-    )
+    return gathered(data.means, data.quats, data.scales, data.opacities, sh, path=path, progress=progress)
 
 
 def _check(path: Path) -> None:
@@ -141,7 +139,9 @@ def _check(path: Path) -> None:
             elif head[:4] == _MAGIC:
                 _check_version_4(path, head, file.read(), size)
             else:
-                raise SplatsError(f"{path} is no SPZ file, whatever its name says; give a .ply, .spz or .splat")
+                raise SplatsError(
+                    f"{path} is no SPZ file, whatever its name says; give a .ply, .spz or .splat"
+                )
     except FileNotFoundError as error:
         raise SplatsError(f"{path} is not there; give the path of a file of Gaussians") from error
     except OSError as error:

@@ -17,8 +17,8 @@ _SAME = 1e-5  # relative; singular values closer than this are one scale
 def transformed(gaussians: Gaussians, matrix: np.ndarray) -> Gaussians:
     """Gaussians under an affine map x → A x + t.
 
-    A rotation with one scale keeps every value's precision. Another A (skewed, stretched, mirrored) changes the
-    covariances, A Σ Aᵀ, whose axes are found anew. Colours turn with the rotation that is nearest to A.
+    A rotation with one scale keeps every value's precision. Another A (skewed, stretched, mirrored) changes
+    the covariances, A Σ Aᵀ, whose axes are found anew. Colours turn with the rotation that is nearest to A.
 
     Args:
         gaussians: The N Gaussians.
@@ -48,7 +48,8 @@ def transformed(gaussians: Gaussians, matrix: np.ndarray) -> Gaussians:
 
 
 def quaternions(rotations: Tensor) -> Tensor:
-    """Unit quaternions wxyz of rotation matrices (Bar-Itzhack 2000, the eigenvector of the largest eigenvalue).
+    """Unit quaternions wxyz of rotation matrices (Bar-Itzhack 2000, the eigenvector of the largest
+    eigenvalue).
 
     Args:
         rotations: Proper rotations. [..., 3, 3]

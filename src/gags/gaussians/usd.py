@@ -1,4 +1,5 @@
-"""OpenUSD's `ParticleField3DGaussianSplat` (`.usd`, `.usda`, `.usdc`), which Omniverse and others open; written.
+"""OpenUSD's `ParticleField3DGaussianSplat` (`.usd`, `.usda`, `.usdc`), which Omniverse and others open;
+written.
 
 The schema (usdVol, since OpenUSD 26.03) wants values after activation: linear sizes, opacities in [0, 1],
 rotations of length 1, and all harmonics of one Gaussian behind each other, in the order of 3DGS files.
@@ -20,7 +21,8 @@ _REACH = 3.0  # standard deviations that the extent holds around each centre
 
 
 def save_usd(gaussians: Gaussians, path: Path, progress: Reporter = SILENT) -> None:
-    """Write a stage with one prim, in the Gaussians' own frame; `.usd` and `.usdc` are binary, `.usda` is text.
+    """Write a stage with one prim, in the Gaussians' own frame; `.usd` and `.usdc` are binary, `.usda` is
+    text.
 
     Raises:
         SplatsError: If the extra `usd` is not installed, or is older than the schema.

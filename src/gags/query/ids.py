@@ -4,7 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from gags.distill.field import LanguageField
+from gags.gaussians import Gaussians
 from gags.query.names import Namer
+from gags.query.relevancy import Queries
 from gags.query.space import Space
 from gags.things.things import Things
 
@@ -40,19 +43,24 @@ def with_wholes(ids: np.ndarray, things: Things) -> list[int]:
     return sorted(found)
 
 
-def legend(ids: np.ndarray, things: Things, namer: Namer, space: Space) -> list[dict[str, Any]]:
+def legend(
+    ids: np.ndarray, things: Things, gaussians: Gaussians, field: LanguageField, words: Queries
+) -> list[dict[str, Any]]:
     """What the numbers of Gaussians mean: one entry a thing that occurs, and a thing that holds one of these.
 
     Args:
         ids: Thing of each Gaussian that is written. int [n]
         things: The things of the scene.
-        namer: Finds their names.
-        space: Where their Gaussians are.
+        gaussians: The scene.
+        field: Its language field.
+        words: Words to name things with.
 
     Returns:
-        For each `id` its `name` and `score`, `part_of` (an id, or null), the number of `gaussians` in the scene,
-        and `center` and `box` in the frame and units of the capture.
+        For each `id` its `name` and `score`, `part_of` (an id, or null), the number of `gaussians` in the
+        scene, and `center` and `box` in the frame and units of the capture.
     """
+    space = Space.build(gaussians, things)
+    namer = Namer.of_scene(field, words, space.opacities, things)
     entries = []
     for thing in with_wholes(ids, things):
         rows = space.without_floaters(things[thing])
