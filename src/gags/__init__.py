@@ -34,11 +34,23 @@ if TYPE_CHECKING:
     from gags.evaluate.metrics import Evaluation
     from gags.gaussians import Gaussians, blend_weights, render
     from gags.gaussians.files import load_gaussians, save_gaussians, save_splats
+    from gags.gaussians.mesh import Mesh
+    from gags.gaussians.mesh_files import save_mesh
     from gags.gaussians.ply import load_ply, save_ply
     from gags.library.library import Library
     from gags.library.page import write_found
     from gags.library.records import Found, SceneRecord
-    from gags.outputs import evaluate, report, view, write_answers, write_catalog
+    from gags.outputs import (
+        convert,
+        evaluate,
+        mesh,
+        report,
+        save_scene,
+        view,
+        write_answers,
+        write_catalog,
+        write_views,
+    )
     from gags.pipeline import (
         CaptureSettings,
         RunSettings,
@@ -82,11 +94,14 @@ _WHERE = {
         "gags.evaluate.metrics": "Evaluation",
         "gags.gaussians": "Gaussians blend_weights render",
         "gags.gaussians.files": "load_gaussians save_gaussians save_splats",
+        "gags.gaussians.mesh": "Mesh",
+        "gags.gaussians.mesh_files": "save_mesh",
         "gags.gaussians.ply": "load_ply save_ply",
         "gags.library.library": "Library",
         "gags.library.page": "write_found",
         "gags.library.records": "Found SceneRecord",
-        "gags.outputs": "evaluate report view write_answers write_catalog",
+        "gags.outputs": "convert evaluate mesh report save_scene view write_answers write_catalog "
+        "write_views",
         "gags.pipeline": "CaptureSettings RunSettings describe distill reconstruct run things",
         "gags.poses": "PoseSettings find_points find_poses poses",
         "gags.progress": "Bar Reporter",
@@ -145,6 +160,7 @@ __all__ = [
     "LanguageField",
     "Library",
     "LibraryError",
+    "Mesh",
     "ModelError",
     "OrientedBox",
     "PoseSettings",
@@ -166,6 +182,7 @@ __all__ = [
     "benchmark",
     "blend_weights",
     "compare",
+    "convert",
     "demo",
     "describe",
     "distill",
@@ -176,6 +193,7 @@ __all__ = [
     "load_gaussians",
     "load_labels",
     "load_ply",
+    "mesh",
     "poses",
     "reconstruct",
     "render",
@@ -184,7 +202,9 @@ __all__ = [
     "run_many",
     "run_on_ray",
     "save_gaussians",
+    "save_mesh",
     "save_ply",
+    "save_scene",
     "save_splats",
     "serve",
     "things",
@@ -192,6 +212,7 @@ __all__ = [
     "write_answers",
     "write_catalog",
     "write_found",
+    "write_views",
 ]
 
 

@@ -23,7 +23,7 @@ from gags.query import edit
 from gags.query.answers import Answer, answer_view, best_views
 from gags.query.catalog import Entry, catalog
 from gags.query.choose import Chooser
-from gags.query.edits import Edits
+from gags.query.edits import Edits, Wanted
 from gags.query.examples import Example
 from gags.query.instances import Instance, locate_instances
 from gags.query.language import language_hint
@@ -273,6 +273,41 @@ class Scene(Edits):
         if self._space is None:
             self._space = Space.build(self.gaussians, self.things(progress))
         return self._space
+
+    def extract(
+        self,
+        wanted: Wanted,
+        out: Path | str | None = None,
+        *,
+        invert: bool = False,
+        ids: bool = False,
+        progress: Reporter = SILENT,
+    ) -> Gaussians:
+        """Cut things out: their Gaussians alone, every value as it was.
+
+        Args:
+            wanted: What to cut out: texts, of which all instances are taken, or instances of `locate`.
+            out: File to write them to, .ply or another of `save_gaussians`; nothing is written if they are
+                none.
+            invert: Everything else instead.
+            ids: Also write which thing each belongs to; see `gags.save_scene`.
+            progress: Told about progress.
+
+        Returns:
+            The Gaussians, none if nothing matches.
+
+        Raises:
+            SplatsError: If `out` is the scene itself, or of a format that is not written or holds no ids.
+        """
+        self.check_output(out, ids=ids)
+        if out is None or not ids:
+            return super().extract(wanted, out, invert=invert, progress=progress)
+        mask = self.mask_of(wanted, invert=invert, progress=progress)
+        if not mask.any():
+            return self.gaussians[mask]
+        import gags
+
+        return gags.save_scene(self, out, mask, ids=True, progress=progress)
 
     # Names
 

@@ -2,12 +2,14 @@
 
 import gzip
 import struct
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from tests.helpers.heard import Heard
+from tests.helpers.varied import pictures, varied
 
 import gags
 from gags.errors import SplatsError
@@ -116,6 +118,93 @@ def test_spz_coordinates_fit_and_waste_no_bits(largest, bits):
     assert largest * 2**bits < 2**23
 
 
+@pytest.mark.parametrize("degree", [0, 3])
+def test_spz_4_is_the_same_streams_one_by_one(tmp_path, degree):
+    """Version 4 by hand: a header of 32 bytes, a table of sizes, a zstd stream a property."""
+    zstandard = pytest.importorskip("zstandard")
+    gaussians = made(degree=degree)
+    save_gaussians(gaussians, tmp_path / "a.spz", spz_version=4)
+    save_gaussians(gaussians, tmp_path / "b.spz")
+    data = (tmp_path / "a.spz").read_bytes()
+    magic, version, count, harmonics, _, _, streams, table = struct.unpack_from("<4sIIBBBBI", data)
+    assert (magic, version, count, harmonics, streams, table) == (
+        b"NGSP",
+        4,
+        20,
+        degree,
+        5 + (degree > 0),
+        32,
+    )
+    sizes = struct.unpack_from(f"<{2 * streams}Q", data, table)
+    place, plain = table + 16 * streams, b""
+    for packed, size in zip(sizes[::2], sizes[1::2], strict=True):
+        plain += zstandard.ZstdDecompressor().decompress(data[place : place + packed], max_output_size=size)
+        place += packed
+    assert place == len(data)
+    assert plain == gzip.decompress((tmp_path / "b.spz").read_bytes())[16:]
+    torch.testing.assert_close(
+        load_gaussians(tmp_path / "a.spz").means, load_gaussians(tmp_path / "b.spz").means
+    )
+
+
+def test_other_versions_of_spz_are_not_written(tmp_path):
+    with pytest.raises(SplatsError, match="versions 3 and 4, not 2"):
+        save_gaussians(made(), tmp_path / "a.spz", spz_version=2)
+
+
+@pytest.mark.parametrize(("suffix", "most"), [(".ply", 0), (".glb", 1e-4), (".spz", 0.03), (".splat", 0.01)])
+def test_pictures_before_and_after(tmp_path, suffix, most):
+    """Mean difference of pictures; of .splat, which has no harmonics, beside the base colours alone."""
+    gaussians = varied(degree=3)
+    save_gaussians(gaussians, tmp_path / f"a{suffix}")
+    if suffix == ".splat":
+        gaussians = replace(gaussians, sh=gaussians.sh[:, :1])
+    difference = (pictures(load_gaussians(tmp_path / f"a{suffix}")) - pictures(gaussians)).abs()
+    assert difference.mean() <= most
+
+
+@pytest.mark.parametrize(
+    ("suffix", "degree", "things", "words"),
+    [
+        (".ply", 3, True, ""),
+        (".glb", 3, False, ""),
+        (".usdc", 3, True, ".usdc holds the Gaussians without things (a .ply holds them)"),
+        (
+            ".splat",
+            0,
+            False,
+            ".splat holds the Gaussians rounded: rotations, opacities and colours in 8 bits",
+        ),
+        (
+            ".splat",
+            2,
+            False,
+            ".splat holds the Gaussians without spherical harmonics above degree 0 (of degree 2); "
+            "rounded: rotations, opacities and colours in 8 bits",
+        ),
+    ],
+)
+def test_what_a_format_cannot_hold(suffix, degree, things, words):
+    assert files.left_out(suffix, degree, things=things) == words
+
+
+def test_what_is_lost_is_said_once(tmp_path):
+    heard = Heard()
+    save_gaussians(made(), tmp_path / "a.splat", heard)
+    assert [line.partition(": ")[2] for line in heard.said] == [files.left_out(".splat", 2)]
+
+
+def test_things_are_one_more_property(tmp_path):
+    plyfile = pytest.importorskip("plyfile")
+    gaussians, things = made(degree=1), np.arange(20) - 1
+    save_gaussians(gaussians, tmp_path / "a.ply", things=things)
+    vertex = plyfile.PlyData.read(tmp_path / "a.ply")["vertex"]
+    assert vertex["thing"].dtype == np.int32
+    np.testing.assert_array_equal(vertex["thing"], things)
+    np.testing.assert_array_equal(vertex["rot_3"], gaussians.quats[:, 3])
+    assert torch.equal(load_gaussians(tmp_path / "a.ply").sh, gaussians.sh)
+
+
 def test_bad_targets_are_one_line_errors(tmp_path):
     with pytest.raises(SplatsError, match=r"none of \.ply, \.spz, \.splat"):
         save_gaussians(made(), tmp_path / "a.obj")
@@ -145,7 +234,7 @@ def test_rounded_files_are_read_back(tmp_path, suffix, degree):
     save_gaussians(gaussians, tmp_path / f"a{suffix}")
     again = load_gaussians(tmp_path / f"a{suffix}")
     torch.testing.assert_close(again.means, gaussians.means, atol=2**-20, rtol=0)
-    size = {"rtol": 1e-6, "atol": 0} if suffix == ".splat" else {"rtol": 0, "atol": 0.51 / 16}
+    size = {"rtol": 1e-6, "atol": 0} if suffix == ".splat" else {"atol": 0.51 / 16, "rtol": 0}
     torch.testing.assert_close(again.log_scales, gaussians.log_scales, **size)
     torch.testing.assert_close(again.opacities, gaussians.opacities, atol=0.51 / 255, rtol=0)
     assert torch.isfinite(again.logit_opacities).all()
@@ -160,11 +249,11 @@ def test_rounded_files_are_read_back(tmp_path, suffix, degree):
 
 def test_what_is_no_ply_says_what_is_read(tmp_path):
     save_gaussians(made(), tmp_path / "a.splat")
-    (tmp_path / "a.splat").rename(tmp_path / "a.ksplat")
+    (tmp_path / "a.splat").rename(tmp_path / "a.gsplat")
     with pytest.raises(
-        SplatsError, match=r"a\.ksplat is not a PLY file; .* read as \.ply, \.spz and \.splat"
+        SplatsError, match=r"a\.gsplat is not a PLY file; .* read as \.ply, \.spz, \.splat, .ksplat"
     ):
-        load_gaussians(tmp_path / "a.ksplat")
+        load_gaussians(tmp_path / "a.gsplat")
     with pytest.raises(SplatsError, match="is not there"):
         load_gaussians(tmp_path / "b.spz")
 
@@ -186,7 +275,7 @@ def packed_spz(version: int, count: int, degree: int = 0, bits: int = 12, body: 
         (packed_spz(3, 0), "holds no Gaussians"),
         (
             struct.pack("<4sIIBBBBI", b"NGSP", 4, 10**9, 3, 12, 0, 0, 32) + b"\0" * 12,
-            "too many for its",
+            "too many for its 32 bytes",
         ),
         (struct.pack("<4sIIBBBBI", b"NGSP", 4, 1, 0, 12, 0, 6, 32) + b"\0" * 12, "no whole SPZ file"),
     ],
@@ -198,7 +287,7 @@ def test_damaged_spz(tmp_path, content, message):
 
 
 def test_spz_of_version_2_by_hand(tmp_path):
-    """One Gaussian: fixed point with 12 bits, 8-bit colours, log-scale (b / 16 − 10), a rotation."""
+    """One Gaussian: fixed point with 12 bits, 8-bit colours, log-scale (b / 16 − 10), x, y, z."""
     body = b"".join((int(value * 4096) & 0xFFFFFF).to_bytes(3, "little") for value in (1.5, -2.25, 0.125))
     body += bytes([51]) + bytes([255, 0, 128]) + bytes([96, 112, 128]) + bytes([128, 128, 255])
     (tmp_path / "a.spz").write_bytes(packed_spz(2, 1, body=body))

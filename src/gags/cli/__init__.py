@@ -33,9 +33,16 @@ COMMANDS = {
     "catalog": Command("ask", "what is in this scene: its things, named, and a labelled picture"),
     "teach": Command("teach", "what you call a thing: point at it in a photo, later texts find it by name"),
     "view": Command("ask", "the scene in the browser: ask it, click on things, cut them out (extra `view`)"),
-    "extract": Command("ask", "cut the things that texts name out of the scene: .ply, .spz or .splat"),
+    "extract": Command("ask", "cut the things that texts name out of the scene: .ply, .spz, .glb …"),
     "delete": Command("ask", "the scene without the things that texts name"),
     "recolor": Command("ask", "the scene with the things that texts name in another colour"),
+    "convert": Command("files", "Gaussians of a file or a scene in another format: .ply, .spz, .glb, .usd …"),
+    "render": Command(
+        "files", "views of a scene: colours, depth, normals, relevancies, as pictures and numbers"
+    ),
+    "mesh": Command(
+        "files", "a closed mesh of a thing, or the surface of a scene: .glb, .ply or .obj (extra `mesh`)"
+    ),
     "serve": Command("serve", "answers over HTTP, as JSON: for programs and robots (extra `serve`)"),
     "evaluate": Command("score", "score a scene against labelled photos"),
     "compare": Command(
@@ -149,21 +156,25 @@ def _renamed(arguments: list[str]) -> list[str]:
     return renamed
 
 
+REPEATED = ("--view", "--what", "--text")
+
+
 def _merge_repeats(arguments: list[str]) -> list[str]:
     """`--view a --view b` means `--view a b`; argparse alone would keep only the last."""
-    values: list[str] = []
+    values: dict[str, list[str]] = {}
     rest: list[str] = []
-    taking = False
+    taking = ""
     for argument in arguments:
-        if argument == "--view" or argument.startswith("--view="):
-            taking = argument == "--view"
-            values += argument.split("=", 1)[1:]
+        name, equals, value = argument.partition("=")
+        if name in REPEATED:
+            taking = "" if equals else name
+            values.setdefault(name, []).extend([value] if equals else [])
         elif taking and not argument.startswith("--"):
-            values.append(argument)
+            values[taking].append(argument)
         else:
-            taking = False
+            taking = ""
             rest.append(argument)
-    return [*rest, "--view", *values] if values else rest
+    return [*rest, *(word for name, given in values.items() for word in (name, *given))]
 
 
 def _help() -> str:

@@ -103,7 +103,9 @@ def catalog(
         print(f"{folder / 'catalog.json'}\n{folder / 'catalog.png'}")
 
 
-def extract(scene: SceneFolder, texts: Texts, /, *, out: Path, invert: bool = False) -> None:
+def extract(
+    scene: SceneFolder, texts: Texts, /, *, out: Path, invert: bool = False, ids: bool = False
+) -> None:
     """Cut the things that texts name out of the scene: connected, solid pieces, every Gaussian as it was.
 
     What is cut out is what `gags locate` lists. Nothing is written if nothing matches.
@@ -111,11 +113,13 @@ def extract(scene: SceneFolder, texts: Texts, /, *, out: Path, invert: bool = Fa
     Args:
         scene: Folder of the scene; stays as it is.
         texts: What to cut out.
-        out: File to write: .ply, .spz or .splat.
+        out: File to write: .ply, .spz, .splat, .glb, .gltf, or .usd (extra `usd`).
         invert: Cut out everything else instead.
+        ids: Also write which thing each Gaussian belongs to, as a property `thing` of a .ply, and beside it
+            the names and boxes of the things, as <name>.things.json.
     """
     loaded, found = _located(scene, texts, out)
-    some = loaded.extract(found, out, invert=invert, progress=ConsoleReporter())
+    some = loaded.extract(found, out, invert=invert, ids=ids, progress=ConsoleReporter())
     _print_written(len(some), loaded, out, if_none="there is nothing to cut out")
 
 
@@ -127,7 +131,7 @@ def delete(scene: SceneFolder, texts: Texts, /, *, out: Path, invert: bool = Fal
     Args:
         scene: Folder of the scene; stays as it is.
         texts: What to leave out.
-        out: File to write: .ply, .spz or .splat.
+        out: File to write: .ply, .spz, .splat, .glb, .gltf, or .usd (extra `usd`).
         invert: Leave out everything else instead.
     """
     loaded, found = _located(scene, texts, out)
@@ -143,7 +147,7 @@ def recolor(scene: SceneFolder, texts: Texts, /, *, out: Path, color: str, inver
     Args:
         scene: Folder of the scene; stays as it is.
         texts: What to colour.
-        out: File to write: .ply, .spz or .splat.
+        out: File to write: .ply, .spz, .splat, .glb, .gltf, or .usd (extra `usd`).
         color: As "#ff0000" or "red".
         invert: Colour everything else instead.
     """

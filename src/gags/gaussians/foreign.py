@@ -1,9 +1,13 @@
 """Numbers of other programs' files, brought into the form of this one: what is infinite, or not converted."""
 
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from gags.errors import SplatsError
 from gags.gaussians.gaussians import Gaussians
@@ -15,6 +19,98 @@ SATURATED_LOGIT = 20.0
 FLAT_LOG_SCALE = -30.0
 # Larger than any scene, and beyond it the square of a size is no float32.
 MOST_LOG_SCALE = 40.0
+
+# What a reader meets where a damaged file claims what it does not hold.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
+def content_of(path: Path) -> bytes:
+    """All bytes of a file of Gaussians.
+
+    Raises:
+        SplatsError: If it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise SplatsError(f"{path} is not there; give the path of a file of Gaussians") from error
+    except OSError as error:
+        raise SplatsError(f"{path} cannot be read ({error.strerror or type(error).__name__})") from error
+
+
+@contextmanager
+def damage_of(path: Path, kind: str) -> Iterator[None]:
+    """Turn what a damaged file does to its reader into one line that names the file.
+
+    Args:
+        path: The file.
+        kind: What it should be, as in "a SOG file".
+
+    Raises:
+        SplatsError: If the body meets a number, a name or a size that the file does not hold.
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        why = " ".join(str(error).split())[:120] or type(error).__name__
+        raise SplatsError(f"{path} is damaged, or is not {kind} ({why}); export it again") from error
+
+
+def logits_of(opacities: np.ndarray) -> np.ndarray:
+    """Logits of opacities in [0, 1]; infinite at 0 and 1, which `finite_rows` knows."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(opacities) - np.log1p(-opacities)
+
+
+def logarithms_of(scales: np.ndarray) -> np.ndarray:
+    """Natural logarithms of sizes; −∞ at 0, which `finite_rows` knows, and no number below."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(scales)
+
+
+def gathered(
+    means: np.ndarray,
+    quats: np.ndarray,
+    log_scales: np.ndarray,
+    logits: np.ndarray,
+    sh: np.ndarray,
+    *,
+    path: Path,
+    progress: Reporter = SILENT,
+) -> Gaussians:
+    """Gaussians from the arrays of a file, without those that are not finite.
+
+    Args:
+        means: Centres. [N, 3]
+        quats: Rotations wxyz. [N, 4]
+        log_scales: Natural logarithms of the sizes. [N, 3]
+        logits: Of the opacities. [N]
+        sh: Harmonics, DC first. [N, K, 3]
+        path: The file, for messages.
+        progress: Warned of what is dropped.
+
+    Raises:
+        SplatsError: If there is none, or none is finite.
+    """
+    if len(means) == 0:
+        raise SplatsError(f"{path} holds no Gaussians")
+    columns = [means, quats, log_scales, np.reshape(logits, (-1, 1)), np.reshape(sh, (len(means), -1))]
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no float32 is dropped below
+        table = np.concatenate([np.asarray(column, np.float32) for column in columns], axis=1)
+    table = finite_rows(table, path, progress)
+    parts = np.split(table, [3, 7, 10, 11], axis=1)
+    arrays = (*parts[:3], parts[3][:, 0], parts[4].reshape(len(table), -1, 3))
+    return Gaussians(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
 
 
 def finite_rows(table: np.ndarray, path: Path, progress: Reporter = SILENT) -> np.ndarray:

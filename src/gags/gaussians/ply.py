@@ -63,11 +63,23 @@ def _remedy(path: Path) -> str:
     """What to do about a file that cannot be read as PLY."""
     if path.suffix.lower() in ("", ".ply"):
         return "export the 3DGS .ply again"
-    return "files of Gaussians are read as .ply, .spz and .splat: convert it to one of these"
+    return (
+        "Gaussians are read as .ply, .spz, .splat, .ksplat, .sog, .glb and .gltf: convert it to one of these"
+    )
 
 
-def save_ply(gaussians: Gaussians, path: str | Path, progress: Reporter = SILENT) -> None:
-    """Write a standard 3DGS PLY (binary, little endian, normals zero), atomically."""
+def save_ply(
+    gaussians: Gaussians, path: str | Path, progress: Reporter = SILENT, *, things: np.ndarray | None = None
+) -> None:
+    """Write a standard 3DGS PLY (binary, little endian, normals zero), atomically.
+
+    Args:
+        gaussians: The N Gaussians.
+        path: The file.
+        progress: Is told nothing: a PLY holds every value.
+        things: Thing of each Gaussian, −1 for none, as one more property `thing`; programs that do not know
+            it skip it. int [N]
+    """
     count, degrees = len(gaussians), gaussians.sh.shape[1]
     rest = [f"f_rest_{i}" for i in range(3 * (degrees - 1))]
     names = [*_MEANS, *_NORMALS, *_DC, *rest, "opacity", *_SCALES, *_QUATS]
@@ -82,10 +94,16 @@ def save_ply(gaussians: Gaussians, path: str | Path, progress: Reporter = SILENT
     ]
     table = torch.cat([column.detach().cpu().float() for column in columns], dim=1).numpy()
     properties = "".join(f"property float {name}\n" for name in names)
+    rows = table.astype("<f4", copy=False)
+    if things is not None:
+        properties += "property int thing\n"
+        rows = np.concatenate(
+            [rows, np.asarray(things, "<i4")[:, None].view("<f4")], axis=1
+        )  # the bits as they are
     header = f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n{properties}end_header\n"
     with atomic_write(Path(path)) as temporary, open(temporary, "wb") as file:
         file.write(header.encode("ascii"))
-        file.write(table.astype("<f4", copy=False).tobytes())
+        file.write(rows.tobytes())
 
 
 def _picked(vertices: np.ndarray, rest: list[str]) -> Gaussians | None:

@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from gags.errors import SplatsError
 from gags.files import atomic_write
-from gags.gaussians.foreign import finite_rows
+from gags.gaussians.foreign import content_of, gathered, logarithms_of, logits_of
 from gags.gaussians.gaussians import SH_C0, Gaussians
 from gags.progress import SILENT, Reporter
 
@@ -34,12 +34,7 @@ def load_splat(path: Path, progress: Reporter = SILENT) -> Gaussians:
     Raises:
         SplatsError: If the file is missing, or its length or numbers are not those of Gaussians.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise SplatsError(f"{path} is not there; give the path of a file of Gaussians") from error
-    except OSError as error:
-        raise SplatsError(f"{path} cannot be read ({error.strerror})") from error
+    data = content_of(path)
     if not data or len(data) % SPLAT_ROW.itemsize:
         raise SplatsError(
             f"{path} has {len(data)} bytes, and a .splat has {SPLAT_ROW.itemsize} for each of its Gaussians; "
@@ -48,14 +43,13 @@ def load_splat(path: Path, progress: Reporter = SILENT) -> Gaussians:
     rows = np.frombuffer(data, SPLAT_ROW)
     if not (rows["scale"] >= 0).any():
         raise SplatsError(f"{path} is no .splat: no size of a Gaussian is positive; give a .ply")
-    table = np.empty((len(rows), 14), np.float32)
-    table[:, :3] = rows["position"]
-    table[:, 3:7] = (rows["rotation"].astype(np.float32) - 128) / 128
-    table[:, 11:] = (rows["rgba"][:, :3].astype(np.float32) / 255 - 0.5) / SH_C0
-    opacities = rows["rgba"][:, 3].astype(np.float32) / 255
-    with np.errstate(divide="ignore", invalid="ignore"):  # 0 and 1 have infinite logits, 0 no logarithm
-        table[:, 7:10] = np.log(rows["scale"])
-        table[:, 10] = np.log(opacities) - np.log1p(-opacities)
-    table = torch.from_numpy(finite_rows(table, path, progress))
-    parts = (table[:, :3], table[:, 3:7], table[:, 7:10], table[:, 10], table[:, None, 11:])
-    return Gaussians(*(part.contiguous() for part in parts))
+    colors = (rows["rgba"][:, :3].astype(np.float32) / 255 - 0.5) / SH_C0
+    return gathered(
+        rows["position"],
+        (rows["rotation"].astype(np.float32) - 128) / 128,
+        logarithms_of(rows["scale"]),
+        logits_of(rows["rgba"][:, 3].astype(np.float32) / 255),
+        colors[:, None],
+        path=path,
+        progress=progress,
+    )

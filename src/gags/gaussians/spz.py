@@ -4,6 +4,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from torch.nn.functional import normalize
 
 from gags.errors import SplatsError
 from gags.files import atomic_write
-from gags.gaussians.foreign import finite_rows
+from gags.gaussians.foreign import gathered
 from gags.gaussians.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
+
+SpzVersion = Literal[3, 4]
 
 COORDINATE_BITS = 24  # sign included
 # Rounding of a centre that nobody sees: this part of the middle size of the Gaussians.
@@ -31,12 +34,18 @@ _MOST_EXPANSION, _ALWAYS_FINE = 50, 1 << 26
 _MOST_FRACTION_BITS = COORDINATE_BITS - 1
 
 
-def save_spz(gaussians: Gaussians, path: Path, progress: Reporter = SILENT) -> None:
-    """Write version 3; the fraction of a coordinate gets the bits that the largest coordinate leaves.
+def save_spz(
+    gaussians: Gaussians, path: Path, progress: Reporter = SILENT, *, version: SpzVersion = 3
+) -> None:
+    """Write version 3 or 4; the fraction of a coordinate gets the bits that the largest coordinate leaves.
 
-    A few Gaussians far away would take the bits from all others. They are left out, with a warning.
+    A few Gaussians far away would take the bits from all others. They are left out, with a warning. Both
+    versions round alike; 3 is one gzip stream, which every viewer reads, 4 is one zstd stream a property.
     """
     from gsply import GSData, write_spz
+
+    if version not in (3, 4):
+        raise SplatsError(f"SPZ is written in versions 3 and 4, not {version}; choose one of these")
 
     g = gaussians.to("cpu")
     near = near_enough(g.means, g.scales)
@@ -64,7 +73,8 @@ def save_spz(gaussians: Gaussians, path: Path, progress: Reporter = SILENT) -> N
         format="ply",
     )
     with atomic_write(path) as temporary:
-        write_spz(temporary, data, fractional_bits=fraction_bits(float(np.abs(means).max())))
+        bits = fraction_bits(float(np.abs(means).max()))
+        write_spz(temporary, data, version=version, fractional_bits=bits)
 
 
 def fraction_bits(largest: float) -> int:
@@ -100,7 +110,7 @@ def reach(bits: int) -> float:
 
 
 def load_spz(path: Path, progress: Reporter = SILENT) -> Gaussians:
-    """Read versions 1 to 3, and 4 if the package zstandard is there; see `files.load_gaussians`.
+    """Read versions 1 to 4; see `files.load_gaussians`.
 
     Raises:
         SplatsError: If the file is missing, damaged, or no SPZ.
@@ -112,17 +122,9 @@ def load_spz(path: Path, progress: Reporter = SILENT) -> Gaussians:
         data = read_spz(path)
     except (ValueError, OSError, struct.error, zlib.error, EOFError, MemoryError) as error:
         raise SplatsError(f"{path}, an SPZ file, cannot be read ({error}); export it again") from error
-    if len(data.means) == 0:
-        raise SplatsError(f"{path} holds no Gaussians")
     rest = np.zeros((len(data.means), 0, 3), np.float32) if data.shN is None else data.shN
     sh = np.concatenate([np.asarray(data.sh0, np.float32)[:, None], rest], axis=1)
-    columns = [data.means, data.quats, data.scales, np.asarray(data.opacities).reshape(-1, 1)]
-    table = np.concatenate([*columns, sh.reshape(len(sh), -1)], axis=1).astype(np.float32)
-    means, quats, scales, logits, colors = np.split(
-        finite_rows(table, path, progress), [3, 7, 10, 11], axis=1
-    )
-    arrays = (means, quats, scales, logits[:, 0], colors.reshape(len(means), -1, 3))
-    return Gaussians(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
+    return gathered(data.means, data.quats, data.scales, data.opacities, sh, path=path, progress=progress)
 
 
 def _check(path: Path) -> None:

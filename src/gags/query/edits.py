@@ -49,7 +49,8 @@ class Edits:
 
         Args:
             wanted: What to cut out: texts, of which all instances are taken, or instances of `locate`.
-            out: File to write them to, .ply, .spz or .splat; nothing is written if they are none.
+            out: File to write them to, .ply or another of `save_gaussians`; nothing is written if they are
+                none.
             invert: Everything else instead.
             progress: Told about progress.
 
@@ -112,16 +113,18 @@ class Edits:
             instances += found
         return edit.union(instances, len(self.gaussians), invert=invert)
 
-    def check_output(self, out: Path | str | None) -> None:
-        """Make sure that Gaussians can be written to a file.
+    def check_output(self, out: Path | str | None, *, ids: bool = False) -> None:
+        """Make sure that Gaussians, and the things they belong to, can be written to a file.
 
         Raises:
-            SplatsError: If it is the scene itself, or of a format that is not written.
+            SplatsError: If it is the scene itself, or of a format that is not written or holds no ids.
         """
         if out is None:
             return
         out, splats = Path(out), self.workspace.splats
         writer_for(out)
+        if ids and out.suffix.lower() != ".ply":
+            raise SplatsError(f"{out}: ids are written in .ply alone; rename --out or leave --ids out")
         if out.resolve() == splats.resolve() or (out.exists() and splats.exists() and out.samefile(splats)):
             raise SplatsError(f"{out} is the scene itself, which is never changed; choose another --out")
 

@@ -213,6 +213,21 @@ def sh_colors(sh: Tensor, directions: Tensor, degree: int) -> Tensor:
     Returns:
         Colours, not below 0. [N, 3]
     """
+    basis = sh_basis(directions, degree)
+    colors = torch.einsum("nk,nkc->nc", basis, sh[:, : basis.shape[1]])
+    return (colors + 0.5).clamp_min(0)
+
+
+def sh_basis(directions: Tensor, degree: int) -> Tensor:
+    """Values of the real spherical harmonics in given directions, with the signs of 3DGS files.
+
+    Args:
+        directions: Of any length. [N, 3]
+        degree: 0 to 3.
+
+    Returns:
+        One column a coefficient. [N, (degree + 1)²]
+    """
     x, y, z = torch.nn.functional.normalize(directions, dim=1).unbind(1)
     basis = [torch.full_like(x, 0.28209479177387814)]
     if degree >= 1:
@@ -236,8 +251,7 @@ def sh_colors(sh: Tensor, directions: Tensor, degree: int) -> Tensor:
             1.445305721320277 * z * (x * x - y * y),
             -0.5900435899266435 * x * (x * x - 3 * y * y),
         ]
-    colors = torch.einsum("nk,nkc->nc", torch.stack(basis, 1), sh[:, : len(basis)])
-    return (colors + 0.5).clamp_min(0)
+    return torch.stack(basis, 1)
 
 
 def _all_pixels(camera: Camera, like: Tensor) -> Tensor:
