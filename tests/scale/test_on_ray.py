@@ -153,7 +153,7 @@ def test_a_driver_killed_and_a_machine_stopped(cluster, tiny, expected, tmp_path
     assert {path: path.stat().st_mtime_ns for path in done} == done
 
 
-def _wait_until(condition, seconds: float = 120.0) -> None:
+def _wait_until(condition, seconds: float = 600.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
