@@ -201,6 +201,14 @@ def test_what_looks_like_a_thing_of_the_scene_is_about_as_large():
     assert sorted(match.thing for match in image.matches) == [0, 1, 2]  # a picture says no size
 
 
+def test_further_things_are_nearly_as_near_as_the_nearest():
+    made = MadeScene([1, 0, 0], [0.97, math.sqrt(1 - 0.97**2), 0], [0.85, 0.5, 0.17], *[[0, 0, 1]] * 6)
+    example = compared_with(made.things, made.space, "e", np.array([[1.0, 0, 0]], np.float32))
+    assert example.least == pytest.approx(0.5)  # typical is 0
+    assert [match.thing for match in example.matches] == [0, 1]  # 0.85 is above the bar, but below 0.9
+    assert [match.margin for match in example.matches] == pytest.approx([0.5, 0.47], abs=1e-6)
+
+
 def test_margins_follow_the_matches(scene, owner):
     queries = scene.queries(like=("view_00", *pixel_of(scene, owner, RED)))
     (example,) = queries.examples

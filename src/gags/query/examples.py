@@ -20,6 +20,7 @@ from gags.things.things import Things
 
 ALIKE = 0.5  # of the way from how alike an image and any thing of the scene are, to equal
 ALIKE_IN_SCENE = 0.75  # the same for a thing of the scene: pictures of other things there are alike, too
+AS_NEAR = 0.9  # of how much nearer than typical the nearest one is, for another to be one of its kind
 AS_LARGE = 1.5  # ratio of two sizes, up to which things of a scene may be of one kind
 CERTAIN = 0.999  # relevancy of what was pointed at
 SHARED = 0.5  # of the smaller of two sets of Gaussians, from which on they are of one thing
@@ -143,16 +144,35 @@ def compared_with(
     if pointed:
         near = np.flatnonzero(~taken & (cosines >= least))
         taken[[node for node in near.tolist() if not _as_large(space, things[node], pointed)]] = True
-    alike = []
-    while not taken.all():
-        best = int(np.where(taken, -np.inf, cosines).argmax())
-        alike.append(Match(things[best].astype(np.int64), best, float(cosines[best]) - least))
-        if alike[-1].margin < 0:
-            break
-        taken |= things.within(best)
-        taken[things.chain(best)] = True
+    alike = _looking_alike(things, cosines, taken, typical, least)
     found = tuple(match for match in alike if match.margin >= 0)
     return Example(name, example.vectors, least, (*certain, *found), alike[0] if alike else None)
+
+
+def _looking_alike(
+    things: Things, cosines: np.ndarray, taken: np.ndarray, typical: float, least: float
+) -> list[Match]:
+    """Nodes that look like an example, best first, none related to another; the nearest even if it does not.
+
+    Args:
+        things: What the scene consists of.
+        cosines: Of each node with the example. [C]
+        taken: Nodes that are out of the question. bool [C]
+        typical: Cosine of the example with any thing of the scene.
+        least: Cosine from which on something looks like it. What is not the nearest must be nearly as near.
+    """
+    alike: list[Match] = []
+    taken, needed = taken.copy(), -math.inf
+    while not taken.all():
+        best = int(np.where(taken, -np.inf, cosines).argmax())
+        if cosines[best] < needed:
+            break
+        alike.append(Match(things[best].astype(np.int64), best, float(cosines[best]) - least))
+        taken |= things.within(best)
+        taken[things.chain(best)] = True
+        if len(alike) == 1:
+            needed = max(least, typical + AS_NEAR * float(cosines[best] - typical))
+    return alike
 
 
 def _as_large(space: Space, rows: np.ndarray, others: Sequence[np.ndarray]) -> bool:
