@@ -1,10 +1,13 @@
 """A capture put together by hand: points read when asked, split, lookup."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tests.helpers.made_capture import plain_photo, write_photo
 
-from gags.capture import Camera, Capture, View
+import gags
+from gags.capture import Camera, Capture, View, load_capture
 from gags.errors import CaptureError
 
 POINTS = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -69,3 +72,9 @@ def test_points_that_do_not_have_the_digest_are_an_error(tmp_path, views):
     capture = Capture(tmp_path, views, read_points=Reader(), points_digest="0" * 64)
     with pytest.raises(CaptureError, match=r"sparse points .* changed"):
         _ = capture.with_split(["a"]).points
+
+
+def test_the_bundled_capture_is_what_it_was():
+    """Where its hash changes, every stage of every scene made by earlier versions counts as stale."""
+    capture = load_capture(Path(gags.__file__).parent / "data" / "demo")
+    assert capture.fingerprint() == "1db46ae5d2b1972272fadc4cc8fa61d026bb89e11f979ffdb286eac5d78dcfd1"

@@ -5,7 +5,6 @@ has not returned from an empty `points3D.bin` after 20 s, and refuses a model fr
 (version 4.2.1; `benchmarks/damaged_colmap.py`). Tracks, rigs and frames are not needed.
 """
 
-import math
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,7 +151,8 @@ def _lens(model: str, width: int, height: int, params: tuple[float, ...]) -> Len
 
 
 def _viewmat(quat_wxyz: tuple[float, ...], translation: tuple[float, ...]) -> np.ndarray | None:
-    norm = math.hypot(*quat_wxyz)
+    with np.errstate(over="ignore"):
+        norm = float(np.linalg.norm(quat_wxyz))  # to the digit: hashes of captures hold the rotation
     if not 0 < norm < np.inf or not np.isfinite(translation).all():
         return None
     viewmat = np.eye(4)

@@ -94,7 +94,8 @@ def _load(path: Path) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def _viewmat(pose: np.ndarray, where: str) -> np.ndarray:
-    norm = math.hypot(*pose[:4])
+    with np.errstate(over="ignore"):
+        norm = float(np.linalg.norm(pose[:4]))  # to the digit: hashes of captures hold the rotation
     if not 0 < norm < math.inf:
         raise CaptureError(f"{where}: is no rotation; record again")
     R = rotations(pose[[3, 0, 1, 2]] / norm)
