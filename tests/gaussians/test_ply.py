@@ -1,6 +1,8 @@
 """3DGS PLY files: nothing lost, the standard layout, clear errors."""
 
+import re
 import struct
+import tracemalloc
 from dataclasses import fields
 
 import gsply
@@ -201,6 +203,29 @@ def test_truncated(tmp_path, missing):
     (tmp_path / "a.ply").write_bytes(data[:-missing])
     rows = {1: 2, 40: 2}.get(missing, 0)
     with pytest.raises(SplatsError, match=f"ends too early: {rows} of 3 rows"):
+        load_ply(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize("count", [10**9, 10**12, 10**30])
+@pytest.mark.parametrize("kind", ["ascii", "binary_little_endian", "binary_big_endian"])
+@pytest.mark.parametrize("element", ["vertex", "camera"])
+def test_claims_are_compared_with_the_length_of_the_file(tmp_path, element, kind, count):
+    """A file of 2 kB that claims 10^9 rows, of Gaussians or of what comes before them, asks for no memory."""
+    write_by_hand(tmp_path / "a.ply", kind, PLAIN_NAMES, [[0.5] * len(PLAIN_NAMES)] * 20)
+    content = (tmp_path / "a.ply").read_bytes()
+    claims = re.sub(rf"element {element} \d+".encode(), f"element {element} {count}".encode(), content)
+    (tmp_path / "a.ply").write_bytes(claims)
+    tracemalloc.start()
+    with pytest.raises(SplatsError, match=rf"ends too early: \d+ of {count} rows of `{element}`"):
+        load_ply(tmp_path / "a.ply")
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+
+
+def test_rows_without_properties_take_no_time(tmp_path):
+    lines = ["ply", "format ascii 1.0", "element nothing 1000000000", "element vertex 0", "end_header", ""]
+    (tmp_path / "a.ply").write_text("\n".join(lines))
+    with pytest.raises(SplatsError, match="1000000000 rows of `nothing`, but no properties"):
         load_ply(tmp_path / "a.ply")
 
 

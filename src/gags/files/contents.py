@@ -124,8 +124,11 @@ def is_finite(array: np.ndarray) -> bool:
         if block.dtype == np.float16:  # all bits of the exponent are set: infinite, or not a number
             if (block.view(np.uint16) & 0x7C00 == 0x7C00).any():
                 return False
-        elif not np.isfinite(np.dot(block, block)) and not np.isfinite(block).all():
-            return False
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                total = np.dot(block, block)  # finite only if all are; the largest floats have no square
+            if not np.isfinite(total) and not np.isfinite(block).all():
+                return False
     return True
 
 

@@ -30,6 +30,7 @@ _TYPES = {
     "float32": "f4",
     "float64": "f8",
 }
+FEW_LINES = 1000  # rows of an ascii file for which no memory to speak of is asked
 _FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 
 
@@ -128,12 +129,14 @@ def _check_claim(file: BinaryIO, element: str, count: int, dtype: np.dtype, *, b
     Raises:
         PlyError: If it is not.
     """
+    if not binary and count <= FEW_LINES:
+        return  # reading them tells better what is wrong
     left = os.fstat(file.fileno()).st_size - file.tell()
     # A number of an ascii file takes a digit and a blank at least; the last may lack the blank.
     least = dtype.itemsize if binary else 2 * len(dtype.names or ())
     if count and not least:
         raise PlyError(f"has {count} rows of `{element}`, but no properties of it")
-    if count * least > left + (0 if binary else 1):
+    if count * least > left + (not binary):
         raise PlyError(f"ends too early: {left // least} of {count} rows of `{element}` are there")
 
 

@@ -236,6 +236,8 @@ def check_machines(share: Share, settings: RunSettings, progress: Reporter) -> N
         try:
             problem = ray.get(answer, timeout=PROBE_SECONDS)
         except ray.exceptions.RayError as error:
+            if machine.node not in {other.node for other in machines()}:
+                continue  # it has left the cluster meanwhile
             problem = f"it does not answer ({str(error).strip().splitlines()[0]})"
         if problem:
             problems.append(f"{machine.address}: {problem}")
