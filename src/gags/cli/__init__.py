@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gags.errors import GagsError
+from gags.errors import GagsError, SettingsError
 
 
 class Command(NamedTuple):
@@ -72,11 +72,15 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
         module = importlib.import_module(f"gags.cli.{COMMANDS[name].module}")
         import tyro
 
-        from gags.cli.arguments import GIVEN
+        from gags.cli.arguments import GIVEN, REGISTRY, OptionError
 
         arguments = _merge_repeats(_renamed(arguments))
         GIVEN.set(arguments)
-        result = tyro.cli(getattr(module, name), prog=f"gags {name}", args=arguments)
+        try:
+            result = tyro.cli(getattr(module, name), prog=f"gags {name}", args=arguments, registry=REGISTRY)
+        except OptionError as error:
+            print(f"gags {name}: {error} (see gags {name} --help)", file=sys.stderr)
+            return WRONG_USAGE
         sys.stdout.flush()
         return result if isinstance(result, int) else DONE
     except SystemExit as stop:  # tyro: 0 after --help, 2 after wrong usage
@@ -94,11 +98,11 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
         if debug:
             raise
         print(f"gags {name}: {_one_line(error)}", file=sys.stderr)
-        return FAILED
+        return WRONG_USAGE if isinstance(error, SettingsError) else FAILED
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join((error.option if isinstance(error, SettingsError) else str(error)).split())
     if isinstance(error, GagsError):
         return text
     if isinstance(error, OSError):

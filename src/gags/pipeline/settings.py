@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gags.distill.presets import AUTO_PRESET, Changes, ChosenSettings, choose_settings, preset_for
 from gags.distill.settings import DistillSettings
+from gags.files.ranges import Range, Settings, ranged
 from gags.models.choose import AUTO
 from gags.progress import SILENT, Reporter
 from gags.reconstruct.settings import ReconstructSettings
@@ -13,16 +14,16 @@ from gags.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class CaptureSettings:
+class CaptureSettings(Settings):
     """How photos are read."""
 
-    downscale: float = 1.0
+    downscale: float = ranged(1.0, Range(1, 1000))
     """Shrink the photos by this factor."""
-    max_size: int | None = None
+    max_size: int | None = ranged(None, Range(1, 65_535))
     """Shrink photos whose longer side is above this, px."""
     test_list: Path | None = None
     """File that names the photos to hold out, one a line."""
-    test_every: int | None = None
+    test_every: int | None = ranged(None, Range(0, 1_000_000))
     """Hold out every Nth photo, 0 for none. Default: the capture's own test.txt, else every 8th."""
     images: str | None = None
     """Folder of the photos in a COLMAP or nerfstudio capture, such as images_4 beside cameras of full size.
@@ -30,7 +31,7 @@ class CaptureSettings:
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class RunSettings(Settings):
     """Settings of every stage after reading the photos."""
 
     reconstruct: ReconstructSettings = field(default_factory=ReconstructSettings)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, mse_loss, normalize
 
 from gags.distill.decoder import DECODED_AT_ONCE
+from gags.files.ranges import RATE, STEPS, Range, Settings, ranged
 from gags.progress import Reporter
 
 CODE_LENGTH = 3  # numbers of a code
@@ -25,14 +26,14 @@ PASSES = 100  # over the embeddings, as published
 
 
 @dataclass(frozen=True)
-class AutoencoderSettings:
+class AutoencoderSettings(Settings, prefix="langsplat.autoencoder"):
     """How the autoencoder is trained; the defaults are LangSplat's."""
 
-    steps: int | None = None
+    steps: int | None = ranged(None, STEPS)
     """Optimisation steps. Default: as many as 100 passes over the embeddings take."""
-    batch: int = 64
+    batch: int = ranged(64, Range(2, 65_536))
     """Embeddings a step."""
-    rate: float = 7e-4
+    rate: float = ranged(7e-4, RATE)
     """Learning rate of Adam."""
 
     def steps_for(self, embeddings: int) -> int:

@@ -32,6 +32,7 @@ from gags.compare.methods.learner import REMEDY, Inputs
 from gags.compare.pixels import Pixels, draw_pixels
 from gags.embed.encoder import Encoder
 from gags.evaluate.answerer import Selections
+from gags.files.ranges import BATCH, PIXELS, STEPS, TOP_K, Settings, ranged
 from gags.gaussians import Gaussians, render
 from gags.progress import SILENT, Reporter
 from gags.query.maps import KNOWN_ALPHA, ValueMaps
@@ -48,12 +49,12 @@ PIXELS_AT_ONCE = 1 << 16  # read together; bounds memory
 
 
 @dataclass(frozen=True)
-class GoiSettings:
+class GoiSettings(Settings, prefix="goi"):
     """How GOI is trained."""
 
-    steps: int = 1500
+    steps: int = ranged(1500, STEPS)
     """Optimisation steps."""
-    batch: int = 4096
+    batch: int = ranged(4096, BATCH)
     """Pixels a step."""
     detector: str = AUTO
     """What looks for texts in photos: a Grounding DINO by hub id or folder, none, or auto: Grounding DINO
@@ -69,16 +70,16 @@ class GoiSettings:
 
 
 @dataclass(frozen=True)
-class Goi:
+class Goi(Settings):
     """Learns features, the linear layer that reads them, and the codebook."""
 
     settings: GoiSettings = GoiSettings()
     """Settings of its own."""
     plane: PlaneStart = "published"
     """Where a text's hyperplane starts: with the published constants, or calibrated to the encoder."""
-    pixels_per_photo: int = 24_000
+    pixels_per_photo: int = ranged(24_000, PIXELS)
     """Pixels drawn from every photo."""
-    top_k: int = 16
+    top_k: int = ranged(16, TOP_K)
     """Gaussians kept per pixel."""
 
     def title(self) -> str:

@@ -37,6 +37,7 @@ from gags.distill.evidence import gather_evidence
 from gags.embed.encoder import Encoder
 from gags.errors import CompareError
 from gags.evaluate.answerer import Selections
+from gags.files.ranges import BATCH, PIXELS, STEPS, TOP_K, Settings, ranged
 from gags.gaussians import SH_C0, Gaussians, render
 from gags.progress import SILENT, Reporter
 from gags.query.maps import KNOWN_ALPHA, ValueMaps
@@ -62,12 +63,12 @@ PIXELS_AT_ONCE = 1 << 16  # classified together; bounds memory
 
 
 @dataclass(frozen=True)
-class GroupingSettings:
+class GroupingSettings(Settings, prefix="grouping"):
     """How Gaussian Grouping is trained; the defaults converge."""
 
-    steps: int = 3000
+    steps: int = ranged(3000, STEPS)
     """Optimisation steps."""
-    batch: int = 4096
+    batch: int = ranged(4096, BATCH)
     """Pixels a step."""
     detector: str = AUTO
     """What looks for texts in photos: a Grounding DINO by hub id or folder, none, or auto: Grounding DINO
@@ -83,14 +84,14 @@ class GroupingSettings:
 
 
 @dataclass(frozen=True)
-class GaussianGrouping:
+class GaussianGrouping(Settings):
     """Learns identities and their classifier."""
 
     settings: GroupingSettings = GroupingSettings()
     """Settings of its own."""
-    pixels_per_photo: int = 24_000
+    pixels_per_photo: int = ranged(24_000, PIXELS)
     """Pixels drawn from every photo."""
-    top_k: int = 16
+    top_k: int = ranged(16, TOP_K)
     """Gaussians kept per pixel."""
 
     def title(self) -> str:
