@@ -238,7 +238,7 @@ def check_finite(step: int, values: "Mapping[str, Tensor | float]", remedy: str)
     """Stop a training that has diverged, before it writes anything.
 
     Args:
-        step: Steps done, for the message.
+        step: Steps done.
         values: What must be finite, by name: a loss, parameters.
         remedy: What the user does about it, as in "set smaller rates".
 
@@ -249,6 +249,19 @@ def check_finite(step: int, values: "Mapping[str, Tensor | float]", remedy: str)
         number = isinstance(value, float | int)
         if not (math.isfinite(value) if number else bool(value.isfinite().all())):
             raise TrainingError(
-                f"training diverged: after step {step}, {name} holds numbers that are not finite; {remedy}. "
-                "What was there before stays as it was"
+                f"training diverged: after step {step}, {name} is no finite number any more; {remedy}. "
+                "Nothing was replaced"
             )
+
+
+def loss_note(loss: "Tensor", step: int, remedy: str, *, every: int = 50, decimals: int = 4) -> str:
+    """What the progress bar says of the loss, at every so many steps; else nothing.
+
+    Raises:
+        TrainingError: If it is told, and infinite or NaN; see `check_finite`.
+    """
+    if step % every:
+        return ""
+    value = float(loss.item())
+    check_finite(step, {"the loss": value}, remedy)
+    return f"loss {value:.{decimals}f}"

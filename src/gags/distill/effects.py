@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gags.distill.settings import DistillSettings
-from gags.errors import WorkspaceError
+from gags.errors import SettingsError, WorkspaceError
 from gags.segment.settings import DescribeSettings
 
 
@@ -145,13 +145,12 @@ def refuse_impossible(settings: DistillSettings) -> None:
         settings: The final settings.
 
     Raises:
-        WorkspaceError: If there is one.
+        SettingsError: If a value is none that this schedule can have.
+        WorkspaceError: If values do not go together.
     """
     if settings.start == "zero" and settings.steps < 1:
         raise WorkspaceError(f"features that start at 0 learn nothing in {settings.steps} steps; set steps")
-    if settings.schedule != "photo":
-        return
-    if not 0 < settings.photo_scale <= 1:
-        raise WorkspaceError(f"photo_scale must be above 0 and at most 1, got {settings.photo_scale:g}")
-    if settings.region_smoothing > 1 and settings.region_smoothing % 2 == 0:
-        raise WorkspaceError(f"region_smoothing must be odd, got {settings.region_smoothing}")
+    if settings.schedule == "photo" and settings.region_smoothing and settings.region_smoothing % 2 == 0:
+        raise SettingsError(
+            settings.named("region_smoothing"), f"must be odd or 0, got {settings.region_smoothing}"
+        )

@@ -3,7 +3,15 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gags.distill.presets import AUTO_PRESET, Changes, ChosenSettings, choose_settings, preset_for
+from gags import models
+from gags.distill.presets import (
+    AUTO_PRESET,
+    Changes,
+    ChosenSettings,
+    changed_settings,
+    choose_settings,
+    preset_for,
+)
 from gags.distill.settings import DistillSettings
 from gags.files.ranges import Range, Settings, ranged
 from gags.models.choose import AUTO
@@ -57,10 +65,19 @@ def check_settings(settings: RunSettings) -> None:
     """Find out what is wrong with settings before anything starts, for whichever preset it will be.
 
     Raises:
+        ModelError: If a model is named that there is not, or one of the other kind.
+        SettingsError: If a change is to a value out of its range.
         WorkspaceError: If there is no such preset, or a change names no setting or one without effect.
     """
     if settings.preset != AUTO_PRESET:
         choose_settings(settings.preset, settings.describe, settings.distill)
+    else:  # whichever it will be, it takes the same names and values
+        changed_settings(DescribeSettings(), settings.describe)
+        changed_settings(DistillSettings(), settings.distill)
+    if settings.segmenter != AUTO:
+        models.find(settings.segmenter, "segmenter")
+    if settings.encoder != AUTO:
+        models.find(settings.encoder, "encoder")
 
 
 def chosen_settings(

@@ -6,6 +6,8 @@ from typing import Literal
 from gags.files.ranges import SEED, SHARE, Range, Settings, ranged
 from gags.store import added
 
+RATING = Range(-1e9, 1)  # a network's own rating of a mask, which may fall below 0
+
 
 @dataclass(frozen=True)
 class DescribeSettings(Settings, prefix="describe"):
@@ -29,7 +31,7 @@ class DescribeSettings(Settings, prefix="describe"):
     every level; 0 answers all, as the paper does. The difference is 1 − cosine of the segmenter's image
     embedding at both, plus their distance as a share of the photo's diagonal. 0.2 saves a third of the time;
     heat maps stay as good, but things are put together worse."""
-    min_iou: float = ranged(0.7, SHARE)
+    min_iou: float = ranged(0.7, RATING)
     """Masks whose predicted IoU is not above this are dropped."""
     min_stability: float = ranged(0.85, SHARE)
     """Masks whose stability is below this are dropped."""
@@ -45,7 +47,7 @@ class DescribeSettings(Settings, prefix="describe"):
     """Whether boxes are suppressed once more after specks and holes were removed."""
     mask_nms_iou: float = ranged(0.8, SHARE)
     """A mask that a better one of its level overlaps more than this is dropped."""
-    min_score: float = ranged(0.7, SHARE)
+    min_score: float = ranged(0.7, RATING)
     """Masks whose score (predicted IoU × stability) is not above this are dropped."""
     drop_contained: bool = False
     """Drop masks inside bigger ones of their level, as LangSplat and GAGS do; loses small things."""

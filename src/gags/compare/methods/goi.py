@@ -28,7 +28,7 @@ from gags.compare.codes import assignment_loss, codebook_loss, reading_loss, sta
 from gags.compare.detector import AUTO, NONE, SWIN_T, choose_detector
 from gags.compare.grounding import Grounder
 from gags.compare.hyperplane import Hyperplane, PlaneStart, calibrated_start, fit, published_start
-from gags.compare.methods.learner import REMEDY, Inputs
+from gags.compare.methods.learner import DAMAGED_EMBEDDINGS, REMEDY, Inputs
 from gags.compare.pixels import Pixels, draw_pixels
 from gags.embed.encoder import Encoder
 from gags.evaluate.answerer import Selections
@@ -37,7 +37,7 @@ from gags.gaussians import Gaussians, render
 from gags.progress import SILENT, Reporter
 from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
-from gags.store import damaged, load_tensors, save_tensors
+from gags.store import check_finite, damaged, load_tensors, loss_note, save_tensors
 
 FEATURE_LENGTH = 10  # numbers of a Gaussian
 FEATURE_RATE = 5e-3  # of Adam
@@ -141,7 +141,8 @@ class Goi(Settings):
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
-                bar.advance(note=f"loss {loss.item():.4f}" if step % 50 == 0 else "")
+                bar.advance(note=loss_note(loss, step, DAMAGED_EMBEDDINGS))
+        check_finite(steps, {"a feature": features}, DAMAGED_EMBEDDINGS)
         return features.detach(), reader.requires_grad_(False), codes.detach()
 
 

@@ -31,7 +31,7 @@ from gags.compare.detector import AUTO, NONE, SWIN_B, choose_detector
 from gags.compare.grounding import Grounded, Grounder
 from gags.compare.hull import inliers, inside_hull
 from gags.compare.identities import identities, shared_weights
-from gags.compare.methods.learner import REMEDY, Inputs
+from gags.compare.methods.learner import DAMAGED_EMBEDDINGS, REMEDY, Inputs
 from gags.compare.pixels import Pixels, draw_pixels
 from gags.distill.evidence import gather_evidence
 from gags.embed.encoder import Encoder
@@ -43,7 +43,7 @@ from gags.progress import SILENT, Reporter
 from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
 from gags.segment.masks import LEVELS
-from gags.store import damaged, load_tensors, save_tensors
+from gags.store import check_finite, damaged, load_tensors, loss_note, save_tensors
 
 IDENTITY_LENGTH = 16  # numbers of an identity; they do not depend on where one looks from
 IDENTITIES = 256  # that the classifier tells apart; 0 is "none"
@@ -161,7 +161,8 @@ class GaussianGrouping(Settings):
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
-                bar.advance(note=f"loss {loss.item():.4f}" if step % 50 == 0 else "")
+                bar.advance(note=loss_note(loss, step, DAMAGED_EMBEDDINGS))
+        check_finite(steps, {"a feature": features}, DAMAGED_EMBEDDINGS)
         return features.detach(), classifier.requires_grad_(False)
 
 

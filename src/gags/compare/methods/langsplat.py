@@ -39,8 +39,9 @@ from gags.progress import Reporter
 from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
 from gags.segment.masks import LEVELS
-from gags.store import damaged, load_tensors, save_tensors
+from gags.store import check_finite, damaged, load_tensors, loss_note, save_tensors
 
+REMEDY_RATE = "set a smaller rate (--langsplat.rate)"
 START = 0.1  # standard deviation of the numbers that fields start from
 
 
@@ -128,7 +129,8 @@ def train_fields(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            bar.advance(note=f"loss {loss.item():.4f}" if step % 50 == 0 else "")
+            bar.advance(note=loss_note(loss, step, REMEDY_RATE))
+    check_finite(settings.steps, {"a code": features}, REMEDY_RATE)
     return unit_codes(features.detach())
 
 

@@ -31,7 +31,7 @@ from torch.nn.functional import cross_entropy, embedding_bag, normalize
 
 from gags.capture.camera import Camera
 from gags.compare.codebook import CODES, Hybrid, nearest_codes, train_codebook
-from gags.compare.methods.learner import REMEDY, Inputs, Method
+from gags.compare.methods.learner import DAMAGED_EMBEDDINGS, REMEDY, Inputs, Method
 from gags.compare.targets import TargetPhoto, TargetPhotos
 from gags.distill.decoder import DECODED_AT_ONCE
 from gags.distill.samples import GROUP
@@ -44,7 +44,7 @@ from gags.gaussians import Gaussians, blend_weights, render
 from gags.progress import SILENT, Reporter
 from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
-from gags.store import damaged, load_tensors, save_tensors
+from gags.store import check_finite, damaged, load_tensors, loss_note, save_tensors
 
 FEATURE_DIM = 8  # numbers s of a Gaussian
 DECODER_WIDTHS = (FEATURE_DIM, 128, 256, CODES)
@@ -302,8 +302,10 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            bar.advance(note=f"loss {by_codes.item():.3f}" if step % 50 == 0 else "")
-    return torch.cat([s, doubt.sigmoid()], dim=1).detach(), decoder.requires_grad_(False).eval()
+            bar.advance(note=loss_note(by_codes, step, DAMAGED_EMBEDDINGS, decimals=3))
+    features = torch.cat([s, doubt.sigmoid()], dim=1).detach()
+    check_finite(steps, {"a feature": features}, DAMAGED_EMBEDDINGS)
+    return features, decoder.requires_grad_(False).eval()
 
 
 def code_loss(features: Tensor, samples: CodedPixels, rows: Tensor, decoder: nn.Module) -> Tensor:
