@@ -26,7 +26,9 @@ if TYPE_CHECKING:
         LabelError,
         ModelError,
         QueryError,
+        SettingsError,
         SplatsError,
+        TrainingError,
         WorkspaceError,
     )
     from gags.evaluate.labels import load_labels
@@ -68,8 +70,8 @@ _WHERE = {
         "gags.demo": "demo",
         "gags.distill.field": "LanguageField",
         "gags.distill.settings": "DistillSettings",
-        "gags.errors": "CaptureError CompareError GagsError LabelError ModelError QueryError SplatsError "
-        "WorkspaceError",
+        "gags.errors": "CaptureError CompareError GagsError LabelError ModelError QueryError "
+        "SettingsError SplatsError TrainingError WorkspaceError",
         "gags.evaluate.labels": "load_labels",
         "gags.evaluate.metrics": "Evaluation",
         "gags.gaussians": "Gaussians blend_weights render",
@@ -134,8 +136,10 @@ __all__ = [
     "Reporter",
     "RunSettings",
     "Scene",
+    "SettingsError",
     "SplatsError",
     "Things",
+    "TrainingError",
     "View",
     "Workspace",
     "WorkspaceError",

@@ -161,7 +161,7 @@ def test_a_folder_of_the_other_kind_is_refused(folders: dict[str, Path], tmp_pat
     other = tmp_path / "bert"
     shutil.copytree(folders["clip"], other)
     (other / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ModelError, match="bert holds no encoder: .* none of clip"):
+    with pytest.raises(ModelError, match=r"bert holds no encoder: .* none of clip"):
         models.find(str(other), "encoder")
     assert models.find(str(other)).kind == ""
 

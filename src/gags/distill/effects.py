@@ -38,6 +38,7 @@ def _word(value: object) -> str:
     return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
+FLOATS_A_NUMBER = 4  # that is learnt: itself, its gradient, Adam's two moments
 Needs = tuple[Need, ...]  # one of them has to be met
 ALWAYS: tuple[Needs, ...] = ()
 _TRAINED: Needs = (Need("steps", (0,), none_of=True),)
@@ -136,6 +137,37 @@ def refuse_ignored(given: Mapping[str, Any], settings: DescribeSettings | Distil
             now = " and ".join(f"{n.name} {_word(getattr(settings, n.name))}" for n in needs)
             wanted = ", or ".join(need.wanted() for need in needs)
             raise WorkspaceError(f"{name} has no effect with {now}; leave it out, or set {wanted}")
+
+
+def refuse_unfit(settings: DistillSettings, *, gaussians: int, dim: int, free_bytes: int) -> None:
+    """Refuse values that are too large for a scene, as soon as it is known.
+
+    Below the defaults, everything goes: a toy may have fewer Gaussians or numbers than these.
+
+    Args:
+        settings: The final settings.
+        gaussians: Number of Gaussians.
+        dim: Length of the embeddings.
+        free_bytes: Memory that the features, their gradients and Adam's two moments may take.
+
+    Raises:
+        SettingsError: If there is one.
+    """
+    limits = {
+        "feature_dim": (dim, f"{dim}, the length of an embedding"),
+        "top_k": (gaussians, f"{gaussians}, the number of Gaussians"),
+    }
+    for name, (most, words) in limits.items():
+        value = getattr(settings, name)
+        if value > max(most, getattr(DistillSettings, name)):
+            raise SettingsError(settings.named(name), f"must be at most {words}, got {value}")
+    needed = gaussians * settings.feature_dim * FLOATS_A_NUMBER * 4
+    if needed > free_bytes:
+        raise SettingsError(
+            settings.named("feature_dim"),
+            f"{settings.feature_dim} takes {needed / 1e9:.1f} GB for {gaussians} Gaussians, and "
+            f"{free_bytes / 1e9:.1f} GB are free; set a smaller one",
+        )
 
 
 def refuse_impossible(settings: DistillSettings) -> None:
