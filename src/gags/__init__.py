@@ -27,7 +27,9 @@ if TYPE_CHECKING:
         LibraryError,
         ModelError,
         QueryError,
+        SettingsError,
         SplatsError,
+        TrainingError,
         WorkspaceError,
     )
     from gags.evaluate.labels import load_labels
@@ -89,7 +91,7 @@ _WHERE = {
         "gags.distill.field": "LanguageField",
         "gags.distill.settings": "DistillSettings",
         "gags.errors": "CaptureError CompareError GagsError LabelError LibraryError ModelError QueryError "
-        "SplatsError WorkspaceError",
+        "SettingsError SplatsError TrainingError WorkspaceError",
         "gags.evaluate.labels": "load_labels",
         "gags.evaluate.metrics": "Evaluation",
         "gags.gaussians": "Gaussians blend_weights render",
@@ -172,9 +174,11 @@ __all__ = [
     "SceneRecord",
     "SceneResult",
     "ServeSettings",
+    "SettingsError",
     "SplatsError",
     "Taught",
     "Things",
+    "TrainingError",
     "View",
     "Workspace",
     "WorkspaceError",

@@ -67,3 +67,28 @@ class CompareError(GagsError):
 
 class LibraryError(GagsError):
     """A library of scenes that cannot be reached or read, or does not hold what was asked of it."""
+
+
+class TrainingError(GagsError):
+    """A training that diverged: its numbers are not finite any more."""
+
+
+class SettingsError(GagsError, ValueError):
+    """A setting of the wrong type or out of its range.
+
+    Args:
+        name: The setting as users write it in Python and in `config.toml`: "distill.steps".
+        problem: What is wrong, and what is wanted: "must be a whole number from 1 to 256, got 0".
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(name, problem)
+        self.name, self.problem = name, problem
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.problem}"
+
+    @property
+    def option(self) -> str:
+        """The same, with the name as an option of the command line: "--distill.steps must be …"."""
+        return f"--{self.name.replace('_', '-')} {self.problem}"

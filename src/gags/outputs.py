@@ -22,6 +22,7 @@ from gags.evaluate.metrics import Evaluation
 from gags.evaluate.protocols import ALL, PROTOCOLS, protocols_called
 from gags.evaluate.score import evaluate_scene
 from gags.files import atomic_write, write_json
+from gags.files.ranges import Range, check_value
 from gags.gaussians import Gaussians
 from gags.gaussians.files import load_gaussians, save_gaussians, writer_for
 from gags.gaussians.foreign import in_standard_form
@@ -39,6 +40,8 @@ from gags.report.things import write_things_page
 from gags.report.worst import write_evaluation_page
 from gags.scene import Scene
 from gags.workspace import Workspace
+
+PORTS = Range(1, 65_535)
 
 
 def evaluate(
@@ -368,9 +371,9 @@ def view(
 
     Raises:
         GagsError: If the extra `view` is not installed, or the address cannot be listened on.
+        SettingsError: If there is no such port.
     """
-    if not 1 <= port <= 65535:
-        raise QueryError(f"--port {port} is no port; choose one from 1024 to 65535")
+    check_value("port", port, int, PORTS)
     if importlib.util.find_spec("viser") is None:
         raise GagsError("the viewer needs the extra `view`; pip install 'gags[view]'")
     words = read_words(words) if isinstance(words, Path) else words

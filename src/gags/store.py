@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import re
 import time
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from gags.errors import DamagedError, NewerError, WorkspaceError
+from gags.errors import DamagedError, NewerError, TrainingError, WorkspaceError
 from gags.files import atomic_write
 from gags.files.contents import Contents, check_contents, checksum
+from gags.files.ranges import Range, range_metadata
 from gags.files.trouble import check_file, refused
 from gags.progress import SILENT, Reporter
 
@@ -55,12 +57,16 @@ def digest(*tensors: "Tensor") -> str:
     return sha.hexdigest()
 
 
-def added(default: Any) -> Any:
+def added(default: Any, *ranges: Range) -> Any:
     """A field of a settings class that was added after scenes had been made without it.
 
     At its default it is left out of `plain`, so that scenes of earlier versions do not count as stale.
+
+    Args:
+        default: The default.
+        ranges: Of its numbers, see `gags.files.ranges.ranged`.
     """
-    return dataclasses.field(default=default, metadata={_ADDED: True})
+    return dataclasses.field(default=default, metadata={_ADDED: True} | range_metadata(*ranges))
 
 
 def plain(value: Any) -> Any:
@@ -312,3 +318,36 @@ class Checkpoint:
         if self.path is not None:
             save_tensors(self.path, tensors, {"step": str(step), "key": self.key})
             self._saved = time.monotonic()
+
+
+def check_finite(step: int, values: "Mapping[str, Tensor | float]", remedy: str) -> None:
+    """Stop a training that has diverged, before it writes anything.
+
+    Args:
+        step: Steps done.
+        values: What must be finite, by name: a loss, parameters.
+        remedy: What the user does about it, as in "set smaller rates".
+
+    Raises:
+        TrainingError: If a number is infinite or NaN.
+    """
+    for name, value in values.items():
+        number = isinstance(value, float | int)
+        if not (math.isfinite(value) if number else bool(value.isfinite().all())):
+            raise TrainingError(
+                f"training diverged: after step {step}, {name} is no finite number any more; {remedy}. "
+                "Nothing was replaced"
+            )
+
+
+def loss_note(loss: "Tensor", step: int, remedy: str, *, every: int = 50, decimals: int = 4) -> str:
+    """What the progress bar says of the loss, at every so many steps; else nothing.
+
+    Raises:
+        TrainingError: If it is told, and infinite or NaN; see `check_finite`.
+    """
+    if step % every:
+        return ""
+    value = float(loss.item())
+    check_finite(step, {"the loss": value}, remedy)
+    return f"loss {value:.{decimals}f}"

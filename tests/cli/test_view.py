@@ -13,8 +13,8 @@ def test_no_scene_and_no_port(tmp_path, capsys):
     pytest.importorskip("viser")
     assert cli.main(["view", str(tmp_path)]) == 1
     assert "is not a gags scene" in capsys.readouterr().err
-    assert cli.main(["view", str(tmp_path), "--port", "70000"]) == 1
-    assert "--port 70000" in capsys.readouterr().err
+    assert cli.main(["view", str(tmp_path), "--port", "70000"]) == 2
+    assert "--port must be a whole number from 1 to 65535, got 70000" in capsys.readouterr().err
 
 
 def test_without_the_extra_it_is_named(tmp_path, capsys, monkeypatch):

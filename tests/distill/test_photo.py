@@ -18,7 +18,7 @@ from gags.distill.photo import PhotoPixels, PhotoSchedule, collect_photos, shrin
 from gags.distill.presets import PRESETS
 from gags.distill.settings import DistillSettings
 from gags.distill.train import Training, begin, train_field
-from gags.errors import WorkspaceError
+from gags.errors import SettingsError, WorkspaceError
 from gags.gaussians import render
 from gags.progress import SILENT
 
@@ -219,13 +219,13 @@ def test_label_maps_shrink_to_the_label_at_the_centre_of_each_pixel():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"photo_scale": 0.0}, "photo_scale must be above 0 and at most 1, got 0"),
-        ({"photo_scale": 1.5}, "photo_scale must be above 0 and at most 1, got 1.5"),
-        ({"region_smoothing": 4}, "region_smoothing must be odd, got 4"),
+        ({"photo_scale": 0.0}, "distill.photo_scale must be a number above 0 and at most 1, got 0"),
+        ({"photo_scale": 1.5}, "distill.photo_scale must be a number above 0 and at most 1, got 1.5"),
+        ({"region_smoothing": 4}, "distill.region_smoothing must be odd or 0, got 4"),
     ],
 )
 def test_settings_that_make_no_sense_are_one_clear_line(scene: Scene, change, message):
-    with pytest.raises(WorkspaceError, match=message):
+    with pytest.raises(SettingsError, match=message):
         begun(scene, replace(RELEASED, **change))
 
 

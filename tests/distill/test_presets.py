@@ -29,7 +29,7 @@ from gags.distill.presets import (
 )
 from gags.distill.samples import GROUP, Samples
 from gags.distill.settings import DistillSettings
-from gags.errors import ModelError, WorkspaceError
+from gags.errors import GagsError, ModelError, WorkspaceError
 from gags.segment.settings import DescribeSettings
 
 DESCRIBE = {  # setting: lite, paper, released
@@ -180,7 +180,9 @@ def test_changed_fields_names_all_that_differ_but_the_seed():
     lite = PRESETS["lite"].distill
     for field in fields(lite):
         expected = [] if field.name == "seed" else [field.name]
-        assert changed_fields(replace(lite, **{field.name: "other"}), "lite") == expected
+        other = replace(lite)
+        object.__setattr__(other, field.name, "other")
+        assert changed_fields(other, "lite") == expected
     rows = [key for key, row in DISTILL.items() if row[1] != row[2]]
     assert changed_fields(PRESETS["released"].distill, "paper") == rows
 
@@ -329,10 +331,12 @@ def test_the_conversion_is_the_derived_formula():
     ("name", "change", "message"),
     [
         ("paper", {"steps": 0}, "features that start at 0 learn nothing in 0 steps"),
-        ("released", {"region_smoothing": 4}, "region_smoothing must be odd, got 4"),
-        ("released", {"photo_scale": 1.5}, "photo_scale must be above 0 and at most 1, got 1.5"),
+        ("released", {"region_smoothing": 4}, "distill.region_smoothing must be odd or 0, got 4"),
+        ("released", {"photo_scale": 1.5}, "photo_scale must be a number above 0 and at most 1, got 1.5"),
+        ("lite", {"top_k": float("inf")}, "distill.top_k must be a whole number from 1 to 256, got inf"),
+        ("lite", 5, "distill must be DistillSettings, got 5"),
     ],
 )
 def test_impossible_values_are_refused_before_any_work(name, change, message):
-    with pytest.raises(WorkspaceError, match=message):
+    with pytest.raises(GagsError, match=message):
         choose_settings(name, distill=change)

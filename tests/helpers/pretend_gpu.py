@@ -289,6 +289,7 @@ def pretend_gpu(rasterizer: Literal["cpu", "gsplat", "none"] = "cpu") -> Iterato
             patch.setattr(cuda, "largest_weights", _largest_weights)
             patch.setattr(cuda, "keep_view", _keep_view)
         patch.setattr(Tensor, "_make_subclass", staticmethod(subclass))
+        patch.setattr(torch.cuda, "mem_get_info", lambda device=None: (64 << 30, 80 << 30))
         work = Work(kernels)
         with work, _Mode(work):
             yield work

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,12 @@ from tests.helpers.tiny_models import write_clip, write_sam
 
 from gags import cli, models
 from gags.embed import load_encoder
-from gags.embed.clip.encoder import ClipEncoder
+from gags.embed.clip.encoder import ClipEncoder, load_clip
 from gags.errors import ModelError
 from gags.models import own
-from gags.models.known import HUB_MODELS, PAPER_ENCODER, PAPER_SEGMENTER
+from gags.models.known import HUB_MODELS, MODEL_TYPES, PAPER_ENCODER, PAPER_SEGMENTER
 from gags.segment import load_segmenter
-from gags.segment.sam.hub import HubSam
+from gags.segment.sam.hub import SAM_FAMILIES, HubSam
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -82,7 +83,7 @@ def test_a_known_hub_model_tells_of_itself() -> None:
 
 def test_a_folder(folders: dict[str, Path]) -> None:
     found = models.find(str(folders["clip"]))
-    assert (found.origin, found.kind, found.folder) == ("folder", "", folders["clip"])
+    assert (found.origin, found.kind, found.folder) == ("folder", "encoder", folders["clip"])
     assert found.size == (folders["clip"] / "model.safetensors").stat().st_size
     name = models.canonical(str(folders["clip"]))
     assert name.startswith(f"{folders['clip']}@")
@@ -101,6 +102,15 @@ def test_a_folder(folders: dict[str, Path]) -> None:
         (PAPER_SEGMENTER, "encoder", f"{PAPER_SEGMENTER} is no encoder but a segmenter"),
         ("no/such/folder", None, "there is no folder no/such/folder; put it back, or check the path"),
         ("/no/such/folder", "encoder", "there is no folder /no/such/folder"),
+        ("./clip", "encoder", "there is no folder ./clip; put it back, or check the path"),
+        ("../clip", "segmenter", "there is no folder ../clip; put it back, or check the path"),
+        ("models/", None, "there is no folder models/; put it back, or check the path"),
+        ("-owner/clip", None, "there is no folder -owner/clip"),
+        ("owner/cl--ip", None, "there is no folder owner/cl--ip"),
+        ("owner/clip.", None, r"there is no folder owner/clip\.; put it back"),
+        (f"owner/{'a' * 97}", None, "there is no folder owner/aaa"),
+        ("мир/clip", None, "there is no folder мир/clip"),
+        (5, "encoder", "the name of a model is text, not 5; there are: lite"),
     ],
 )  # fmt: skip
 def test_wrong_names(name: str, kind, told: str) -> None:
@@ -143,11 +153,26 @@ def test_segmenters_and_encoders_of_folders_and_the_hub(caches: Path, folders: d
     assert encoder.name == f"owner/clip@{COMMIT}"
 
 
-def test_a_folder_of_the_other_kind_is_refused(folders: dict[str, Path]) -> None:
-    with pytest.raises(ModelError, match="model of type 'clip'; a segmenter is one of: sam, sam_hq, sam2"):
+def test_a_folder_of_the_other_kind_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"clip is no segmenter but an encoder; .*Give it with --encoder"):
         load_segmenter(str(folders["clip"]))
-    with pytest.raises(ModelError, match="model of type 'sam'; an encoder is one of: clip, siglip, siglip2"):
+    with pytest.raises(ModelError, match=r"sam is no encoder but a segmenter; .*Give it with --segmenter"):
         load_encoder(str(folders["sam"]))
+    other = tmp_path / "bert"
+    shutil.copytree(folders["clip"], other)
+    (other / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ModelError, match=r"bert holds no encoder: .* none of clip"):
+        models.find(str(other), "encoder")
+    assert models.find(str(other)).kind == ""
+
+
+def test_model_types_are_those_that_are_loaded(folders: dict[str, Path], tmp_path: Path) -> None:
+    assert set(MODEL_TYPES["segmenter"]) == set(SAM_FAMILIES)
+    other = tmp_path / "bert"
+    shutil.copytree(folders["clip"], other)
+    (other / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ModelError, match=f"one of: {', '.join(MODEL_TYPES['encoder'])}$"):
+        load_clip(other)
 
 
 def test_a_hub_s_model_or_a_folder_is_not_pulled_from_elsewhere(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from gags.errors import GagsError
+from gags.errors import GagsError, SettingsError
 from gags.files.trouble import told
 
 
@@ -105,11 +105,15 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
         function = function_of(name)
         import tyro
 
-        from gags.cli.arguments import GIVEN
+        from gags.cli.arguments import GIVEN, REGISTRY, OptionError
 
         arguments = _merge_repeats(_renamed(arguments))
         GIVEN.set(arguments)
-        result = tyro.cli(function, prog=f"gags {name}", args=arguments)
+        try:
+            result = tyro.cli(function, prog=f"gags {name}", args=arguments, registry=REGISTRY)
+        except OptionError as error:
+            tell(f"gags {name}: {error} (see gags {name} --help)")
+            return WRONG_USAGE
         return result if isinstance(result, int) else DONE
     except SystemExit as stop:  # tyro: 0 after --help, 2 after wrong usage
         return stop.code if isinstance(stop.code, int) else FAILED
@@ -122,7 +126,7 @@ def _run(name: str, arguments: list[str], debug: bool) -> int:
         if debug:
             raise
         tell(f"gags {name}: {_one_line(error)}")
-        return FAILED
+        return WRONG_USAGE if isinstance(error, SettingsError) else FAILED
 
 
 def function_of(name: str) -> Callable[..., Any]:
@@ -132,7 +136,7 @@ def function_of(name: str) -> Callable[..., Any]:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join((error.option if isinstance(error, SettingsError) else str(error)).split())
     if isinstance(error, GagsError):
         return text
     if isinstance(error, OSError):

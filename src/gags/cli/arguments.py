@@ -1,15 +1,28 @@
-"""Arguments that several commands share."""
+"""Arguments that several commands share, and how the options of settings classes are read."""
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, cast, get_args
 
 import tyro
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
 
 from gags.distill.presets import AUTO_PRESET
 from gags.distill.settings import DistillSettings
+from gags.errors import SettingsError
+from gags.files.ranges import Range, Settings, fields_of, parse_value, ranges_of, row_kinds, wanted
 from gags.models.choose import AUTO
 from gags.pipeline.settings import CaptureSettings, RunSettings
 from gags.reconstruct.settings import ReconstructSettings
@@ -70,3 +83,86 @@ def given_settings(prefix: str, parsed: DescribeSettings | DistillSettings) -> d
         for name in names
         if {f"--{prefix}.{spelled[name]}", f"--{prefix}.no-{spelled[name]}"} & options
     }
+
+
+class OptionError(Exception):
+    """A value that a setting does not take. (tyro would make a message of its own of a `ValueError`.)"""
+
+    def __init__(self, error: SettingsError) -> None:
+        super().__init__(error.option)
+
+
+def number(name: str, kind: Any, *ranges: Range) -> PrimitiveConstructorSpec[Any]:
+    """How an option of numbers is read, as in `Annotated[int, number("port", int, PORTS)]`.
+
+    Args:
+        name: The option, as in "distill.steps".
+        kind: Its type: a number, that or none, or rows of numbers.
+        ranges: Its range, or that of each column.
+    """
+    metavar = "INT" if int in (get_args(kind) or (kind,)) else "FLOAT"
+    if columns := row_kinds(kind):
+        row = " ".join("INT" if column is int else "FLOAT" for column in columns)
+        metavar = f"[{row} [{row} ...]]"
+
+    def parse(texts: list[str]) -> Any:
+        try:
+            return parse_value(name, texts, kind, *ranges)
+        except SettingsError as error:
+            raise OptionError(error) from error
+
+    def written(value: Any) -> list[str]:
+        return [str(cell) for row in value for cell in row] if columns else [str(value)]
+
+    return PrimitiveConstructorSpec(
+        nargs="*" if columns else 1,
+        metavar=f"{{None}}|{metavar}" if NoneType in get_args(kind) else metavar,
+        instance_from_str=parse,
+        is_instance=lambda value: True,
+        str_from_instance=written,
+    )
+
+
+REGISTRY = ConstructorRegistry()
+"""Makes options of settings classes: help says the range of a number, and values are checked by it."""
+
+
+@REGISTRY.struct_rule
+def options_of(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """The options of a settings class; None for all other types."""
+    made = info.type
+    if not (isinstance(made, type) and issubclass(made, Settings)):
+        return None
+
+    def make(**values: Any) -> Any:
+        try:
+            return made(**values)
+        except SettingsError as error:
+            raise OptionError(error) from error
+
+    texts, options = field_texts(made), []
+    for declared, kind in fields_of(made):
+        ranges = ranges_of(declared)
+        default = declared.default if declared.default_factory is MISSING else declared.default_factory()
+        if isinstance(info.default, made):
+            default = getattr(info.default, declared.name)
+        help_text = texts.get(declared.name, "")
+        if ranges:
+            allowed = wanted(kind, *ranges) if row_kinds(kind) else ", ".join(map(str, ranges))
+            help_text = f"{help_text} {allowed[:1].upper()}{allowed[1:]}."
+            kind = cast(Any, Annotated[kind, number(made.named(declared.name), kind, *ranges)])
+        options.append(StructFieldSpec(declared.name, kind, default, help_text))
+    return StructConstructorSpec(make, tuple(options))
+
+
+def field_texts(settings: type) -> dict[str, str]:
+    """The docstring below every field of a settings class and its bases, each on one line, by name."""
+    texts: dict[str, str] = {}
+    for base in (b for b in reversed(settings.__mro__) if issubclass(b, Settings) and b is not Settings):
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(tree, ast.ClassDef)
+        for declared, text in zip(tree.body, tree.body[1:], strict=False):
+            match declared, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
+                    texts[name] = " ".join(words.split())
+    return texts

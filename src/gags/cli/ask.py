@@ -4,15 +4,17 @@ import json as json_module
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from rich.table import Table
 
 import gags
-from gags.cli.arguments import ExampleImage, SceneFolder, Texts
+from gags.cli.arguments import ExampleImage, SceneFolder, Texts, number
 from gags.cli.console import ConsoleReporter
 from gags.cli.terminal import ResultConsole
 from gags.errors import QueryError
 from gags.gaussians.files import writer_for
+from gags.outputs import PORTS
 from gags.query.edit import parse_color
 from gags.query.names import EVERYDAY
 from gags.scene import Scene
@@ -205,11 +207,12 @@ def _print_json(content: object) -> None:
     print(json_module.dumps(content, indent=2))
 
 
+Port = Annotated[int, number("port", int, PORTS)]
 LOCAL_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 
 
 def view(
-    scene: SceneFolder, /, *, port: int = 8080, host: str = "127.0.0.1", words: Path | None = None
+    scene: SceneFolder, /, *, port: Port = 8080, host: str = "127.0.0.1", words: Path | None = None
 ) -> None:
     """Look at the scene in the browser: ask it, click on things, cut them out. Ends with Ctrl-C.
 
@@ -218,7 +221,7 @@ def view(
 
     Args:
         scene: Folder of the scene.
-        port: Port to listen on; the next free one is taken if it is not.
+        port: Port to listen on; the next free one is taken if it is not. From 1 to 65535.
         host: Address to listen on. With another one than the default, other machines reach the scene.
         words: Names for what is clicked on, a text file with one a line. Default: a few hundred everyday
             things.

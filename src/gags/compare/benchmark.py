@@ -36,6 +36,7 @@ from gags.compare.standings import BenchmarkTable, Entry, Failure, Standings, pa
 from gags.distill.presets import PRESETS
 from gags.errors import CompareError, GagsError
 from gags.files import write_json
+from gags.files.ranges import Range, ranged
 from gags.pipeline import CaptureSettings, RunSettings, read_capture
 from gags.pipeline.settings import check_settings
 from gags.progress import SILENT, Reporter
@@ -50,7 +51,7 @@ BENCHMARK_PAGE = "index.html"
 class BenchmarkSettings(MethodSettings):
     """What is run, and how often."""
 
-    runs: int = 3
+    runs: int = ranged(3, Range(1, 1000))
     """Whole runs: Gaussians, prompts and what is learnt are made anew in each, with its number as seed."""
     share_gaussians: bool = False
     """Make Gaussians in the first run only; the others take these, and make prompts and the rest anew."""

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from gags.compare.methods.learner import DAMAGED_EMBEDDINGS
 from gags.progress import SILENT, Reporter
+from gags.store import check_finite, loss_note
 
 CODES = 64
 KEY_WEIGHT = 0.5  # λ: how much DINO's cosine counts beside the encoder's
@@ -111,5 +113,6 @@ def train_codebook(features: Hybrid, steps: int, seed: int, progress: Reporter =
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            bar.advance(note=f"loss {loss.item():.3f}" if step % 50 == 0 else "")
+            bar.advance(note=loss_note(loss, step, DAMAGED_EMBEDDINGS, decimals=3))
+    check_finite(steps, {"a code": codes.embeddings, "a key": codes.keys}, DAMAGED_EMBEDDINGS)
     return Hybrid(codes.embeddings.detach(), codes.keys.detach()).normalised()

@@ -22,6 +22,7 @@ from gags.errors import CompareError
 from gags.evaluate.labels import LabelsBy, held_out_frames, load_labels, match_frames
 from gags.evaluate.protocols import named_protocol
 from gags.files import write_json
+from gags.files.ranges import SEED, Range, Settings, ranged
 from gags.pipeline import CaptureSettings, RunSettings, chosen_settings, read_capture
 from gags.pipeline.settings import check_settings
 from gags.progress import SILENT, Reporter
@@ -35,7 +36,7 @@ COMPARISON_FILE = "compare.json"
 
 
 @dataclass(frozen=True)
-class MethodSettings:
+class MethodSettings(Settings):
     """Settings of single methods."""
 
     langsplat: LangSplatSettings = field(default_factory=LangSplatSettings)
@@ -52,9 +53,9 @@ class MethodSettings:
 class CompareSettings(MethodSettings):
     """What is compared, and how often."""
 
-    seeds: int = 3
+    seeds: int = ranged(3, Range(1, 1000))
     """How often each method learns; figures are medians. Masks are the same for all seeds."""
-    first_seed: int = 0
+    first_seed: int = ranged(0, Range(0, SEED.high - 1000))
     """Seed of the first of these times; the others follow one by one."""
     protocol: str = "lerf-ovs"
     """Rules of scoring: lerf-ovs; lerf-ovs-strict, by which published figures are made; or held-out, for

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gags.distill.settings import DistillSettings
-from gags.errors import WorkspaceError
+from gags.errors import SettingsError, WorkspaceError
 from gags.segment.settings import DescribeSettings
 
 
@@ -38,6 +38,7 @@ def _word(value: object) -> str:
     return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
+FLOATS_A_NUMBER = 4  # that is learnt: itself, its gradient, Adam's two moments
 Needs = tuple[Need, ...]  # one of them has to be met
 ALWAYS: tuple[Needs, ...] = ()
 _TRAINED: Needs = (Need("steps", (0,), none_of=True),)
@@ -138,6 +139,37 @@ def refuse_ignored(given: Mapping[str, Any], settings: DescribeSettings | Distil
             raise WorkspaceError(f"{name} has no effect with {now}; leave it out, or set {wanted}")
 
 
+def refuse_unfit(settings: DistillSettings, *, gaussians: int, dim: int, free_bytes: int) -> None:
+    """Refuse values that are too large for a scene, as soon as it is known.
+
+    Below the defaults, everything goes: a toy may have fewer Gaussians or numbers than these.
+
+    Args:
+        settings: The final settings.
+        gaussians: Number of Gaussians.
+        dim: Length of the embeddings.
+        free_bytes: Memory that the features, their gradients and Adam's two moments may take.
+
+    Raises:
+        SettingsError: If there is one.
+    """
+    limits = {
+        "feature_dim": (dim, f"{dim}, the length of an embedding"),
+        "top_k": (gaussians, f"{gaussians}, the number of Gaussians"),
+    }
+    for name, (most, words) in limits.items():
+        value = getattr(settings, name)
+        if value > max(most, getattr(DistillSettings, name)):
+            raise SettingsError(settings.named(name), f"must be at most {words}, got {value}")
+    needed = gaussians * settings.feature_dim * FLOATS_A_NUMBER * 4
+    if needed > free_bytes:
+        raise SettingsError(
+            settings.named("feature_dim"),
+            f"{settings.feature_dim} takes {needed / 1e9:.1f} GB for {gaussians} Gaussians, and "
+            f"{free_bytes / 1e9:.1f} GB are free; set a smaller one",
+        )
+
+
 def refuse_impossible(settings: DistillSettings) -> None:
     """Refuse values that no training can have, before any work.
 
@@ -145,13 +177,12 @@ def refuse_impossible(settings: DistillSettings) -> None:
         settings: The final settings.
 
     Raises:
-        WorkspaceError: If there is one.
+        SettingsError: If a value is none that this schedule can have.
+        WorkspaceError: If values do not go together.
     """
     if settings.start == "zero" and settings.steps < 1:
         raise WorkspaceError(f"features that start at 0 learn nothing in {settings.steps} steps; set steps")
-    if settings.schedule != "photo":
-        return
-    if not 0 < settings.photo_scale <= 1:
-        raise WorkspaceError(f"photo_scale must be above 0 and at most 1, got {settings.photo_scale:g}")
-    if settings.region_smoothing > 1 and settings.region_smoothing % 2 == 0:
-        raise WorkspaceError(f"region_smoothing must be odd, got {settings.region_smoothing}")
+    if settings.schedule == "photo" and settings.region_smoothing and settings.region_smoothing % 2 == 0:
+        raise SettingsError(
+            settings.named("region_smoothing"), f"must be odd or 0, got {settings.region_smoothing}"
+        )

@@ -13,9 +13,10 @@ from gags.distill.field import LanguageField
 from gags.distill.objective import Terms
 from gags.distill.settings import DistillSettings
 from gags.progress import Reporter
-from gags.store import Checkpoint
+from gags.store import Checkpoint, check_finite, loss_note
 
 CHECKPOINT_SECONDS = 30.0
+REMEDY = "set smaller rates (--distill.feature-rate, --distill.decoder-rate) or weights of the loss"
 _SCHEDULE = "schedule."  # before the names of what a schedule keeps
 
 
@@ -53,6 +54,9 @@ def optimize(
         checkpoint: File for the state of training; None keeps nothing.
         key: Of the checkpoint: what the run was given.
         progress: Told about progress.
+
+    Raises:
+        TrainingError: If training diverges; `field` is not changed then, nor the checkpoint.
     """
     features = torch.nn.Parameter(field.features.clone())
     rates = (settings.feature_rate, settings.decoder_rate)
@@ -74,9 +78,12 @@ def optimize(
             loss.backward()
             optimizer.step()
             if keeper.due:
+                check_finite(step + 1, {"the loss": loss.item(), "a feature": features}, REMEDY)
                 kept = {_SCHEDULE + name: tensor for name, tensor in schedule.state().items()}
                 keeper.save(step + 1, adam_state(learnt, optimizer) | kept)
-            bar.advance(note=f"loss {loss.item():.3f}" if step % 10 == 0 else "")
+            bar.advance(note=loss_note(loss, step, REMEDY, every=10, decimals=3))
+    check_finite(settings.steps, {"the decoder": torch.cat([p.flatten() for p in learnt[1:]])}, REMEDY)
+    check_finite(settings.steps, {"a feature": features}, REMEDY)
     field.features = features.detach()
     field.decoder.requires_grad_(False).eval()
 

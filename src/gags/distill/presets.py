@@ -14,6 +14,7 @@ from gags import models
 from gags.distill.effects import refuse_ignored, refuse_impossible
 from gags.distill.settings import DistillSettings
 from gags.errors import WorkspaceError
+from gags.files.ranges import check_value
 from gags.models import hub
 from gags.models.hub import read_json
 from gags.models.known import OWN_MODELS, PAPER_SEGMENTER
@@ -187,15 +188,17 @@ def choose_settings(
         distill: Likewise.
 
     Raises:
+        SettingsError: If a change is to a value that the setting does not take.
         WorkspaceError: If there is no such preset, or a change names no setting, one that has no effect, or
-            to a value that makes no sense.
+            to a value that makes no sense with the others.
     """
     preset = named_preset(name)
     chosen = ChosenSettings(
-        name,
-        _changed_settings(preset.describe, describe, name),
-        _changed_settings(preset.distill, distill, name),
+        name, changed_settings(preset.describe, describe), changed_settings(preset.distill, distill)
     )
+    for wanted, settings in ((describe, chosen.describe), (distill, chosen.distill)):
+        if isinstance(wanted, Mapping):
+            refuse_ignored(wanted, settings)
     refuse_impossible(chosen.distill)
     return chosen
 
@@ -211,15 +214,20 @@ def named_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def _changed_settings(base: Settings, wanted: Settings | Changes | None, name: str) -> Settings:
+def changed_settings(base: Settings, wanted: Settings | Changes | None) -> Settings:
+    """Settings with changes by name; settings that stand for themselves, and None for no change, will do too.
+
+    Raises:
+        SettingsError: If a change is to a value that the setting does not take.
+        WorkspaceError: If a change names no setting.
+    """
     if not isinstance(wanted, Mapping):
-        return base if wanted is None else wanted
+        wanted = base if wanted is None else wanted
+        return check_value(base.prefix, wanted, type(base))
     known = [field.name for field in fields(base)]
     if unknown := [key for key in wanted if key not in known]:
         raise WorkspaceError(f"there is no setting {unknown[0]!r}; there are: {', '.join(known)}")
-    settings = replace(base, **wanted)
-    refuse_ignored(wanted, settings)
-    return settings
+    return replace(base, **wanted)
 
 
 def changed_fields(settings: DescribeSettings | DistillSettings, name: str) -> list[str]:

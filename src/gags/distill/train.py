@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from gags.capture.camera import Camera
 from gags.distill.consensus import consensus
 from gags.distill.decoder import Decoder, PrincipalDecoder, decoder_of
-from gags.distill.effects import refuse_impossible
+from gags.distill.effects import refuse_impossible, refuse_unfit
 from gags.distill.evidence import Evidence, gather_evidence, uplift
 from gags.distill.evidence_gpu import DeviceEvidence
 from gags.distill.field import LanguageField, splats_hash
@@ -26,6 +26,7 @@ from gags.distill.start import principal_basis, principal_features, start_from_p
 from gags.embed.description import Description
 from gags.errors import WorkspaceError
 from gags.gaussians import Gaussians
+from gags.models.device import free_bytes
 from gags.progress import SILENT, Reporter
 from gags.segment.masks import LEVELS
 from gags.store import digest
@@ -88,6 +89,8 @@ def train_field(
         The field, on the device of the Gaussians.
 
     Raises:
+        SettingsError: If a setting is too large for the scene.
+        TrainingError: If training diverges.
         WorkspaceError: If the photos have no masks at all, none where pixels count, or embeddings of several
             encoders; if settings make no sense.
     """
@@ -112,8 +115,10 @@ def begin(
     What is learnt from many photos lies in `folder` meanwhile, see `gags.files.rows.Rows`.
     """
     refuse_impossible(settings)
-    table = _read_masks(items)
-    embeddings = table.embeddings.to(gaussians.means.device)
+    table, device = _read_masks(items), gaussians.means.device
+    dim, free = table.embeddings.shape[1], free_bytes(device)
+    refuse_unfit(settings, gaussians=len(gaussians), dim=dim, free_bytes=free)
+    embeddings = table.embeddings.to(device)
     decoder, coordinates = _new_decoder(embeddings, settings)
     logits = _fixed_logits(table.levels, settings) if logits is None else logits
     logits = None if logits is None else logits.to(coordinates)

@@ -11,13 +11,13 @@ that hold these hand their own loaders to `load`, so this room knows none of the
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from gags.errors import ModelError
 from gags.models import hub, own
-from gags.models.known import FAMILIES, HUB_MODELS, OWN_MODELS, Kind
+from gags.models.known import FAMILIES, HUB_MODELS, MODEL_TYPES, OWN_MODELS, Kind
 from gags.models.own import cache_folder
 from gags.progress import SILENT, Reporter
 
@@ -76,6 +76,8 @@ def find(name: str, kind: Kind | None = None) -> FoundModel:
         ModelError: If the name stands for nothing, for a model of the other kind, or for a folder that is not
             there, not whole, or has changed since it got this name.
     """
+    if not isinstance(name, str):
+        raise ModelError(f"the name of a model is text, not {name!r}; there are: {_choice(kind)}")
     if own.is_own(name):
         found = _find_own(name)
     elif not hub.is_name(name):
@@ -85,8 +87,19 @@ def find(name: str, kind: Kind | None = None) -> FoundModel:
         found = FoundModel(name, "folder", folder=folder, size=size)
     else:
         found = _find_on_hub(name)
+    if found.folder and not found.kind:
+        found = replace(found, kind=hub.kind_of(found.folder))
     if kind and found.kind and found.kind != kind:
-        raise ModelError(f"{name} is no {kind} but {_ARTICLE[found.kind]}; {kind}s are: {_choice(kind)}")
+        raise ModelError(
+            f"{name} is no {kind} but {_ARTICLE[found.kind]}; {kind}s are: {_choice(kind)}. "
+            f"Give it with --{found.kind} instead of --{kind}"
+        )
+    if kind and found.folder and not found.kind:
+        types = ", ".join(MODEL_TYPES[kind])
+        raise ModelError(
+            f"{found.folder} holds no {kind}: model_type in its config.json is none of {types}; "
+            f"{kind}s are: {_choice(kind)}"
+        )
     return found
 
 

@@ -17,10 +17,10 @@ import re
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gags.errors import ModelError
-from gags.models.known import HUB_MODELS, HubModel
+from gags.models.known import HUB_MODELS, MODEL_TYPES, HubModel, Kind
 from gags.progress import SILENT, Reporter
 
 PROBE_SECONDS = 2.0
@@ -40,7 +40,9 @@ WEIGHTS, SHARDS, OPEN_CLIP_WEIGHTS = (
     "model.safetensors", "model.safetensors.index.json", "open_clip_model.safetensors",
 )  # fmt: skip
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+# As the hub has it: owner and name begin and end with a letter, a digit or _; neither -- nor .. is in them.
+_HUB_PART = r"(?!\S*(?:--|\.\.))\w(?:[\w.-]{0,94}\w)?"
+_HUB_ID = re.compile(rf"{_HUB_PART}/{_HUB_PART}(@\w[\w./-]*)?", re.ASCII)
 _STAMPED = re.compile(r"(.+)@([0-9a-f]{12})")
 _SAMPLES, _SAMPLE_BYTES = 64, 4096  # of each file of weights, for the fingerprint of a folder
 
@@ -56,9 +58,11 @@ class HubError(ModelError):
         repo, revision = split(name)
         entry = known(repo)
         size = f" ({entry.size / 1e6:,.0f} MB)" if entry else ""
+        # As a relative path it would be in a folder that is there: that is more likely what was meant.
+        near = "" if entry or not Path(repo).parent.is_dir() else f" (nor is there a folder {repo} here)"
         super().__init__(
-            f"{repo}{size} is not on this machine, and {reason}. By hand: where there is a network, run `hf "
-            f"download {repo} --revision {revision} --local-dir FOLDER` (or take the files from "
+            f"{repo}{size} is not on this machine{near}, and {reason}. By hand: where there is a network, "
+            f"run `hf download {repo} --revision {revision} --local-dir FOLDER` (or take the files from "
             f"{endpoint()}/{repo}/tree/{revision}), bring FOLDER here, and give its path instead of {repo}"
         )
         self.reason = reason
@@ -152,6 +156,15 @@ def local_folder(name: str) -> Path | None:
             f"there is no folder {stamped[1] if stamped else name}; put it back, or check the path"
         )
     return None
+
+
+def kind_of(folder: Path) -> Kind | Literal[""]:
+    """What the model of a folder is for, by its `model_type`; empty if it is neither."""
+    model_type = read_json(folder / "config.json").get("model_type")
+    for kind, types in MODEL_TYPES.items():
+        if model_type in types:
+            return kind
+    return ""
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -8,6 +8,12 @@ Kind = Literal["segmenter", "encoder"]
 FAMILIES: dict[Kind, str] = {"segmenter": "SAM, SAM-HQ and SAM 2", "encoder": "CLIP, SigLIP and SigLIP 2"}
 """Families of models that are loaded by hub id or from a folder in the hub's format."""
 
+MODEL_TYPES: dict[Kind, tuple[str, ...]] = {
+    "segmenter": ("sam", "sam_hq", "sam2", "sam2_video"),
+    "encoder": ("clip", "siglip", "siglip2"),
+}
+"""Their `model_type` in config.json: a model of another kind is told before it is loaded."""
+
 PAPER_SEGMENTER = "facebook/sam-vit-huge"
 """SAM ViT-H, the paper's segmenter."""
 

@@ -3,8 +3,17 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gags.distill.presets import AUTO_PRESET, Changes, ChosenSettings, choose_settings, preset_for
+from gags import models
+from gags.distill.presets import (
+    AUTO_PRESET,
+    Changes,
+    ChosenSettings,
+    changed_settings,
+    choose_settings,
+    preset_for,
+)
 from gags.distill.settings import DistillSettings
+from gags.files.ranges import Range, Settings, ranged
 from gags.models.choose import AUTO
 from gags.progress import SILENT, Reporter
 from gags.reconstruct.settings import ReconstructSettings
@@ -13,16 +22,16 @@ from gags.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class CaptureSettings:
+class CaptureSettings(Settings):
     """How photos are read."""
 
-    downscale: float = 1.0
+    downscale: float = ranged(1.0, Range(1, 1000))
     """Shrink the photos by this factor."""
-    max_size: int | None = None
+    max_size: int | None = ranged(None, Range(1, 65_535))
     """Shrink photos whose longer side is above this, px."""
     test_list: Path | None = None
     """File that names the photos to hold out, one a line."""
-    test_every: int | None = None
+    test_every: int | None = ranged(None, Range(0, 1_000_000))
     """Hold out every Nth photo, 0 for none. Default: the capture's own test.txt, else every 8th."""
     images: str | None = None
     """Folder of the photos in a COLMAP or nerfstudio capture, such as images_4 beside cameras of full size.
@@ -30,7 +39,7 @@ class CaptureSettings:
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class RunSettings(Settings):
     """Settings of every stage after reading the photos."""
 
     reconstruct: ReconstructSettings = field(default_factory=ReconstructSettings)
@@ -56,10 +65,19 @@ def check_settings(settings: RunSettings) -> None:
     """Find out what is wrong with settings before anything starts, for whichever preset it will be.
 
     Raises:
+        ModelError: If a model is named that there is not, or one of the other kind.
+        SettingsError: If a change is to a value out of its range.
         WorkspaceError: If there is no such preset, or a change names no setting or one without effect.
     """
     if settings.preset != AUTO_PRESET:
         choose_settings(settings.preset, settings.describe, settings.distill)
+    else:  # whichever it will be, it takes the same names and values
+        changed_settings(DescribeSettings(), settings.describe)
+        changed_settings(DistillSettings(), settings.distill)
+    if settings.segmenter != AUTO:
+        models.find(settings.segmenter, "segmenter")
+    if settings.encoder != AUTO:
+        models.find(settings.encoder, "encoder")
 
 
 def chosen_settings(

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from gags.capture import Capture, View
 from gags.capture.camera import Camera
-from gags.errors import CaptureError
+from gags.errors import CaptureError, SettingsError
 from gags.gaussians import Gaussians, render
+from gags.models.device import free_bytes
 from gags.reconstruct import losses_cpu, losses_gpu
 from gags.reconstruct.adam import adam_step
 from gags.reconstruct.density import Densifier, floating, nearest_depths, strongest_weights
@@ -26,6 +27,7 @@ from gags.render.cuda_view import to_device
 
 HOLES_SIDE = 120  # longest side of the pictures in which holes are looked for, px
 SH_REST_FACTOR = 1 / 10  # learning rate of the higher harmonics against the base colour
+FLOATS_A_NUMBER = 4  # that is learnt: itself, its gradient, Adam's two moments
 DEPTH_POINTS = 20_000  # sparse points that guide depth; more would cost time and add nothing
 # What a step costs beside its pixels, in pixels; measured, so that the progress bar keeps a steady pace.
 PIXELS_A_GAUSSIAN = 5
@@ -71,6 +73,7 @@ class Training:
             raise CaptureError(
                 f"{capture.root} has no sparse points to start Gaussians from; export them with the poses"
             )
+        _check_memory(settings, torch.device(device))
         chosen = np.random.default_rng(settings.seed).permutation(len(capture.points))
         chosen = np.sort(chosen[: settings.max_gaussians])
         points, points_rgb = capture.points[chosen], capture.points_rgb[chosen]
@@ -245,6 +248,22 @@ class Training:
             for step in range(self.settings.steps)
         ]
         return np.ceil(np.concatenate([[0], np.cumsum(steps)]) / 1e6).astype(int).tolist()
+
+
+def _check_memory(settings: ReconstructSettings, device: torch.device) -> None:
+    """Refuse a number of Gaussians that memory cannot hold: it would run out after hours.
+
+    Raises:
+        SettingsError: If it cannot.
+    """
+    floats = 11 + 3 * (settings.sh_degree + 1) ** 2  # centre, rotation, scale, opacity; harmonics
+    each, free = floats * FLOATS_A_NUMBER * 4, free_bytes(device)
+    if settings.max_gaussians * each > free:
+        raise SettingsError(
+            settings.named("max_gaussians"),
+            f"{settings.max_gaussians} may take {settings.max_gaussians * each / 1e9:.1f} GB, and "
+            f"{free / 1e9:.1f} GB are free; set at most {free // each}",
+        )
 
 
 @lru_cache(2)

@@ -14,25 +14,28 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, mse_loss, normalize
 
 from gags.distill.decoder import DECODED_AT_ONCE
+from gags.files.ranges import RATE, STEPS, Range, Settings, ranged
 from gags.progress import Reporter
+from gags.store import check_finite, loss_note
 
 CODE_LENGTH = 3  # numbers of a code
 ENCODER_WIDTHS = (256, 128, 64, 32, CODE_LENGTH)
 DECODER_WIDTHS = (16, 32, 64, 128, 256, 256)
 COSINE_WEIGHT = 0.001  # of 1 − cosine beside the squared error, as published
 ASKED_AT_ONCE = 4096  # codes whose layers fit into a processor's cache: 3 times as fast as 65,536
+REMEDY_RATE = "set a smaller rate (--langsplat.autoencoder.rate)"
 PASSES = 100  # over the embeddings, as published
 
 
 @dataclass(frozen=True)
-class AutoencoderSettings:
+class AutoencoderSettings(Settings, prefix="langsplat.autoencoder"):
     """How the autoencoder is trained; the defaults are LangSplat's."""
 
-    steps: int | None = None
+    steps: int | None = ranged(None, STEPS)
     """Optimisation steps. Default: as many as 100 passes over the embeddings take."""
-    batch: int = 64
+    batch: int = ranged(64, Range(2, 65_536))
     """Embeddings a step."""
-    rate: float = 7e-4
+    rate: float = ranged(7e-4, RATE)
     """Learning rate of Adam."""
 
     def steps_for(self, embeddings: int) -> int:
@@ -151,5 +154,6 @@ def train_autoencoder(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            bar.advance(note=f"loss {loss.item():.5f}" if step % 50 == 0 else "")
+            bar.advance(note=loss_note(loss, step, REMEDY_RATE, decimals=5))
+    check_finite(steps, {"a weight": torch.cat([p.flatten() for p in net.parameters()])}, REMEDY_RATE)
     return net.requires_grad_(False).eval()

@@ -28,15 +28,16 @@ from gags.compare.codes import assignment_loss, codebook_loss, reading_loss, sta
 from gags.compare.detector import AUTO, NONE, SWIN_T, choose_detector
 from gags.compare.grounding import Grounder
 from gags.compare.hyperplane import Hyperplane, PlaneStart, calibrated_start, fit, published_start
-from gags.compare.methods.learner import REMEDY, Inputs
+from gags.compare.methods.learner import DAMAGED_EMBEDDINGS, REMEDY, Inputs
 from gags.compare.pixels import Pixels, draw_pixels
 from gags.embed.encoder import Encoder
 from gags.evaluate.answerer import Selections
+from gags.files.ranges import BATCH, PIXELS, STEPS, TOP_K, Settings, ranged
 from gags.gaussians import Gaussians, render
 from gags.progress import SILENT, Reporter
 from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
-from gags.store import damaged, load_tensors, save_tensors
+from gags.store import check_finite, damaged, load_tensors, loss_note, save_tensors
 
 FEATURE_LENGTH = 10  # numbers of a Gaussian
 FEATURE_RATE = 5e-3  # of Adam
@@ -48,12 +49,12 @@ PIXELS_AT_ONCE = 1 << 16  # read together; bounds memory
 
 
 @dataclass(frozen=True)
-class GoiSettings:
+class GoiSettings(Settings, prefix="goi"):
     """How GOI is trained."""
 
-    steps: int = 1500
+    steps: int = ranged(1500, STEPS)
     """Optimisation steps."""
-    batch: int = 4096
+    batch: int = ranged(4096, BATCH)
     """Pixels a step."""
     detector: str = AUTO
     """What looks for texts in photos: a Grounding DINO by hub id or folder, none, or auto: Grounding DINO
@@ -69,16 +70,16 @@ class GoiSettings:
 
 
 @dataclass(frozen=True)
-class Goi:
+class Goi(Settings):
     """Learns features, the linear layer that reads them, and the codebook."""
 
     settings: GoiSettings = GoiSettings()
     """Settings of its own."""
     plane: PlaneStart = "published"
     """Where a text's hyperplane starts: with the published constants, or calibrated to the encoder."""
-    pixels_per_photo: int = 24_000
+    pixels_per_photo: int = ranged(24_000, PIXELS)
     """Pixels drawn from every photo."""
-    top_k: int = 16
+    top_k: int = ranged(16, TOP_K)
     """Gaussians kept per pixel."""
 
     def title(self) -> str:
@@ -140,7 +141,8 @@ class Goi:
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
-                bar.advance(note=f"loss {loss.item():.4f}" if step % 50 == 0 else "")
+                bar.advance(note=loss_note(loss, step, DAMAGED_EMBEDDINGS))
+        check_finite(steps, {"a feature": features}, DAMAGED_EMBEDDINGS)
         return features.detach(), reader.requires_grad_(False), codes.detach()
 
 

@@ -31,18 +31,19 @@ from gags.compare.detector import AUTO, NONE, SWIN_B, choose_detector
 from gags.compare.grounding import Grounded, Grounder
 from gags.compare.hull import inliers, inside_hull
 from gags.compare.identities import identities, shared_weights
-from gags.compare.methods.learner import REMEDY, Inputs
+from gags.compare.methods.learner import DAMAGED_EMBEDDINGS, REMEDY, Inputs
 from gags.compare.pixels import Pixels, draw_pixels
 from gags.distill.evidence import gather_evidence
 from gags.embed.encoder import Encoder
 from gags.errors import CompareError
 from gags.evaluate.answerer import Selections
+from gags.files.ranges import BATCH, PIXELS, STEPS, TOP_K, Settings, ranged
 from gags.gaussians import SH_C0, Gaussians, render
 from gags.progress import SILENT, Reporter
 from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
 from gags.segment.masks import LEVELS
-from gags.store import damaged, load_tensors, save_tensors
+from gags.store import check_finite, damaged, load_tensors, loss_note, save_tensors
 
 IDENTITY_LENGTH = 16  # numbers of an identity; they do not depend on where one looks from
 IDENTITIES = 256  # that the classifier tells apart; 0 is "none"
@@ -62,12 +63,12 @@ PIXELS_AT_ONCE = 1 << 16  # classified together; bounds memory
 
 
 @dataclass(frozen=True)
-class GroupingSettings:
+class GroupingSettings(Settings, prefix="grouping"):
     """How Gaussian Grouping is trained; the defaults converge."""
 
-    steps: int = 3000
+    steps: int = ranged(3000, STEPS)
     """Optimisation steps."""
-    batch: int = 4096
+    batch: int = ranged(4096, BATCH)
     """Pixels a step."""
     detector: str = AUTO
     """What looks for texts in photos: a Grounding DINO by hub id or folder, none, or auto: Grounding DINO
@@ -83,14 +84,14 @@ class GroupingSettings:
 
 
 @dataclass(frozen=True)
-class GaussianGrouping:
+class GaussianGrouping(Settings):
     """Learns identities and their classifier."""
 
     settings: GroupingSettings = GroupingSettings()
     """Settings of its own."""
-    pixels_per_photo: int = 24_000
+    pixels_per_photo: int = ranged(24_000, PIXELS)
     """Pixels drawn from every photo."""
-    top_k: int = 16
+    top_k: int = ranged(16, TOP_K)
     """Gaussians kept per pixel."""
 
     def title(self) -> str:
@@ -160,7 +161,8 @@ class GaussianGrouping:
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
-                bar.advance(note=f"loss {loss.item():.4f}" if step % 50 == 0 else "")
+                bar.advance(note=loss_note(loss, step, DAMAGED_EMBEDDINGS))
+        check_finite(steps, {"a feature": features}, DAMAGED_EMBEDDINGS)
         return features.detach(), classifier.requires_grad_(False)
 
 

@@ -33,41 +33,43 @@ from gags.compare.methods.learner import FIGURES, REMEDY, Inputs
 from gags.compare.methods.pixels import PixelSamples, sample_pixels
 from gags.distill.decoder import DECODED_AT_ONCE
 from gags.embed.encoder import Encoder
+from gags.files.ranges import BATCH, PIXELS, RATE, STEPS, TOP_K, Settings, ranged
 from gags.gaussians import Gaussians, render
 from gags.progress import Reporter
 from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
 from gags.segment.masks import LEVELS
-from gags.store import damaged, load_tensors, save_tensors
+from gags.store import check_finite, damaged, load_tensors, loss_note, save_tensors
 
+REMEDY_RATE = "set a smaller rate (--langsplat.rate)"
 START = 0.1  # standard deviation of the numbers that fields start from
 
 
 @dataclass(frozen=True)
-class LangSplatSettings:
+class LangSplatSettings(Settings, prefix="langsplat"):
     """How LangSplat is trained; the defaults converge."""
 
-    steps: int = 3000
+    steps: int = ranged(3000, STEPS)
     """Optimisation steps; each is one of all three fields."""
-    batch_pixels: int = 4096
+    batch_pixels: int = ranged(4096, BATCH)
     """Pixels a step, of all photos."""
-    rate: float = 2.5e-3
+    rate: float = ranged(2.5e-3, RATE)
     """Learning rate of the fields."""
     autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
     """Training of the autoencoder."""
 
 
 @dataclass(frozen=True)
-class LangSplat:
+class LangSplat(Settings):
     """Learns one field a level against the codes of that level's masks."""
 
     settings: LangSplatSettings = LangSplatSettings()
     """Settings of its own."""
     asked: Literal["pixels", "gaussians"] = "pixels"
     """Whether pixels are decoded, as published, or every Gaussian is, and its relevancy rendered."""
-    pixels_per_photo: int = 24_000
+    pixels_per_photo: int = ranged(24_000, PIXELS)
     """Pixels drawn from every photo."""
-    top_k: int = 16
+    top_k: int = ranged(16, TOP_K)
     """Gaussians kept per sampled pixel."""
 
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
@@ -127,7 +129,8 @@ def train_fields(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            bar.advance(note=f"loss {loss.item():.4f}" if step % 50 == 0 else "")
+            bar.advance(note=loss_note(loss, step, REMEDY_RATE))
+    check_finite(settings.steps, {"a code": features}, REMEDY_RATE)
     return unit_codes(features.detach())
 
 

@@ -26,6 +26,9 @@ from gags.things.things import Things
 
 REMEDY = "delete it and run again"  # what to do about a damaged file of a method
 
+DAMAGED_EMBEDDINGS = "run `gags describe` again: an embedding of a mask may be damaged"
+"""What to do where a training with fixed rates diverges."""
+
 FIGURES = "figures"  # metadata of a method's file: more figures by name, see `learnt_figures`
 
 Prompts = Literal["granularity-aware", "uniform", "crops", "lite", "paper", "released"]

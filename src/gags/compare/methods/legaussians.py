@@ -31,7 +31,7 @@ from torch.nn.functional import cross_entropy, embedding_bag, normalize
 
 from gags.capture.camera import Camera
 from gags.compare.codebook import CODES, Hybrid, nearest_codes, train_codebook
-from gags.compare.methods.learner import REMEDY, Inputs, Method
+from gags.compare.methods.learner import DAMAGED_EMBEDDINGS, REMEDY, Inputs, Method
 from gags.compare.targets import TargetPhoto, TargetPhotos
 from gags.distill.decoder import DECODED_AT_ONCE
 from gags.distill.samples import GROUP
@@ -39,11 +39,12 @@ from gags.distill.settings import DistillSettings
 from gags.embed.dino.encoder import NONE, Dino, choose_dino, load_dino
 from gags.embed.encoder import Encoder
 from gags.errors import CompareError, WorkspaceError
+from gags.files.ranges import BATCH, PIXELS, STEPS, TOP_K, Range, Settings, ranged
 from gags.gaussians import Gaussians, blend_weights, render
 from gags.progress import SILENT, Reporter
 from gags.query.maps import KNOWN_ALPHA, ValueMaps
 from gags.query.relevancy import Queries
-from gags.store import damaged, load_tensors, save_tensors
+from gags.store import check_finite, damaged, load_tensors, loss_note, save_tensors
 
 FEATURE_DIM = 8  # numbers s of a Gaussian
 DECODER_WIDTHS = (FEATURE_DIM, 128, 256, CODES)
@@ -61,18 +62,18 @@ MASK_RELEVANCY = 0.5  # from which on a pixel belongs to the mask: no canonical 
 
 
 @dataclass(frozen=True)
-class LEGaussiansSettings:
+class LEGaussiansSettings(Settings, prefix="legaussians"):
     """How LEGaussians is trained; the defaults converge."""
 
     features: str = "auto"
     """DINO beside the encoder: a hub id or a folder of a ViT, none, or auto: DINO ViT-S/8 if it is on this
     machine or can be fetched, else none."""
-    photos: int = 0
+    photos: int = ranged(0, Range(0, 1_000_000))
     """From how many photos, evenly spread, the dense row learns; 0 for all. Tiles of a photo of 640×480 are
     2.6 thousand; the title of the row names a number that is not 0."""
-    codebook_steps: int = 2000
+    codebook_steps: int = ranged(2000, STEPS)
     """Optimisation steps of the codebook."""
-    steps: int = 3000
+    steps: int = ranged(3000, STEPS)
     """Optimisation steps of the features."""
 
     def ready(self, progress: Reporter = SILENT) -> "LEGaussiansSettings":
@@ -85,18 +86,18 @@ class LEGaussiansSettings:
 
 
 @dataclass(frozen=True)
-class LEGaussians:
+class LEGaussians(Settings):
     """Learns a codebook, and features of the Gaussians that say which code a pixel has."""
 
     settings: LEGaussiansSettings = LEGaussiansSettings()
     """Settings of its own."""
     targets: Literal["tiles", "masks"] = "tiles"
     """What a pixel should say: the embeddings of tiles around it, or of the masks that cover it."""
-    batch: int = 4096
+    batch: int = ranged(4096, BATCH)
     """Pixels a step."""
-    pixels_per_photo: int = 24_000
+    pixels_per_photo: int = ranged(24_000, PIXELS)
     """Pixels drawn from every photo."""
-    top_k: int = 16
+    top_k: int = ranged(16, TOP_K)
     """Gaussians kept per sampled pixel."""
 
     def title(self) -> str:
@@ -301,8 +302,10 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            bar.advance(note=f"loss {by_codes.item():.3f}" if step % 50 == 0 else "")
-    return torch.cat([s, doubt.sigmoid()], dim=1).detach(), decoder.requires_grad_(False).eval()
+            bar.advance(note=loss_note(by_codes, step, DAMAGED_EMBEDDINGS, decimals=3))
+    features = torch.cat([s, doubt.sigmoid()], dim=1).detach()
+    check_finite(steps, {"a feature": features}, DAMAGED_EMBEDDINGS)
+    return features, decoder.requires_grad_(False).eval()
 
 
 def code_loss(features: Tensor, samples: CodedPixels, rows: Tensor, decoder: nn.Module) -> Tensor:

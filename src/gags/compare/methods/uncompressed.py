@@ -19,6 +19,7 @@ from gags.capture.camera import Camera
 from gags.compare.methods.embedded import EmbeddedGaussians, kept_dtype
 from gags.compare.methods.learner import REMEDY, Inputs
 from gags.compare.methods.uplift import PAIRS_AT_ONCE, seen_masks
+from gags.files.ranges import TOP_K, Settings, ranged
 from gags.gaussians import Gaussians, blend_weights
 from gags.progress import Reporter
 from gags.segment.masks import LEVELS, Masks
@@ -26,10 +27,10 @@ from gags.store import damaged, load_tensors, save_tensors
 
 
 @dataclass(frozen=True)
-class Uncompressed:
+class Uncompressed(Settings):
     """Sums the embeddings of each level over all pixels; nothing is trained, a seed changes nothing."""
 
-    top_k: int = 16
+    top_k: int = ranged(16, TOP_K)
     """Gaussians kept per pixel."""
 
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:

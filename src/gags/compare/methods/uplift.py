@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 from gags.capture.camera import Camera
 from gags.compare.methods.learner import REMEDY, Inputs
 from gags.embed.encoder import Encoder
+from gags.files.ranges import TOP_K, Settings, ranged
 from gags.gaussians import Gaussians, blend_weights
 from gags.progress import Reporter
 from gags.query.maps import ValueMaps, render_values
@@ -30,10 +31,10 @@ PAIRS_AT_ONCE = 1 << 26  # of a Gaussian and a mask, summed at once; bounds memo
 
 
 @dataclass(frozen=True)
-class Uplift:
+class Uplift(Settings):
     """Sums embeddings over all pixels; nothing is trained, a seed changes nothing."""
 
-    top_k: int = 16
+    top_k: int = ranged(16, TOP_K)
     """Gaussians kept per pixel."""
 
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
