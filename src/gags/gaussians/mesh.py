@@ -374,6 +374,6 @@ def _colors(mesh: Mesh, shots: Sequence[_Shot], size: float, device: torch.devic
 
 def nearest(points: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Which of some points [n, 3] is nearest to each that is wanted [m, 3]. int64 [m]"""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    return np.asarray(cKDTree(points).query(wanted)[1])
+    return np.asarray(KDTree(points).query(wanted)[1])

@@ -64,9 +64,10 @@ def _packed(mesh: Mesh, suffix: str) -> bytes:
         kind, name = (np.float32, "_THING") if suffix == ".glb" else (np.int32, "thing")
         exported.vertex_attributes[name] = mesh.things.astype(kind)
     if suffix == ".glb":
-        return bytes(export_glb(trimesh.Scene(exported), tree_postprocessor=_matt))  # type: ignore[arg-type]
+        glb: Any = export_glb(trimesh.Scene(exported), tree_postprocessor=_matt)
+        return glb
     content = exported.export(file_type=suffix[1:])
-    return content.encode() if isinstance(content, str) else content
+    return content.encode() if isinstance(content, str) else bytes(content)  # type: ignore[arg-type]
 
 
 def _linear(colors: np.ndarray) -> np.ndarray:
