@@ -35,7 +35,7 @@ def run(
     Args:
         capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D), photos alone, or a video.
         out: Folder of the scene; made if it is not there.
-        splats: Existing Gaussians to use instead of training: .ply of 3DGS, .spz or .splat.
+        splats: Gaussians to use instead of training: .ply of 3DGS, .spz, .splat, .ksplat, .sog, .glb, .gltf.
         photos: How photos are read.
         settings: Settings of the stages.
     """
@@ -83,7 +83,7 @@ def reconstruct(
     Args:
         capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D), photos alone, or a video.
         out: Folder of the scene; made if it is not there.
-        splats: Existing Gaussians to use instead of training: .ply of 3DGS, .spz or .splat.
+        splats: Gaussians to use instead of training: .ply of 3DGS, .spz, .splat, .ksplat, .sog, .glb, .gltf.
         photos: How photos are read.
         settings: Training of the Gaussians.
     """
