@@ -152,7 +152,7 @@ def compare(
             by-distance and by-distance-alone; the paper's losses one after the other (losses-none, -region,
             -entropy, -all).
         scene: Finished scene whose Gaussians and masks are used, instead of a CAPTURE; it is only read.
-        splats: Existing Gaussians to use instead of training: .ply of 3DGS, .spz or .splat.
+        splats: Gaussians to use instead of training: .ply of 3DGS, .spz, .splat, .ksplat, .sog, .glb, .gltf.
         comparison: What is compared.
         json: Print compare.json on stdout instead of tables.
         photos: How photos are read.

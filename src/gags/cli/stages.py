@@ -39,7 +39,7 @@ def run(
     Args:
         capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D), photos alone, or a video.
         out: Folder of the scene; made if it is not there.
-        splats: Existing Gaussians to use instead of training: .ply of 3DGS, .spz or .splat.
+        splats: Gaussians to use instead of training: .ply of 3DGS, .spz, .splat, .ksplat, .sog, .glb, .gltf.
         ray: Where the work is done: local (workers on this machine), auto or HOST:PORT (a Ray cluster that
             this machine belongs to). Default: in this process. Needs the extra `scale`.
         gpus_per_scene: GPUs that a worker of the cluster takes; a fraction shares one. Default: 1 where there
@@ -108,7 +108,7 @@ def reconstruct(
     Args:
         capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D), photos alone, or a video.
         out: Folder of the scene; made if it is not there.
-        splats: Existing Gaussians to use instead of training: .ply of 3DGS, .spz or .splat.
+        splats: Gaussians to use instead of training: .ply of 3DGS, .spz, .splat, .ksplat, .sog, .glb, .gltf.
         photos: How photos are read.
         settings: Training of the Gaussians.
     """

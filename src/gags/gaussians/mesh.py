@@ -6,6 +6,7 @@ marching cubes. Open3D fuses depth as well, but takes 400 MB, and knows nothing 
 thing.
 """
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -223,8 +224,8 @@ def check_mesh() -> None:
         SplatsError: If the extra `mesh` is missing.
     """
     try:
-        import skimage.measure  # noqa: F401
-        import trimesh  # noqa: F401
+        for needed in ("skimage.measure", "trimesh"):
+            importlib.import_module(needed)
     except ImportError as error:
         raise SplatsError("meshes need the extra `mesh`; pip install 'gags[mesh]'") from error
 
@@ -317,7 +318,8 @@ class _Distances:
 def _triangles(volume: np.ndarray, known: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Vertices and triangles between cells of different sign, without specks."""
     from scipy.ndimage import binary_erosion
-    from skimage.measure import marching_cubes
+
+    marching_cubes = importlib.import_module("skimage.measure").marching_cubes
 
     volume = np.pad(volume, 1, constant_values=1.0)  # closed at the border of the grid
     if known.all():

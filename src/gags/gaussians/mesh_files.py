@@ -1,5 +1,6 @@
 """Meshes as files: `.glb`, `.ply` and `.obj`, written by trimesh."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,7 @@ def save_mesh(mesh: Mesh, path: str | Path, progress: Reporter = SILENT) -> None
 
 
 def _packed(mesh: Mesh, suffix: str) -> bytes:
-    import trimesh
-    from trimesh.exchange.gltf import export_glb
-
+    trimesh: Any = importlib.import_module("trimesh")
     colors = _linear(mesh.colors) if suffix == ".glb" else mesh.colors
     opaque = np.full((len(colors), 1), 255, np.uint8)
     exported = trimesh.Trimesh(
@@ -64,7 +63,7 @@ def _packed(mesh: Mesh, suffix: str) -> bytes:
         kind, name = (np.float32, "_THING") if suffix == ".glb" else (np.int32, "thing")
         exported.vertex_attributes[name] = mesh.things.astype(kind)
     if suffix == ".glb":
-        glb: Any = export_glb(trimesh.Scene(exported), tree_postprocessor=_matt)
+        glb: Any = trimesh.Scene(exported).export(file_type="glb", tree_postprocessor=_matt)
         return glb
     content = exported.export(file_type=suffix[1:])
     return content.encode() if isinstance(content, str) else bytes(content)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ The schema (usdVol, since OpenUSD 26.03) wants values after activation: linear s
 rotations of length 1, and all harmonics of one Gaussian behind each other, in the order of 3DGS files.
 """
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,11 @@ def save_usd(gaussians: Gaussians, path: Path, progress: Reporter = SILENT) -> N
         SplatsError: If the extra `usd` is not installed, or is older than the schema.
     """
     check_usd(path)
-    from pxr import Sdf, Tf, Usd, UsdGeom, UsdVol
-
+    Sdf, Tf, Usd, UsdGeom, UsdVol = map(_module, ("Sdf", "Tf", "Usd", "UsdGeom", "UsdVol"))
     layer = Sdf.Layer.CreateAnonymous(path.suffix)
     stage = Usd.Stage.Open(layer)
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
-    prim = UsdVol.ParticleField3DGaussianSplat.Define(stage, PRIM)  # pyright: ignore[reportAttributeAccessIssue]
+    prim = UsdVol.ParticleField3DGaussianSplat.Define(stage, PRIM)
     stage.SetDefaultPrim(prim.GetPrim())
     prim.CreateProjectionModeHintAttr("perspective")
     prim.CreateSortingModeHintAttr("zDepth")
@@ -48,8 +48,7 @@ def save_usd(gaussians: Gaussians, path: Path, progress: Reporter = SILENT) -> N
 
 def _values(gaussians: Gaussians) -> dict[str, Any]:
     """Attributes of the prim by name."""
-    from pxr import Vt
-
+    Vt = _module("Vt")
     g = gaussians.to("cpu")
     means, scales, quats, sh = (
         t.detach().float().contiguous().numpy() for t in (g.means, g.scales, normalize(g.quats, dim=-1), g.sh)
@@ -68,6 +67,11 @@ def _values(gaussians: Gaussians) -> dict[str, Any]:
     }
 
 
+def _module(name: str) -> Any:
+    """A module of OpenUSD, whose bindings tell no types."""
+    return importlib.import_module(f"pxr.{name}")
+
+
 def check_usd(path: Path) -> None:
     """Make sure that USD can be written here.
 
@@ -75,8 +79,8 @@ def check_usd(path: Path) -> None:
         SplatsError: If not.
     """
     try:
-        from pxr import UsdVol
+        volumes = _module("UsdVol")
     except ImportError as error:
         raise SplatsError(f"{path}: USD needs the extra `usd`; pip install 'gags[usd]'") from error
-    if not hasattr(UsdVol, "ParticleField3DGaussianSplat"):
+    if not hasattr(volumes, "ParticleField3DGaussianSplat"):
         raise SplatsError(f"{path}: USD has Gaussians since 26.03; pip install -U 'gags[usd]'")

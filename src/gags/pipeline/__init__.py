@@ -14,6 +14,7 @@ from gags.embed import load_encoder
 from gags.embed.description import Descriptions
 from gags.errors import CaptureError, WorkspaceError
 from gags.gaussians.own import load_splats_of, without_absurd
+from gags.gaussians.sog import META
 from gags.models.choose import AUTO, choose_encoder, choose_segmenter
 from gags.models.device import scene_device
 from gags.outputs import report as write_report
@@ -112,7 +113,7 @@ def run(
         out: Folder of the scene.
         settings: Settings of every stage.
         photos: How photos are read, if `capture` is a folder.
-        splats: `.ply` of 3DGS, `.spz` or `.splat` to adopt instead of training Gaussians.
+        splats: A file of Gaussians (see `gags.load_gaussians`) to adopt instead of training them.
         report: Whether the pages of the report are written at the end.
         progress: Told about progress.
 
@@ -171,7 +172,7 @@ def reconstruct(
         out: Folder of the scene; made if it is not there.
         settings: Training of the Gaussians.
         photos: How photos are read, if `capture` is a folder.
-        splats: `.ply` of 3DGS, `.spz` or `.splat` to adopt instead of training Gaussians.
+        splats: A file of Gaussians (see `gags.load_gaussians`) to adopt instead of training them.
         progress: Told about progress.
 
     Returns:
@@ -226,6 +227,9 @@ def _captured(
 def _stamp_of_splats(splats: Path) -> str:
     """Stamp of a file the user named."""
     try:
+        if splats.is_dir() or splats.name.lower() == META:  # a SOG that is no archive: several files
+            folder = splats if splats.is_dir() else splats.parent
+            return stamp(*(file_stamp(file) for file in sorted(folder.iterdir()) if file.is_file()))
         return file_stamp(splats)
     except OSError as error:
         raise WorkspaceError(f"{splats} cannot be read ({error.strerror}); check --splats") from error

@@ -38,7 +38,7 @@ class Likeness:
 def adopt(
     path: Path, capture: Capture, progress: Reporter = SILENT, *, device: torch.device | str = "cpu"
 ) -> Gaussians:
-    """Read a file of Gaussians (.ply, .spz, .splat) instead of training, and check that cameras see it.
+    """Read a file of Gaussians instead of training, and check that the capture's cameras see it.
 
     Args:
         path: File of another program, in the world frame of the capture's poses.
