@@ -86,6 +86,13 @@ def test_a_worker_killed_in_each_stage_changes_nothing(tiny, expected, kills, tm
     assert list((tmp_path / "one").rglob("*.tmp*")) == []
     assert sum("a worker was lost" in line for line in heard.warned) == 5
 
+    before = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*") if ".run" not in path.parts
+    }
+    scene = gags.run_on_ray(tiny / "one", tmp_path / "one", tiny_settings(tiny), ray="auto")
+    assert scene.workspace.root == tmp_path / "one"
+    assert {path: path.stat().st_mtime_ns for path in before} == before  # nothing is done twice
+
 
 @pytest.mark.usefixtures("cluster")
 def test_machines_that_cannot_do_the_work_are_named_before_it_starts(tiny, tmp_path, monkeypatch):
