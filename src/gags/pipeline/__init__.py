@@ -16,6 +16,7 @@ from gags.embed import load_encoder
 from gags.embed.crops import embed_masks
 from gags.embed.description import Description, Descriptions
 from gags.errors import CaptureError, WorkspaceError
+from gags.files.ranges import check_value
 from gags.gaussians.ply import load_ply, save_ply
 from gags.models.choose import AUTO, choose_encoder, choose_segmenter
 from gags.models.device import scene_device
@@ -61,6 +62,7 @@ def read_capture(
     Photos without poses, or a video, get theirs in the scene's folder `find_poses_in`, if it is given; so do
     poses without the points that are required.
     """
+    check_value("photos", settings, CaptureSettings)
     if settings.images is not None and lacks_poses(path.expanduser()):
         raise CaptureError(
             f"--images {settings.images} chooses between copies of posed photos, and {path} holds no poses; "
@@ -164,6 +166,7 @@ def reconstruct(
     Raises:
         GagsError: If an input is unfit; an unfinished training is kept, and resumes at the next call.
     """
+    check_value("settings", settings, ReconstructSettings)
     root = out.root if isinstance(out, Workspace) else Path(out)
     capture = _captured(capture, root, photos, splats, progress)
     workspace = Workspace.create(root)
