@@ -345,7 +345,6 @@ def test_default_methods_are_the_systems_of_the_papers_tables():
     [
         (["--methods", "gags", "lerf"], "no method 'lerf'"),
         (["--scenes", "kitchen"], "lerf-ovs has no scene 'kitchen'; --scenes takes some of: ramen,"),
-        (["--runs", "0"], "--runs must be at least 1"),
         (["--protocol", "select-3d"], "compare with --protocol lerf-ovs"),
         (["--protocol", "lerf"], "unknown protocol 'lerf'"),
         (["--preset", "peper"], "there is no preset 'peper'; --preset takes auto, lite, paper, released"),

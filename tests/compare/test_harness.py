@@ -381,7 +381,6 @@ def test_a_method_runs_in_a_process_of_its_own_and_is_heard_there(
     ("change", "expected"),
     [
         (["--methods", "gags", "lerf"], "no method 'lerf'"),
-        (["--seeds", "0"], "--seeds must be at least 1"),
         (["--protocol", "select-3d"], "compare with --protocol lerf-ovs"),
         (["--labels", "{none}"], "no label files"),
         (["--scene", "{scene}"], "give either a CAPTURE"),

@@ -36,7 +36,7 @@ from gags.compare.standings import BenchmarkTable, Entry, Failure, Standings, pa
 from gags.distill.presets import PRESETS
 from gags.errors import CompareError, GagsError
 from gags.files import write_json
-from gags.files.ranges import Range, ranged
+from gags.files.ranges import Range, check_value, ranged
 from gags.pipeline import CaptureSettings, RunSettings, read_capture
 from gags.pipeline.settings import check_settings
 from gags.progress import SILENT, Reporter
@@ -175,14 +175,13 @@ def benchmark(
     Raises:
         GagsError: If nothing can be done as asked: an unknown name, a folder without any scene.
     """
+    check_value("settings", settings, BenchmarkSettings)
     known = named_dataset(dataset)
     asked = chosen_scenes(known, scenes)
     wanted = [*(methods or default_methods()), *(ablation_methods() if settings.ablations else ())]
     names = [method.name for method in chosen_methods(wanted, all_methods())]
     check_protocol(settings.protocol)
     check_settings(stages)
-    if settings.runs < 1:
-        raise CompareError(f"--runs must be at least 1, got {settings.runs}")
     root = dataset_folder(known, Path(folder))
     if Path(out).is_file():
         raise CompareError(f"{out} is a file; choose a folder for the benchmark (--out)")

@@ -22,7 +22,7 @@ from gags.errors import CompareError
 from gags.evaluate.labels import LabelsBy, held_out_frames, load_labels, match_frames
 from gags.evaluate.protocols import named_protocol
 from gags.files import write_json
-from gags.files.ranges import SEED, Range, Settings, ranged
+from gags.files.ranges import SEED, Range, Settings, check_value, ranged
 from gags.pipeline import CaptureSettings, RunSettings, chosen_settings, read_capture
 from gags.pipeline.settings import check_settings
 from gags.progress import SILENT, Reporter
@@ -111,6 +111,7 @@ def compare(
         raise CompareError(f"{out} is a scene; give --out a folder of its own, and the scene with --scene")
     if (capture is None) == (scene is None):
         raise CompareError("give either a CAPTURE, or a finished scene with --scene")
+    check_value("settings", settings, CompareSettings)
     check_settings(stages)
     if capture is None:
         shared = Described.open(Path(scene or ""))
@@ -157,8 +158,6 @@ def check(
         LabelError: If the labels cannot be read or do not fit the photos.
         ModelError: If a method needs a model that is not here and cannot be fetched.
     """
-    if settings.seeds < 1:
-        raise CompareError(f"--seeds must be at least 1, got {settings.seeds}")
     check_protocol(settings.protocol)
     pairs = match_frames(load_labels(labels, progress), capture, settings.labels_by)
     if named_protocol(settings.protocol).frames == "held-out":

@@ -13,6 +13,7 @@ from gags.distill.train import train_field
 from gags.embed import load_encoder
 from gags.embed.description import Descriptions
 from gags.errors import CaptureError, WorkspaceError
+from gags.files.ranges import check_value
 from gags.gaussians.own import load_splats_of, without_absurd
 from gags.gaussians.sog import META
 from gags.models.choose import AUTO, choose_encoder, choose_segmenter
@@ -64,6 +65,7 @@ def read_capture(
     Photos without poses, or a video, get theirs in the scene's folder `find_poses_in`, if it is given; so do
     poses without the points that are required.
     """
+    check_value("photos", settings, CaptureSettings)
     if settings.images is not None and lacks_poses(path.expanduser()):
         raise CaptureError(
             f"--images {settings.images} chooses between copies of posed photos, and {path} holds no poses; "
@@ -181,6 +183,7 @@ def reconstruct(
     Raises:
         GagsError: If an input is unfit; an unfinished training is kept, and resumes at the next call.
     """
+    check_value("settings", settings, ReconstructSettings)
     workspace = Workspace.create(out.root if isinstance(out, Workspace) else out)
     with workspace.lock():
         capture = _captured(capture, workspace.root, photos, splats, progress)

@@ -13,7 +13,7 @@ from gags.distill.presets import (
     preset_for,
 )
 from gags.distill.settings import DistillSettings
-from gags.files.ranges import Range, Settings, ranged
+from gags.files.ranges import Range, Settings, check_value, ranged
 from gags.models.choose import AUTO
 from gags.progress import SILENT, Reporter
 from gags.reconstruct.settings import ReconstructSettings
@@ -69,6 +69,7 @@ def check_settings(settings: RunSettings) -> None:
         SettingsError: If a change is to a value out of its range.
         WorkspaceError: If there is no such preset, or a change names no setting or one without effect.
     """
+    check_value("settings", settings, RunSettings)
     if settings.preset != AUTO_PRESET:
         choose_settings(settings.preset, settings.describe, settings.distill)
     else:  # whichever it will be, it takes the same names and values

@@ -21,6 +21,7 @@ from gags.capture.names import resolve
 from gags.capture.photos import listed, photo_sample
 from gags.errors import CaptureError
 from gags.files import listed_lines, read_table, write_json
+from gags.files.ranges import check_value
 from gags.poses import matching
 from gags.poses.database import counts_of
 from gags.poses.inputs import LEAST_PHOTOS_TO_PLACE, BarePhoto, bare_photos, extract_frames, is_video
@@ -58,6 +59,7 @@ def poses(
     Raises:
         CaptureError: If there are no photos, or too few photos can be placed or too few points found.
     """
+    check_value("settings", settings, PoseSettings)
     source = Path(source).expanduser()
     if find_format(source) and not len(load_capture(source, require_points=False).points):
         progress.say(f"{source} has poses, but no points: finding these")

@@ -14,7 +14,7 @@ from gags.compare.hyperplane import published_start
 from gags.compare.methods import goi
 from gags.compare.methods.goi import CodedGaussians, Goi, GoiSettings, distinct_embeddings, goi_loss
 from gags.compare.methods.learner import Inputs, bytes_per_gaussian
-from gags.errors import WorkspaceError
+from gags.errors import TrainingError, WorkspaceError
 from gags.evaluate.answerer import Selector
 from gags.progress import SILENT
 from gags.query import lerf_ovs
@@ -184,3 +184,12 @@ def test_titles_say_what_is_swapped():
     assert Goi(LEARNER.settings, "calibrated").title() == "GOI (calibrated, fitted to our best mask)"
     assert Goi(GoiSettings(detector="a/b@c")).title() == "GOI"
     assert GoiSettings().ready().detector == NONE  # there is no network in the tests
+
+
+def test_a_training_that_diverges_is_told(inputs, monkeypatch, tmp_path):
+    monkeypatch.setattr(goi, "goi_loss", lambda logits, *_: logits.sum() * float("nan"))
+    with pytest.raises(TrainingError, match="after step 0, the loss is no finite number"):
+        Goi(GoiSettings(steps=3, batch=8, detector="none"), pixels_per_photo=50).learn(
+            inputs, 0, tmp_path / "language.safetensors", SILENT
+        )
+    assert list(tmp_path.iterdir()) == []

@@ -29,7 +29,7 @@ from gags.compare.methods.grouping import (
 )
 from gags.compare.methods.learner import Inputs, bytes_per_gaussian
 from gags.embed.description import Description
-from gags.errors import CompareError, WorkspaceError
+from gags.errors import CompareError, TrainingError, WorkspaceError
 from gags.evaluate.answerer import Selector
 from gags.progress import SILENT
 from gags.query.relevancy import Queries
@@ -276,3 +276,13 @@ def test_titles_say_how_it_is_asked():
     assert GaussianGrouping(SETTINGS).title() == "Gaussian Grouping (asked by mask embeddings)"
     assert GaussianGrouping(GroupingSettings(detector="a/b@c")).title() == "Gaussian Grouping"
     assert GroupingSettings().ready().detector == NONE  # there is no network in the tests
+
+
+def test_a_training_that_diverges_is_told(inputs, monkeypatch, tmp_path):
+    monkeypatch.setattr(grouping, "identity_loss", lambda logits, _: logits.sum() * float("nan"))
+    short = GroupingSettings(steps=3, batch=8, detector="none")
+    with pytest.raises(TrainingError, match="after step 3, a feature is no finite number"):
+        GaussianGrouping(short, pixels_per_photo=50).learn(
+            inputs, 0, tmp_path / "language.safetensors", SILENT
+        )
+    assert list(tmp_path.iterdir()) == []
