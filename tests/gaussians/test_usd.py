@@ -47,7 +47,7 @@ def test_usd_is_read_by_its_own_schema_and_looks_the_same(tmp_path, suffix, degr
 
 
 def test_without_the_extra_it_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pxr", None)
+    monkeypatch.setitem(sys.modules, "pxr.UsdVol", None)
     with pytest.raises(SplatsError, match=r"extra `usd`; pip install 'gags\[usd\]'"):
         save_gaussians(varied(), tmp_path / "a.usdc")
     assert list(tmp_path.iterdir()) == []
