@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gags.capture import Capture, View, load_capture, read_capture_of
+from gags.capture.photos import listed
 from gags.distill.field import splats_hash
 from gags.distill.presets import AUTO_PRESET, Changes, changed_fields
 from gags.distill.settings import DistillSettings
@@ -301,6 +302,9 @@ def _describe(
     stamps = {"masks": mask_stamp, "embeddings": wanted_stamp}
     known = Descriptions(workspace, capture.train).whole("masks", mask_stamp, progress)
     waiting = [view for view in capture.train if known[view.name] != stamps]
+    if others := [view for view in waiting if known[view.name]]:
+        names = listed([workspace.description(view.name).name for view in others])
+        progress.say(f"Of other settings or of another scene, to be made again: {names}")
     record = workspace.record("describe")
     if not waiting and record is not None and record.stamp == wanted_stamp:
         progress.say(f"Masks and embeddings: done already for {len(capture.train)} photos")
