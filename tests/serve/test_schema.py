@@ -20,7 +20,7 @@ TOKEN = "t0ken"
 def service(finished: Path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gags.serve.pool.load_encoder", lambda name: ToyEncoder())
-        service = Service({"toy": finished}, {}, ServeSettings(token=TOKEN, rate=1e9))
+        service = Service({"toy": finished}, {}, ServeSettings(token=TOKEN, rate=1e6))
         yield service
         service.close()
 

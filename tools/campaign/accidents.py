@@ -7,12 +7,13 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 from tools.campaign.trial import FAST, TEXTS, Outcome, attempt, begin, end
 
+KINDS = ("killed", "full-disk", "limited", "read-only", "two", "output")
 KILLS = 30
 FULL_DISKS = 10
 LARGEST_FILES = 8
@@ -20,11 +21,17 @@ MADE_PREFIXES = ("splats.ply", "field.safetensors", "things.safetensors", "featu
 
 
 def accidents(
-    capture: Path, expected: Mapping[str, bytes], folder: Path, seed: int, counts: Counter[str]
+    kinds: Collection[str],
+    capture: Path,
+    expected: Mapping[str, bytes],
+    folder: Path,
+    seed: int,
+    counts: Counter[str],
 ) -> None:
-    """Try all accidents, and count.
+    """Try accidents, and count.
 
     Args:
+        kinds: Some of `KINDS`.
         capture: Photos and poses of a toy scene.
         expected: What a run that nothing happened to leaves in its files.
         folder: For the scenes.
@@ -34,15 +41,18 @@ def accidents(
     rng = np.random.default_rng(seed)
     trials = Trials(capture, expected, folder, counts)
     trials.reference()
-    for number in range(KILLS):
+    for number in range(KILLS if "killed" in kinds else 0):
         trials.killed(number, rng.random())
-    for number in range(FULL_DISKS):
+    for number in range(FULL_DISKS if "full-disk" in kinds else 0):
         trials.full_disk(number, rng.random())
-    for number in range(LARGEST_FILES):
+    for number in range(LARGEST_FILES if "limited" in kinds else 0):
         trials.limited_files(number, rng.random())
-    trials.read_only(rng.random(3).tolist())
-    trials.two_at_once()
-    trials.output_that_nobody_takes()
+    if "read-only" in kinds:
+        trials.read_only(rng.random(3).tolist())
+    if "two" in kinds:
+        trials.two_at_once()
+    if "output" in kinds:
+        trials.output_that_nobody_takes()
 
 
 class Trials:

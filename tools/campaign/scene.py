@@ -1,6 +1,6 @@
 """Every file of a scene × every damage × every command, and accidents: what is not told, lost or wrong.
 
-    python -m tools.campaign.scene --out DIR [--share 0.1] [--seed 0] [--only-accidents | --only-files]
+    python -m tools.campaign.scene --out DIR [--share 0.1] [--seed 0] [--only KIND …]
 
 Runs on toy scenes with made-up models. Prints what failed, case by case, and counts in the end; exit code 1
 if any count is not 0. A case takes a second or two, all of them an hour on two cores.
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from tests.helpers.toy_capture import write_capture
-from tools.campaign.accidents import accidents
+from tools.campaign.accidents import KINDS, accidents
 from tools.campaign.damage import DAMAGES, NotPossibleError
 from tools.campaign.trial import FAST, TEXTS, Outcome, apart, attempt
 
@@ -238,18 +238,20 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the scenes; failed cases stay")
     parser.add_argument("--share", type=float, default=1.0, help="share of the cases of damaged files")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only-accidents", action="store_true")
-    parser.add_argument("--only-files", action="store_true")
+    parser.add_argument(
+        "--only", nargs="*", choices=("files", *KINDS), help="what is tried. Default: all of it"
+    )
     given = parser.parse_args()
     out = given.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()
+    wanted = given.only or ("files", *KINDS)
     scene = Scene.make(out / "one", 8)
-    if not given.only_accidents:
+    if "files" in wanted:
         Scene.make(out / "other", 10)
         try_files(scene, given.share, given.seed, out / "cases", counts)
-    if not given.only_files:
-        accidents(scene.capture, scene.content, out / "accidents", given.seed, counts)
+    if set(KINDS) & set(wanted):
+        accidents(wanted, scene.capture, scene.content, out / "accidents", given.seed, counts)
     print(json.dumps(counts, indent=2))
     return 1 if counts.keys() - {"cases", "accidents", "not possible here"} else 0
 

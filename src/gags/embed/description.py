@@ -135,13 +135,13 @@ class Descriptions(Sequence[tuple[Camera, Description]]):
         """
 
         def checked(view: View) -> dict[str, str]:
-            found = self._stamps(view)
-            if found.get(stage) == wanted:
-                try:
+            try:
+                found = Description.stamps_of(self.path(view))
+                if found.get(stage) == wanted:
                     Description.load(self.path(view))
-                except DamagedError as error:
-                    progress.warn(str(error))
-                    return {}
+            except DamagedError as error:
+                progress.warn(str(error))
+                return {}
             return found
 
         with ThreadPoolExecutor() as pool:

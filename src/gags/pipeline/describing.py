@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gags.capture import Capture, View
+from gags.capture.photos import listed
 from gags.distill.presets import ChosenSettings, changed_fields
 from gags.embed.crops import embed_masks
 from gags.embed.description import Description, Descriptions
@@ -94,6 +95,9 @@ def plan_describe(
     stamps = {"masks": masks, "embeddings": stamp(masks, *embeddings)}
     known = Descriptions(workspace, capture.train).whole("masks", masks, progress)
     waiting = tuple(view.name for view in capture.train if known[view.name] != stamps)
+    if others := [name for name in waiting if known[name]]:
+        names = listed([workspace.description(name).name for name in others])
+        progress.say(f"Of other settings or of another scene, to be made again: {names}")
     unsegmented = frozenset(name for name in waiting if known[name].get("masks") != masks)
     return DescribePlan(chosen, segmenter, encoder, splats, stamps, waiting, unsegmented)
 

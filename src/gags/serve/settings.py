@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from gags.files.ranges import Range, Settings, ranged
+
 THIS_MACHINE = "127.0.0.1"
 LOCAL_ADDRESSES = (THIS_MACHINE, "localhost", "::1")
 LONGEST_TEXT = 200  # characters: CLIP reads 77 tokens
@@ -11,7 +13,7 @@ LONGEST_SIDE = 2048  # px, of pictures
 
 
 @dataclass(frozen=True)
-class ServeSettings:
+class ServeSettings(Settings, prefix=""):
     """Where a service listens, who may ask, and how much.
 
     Attributes:
@@ -26,9 +28,9 @@ class ServeSettings:
     """
 
     host: str = THIS_MACHINE
-    port: int = 8090
+    port: int = ranged(8090, Range(0, 65_535))
     token: str | None = None
-    memory_gb: float = 0.0
-    rate: float = 100.0
-    waiting: int = 256
-    largest_body_mb: float = 16.0
+    memory_gb: float = ranged(0.0, Range(0, 100_000))
+    rate: float = ranged(100.0, Range(0, 1_000_000, low_open=True))
+    waiting: int = ranged(256, Range(1, 100_000))
+    largest_body_mb: float = ranged(16.0, Range(0, 1_000, low_open=True))
