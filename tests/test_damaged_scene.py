@@ -106,7 +106,8 @@ def test_asking_a_damaged_scene(workspace, made, right, capsys, file, kind):
     out, line = said(capsys)
     if code == 0:
         assert out == right
-        assert file in (PHOTO, "things.safetensors")  # no answer needs them, or they are found anew
+        # No answer needs them, or they are found anew; a bit of a record may be one of the time that it took.
+        assert file in (PHOTO, "things.safetensors") or (file, kind) == ("config.toml", "flipped")
     else:
         assert code == 1
         named = "splats.ply" if (file, kind) == ("config.toml", "swapped") else file.rpartition("/")[2]

@@ -14,6 +14,7 @@ import torch
 
 import gags
 from gags import pipeline, scene
+from gags.embed.description import Description
 from gags.gaussians import SH_C0
 from gags.gaussians.ply import load_ply
 from tests.helpers.blobs import ToyEncoder, make_scene
@@ -165,6 +166,8 @@ def test_evaluate(run, finished):
 def test_progress(run, finished):
     (finished / "things.safetensors").unlink(missing_ok=True)
     gags.Workspace.open(finished).finish("reconstruct", "made up", 0.0)
+    for path in gags.Workspace.open(finished).descriptions.rglob("*.safetensors"):
+        replace(Description.load(path), stamps={"masks": "", "embeddings": "made up"}).save(path)
     gags.Workspace.open(finished).finish("describe", "made up", 0.0)
     assert "Finding things: 100%" in run("13_progress.py")
 

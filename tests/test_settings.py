@@ -13,7 +13,7 @@ import pytest
 from tyro.constructors import PrimitiveConstructorSpec
 
 import gags
-from gags.cli import COMMANDS, main
+from gags.cli import COMMANDS, function_of, main
 from gags.cli.arguments import field_texts
 from gags.errors import SettingsError
 from gags.files.ranges import Settings, check_value, fields_of, is_number, parse_value, ranges_of, row_kinds
@@ -97,8 +97,8 @@ def test_a_class_refuses_what_its_fields_refuse(made):
 
 def options() -> Iterator[tuple[str, str, Any]]:
     """Every parameter of every command: the command, its name and its type."""
-    for command, (module, _) in COMMANDS.items():
-        function = getattr(importlib.import_module(f"gags.cli.{module}"), command)
+    for command in COMMANDS:
+        function = function_of(command)
         hints = get_type_hints(function, include_extras=True)
         for name in inspect.signature(function).parameters:
             yield command, name, hints[name]

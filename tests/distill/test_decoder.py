@@ -248,11 +248,13 @@ def test_a_field_keeps_its_decoder_and_how_it_is_asked(decoder, gaussians, tmp_p
 
 
 def test_the_default_field_has_the_file_that_it_always_had(gaussians, tmp_path: Path):
-    """No key and no tensor that version 0.1.0 did not write, and none missing."""
+    """No key and no tensor that version 0.1.0 did not write but a checksum, and none missing."""
     path = tmp_path / "field.safetensors"
     field = field_of(made("principal"), gaussians)
     field.save(path)
-    assert metadata_of(path) == {
+    metadata = metadata_of(path)
+    assert metadata.pop("checksum").startswith("crc32:")
+    assert metadata == {
         "format": "gags-field-1",
         "encoder": "toy",
         "decoder": '{"feature": 16, "hidden": 8, "rank": 6, "dim": 40}',

@@ -32,6 +32,7 @@ CaptureFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CAP
 SceneFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WS")]
 Texts = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT [TEXT ...]")]
 ExampleImage = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
+GPUS, CPUS = Range(0, 64), Range(1, 4096)  # of a worker of a cluster
 Flat = tyro.conf.arg(name="")  # options of a nested dataclass without a prefix
 Photos = Annotated[CaptureSettings, Flat]
 
@@ -121,6 +122,10 @@ def number(name: str, kind: Any, *ranges: Range) -> PrimitiveConstructorSpec[Any
         is_instance=lambda value: True,
         str_from_instance=written,
     )
+
+
+Gpus = Annotated[float | None, number("gpus-per-scene", float | None, GPUS)]
+Cpus = Annotated[int | None, number("cpus-per-scene", int | None, CPUS)]
 
 
 REGISTRY = ConstructorRegistry()

@@ -6,10 +6,13 @@ from typing import Annotated
 import tyro
 
 import gags
-from gags.cli.arguments import SceneFolder
+from gags.cli.arguments import SceneFolder, number
 from gags.cli.console import ConsoleReporter
 from gags.draw.views import What
+from gags.files.ranges import Range
 from gags.gaussians.spz import SpzVersion
+
+CELLS = Range(8, 4096)  # the same as `gags.mesh` takes
 
 
 def convert(
@@ -67,7 +70,7 @@ def mesh(
     /,
     *,
     out: Path,
-    cells: int | None = None,
+    cells: Annotated[int | None, number("cells", int | None, CELLS)] = None,
 ) -> None:
     """Make a mesh of the things that texts name, or of the whole scene (extra `mesh`).
 

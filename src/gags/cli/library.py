@@ -10,9 +10,13 @@ from typing import Annotated
 import tyro
 
 import gags
+from gags.cli.arguments import number
 from gags.cli.console import ConsoleReporter
 from gags.errors import GagsError, LibraryError
+from gags.files.ranges import Range
 from gags.library.records import STATE_WORDS, Found
+
+TOP = Range(1, 10_000)
 
 Place = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="LIB")]
 
@@ -45,7 +49,7 @@ class Search:
     """Picture of what to look for, instead of a text."""
     like: str = ""
     """Thing to find more of, instead of a text: SCENE:THING, as a search prints it."""
-    top: int = 20
+    top: Annotated[int, number("top", int, TOP)] = 20
     """Results, of each encoder."""
     scene: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Scene to look in, by name; may be given again. Default: all."""

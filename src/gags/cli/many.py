@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 import gags
-from gags.cli.arguments import Flat, Photos, StageOptions
+from gags.cli.arguments import Cpus, Flat, Gpus, Photos, StageOptions
 from gags.cli.console import ConsoleReporter
 from gags.pipeline.settings import CaptureSettings
 from gags.progress import seconds
@@ -21,8 +21,8 @@ def run_many(
     *,
     out: Path,
     ray: str | None = None,
-    gpus_per_scene: float | None = None,
-    cpus_per_scene: int | None = None,
+    gpus_per_scene: Gpus = None,
+    cpus_per_scene: Cpus = None,
     photos: Photos = CaptureSettings(),
     settings: Annotated[StageOptions, Flat] = StageOptions(),
 ) -> int:

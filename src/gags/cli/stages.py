@@ -6,7 +6,16 @@ from typing import Annotated
 import tyro
 
 import gags
-from gags.cli.arguments import CaptureFolder, Flat, Photos, SceneFolder, StageOptions, given_settings
+from gags.cli.arguments import (
+    CaptureFolder,
+    Cpus,
+    Flat,
+    Gpus,
+    Photos,
+    SceneFolder,
+    StageOptions,
+    given_settings,
+)
 from gags.cli.console import ConsoleReporter
 from gags.distill.presets import AUTO_PRESET
 from gags.distill.settings import DistillSettings
@@ -25,8 +34,8 @@ def run(
     out: Path,
     splats: Path | None = None,
     ray: str | None = None,
-    gpus_per_scene: float | None = None,
-    cpus_per_scene: int | None = None,
+    gpus_per_scene: Gpus = None,
+    cpus_per_scene: Cpus = None,
     photos: Photos = CaptureSettings(),
     settings: Annotated[StageOptions, Flat] = StageOptions(),
 ) -> None:

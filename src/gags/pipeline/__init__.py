@@ -126,6 +126,7 @@ def run(
         GagsError: If an input is unfit or a model is missing; finished pieces stay.
     """
     check_settings(settings)
+    check_value("photos", photos, CaptureSettings)
     workspace = Workspace.create(out)
     with workspace.lock():
         return _run(capture, workspace, settings, photos, splats, report=report, progress=progress)
@@ -184,6 +185,7 @@ def reconstruct(
         GagsError: If an input is unfit; an unfinished training is kept, and resumes at the next call.
     """
     check_value("settings", settings, ReconstructSettings)
+    check_value("photos", photos, CaptureSettings)
     workspace = Workspace.create(out.root if isinstance(out, Workspace) else out)
     with workspace.lock():
         capture = _captured(capture, workspace.root, photos, splats, progress)

@@ -14,23 +14,20 @@ LONGEST_SIDE = 2048  # px, of pictures
 
 @dataclass(frozen=True)
 class ServeSettings(Settings, prefix=""):
-    """Where a service listens, who may ask, and how much.
-
-    Attributes:
-        host: Address to listen on. With another one than the default, other machines reach the scenes.
-        port: Port to listen on; 0 takes any that is free.
-        token: What clients send as `Authorization: Bearer TOKEN`; "" lets everybody in, None makes one up.
-        memory_gb: Scenes are dropped, least recently asked first, once they take more than this; 0 takes half
-            of the memory that is free.
-        rate: Requests a second that one address may send, for long; for a moment twice as many.
-        waiting: Requests that may wait at once; further ones are told to come back (503).
-        largest_body_mb: Of a request, in MB.
-    """
+    """Where a service listens, who may ask, and how much."""
 
     host: str = THIS_MACHINE
+    """Address to listen on. With another one than the default, other machines reach the scenes."""
     port: int = ranged(8090, Range(0, 65_535))
+    """Port to listen on; 0 takes any that is free."""
     token: str | None = None
+    """What clients send as `Authorization: Bearer TOKEN`; "" lets everybody in, None makes one up."""
     memory_gb: float = ranged(0.0, Range(0, 100_000))
+    """Scenes are dropped, those asked longest ago first, once they take more than this; 0 takes half of the
+    memory that is free."""
     rate: float = ranged(100.0, Range(0, 1_000_000, low_open=True))
+    """Requests a second that one address may send, for long; for a moment twice as many."""
     waiting: int = ranged(256, Range(1, 100_000))
+    """Requests that may wait at once; further ones are told to come back (503)."""
     largest_body_mb: float = ranged(16.0, Range(0, 1_000, low_open=True))
+    """Of a request, in MB."""
