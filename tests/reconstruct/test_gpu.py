@@ -145,10 +145,10 @@ def test_pruning_by_weight_waits_for_the_lists_alone(later):
 
 
 def test_pruning_everything_ends_in_one_error(capture):
-    strict = replace(SHORT, prune_opacity=1.1)
+    strict = replace(SHORT, prune_opacity=0.9999)
     with pytest.raises(CaptureError, match="step 10: no Gaussian is left, all are transparent"):
         train_gaussians(capture, strict)
-    unseen = replace(SHORT, prune_weight=1.1)
+    unseen = replace(SHORT, prune_weight=0.9999)
     with pytest.raises(CaptureError, match="no photo shows any of them"):
         train_gaussians(capture, unseen)
     near = Training.of(capture, SHORT)
