@@ -31,6 +31,7 @@ from gags.files.ranges import STEPS, Settings, fields_of, is_number, ranges_of, 
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120.0  # a case may take; the toy takes 5
+TOLD_EVERY = 100  # cases
 MOST_MEMORY = 4e9  # bytes a case may take; the toy takes 0.6e9
 
 NUMBERS: tuple[Any, ...] = (math.nan, math.inf, -math.inf, 0, -1, 1e20, 10**20, "abc", "")
@@ -350,9 +351,14 @@ def campaign(folder: Path, only: list[str], some: list[str]) -> int:
 
     stand_ins()
     table: dict[str, Counter[str]] = {}
-    for case in cases():
-        if (only and case.command not in only) or (some and case.name.rpartition(".")[2] not in some):
-            continue
+    chosen = [
+        case
+        for case in cases()
+        if (not only or case.command in only) and (not some or case.name.rpartition(".")[2] in some)
+    ]
+    for number, case in enumerate(chosen):
+        if number % TOLD_EVERY == 0:
+            print(f"{number} of {len(chosen)} cases, {case.command} {case.name}", file=sys.stderr, flush=True)
         outcome = attempt(case, folder)
         table.setdefault(f"{case.command}, {case.how}", Counter())[outcome.kind] += 1
         if outcome.kind not in GOOD:
