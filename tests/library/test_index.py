@@ -38,7 +38,7 @@ def test_few_rows_have_no_index_and_their_answers_are_exact(tmp_path):
     asked = near_few(1, seed=5)[0]
     near = library._tables.nearest("toy", Asked(asked).searches, 20)
     exact = np.argsort(-(vectors.astype(np.float16).astype(np.float32) @ asked))[:20]
-    assert near["thing"] == exact.tolist()
+    assert near.table["thing"].to_pylist() == exact.tolist()
 
 
 def test_many_rows_get_an_index_that_finds_nearly_what_is_nearest(tmp_path, monkeypatch):
@@ -52,13 +52,13 @@ def test_many_rows_get_an_index_that_finds_nearly_what_is_nearest(tmp_path, monk
     for asked in near_few(20, seed=5):
         near = library._tables.nearest("toy", Asked(asked).searches, 20)
         exact = np.argsort(-(vectors @ asked))[:20]
-        recalls.append(len({*near["thing"]} & {*exact.tolist()}) / 20)
+        recalls.append(len({*near.table["thing"].to_pylist()} & {*exact.tolist()}) / 20)
     assert np.mean(recalls) > 0.9
     assert _plan(library).count("ANNSubIndex") == 1
     # It is the index that answers: of one partition of 15, much is missing.
     monkeypatch.setattr(module, "PARTS_SEARCHED", 1)
     near = library._tables.nearest("toy", Asked(near_few(1, seed=5)[0]).searches, 1500)
-    assert len(near["thing"]) < 750
+    assert len(near.table["thing"].to_pylist()) < 750
 
 
 def _plan(library: Library) -> str:
@@ -74,7 +74,7 @@ def test_rows_that_are_added_later_are_found_before_the_index_holds_them(tmp_pat
     new = np.eye(DIM, dtype=np.float32)[0]
     put(library, "b", [thing(7, new)])
     near = library._tables.nearest("toy", Asked(new).searches, 1)
-    assert (near["scene"], near["thing"]) == (["b"], [7])
+    assert (near.table["scene"].to_pylist(), near.table["thing"].to_pylist()) == (["b"], [7])
 
 
 def test_the_index_takes_up_what_waits_when_it_is_much(tmp_path):
@@ -107,8 +107,8 @@ def test_searches_held_to_scenes_find_all_there(tmp_path):
     put(library, "b", [thing(row, vector) for row, vector in enumerate(near_few(30, seed=2))])
     assert library._tables.tidy("toy") is not None
     near = library._tables.nearest("toy", Asked(near_few(1, seed=5)[0]).searches, 30, ["b"])
-    assert set(near["scene"]) == {"b"}
-    assert sorted(near["thing"]) == list(range(30))
+    assert set(near.table["scene"].to_pylist()) == {"b"}
+    assert sorted(near.table["thing"].to_pylist()) == list(range(30))
 
 
 def test_many_pieces_are_put_together(tmp_path, monkeypatch):

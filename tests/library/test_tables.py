@@ -44,7 +44,7 @@ def test_what_a_killed_adding_left_does_not_count_and_goes_with_the_next(tmp_pat
     table.add(pa.Table.from_pylist([half], schema=table.schema))  # and killed before the table of scenes
     assert numbers(library) == {"a": [1, 2]}
     near = library._tables.nearest("toy", [np.append(looks(BALL), 0)], 9)
-    assert sorted(near["thing"]) == [1, 2]
+    assert sorted(near.table["thing"].to_pylist()) == [1, 2]
     monkeypatch.setattr("gags.library.library.load_encoder", lambda name, progress=None: _toy())
     assert [found.thing for found in library.search(BALL)] == [1]
     put(library, "a", [thing(3, looks(BALL))], run="second")
@@ -113,7 +113,7 @@ def test_a_library_may_be_at_a_url(tmp_path, place):
         library.scenes()
     put(library, "a", [thing(1, looks(BALL)), thing(2, looks("floor"))])
     near = library._tables.nearest("toy", [np.append(looks("floor"), 0)], 1)
-    assert near["thing"] == [2]
+    assert near.table["thing"].to_pylist() == [2]
     library.remove("a")
     assert library.scenes() == []
     assert (tmp_path / "lib").exists() == location.startswith("file")
@@ -179,7 +179,7 @@ def test_who_reads_what_is_taken_out_meanwhile_asks_again(tmp_path):
     stale.checkout(stale.version)  # as if a question had begun
     Library(tmp_path / "lib").remove("a")
     near = reading._tables.nearest("toy", [np.append(looks(BALL), 0)], 5)
-    assert near["thing"] == [2]
+    assert near.table["thing"].to_pylist() == [2]
 
 
 def test_lost_things_are_said(tmp_path):
@@ -197,7 +197,10 @@ def test_what_moved_meanwhile_is_found_by_its_name(tmp_path):
     near = library._tables.nearest("toy", [np.append(looks(BALL), 0)], 1)
     put(library, "b", [thing(5, looks(BALL))])
     module._free(library._tables._things("toy"))
-    keys = [(near["row"][0], "run of a", 1), (near["row"][0], "run of a", 77)]
+    keys = [
+        (near.table["_rowid"][0].as_py(), "run of a", 1),
+        (near.table["_rowid"][0].as_py(), "run of a", 77),
+    ]
     shown, lost = library._tables.shown("toy", keys)
     assert shown["names"] == ["cup", "toy"]
     assert lost is None

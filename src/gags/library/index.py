@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 INDEX_FROM = 100_000  # rows; an exact search of fewer takes less time than a person notices
+BITS = 4  # of each number of a vector in the index; with 1, texts lose too many of their best things
 ROWS_PER_PARTITION = 8192  # about, of which a search reads some
 TRAINED_TIMES = 4  # how many times more rows than it was trained with an index takes before it is made anew
 LATE_SHARE = 0.05  # of the rows that may wait outside of the index: they are searched one by one
 PARTS_SEARCHED = 32  # partitions that a search reads
-READ_AGAIN = 4  # times as many rows as are wanted are compared by their own vectors, not by the index's
+READ_AGAIN = 2  # times as many rows as are wanted are compared by their own vectors, not by the index's
 MOST_PIECES = 32  # of a table as it was written, each scene one, before they are put together
 KEPT = timedelta(hours=1)  # how long files that no row needs any more stay, for whoever still reads them
 NAME = re.compile(r"^vectors_(\d+)$")
@@ -72,9 +73,9 @@ def make_index(table: Any, rows: int) -> None:
     """Make the index of a table's vectors, and one of the scenes that searches are held to.
 
     IVF-RQ: vectors are sorted into partitions around the nearest of some centres, and each is kept there as
-    one bit a dimension (Gao and Long 2024, "RaBitQ: quantizing high-dimensional vectors with a theoretical
-    error bound for approximate nearest neighbor search"). It has no code book to train: product quantisation
-    took 13 times as long for 5,000 rows, and codes of the same size.
+    a few bits a dimension (Gao and Long 2024, "RaBitQ: quantizing high-dimensional vectors with a theoretical
+    error bound for approximate nearest neighbor search"; Gao et al. 2025 for more than one). It has no code
+    book to train: product quantisation took 13 times as long for 5,000 rows, with codes as long as one bit's.
 
     Args:
         table: Of things.
@@ -84,7 +85,7 @@ def make_index(table: Any, rows: int) -> None:
 
     partitions = max(1, round(rows / ROWS_PER_PARTITION))
     table.create_index("scene", config=BTree(), replace=True)
-    config = IvfRq(distance_type="dot", num_partitions=partitions)
+    config = IvfRq(distance_type="dot", num_partitions=partitions, num_bits=BITS)
     table.create_index("vector", config=config, name=f"vectors_{rows}")
 
 

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,30 @@ from gags.query.boxes import OrientedBox
 from gags.query.pictures import embed_example, read_example
 from gags.scene import Scene
 
-CANDIDATES = 500  # nearest things that are judged for a text, at least …
-CANDIDATES_PER_RESULT = 20  # … and for each result: of things that lie in one another, one is shown
+CANDIDATES = 2000  # nearest things that are judged; with 500, near-ties are missed (`benchmarks/library.py`)
+RANKED = 400  # of them that are looked at closely, at least …
+RANKED_PER_RESULT = 20  # … and for each result: of things that lie in one another, one is shown
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A thing that may be a result.
+
+    Attributes:
+        node: Which it is.
+        run: Of the adding that wrote it.
+        row: In the table of things.
+        value: What it ranks by, see `gags.library.rank.Fit`.
+        score: What is shown.
+        matches: Whether it is what a text names; None if that is not known.
+    """
+
+    node: Node
+    run: str
+    row: int
+    value: float
+    score: float
+    matches: bool | None
 
 
 class Library:
@@ -177,12 +200,7 @@ class Library:
         return self._best(encoder, Asked(vector), others, top, but=itself)
 
     def _best(
-        self,
-        encoder: str,
-        asked: Asked,
-        scenes: Sequence[str],
-        top: int,
-        but: Node | None = None,
+        self, encoder: str, asked: Asked, scenes: Sequence[str], top: int, but: Node | None = None
     ) -> list[Found]:
         """The best things of one encoder's scenes.
 
@@ -193,34 +211,38 @@ class Library:
             top: How many, at most.
             but: What is not meant, nor what lies in it, nor what it lies in.
         """
-        count = max(CANDIDATES, CANDIDATES_PER_RESULT * top)
-        near = self._tables.nearest(encoder, asked.searches, count, scenes)
-        known = self._tables.scenes()
-        columns = zip(near["scene"], near["thing"], near["chain"], near["photos"], strict=True)
-        nodes = [Node(*values) for values in columns]
-        runs = {name: row["run"] for name, row in known.items()}
-        fit = asked.fit(near["vector"])
-        wanted = [
-            row
-            for row, node in enumerate(nodes)
-            if runs.get(node.scene) == near["run"][row] and not (but is not None and node.is_related(but))
+        known, most = self._tables.scenes(), max(RANKED, RANKED_PER_RESULT * top)
+        near = [
+            one
+            for one in self._candidates(encoder, asked, scenes, most)
+            if one.node.scene in known and known[one.node.scene]["run"] == one.run
+            if but is None or not one.node.is_related(but)
         ]
-        best = [wanted[k] for k in best_unrelated([nodes[row] for row in wanted], fit.values[wanted], top)]
-        shown = self._tables.shown(encoder, [(near["row"][k], near["run"][k], nodes[k].thing) for k in best])
-        asked_of = {nodes[row].scene for row in best}
-        states: dict[str, State] = {name: _state(known[name]) for name in asked_of}
+        values = np.array([one.value for one in near])
+        best = [near[k] for k in best_unrelated([one.node for one in near], values, top)]
+        shown = self._tables.shown(encoder, [(one.row, one.run, one.node.thing) for one in best])
+        states: dict[str, State] = {name: _state(known[name]) for name in {one.node.scene for one in best}}
         return [
-            _found(
-                known[nodes[row].scene],
-                nodes[row],
-                details,
-                score=float(fit.scores[row]),
-                by=asked.by,
-                matches=None if fit.matches is None else bool(fit.matches[row]),
-                state=states[nodes[row].scene],
-            )
-            for row, details in zip(best, shown, strict=True)
+            _found(known[one.node.scene], one, details, asked.by, states[one.node.scene])
+            for one, details in zip(best, shown, strict=True)
             if details is not None  # else its scene was replaced meanwhile
+        ]
+
+    def _candidates(self, encoder: str, asked: Asked, scenes: Sequence[str], most: int) -> "list[_Candidate]":
+        """What may be among the best things of one encoder's scenes, best first."""
+        near = self._tables.nearest(encoder, asked.searches, CANDIDATES, scenes)
+        fit = asked.fit(near.vectors)
+        order = np.argsort(-fit.values, kind="stable")[:most]
+        return [
+            _Candidate(
+                node=Node(row["scene"], row["thing"], row["chain"], row["photos"]),
+                run=row["run"],
+                row=row["_rowid"],
+                value=float(fit.values[k]),
+                score=float(fit.scores[k]),
+                matches=None if fit.matches is None else bool(fit.matches[k]),
+            )
+            for k, row in zip(order.tolist(), near.rows(order), strict=True)
         ]
 
     def _encoder(self, name: str, progress: Reporter) -> tuple[Encoder, Phrases]:
@@ -269,28 +291,21 @@ def _record(row: Mapping[str, Any]) -> SceneRecord:
 
 
 def _found(
-    scene: Mapping[str, Any],
-    node: Node,
-    details: Mapping[str, Any],
-    *,
-    score: float,
-    by: ScoredBy,
-    matches: bool | None,
-    state: State,
+    scene: Mapping[str, Any], one: _Candidate, details: Mapping[str, Any], by: ScoredBy, state: State
 ) -> Found:
     """A result, from the rows of its scene and of itself."""
     center, size, axes = (np.array(details[name]) for name in ("center", "size", "axes"))
     return Found(
-        scene=node.scene,
-        thing=node.thing,
+        scene=one.node.scene,
+        thing=one.node.thing,
         kind=details["kind"],
         names=tuple(details["names"]),
-        score=score,
+        score=one.score,
         by=by,
-        matches=matches,
+        matches=one.matches,
         box=np.array([details["low"], details["high"]]),
         oriented=OrientedBox(center, size, axes.reshape(3, 3)),
-        photos=node.photos,
+        photos=one.node.photos,
         seen_by=details["seen_by"],
         view=details["view"],
         thumbnail=details["thumbnail"],

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -27,10 +28,27 @@ SCENES = "scenes"
 MULTIPLE = 16  # of which the length of vectors must be one: an index cuts them into equal pieces
 FOLDER_FRESH = timedelta(0)  # how old what is known of a table in a folder may be: looking is one system call
 STORE_FRESH = timedelta(seconds=5)  # the same in an object store, where looking is a round trip
-LIGHT = ("run", "scene", "thing", "chain", "photos", "vector")  # what candidates are judged by
+LIGHT = ("run", "scene", "thing", "chain", "photos")  # what candidates are judged by, beside vectors
 SHOWN = ("kind", "names", "center", "size", "axes", "low", "high", "seen_by", "view", "thumbnail")
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, eq=False)
+class Near:
+    """Things that lie near a question.
+
+    Attributes:
+        vectors: Their embeddings. float32 [n, D]
+        table: `LIGHT` of each, and its row, as PyArrow has them.
+    """
+
+    vectors: np.ndarray
+    table: Any
+
+    def rows(self, which: np.ndarray) -> list[dict[str, Any]]:
+        """`LIGHT` of some of them, and "_rowid": their row in the table of things."""
+        return self.table.take(which).to_pylist()
 
 
 class Tables:
@@ -142,7 +160,7 @@ class Tables:
 
     def nearest(
         self, encoder: str, searches: Sequence[np.ndarray], count: int, scenes: Sequence[str] = ()
-    ) -> dict[str, Any]:
+    ) -> "Near":
         """The things that have the largest dot products with some vectors.
 
         Args:
@@ -152,7 +170,7 @@ class Tables:
             scenes: Names of scenes to look in; all if there are none.
 
         Returns:
-            Columns: `LIGHT` and "row", each thing once; embeddings as an array, float32 [n, D].
+            Each thing once, nearest first.
         """
         import pyarrow as pa
 
@@ -160,20 +178,19 @@ class Tables:
 
         def look(vector: np.ndarray) -> Any:
             asked = index.search(self._known_things(encoder), padded(vector), count, where)
-            return asked.select([*LIGHT, "_distance"]).with_row_id(True).to_arrow()
+            return asked.select([*LIGHT, "vector", "_distance"]).with_row_id(True).to_arrow()
 
         found = pa.concat_tables([self._read(partial(look, vector)) for vector in searches])
-        rows = found["_rowid"].to_numpy()
-        found = found.take(np.sort(np.unique(rows, return_index=True)[1]))
+        found = found.take(np.sort(np.unique(found["_rowid"].to_numpy(), return_index=True)[1]))
         vectors = found["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        vectors = vectors.astype(np.float32).reshape(found.num_rows, -1)[:, : len(searches[0]) - 1]
-        columns = {name: found[name].to_pylist() for name in LIGHT if name != "vector"}
-        return columns | {"vector": vectors, "row": found["_rowid"].to_pylist()}
+        vectors = vectors.reshape(found.num_rows, -1)[:, : len(searches[0]) - 1].astype(np.float32)
+        return Near(vectors, found.select([*LIGHT, "_rowid"]))
 
     def thing(self, scene: str, thing: int) -> dict[str, Any] | None:
         """One row of a scene's things; None if it has no such thing."""
         known = self.scenes()[scene]
-        found = self._read(lambda: self._rows(known["encoder"], known["run"], thing, LIGHT))
+        columns = (*LIGHT, "vector")
+        found = self._read(lambda: self._rows(known["encoder"], known["run"], thing, columns))
         return found[0] if found else None
 
     def dim(self, encoder: str) -> int:
