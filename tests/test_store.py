@@ -1,12 +1,25 @@
 """Tensors with metadata, stamps and checkpoints: what comes back, and what damaged files lead to."""
 
+import errno
+import resource
+
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
-from gags.errors import WorkspaceError
+from gags.errors import DamagedError, FileError, NewerError, WorkspaceError
+from gags.files.contents import checksum
 from gags.progress import Reporter
-from gags.store import Checkpoint, digest, file_stamp, load_metadata, load_tensors, save_tensors
+from gags.store import (
+    Checkpoint,
+    digest,
+    file_stamp,
+    load_checksum,
+    load_metadata,
+    load_tensors,
+    save_tensors,
+)
 
 
 class Heard(Reporter):
@@ -93,3 +106,52 @@ def test_a_checkpoint_is_due_after_its_interval(tmp_path):
     assert Checkpoint(tmp_path / "c", "run", 0.0).due
     assert not Checkpoint(tmp_path / "c", "run", 1e9).due
     assert not Checkpoint(None, "run", 0.0).due
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_what_the_system_refuses_is_told_in_words(tmp_path, kind):
+    save_tensors(tmp_path / "a.safetensors", {"a": kind(np.zeros(3))})
+    before = (tmp_path / "a.safetensors").read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+    try:
+        with pytest.raises(FileError, match=r"a\.safetensors cannot be written: files as large are") as told:
+            save_tensors(tmp_path / "a.safetensors", {"a": kind(np.zeros(10_000))})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert told.value.errno == errno.EFBIG
+    assert (tmp_path / "a.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_checksums_are_written_and_looked_at(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_tensors(path, {"a": np.arange(6, dtype=np.int16)}, {"format": "x-1"})
+    assert load_checksum(path, remedy="") == checksum({"a": np.arange(6, dtype=np.int16)})
+    assert load_tensors(path, remedy="").metadata == {"format": "x-1"}
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedError, match=r"its checksum is wrong.*; do it") as told:
+        load_tensors(path, remedy="do it")
+    assert told.value.path == path
+    with pytest.raises(NewerError, match=r"format x-1, this version knows format x-0.*pip install -U gags"):
+        load_tensors(path, remedy="", format="x-0")
+    with pytest.raises(DamagedError, match="format 'x-1' instead of 'x-2'"):
+        load_tensors(path, remedy="", format="x-2")
+
+
+def test_files_without_checksum_are_read(tmp_path):
+    """As 0.1.0 wrote them."""
+    save_file({"a": np.arange(3)}, tmp_path / "a.safetensors")
+    assert load_checksum(tmp_path / "a.safetensors", remedy="") == ""
+    assert load_tensors(tmp_path / "a.safetensors", remedy="").tensors["a"].tolist() == [0, 1, 2]
+
+
+def test_a_folder_in_place_of_a_file(tmp_path):
+    (tmp_path / "a").mkdir()
+    for read in (load_tensors, load_metadata):
+        with pytest.raises(FileError, match="a cannot be read: it is a folder, not a file; move"):
+            read(tmp_path / "a", remedy="")
+    with pytest.raises(FileError, match="it is a folder"):
+        Checkpoint(tmp_path / "a", "key", 1.0).load()

@@ -145,7 +145,7 @@ def _save_file(tensors: dict[str, Any], path: Path, strings: dict[str, str], *, 
 
 def _os_error(error: SafetensorError, path: Path) -> OSError:
     """What the system said when a file could not be written; the library only quotes it."""
-    code = re.search(r"code: (\d+)", str(error))
+    code = re.search(r"(?:code: |os error )(\d+)", str(error))
     number = int(code[1]) if code else 0
     return OSError(number, os.strerror(number) if number else str(error), str(path))
 

@@ -15,7 +15,10 @@ from gags.files.trouble import check_file, check_readable, told
     ("number", "said"),
     [
         (errno.ENOSPC, "x/a cannot be used: the disk is full; make room there"),
-        (errno.EROFS, "x/a cannot be used: it lies on a read-only file system; choose another folder"),
+        (
+            errno.EROFS,
+            "x/a cannot be used: it lies on a read-only file system; choose another folder (--out), or copy",
+        ),
         (errno.EACCES, "x/a cannot be used: no permission; change its permissions"),
         (errno.EXDEV, f"x/a cannot be used: {os.strerror(errno.EXDEV)}"),
     ],

@@ -10,7 +10,10 @@ from gags.errors import FileError
 _ELSEWHERE = "choose another folder"
 _WORDS = {
     errno.ENOSPC: ("the disk is full", "make room there, then run the same command again"),
-    errno.EROFS: ("it lies on a read-only file system", f"{_ELSEWHERE}, such as --out names"),
+    errno.EROFS: (
+        "it lies on a read-only file system",
+        "choose another folder (--out), or copy the scene to one that can be written",
+    ),
     errno.EACCES: ("no permission", f"change its permissions, or {_ELSEWHERE}"),
     errno.EPERM: ("no permission", f"change its permissions, or {_ELSEWHERE}"),
     errno.ENAMETOOLONG: ("the name is too long for this file system", "use shorter names"),
