@@ -146,8 +146,8 @@ def test_mesh_says_what_is_wrong(finished, tmp_path, capsys, monkeypatch):
     out = tmp_path / "a.glb"
     assert _main("mesh", finished, "red ball", "--out", tmp_path / "a.stl") == 1
     assert ".glb, .ply, .obj" in capsys.readouterr().err
-    assert _main("mesh", finished, "red ball", "--out", out, "--cells", "0") == 1
-    assert "--cells 0 is out of range" in capsys.readouterr().err
+    assert _main("mesh", finished, "red ball", "--out", out, "--cells", "0") == 2
+    assert "--cells must be a whole number from 8 to 4096" in capsys.readouterr().err
     pytest.importorskip("skimage")
     assert _main("mesh", finished, "tractor", "--out", out) == 0
     assert "nothing in the scene matches" in capsys.readouterr().out
