@@ -1,9 +1,10 @@
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from gags.errors import WorkspaceError
+from gags.errors import GagsError, WorkspaceError
 from gags.files import atomic_write
 from gags.store import file_stamp, stamp
 from gags.workspace import Workspace
@@ -101,3 +102,56 @@ def test_atomic_write_keeps_the_old_file_when_the_writer_fails(tmp_path):
         fail()
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["data.bin"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("format = 2\n", r"newer version of gags \(format 2, this version knows format 1\)"),
+        ('format = "1"\n', "its format is '1', not a number"),
+        ("format = 0\n", "its format is 0"),
+        ("stages = 3\n", "its stages are no tables"),
+        ("[stages]\ndistill = 3\n", "its stages are no tables"),
+        ("x = " + "[" * 100_000 + "]" * 100_000, "nested deeper than 50 tables"),
+        ("x = [\n" * 100_000, "nested deeper than 50 tables"),
+        ("[" + ".".join("a" * 100_000) + "]", "nested deeper than 50 tables"),
+        (".".join("a" * 100_000) + " = 1", "nested deeper than 50 tables"),
+        ("x = " + "{a = " * 100_000, "nested deeper than 50 tables"),
+        ("x = 1 # " + "y" * 2_000_000, "far too long"),
+    ],
+)
+def test_configs_that_no_version_of_ours_wrote(tmp_path, content, said):
+    config = Workspace.create(tmp_path).config
+    config.write_text(content)
+    start = time.monotonic()
+    with pytest.raises(GagsError, match=said) as told:
+        Workspace.open(tmp_path)
+    assert str(config) in str(told.value)
+    assert time.monotonic() - start < 10
+    assert config.read_text() == content
+
+
+def test_usual_configs_are_not_nested_too_deep(tmp_path):
+    """Brackets and dots in texts do not count, whatever a folder is called."""
+    workspace = Workspace.create(tmp_path)
+    odd = {"splats": "[[{" * 40 + '."' * 40 + "'" + "/a.b" * 60, "list": [[1.5, 2], [2.5, 3]]}
+    workspace.finish("reconstruct", "abc", 1.0, odd, checksums={"splats.ply": "crc32:0"})
+    record = Workspace.open(tmp_path).record("reconstruct")
+    assert record is not None
+    assert record.settings == odd
+    assert record.checksums == {"splats.ply": "crc32:0"}
+    workspace.remember("reconstruct", {"capture.json": "crc32:1"})
+    record = Workspace.open(tmp_path).record("reconstruct")
+    assert record is not None
+    assert record.checksums == {"splats.ply": "crc32:0", "capture.json": "crc32:1"}
+    assert record.settings == odd
+
+
+def test_records_of_other_kinds_are_damage(tmp_path):
+    workspace = Workspace.create(tmp_path)
+    workspace.finish("distill", "abc", 1.0)
+    text = workspace.config.read_text()
+    for former, odd in (('stamp = "abc"', "stamp = 3"), ("seconds = 1.0", 'seconds = "x"')):
+        workspace.config.write_text(text.replace(former, odd))
+        with pytest.raises(WorkspaceError, match="damaged at stage distill; delete that table"):
+            workspace.record("distill")
