@@ -155,3 +155,17 @@ def test_a_folder_in_place_of_a_file(tmp_path):
             read(tmp_path / "a", remedy="")
     with pytest.raises(FileError, match="it is a folder"):
         Checkpoint(tmp_path / "a", "key", 1.0).load()
+
+
+def test_no_permission_is_told_as_such(tmp_path, monkeypatch):
+    """Also to root, who may read everything: the system is made to refuse."""
+    path = tmp_path / "a.safetensors"
+    save_tensors(path, {"a": np.zeros(3)})
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("gags.files.trouble.os.open", refuse)
+    for read in (load_tensors, load_metadata, load_checksum):
+        with pytest.raises(FileError, match=r"a\.safetensors cannot be read: no permission; change its"):
+            read(path, remedy="")

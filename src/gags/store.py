@@ -19,7 +19,7 @@ from gags.errors import DamagedError, NewerError, TrainingError, WorkspaceError
 from gags.files import atomic_write
 from gags.files.contents import Contents, check_contents, checksum
 from gags.files.ranges import Range, range_metadata
-from gags.files.trouble import check_file, refused
+from gags.files.trouble import check_file, check_readable, refused
 from gags.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def load_tensors(
         FileError: If the system does not let us read it.
     """
     try:
-        check_file(path)
+        check_readable(path)  # safetensors says of any file that it may not open that it is not there
         with safe_open(path, "numpy" if kind == "numpy" else "pt") as file:
             metadata = file.metadata() or {}
             _check_format(path, metadata.get("format"), format, remedy)
@@ -234,7 +234,7 @@ def load_checksum(path: Path, *, remedy: str) -> str:
 
 def _metadata(path: Path, remedy: str) -> dict[str, str]:
     try:
-        check_file(path)
+        check_readable(path)
         with safe_open(path, "numpy") as file:
             return file.metadata() or {}
     except FileNotFoundError:
