@@ -137,12 +137,12 @@ def test_a_driver_killed_and_a_machine_stopped(cluster, tiny, expected, tmp_path
     ]  # fmt: skip
     driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     features = tmp_path / "one" / "features"
-    _wait_until(lambda: driver.poll() is not None or len(list(features.glob("*.safetensors"))) >= 2)
+    _wait_until(lambda: driver.poll() is not None or len(list(features.glob("[!.]*.safetensors"))) >= 2)
     assert driver.poll() is None, driver.communicate()[1]
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
     done = {
-        path: path.stat().st_mtime_ns for path in [features.parent / "splats.ply", *features.glob("*.s*")]
+        path: path.stat().st_mtime_ns for path in [features.parent / "splats.ply", *features.glob("[!.]*.s*")]
     }
 
     node = cluster.add_node(num_cpus=1)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from zstandard import ZstdError
 
 from gags.errors import SplatsError
 from gags.files import atomic_write
@@ -120,7 +121,7 @@ def load_spz(path: Path, progress: Reporter = SILENT) -> Gaussians:
 
     try:
         data = read_spz(path)
-    except (ValueError, OSError, struct.error, zlib.error, EOFError, MemoryError) as error:
+    except (ValueError, OSError, struct.error, zlib.error, ZstdError, EOFError, MemoryError) as error:
         raise SplatsError(f"{path}, an SPZ file, cannot be read ({error}); export it again") from error
     rest = np.zeros((len(data.means), 0, 3), np.float32) if data.shN is None else data.shN
     sh = np.concatenate([np.asarray(data.sh0, np.float32)[:, None], rest], axis=1)
