@@ -73,6 +73,7 @@ class Scene:
     @classmethod
     def make(cls, root: Path, views: int) -> "Scene":
         """Make one with `gags run`, and ask it what every command will be asked."""
+        shutil.rmtree(root, ignore_errors=True)
         _, status = os.waitpid(apart(lambda: write_capture(root / "capture", views) and None), 0)
         assert status == 0
         made = cls(root)
@@ -200,7 +201,8 @@ def try_files(scene: Scene, share: float, seed: int, folder: Path, counts: Count
     chosen = list(enumerate(cases(scene, share, np.random.default_rng(seed))))
     workers = os.cpu_count() or 1
     tallies = [folder / f"tally_{worker}.json" for worker in range(workers)]
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     children = [
         apart(lambda worker=worker: _try_some(scene, chosen[worker::workers], seed, folder, tallies[worker]))
         for worker in range(workers)

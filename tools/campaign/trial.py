@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.helpers.toy_capture import ColorEncoder, ColorSegmenter
 
@@ -99,19 +100,27 @@ def begin(
     try:
         for number, suffix in ((1, ".out"), (2, ".err")):
             os.dup2(os.open(log.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         stand_in(checkpoints)
         if before is not None:
             before()
+        sys.stdout, sys.stderr = _stream(1), _stream(2)
         code = cli.main([str(word) for word in arguments])
     except BaseException:
         import traceback
 
         traceback.print_exc()
     finally:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):
             sys.stderr.flush()
         os._exit(code)
+
+
+def _stream(number: int) -> Any:
+    """What Python makes of a stream when it starts: nothing if it is closed."""
+    try:
+        return open(number, "w", closefd=False)
+    except OSError:
+        return None
 
 
 def apart(work: Callable[[], None]) -> int:

@@ -21,7 +21,8 @@ def settle_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as we run
         elif isinstance(stream, io.TextIOWrapper):
             utf8 = stream.encoding.lower().replace("-", "").replace("_", "") == "utf8"
-            stream.reconfigure(errors="surrogateescape" if utf8 else "replace")
+            with contextlib.suppress(OSError):  # of what was closed since: then nothing can be shown there
+                stream.reconfigure(errors="surrogateescape" if utf8 else "replace")
 
 
 def tell(line: str) -> None:
