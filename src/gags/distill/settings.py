@@ -16,7 +16,7 @@ class DistillSettings(Settings, prefix="distill"):
     decoder: Literal["principal", "one-net", "two-nets"] = added("principal")
     """What turns features into embeddings (Eq. 2): a small net into the principal directions of the scene's
     embeddings; one net for embedding and granularity, as in the paper; or the released program's two nets."""
-    hidden: int = ranged(128, Range(1, 8192))
+    hidden: int = ranged(128, Range(1, 2048))
     """Width of the hidden layers of the decoder `principal`."""
     start: Literal["uplift", "zero"] = added("uplift")
     """Where features start: at the uplift of the masks' principal components, or at 0."""
