@@ -155,3 +155,13 @@ def test_records_of_other_kinds_are_damage(tmp_path):
         workspace.config.write_text(text.replace(former, odd))
         with pytest.raises(WorkspaceError, match="damaged at stage distill; delete that table"):
             workspace.record("distill")
+
+
+@pytest.mark.parametrize("name", ["taught", "run", "splats", "things"])
+def test_a_folder_that_lost_its_records_is_still_ours(tmp_path, name):
+    ours = getattr(Workspace(tmp_path), name)
+    if ours.suffix:
+        ours.write_bytes(b"")
+    else:
+        ours.mkdir()
+    assert Workspace.create(tmp_path).config.is_file()

@@ -289,6 +289,7 @@ class Workspace:
         ours = {path.name for path in (self.capture, self.poses, self.splats, self.descriptions, self.field)}
         ours |= {path.name for path in (self.things, self.report, self.reconstruct_checkpoint)}
         ours |= {self.distill_checkpoint.name, self.answers.name, self.catalog.name, LOCK}
+        ours |= {self.taught.name, self.run.name}
         return any(entry.name not in ours and not is_temporary(entry.name) for entry in self.root.iterdir())
 
     def _damaged_at(self, stage: str) -> WorkspaceError:
