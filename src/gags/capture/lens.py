@@ -122,6 +122,23 @@ def undistort(image: np.ndarray, lens: Lens) -> np.ndarray:
     return cv2.remap(image, *_maps(lens), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
+def undistort_kept(kept: np.ndarray, lens: Lens) -> np.ndarray:
+    """The same for which pixels of a photo count: one counts if all four do that it lies between.
+
+    Args:
+        kept: As large as the lens says. bool [H, W]
+
+    Returns:
+        bool [H, W]
+    """
+    import cv2
+
+    if not lens.is_distorted:
+        return kept
+    ignored = (~kept).astype(np.float32)
+    return cv2.remap(ignored, *_maps(lens), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) < 1e-6
+
+
 @lru_cache(maxsize=4)
 def _maps(lens: Lens) -> tuple[np.ndarray, np.ndarray]:
     import cv2

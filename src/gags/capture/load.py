@@ -7,8 +7,9 @@ from gags.capture.camera import Camera
 from gags.capture.capture import Capture, Split, View
 from gags.capture.folders import is_copy
 from gags.capture.formats import FORMATS, formats_in
-from gags.capture.formats.base import Format, Pose, Source
+from gags.capture.formats.base import LEAST_USABLE_SHARE, Format, Pose, Source
 from gags.capture.lens import Lens, pinhole_intrinsics
+from gags.capture.mask_files import AUTO, NONE, MaskedPhoto, find_masks, looked_at, without_ignored
 from gags.capture.names import resolve
 from gags.capture.photos import listed, photo_orientation, photo_size
 from gags.capture.usable import usable
@@ -29,6 +30,7 @@ def load_capture(
     test_list: str | Path | None = None,
     test_every: int | None = None,
     images: str | None = None,
+    masks: str = AUTO,
     require_points: bool = True,
     progress: Reporter = SILENT,
 ) -> Capture:
@@ -49,8 +51,11 @@ def load_capture(
             else every 8th is held out.
         images: Folder of the photos in a COLMAP or nerfstudio capture, such as `images_4` beside cameras of
             full size. Default: `images`, or the largest of `images_2`, `images_4` … if that is missing.
+        masks: Which pixels are ignored, see `gags.capture.mask_files`: "auto" takes what is black in the masks
+            beside the photos, and what is transparent in the photos; a folder of masks, or one mask of all
+            photos; "none" ignores nothing.
         require_points: Whether a capture without sparse points is an error.
-        progress: Told which photos are left out.
+        progress: Told which photos are left out, and how much is ignored.
 
     Raises:
         CaptureError: If the capture is missing, damaged or contradicts itself.
@@ -67,7 +72,7 @@ def load_capture(
             f"{root} has no sparse points, from which the Gaussians start; add points3D.bin (COLMAP) or "
             f"ply_file_path (nerfstudio), or find some: gags poses {root} --out my_capture"
         )
-    views = _views(source, downscale, max_size, progress)
+    views = _masked(root, source, _views(source, downscale, max_size, progress), masks, progress)
     options = {
         "downscale": downscale,
         "max_size": max_size,
@@ -76,6 +81,8 @@ def load_capture(
     }
     if images is not None:
         options["images"] = images
+    if masks != AUTO:
+        options["masks"] = masks
     capture = Capture(root, views, source.points, source.points_rgb, format=format.name, options=options)
     capture = capture.with_split(_test_names(capture, source, test_list, test_every))
     if not capture.train:
@@ -136,6 +143,25 @@ def _views(source: Source, downscale: float, max_size: int | None, progress: Rep
             "the size); the cameras were rescaled to them"
         )
     return views
+
+
+def _masked(root: Path, source: Source, views: list[View], masks: str, progress: Reporter) -> list[View]:
+    """The views with their masks, without those of which masks ignore everything."""
+    if masks == NONE:
+        return views
+    photos = source.photos | {view.name: view.path for view in views}
+    found = find_masks(photos, root, masks, given=source.masks, progress=progress)
+    asked = [
+        MaskedPhoto(v.name, v.path, v.photo_size, v.orientation, mask=found.get(v.name), alpha=True)
+        for v in views
+        if v.photo_size is not None
+    ]
+    left = {p.name: p for p in without_ignored(looked_at(asked), root, LEAST_USABLE_SHARE, progress)}
+    return [
+        replace(view, mask=left[view.name].mask, alpha=left[view.name].alpha)
+        for view in views
+        if view.name in left
+    ]
 
 
 def _turned_size(pose: Pose) -> tuple[tuple[int, int], int]:
@@ -214,7 +240,7 @@ def _test_names(
     if test_list is not None:
         return _listed_names(capture, source, Path(test_list).expanduser())
     if test_every is None and source.test_names is not None:
-        return source.test_names
+        return [name for name in source.test_names if name in capture]
     every = TEST_EVERY if test_every is None else test_every
     return [view.name for view in capture.views[::every]] if every else []
 

@@ -21,7 +21,8 @@ from gags.store import newer_version
 from gags.workspace import Workspace
 
 _VERSION = 1
-_CHECKSUM = "checksum"  # of cameras, split and points; "root" may be changed by hand
+_CHECKSUM = "checksum"  # of cameras, split and points
+_MOVABLE = ("root", "masks")  # folders, which may be changed by hand
 MOST_SIDE = 1 << 20  # px of a photo
 MOST_NUMBER = 1e12  # of a camera: focal lengths in px, distances in world units
 
@@ -36,13 +37,15 @@ def save_capture(capture: Capture, path: Path | str) -> None:
     path = Path(path)
     root, home = Path(os.path.abspath(capture.root)), Path(os.path.abspath(path)).parent
     inside = home in root.parents  # a capture inside the scene's own folder moves with it
+    masks = _folder_of_masks(capture, root)
     content = {
         "version": _VERSION,
         "root": root.relative_to(home).as_posix() if inside else str(root),
+        **({} if masks == root else {"masks": str(masks)}),
         "format": capture.format,
         "options": capture.options,
         "points": {"count": len(capture.points), "sha256": capture.points_digest()},
-        "views": [_view_to_json(view, root) for view in capture.views],
+        "views": [_view_to_json(view, root, masks) for view in capture.views],
     }
     content[_CHECKSUM] = _checksum(content)
     with atomic_write(path) as temporary:
@@ -71,7 +74,8 @@ def read_saved_capture(path: Path | str) -> Capture:
         if version > _VERSION:
             raise newer_version(path, f"version {version}", f"version {_VERSION}")
         root = path.parent / content["root"]
-        views = [_view_from_json(view, root) for view in content["views"]]
+        masks = path.parent / content.get("masks", content["root"])
+        views = [_view_from_json(view, root, masks) for view in content["views"]]
         if not views:
             raise ValueError("it names no photo")
         source = format_named(content["format"], path)
@@ -136,12 +140,20 @@ def read_capture_of(workspace: Workspace) -> Capture:
 
 
 def _checksum(content: dict[str, Any]) -> str:
-    """CRC-32 of all that must not change: not the folder, which people may set when they move photos."""
-    kept = {name: value for name, value in content.items() if name not in ("root", _CHECKSUM)}
+    """CRC-32 of all that must not change: not the folders, which people may set when they move photos."""
+    kept = {name: value for name, value in content.items() if name not in (*_MOVABLE, _CHECKSUM)}
     return f"crc32:{zlib.crc32(json.dumps(kept, sort_keys=True).encode()):08x}"
 
 
-def _view_to_json(view: View, root: Path) -> dict[str, Any]:
+def _folder_of_masks(capture: Capture, root: Path) -> Path:
+    """What the names of masks count from: the capture's folder, unless masks lie outside of it."""
+    masks = [Path(os.path.abspath(view.mask)) for view in capture.views if view.mask is not None]
+    if all(mask.is_relative_to(root) for mask in masks):
+        return root
+    return Path(os.path.commonpath([mask.parent for mask in masks]))
+
+
+def _view_to_json(view: View, root: Path, masks: Path) -> dict[str, Any]:
     record: dict[str, Any] = {
         "name": view.name,
         "file": Path(os.path.relpath(view.path, root)).as_posix(),
@@ -158,10 +170,14 @@ def _view_to_json(view: View, root: Path) -> dict[str, Any]:
             record["lens"]["radial8"] = lens.radial8
     if view.orientation != 1:
         record["orientation"] = view.orientation
+    if view.mask is not None:
+        record["mask"] = Path(os.path.relpath(view.mask, masks)).as_posix()
+    if view.alpha:
+        record["alpha"] = True
     return record
 
 
-def _view_from_json(record: dict[str, Any], root: Path) -> View:
+def _view_from_json(record: dict[str, Any], root: Path, masks: Path) -> View:
     name, (width, height) = record["name"], record["size"]
     K, viewmat = (
         _numbers(record["K"], (3, 3), "K", name),
@@ -193,6 +209,8 @@ def _view_from_json(record: dict[str, Any], root: Path) -> View:
         lens,
         photo_size,
         orientation=int(record.get("orientation", 1)),
+        mask=Path(os.path.normpath(masks / record["mask"])) if "mask" in record else None,
+        alpha=record.get("alpha", False) is True,
     )
 
 

@@ -63,8 +63,6 @@ def read_nerfstudio(root: Path, progress: Reporter = SILENT, *, images: str | No
     path, transforms = _transforms(root, progress)
     frames = transforms["frames"]
     given = [_file_path(path, frame) for frame in frames]
-    if any("mask_path" in frame for frame in frames):
-        progress.warn(f"{path} names masks (`mask_path`), which are not used: all pixels count")
     files = _photo_files(root, given, progress)
     copies = _copies(root, path, files, images, progress)
     folder, read_from = (_common_folder(each, root) for each in (files, copies))
@@ -84,7 +82,8 @@ def read_nerfstudio(root: Path, progress: Reporter = SILENT, *, images: str | No
     points, points_rgb = _points(root, transforms)
     test_names = _test_names(transforms, dict(zip(given, names, strict=True)))
     folder_of_copies = _photos_of(root, copies)
-    return Source(poses, photos, points, points_rgb, test_names, folder_of_copies, broken)
+    masks = _masks(root, names, [transforms | frame for frame in frames])
+    return Source(poses, photos, points, points_rgb, test_names, folder_of_copies, broken, masks)
 
 
 def read_points(root: Path) -> Points:
@@ -234,6 +233,16 @@ def _copies(root: Path, path: Path, files: list[Path], images: str | None, progr
     names = [file.relative_to(given).as_posix() for file in files]
     copies = files_of(names, chosen, progress)
     return [copies[name][1] for name in names]
+
+
+def _masks(root: Path, names: Sequence[str], frames: Sequence[dict[str, Any]]) -> dict[str, Path]:
+    """Where `mask_path` says that the masks of photos are, by the photos' names."""
+    given = {name: frame.get("mask_path") for name, frame in zip(names, frames, strict=True)}
+    return {
+        name: Path(os.path.normpath(root / with_slashes(mask)))
+        for name, mask in given.items()
+        if isinstance(mask, str) and mask and "\0" not in mask
+    }
 
 
 def _viewmat(frame: dict[str, Any], where: str) -> np.ndarray:
