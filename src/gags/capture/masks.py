@@ -59,11 +59,7 @@ def kept_of_mask(path: Path, size: tuple[int, int], orientation: int = 1) -> np.
         CaptureError: If the mask cannot be read or has another shape than its photo.
     """
     kept = decoded(path, _is_kept(path), check_mask(path, size, orientation))
-    if kept.shape != (size[1], size[0]):
-        rows = ((np.arange(size[1]) + 0.5) * kept.shape[0] / size[1]).astype(np.int64)
-        columns = ((np.arange(size[0]) + 0.5) * kept.shape[1] / size[0]).astype(np.int64)
-        kept = kept[rows[:, None], columns]
-    return kept
+    return kept if kept.shape == (size[1], size[0]) else _nearest(kept, *size)
 
 
 def check_mask(path: Path, size: tuple[int, int], orientation: int = 1) -> int:
@@ -100,8 +96,8 @@ def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
 def resized_kept(kept: np.ndarray, width: int, height: int) -> np.ndarray:
     """The same for a photo that was resized.
 
-    A pixel of a smaller photo is a mean of several: it counts if all of them do. Nothing of what is ignored gets
-    into it.
+    A pixel of a smaller photo is a mean of several: it counts if all of them do, so that nothing of what is
+    ignored gets into it. If no pixel would be left, the nearest one decides.
 
     Args:
         kept: bool [H, W]
@@ -115,12 +111,18 @@ def resized_kept(kept: np.ndarray, width: int, height: int) -> np.ndarray:
 
     if kept.shape == (height, width):
         return kept
-    shrinks = kept.shape[0] >= height and kept.shape[1] >= width
-    if not shrinks:
-        filter_ = cv2.INTER_NEAREST_EXACT
-        return cv2.resize(kept.astype(np.uint8), (width, height), interpolation=filter_).astype(bool)
-    ignored = cv2.resize((~kept).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    return ignored < 1e-6
+    if kept.shape[0] >= height and kept.shape[1] >= width:
+        ignored = cv2.resize((~kept).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        if (ignored < 1e-6).any():
+            return ignored < 1e-6
+    return _nearest(kept, width, height)
+
+
+def _nearest(kept: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The value at the centre of every pixel. bool [height, width]"""
+    rows = ((np.arange(height) + 0.5) * kept.shape[0] / height).astype(np.int64)
+    columns = ((np.arange(width) + 0.5) * kept.shape[1] / width).astype(np.int64)
+    return kept[rows[:, None], columns]
 
 
 def mask_digest(path: Path) -> bytes:

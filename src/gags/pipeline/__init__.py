@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from gags.capture import Capture, load_capture, read_capture_of
+from gags.capture.mask_files import AUTO as AUTO_MASKS
+from gags.capture.mask_files import NONE
 from gags.distill.field import splats_hash
 from gags.distill.presets import AUTO_PRESET, Changes, changed_fields
 from gags.distill.settings import DistillSettings
@@ -72,18 +74,33 @@ def read_capture(
             "give the folder of the photos itself, without --images"
         )
     if find_poses_in is not None:
-        path = with_poses(path, find_poses_in, adopting=not require_points, progress=progress)
+        given, masks = path, settings.masks
+        path = with_poses(path, find_poses_in, adopting=not require_points, masks=masks, progress=progress)
+        if path != given.expanduser() and masks != NONE:  # the masks of photos that got poses lie beside them
+            settings = replace(settings, masks=AUTO_MASKS)
     required = require_points and find_poses_in is None
     capture = load_capture(path, **vars(settings), require_points=required, progress=progress)
     if find_poses_in is None or not require_points or len(capture.points):
         return capture
     found = Workspace.create(find_poses_in).poses
     progress.say(f"{path} has poses, but no points: finding some first; they are kept in {found}")
-    made = find_points(path, found, images=settings.images, progress=progress)
-    return load_capture(made, **vars(replace(settings, images=None)), progress=progress)
+    made = find_points(path, found, images=settings.images, progress=progress, **_masks(settings.masks))
+    masks = NONE if settings.masks == NONE else AUTO_MASKS
+    return load_capture(made, **vars(replace(settings, images=None, masks=masks)), progress=progress)
 
 
-def with_poses(path: Path, scene: Path, *, adopting: bool = False, progress: Reporter = SILENT) -> Path:
+def _masks(masks: str) -> dict[str, str]:
+    return {} if masks == AUTO_MASKS else {"masks": masks}
+
+
+def with_poses(
+    path: Path,
+    scene: Path,
+    *,
+    adopting: bool = False,
+    masks: str = AUTO_MASKS,
+    progress: Reporter = SILENT,
+) -> Path:
     """A capture with poses: `path` itself, or what is found from photos alone, kept in a scene's folder."""
     path = path.expanduser()
     if not lacks_poses(path):
@@ -95,7 +112,7 @@ def with_poses(path: Path, scene: Path, *, adopting: bool = False, progress: Rep
         )
     found = Workspace.create(scene).poses
     progress.say(f"{path} holds no poses: finding them first; they are kept in {found}")
-    return find_poses(path, found, progress=progress)
+    return find_poses(path, found, progress=progress, **_masks(masks))
 
 
 def run(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gags import models
+from gags.capture.mask_files import AUTO as AUTO_MASKS
 from gags.distill.presets import (
     AUTO_PRESET,
     Changes,
@@ -36,6 +37,9 @@ class CaptureSettings(Settings):
     images: str | None = None
     """Folder of the photos in a COLMAP or nerfstudio capture, such as images_4 beside cameras of full size.
     Default: images, or the largest of images_2, images_4 … if that is missing."""
+    masks: str = AUTO_MASKS
+    """What is ignored in photos: what is black in the masks of a folder, or in one mask of all photos; or none,
+    for nothing; or auto: masks/ beside the photos, mask_path of transforms.json, and alpha channels."""
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,8 @@ def photo_keypoints(photo: BarePhoto, settings: PoseSettings) -> tuple[np.ndarra
 
     Returns:
         Keypoints as COLMAP stores them (x, y, and the affine shape), in pixels of the upright photo, the
-        centre of the first pixel at 0.5. float32 [n, 6]; and pycolmap.FeatureDescriptors.
+        centre of the first pixel at 0.5. float32 [n, 6]; and pycolmap.FeatureDescriptors. None of them lies
+        where the photo is to be ignored.
     """
     import cv2
     import pycolmap
@@ -171,4 +172,11 @@ def photo_keypoints(photo: BarePhoto, settings: PoseSettings) -> tuple[np.ndarra
     for keypoint in keypoints:
         keypoint.rescale(photo.width / grey.shape[1], photo.height / grey.shape[0])
     rows = [[k.x, k.y, k.a11, k.a12, k.a21, k.a22] for k in keypoints]
-    return np.array(rows, np.float32).reshape(-1, 6), descriptors
+    found = np.array(rows, np.float32).reshape(-1, 6)
+    kept = photo.kept()
+    if kept is None:
+        return found, descriptors
+    x, y = np.clip(found[:, :2].astype(np.int64), 0, [photo.width - 1, photo.height - 1]).T
+    there = kept[y, x]
+    descriptors.data = np.ascontiguousarray(descriptors.data[there])
+    return found[there], descriptors

@@ -17,6 +17,8 @@ from gags.capture import load_capture
 from gags.capture.formats import find_format
 from gags.capture.formats.colmap import model_folder
 from gags.capture.formats.nearby import poses_nearby
+from gags.capture.mask_files import AUTO, NONE
+from gags.capture.masks import mask_digest
 from gags.capture.names import resolve
 from gags.capture.photos import listed, photo_sample
 from gags.errors import CaptureError
@@ -42,7 +44,12 @@ from gags.progress import SILENT, Reporter
 
 
 def poses(
-    source: Path | str, out: Path | str, settings: PoseSettings = PoseSettings(), progress: Reporter = SILENT
+    source: Path | str,
+    out: Path | str,
+    settings: PoseSettings = PoseSettings(),
+    progress: Reporter = SILENT,
+    *,
+    masks: str = AUTO,
 ) -> Path:
     """Make a capture of photos or a video without poses, or of a capture with poses but no sparse points.
 
@@ -52,6 +59,7 @@ def poses(
         out: Folder of the result; see `find_poses` and `find_points`.
         settings: How poses and points are found.
         progress: Told about progress, and why photos were left out.
+        masks: Which pixels are ignored; see `load_capture`.
 
     Returns:
         `out`, for `load_capture`.
@@ -61,14 +69,20 @@ def poses(
     """
     check_value("settings", settings, PoseSettings)
     source = Path(source).expanduser()
-    if find_format(source) and not len(load_capture(source, require_points=False).points):
+    chosen = {} if masks == AUTO else {"masks": masks}
+    if find_format(source) and not len(load_capture(source, masks=NONE, require_points=False).points):
         progress.say(f"{source} has poses, but no points: finding these")
-        return find_points(source, out, settings, progress)
-    return find_poses(source, out, settings, progress)
+        return find_points(source, out, settings, progress, **chosen)
+    return find_poses(source, out, settings, progress, **chosen)
 
 
 def find_poses(
-    source: Path | str, out: Path | str, settings: PoseSettings = PoseSettings(), progress: Reporter = SILENT
+    source: Path | str,
+    out: Path | str,
+    settings: PoseSettings = PoseSettings(),
+    progress: Reporter = SILENT,
+    *,
+    masks: str = AUTO,
 ) -> Path:
     """Find where photos were taken from (structure from motion), and write them as a capture.
 
@@ -80,6 +94,8 @@ def find_poses(
             long as photos and settings are the same.
         settings: How poses are found.
         progress: Told about progress, and why photos were left out.
+        masks: Which pixels are ignored; see `load_capture`. Nothing is looked for in them, and masks of the
+            undistorted photos lie beside these, in `masks/`.
 
     Returns:
         `out`, for `load_capture`.
@@ -91,7 +107,7 @@ def find_poses(
     if model_folder(out) and not record_file(out).is_file():  # before frames of a video are written
         raise made_elsewhere(out)
     held_out = _held_out(source)
-    photos = _photos(source, out, settings, progress)
+    photos = _photos(source, out, settings, masks, progress)
     if prepare(out, _key(photos, settings), "Poses", progress):
         return out
     try:
@@ -107,16 +123,18 @@ def find_poses(
     return out
 
 
-def _photos(source: Path, out: Path, settings: PoseSettings, progress: Reporter) -> list[BarePhoto]:
+def _photos(
+    source: Path, out: Path, settings: PoseSettings, masks: str, progress: Reporter
+) -> list[BarePhoto]:
     if not is_video(source):
         _name_other_poses(source, out, progress)
-        return bare_photos(source, ignore=out, progress=progress)
+        return bare_photos(source, ignore=out, masks=masks, progress=progress)
     folder = out / "matching" / "frames"
     count = extract_frames(source, folder, settings.frames, progress)
     if count < LEAST_PHOTOS_TO_PLACE:
         need = f"poses need {LEAST_PHOTOS_TO_PLACE}; film for longer"
         raise CaptureError(f"{source} gives only {count} sharp frames, and {need}")
-    return bare_photos(folder)
+    return bare_photos(folder, masks=masks, progress=progress)
 
 
 def _name_other_poses(source: Path, out: Path, progress: Reporter) -> None:
@@ -165,6 +183,7 @@ def _key(photos: list[BarePhoto], settings: PoseSettings) -> str:
     for photo in photos:
         digest.update(f"{photo.name}\0".encode())
         digest.update(photo_sample(photo.path))
+        digest.update(b"alpha" * photo.alpha + (mask_digest(photo.mask) if photo.mask else b""))
     return digest.hexdigest()[:16]
 
 

@@ -160,7 +160,7 @@ def _start_over(out: Path, key: str, what: str, progress: Reporter) -> None:
     try:
         for beside in ("", "-wal", "-shm", "-journal"):  # SQLite's own, after a crash
             (record.parent / f"database.db{beside}").unlink(missing_ok=True)
-        for folder in ("images", "sparse"):
+        for folder in ("images", "masks", "sparse"):
             if record.is_file():
                 shutil.rmtree(out / folder, ignore_errors=True)
         write_json(record, {"key": key})

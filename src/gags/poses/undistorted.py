@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from gags.capture.lens import Lens, pinhole_intrinsics, rays_through, undistort
+from gags.capture.lens import Lens, pinhole_intrinsics, rays_through, undistort, undistort_kept
 from gags.errors import CaptureError
 from gags.poses.database import quiet_colmap
 from gags.poses.inputs import JPEG_QUALITY, BarePhoto
 from gags.progress import SILENT, Reporter
 
+MASKS = "masks"  # folder of the result, beside images
 KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # others are written as JPEG
 
 
@@ -46,7 +47,7 @@ def undistorted_points(xy: np.ndarray, lens: Lens, K: np.ndarray) -> np.ndarray:
 
 
 def write_capture(model: Any, photos: list[BarePhoto], out: Path, progress: Reporter = SILENT) -> None:
-    """Write `images/` and `sparse/0` of a reconstruction, which is changed to what is written.
+    """Write `images/`, `masks/` where there are any, and `sparse/0` of a reconstruction, which is changed to what is written.
 
     Args:
         model: `pycolmap.Reconstruction` of the photos as they are.
@@ -61,7 +62,8 @@ def write_capture(model: Any, photos: list[BarePhoto], out: Path, progress: Repo
     lenses = {number: lens_of(camera) for number, camera in model.cameras.items()}
     images = [model.image(number) for number in sorted(model.reg_image_ids())]
     folder = out / "images"
-    shutil.rmtree(folder, ignore_errors=True)
+    for old in (folder, out / MASKS):
+        shutil.rmtree(old, ignore_errors=True)
     with progress.stage("Undistorting photos", len(images), "photos") as bar:
         for image in images:
             source, lens = sources[image.name], lenses[image.camera_id]
@@ -74,6 +76,9 @@ def write_capture(model: Any, photos: list[BarePhoto], out: Path, progress: Repo
                     "--camera-model, or take more photos"
                 ) from error
             write_photo(source, lens, folder / image.name)
+            kept = source.kept()
+            if kept is not None:
+                write_mask(undistort_kept(kept, lens), out, image.name)
             points = image.points2D
             for point, xy in zip(
                 points, undistorted_points(np.array([p.xy for p in points]), lens, K), strict=True
@@ -102,6 +107,23 @@ def write_photo(photo: BarePhoto, lens: Lens, path: Path) -> None:
     if not whole:
         raise CaptureError(f"{path} cannot be written; choose another --out")
     path.write_bytes(encoded.tobytes())
+
+
+def write_mask(kept: np.ndarray, out: Path, name: str) -> Path:
+    """Write which pixels of a photo of the result count, as COLMAP calls masks: masks/a.jpg.png.
+
+    Raises:
+        CaptureError: If it cannot be encoded.
+    """
+    import cv2
+
+    path = out / MASKS / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole, encoded = cv2.imencode(".png", kept.astype(np.uint8) * 255)
+    if not whole:
+        raise CaptureError(f"{path} cannot be written; choose another --out")
+    path.write_bytes(encoded.tobytes())
+    return path
 
 
 def _make_pinholes(model: Any, lenses: dict[int, Lens]) -> None:

@@ -57,7 +57,7 @@ def likeness(picture: Tensor, view: View) -> tuple[float, float]:
     """PSNR (dB) and SSIM of a picture [H, W, 3] in [0, 1] against a photo, over the pixels that count."""
     photo = torch.from_numpy(view.image()).to(picture.device).float() / 255
     kept = view.kept()
-    if kept is None:
+    if kept is None or not kept.any():  # of a photo that was shrunk to next to nothing, all pixels
         return float(psnr(picture, photo)), float(ssim(picture, photo))
     there = torch.from_numpy(kept).to(picture.device)
     return float(psnr(picture[there], photo[there])), ssim_of_kept(picture, photo, there)
