@@ -51,9 +51,9 @@ def load_capture(
             else every 8th is held out.
         images: Folder of the photos in a COLMAP or nerfstudio capture, such as `images_4` beside cameras of
             full size. Default: `images`, or the largest of `images_2`, `images_4` … if that is missing.
-        masks: Which pixels are ignored, see `gags.capture.mask_files`: "auto" takes what is black in the masks
-            beside the photos, and what is transparent in the photos; a folder of masks, or one mask of all
-            photos; "none" ignores nothing.
+        masks: Which pixels are ignored, see `gags.capture.mask_files`. "auto": what is black in the masks
+            beside the photos, and what is transparent in the photos. A folder of masks, or one mask of all
+            photos. "none": nothing.
         require_points: Whether a capture without sparse points is an error.
         progress: Told which photos are left out, and how much is ignored.
 
@@ -82,7 +82,7 @@ def load_capture(
     if images is not None:
         options["images"] = images
     if masks != AUTO:
-        options["masks"] = masks
+        options["masks"] = Path(masks).name  # the place itself is with the masks
     capture = Capture(root, views, source.points, source.points_rgb, format=format.name, options=options)
     capture = capture.with_split(_test_names(capture, source, test_list, test_every))
     if not capture.train:

@@ -123,7 +123,9 @@ def _base(name: str, path: Path) -> Path:
     depth = len(PurePosixPath(name).parts)
     above = path.parents[min(depth, len(path.parents)) - 1]
     same = [part.casefold() for part in PurePosixPath(name).parts[:-1]]
-    return above if [part.casefold() for part in path.parent.parts[len(above.parts) :]] == same else path.parent
+    return (
+        above if [part.casefold() for part in path.parent.parts[len(above.parts) :]] == same else path.parent
+    )
 
 
 def _named_masks(parent: Path, photos: Path) -> list[Path]:

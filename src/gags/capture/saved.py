@@ -146,11 +146,14 @@ def _checksum(content: dict[str, Any]) -> str:
 
 
 def _folder_of_masks(capture: Capture, root: Path) -> Path:
-    """What the names of masks count from: the capture's folder, unless masks lie outside of it."""
+    """What the names of masks count from: the capture's folder, unless masks lie outside of it.
+
+    Then it is the folder that holds all of them; or the one mask itself, if there is only one.
+    """
     masks = [Path(os.path.abspath(view.mask)) for view in capture.views if view.mask is not None]
     if all(mask.is_relative_to(root) for mask in masks):
         return root
-    return Path(os.path.commonpath([mask.parent for mask in masks]))
+    return Path(os.path.commonpath(masks))
 
 
 def _view_to_json(view: View, root: Path, masks: Path) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class Protocol:
             the peak and as the least value for the mask, and are never in the mask. "kept": they have no
             rule of their own.
         vote: Which pixels take part in the majority vote.
+        ignored: What becomes of pixels that masks ignore in the labelled photo: "scored" as all others, or
+            "left-out" of answer and truth; a label of which nothing is left is not scored.
         one_by_one: Whether single instances are also compared with single labelled things.
         level: Which map counts where a method answers on three levels: the one that the "method" chose; or
             for the mask the level with the "largest" r', for the peak the one with the largest 30×30 mean.
@@ -57,6 +59,7 @@ class Protocol:
     uncovered: Literal["left-out", "kept"] = "left-out"
     vote: lerf_ovs.Vote = "whole"
     level: Literal["method", "largest"] = "method"
+    ignored: Literal["scored", "left-out"] = "scored"
     one_by_one: bool = False
 
     def size_in(self, frame: FrameLabels, view: View) -> tuple[int, int]:
@@ -100,6 +103,7 @@ PROTOCOLS = {
             "Gaussians chosen in 3D and rendered among all others: mask where they make up half of a pixel.",
             asks="share",
             frames="all",
+            ignored="left-out",
         ),
         Protocol(
             "things",
@@ -109,6 +113,7 @@ PROTOCOLS = {
             "right are those with an IoU of 0.5 or more with a labelled thing.",
             asks="share",
             frames="all",
+            ignored="left-out",
             one_by_one=True,
         ),
     )

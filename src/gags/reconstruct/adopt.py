@@ -89,7 +89,9 @@ def measure_likeness(gaussians: Gaussians, views: list[View]) -> Likeness:
         kept = view.kept()
         if kept is not None:
             kept = resized_kept(kept, camera.width, camera.height)
-            photo = np.where(kept[..., None], photo, picture)  # its surroundings are not compared with a person
+            photo = np.where(
+                kept[..., None], photo, picture
+            )  # its surroundings are not compared with a person
         renders.append(_detail(picture))
         photos.append(_detail(photo))
         alphas.append(rendering.alphas.cpu().numpy().reshape(-1))

@@ -71,9 +71,7 @@ def blur(picture: Tensor) -> Tensor:
     return blurred[:, 0].permute(1, 2, 0)
 
 
-def sparse_depth_loss(
-    depths: Tensor, camera: Camera, points: Tensor, kept: Tensor | None = None
-) -> Tensor:
+def sparse_depth_loss(depths: Tensor, camera: Camera, points: Tensor, kept: Tensor | None = None) -> Tensor:
     """How far rendered depth is from the depth of the sparse points, at their pixels.
 
     They lie on surfaces, and no ray passes a surface unstopped. Whether a view sees a point is not known.
