@@ -1,8 +1,8 @@
 """Which mask belongs to which photo, and what all masks of a capture leave of it.
 
-Masks lie where the programs that make and take them put them: in a folder `masks` beside the folder of photos or in
-it (`masks_4` beside `images_4`), called as the photo is but for the suffix (nerfstudio, Brush) or with `.png` behind
-its whole name (COLMAP, OpenSplat); or where `mask_path` of transforms.json says.
+Masks lie where the programs that make and take them put them: in a folder `masks` beside the folder of photos
+or in it (`masks_4` beside `images_4`), called as the photo is but for the suffix (nerfstudio, Brush) or with
+`.png` behind its whole name (COLMAP, OpenSplat); or where `mask_path` of transforms.json says.
 """
 
 import re
@@ -63,8 +63,8 @@ def find_masks(
     Args:
         photos: All photos by name, whether they have poses or not.
         root: Folder of the capture; masks are looked for inside.
-        masks: "auto"; "none"; a folder of masks, or one mask of all photos; if it is not there, it is looked for
-            in `root`.
+        masks: "auto"; "none"; a folder of masks, or one mask of all photos. If it is not there, it is looked
+            for in `root`.
         given: Masks that the capture's own files name, by name of the photo.
         ignore: Folder to leave out, such as that of a result.
         progress: Warned of masks that are not there, and told of folders whose masks belong to no photo.
@@ -97,8 +97,8 @@ def find_masks(
     if there and not found:
         names = listed([str(folder) for folder, _ in folders])
         progress.say(
-            f"{names}: none of the {there} masks is called as a photo, with the suffix .png instead of its own or "
-            "behind it; nothing is ignored"
+            f"{names}: none of the {there} masks is called as a photo, with the suffix .png instead of its own "
+            "or behind it; nothing is ignored"
         )
     return found
 
@@ -122,14 +122,12 @@ def _base(name: str, path: Path) -> Path:
     """The folder that a photo's name counts from."""
     depth = len(PurePosixPath(name).parts)
     above = path.parents[min(depth, len(path.parents)) - 1]
-    same = [part.casefold() for part in PurePosixPath(name).parts[:-1]]
-    return (
-        above if [part.casefold() for part in path.parent.parts[len(above.parts) :]] == same else path.parent
-    )
+    folders = PurePosixPath(name).parent.as_posix().casefold()
+    return above if path.parent.relative_to(above).as_posix().casefold() == folders else path.parent
 
 
 def _named_masks(parent: Path, photos: Path) -> list[Path]:
-    """Folders of masks in a folder; beside `images_4`, those in `masks_4` come first, else those of full size."""
+    """Folders of masks in a folder: beside `images_4`, `masks_4` comes first, else those of full size."""
     try:
         inside = sorted(path for path in parent.iterdir() if _FOLDER.fullmatch(path.name.lower()))
     except OSError:
@@ -151,15 +149,16 @@ def _asked(photos: Mapping[str, Path], root: Path, masks: str) -> dict[str, Path
         return dict.fromkeys(photos, place)
     if not place.is_dir():
         raise CaptureError(
-            f"--masks {masks}: {place} is not there; give a folder of masks, a mask of all photos, {AUTO} or {NONE}"
+            f"--masks {masks}: {place} is not there; give a folder of masks, a mask of all photos, {AUTO} or "
+            f"{NONE}"
         )
     files = _files(place)
     found = _matched(photos, files)
     if photos and not found:
         first = min(photos)
         raise CaptureError(
-            f"--masks {masks}: none of the {len(files)} pictures in it is called as a photo; call the mask of "
-            f"{first} {PurePosixPath(first).with_suffix('.png')} or {first}.png"
+            f"--masks {masks}: none of the {len(files)} pictures in it is called as a photo; call the mask "
+            f"of {first} {PurePosixPath(first).with_suffix('.png')} or {first}.png"
         )
     return found
 
@@ -234,15 +233,14 @@ def without_ignored(
     photos = list(photos)
     left = [photo for photo in photos if photo.share > 0]
     gone = sorted(photo.name for photo in photos if photo.share == 0)
+    all_gone = f"{where}: masks ignore all pixels of {len(gone)} of {len(photos)} photos ({listed(gone)})"
     if gone and len(left) <= least_share * len(photos):
         raise CaptureError(
-            f"{where}: masks ignore all pixels of {len(gone)} of {len(photos)} photos ({listed(gone)}); what is "
-            "black in a mask is ignored: turn black and white round, or leave masks out (--masks none)"
+            f"{all_gone}; what is black in a mask is ignored: turn black and white round, or leave masks out "
+            "(--masks none)"
         )
     if gone:
-        progress.warn(
-            f"{where}: masks ignore all pixels of {len(gone)} of {len(photos)} photos ({listed(gone)}); left out"
-        )
+        progress.warn(f"{all_gone}; left out")
     masked = [photo for photo in left if photo.share < 1]
     if masked:
         share = 1 - sum(photo.share for photo in masked) / len(masked)
@@ -251,7 +249,7 @@ def without_ignored(
             "alpha channels" if any(photo.alpha for photo in masked) else "",
         ]
         progress.say(
-            f"Masks: {len(masked)} of {len(left)} photos have pixels to ignore, {100 * share:.0f} % of each on "
-            f"average (by {' and '.join(filter(None, kinds))}; --masks {NONE} lets all count)"
+            f"Masks: {len(masked)} of {len(left)} photos have pixels to ignore, {100 * share:.0f} % of each "
+            f"on average (by {' and '.join(filter(None, kinds))}; --masks {NONE} lets all count)"
         )
     return left

@@ -1,7 +1,7 @@
 """Which pixels of a photo count, and which are to be ignored: people, the sky, a turntable.
 
-A mask is a picture of the same shape as its photo: what is black in it is ignored, everything else counts, as in
-COLMAP, nerfstudio, Brush and OpenSplat. Where a photo has an alpha channel, what is transparent is ignored, too.
+A mask is a picture of the same shape as its photo: what is black in it is ignored, everything else counts, as
+in COLMAP, nerfstudio, Brush and OpenSplat. Where a photo has an alpha channel, what is transparent is ignored.
 """
 
 import hashlib
@@ -49,8 +49,8 @@ def kept_of_mask(path: Path, size: tuple[int, int], orientation: int = 1) -> np.
     Args:
         path: The mask. A mask of another size, but of the shape of its photo, is resized.
         size: Width and height of the photo once it is turned.
-        orientation: EXIF's, by which the photo is turned. A mask that has the shape of the photo as its pixels
-            lie in the file is turned with it.
+        orientation: EXIF's, by which the photo is turned. A mask that has the shape of the photo as its
+            pixels lie in the file is turned with it.
 
     Returns:
         bool [H, W]
@@ -77,11 +77,11 @@ def check_mask(path: Path, size: tuple[int, int], orientation: int = 1) -> int:
         raise _unreadable(path, error) from error
     if same_shape(own, size):
         return 1
-    if orientation >= 5 and same_shape(own[::-1], size):
+    if orientation >= 5 and same_shape((own[1], own[0]), size):
         return orientation
     raise CaptureError(
-        f"mask {path} is {own[0]}×{own[1]}, but its photo is {size[0]}×{size[1]}, which is another shape; make "
-        "the mask from the photo, or leave masks out (--masks none)"
+        f"mask {path} is {own[0]}×{own[1]}, but its photo is {size[0]}×{size[1]}, which is another shape; "
+        "make the mask from the photo, or leave masks out (--masks none)"
     )
 
 

@@ -99,8 +99,8 @@ def poses(
     Args:
         source: Folder of photos, a video, or a capture with poses but no points.
         out: Folder of the capture; made if it is not there.
-        masks: What is ignored in photos: what is black in the masks of a folder, or in one mask of all photos;
-            or none, for nothing; or auto: masks/ beside the photos, mask_path of transforms.json, and alpha
+        masks: What is ignored in photos: what is black in the masks of a folder, or in one mask of all
+            photos; none: nothing; auto: by masks/ beside the photos, mask_path of transforms.json, and alpha
             channels.
         settings: How poses are found.
     """

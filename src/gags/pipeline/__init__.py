@@ -4,6 +4,7 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gags.capture import Capture, load_capture, read_capture_of
 from gags.capture.mask_files import AUTO as AUTO_MASKS
@@ -84,12 +85,12 @@ def read_capture(
         return capture
     found = Workspace.create(find_poses_in).poses
     progress.say(f"{path} has poses, but no points: finding some first; they are kept in {found}")
-    made = find_points(path, found, images=settings.images, progress=progress, **_masks(settings.masks))
+    made = find_points(path, found, progress=progress, images=settings.images, **_masks(settings.masks))
     masks = NONE if settings.masks == NONE else AUTO_MASKS
     return load_capture(made, **vars(replace(settings, images=None, masks=masks)), progress=progress)
 
 
-def _masks(masks: str) -> dict[str, str]:
+def _masks(masks: str) -> dict[str, Any]:
     return {} if masks == AUTO_MASKS else {"masks": masks}
 
 

@@ -38,8 +38,8 @@ class CaptureSettings(Settings):
     """Folder of the photos in a COLMAP or nerfstudio capture, such as images_4 beside cameras of full size.
     Default: images, or the largest of images_2, images_4 … if that is missing."""
     masks: str = AUTO_MASKS
-    """What is ignored in photos: what is black in the masks of a folder, or in one mask of all photos; or none,
-    for nothing; or auto: masks/ beside the photos, mask_path of transforms.json, and alpha channels."""
+    """What is ignored in photos: what is black in the masks of a folder, or in one mask of all photos; none:
+    nothing; auto: by masks/ beside the photos, mask_path of transforms.json, and alpha channels."""
 
 
 @dataclass(frozen=True)

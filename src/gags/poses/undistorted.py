@@ -47,7 +47,7 @@ def undistorted_points(xy: np.ndarray, lens: Lens, K: np.ndarray) -> np.ndarray:
 
 
 def write_capture(model: Any, photos: list[BarePhoto], out: Path, progress: Reporter = SILENT) -> None:
-    """Write `images/`, `masks/` where there are any, and `sparse/0` of a reconstruction, which is changed to what is written.
+    """Write `images/`, `masks/` and `sparse/0` of a reconstruction, which is changed to what is written.
 
     Args:
         model: `pycolmap.Reconstruction` of the photos as they are.

@@ -15,7 +15,7 @@ WIDTH_PX = 0.7  # standard deviation of a filling Gaussian, in pixels of the sma
 
 
 SmallPhoto = tuple[np.ndarray, Camera] | tuple[np.ndarray, Camera, np.ndarray | None]
-"""A photo, uint8 [H, W, 3], its camera, and which of its pixels count, bool [H, W]; all if None or left out."""
+"""A photo, uint8 [H, W, 3], its camera, and which pixels count, bool [H, W]; all if None or left out."""
 
 
 def fill_holes(state: TrainingState, photos: Iterable[SmallPhoto], *, opacity: float) -> int:

@@ -1,7 +1,7 @@
 """A scene's files on a machine that does not share the driver's disk: they come and go through memory.
 
-Files have names: those of the scene's folder begin with "scene/", the inputs with "capture/", "splats/", "masks/"
-and "test_list/". The driver sends what is new to the worker, and writes what the worker sends back.
+Files have names: those of the scene's folder begin with "scene/", the inputs with "capture/", "splats/",
+"masks/" and "test_list/". The driver sends what is new to the worker, and writes what the worker sends back.
 """
 
 import json
