@@ -1,7 +1,7 @@
 """Which pixels of a photo count, and which are to be ignored: people, the sky, a turntable.
 
 A mask is a picture of the same shape as its photo: what is black in it is ignored, everything else counts, as
-in COLMAP, nerfstudio, Brush and OpenSplat. Where a photo has an alpha channel, what is transparent is ignored.
+in COLMAP, nerfstudio, Brush and OpenSplat. In photos with an alpha channel, what is transparent is ignored.
 """
 
 import hashlib

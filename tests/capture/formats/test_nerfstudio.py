@@ -207,13 +207,13 @@ def test_a_pose_of_zeros_is_left_out(tmp_path):
     assert "frame_02.png" in heard.warned[0]
 
 
-def test_masks_are_named_while_they_are_not_used(tmp_path):
+def test_masks_that_are_named_and_not_there_are_told(tmp_path):
     transforms = write_nerfstudio(tmp_path, NAMES)
     transforms["frames"][0]["mask_path"] = "masks/frame_00.png"
     (tmp_path / "transforms.json").write_text(json.dumps(transforms))
     heard = Heard()
     load_capture(tmp_path, progress=heard)
-    assert "names masks (`mask_path`), which are not used" in heard.warned[0]
+    assert "1 masks that its files name are not there" in heard.warned[0]
 
 
 def test_missing_photo(tmp_path):
