@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from gags.distill.evidence import gather_evidence, kept_pixels, pixel_grid
+from gags.distill.evidence_gpu import LEAST_WEIGHT
 from gags.distill.samples import collect
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
@@ -33,9 +34,9 @@ def test_photos_see_gaussians_by_pixels_that_count_alone():
     evidence, _ = gather_evidence(gaussians, [(camera, description(KEPT))], stage="test")
     pixels = torch.from_numpy(np.argwhere(KEPT)[:, ::-1].copy())
     blend = blend_weights(gaussians, camera, pixels)
-    rows = blend.indices >= 0
+    rows = blend.weights > LEAST_WEIGHT
     expected = np.bincount(blend.indices[rows].numpy(), blend.weights[rows].numpy(), len(gaussians))
-    np.testing.assert_allclose(evidence.seen(), expected, atol=0.05)
+    np.testing.assert_allclose(evidence.seen(), expected, rtol=1e-4)
     whole, _ = gather_evidence(gaussians, [(camera, description(None))], stage="test")
     assert evidence.seen().sum() < 0.8 * whole.seen().sum()
 

@@ -68,7 +68,7 @@ def test_prompts_on_ignored_pixels_are_not_asked():
 
 def test_ignored_pixels_belong_to_no_mask():
     segmenter = Rectangles((2, 2, 12, 12), (0, 0, 20, 14))
-    kept = without(40, 12, 48, 40)  # 8 px of the 40 of the first mask, and a part of the second
+    kept = without(40, 0, 48, HEIGHT)  # 8 px of the 40 of the first mask, and a part of the second
     masks = segment_photo(PHOTO, grid(20), segmenter, SETTINGS, kept)
     plain = segment_photo(PHOTO, grid(20), segmenter, SETTINGS)
     assert len(masks) == len(plain) == 2
