@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.heard import Heard
+from tests.helpers.made_capture import SIZE, plain_photo, write_colmap, write_nerfstudio, write_photo
 
 from gags.capture import Capture, load_capture, read_saved_capture, save_capture
 from gags.capture.photos import photos_in
 from gags.errors import CaptureError
 from gags.poses.inputs import bare_photos
-from tests.helpers.heard import Heard
-from tests.helpers.made_capture import SIZE, plain_photo, write_colmap, write_nerfstudio, write_photo
 
 NAMES = ["a.jpg", "b.jpg", "in/c.jpg", "in/d.jpg"]
 WIDTH, HEIGHT = SIZE
@@ -84,7 +84,9 @@ def test_masks_of_smaller_copies(colmap):
 
 def test_masks_that_transforms_json_names(tmp_path):
     transforms = write_nerfstudio(tmp_path, ["images/a.png", "images/b.png", "images/c.png"])
-    for frame, mask in zip(transforms["frames"], ["keep/x.png", ".\\keep\\y.png", "keep/gone.png"], strict=True):
+    for frame, mask in zip(
+        transforms["frames"], ["keep/x.png", ".\\keep\\y.png", "keep/gone.png"], strict=True
+    ):
         frame["mask_path"] = mask
     (tmp_path / "transforms.json").write_text(json.dumps(transforms))
     write_photo(tmp_path / "keep" / "x.png", ignoring(right=20))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.helpers.scenes import HEIGHT, WIDTH, coloured_balls, orbit_camera
 
 from gags.distill.evidence import gather_evidence, kept_pixels, pixel_grid
 from gags.distill.evidence_gpu import LEAST_WEIGHT
@@ -12,7 +13,6 @@ from gags.embed.description import Description
 from gags.gaussians import blend_weights
 from gags.progress import SILENT
 from gags.segment.masks import Masks
-from tests.helpers.scenes import HEIGHT, WIDTH, coloured_balls, orbit_camera
 
 
 def description(kept: np.ndarray | None) -> Description:

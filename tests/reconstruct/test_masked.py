@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tests.helpers.scenes import HEIGHT, WIDTH, coloured_balls, orbit_camera, photograph
 
 from gags.capture import Capture, View
 from gags.gaussians import Gaussians, largest_weights, render
@@ -20,7 +21,6 @@ from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.state import PARAMETERS, TrainingState
 from gags.reconstruct.step import Training
 from gags.reconstruct.train import train_gaussians
-from tests.helpers.scenes import HEIGHT, WIDTH, coloured_balls, orbit_camera, photograph
 
 LAMBDA = 0.2
 
@@ -39,9 +39,7 @@ def pictures() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def truth(picture, photo, kept) -> tuple[float, np.ndarray]:
     """Loss and gradient of the readable twin, in double precision by autograd."""
     x = torch.from_numpy(picture).double().requires_grad_()
-    loss = losses.photometric_loss(
-        x, torch.from_numpy(photo).double() / 255, LAMBDA, torch.from_numpy(kept)
-    )
+    loss = losses.photometric_loss(x, torch.from_numpy(photo).double() / 255, LAMBDA, torch.from_numpy(kept))
     (gradient,) = torch.autograd.grad(loss, x)
     return loss.item(), gradient.numpy()
 

@@ -43,8 +43,6 @@ class Protocol:
             the peak and as the least value for the mask, and are never in the mask. "kept": they have no
             rule of their own.
         vote: Which pixels take part in the majority vote.
-        ignored: What becomes of pixels that masks ignore in the labelled photo: "scored" as all others, or
-            "left-out" of answer and truth; a label of which nothing is left is not scored.
         one_by_one: Whether single instances are also compared with single labelled things.
         level: Which map counts where a method answers on three levels: the one that the "method" chose; or
             for the mask the level with the "largest" r', for the peak the one with the largest 30×30 mean.
@@ -59,8 +57,16 @@ class Protocol:
     uncovered: Literal["left-out", "kept"] = "left-out"
     vote: lerf_ovs.Vote = "whole"
     level: Literal["method", "largest"] = "method"
-    ignored: Literal["scored", "left-out"] = "scored"
     one_by_one: bool = False
+
+    @property
+    def leaves_out_ignored(self) -> bool:
+        """Whether pixels that masks ignore in the labelled photo are left out of answer and truth.
+
+        A label of which nothing is left is not scored. Protocols that ask relevancies follow rules of others,
+        which know no masks: there, ignored pixels are scored as all others.
+        """
+        return self.asks == "share"
 
     def size_in(self, frame: FrameLabels, view: View) -> tuple[int, int]:
         """Width and height at which the answers to a frame are asked and scored, px."""
@@ -103,7 +109,6 @@ PROTOCOLS = {
             "Gaussians chosen in 3D and rendered among all others: mask where they make up half of a pixel.",
             asks="share",
             frames="all",
-            ignored="left-out",
         ),
         Protocol(
             "things",
@@ -113,7 +118,6 @@ PROTOCOLS = {
             "right are those with an IoU of 0.5 or more with a labelled thing.",
             asks="share",
             frames="all",
-            ignored="left-out",
             one_by_one=True,
         ),
     )

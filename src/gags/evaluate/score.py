@@ -139,7 +139,7 @@ def score_frame(
     width, height = protocol.size_in(frame, view)
     with part("answering"):
         answer = ask(view.camera.resized(width, height), [label.category for label in labels])
-    kept = view.kept() if protocol.ignored == "left-out" else None
+    kept = view.kept() if protocol.leaves_out_ignored else None
     if kept is not None:
         kept = resized_kept(kept, width, height)
         answer = answer.within(torch.from_numpy(kept).to(answer.known.device))
