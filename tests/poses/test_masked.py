@@ -1,4 +1,4 @@
-"""Structure from motion with masks: no keypoint where photos are to be ignored, and masks of what is written."""
+"""Structure from motion with masks: no keypoint where photos are to be ignored, and masks of the result."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Training with masks: what is ignored in a photo has no say in losses, density, holes, pruning and quality."""
+"""Training with masks: what is ignored in a photo has no say in losses, density, holes, pruning, quality."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -248,7 +248,7 @@ def test_held_out_quality_is_that_of_what_counts(clean, tmp_path):
     photo = torch.from_numpy(view.image()).float() / 255
     found = likeness(picture, view)
     assert found[0] == pytest.approx(float(psnr(picture[:, 30:], photo[:, 30:])), abs=1e-4)
-    # SSIM by the readable twin: its map where the photo counts, of a photo that is like the picture elsewhere.
+    # SSIM by the readable twin: its map where the photo counts; elsewhere the photo is like the picture.
     target = torch.cat([picture[:, :30], photo[:, 30:]], dim=1).double()
     x = picture.double()
     mean_x, mean_y = losses.blur(x), losses.blur(target)

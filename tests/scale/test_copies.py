@@ -150,7 +150,7 @@ def test_folders_of_workers_that_were_killed_are_removed_and_others_stay(copy, h
 
 
 def test_masks_outside_of_the_capture_come_along(copy, tmp_path):
-    """The worker's capture.json names its own copies of photos and masks; the driver gets its own paths back."""
+    """The worker's capture.json names its own copies of photos and masks; the driver gets its paths back."""
     capture, masks = tmp_path / "room", tmp_path / "elsewhere" / "masks"
     write_colmap(capture, ["a.jpg", "b.jpg"])
     mask = np.full((SIZE[1], SIZE[0]), 255, np.uint8)

@@ -97,8 +97,8 @@ def find_masks(
     if there and not found:
         names = listed([str(folder) for folder, _ in folders])
         progress.say(
-            f"{names}: none of the {there} masks is called as a photo, with .png instead of its suffix or behind "
-            "it; nothing is ignored"
+            f"{names}: none of the {there} masks is called as a photo, with .png instead of its suffix or "
+            "behind it; nothing is ignored"
         )
     return found
 
