@@ -155,10 +155,12 @@ def test_masks_outside_of_the_capture_come_along(copy, tmp_path):
     write_colmap(capture, ["a.jpg", "b.jpg"])
     mask = np.full((SIZE[1], SIZE[0]), 255, np.uint8)
     mask[:, :50] = 0
+    (tmp_path / "held_out.txt").write_text("b.jpg\n")
     write_photo(masks / "a.png", mask)
     write_photo(masks / "b.jpg.png", mask)
     made = tmp_path / "made"
-    save_capture(load_capture(capture, masks=str(masks), test_every=0), made / "capture.json")
+    loaded = load_capture(capture, masks=str(masks), test_list=tmp_path / "held_out.txt")
+    save_capture(loaded, made / "capture.json")
     before = (made / "capture.json").read_text()
     files = {"scene/capture.json": made / "capture.json"}
     for kind, root in (("capture", capture), ("masks", masks)):
@@ -178,9 +180,11 @@ def test_masks_outside_of_the_capture_come_along(copy, tmp_path):
     (copy.scene / "capture.json").touch()
     os.utime(copy.scene / "capture.json", (1, 1))
     moved = [(copy.path("capture", capture), capture), (copy.path("masks", masks), masks)]
+    moved.append((copy.path("test_list", tmp_path / "held_out.txt"), tmp_path / "held_out.txt"))
     (event,) = copy.changes(moved)
     assert isinstance(event, FileMade)
     assert event.content.tobytes().decode() == before
+    assert str(tmp_path / "held_out.txt") not in before  # the checksum holds whatever the list's place is
 
 
 def test_masks_are_an_input_of_the_work(tmp_path):

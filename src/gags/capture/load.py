@@ -73,16 +73,16 @@ def load_capture(
             f"ply_file_path (nerfstudio), or find some: gags poses {root} --out my_capture"
         )
     views = _masked(root, source, _views(source, downscale, max_size, progress), masks, progress)
-    options = {
+    options = {  # files by name alone: on a worker without the disk they lie elsewhere
         "downscale": downscale,
         "max_size": max_size,
-        "test_list": None if test_list is None else str(test_list),
+        "test_list": None if test_list is None else Path(test_list).name,
         "test_every": test_every,
     }
     if images is not None:
         options["images"] = images
     if masks != AUTO:
-        options["masks"] = Path(masks).name  # the place itself is with the masks
+        options["masks"] = Path(masks).name
     capture = Capture(root, views, source.points, source.points_rgb, format=format.name, options=options)
     capture = capture.with_split(_test_names(capture, source, test_list, test_every))
     if not capture.train:
