@@ -5,7 +5,8 @@ import numpy as np
 import pycolmap
 import pytest
 
-from gags.capture.lens import Lens, pinhole_intrinsics, undistort
+from gags.capture.lens import Lens
+from gags.capture.undistort import pinhole_intrinsics, undistort
 from gags.poses.undistorted import lens_of, result_name, undistorted_points
 
 PARAMETERS = {

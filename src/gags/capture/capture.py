@@ -10,9 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from gags.capture.camera import Camera
-from gags.capture.lens import Lens, undistort
+from gags.capture.lens import Lens
 from gags.capture.names import resolve
 from gags.capture.photos import listed, photo_sample, read_photo
+from gags.capture.projections import PERSPECTIVE
+from gags.capture.undistort import seen_pixels, undistort
 from gags.errors import CaptureError
 
 Split = Literal["train", "test"]
@@ -27,7 +29,8 @@ class View:
         path: The photo on disk.
         camera: The pinhole camera of the image as `image` gives it: undistorted and resized.
         split: Whether the view is trained on ("train") or held out ("test").
-        lens: The camera that took the photo, scaled to the size of `camera`; None if it was a pinhole.
+        lens: The camera that took the photo, of the size that the photo is shrunk to before it is
+            undistorted; None if it was a pinhole.
         photo_size: Width and height that the photo must have once it is turned; None if any will do.
         orientation: EXIF orientation by which the pixels of the photo are turned; 1 where they are taken as
             they lie in the file.
@@ -49,9 +52,12 @@ class View:
     @property
     def rarely(self) -> str:
         """What few views have, for hashes: empty for all others, so that theirs stay what they were."""
-        radial8 = self.lens.radial8 if self.lens is not None else 0.0
+        lens = self.lens
+        radial8 = lens.radial8 if lens is not None else 0.0
         turned = f"\0turned {self.orientation}" if self.orientation != 1 else ""
-        return (f"\0r8 {radial8}" if radial8 else "") + turned
+        wide = lens is not None and lens.projection != PERSPECTIVE
+        bent = f"\0{lens.projection} {lens.direction}" if lens is not None and wide else ""
+        return (f"\0r8 {radial8}" if radial8 else "") + turned + bent
 
     def image(self) -> np.ndarray:
         """Decode the photo, undistorted and resized to `camera`. The caller keeps it; nothing is cached.
@@ -71,11 +77,22 @@ class View:
                 f"photo {self.path} is now {width}×{height}, but was {self.photo_size[0]}×"
                 f"{self.photo_size[1]} when the capture was loaded; load the capture again"
             )
-        size = (self.camera.width, self.camera.height)
+        final = (self.camera.width, self.camera.height)
+        size = final if self.lens is None else (self.lens.width, self.lens.height)
         if (width, height) != size:
             shrinks = width >= size[0] and height >= size[1]
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-        return image if self.lens is None else undistort(image, self.lens)
+        return image if self.lens is None else undistort(image, self.lens, self.camera.K, final)
+
+    def seen(self) -> np.ndarray | None:
+        """Which pixels of `image` the photo shows; None, as of nearly all photos, if it shows all of them.
+
+        Returns:
+            bool [H, W]; False where an undistorted picture reaches beyond the photo (`--undistort.border
+            keep`) and is black.
+        """
+        final = (self.camera.width, self.camera.height)
+        return None if self.lens is None else seen_pixels(self.lens, self.camera.K, final)
 
 
 class Capture:

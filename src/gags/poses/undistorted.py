@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gags.capture.lens import Lens, pinhole_intrinsics, rays_through, undistort
+from gags.capture.lens import Lens, rays_through
+from gags.capture.undistort import pinhole_intrinsics, undistort
 from gags.errors import CaptureError
 from gags.poses.database import quiet_colmap
 from gags.poses.inputs import JPEG_QUALITY, BarePhoto
