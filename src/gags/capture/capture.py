@@ -56,7 +56,7 @@ class View:
         radial8 = lens.radial8 if lens is not None else 0.0
         turned = f"\0turned {self.orientation}" if self.orientation != 1 else ""
         wide = lens is not None and lens.projection != PERSPECTIVE
-        bent = f"\0{lens.projection} {lens.direction}" if lens is not None and wide else ""
+        bent = f"\0{lens.projection} {lens.direction} {lens.radius}" if lens is not None and wide else ""
         return (f"\0r8 {radial8}" if radial8 else "") + turned + bent
 
     def image(self) -> np.ndarray:

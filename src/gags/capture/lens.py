@@ -26,6 +26,8 @@ class Lens:
         projection: "perspective", or one of `gags.capture.projections.FORMULAS`.
         direction: Where the undistorted picture looks from the axis of the lens: to the right, and up, in
             degrees.
+        radius: Of the circle about the middle of a photo beyond which it shows nothing, in pixels; None if
+            it is full.
     """
 
     width: int
@@ -39,6 +41,7 @@ class Lens:
     radial8: float = field(default=0.0, repr=False)
     projection: str = field(default=PERSPECTIVE, repr=False)
     direction: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
+    radius: float | None = field(default=None, repr=False)
 
     @property
     def is_distorted(self) -> bool:
@@ -61,9 +64,9 @@ class Lens:
     def resized(self, width: int, height: int) -> "Lens":
         """The same lens in front of an image of another size."""
         x, y = width / self.width, height / self.height
-        return replace(
-            self, width=width, height=height, fx=self.fx * x, fy=self.fy * y, cx=self.cx * x, cy=self.cy * y
-        )
+        changed = {"fx": self.fx * x, "fy": self.fy * y, "cx": self.cx * x, "cy": self.cy * y}
+        radius = None if self.radius is None else self.radius * min(x, y)
+        return replace(self, width=width, height=height, radius=radius, **changed)
 
 
 def plain_lens(width: int, height: int, *, fx: float, fy: float, cx: float, cy: float, where: str) -> Lens:
@@ -104,10 +107,11 @@ def seen_at(lens: Lens, xy: np.ndarray) -> np.ndarray:
     Returns:
         NaN where the lens sees no such ray. float64 [..., 2]
     """
-    if lens.projection == PERSPECTIVE:
-        return rational(lens.distortion, lens.radial8, xy)
-    rays = np.concatenate([xy, np.ones_like(xy[..., :1])], axis=-1) @ lens.R_lens_picture.T
-    return project(lens.projection, lens.distortion, rays)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of coefficients that are nonsense
+        if lens.projection == PERSPECTIVE:
+            return rational(lens.distortion, lens.radial8, xy)
+        rays = np.concatenate([xy, np.ones_like(xy[..., :1])], axis=-1) @ lens.R_lens_picture.T
+        return project(lens.projection, lens.distortion, rays)
 
 
 def pixels_of(lens: Lens, xy: np.ndarray) -> np.ndarray:
@@ -126,9 +130,10 @@ def pixels_of(lens: Lens, xy: np.ndarray) -> np.ndarray:
 def jacobian(lens: Lens, xy: np.ndarray) -> np.ndarray:
     """Derivative of `seen_at`, by central differences. [..., 2] → [..., 2, 2]"""
     step = 1e-5
-    columns = [
-        (seen_at(lens, xy + shift) - seen_at(lens, xy - shift)) / (2 * step) for shift in step * np.eye(2)
-    ]
+    with np.errstate(over="ignore", invalid="ignore"):
+        columns = [
+            (seen_at(lens, xy + shift) - seen_at(lens, xy - shift)) / (2 * step) for shift in step * np.eye(2)
+        ]
     return np.stack(columns, axis=-1)
 
 
@@ -170,17 +175,17 @@ def _rays_of_angles(lens: Lens, target: np.ndarray, rounds: int) -> np.ndarray:
         xy = np.stack([np.tan(longitude), np.tan(latitude) / np.cos(longitude)], axis=-1)
         return np.where(ahead[..., None], xy, np.nan)
     xy, step = target, 1e-6
-    for _ in range(rounds):
-        columns = [
-            (project_angles(xy + shift) - project_angles(xy - shift)) / (2 * step)
-            for shift in step * np.eye(2)
-        ]
-        (a, b), (c, d) = (np.moveaxis(column, -1, 0) for column in columns)  # the derivative, transposed
-        x, y = np.moveaxis(project_angles(xy) - target, -1, 0)
-        with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
+        for _ in range(rounds):
+            columns = [
+                (project_angles(xy + shift) - project_angles(xy - shift)) / (2 * step)
+                for shift in step * np.eye(2)
+            ]
+            (a, b), (c, d) = (np.moveaxis(column, -1, 0) for column in columns)  # the derivative, transposed
+            x, y = np.moveaxis(project_angles(xy) - target, -1, 0)
             xy = xy - np.stack([d * x - c * y, a * y - b * x], axis=-1) / (a * d - b * c)[..., None]
-    error = np.abs(project_angles(xy) - target).max(axis=-1)
-    angle = np.linalg.norm(xy, axis=-1)
-    with np.errstate(invalid="ignore"):
-        found = (error < 1e-6) & (angle < np.pi / 2) & np.isfinite(angle)
-        return np.where(found[..., None], xy * (np.tan(angle) / np.maximum(angle, 1e-12))[..., None], np.nan)
+        error = np.abs(project_angles(xy) - target).max(axis=-1)
+        angle = np.linalg.norm(xy, axis=-1)
+        found = (error < 1e-6) & (angle < np.pi / 2)
+        stretch = np.tan(angle) / np.maximum(angle, 1e-12)
+    return np.where(found[..., None], xy * np.where(angle > 0, stretch, 1)[..., None], np.nan)

@@ -162,6 +162,7 @@ def _view_to_json(view: View, root: Path) -> dict[str, Any]:
             record["lens"]["size"] = [lens.width, lens.height]
             record["lens"]["projection"] = lens.projection
             record["lens"]["direction"] = list(lens.direction)
+            record["lens"]["radius"] = lens.radius
     if view.orientation != 1:
         record["orientation"] = view.orientation
     return record
@@ -215,6 +216,9 @@ def _lens_from_json(record: dict[str, Any], name: str, picture: tuple[int, int])
     most = 8 if projection == PERSPECTIVE else FORMULAS[projection][0] if projection in FORMULAS else -1
     if len(distortion) > most:
         raise ValueError(f"the lens of {name} is of an unknown kind, {projection!r}, or has too many numbers")
+    radius = record.get("radius")
+    if radius is not None:
+        radius = float(_numbers([radius], (1,), "radius", name)[0])
     right, up = _numbers(record.get("direction", (0.0, 0.0)), (2,), "direction", name).tolist()
     return Lens(
         width,
@@ -227,6 +231,7 @@ def _lens_from_json(record: dict[str, Any], name: str, picture: tuple[int, int])
         radial8=radial8,
         projection=projection,
         direction=(right, up),
+        radius=radius,
     )
 
 

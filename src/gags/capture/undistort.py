@@ -83,7 +83,7 @@ def pinhole_of(lens: Lens, settings: UndistortSettings = UndistortSettings()) ->
 def _picture(lens: Lens, sides: np.ndarray) -> Lens:
     """The pinhole that sees so far to the left, right, up and down, at depth 1."""
     across, down = float(sides[0] + sides[1]), float(sides[2] + sides[3])
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         detail = abs(np.linalg.det(jacobian(lens, np.zeros(2)))) * lens.fx * lens.fy  # px² at the axis
     if not (min(across, down) > 0 and np.isfinite(detail)):
         raise ValueError(
@@ -123,8 +123,11 @@ def _is_seen(lens: Lens, xy: np.ndarray) -> np.ndarray:
     """
     pixels = pixels_of(lens, xy)
     slack = 1e-6 * (lens.width + lens.height)
-    with np.errstate(invalid="ignore"):
-        inside = (pixels >= -slack) & (pixels <= np.array([lens.width, lens.height]) + slack)
+    with np.errstate(invalid="ignore", over="ignore"):
+        size = np.array([lens.width, lens.height])
+        inside = (pixels >= -slack) & (pixels <= size + slack)
+        if lens.radius is not None:
+            inside &= np.linalg.norm(pixels - size / 2, axis=-1, keepdims=True) <= lens.radius
         if lens.projection == EQUIRECTANGULAR:
             return inside.all(axis=-1)
         return inside.all(axis=-1) & (np.linalg.det(jacobian(lens, xy)) > 0)
