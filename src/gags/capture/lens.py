@@ -51,10 +51,7 @@ class Lens:
     @property
     def R_lens_picture(self) -> np.ndarray:  # noqa: N802
         """From the frame of the undistorted picture to that of the lens. float64 [3, 3]"""
-        right, up = np.radians(self.direction)
-        turn = [[np.cos(right), 0, np.sin(right)], [0, 1, 0], [-np.sin(right), 0, np.cos(right)]]
-        tilt = [[1, 0, 0], [0, np.cos(up), -np.sin(up)], [0, np.sin(up), np.cos(up)]]
-        return np.array(turn) @ np.array(tilt)
+        return turned_to(self.direction)
 
     @property
     def K(self) -> np.ndarray:  # noqa: N802
@@ -67,6 +64,14 @@ class Lens:
         changed = {"fx": self.fx * x, "fy": self.fy * y, "cx": self.cx * x, "cy": self.cy * y}
         radius = None if self.radius is None else self.radius * min(x, y)
         return replace(self, width=width, height=height, radius=radius, **changed)
+
+
+def turned_to(direction: tuple[float, float]) -> np.ndarray:
+    """Rotation of a camera that is turned to the right, then up, by so many degrees. float64 [3, 3]"""
+    right, up = np.radians(direction)
+    turn = [[np.cos(right), 0, np.sin(right)], [0, 1, 0], [-np.sin(right), 0, np.cos(right)]]
+    tilt = [[1, 0, 0], [0, np.cos(up), -np.sin(up)], [0, np.sin(up), np.cos(up)]]
+    return np.array(turn) @ np.array(tilt)
 
 
 def plain_lens(width: int, height: int, *, fx: float, fy: float, cx: float, cy: float, where: str) -> Lens:

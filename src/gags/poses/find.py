@@ -3,13 +3,13 @@
 ```
 OUT/
   images/, sparse/0/    the capture: undistorted photos, pinhole cameras, sparse points
-  matching/             database.db: keypoints and matches; frames/: of a video; record.json: how it went
+  matching/             database.db: keypoints and matches; frames/: of a video; views/: of panoramas;
+                        record.json: how it went
 ```
 """
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from gags.files.ranges import check_value
 from gags.poses import matching
 from gags.poses.database import counts_of
 from gags.poses.inputs import LEAST_PHOTOS_TO_PLACE, BarePhoto, bare_photos, extract_frames, is_video
+from gags.poses.panoramas import held_out_views, views_of
 from gags.poses.points import find_points
 from gags.poses.record import (
     PhotoResult,
@@ -35,8 +36,9 @@ from gags.poses.record import (
     prepare,
     record_file,
     search_result,
+    views_folder,
 )
-from gags.poses.settings import PoseSettings
+from gags.poses.settings import PoseSettings, kept_settings
 from gags.poses.undistorted import write_capture
 from gags.progress import SILENT, Reporter
 
@@ -61,7 +63,9 @@ def poses(
     """
     check_value("settings", settings, PoseSettings)
     source = Path(source).expanduser()
-    if find_format(source) and not len(load_capture(source, require_points=False).points):
+    if find_format(source) and not len(
+        load_capture(source, camera=settings.camera, require_points=False).points
+    ):
         progress.say(f"{source} has poses, but no points: finding these")
         return find_points(source, out, settings, progress)
     return find_poses(source, out, settings, progress)
@@ -91,14 +95,16 @@ def find_poses(
     if model_folder(out) and not record_file(out).is_file():  # before frames of a video are written
         raise made_elsewhere(out)
     held_out = _held_out(source)
-    photos = _photos(source, out, settings, progress)
+    photos = views_of(_photos(source, out, settings, progress), source, views_folder(out), settings, progress)
+    if any(photo.panorama for photo in photos):
+        held_out = held_out_views(photos, held_out)
     if prepare(out, _key(photos, settings), "Poses", progress):
         return out
     try:
         matching.match_photos(photos, database_file(out), settings, progress, in_order=is_video(source))
         models = matching.place_photos(database_file(out), len(photos), settings.seed, progress)
         result = _check(photos, models, out, settings, progress)
-        write_capture(models[0], photos, out, progress)
+        write_capture(models[0], photos, out, settings.undistort, progress)
     except OSError as error:
         raise cannot_write(out, error) from error
     if held_out is not None:
@@ -161,7 +167,7 @@ def _results(photos: list[BarePhoto], models: list[Any], database: Path) -> list
 
 def _key(photos: list[BarePhoto], settings: PoseSettings) -> str:
     """Hash of everything the result depends on."""
-    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(kept_settings(settings), sort_keys=True, default=str).encode())
     for photo in photos:
         digest.update(f"{photo.name}\0".encode())
         digest.update(photo_sample(photo.path))

@@ -37,6 +37,7 @@ LEAST_PHOTOS_TO_PLACE = 3  # two photos show no scale, and nothing to check a th
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".3gp")
 FULL_FRAME_DIAGONAL_MM = 43.27  # what "35 mm equivalent" focal lengths refer to
 DEFAULT_FOCAL = 1.2  # of the longer side, about 45° across; where EXIF says nothing
+DEFAULT_FISHEYE_FOCAL = 0.4  # of the longer side: 180° across the diagonal of a photo of 3:2
 LEAST_INTERVAL_S = 0.2  # frames closer in time show the same
 DEFAULT_RATE = 30.0  # frames a second, where the file does not say
 SHARPNESS_SIDE = 640  # px; blur that matters shows at this size, noise of the sensor does not
@@ -56,6 +57,8 @@ class BarePhoto:
         focal: Focal length in pixels from EXIF, None if EXIF does not say.
         maker: Make and model of the camera, "" if EXIF does not say.
         pinhole: fx, fy, cx, cy in pixels where they are known; else they are found with the poses.
+        panorama: Name of the panorama that it was cut from, "" if it is a photo of its own.
+        direction: Where it looks in that panorama, in degrees to the right and up.
     """
 
     name: str
@@ -66,6 +69,8 @@ class BarePhoto:
     focal: float | None = None
     maker: str = ""
     pinhole: tuple[float, float, float, float] | None = None
+    panorama: str = ""
+    direction: tuple[float, float] = (0.0, 0.0)
 
     @property
     def key(self) -> str:

@@ -27,7 +27,7 @@ from gags.poses.record import (
     prepare,
     record_file,
 )
-from gags.poses.settings import PoseSettings
+from gags.poses.settings import PoseSettings, kept_settings
 from gags.poses.undistorted import result_name, write_model, write_photo
 from gags.progress import SILENT, Reporter
 
@@ -66,8 +66,17 @@ def find_points(
         CaptureError: If the capture cannot be read, or too few points are found.
     """
     source, out = Path(source).expanduser(), Path(out).expanduser()
-    capture = load_capture(source, images=images, require_points=False)
-    key = hashlib.sha256(f"points {capture.fingerprint()} {settings}".encode()).hexdigest()[:16]
+    capture = load_capture(
+        source,
+        images=images,
+        camera=settings.camera,
+        undistort=settings.undistort,
+        panorama=settings.panorama,
+        require_points=False,
+    )
+    written = ", ".join(f"{name}={value!r}" for name, value in kept_settings(settings).items())
+    key_of = f"points {capture.fingerprint()} PoseSettings({written})"  # as dataclasses are shown
+    key = hashlib.sha256(key_of.encode()).hexdigest()[:16]
     if prepare(out, key, "Points", progress):
         return out
     try:
@@ -96,9 +105,9 @@ def _pinhole_photos(views: list[View], folder: Path, progress: Reporter) -> list
             fx, fy, cx, cy = float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
             name = result_name(view.name)
             photo = BarePhoto(name, folder / name, width, height, pinhole=(fx, fy, cx, cy))
-            lens = view.lens or Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy)
+            pinhole = Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy)
             taken = BarePhoto(view.name, view.path, width, height, orientation=view.orientation)
-            write_photo(taken, lens, photo.path)
+            write_photo(taken, view.lens or pinhole, photo.path, pinhole)
             photos.append(photo)
             bar.advance()
     return photos
