@@ -126,7 +126,7 @@ def photo_pairs(
     return sorted(pairs)
 
 
-def _view_pairs(photos: list[BarePhoto], matching: Matching, pairs: list[Pair], overlap: int) -> list[Pair]:
+def view_pairs(photos: list[BarePhoto], matching: Matching, pairs: list[Pair], overlap: int) -> list[Pair]:
     """The pairs of views of different panoramas, sorted.
 
     Neighbours in the order of names are panoramas, not views: the views of one look away from each other,
@@ -179,7 +179,7 @@ def match_photos(
     descriptors = [] if matching == "exhaustive" else descriptors_of(database, photos)
     pairs = photo_pairs(matching, descriptors, settings, known=len(photos))
     if any(photo.panorama for photo in photos):
-        pairs = _view_pairs(photos, matching, pairs, settings.overlap)
+        pairs = view_pairs(photos, matching, pairs, settings.overlap)
     compare_pairs([photo.key for photo in photos], pairs, database, settings.seed, progress)
 
 
