@@ -1,5 +1,6 @@
 """A closed room with textured walls and boxes in it, ray-cast exactly, for cameras that look everywhere."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -34,12 +35,24 @@ def colours(position: np.ndarray, rays: np.ndarray) -> np.ndarray:
                     others = [other for other in range(3) if other != axis]
                     within = (hit[..., others] >= box[0, others]) & (hit[..., others] <= box[1, others])
                     seen = within.all(axis=-1) & (distance > 1e-6) & (distance < nearest)
-                    where = (hit[..., others] - box[0, others]) * TEXELS - 0.5
-                    picture = texture(10 * number + 2 * axis + side)
-                    u, v = np.moveaxis(np.nan_to_num(where, posinf=0, neginf=0).astype(np.float32), -1, 0)
-                    drawn = cv2.remap(picture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-                    image[seen], nearest[seen] = drawn[seen], distance[seen]
+                    u, v = ((hit[seen][:, others] - box[0, others]) * TEXELS - 0.5).astype(np.float32).T
+                    image[seen] = _drawn(_texture(10 * number + 2 * axis + side), u, v)
+                    nearest[seen] = distance[seen]
     return image
+
+
+_texture = lru_cache(texture)
+
+
+def _drawn(picture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Colours at places of a picture, which is repeated mirrored. [n] → uint8 [n, 3]"""
+    rows = range(0, len(u), 30_000)  # OpenCV takes no more in a row
+    parts = [
+        cv2.remap(picture, u[None, i : i + 30_000], v[None, i : i + 30_000], cv2.INTER_LINEAR,
+                  borderMode=cv2.BORDER_REFLECT)[0]
+        for i in rows
+    ]  # fmt: skip
+    return np.concatenate(parts) if parts else np.zeros((0, 3), np.uint8)
 
 
 def panorama_viewmats(count: int) -> list[np.ndarray]:
@@ -74,3 +87,25 @@ def write_panoramas(folder: Path, count: int, height: int) -> list[np.ndarray]:
         image = panorama(viewmat, height)[..., ::-1]
         cv2.imwrite(str(folder / f"pano {index:02d}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
     return viewmats
+
+
+def fisheye_viewmats(count: int) -> list[np.ndarray]:
+    """World-to-camera transforms on an arc before one wall, looking at the opposite one. [4, 4] each"""
+    viewmats = []
+    for index in range(count):
+        share = index / (count - 1) - 0.5
+        position = np.array([2.4 * share, 0.3 * np.sin(5 * share), -1.6 + share**2])
+        viewmat = np.eye(4)
+        viewmat[:3, :3] = turned(0.5 * share, [0.1, 1.0, 0.05])
+        viewmat[:3, 3] = -viewmat[:3, :3] @ position
+        viewmats.append(viewmat)
+    return viewmats
+
+
+def fisheye_photo(viewmat: np.ndarray, side: int, focal: float) -> np.ndarray:
+    """What an equidistant fisheye sees: r px from the middle are r / focal radians. uint8 [side, side, 3]"""
+    xy = (pixel_centres((2 * side, 2 * side)) - side) / (2 * focal)  # four rays a pixel
+    angle = np.linalg.norm(xy, axis=-1)
+    rays = np.concatenate([xy * np.sinc(angle / np.pi)[..., None], np.cos(angle)[..., None]], axis=-1)
+    image = colours(-viewmat[:3, :3].T @ viewmat[:3, 3], rays @ viewmat[:3, :3])
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)

@@ -136,7 +136,8 @@ def _camera(photo: BarePhoto, settings: PoseSettings) -> Any:
     focal = photo.focal or usual * max(photo.width, photo.height)
     model = getattr(pycolmap.CameraModelId, "PINHOLE" if photo.pinhole else settings.camera_model)
     camera = pycolmap.Camera.create_from_model_id(0, model, focal, photo.width, photo.height)
-    camera.has_prior_focal_length = photo.focal is not None or photo.pinhole is not None
+    # Without, COLMAP looks for a fundamental matrix, which holds in the pixels of pinholes alone.
+    camera.has_prior_focal_length = photo.focal is not None or photo.pinhole is not None or fisheye
     if photo.pinhole is not None:
         camera.params = list(photo.pinhole)
     return camera
