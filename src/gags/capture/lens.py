@@ -98,8 +98,15 @@ def plain_lens(width: int, height: int, *, fx: float, fy: float, cx: float, cy: 
 
 def panorama_lens(width: int, height: int) -> Lens:
     """The lens of a whole panorama: longitudes across its width, latitudes down its height."""
-    focal = {"fx": width / math.tau, "fy": height / math.pi}
-    return Lens(width, height, **focal, cx=width / 2, cy=height / 2, projection=EQUIRECTANGULAR)
+    return Lens(
+        width,
+        height,
+        fx=width / math.tau,
+        fy=height / math.pi,
+        cx=width / 2,
+        cy=height / 2,
+        projection=EQUIRECTANGULAR,
+    )
 
 
 def seen_at(lens: Lens, xy: np.ndarray) -> np.ndarray:

@@ -129,8 +129,8 @@ def _is_seen(lens: Lens, xy: np.ndarray) -> np.ndarray:
         if lens.radius is not None:
             inside &= np.linalg.norm(pixels - size / 2, axis=-1, keepdims=True) <= lens.radius
         if lens.projection == EQUIRECTANGULAR:
-            return inside.all(axis=-1)
-        return inside.all(axis=-1) & (np.linalg.det(jacobian(lens, xy)) > 0)
+            return np.asarray(inside.all(axis=-1))
+        return np.asarray(inside.all(axis=-1) & (np.linalg.det(jacobian(lens, xy)) > 0))
 
 
 def _border() -> np.ndarray:
