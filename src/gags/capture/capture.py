@@ -10,10 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from gags.capture.camera import Camera
-from gags.capture.lens import Lens, undistort, undistort_kept
+from gags.capture.lens import Lens
 from gags.capture.masks import kept_of_alpha, kept_of_mask, mask_digest, resized_kept
 from gags.capture.names import resolve
 from gags.capture.photos import listed, photo_sample, photo_size, read_photo
+from gags.capture.projections import PERSPECTIVE
+from gags.capture.undistort import seen_pixels, undistort, undistort_kept
 from gags.errors import CaptureError
 
 Split = Literal["train", "test"]
@@ -28,7 +30,8 @@ class View:
         path: The photo on disk.
         camera: The pinhole camera of the image as `image` gives it: undistorted and resized.
         split: Whether the view is trained on ("train") or held out ("test").
-        lens: The camera that took the photo, scaled to the size of `camera`; None if it was a pinhole.
+        lens: The camera that took the photo, of the size that the photo is shrunk to before it is
+            undistorted; None if it was a pinhole.
         photo_size: Width and height that the photo must have once it is turned; None if any will do.
         orientation: EXIF orientation by which the pixels of the photo are turned; 1 where they are taken as
             they lie in the file.
@@ -54,9 +57,13 @@ class View:
     @property
     def rarely(self) -> str:
         """What few views have, for hashes: empty for all others, so that theirs stay what they were."""
-        radial8 = self.lens.radial8 if self.lens is not None else 0.0
+        lens = self.lens
+        radial8 = lens.radial8 if lens is not None else 0.0
         turned = f"\0turned {self.orientation}" if self.orientation != 1 else ""
-        return (f"\0r8 {radial8}" if radial8 else "") + turned + ("\0alpha" if self.alpha else "")
+        wide = lens is not None and lens.projection != PERSPECTIVE
+        bent = f"\0{lens.projection} {lens.direction} {lens.radius}" if lens is not None and wide else ""
+        rare = (f"\0r8 {radial8}" if radial8 else "") + turned + bent
+        return rare + ("\0alpha" if self.alpha else "")
 
     def image(self) -> np.ndarray:
         """Decode the photo, undistorted and resized to `camera`. The caller keeps it; nothing is cached.
@@ -72,14 +79,26 @@ class View:
         image = read_photo(self.path, self.orientation)
         height, width = image.shape[:2]
         self._check_size(width, height)
-        size = (self.camera.width, self.camera.height)
+        final = (self.camera.width, self.camera.height)
+        size = final if self.lens is None else (self.lens.width, self.lens.height)
         if (width, height) != size:
             shrinks = width >= size[0] and height >= size[1]
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-        return image if self.lens is None else undistort(image, self.lens)
+        return image if self.lens is None else undistort(image, self.lens, self.camera.K, final)
+
+    def seen(self) -> np.ndarray | None:
+        """Which pixels of `image` the photo shows; None, as of nearly all photos, if it shows all of them.
+
+        Returns:
+            bool [H, W]; False where an undistorted picture reaches beyond the photo (`--undistort.border
+            keep`) and is black.
+        """
+        final = (self.camera.width, self.camera.height)
+        return None if self.lens is None else seen_pixels(self.lens, self.camera.K, final)
 
     def kept(self) -> np.ndarray | None:
-        """Which pixels of `image` count; the others are to be ignored. Nothing is cached.
+        """Which pixels of `image` count; the others are to be ignored: by a mask, or because the photo does
+        not show them (`seen`). Nothing is cached.
 
         Returns:
             bool [H, W], exactly camera.height × camera.width; None if all count.
@@ -87,8 +106,9 @@ class View:
         Raises:
             CaptureError: If the mask cannot be read, or has another shape than the photo.
         """
+        final = (self.camera.width, self.camera.height)
         if self.mask is None and not self.alpha:
-            return None
+            return self.seen()
         width, height = photo_size(self.path)
         if self.orientation >= 5:
             width, height = height, width
@@ -98,8 +118,11 @@ class View:
             kept &= kept_of_mask(self.mask, (width, height), self.orientation)
         if self.alpha:
             kept &= kept_of_alpha(self.path, self.orientation)
-        kept = resized_kept(kept, self.camera.width, self.camera.height)
-        kept = kept if self.lens is None else undistort_kept(kept, self.lens)
+        if self.lens is None:
+            kept = resized_kept(kept, *final)
+        else:
+            kept = resized_kept(kept, self.lens.width, self.lens.height)
+            kept = undistort_kept(kept, self.lens, self.camera.K, final)
         return None if kept.all() else kept
 
     def _check_size(self, width: int, height: int) -> None:

@@ -3,13 +3,13 @@
 ```
 OUT/
   images/, sparse/0/    the capture: undistorted photos, pinhole cameras, sparse points
-  matching/             database.db: keypoints and matches; frames/: of a video; record.json: how it went
+  matching/             database.db: keypoints and matches; frames/: of a video; views/: of panoramas;
+                        record.json: how it went
 ```
 """
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from gags.files.ranges import check_value
 from gags.poses import matching
 from gags.poses.database import counts_of
 from gags.poses.inputs import LEAST_PHOTOS_TO_PLACE, BarePhoto, bare_photos, extract_frames, is_video
+from gags.poses.panoramas import held_out_views, views_of
 from gags.poses.points import find_points
 from gags.poses.record import (
     PhotoResult,
@@ -37,8 +38,9 @@ from gags.poses.record import (
     prepare,
     record_file,
     search_result,
+    views_folder,
 )
-from gags.poses.settings import PoseSettings
+from gags.poses.settings import PoseSettings, kept_settings
 from gags.poses.undistorted import write_capture
 from gags.progress import SILENT, Reporter
 
@@ -70,7 +72,10 @@ def poses(
     check_value("settings", settings, PoseSettings)
     source = Path(source).expanduser()
     chosen = {} if masks == AUTO else {"masks": masks}
-    if find_format(source) and not len(load_capture(source, masks=NONE, require_points=False).points):
+    posed = find_format(source)
+    if posed and not len(
+        load_capture(source, masks=NONE, camera=settings.camera, require_points=False).points
+    ):
         progress.say(f"{source} has poses, but no points: finding these")
         return find_points(source, out, settings, progress, **chosen)
     return find_poses(source, out, settings, progress, **chosen)
@@ -108,13 +113,16 @@ def find_poses(
         raise made_elsewhere(out)
     held_out = _held_out(source)
     photos = _photos(source, out, settings, masks, progress)
+    photos = views_of(photos, source, views_folder(out), settings, progress)
+    if any(photo.panorama for photo in photos):
+        held_out = held_out_views(photos, held_out)
     if prepare(out, _key(photos, settings), "Poses", progress):
         return out
     try:
         matching.match_photos(photos, database_file(out), settings, progress, in_order=is_video(source))
         models = matching.place_photos(database_file(out), len(photos), settings.seed, progress)
         result = _check(photos, models, out, settings, progress)
-        write_capture(models[0], photos, out, progress)
+        write_capture(models[0], photos, out, settings.undistort, progress)
     except OSError as error:
         raise cannot_write(out, error) from error
     if held_out is not None:
@@ -179,7 +187,7 @@ def _results(photos: list[BarePhoto], models: list[Any], database: Path) -> list
 
 def _key(photos: list[BarePhoto], settings: PoseSettings) -> str:
     """Hash of everything the result depends on."""
-    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(kept_settings(settings), sort_keys=True, default=str).encode())
     for photo in photos:
         digest.update(f"{photo.name}\0".encode())
         digest.update(photo_sample(photo.path))

@@ -39,6 +39,7 @@ LEAST_PHOTOS_TO_PLACE = 3  # two photos show no scale, and nothing to check a th
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".3gp")
 FULL_FRAME_DIAGONAL_MM = 43.27  # what "35 mm equivalent" focal lengths refer to
 DEFAULT_FOCAL = 1.2  # of the longer side, about 45° across; where EXIF says nothing
+DEFAULT_FISHEYE_FOCAL = 0.4  # of the longer side: 180° across the diagonal of a photo of 3:2
 LEAST_INTERVAL_S = 0.2  # frames closer in time show the same
 DEFAULT_RATE = 30.0  # frames a second, where the file does not say
 SHARPNESS_SIDE = 640  # px; blur that matters shows at this size, noise of the sensor does not
@@ -60,6 +61,8 @@ class BarePhoto:
         pinhole: fx, fy, cx, cy in pixels where they are known; else they are found with the poses.
         mask: Picture that is black where the photo is to be ignored; None if there is none.
         alpha: Whether what is transparent in the photo itself is to be ignored.
+        panorama: Name of the panorama that it was cut from, "" if it is a photo of its own.
+        direction: Where it looks in that panorama, in degrees to the right and up.
     """
 
     name: str
@@ -72,6 +75,8 @@ class BarePhoto:
     pinhole: tuple[float, float, float, float] | None = None
     mask: Path | None = None
     alpha: bool = False
+    panorama: str = ""
+    direction: tuple[float, float] = (0.0, 0.0)
 
     @property
     def key(self) -> str:

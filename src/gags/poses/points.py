@@ -29,7 +29,7 @@ from gags.poses.record import (
     prepare,
     record_file,
 )
-from gags.poses.settings import PoseSettings
+from gags.poses.settings import PoseSettings, kept_settings
 from gags.poses.undistorted import MASKS, result_name, write_mask, write_model, write_photo
 from gags.progress import SILENT, Reporter
 
@@ -70,8 +70,18 @@ def find_points(
         CaptureError: If the capture cannot be read, or too few points are found.
     """
     source, out = Path(source).expanduser(), Path(out).expanduser()
-    capture = load_capture(source, images=images, masks=masks, require_points=False)
-    key = hashlib.sha256(f"points {capture.fingerprint()} {settings}".encode()).hexdigest()[:16]
+    capture = load_capture(
+        source,
+        images=images,
+        masks=masks,
+        camera=settings.camera,
+        undistort=settings.undistort,
+        panorama=settings.panorama,
+        require_points=False,
+    )
+    written = ", ".join(f"{name}={value!r}" for name, value in kept_settings(settings).items())
+    key_of = f"points {capture.fingerprint()} PoseSettings({written})"  # as dataclasses are shown
+    key = hashlib.sha256(key_of.encode()).hexdigest()[:16]
     if prepare(out, key, "Points", progress):
         return out
     try:
@@ -104,9 +114,9 @@ def _pinhole_photos(views: list[View], folder: Path, progress: Reporter) -> list
             kept = view.kept()
             if kept is not None:
                 photo = replace(photo, mask=write_mask(kept, folder.parent, name))
-            lens = view.lens or Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy)
+            pinhole = Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy)
             taken = BarePhoto(view.name, view.path, width, height, orientation=view.orientation)
-            write_photo(taken, lens, photo.path)
+            write_photo(taken, view.lens or pinhole, photo.path, pinhole)
             photos.append(photo)
             bar.advance()
     return photos

@@ -124,6 +124,11 @@ def database_file(out: Path) -> Path:
     return out / "matching" / "database.db"
 
 
+def views_folder(out: Path) -> Path:
+    """Where the views lie that panoramas were cut into."""
+    return out / "matching" / "views"
+
+
 def prepare(out: Path, key: str, what: str, progress: Reporter) -> bool:
     """Prepare a folder for a search; what was found there for another key is removed.
 
