@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gags.capture.lens import Lens, undistort, undistort_kept
+from gags.capture.lens import Lens
 from gags.capture.masks import kept_of_alpha, kept_of_mask, resized_kept, same_shape
+from gags.capture.undistort import undistort, undistort_kept
 from gags.errors import CaptureError
 
 WIDTH, HEIGHT = 12, 8

@@ -32,6 +32,22 @@ def write_skies(folder, count=3, height=64):
     return folder
 
 
+def test_the_mask_of_a_panorama_is_cut_like_it(tmp_path):
+    folder = write_skies(tmp_path / "photos")
+    kept = np.full((64, 128), 255, np.uint8)
+    kept[:, :64] = 0  # all that lies to the left of the middle, from behind on
+    (folder / "masks").mkdir()
+    cv2.imwrite(str(folder / "masks" / "pano 0.png"), kept)
+    views = cut_panoramas(bare_photos(folder), tmp_path / "views", SETTINGS.panorama)
+    shares = [view.kept().mean() for view in views]  # ahead, right, behind, left
+    assert shares[0] == pytest.approx(0.5, abs=0.05)
+    assert shares[1] == 1
+    assert shares[2] == pytest.approx(0.5, abs=0.05)
+    assert shares[3] == 0
+    assert views[0].kept()[:, views[0].width * 3 // 4 :].all()
+    assert views[2].kept()[:, : views[2].width // 4].all()  # behind, the left is what lies to the right
+
+
 def test_views_are_written_once(tmp_path):
     photos = bare_photos(write_skies(tmp_path / "photos"))
     views = cut_panoramas(photos, tmp_path / "views", SETTINGS.panorama)

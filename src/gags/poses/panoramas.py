@@ -24,12 +24,13 @@ from gags.capture.panorama import (
 from gags.capture.photos import photo_sample
 from gags.capture.projections import EQUIRECTANGULAR
 from gags.capture.settings import PanoramaSettings
-from gags.capture.undistort import undistort
+from gags.capture.undistort import undistort, undistort_kept
 from gags.errors import CaptureError
 from gags.files import read_table, write_json
 from gags.poses.inputs import JPEG_QUALITY, BarePhoto
 from gags.poses.rigs import by_panorama
 from gags.poses.settings import PoseSettings
+from gags.poses.undistorted import MASKS
 from gags.progress import SILENT, Reporter
 
 
@@ -118,13 +119,14 @@ def _view(
         pinhole.width,
         pinhole.height,
         pinhole=(pinhole.fx, pinhole.fy, pinhole.cx, pinhole.cy),
+        mask=folder / MASKS / f"{name}.png" if photo.mask is not None or photo.alpha else None,
         panorama=photo.name,
         direction=way[1],
     )
 
 
 def _write_views(photo: BarePhoto, views: Sequence[BarePhoto]) -> None:
-    image = photo.upright()
+    image, kept = photo.upright(), photo.kept()
     whole = lens_of_photo(photo.path, image.shape[1], image.shape[0])
     for view in views:
         assert view.pinhole is not None
@@ -134,6 +136,11 @@ def _write_views(photo: BarePhoto, views: Sequence[BarePhoto]) -> None:
         view.path.parent.mkdir(parents=True, exist_ok=True)
         encoded = cv2.imencode(".jpg", flat[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
         view.path.write_bytes(encoded.tobytes())
+        if view.mask is not None:
+            kept = np.ones(image.shape[:2], bool) if kept is None else kept
+            left = undistort_kept(kept, looking(whole, view.direction), K, (view.width, view.height))
+            view.mask.parent.mkdir(parents=True, exist_ok=True)
+            view.mask.write_bytes(cv2.imencode(".png", left.astype(np.uint8) * 255)[1].tobytes())
 
 
 def _key(photos: list[BarePhoto], settings: PanoramaSettings) -> str:
@@ -141,4 +148,7 @@ def _key(photos: list[BarePhoto], settings: PanoramaSettings) -> str:
     for photo in photos:
         digest.update(f"{photo.name}\0{photo.orientation}".encode())
         digest.update(photo_sample(photo.path))
+        if photo.mask is not None or photo.alpha:
+            digest.update(f"{photo.alpha}".encode())
+            digest.update(b"" if photo.mask is None else photo.mask.read_bytes())
     return digest.hexdigest()[:16]
