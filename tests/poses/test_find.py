@@ -15,7 +15,7 @@ from tests.helpers.textured import camera as textured_camera
 from gags import cli
 from gags.capture import load_capture
 from gags.errors import CaptureError
-from gags.poses import PoseSettings, find_poses, matching, poses
+from gags.poses import PoseSettings, find_poses, mapping, poses
 
 COUNT = 8
 
@@ -171,7 +171,7 @@ def test_changed_settings_start_over(room, tmp_path):
 
 
 def test_small_collections_may_give_small_models():
-    assert [matching.mapper_options(count, 0).min_model_size for count in (3, 12, 20, 400)] == [3, 3, 5, 10]
+    assert [mapping.mapper_options(count, 0).min_model_size for count in (3, 12, 20, 400)] == [3, 3, 5, 10]
 
 
 def test_a_video_becomes_a_capture(tmp_path):

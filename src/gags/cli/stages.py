@@ -80,7 +80,9 @@ def run(
 
 
 def poses(
-    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTOS|VIDEO")],
+    sources: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTOS|VIDEO [PHOTOS|VIDEO ...]")
+    ],
     /,
     *,
     out: Path,
@@ -99,7 +101,7 @@ def poses(
         out: Folder of the capture; made if it is not there.
         settings: How poses are found.
     """
-    gags.poses(source, out, settings, progress=ConsoleReporter())
+    gags.poses(sources, out, settings, progress=ConsoleReporter())
     print(f"Now: gags run {out} --out my_scene")
 
 

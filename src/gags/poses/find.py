@@ -9,7 +9,8 @@ OUT/
 
 import hashlib
 import json
-from dataclasses import asdict
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +18,44 @@ from gags.capture import load_capture
 from gags.capture.formats import find_format
 from gags.capture.formats.colmap import model_folder
 from gags.capture.formats.nearby import poses_nearby
-from gags.capture.names import resolve
 from gags.capture.photos import listed, photo_sample
 from gags.errors import CaptureError
-from gags.files import listed_lines, read_table, write_json
+from gags.files import read_table, write_json
 from gags.files.ranges import check_value
 from gags.poses import matching
-from gags.poses.database import counts_of
-from gags.poses.inputs import LEAST_PHOTOS_TO_PLACE, BarePhoto, bare_photos, extract_frames, is_video
+from gags.poses.inputs import LEAST_PHOTOS_TO_PLACE, BarePhoto, bare_photos, held_out, is_video, video_photos
+from gags.poses.mapping import check_mapper, chosen_mapper, place_photos
+from gags.poses.merge import merge_captures
 from gags.poses.points import find_points
 from gags.poses.record import (
-    PhotoResult,
     SearchResult,
     cannot_write,
     database_file,
+    frames_folder,
     made_elsewhere,
+    photo_results,
     prepare,
     record_file,
     search_result,
 )
-from gags.poses.settings import PoseSettings
-from gags.poses.undistorted import write_capture
+from gags.poses.settings import PoseSettings, kept_settings
+from gags.poses.undistorted import write_capture, write_test_list
 from gags.progress import SILENT, Reporter
 
 
 def poses(
-    source: Path | str, out: Path | str, settings: PoseSettings = PoseSettings(), progress: Reporter = SILENT
+    source: Path | str | Sequence[Path | str],
+    out: Path | str,
+    settings: PoseSettings = PoseSettings(),
+    progress: Reporter = SILENT,
 ) -> Path:
     """Make a capture of photos or a video without poses, or of a capture with poses but no sparse points.
 
     Args:
         source: Folder of photos, a video, or a capture that has poses and no points; it keeps its poses.
-            The poses of a capture that has both are found anew, from its photos alone.
-        out: Folder of the result; see `find_poses` and `find_points`.
+            The poses of a capture that has both are found anew, from its photos alone. A list of several
+            captures of one place becomes one capture.
+        out: Folder of the result; see `find_poses`, `find_points` and `gags.poses.merge.merge_captures`.
         settings: How poses and points are found.
         progress: Told about progress, and why photos were left out.
 
@@ -60,7 +66,10 @@ def poses(
         CaptureError: If there are no photos, or too few photos can be placed or too few points found.
     """
     check_value("settings", settings, PoseSettings)
-    source = Path(source).expanduser()
+    sources = [source] if isinstance(source, str | os.PathLike) else list(source)
+    if len(sources) != 1:
+        return merge_captures(sources, out, settings, progress)
+    source = Path(sources[0]).expanduser()
     if find_format(source) and not len(load_capture(source, require_points=False).points):
         progress.say(f"{source} has poses, but no points: finding these")
         return find_points(source, out, settings, progress)
@@ -87,22 +96,23 @@ def find_poses(
     Raises:
         CaptureError: If there are no photos, or too few of them can be placed.
     """
+    check_mapper(settings)
     source, out = Path(source).expanduser(), Path(out).expanduser()
     if model_folder(out) and not record_file(out).is_file():  # before frames of a video are written
         raise made_elsewhere(out)
-    held_out = _held_out(source)
+    stems = held_out(source)
     photos = _photos(source, out, settings, progress)
     if prepare(out, _key(photos, settings), "Poses", progress):
         return out
     try:
         matching.match_photos(photos, database_file(out), settings, progress, in_order=is_video(source))
-        models = matching.place_photos(database_file(out), len(photos), settings.seed, progress)
+        models = place_photos(database_file(out), len(photos), settings, progress)
         result = _check(photos, models, out, settings, progress)
         write_capture(models[0], photos, out, progress)
     except OSError as error:
         raise cannot_write(out, error) from error
-    if held_out is not None:
-        _keep_test_list(held_out, out)
+    if stems is not None:
+        write_test_list(stems, out)
     progress.say(f"Poses: {result.summary}")
     return out
 
@@ -111,12 +121,8 @@ def _photos(source: Path, out: Path, settings: PoseSettings, progress: Reporter)
     if not is_video(source):
         _name_other_poses(source, out, progress)
         return bare_photos(source, ignore=out, progress=progress)
-    folder = out / "matching" / "frames"
-    count = extract_frames(source, folder, settings.frames, progress)
-    if count < LEAST_PHOTOS_TO_PLACE:
-        need = f"poses need {LEAST_PHOTOS_TO_PLACE}; film for longer"
-        raise CaptureError(f"{source} gives only {count} sharp frames, and {need}")
-    return bare_photos(folder)
+    folder = frames_folder(out)
+    return video_photos(source, folder, settings.frames, progress)
 
 
 def _name_other_poses(source: Path, out: Path, progress: Reporter) -> None:
@@ -134,14 +140,15 @@ def _check(
     photos: list[BarePhoto], models: list[Any], out: Path, settings: PoseSettings, progress: Reporter
 ) -> SearchResult:
     """Write to record.json what became of every photo; warn, or fail if too few were placed."""
-    results = _results(photos, models, database_file(out))
+    results = photo_results(photos, models, database_file(out))
     points, error = (
         (models[0].num_points3D(), models[0].compute_mean_reprojection_error()) if models else (0, 0)
     )
     result = search_result(results, points, error if models else None)
     record = record_file(out)
     rows = [photo.as_json() for photo in results]
-    write_json(record, read_table(record) | {"summary": result.summary, "photos": rows})
+    found = {"summary": result.summary, "mapper": chosen_mapper(settings), "photos": rows}
+    write_json(record, read_table(record) | found)
     advice = "; ".join(result.advice)
     if result.placed < LEAST_PHOTOS_TO_PLACE or result.share < settings.least_share:
         raise CaptureError(f"{result.summary}, too few to go on: {advice} (details in {record})")
@@ -150,38 +157,10 @@ def _check(
     return result
 
 
-def _results(photos: list[BarePhoto], models: list[Any], database: Path) -> list[PhotoResult]:
-    keypoints, matches = counts_of(database)
-    group: dict[str, int] = {}
-    for number, model in enumerate(models):
-        for image in model.reg_image_ids():
-            group.setdefault(model.image(image).name, number)
-    return [PhotoResult(p.name, keypoints[p.key], matches[p.key], group.get(p.key)) for p in photos]
-
-
 def _key(photos: list[BarePhoto], settings: PoseSettings) -> str:
     """Hash of everything the result depends on."""
-    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(kept_settings(settings), sort_keys=True, default=str).encode())
     for photo in photos:
         digest.update(f"{photo.name}\0".encode())
         digest.update(photo_sample(photo.path))
     return digest.hexdigest()[:16]
-
-
-def _held_out(source: Path) -> list[str] | None:
-    """Stems of the photos that the folder itself holds out; None if it has no list of them."""
-    path = source / "test.txt"
-    if not path.is_file():
-        return None
-    try:
-        return [line.rsplit(".", 1)[0] for line in listed_lines(path)]
-    except (OSError, ValueError) as error:
-        raise CaptureError(f"list of test views {path} cannot be read ({error})") from error
-
-
-def _keep_test_list(stems: list[str], out: Path) -> None:
-    """Photos that were held out stay held out, by stem: suffixes may have changed."""
-    images = out / "images"
-    placed = {path.relative_to(images).with_suffix("").as_posix() for path in images.rglob("*.*")}
-    kept = resolve(stems, placed)
-    (out / "test.txt").write_text("".join(f"{kept[s]}\n" for s in stems if s in kept), encoding="utf-8")

@@ -1,10 +1,12 @@
 """What can be chosen about finding poses; light to import, for the command line."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from gags.files.ranges import SEED, SHARE, Range, Settings, ranged
+from gags.store import added, plain
 
+Mapper = Literal["auto", "incremental", "global"]
 Matching = Literal["auto", "exhaustive", "sequential", "nearest"]
 
 
@@ -33,3 +35,14 @@ class PoseSettings(Settings):
     """Fail if less than this share of the photos can be placed."""
     seed: int = ranged(0, SEED)
     """Seed of every random choice."""
+    mapper: Literal["auto", "incremental", "global"] = added("auto")
+    """How photos are placed: one after the other, or all at once (COLMAP's global mapper, which is faster
+    where there are hundreds of photos with many matches). auto: incremental."""
+
+
+def kept_settings(settings: PoseSettings) -> dict[str, Any]:
+    """What the hash of a search holds of its settings: all but later ones at their default.
+
+    So a search that an earlier version finished is not done again.
+    """
+    return {name: value for name, value in asdict(settings).items() if name in plain(settings)}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gags.capture.lens import Lens, pinhole_intrinsics, rays_through, undistort
+from gags.capture.names import resolve
 from gags.errors import CaptureError
 from gags.poses.database import quiet_colmap
 from gags.poses.inputs import JPEG_QUALITY, BarePhoto
@@ -131,3 +132,11 @@ def write_model(model: Any, images: Path, folder: Path) -> None:
     model.write_binary(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)
+
+
+def write_test_list(stems: list[str], out: Path) -> None:
+    """Write `test.txt`: photos that were held out stay held out, by stem, since suffixes may have changed."""
+    images = out / "images"
+    placed = {path.relative_to(images).with_suffix("").as_posix() for path in images.rglob("*.*")}
+    kept = resolve(stems, placed)
+    (out / "test.txt").write_text("".join(f"{kept[s]}\n" for s in stems if s in kept), encoding="utf-8")

@@ -123,7 +123,8 @@ def _compare(rigs: dict[int, Rig], frames: dict[int, Frame], images: dict[int, P
                 raise ValueError(f"photo {image.name} is in two frames, {seen[number]} and {frame_id}")
             if image.camera_id != sensor[1]:
                 raise ValueError(
-                    f"photo {image.name} is of camera {sensor[1]} in frame {frame_id}, else of {image.camera_id}"
+                    f"photo {image.name} is of camera {sensor[1]} in frame {frame_id}, "
+                    f"else of {image.camera_id}"
                 )
             _compare_pose(image, frame_id, frame.viewmat, sensors[sensor])
 
