@@ -29,7 +29,6 @@ from gags.poses.settings import PoseSettings
 from gags.reconstruct.settings import ReconstructSettings
 from gags.segment.settings import DescribeSettings
 
-CaptureFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CAPTURE")]
 CaptureFolders = Annotated[
     tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CAPTURE [CAPTURE ...]")
 ]
