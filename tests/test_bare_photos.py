@@ -101,7 +101,7 @@ def test_what_cannot_be_read_leaves_no_folder(toy, tmp_path, command, named, cap
     out = tmp_path / "out"
     assert cli.main([command, *map(str, paths), "--out", str(out)]) == 1
     said = capsys.readouterr()
-    assert "gags: " in said.err or "failed: " in said.out
+    assert f"gags {command}: " in said.err or "failed: " in said.out
     assert not out.exists()
 
 

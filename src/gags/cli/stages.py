@@ -74,7 +74,7 @@ def run(
                 "in; first: gags poses CAPTURE CAPTURE --out MERGED (gags run-many makes a scene of each)"
             )
         scene = gags.run_on_ray(
-            captures[0],
+            next(iter(captures)),
             out,
             asked,
             photos=photos,

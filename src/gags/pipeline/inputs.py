@@ -14,6 +14,8 @@ from gags.files.ranges import check_value
 from gags.pipeline.settings import CaptureSettings
 from gags.poses import find_points, find_poses
 from gags.poses.inputs import bare_photos, check_video, is_video, lacks_poses
+from gags.poses.learnt import check_features
+from gags.poses.mapping import check_mapper
 from gags.poses.merge import merge_captures, read_visits
 from gags.poses.settings import PoseSettings
 from gags.progress import SILENT, Reporter
@@ -52,16 +54,17 @@ class Captured:
         if self.capture is not None:
             return self.capture
         found = workspace.poses
+        first, *others = self.paths
         named = " and ".join(map(str, self.paths))
-        if len(self.paths) > 1:
+        if others:
             progress.say(f"{named} are put into one frame first; their poses are kept in {found}")
             made = merge_captures(self.paths, found, self.poses, progress)
-        elif lacks_poses(self.paths[0]):
+        elif lacks_poses(first):
             progress.say(f"{named} holds no poses: finding them first; they are kept in {found}")
-            made = find_poses(self.paths[0], found, self.poses, progress)
+            made = find_poses(first, found, self.poses, progress)
         else:
             progress.say(f"{named} has poses, but no points: finding some first; they are kept in {found}")
-            made = find_points(self.paths[0], found, self.poses, progress, images=self.photos.images)
+            made = find_points(first, found, self.poses, progress, images=self.photos.images)
         return load_capture(made, **vars(replace(self.photos, images=None)), progress=progress)
 
 
@@ -95,6 +98,8 @@ def capture_of(
         lacking = require_points and not len(capture.points)
         return Captured(paths, None if lacking else capture, photos, poses)
     _check_unposed(paths, photos, adopting=not require_points)
+    check_mapper(poses)
+    check_features(poses)
     if len(paths) != 1:
         read_visits(paths)
     elif is_video(paths[0]):

@@ -24,6 +24,7 @@ from gags.files import read_table, write_json
 from gags.files.ranges import check_value
 from gags.poses import matching
 from gags.poses.inputs import LEAST_PHOTOS_TO_PLACE, BarePhoto, bare_photos, held_out, is_video, video_photos
+from gags.poses.learnt import check_features
 from gags.poses.mapping import check_mapper, chosen_mapper, place_photos
 from gags.poses.merge import merge_captures
 from gags.poses.points import find_points
@@ -97,6 +98,7 @@ def find_poses(
         CaptureError: If there are no photos, or too few of them can be placed.
     """
     check_mapper(settings)
+    check_features(settings)
     source, out = Path(source).expanduser(), Path(out).expanduser()
     if model_folder(out) and not record_file(out).is_file():  # before frames of a video are written
         raise made_elsewhere(out)

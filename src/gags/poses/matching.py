@@ -8,6 +8,7 @@ import numpy as np
 
 from gags.poses.database import descriptors_of, find_keypoints, open_database, quiet_colmap
 from gags.poses.inputs import BarePhoto
+from gags.poses.learnt import matching_options
 from gags.poses.settings import Matching, PoseSettings
 from gags.progress import SILENT, Reporter
 
@@ -146,11 +147,11 @@ def match_photos(
     matching = chosen_matching(settings, len(photos), video=in_order)
     descriptors = [] if matching == "exhaustive" else descriptors_of(database, photos)
     pairs = photo_pairs(matching, descriptors, settings, known=len(photos))
-    compare_pairs([photo.key for photo in photos], pairs, database, settings.seed, progress)
+    compare_pairs([photo.key for photo in photos], pairs, database, settings, progress)
 
 
 def compare_pairs(
-    keys: list[str], pairs: list[Pair], database: Path, seed: int, progress: Reporter = SILENT
+    keys: list[str], pairs: list[Pair], database: Path, settings: PoseSettings, progress: Reporter = SILENT
 ) -> None:
     """Match keypoints of pairs of photos and keep what fits one geometry; pairs that are done are skipped.
 
@@ -158,16 +159,15 @@ def compare_pairs(
         keys: Photos, as the database calls them.
         pairs: Which are compared, as rows of `keys`.
         database: COLMAP's, with the keypoints.
-        seed: Of the robust estimation.
+        settings: How keypoints are matched, and the seed of the robust estimation.
         progress: Told about progress.
     """
     import pycolmap
 
     waiting = _waiting(keys, pairs, database)
-    matching = pycolmap.FeatureMatchingOptions()
-    matching.use_gpu = False
+    matching = matching_options(settings)
     verification = pycolmap.TwoViewGeometryOptions()
-    verification.ransac.random_seed = seed
+    verification.ransac.random_seed = settings.seed
     pairing = pycolmap.ImportedPairingOptions()
     with (
         progress.stage("Comparing photos", len(pairs), "pairs") as bar,

@@ -35,6 +35,7 @@ from gags.poses.inputs import (
     lacks_poses,
     video_photos,
 )
+from gags.poses.learnt import check_features
 from gags.poses.mapping import check_mapper, chosen_mapper, place_photos, placed_one_by_one
 from gags.poses.matching import match_photos
 from gags.poses.points import (
@@ -106,6 +107,7 @@ def merge_captures(
         CaptureError: If one cannot be read, or shares nothing with the others; then nothing is written.
     """
     check_mapper(settings)
+    check_features(settings)
     out = Path(out).expanduser()
     visits = read_visits(sources, ignore=out, progress=progress)
     with _as_before_unless_shared(out):

@@ -17,6 +17,7 @@ from gags.errors import CaptureError
 from gags.files import read_table, write_json
 from gags.poses.database import counts_of, open_database, quiet_colmap
 from gags.poses.inputs import BarePhoto, counting_order
+from gags.poses.learnt import check_features
 from gags.poses.mapping import mapper_options
 from gags.poses.matching import match_photos
 from gags.poses.record import (
@@ -66,6 +67,7 @@ def find_points(
     Raises:
         CaptureError: If the capture cannot be read, or too few points are found.
     """
+    check_features(settings)
     source, out = Path(source).expanduser(), Path(out).expanduser()
     capture = load_capture(source, images=images, require_points=False)
     written = ", ".join(f"{name}={value!r}" for name, value in kept_settings(settings).items())

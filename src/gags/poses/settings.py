@@ -37,7 +37,13 @@ class PoseSettings(Settings):
     """Seed of every random choice."""
     mapper: Literal["auto", "incremental", "global"] = added("auto")
     """How photos are placed: one after the other, or all at once (COLMAP's global mapper, which is faster
-    where there are hundreds of photos with many matches). auto: incremental."""
+    for hundreds of photos, less accurate, and says nothing of photos that it places wrongly). auto:
+    incremental."""
+    features: Literal["sift", "aliked-n16rot", "aliked-n32"] = added("sift")
+    """What keypoints are found by: SIFT, or the network ALIKED in one of two sizes, which COLMAP downloads.
+    ALIKED needs a pycolmap that was built with ONNX, which the wheels of PyPI are not."""
+    matcher: Literal["nearest", "lightglue"] = added("nearest")
+    """How keypoints are matched: by nearest descriptors, or by the network LightGlue, which needs ONNX too."""
 
 
 def kept_settings(settings: PoseSettings) -> dict[str, Any]:
