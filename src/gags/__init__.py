@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gags.library.library import Library
     from gags.library.page import write_found
     from gags.library.records import Found, SceneRecord
+    from gags.library.taught import TaughtName
     from gags.outputs import (
         convert,
         evaluate,
@@ -105,6 +106,7 @@ _WHERE = {
         "gags.library.library": "Library",
         "gags.library.page": "write_found",
         "gags.library.records": "Found SceneRecord",
+        "gags.library.taught": "TaughtName",
         "gags.outputs": "convert evaluate mesh report save_scene view write_answers write_catalog "
         "write_views",
         "gags.pipeline": "CaptureSettings RunSettings describe distill reconstruct run things",
@@ -183,6 +185,7 @@ __all__ = [
     "SettingsError",
     "SplatsError",
     "Taught",
+    "TaughtName",
     "Things",
     "TrainingError",
     "View",
