@@ -4,7 +4,7 @@
     python benchmarks/poses.py visits CAPTURE --first train_00 train_01 --second train_03 --out DIR
 
 CAPTURE has poses, which are the truth. `mappers` finds the poses of its photos alone, by each mapper from the
-same matches. `visits` takes photos by the beginnings of their names: the first ones keep their poses, the others
+same matches. `visits` takes photos by the beginnings of their names: the first keep their poses, the others
 are merged with them without any; then all of them without poses.
 """
 

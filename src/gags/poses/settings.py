@@ -43,7 +43,7 @@ class PoseSettings(Settings):
     """What keypoints are found by: SIFT, or the network ALIKED in one of two sizes, which COLMAP downloads.
     ALIKED needs a pycolmap that was built with ONNX, which the wheels of PyPI are not."""
     matcher: Literal["nearest", "lightglue"] = added("nearest")
-    """How keypoints are matched: by nearest descriptors, or by the network LightGlue, which needs ONNX too."""
+    """How keypoints are matched: by nearest descriptors, or by LightGlue, a network that needs ONNX, too."""
 
 
 def kept_settings(settings: PoseSettings) -> dict[str, Any]:
