@@ -201,22 +201,10 @@ def _absolute_list(photos: CaptureSettings) -> CaptureSettings:
     return replace(photos, test_list=photos.test_list and _absolute(photos.test_list))
 
 
-def _check(scene: SceneWork) -> None:
-    """Read the capture before the scene's folder is made: a mistyped path leaves none behind.
-
-    Raises:
-        CaptureError: If it cannot be read.
-    """
-    pipeline.capture_of(
-        scene.capture, scene.photos, scene.settings.poses, require_points=scene.splats is None
-    )
-
-
 def _alone(scene: SceneWork, report: bool, progress: Reporter) -> tuple[SceneResult, Exception | None]:
     """One scene in this process."""
 
     def work() -> None:
-        _check(scene)
         workspace = Workspace.create(scene.out)
         with driving(workspace, scene.run, progress), working(workspace, scene.run, alone=True):
             pipeline.run(
@@ -287,7 +275,6 @@ def _on_cluster(
             driver = SceneDriver(scene, crew, rank=rank, workers=max(1, shares_now(each)), progress=told)
 
             def work() -> None:
-                _check(scene)
                 with driving(Workspace.create(scene.out), scene.run, told):
                     driver.run(report=report)
 
