@@ -166,12 +166,11 @@ def test_what_is_wrong_is_told_before_anything_is_written(visits, tmp_path):
 def test_poses_that_are_wrong_cannot_give_a_frame(visits, tmp_path):
     folder, cameras = visits
     shutil.copytree(folder / "first", tmp_path / "first")
-    turned = np.eye(4)
-    turned[:3, :3] = cv2.Rodrigues(np.radians(15) * np.array([0.0, 0.6, 0.8]))[0]
-    wrong = [
-        replace(camera, viewmat=(turned if index % 2 else turned.T) @ camera.viewmat)
-        for index, camera in enumerate(cameras["first"])
-    ]
+    rng, wrong = np.random.default_rng(0), []
+    for camera in cameras["first"]:  # every camera is turned by 25° about an axis of its own
+        axis, turned = rng.normal(size=3), np.eye(4)
+        turned[:3, :3] = cv2.Rodrigues(np.radians(25) * axis / np.linalg.norm(axis))[0]
+        wrong.append(replace(camera, viewmat=turned @ camera.viewmat))
     write_posed(tmp_path / "first", wrong)
     with pytest.raises(CaptureError, match=r"\d % of the matches fit the poses, too few .*first/images\)"):
         merge_captures([tmp_path / "first", folder / "second"], tmp_path / "out")
