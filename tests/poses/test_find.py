@@ -15,7 +15,7 @@ from tests.helpers.textured import camera as textured_camera
 from gags import cli
 from gags.capture import load_capture
 from gags.errors import CaptureError
-from gags.poses import PoseSettings, find_poses, matching, poses
+from gags.poses import PoseSettings, find_poses, mapping, poses
 
 COUNT = 8
 
@@ -99,6 +99,7 @@ def test_a_stopped_run_goes_on_with_the_database(room, tmp_path, monkeypatch):
 def test_record_tells_of_every_photo(room):
     folder, _ = room
     record = json.loads((folder / "found/matching/record.json").read_text())
+    assert record["mapper"] == "incremental"
     assert [row["name"] for row in record["photos"]] == [f"view {i:02d}.png" for i in range(COUNT)]
     assert all(
         row["group"] == 0 and row["features"] > 300 and row["matches"] > 60 for row in record["photos"]
@@ -170,8 +171,29 @@ def test_changed_settings_start_over(room, tmp_path):
     assert errors(capture, write_photos(tmp_path / "again", COUNT))[0].max() < 0.5
 
 
+def test_the_global_mapper_places_what_the_other_one_places(room, tmp_path):
+    """Its calibration changes the database that it works on, which is a copy."""
+    folder, cameras = room
+    database = tmp_path / "database.db"
+    shutil.copyfile(folder / "found" / "matching" / "database.db", database)
+    before = database.read_bytes()
+    settings = PoseSettings(mapper="global")
+    model, *_ = mapping.place_photos(database, COUNT, settings)
+    again, *_ = mapping.place_photos(database, COUNT, settings)
+    assert database.read_bytes() == before
+    found, true = np.zeros((COUNT, 3)), np.array([camera.position for camera in cameras])
+    for image in model.images.values():
+        row = int(image.name[-6:-4])
+        found[row] = image.projection_center()
+        np.testing.assert_allclose(again.image(image.image_id).projection_center(), found[row], atol=1e-6)
+    scale, R, t = similarity(found, true)
+    distances = np.linalg.norm(scale * found @ R.T + t - true, axis=1) / np.linalg.norm(true.std(axis=0))
+    assert model.num_reg_images() == COUNT
+    assert distances.max() < 0.04
+
+
 def test_small_collections_may_give_small_models():
-    assert [matching.mapper_options(count, 0).min_model_size for count in (3, 12, 20, 400)] == [3, 3, 5, 10]
+    assert [mapping.mapper_options(count, 0).min_model_size for count in (3, 12, 20, 400)] == [3, 3, 5, 10]
 
 
 def test_a_video_becomes_a_capture(tmp_path):

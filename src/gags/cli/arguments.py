@@ -25,10 +25,13 @@ from gags.errors import QueryError, SettingsError
 from gags.files.ranges import Range, Settings, fields_of, parse_value, ranges_of, row_kinds, wanted
 from gags.models.choose import AUTO
 from gags.pipeline.settings import CaptureSettings, RunSettings
+from gags.poses.settings import PoseSettings
 from gags.reconstruct.settings import ReconstructSettings
 from gags.segment.settings import DescribeSettings
 
-CaptureFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CAPTURE")]
+CaptureFolders = Annotated[
+    tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CAPTURE [CAPTURE ...]")
+]
 SceneFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WS")]
 Texts = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT [TEXT ...]")]
 ExampleImage = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
@@ -40,6 +43,15 @@ Photos = Annotated[CaptureSettings, Flat]
 GIVEN: ContextVar[Sequence[str]] = ContextVar("GIVEN", default=())
 """The arguments of the command that runs. Settings that the user named himself change a preset, the others
 are the preset's; parsed values alone do not tell which are which."""
+
+
+@dataclass(frozen=True)
+class PosesOptions(PoseSettings, prefix="poses"):
+    """`PoseSettings` beside those of other stages."""
+
+    def settings(self) -> PoseSettings:
+        """What the library takes."""
+        return PoseSettings(**vars(self))
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,8 @@ class StageOptions:
     encoder: str = AUTO
     """Model that embeds masks and texts: a name of `gags models`, a CLIP or SigLIP by hub id or folder, or
     auto (the paper's CLIP where it can be loaded, else lite)."""
+    poses: PosesOptions = field(default_factory=PosesOptions)
+    """How poses and points are found where a capture lacks them."""
 
     def settings(self) -> RunSettings:
         """What the library takes."""
@@ -72,6 +86,7 @@ class StageOptions:
             segmenter=self.segmenter,
             encoder=self.encoder,
             preset=self.preset,
+            poses=self.poses.settings(),
         )
 
 

@@ -8,11 +8,12 @@ import tyro
 import gags
 from gags.capture.mask_files import AUTO as AUTO_MASKS
 from gags.cli.arguments import (
-    CaptureFolder,
+    CaptureFolders,
     Cpus,
     Flat,
     Gpus,
     Photos,
+    PosesOptions,
     SceneFolder,
     StageOptions,
     given_settings,
@@ -29,7 +30,7 @@ from gags.segment.settings import DescribeSettings
 
 
 def run(
-    capture: CaptureFolder,
+    captures: CaptureFolders,
     /,
     *,
     out: Path,
@@ -46,8 +47,11 @@ def run(
     language field, and finds the things of the scene. A run that was stopped resumes where it stopped; stages
     whose settings and inputs have not changed are not done again.
 
+    Several captures of one place become one scene, as `gags poses A B` puts them together; for a scene of
+    each, see `gags run-many`.
+
     Args:
-        capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D), photos alone, or a video.
+        captures: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D), photos alone, or a video.
         out: Folder of the scene; made if it is not there.
         splats: Gaussians to use instead of training: .ply of 3DGS, .spz, .splat, .ksplat, .sog, .glb, .gltf.
         ray: Where the work is done: local (workers on this machine), auto or HOST:PORT (a Ray cluster that
@@ -63,10 +67,15 @@ def run(
     if ray is None:
         if gpus_per_scene is not None or cpus_per_scene is not None:
             raise GagsError("--gpus-per-scene and --cpus-per-scene divide a cluster; give --ray, too")
-        scene = gags.run(capture, out, asked, photos=photos, splats=splats, progress=progress)
+        scene = gags.run(captures, out, asked, photos=photos, splats=splats, progress=progress)
     else:
+        if len(captures) > 1:
+            raise GagsError(
+                f"{len(captures)} captures become one scene, and --ray takes one that they were put together "
+                "in; first: gags poses CAPTURE CAPTURE --out MERGED (gags run-many makes a scene of each)"
+            )
         scene = gags.run_on_ray(
-            capture,
+            next(iter(captures)),
             out,
             asked,
             photos=photos,
@@ -81,7 +90,9 @@ def run(
 
 
 def poses(
-    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTOS|VIDEO")],
+    sources: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTOS|VIDEO [PHOTOS|VIDEO ...]")
+    ],
     /,
     *,
     out: Path,
@@ -93,41 +104,49 @@ def poses(
     A capture that has poses but no sparse points, such as a recording of Record3D, keeps its poses and gets
     points.
 
+    Several captures of one place, such as of a second visit, become one. The first one that has poses (a
+    capture, or a scene of gags) keeps them, and gives the frame that the others' photos are placed in.
+
     Writes a capture for `gags run`: undistorted photos in images/, poses and sparse points in sparse/0/. A
     run that was stopped resumes where it stopped. `gags run PHOTOS` does this by itself.
 
     Args:
-        source: Folder of photos, a video, or a capture with poses but no points.
+        sources: Folder of photos, a video, or a capture with poses but no points; several of one place.
         out: Folder of the capture; made if it is not there.
         masks: What is ignored in photos: what is black in the masks of a folder, or in one mask of all
             photos; none: nothing; auto: by masks/ beside the photos, mask_path of transforms.json, and alpha
             channels.
         settings: How poses are found.
     """
-    gags.poses(source, out, settings, progress=ConsoleReporter(), masks=masks)
+    gags.poses(sources, out, settings, progress=ConsoleReporter(), masks=masks)
     print(f"Now: gags run {out} --out my_scene")
 
 
 def reconstruct(
-    capture: CaptureFolder,
+    captures: CaptureFolders,
     /,
     *,
     out: Path,
     splats: Path | None = None,
     photos: Photos = CaptureSettings(),
+    poses: PosesOptions = PosesOptions(),
     settings: Annotated[ReconstructSettings, tyro.conf.arg(name="reconstruct")] = ReconstructSettings(),
 ) -> None:
     """Train 3D Gaussians from photos, or adopt an existing 3DGS file. Poses are found if there are none.
 
     Args:
-        capture: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D), photos alone, or a video.
+        captures: Photos and poses (COLMAP, nerfstudio, Polycam, Record3D), photos alone, or a video. Several
+            of one place become one scene.
         out: Folder of the scene; made if it is not there.
         splats: Gaussians to use instead of training: .ply of 3DGS, .spz, .splat, .ksplat, .sog, .glb, .gltf.
         photos: How photos are read.
+        poses: How poses and points are found where a capture lacks them.
         settings: Training of the Gaussians.
     """
     progress = ConsoleReporter()
-    workspace = gags.reconstruct(capture, out, settings, photos=photos, splats=splats, progress=progress)
+    workspace = gags.reconstruct(
+        captures, out, settings, photos=photos, poses=poses.settings(), splats=splats, progress=progress
+    )
     figures = workspace.read_metrics()
     if "psnr" in figures:
         quality = f"held-out PSNR {figures['psnr']:.2f} dB, SSIM {figures['ssim']:.3f}"

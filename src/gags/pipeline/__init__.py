@@ -2,20 +2,17 @@
 
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gags.capture import Capture, load_capture, read_capture_of
-from gags.capture.mask_files import AUTO as AUTO_MASKS
-from gags.capture.mask_files import NONE
+from gags.capture import Capture, read_capture_of
 from gags.distill.field import splats_hash
 from gags.distill.presets import AUTO_PRESET, Changes, changed_fields
 from gags.distill.settings import DistillSettings
 from gags.distill.train import train_field
 from gags.embed import load_encoder
 from gags.embed.description import Descriptions
-from gags.errors import CaptureError, WorkspaceError
+from gags.errors import WorkspaceError
 from gags.files.ranges import check_value
 from gags.gaussians.own import load_splats_of, without_absurd
 from gags.gaussians.sog import META
@@ -29,10 +26,9 @@ from gags.pipeline.describing import (
     plan_describe,
     segmenting,
 )
+from gags.pipeline.inputs import Captured, Source, capture_of, read_capture
 from gags.pipeline.kept import ADOPTED, check_names, keep_gaussians, keeps_field, keeps_gaussians
 from gags.pipeline.settings import CaptureSettings, RunSettings, check_settings, chosen_settings
-from gags.poses import find_points, find_poses
-from gags.poses.inputs import lacks_poses
 from gags.poses.settings import PoseSettings
 from gags.progress import SILENT, Reporter
 from gags.reconstruct.adopt import adopt
@@ -48,93 +44,15 @@ from gags.things.things import Things
 from gags.workspace import StageRecord, Workspace
 
 __all__ = [
-    "CaptureSettings", "RunSettings", "choose_models", "chosen_settings", "count_masks", "describe",
-    "distill", "read_capture", "reconstruct", "reconstructed", "run", "things",
-    "with_poses",
+    "CaptureSettings", "RunSettings", "capture_of", "choose_models", "chosen_settings", "count_masks",
+    "describe", "distill", "read_capture", "reconstruct", "reconstructed", "run", "things",
 ]  # fmt: skip
 
 TRAINED = "fit"  # in the stamps of Gaussians, as ADOPTED is; they stay what they were in 0.1.0
 
 
-def read_capture(
-    path: Path,
-    settings: CaptureSettings = CaptureSettings(),
-    *,
-    require_points: bool = True,
-    find_poses_in: Path | None = None,
-    progress: Reporter = SILENT,
-) -> Capture:
-    """Read photos, poses and points of a folder as the settings say; see `load_capture`.
-
-    Photos without poses, or a video, get theirs in the scene's folder `find_poses_in`, if it is given; so do
-    poses without the points that are required.
-    """
-    check_value("photos", settings, CaptureSettings)
-    if settings.images is not None and lacks_poses(path.expanduser()):
-        raise CaptureError(
-            f"--images {settings.images} chooses between copies of posed photos, and {path} holds no poses; "
-            "give the folder of the photos itself, without --images"
-        )
-    bare = lacks_poses(path.expanduser())
-    if find_poses_in is not None:
-        given, masks = path, settings.masks
-        path = with_poses(path, find_poses_in, settings, adopting=not require_points, progress=progress)
-        if path != given.expanduser() and masks != NONE:  # the masks of photos that got poses lie beside them
-            settings = replace(settings, masks=AUTO_MASKS)
-    if bare and find_poses_in is not None:
-        settings = replace(settings, camera="auto")  # what was found are pinhole views
-    required = require_points and find_poses_in is None
-    capture = load_capture(path, **vars(settings), require_points=required, progress=progress)
-    if find_poses_in is None or not require_points or len(capture.points):
-        return capture
-    found = Workspace.create(find_poses_in).poses
-    progress.say(f"{path} has poses, but no points: finding some first; they are kept in {found}")
-    made = find_points(
-        path,
-        found,
-        _pose_settings(settings),
-        images=settings.images,
-        progress=progress,
-        **_masks(settings.masks),
-    )
-    masks = NONE if settings.masks == NONE else AUTO_MASKS
-    plain = replace(settings, images=None, masks=masks, camera="auto")  # what is made are pinhole views
-    return load_capture(made, **vars(plain), progress=progress)
-
-
-def _masks(masks: str) -> dict[str, Any]:
-    return {} if masks == AUTO_MASKS else {"masks": masks}
-
-
-def _pose_settings(settings: CaptureSettings) -> PoseSettings:
-    """How poses and points are found for photos that are read so."""
-    return PoseSettings(camera=settings.camera, panorama=settings.panorama, undistort=settings.undistort)
-
-
-def with_poses(
-    path: Path,
-    scene: Path,
-    settings: CaptureSettings = CaptureSettings(),
-    *,
-    adopting: bool = False,
-    progress: Reporter = SILENT,
-) -> Path:
-    """A capture with poses: `path` itself, or what is found from photos alone, kept in a scene's folder."""
-    path = path.expanduser()
-    if not lacks_poses(path):
-        return path
-    if adopting:
-        raise CaptureError(
-            f"{path} holds no poses, and Gaussians that exist need those they were trained with; give the "
-            "capture they come from, or leave --splats out"
-        )
-    found = Workspace.create(scene).poses
-    progress.say(f"{path} holds no poses: finding them first; they are kept in {found}")
-    return find_poses(path, found, _pose_settings(settings), progress=progress, **_masks(settings.masks))
-
-
 def run(
-    capture: Capture | Path | str,
+    capture: Source,
     out: Path | str,
     settings: RunSettings = RunSettings(),
     *,
@@ -147,6 +65,7 @@ def run(
 
     Args:
         capture: Photos, poses and points, or the folder they are in; poses are found if it has none. A video.
+            A list of several captures of one place becomes one scene, see `gags.poses`.
         out: Folder of the scene.
         settings: Settings of every stage.
         photos: How photos are read, if `capture` is a folder.
@@ -162,22 +81,22 @@ def run(
     """
     check_settings(settings)
     check_value("photos", photos, CaptureSettings)
+    captured = capture_of(capture, photos, settings.poses, require_points=splats is None, progress=progress)
     workspace = Workspace.create(out)
     with workspace.lock():
-        return _run(capture, workspace, settings, photos, splats, report=report, progress=progress)
+        return _run(captured, workspace, settings, splats, report=report, progress=progress)
 
 
 def _run(
-    capture: Capture | Path | str,
+    captured: Captured,
     workspace: Workspace,
     settings: RunSettings,
-    photos: CaptureSettings,
     splats: Path | None,
     *,
     report: bool,
     progress: Reporter,
 ) -> Scene:
-    capture = _captured(capture, workspace.root, photos, splats, progress)
+    capture = captured.completed(workspace, progress)
     # Before the long work, so that a missing model is told at once.
     segmenter, encoder = choose_models(workspace, settings.segmenter, settings.encoder, progress=progress)
     models = {"segmenter": segmenter, "encoder": encoder}
@@ -193,11 +112,12 @@ def _run(
 
 
 def reconstruct(
-    capture: Capture | Path | str,
+    capture: Source,
     out: Workspace | Path | str,
     settings: ReconstructSettings = ReconstructSettings(),
     *,
     photos: CaptureSettings = CaptureSettings(),
+    poses: PoseSettings = PoseSettings(),
     splats: Path | None = None,
     progress: Reporter = SILENT,
 ) -> Workspace:
@@ -207,9 +127,11 @@ def reconstruct(
 
     Args:
         capture: Photos, poses and points, or the folder they are in; poses are found if it has none. A video.
+            A list of several captures of one place becomes one scene, see `gags.poses`.
         out: Folder of the scene; made if it is not there.
         settings: Training of the Gaussians.
         photos: How photos are read, if `capture` is a folder.
+        poses: How poses and points are found that a capture lacks.
         splats: A file of Gaussians (see `gags.load_gaussians`) to adopt instead of training them.
         progress: Told about progress.
 
@@ -221,9 +143,11 @@ def reconstruct(
     """
     check_value("settings", settings, ReconstructSettings)
     check_value("photos", photos, CaptureSettings)
+    check_value("poses", poses, PoseSettings)
+    captured = capture_of(capture, photos, poses, require_points=splats is None, progress=progress)
     workspace = Workspace.create(out.root if isinstance(out, Workspace) else out)
     with workspace.lock():
-        capture = _captured(capture, workspace.root, photos, splats, progress)
+        capture = captured.completed(workspace, progress)
         check_names(workspace, capture)
         if splats is not None:
             wanted = stamp(ADOPTED, capture.fingerprint(), _stamp_of_splats(splats))
@@ -248,20 +172,6 @@ def reconstruct(
         of_an_earlier_split = {"psnr": None, "ssim": None}  # now perhaps no photo is held out
         workspace.update_metrics(of_an_earlier_split | {"gaussians": len(gaussians)} | quality)
     return workspace
-
-
-def _captured(
-    capture: Capture | Path | str,
-    scene: Path,
-    photos: CaptureSettings,
-    splats: Path | None,
-    progress: Reporter,
-) -> Capture:
-    """A capture, read from its folder if it is not loaded yet; adopted Gaussians need no points."""
-    if isinstance(capture, Capture):
-        return capture
-    need = splats is None
-    return read_capture(Path(capture), photos, require_points=need, find_poses_in=scene, progress=progress)
 
 
 def _stamp_of_splats(splats: Path) -> str:

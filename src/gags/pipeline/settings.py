@@ -17,6 +17,7 @@ from gags.distill.presets import (
 from gags.distill.settings import DistillSettings
 from gags.files.ranges import Range, Settings, check_value, ranged
 from gags.models.choose import AUTO
+from gags.poses.settings import PoseSettings
 from gags.progress import SILENT, Reporter
 from gags.reconstruct.settings import ReconstructSettings
 from gags.segment.settings import DescribeSettings
@@ -72,6 +73,8 @@ class RunSettings(Settings):
     """Settings that belong together: paper (every formula as in the paper), released (what the authors'
     program does), lite (best with the two small models); or auto: those that the scene was made with before,
     else paper for SAM ViT-H with a CLIP or SigLIP, lite for all other models."""
+    poses: PoseSettings = field(default_factory=PoseSettings)
+    """How poses and points are found where a capture lacks them."""
 
 
 def check_settings(settings: RunSettings) -> None:

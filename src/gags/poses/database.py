@@ -11,6 +11,7 @@ import numpy as np
 
 from gags.errors import CaptureError
 from gags.poses.inputs import DEFAULT_FISHEYE_FOCAL, DEFAULT_FOCAL, BarePhoto, camera_groups
+from gags.poses.learnt import comparable, extraction_options
 from gags.poses.rigs import register_panoramas
 from gags.poses.settings import PoseSettings
 from gags.progress import SILENT, Reporter
@@ -51,7 +52,7 @@ def open_database(path: Path) -> Iterator[Any]:
 def find_keypoints(
     photos: list[BarePhoto], path: Path, settings: PoseSettings, progress: Reporter = SILENT
 ) -> None:
-    """Find SIFT keypoints and descriptors of every photo that has none in the database yet.
+    """Find keypoints and descriptors of every photo that has none in the database yet.
 
     Args:
         photos: All photos, in the order of names.
@@ -78,12 +79,12 @@ def find_keypoints(
 
 
 def descriptors_of(path: Path, photos: list[BarePhoto], most: int = 1024) -> list[np.ndarray]:
-    """SIFT descriptors of every photo, evenly chosen if there are more than `most`. uint8 [n_i, 128] each"""
+    """Descriptors of every photo, evenly chosen if there are more than `most`. [n_i, D] each"""
     chosen = []
     with open_database(path) as database:
         known = {image.name: image.image_id for image in database.read_all_images()}
         for photo in photos:
-            rows = database.read_descriptors(known[photo.key]).data
+            rows = comparable(database.read_descriptors(known[photo.key]))
             chosen.append(np.array(rows[:: max(1, -(-len(rows) // most))]))
     return chosen
 
@@ -153,7 +154,7 @@ def _keypoints(photos: list[BarePhoto], settings: PoseSettings) -> Iterator[tupl
 
 
 def photo_keypoints(photo: BarePhoto, settings: PoseSettings) -> tuple[np.ndarray, Any]:
-    """SIFT keypoints and descriptors of one photo.
+    """Keypoints and descriptors of one photo.
 
     Returns:
         Keypoints as COLMAP stores them (x, y, and the affine shape), in pixels of the upright photo, the
@@ -163,19 +164,18 @@ def photo_keypoints(photo: BarePhoto, settings: PoseSettings) -> tuple[np.ndarra
     import cv2
     import pycolmap
 
-    grey = cv2.cvtColor(photo.upright(), cv2.COLOR_RGB2GRAY)
-    shrink = settings.max_size / max(grey.shape)
+    options = extraction_options(settings)
+    pixels = photo.upright()
+    if settings.features == "sift":
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    shrink = settings.max_size / max(pixels.shape[:2])
     if shrink < 1:
         size = (max(1, round(photo.width * shrink)), max(1, round(photo.height * shrink)))
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    options = pycolmap.FeatureExtractionOptions()
-    options.num_threads = 1
-    options.max_image_size = settings.max_size
-    options.sift.max_num_features = settings.max_features
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     extractor = pycolmap.FeatureExtractor.create(options, pycolmap.Device.cpu)
-    keypoints, descriptors = extractor.extract_from_uint8_array(grey)
+    keypoints, descriptors = extractor.extract_from_uint8_array(pixels)
     for keypoint in keypoints:
-        keypoint.rescale(photo.width / grey.shape[1], photo.height / grey.shape[0])
+        keypoint.rescale(photo.width / pixels.shape[1], photo.height / pixels.shape[0])
     rows = [[k.x, k.y, k.a11, k.a12, k.a21, k.a22] for k in keypoints]
     found = np.array(rows, np.float32).reshape(-1, 6)
     kept = photo.kept()

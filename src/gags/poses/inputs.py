@@ -32,7 +32,7 @@ from gags.capture.photos import (
     why_unreadable,
 )
 from gags.errors import CaptureError
-from gags.files import read_table, write_json
+from gags.files import listed_lines, read_table, write_json
 from gags.progress import SILENT, Reporter
 
 LEAST_PHOTOS_TO_PLACE = 3  # two photos show no scale, and nothing to check a third against
@@ -63,6 +63,7 @@ class BarePhoto:
         alpha: Whether what is transparent in the photo itself is to be ignored.
         panorama: Name of the panorama that it was cut from, "" if it is a photo of its own.
         direction: Where it looks in that panorama, in degrees to the right and up.
+        visit: Which of several captures it belongs to; each has cameras of its own.
     """
 
     name: str
@@ -77,6 +78,7 @@ class BarePhoto:
     alpha: bool = False
     panorama: str = ""
     direction: tuple[float, float] = (0.0, 0.0)
+    visit: str = ""
 
     @property
     def key(self) -> str:
@@ -87,7 +89,7 @@ class BarePhoto:
     def camera_key(self) -> tuple[Any, ...]:
         """Photos with equal keys were taken by one camera at one zoom, as far as their files say."""
         focal = None if self.focal is None else round(self.focal, 1)
-        return self.width, self.height, self.maker, focal, self.pinhole
+        return self.width, self.height, self.maker, focal, self.pinhole, self.visit
 
     def upright(self) -> np.ndarray:
         """The pixels, turned as EXIF says. uint8 RGB [height, width, 3]"""
@@ -106,6 +108,24 @@ class BarePhoto:
 def is_video(path: Path) -> bool:
     """Whether a path is a video, by its suffix."""
     return path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def check_video(path: Path) -> None:
+    """Make sure that a video has a frame that can be read.
+
+    Raises:
+        CaptureError: If it has none.
+    """
+    import cv2
+
+    reader = cv2.VideoCapture(str(path))
+    there, _ = reader.read()
+    reader.release()
+    if not there:
+        raise CaptureError(
+            f"no frame of {path} can be read: it is empty, damaged, or in a format that OpenCV does not "
+            "know; convert it to an .mp4 (H.264), or give photos"
+        )
 
 
 def lacks_poses(path: Path) -> bool:
@@ -365,6 +385,7 @@ def extract_frames(video: Path, folder: Path, most: int, progress: Reporter = SI
     total = max(0, int(reader.get(cv2.CAP_PROP_FRAME_COUNT)))
     rate = reader.get(cv2.CAP_PROP_FPS)
     rate = rate if 0 < rate < 1000 else DEFAULT_RATE
+    check_video(video)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("frame_*.jpg"):
         old.unlink()
@@ -376,13 +397,38 @@ def extract_frames(video: Path, folder: Path, most: int, progress: Reporter = SI
             cv2.imwrite(str(folder / f"frame_{number:06d}.jpg"), frame[..., ::-1], options)
             written += 1
     reader.release()
-    if not written:
-        raise CaptureError(
-            f"no frame of {video} can be read: it is empty, damaged, or in a format that OpenCV does not "
-            "know; convert it to an .mp4 (H.264), or give photos"
-        )
     write_json(done, {"key": key, "frames": written})
     return written
+
+
+def video_photos(
+    video: Path, folder: Path, most: int, progress: Reporter = SILENT, *, masks: str = AUTO
+) -> list[BarePhoto]:
+    """The sharpest frames of a video as photos; see `extract_frames`.
+
+    Raises:
+        CaptureError: If no frame can be read, or too few are sharp.
+    """
+    count = extract_frames(video, folder, most, progress)
+    if count < LEAST_PHOTOS_TO_PLACE:
+        need = f"poses need {LEAST_PHOTOS_TO_PLACE}; film for longer"
+        raise CaptureError(f"{video} gives only {count} sharp frames, and {need}")
+    return bare_photos(folder, masks=masks, progress=progress)
+
+
+def held_out(source: Path) -> list[str] | None:
+    """Stems of the photos that a folder itself holds out (`test.txt`); None if it has no list of them.
+
+    Raises:
+        CaptureError: If the list cannot be read.
+    """
+    path = source / "test.txt"
+    if not path.is_file():
+        return None
+    try:
+        return [line.rsplit(".", 1)[0] for line in listed_lines(path)]
+    except (OSError, ValueError) as error:
+        raise CaptureError(f"list of test views {path} cannot be read ({error})") from error
 
 
 def _frames(reader: Any, advance: Callable[[], None]) -> Iterator[np.ndarray]:

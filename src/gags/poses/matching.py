@@ -1,19 +1,17 @@
-"""From keypoints to poses: which photos are compared with which, and how they are placed."""
+"""From keypoints to matches: which photos are compared with which."""
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gags.capture.lens import turned_to
-from gags.errors import CaptureError
 from gags.poses.database import descriptors_of, find_keypoints, open_database, quiet_colmap
 from gags.poses.inputs import BarePhoto
-from gags.poses.rigs import hold_rigs
+from gags.poses.learnt import matching_options
 from gags.poses.settings import Matching, PoseSettings
-from gags.progress import SILENT, Bar, Reporter
+from gags.progress import SILENT, Reporter
 
 Pair = tuple[int, int]
 CLUSTERS = 32  # of descriptors, in a signature
@@ -154,7 +152,6 @@ def view_pairs(photos: list[BarePhoto], matching: Matching, pairs: list[Pair], o
 # Cosine of the angle between views of panoramas that follow each other, to be compared: up to 46°.
 LEAST_ALIKE = 0.69
 PAIRS_A_BATCH = 200  # between two steps of the bar; the most that is lost when a run is stopped
-LEAST_GROUP = 3  # so many photos that are connected by matches become a model of their own
 
 
 def match_photos(
@@ -180,11 +177,11 @@ def match_photos(
     pairs = photo_pairs(matching, descriptors, settings, known=len(photos))
     if any(photo.panorama for photo in photos):
         pairs = view_pairs(photos, matching, pairs, settings.overlap)
-    compare_pairs([photo.key for photo in photos], pairs, database, settings.seed, progress)
+    compare_pairs([photo.key for photo in photos], pairs, database, settings, progress)
 
 
 def compare_pairs(
-    keys: list[str], pairs: list[Pair], database: Path, seed: int, progress: Reporter = SILENT
+    keys: list[str], pairs: list[Pair], database: Path, settings: PoseSettings, progress: Reporter = SILENT
 ) -> None:
     """Match keypoints of pairs of photos and keep what fits one geometry; pairs that are done are skipped.
 
@@ -192,16 +189,15 @@ def compare_pairs(
         keys: Photos, as the database calls them.
         pairs: Which are compared, as rows of `keys`.
         database: COLMAP's, with the keypoints.
-        seed: Of the robust estimation.
+        settings: How keypoints are matched, and the seed of the robust estimation.
         progress: Told about progress.
     """
     import pycolmap
 
     waiting = _waiting(keys, pairs, database)
-    matching = pycolmap.FeatureMatchingOptions()
-    matching.use_gpu = False
+    matching = matching_options(settings)
     verification = pycolmap.TwoViewGeometryOptions()
-    verification.ransac.random_seed = seed
+    verification.ransac.random_seed = settings.seed
     pairing = pycolmap.ImportedPairingOptions()
     with (
         progress.stage("Comparing photos", len(pairs), "pairs") as bar,
@@ -226,66 +222,3 @@ def _waiting(keys: list[str], pairs: list[Pair], database: Path) -> list[Pair]:
         done = set(file.read_two_view_geometry_num_inliers()[0])
     numbers = [known[key] for key in keys]
     return [(i, j) for i, j in pairs if pycolmap.image_pair_to_pair_id(numbers[i], numbers[j]) not in done]
-
-
-def place_photos(database: Path, count: int, seed: int, progress: Reporter = SILENT) -> list[Any]:
-    """Find poses and points of all photos that are connected by matches.
-
-    Args:
-        database: COLMAP's, with verified matches.
-        count: How many photos there are.
-        seed: Of every random choice.
-        progress: Told about progress.
-
-    Returns:
-        One `pycolmap.Reconstruction` for each group of photos that are connected by matches, the largest
-        first; none if nothing fits.
-    """
-    import pycolmap
-
-    pycolmap.set_random_seed(seed)
-    options = mapper_options(count, seed)
-    with open_database(database) as file:
-        hold_rigs(options, file)
-    with (
-        progress.stage("Placing photos", count, "photos") as bar,
-        tempfile.TemporaryDirectory() as folder,
-        quiet_colmap(),
-    ):
-        counter = _Counter(bar)
-        try:
-            models = pycolmap.incremental_mapping(
-                database, folder, folder, options, "", counter.first_two, counter.one
-            )
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CaptureError(
-                f"poses cannot be found from {database} ({reason}); delete it and try again"
-            ) from error
-    return sorted(models.values(), key=lambda model: -model.num_reg_images())
-
-
-def mapper_options(count: int, seed: int) -> Any:
-    """COLMAP's defaults, with seeds, and models of three photos allowed where there are few photos at all."""
-    import pycolmap
-
-    options = pycolmap.IncrementalPipelineOptions()
-    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed
-    options.min_model_size = max(LEAST_GROUP, min(10, count // 4))
-    options.extract_colors = False  # done on the undistorted photos
-    return options
-
-
-class _Counter:
-    """Moves a bar at each photo that is placed, never beyond its end: COLMAP may begin several models."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-
-    def first_two(self) -> None:
-        self.one()
-        self.one()
-
-    def one(self) -> None:
-        if self._bar.done < self._bar.total:
-            self._bar.advance()

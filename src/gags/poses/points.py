@@ -19,7 +19,9 @@ from gags.errors import CaptureError
 from gags.files import read_table, write_json
 from gags.poses.database import counts_of, open_database, quiet_colmap
 from gags.poses.inputs import BarePhoto, counting_order
-from gags.poses.matching import mapper_options, match_photos
+from gags.poses.learnt import check_features
+from gags.poses.mapping import mapper_options
+from gags.poses.matching import match_photos
 from gags.poses.record import (
     FEW_KEYPOINTS,
     MORE_OVERLAP,
@@ -69,6 +71,7 @@ def find_points(
     Raises:
         CaptureError: If the capture cannot be read, or too few points are found.
     """
+    check_features(settings)
     source, out = Path(source).expanduser(), Path(out).expanduser()
     capture = load_capture(
         source,
@@ -86,7 +89,7 @@ def find_points(
         return out
     try:
         views = sorted(capture, key=lambda view: counting_order(view.name))
-        photos = _pinhole_photos(views, out / "images", progress)
+        photos = pinhole_photos(views, out / "images", progress)
         in_order = format_named(capture.format, source).in_order
         match_photos(photos, database_file(out), settings, progress, in_order=in_order)
         viewmats = [view.camera.viewmat for view in views]
@@ -100,17 +103,29 @@ def find_points(
     return out
 
 
-def _pinhole_photos(views: list[View], folder: Path, progress: Reporter) -> list[BarePhoto]:
-    """Write all photos undistorted; returns those, with their intrinsics."""
+def pinhole_photos(
+    views: list[View], folder: Path, progress: Reporter, *, visit: str = ""
+) -> list[BarePhoto]:
+    """Write all photos undistorted.
+
+    Args:
+        views: Of a capture with poses.
+        folder: Where to write; what is there is removed.
+        progress: Told about progress.
+        visit: Which of several captures they are; a folder of that name holds them.
+
+    Returns:
+        The photos as they are written, with their intrinsics, in the order of the views.
+    """
     photos = []
     for old in (folder, folder.with_name(MASKS)):
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(old / visit, ignore_errors=True)
     with progress.stage("Undistorting photos", len(views), "photos") as bar:
         for view in views:
             K, width, height = view.camera.K, view.camera.width, view.camera.height
             fx, fy, cx, cy = float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
-            name = result_name(view.name)
-            photo = BarePhoto(name, folder / name, width, height, pinhole=(fx, fy, cx, cy))
+            name = f"{visit}/{result_name(view.name)}" if visit else result_name(view.name)
+            photo = BarePhoto(name, folder / name, width, height, pinhole=(fx, fy, cx, cy), visit=visit)
             kept = view.kept()
             if kept is not None:
                 photo = replace(photo, mask=write_mask(kept, folder.parent, name))
@@ -143,13 +158,7 @@ def triangulated(
     """
     import pycolmap
 
-    options = mapper_options(len(photos), seed)
-    tolerance = max(
-        LEAST_TOLERANCE_PX,
-        REPROJECTION_TOLERANCE * max(max(photo.width, photo.height) for photo in photos),
-    )
-    options.mapper.filter_max_reproj_error = tolerance
-    options.triangulation.merge_max_reproj_error = options.triangulation.complete_max_reproj_error = tolerance
+    options = tolerant_options(photos, seed)
     poses = {photo.key: viewmat for photo, viewmat in zip(photos, viewmats, strict=True)}
     with (
         progress.stage("Triangulating points", len(photos), "photos") as bar,
@@ -157,7 +166,7 @@ def triangulated(
         quiet_colmap(),
     ):
         pycolmap.set_random_seed(seed)
-        model = _posed(poses, database)
+        model = posed_model(poses, database)
         model = pycolmap.triangulate_points(model, database, folder, folder, options=options)
         names = {photo.key: photo.name for photo in photos}
         for image in model.images.values():
@@ -166,29 +175,53 @@ def triangulated(
     return model
 
 
-def _posed(poses: dict[str, np.ndarray], database: Path) -> Any:
-    """The photos of a database at known places; without points. Poses are by the database's names."""
+def tolerant_options(photos: list[BarePhoto], seed: int) -> Any:
+    """COLMAP's options for poses that are known and may be a little off."""
+    options = mapper_options(len(photos), seed)
+    tolerance = max(
+        LEAST_TOLERANCE_PX,
+        REPROJECTION_TOLERANCE * max(max(photo.width, photo.height) for photo in photos),
+    )
+    options.mapper.filter_max_reproj_error = tolerance
+    options.triangulation.merge_max_reproj_error = options.triangulation.complete_max_reproj_error = tolerance
+    return options
+
+
+def posed_model(poses: dict[str, np.ndarray], database: Path) -> Any:
+    """Photos of a database at known places; without points.
+
+    Args:
+        poses: World-to-camera transforms by the database's names; photos without are left out. [4, 4] each
+        database: COLMAP's.
+    """
     import pycolmap
 
     model = pycolmap.Reconstruction()
     with open_database(database) as file:
-        images = file.read_all_images()
+        images = [image for image in file.read_all_images() if image.name in poses]
+        cameras, frames = {image.camera_id for image in images}, {image.frame_id for image in images}
         for camera in file.read_all_cameras():
-            model.add_camera(camera)
+            if camera.camera_id in cameras:
+                model.add_camera(camera)
         for rig in file.read_all_rigs():
-            model.add_rig(rig)
+            if rig.ref_sensor_id.id in cameras:
+                model.add_rig(rig)
         viewmats = {image.frame_id: poses[image.name] for image in images}
         for frame in file.read_all_frames():
-            viewmat = viewmats[frame.frame_id]
-            frame.rig_from_world = pycolmap.Rigid3d(pycolmap.Rotation3d(viewmat[:3, :3]), viewmat[:3, 3])
-            model.add_frame(frame)
+            if frame.frame_id in frames:
+                viewmat = viewmats[frame.frame_id]
+                frame.rig_from_world = pycolmap.Rigid3d(pycolmap.Rotation3d(viewmat[:3, :3]), viewmat[:3, 3])
+                model.add_frame(frame)
         for image in images:
             model.add_image(image)
     return model
 
 
 def fitting_share(model: Any, database: Path) -> float:
-    """Share of the verified matches whose two keypoints became one point; 0 if there are no matches."""
+    """Share of the verified matches whose two keypoints became one point; 0 if there are no matches.
+
+    Only matches between photos of the model count.
+    """
     import pycolmap
 
     points = {number: _point_numbers(image) for number, image in model.images.items()}
@@ -196,6 +229,8 @@ def fitting_share(model: Any, database: Path) -> float:
     with open_database(database) as file:
         for pair, geometry in zip(*file.read_two_view_geometries(), strict=True):
             first, second = pycolmap.pair_id_to_image_pair(pair)
+            if first not in points or second not in points:
+                continue
             rows, columns = np.asarray(geometry.inlier_matches, dtype=np.int64).reshape(-1, 2).T
             a, b = points[first][rows], points[second][columns]
             fitting += int(((a == b) & (a >= 0)).sum())

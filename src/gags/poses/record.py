@@ -9,6 +9,8 @@ from gags.capture.formats.colmap import model_folder
 from gags.capture.photos import listed
 from gags.errors import CaptureError
 from gags.files import read_table, write_json
+from gags.poses.database import counts_of
+from gags.poses.inputs import BarePhoto
 from gags.progress import Reporter
 
 FEW_KEYPOINTS = 300  # a photo of a textured place has thousands
@@ -114,6 +116,22 @@ def _advice(photos: list[PhotoResult]) -> list[str]:
     return [text for _, text in sorted(reasons, key=lambda reason: -reason[0])]
 
 
+def photo_results(photos: list[BarePhoto], models: list[Any], database: Path) -> list[PhotoResult]:
+    """What became of all photos.
+
+    Args:
+        photos: All photos.
+        models: `pycolmap.Reconstruction` of each connected group, the largest first.
+        database: COLMAP's.
+    """
+    keypoints, matches = counts_of(database)
+    group: dict[str, int] = {}
+    for number, model in enumerate(models):
+        for image in model.reg_image_ids():
+            group.setdefault(model.image(image).name, number)
+    return [PhotoResult(p.name, keypoints[p.key], matches[p.key], group.get(p.key)) for p in photos]
+
+
 def record_file(out: Path) -> Path:
     """Where the record of a capture that was found lies."""
     return out / "matching" / "record.json"
@@ -127,6 +145,11 @@ def database_file(out: Path) -> Path:
 def views_folder(out: Path) -> Path:
     """Where the views lie that panoramas were cut into."""
     return out / "matching" / "views"
+
+
+def frames_folder(out: Path) -> Path:
+    """Where the frames of a video lie that a capture was found from."""
+    return out / "matching" / "frames"
 
 
 def prepare(out: Path, key: str, what: str, progress: Reporter) -> bool:

@@ -7,6 +7,7 @@ from gags.capture.settings import PanoramaSettings, UndistortSettings
 from gags.files.ranges import SEED, SHARE, Range, Settings, ranged
 from gags.store import added, plain
 
+Mapper = Literal["auto", "incremental", "global"]
 Matching = Literal["auto", "exhaustive", "sequential", "nearest"]
 CameraModel = Literal[
     "SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "SIMPLE_FISHEYE", "FISHEYE",
@@ -48,6 +49,15 @@ class PoseSettings(Settings):
     """How panoramas are cut."""
     undistort: UndistortSettings = added(UndistortSettings())  # noqa: RUF009 (frozen)
     """How much is kept of photos of distorting lenses."""
+    mapper: Literal["auto", "incremental", "global"] = added("auto")
+    """How photos are placed: one after the other, or all at once (COLMAP's global mapper, which is faster
+    for hundreds of photos, less accurate, and says nothing of photos that it places wrongly). auto:
+    incremental."""
+    features: Literal["sift", "aliked-n16rot", "aliked-n32"] = added("sift")
+    """What keypoints are found by: SIFT, or the network ALIKED in one of two sizes, which COLMAP downloads.
+    ALIKED needs a pycolmap that was built with ONNX, which the wheels of PyPI are not."""
+    matcher: Literal["nearest", "lightglue"] = added("nearest")
+    """How keypoints are matched: by nearest descriptors, or by LightGlue, a network that needs ONNX, too."""
 
 
 def kept_settings(settings: PoseSettings) -> dict[str, Any]:

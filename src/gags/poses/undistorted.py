@@ -9,6 +9,7 @@ import numpy as np
 
 from gags.capture.formats.colmap_files import lens_of_model
 from gags.capture.lens import Lens, rays_through
+from gags.capture.names import resolve
 from gags.capture.projections import PERSPECTIVE
 from gags.capture.settings import UndistortSettings
 from gags.capture.undistort import pinhole_of, seen_pixels, undistort, undistort_kept
@@ -191,3 +192,11 @@ def write_model(model: Any, images: Path, folder: Path) -> None:
     model.write_binary(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)
+
+
+def write_test_list(stems: list[str], out: Path) -> None:
+    """Write `test.txt`: photos that were held out stay held out, by stem, since suffixes may have changed."""
+    images = out / "images"
+    placed = {path.relative_to(images).with_suffix("").as_posix() for path in images.rglob("*.*")}
+    kept = resolve(stems, placed)
+    (out / "test.txt").write_text("".join(f"{kept[s]}\n" for s in stems if s in kept), encoding="utf-8")

@@ -110,6 +110,7 @@ def begin(scene: SceneWork, progress: Reporter) -> Begun:
         scene.photos,
         require_points=splats is None,
         find_poses_in=scene.out,
+        poses=settings.poses,
         progress=progress,
     )
     workspace = Workspace.create(scene.out)

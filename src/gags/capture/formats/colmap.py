@@ -14,6 +14,7 @@ from gags.capture.formats.colmap_files import (
     read_images,
     read_points_table,
 )
+from gags.capture.formats.colmap_rigs import check_rigs
 from gags.capture.photos import photos_in
 from gags.errors import CaptureError
 from gags.progress import SILENT, Reporter
@@ -57,6 +58,7 @@ def read_colmap(root: Path, progress: Reporter = SILENT, *, images: str | None =
     _say_choice(root, model, progress)
     folder = _photos_of(root, model, images, progress)
     cameras, posed = read_cameras(model), read_images(model)
+    check_rigs(model, posed, progress)
     files = files_of([image.name for image in posed], folder, progress)
     poses, broken = [], {}
     for image in posed:

@@ -1,8 +1,10 @@
 """The three files of a COLMAP model, binary or text: cameras, photos with poses, points.
 
+Rigs and frames, which COLMAP 4 writes beside them, are in `colmap_rigs.py`.
+
 They are parsed here and not by pycolmap, which takes a `cameras.bin` with 30 % of its bytes for a whole one,
 has not returned from an empty `points3D.bin` after 20 s, and refuses a model from which a photo was removed
-(version 4.2.1; `benchmarks/damaged_colmap.py`). Tracks, rigs and frames are not needed.
+(version 4.2.1; `benchmarks/damaged_colmap.py`). Tracks are not needed.
 """
 
 import struct
@@ -54,26 +56,28 @@ class PosedImage(NamedTuple):
         name: As the model calls it; bytes that are no UTF-8 as `surrogateescape` keeps them.
         camera_id: Number of its camera.
         viewmat: World-to-camera transform, float64 [4, 4]; None if the file holds no rotation.
+        image_id: Its number.
     """
 
     name: str
     camera_id: int
     viewmat: np.ndarray | None
+    image_id: int
 
 
 def is_model(folder: Path) -> bool:
     """Whether a folder holds the cameras of a COLMAP model."""
-    return _file(folder, "cameras") is not None
+    return model_file(folder, "cameras") is not None
 
 
 def is_whole_model(folder: Path) -> bool:
     """Whether a folder holds cameras and photos of a COLMAP model."""
-    return is_model(folder) and _file(folder, "images") is not None
+    return is_model(folder) and model_file(folder, "images") is not None
 
 
 def count_images(model: Path) -> int:
     """How many photos a model has, without reading them all if it is binary; 0 if it is damaged."""
-    path = _file(model, "images")
+    path = model_file(model, "images")
     try:
         if path is None:
             return 0
@@ -92,7 +96,7 @@ def read_cameras(model: Path) -> dict[int, Lens]:
     Raises:
         CaptureError: If the file is missing or damaged, or a camera model is unknown.
     """
-    return _parse(model, "cameras", _cameras_binary, _cameras_text)
+    return parse_file(model, "cameras", _cameras_binary, _cameras_text)
 
 
 def read_images(model: Path) -> list[PosedImage]:
@@ -101,7 +105,7 @@ def read_images(model: Path) -> list[PosedImage]:
     Raises:
         CaptureError: If the file is missing or damaged.
     """
-    return _parse(model, "images", _images_binary, _images_text)
+    return parse_file(model, "images", _images_binary, _images_text)
 
 
 def read_points_table(model: Path) -> np.ndarray | None:
@@ -111,24 +115,26 @@ def read_points_table(model: Path) -> np.ndarray | None:
         CaptureError: If the file is damaged.
     """
     return (
-        None if _file(model, "points3D") is None else _parse(model, "points3D", _points_binary, _points_text)
+        None
+        if model_file(model, "points3D") is None
+        else parse_file(model, "points3D", _points_binary, _points_text)
     )
 
 
-def _file(model: Path, name: str) -> Path | None:
-    """The binary file of this name if there is one, else the text."""
+def model_file(model: Path, name: str) -> Path | None:
+    """A file of a model: the binary file of this name if there is one, else the text."""
     paths = (model / f"{name}.{suffix}" for suffix in ("bin", "txt"))
     return next((path for path in paths if path.is_file()), None)
 
 
-def _parse(
+def parse_file(
     model: Path,
     name: str,
     binary: Callable[[bytes], T],
     text: Callable[[list[str]], T],
 ) -> T:
     """Read one of the model's files, binary if there is one, and turn whatever is wrong into one error."""
-    path = _file(model, name)
+    path = model_file(model, name)
     if path is None:
         raise CaptureError(f"{model} has no {name}.bin or {name}.txt; copy the whole COLMAP model")
     try:
@@ -169,7 +175,8 @@ def lens_of_model(model: str, width: int, height: int, params: Sequence[float]) 
     return Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion, projection=projection)
 
 
-def _viewmat(quat_wxyz: tuple[float, ...], translation: tuple[float, ...]) -> np.ndarray | None:
+def viewmat_of(quat_wxyz: tuple[float, ...], translation: tuple[float, ...]) -> np.ndarray | None:
+    """A rotation and translation as a matrix, float64 [4, 4]; None if they are none."""
     with np.errstate(over="ignore"):
         norm = float(np.linalg.norm(quat_wxyz))  # to the digit: hashes of captures hold the rotation
     if not 0 < norm < np.inf or not np.isfinite(translation).all():
@@ -180,34 +187,39 @@ def _viewmat(quat_wxyz: tuple[float, ...], translation: tuple[float, ...]) -> np
     return viewmat
 
 
-def _records(data: bytes) -> tuple[int, int]:
+def record_count(data: bytes) -> tuple[int, int]:
     """Number of records in a binary file, and where the first begins."""
     return struct.unpack_from("<Q", data)[0], 8
 
 
-def _check_end(data: bytes, offset: int) -> None:
+def check_end(data: bytes, offset: int) -> None:
+    """Make sure that the records of a binary file end where it ends.
+
+    Raises:
+        ValueError: If they do not.
+    """
     if offset != len(data):
         raise ValueError(f"{len(data) - offset} bytes follow its last record")
 
 
 def _cameras_binary(data: bytes) -> dict[int, Lens]:
     cameras = {}
-    count, offset = _records(data)
+    count, offset = record_count(data)
     for _ in range(count):
         camera_id, model_id, width, height = struct.unpack_from("<iiQQ", data, offset)
         model, parameters, *_ = _MODELS.get(model_id, (f"number {model_id}", 0, 0, ""))
         params = struct.unpack_from(f"<{parameters}d", data, offset + 24)
         offset += 24 + 8 * parameters
         cameras[camera_id] = lens_of_model(model, width, height, params)
-    _check_end(data, offset)
+    check_end(data, offset)
     return cameras
 
 
 def _images_binary(data: bytes) -> list[PosedImage]:
     images = []
-    count, offset = _records(data)
+    count, offset = record_count(data)
     for _ in range(count):
-        _, *pose, camera_id = struct.unpack_from("<I7di", data, offset)
+        image_id, *pose, camera_id = struct.unpack_from("<I7di", data, offset)
         offset += 64
         end = data.find(b"\0", offset)
         if end < 0:
@@ -215,8 +227,9 @@ def _images_binary(data: bytes) -> list[PosedImage]:
         name = data[offset:end].decode("utf-8", "surrogateescape")
         (points,) = struct.unpack_from("<Q", data, end + 1)
         offset = end + 9 + 24 * points
-        images.append(PosedImage(name, camera_id, _viewmat(tuple(pose[:4]), tuple(pose[4:]))))
-    _check_end(data, offset)
+        viewmat = viewmat_of(tuple(pose[:4]), tuple(pose[4:]))
+        images.append(PosedImage(name, camera_id, viewmat, image_id))
+    check_end(data, offset)
     return images
 
 
@@ -229,26 +242,27 @@ _POINT = np.dtype(
 def _points_binary(data: bytes) -> np.ndarray:
     """Number, x, y, z, r, g, b of every point. float64 [P, 7]"""
     starts = []
-    count, offset = _records(data)
+    count, offset = record_count(data)
     for _ in range(count):
         starts.append(offset)
         (track,) = struct.unpack_from("<Q", data, offset + _POINT.itemsize - 8)
         offset += _POINT.itemsize + 8 * track
-    _check_end(data, offset)
+    check_end(data, offset)
     octets = np.frombuffer(data, np.uint8)
     rows = octets[np.array(starts, dtype=np.int64)[:, None] + np.arange(_POINT.itemsize)]
     points = rows.view(_POINT)[:, 0]
     return np.concatenate([points["id"][:, None].astype(np.float64), points["xyz"], points["rgb"]], axis=1)
 
 
-def _data_lines(lines: list[str]) -> Iterator[list[str]]:
+def data_lines(lines: list[str]) -> Iterator[list[str]]:
+    """The words of every line of a text file that is no comment."""
     return (line.split() for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
 def _cameras_text(lines: list[str]) -> dict[int, Lens]:
     return {
         int(camera_id): lens_of_model(model, int(width), int(height), tuple(map(float, params)))
-        for camera_id, model, width, height, *params in _data_lines(lines)
+        for camera_id, model, width, height, *params in data_lines(lines)
     }
 
 
@@ -264,7 +278,9 @@ def _images_text(lines: list[str]) -> list[PosedImage]:
             just_posed = False
         elif len(words) == 10:
             pose = tuple(map(float, words[1:8]))
-            images.append(PosedImage(words[9].strip(), int(words[8]), _viewmat(pose[:4], pose[4:])))
+            viewmat = viewmat_of(pose[:4], pose[4:])
+            number = int(words[0]) if words[0].isdigit() else -1
+            images.append(PosedImage(words[9].strip(), int(words[8]), viewmat, number))
             just_posed = True
         elif words and just_posed:
             raise ValueError(f"the line after photo {images[-1].name} is not a list of X Y POINT3D_ID")
@@ -290,7 +306,7 @@ def _is_number(word: str) -> bool:
 def _points_text(lines: list[str]) -> np.ndarray:
     """Number, x, y, z, r, g, b of every point. float64 [P, 7]"""
     rows = []
-    for words in _data_lines(lines):
+    for words in data_lines(lines):
         if len(words) < 7:  # an error and a track follow, which Gaussians do not need
             raise ValueError(f"`{' '.join(words)[:60]}` is not POINT3D_ID X Y Z R G B")
         rows.append(tuple(map(float, words[:7])))

@@ -1,0 +1,409 @@
+"""Several captures of one place → one capture, where their photos show the same.
+
+Where one of them has poses, these stay, and so does their frame: the photos of the others are placed in it.
+Where none has, all are placed together. Photos are kept apart by folder: `kitchen/a.jpg`, `later/a.jpg`. The
+result is laid out as in `gags.poses.find`.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gags.capture import Capture, load_capture, read_saved_capture
+from gags.capture.capture import View
+from gags.capture.load import TEST_EVERY
+from gags.capture.mask_files import AUTO
+from gags.capture.masks import mask_digest
+from gags.capture.photos import photo_sample
+from gags.capture.projections import EQUIRECTANGULAR
+from gags.capture.undistort import is_own_pinhole, pinhole_of
+from gags.errors import CaptureError
+from gags.files import read_table, write_json
+from gags.poses.database import quiet_colmap
+from gags.poses.inputs import (
+    LEAST_PHOTOS_TO_PLACE,
+    BarePhoto,
+    bare_photos,
+    check_video,
+    counting_order,
+    held_out,
+    is_video,
+    lacks_poses,
+    video_photos,
+)
+from gags.poses.learnt import check_features
+from gags.poses.mapping import check_mapper, chosen_mapper, place_photos, placed_one_by_one
+from gags.poses.matching import match_photos
+from gags.poses.panoramas import views_of
+from gags.poses.points import (
+    GOOD_FIT,
+    LEAST_FIT,
+    LEAST_POINTS,
+    fitting_share,
+    pinhole_photos,
+    posed_model,
+    tolerant_options,
+)
+from gags.poses.record import (
+    cannot_write,
+    database_file,
+    frames_folder,
+    photo_results,
+    prepare,
+    record_file,
+    search_result,
+    views_folder,
+)
+from gags.poses.settings import PoseSettings, kept_settings
+from gags.poses.undistorted import write_capture, write_test_list
+from gags.progress import SILENT, Reporter
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """One of the captures that are merged.
+
+    Attributes:
+        name: Of the folder that its photos get in the result.
+        source: Where it lies.
+        capture: Its photos with their poses; None if it has no poses.
+        photos: Its photos, if it has no poses; empty for a video whose frames are not chosen yet.
+    """
+
+    name: str
+    source: Path
+    capture: Capture | None = None
+    photos: tuple[BarePhoto, ...] = ()
+
+    def photo_folder(self) -> Path:
+        """Where the photos of a capture with poses lie."""
+        return self.source if self.capture is None else self.capture.views[0].path.parent
+
+
+def merge_captures(
+    sources: Sequence[Path | str],
+    out: Path | str,
+    settings: PoseSettings = PoseSettings(),
+    progress: Reporter = SILENT,
+    *,
+    masks: str = AUTO,
+) -> Path:
+    """Make one capture of several of one place, such as of a second visit.
+
+    The first one that has poses gives frame and scale, and its poses stay as they are. Poses of any other are
+    found anew, in this frame.
+
+    Args:
+        sources: Captures with poses in any format, scenes of gags, folders of photos, videos; two or more.
+        out: Folder of the capture; an earlier run in it that was stopped resumes, a finished one is kept as
+            long as sources and settings are the same.
+        settings: How poses are found.
+        progress: Told about progress, and why photos were left out.
+        masks: Which pixels are ignored in each of them; see `load_capture`.
+
+    Returns:
+        `out`, for `load_capture`. Held out are the photos that each source holds out, or every 8th of it.
+
+    Raises:
+        CaptureError: If one cannot be read, or shares nothing with the others; then nothing is written.
+    """
+    check_mapper(settings)
+    check_features(settings)
+    out = Path(out).expanduser()
+    if settings.camera == EQUIRECTANGULAR:
+        raise CaptureError(
+            "panoramas cannot be merged with other captures; give those of all visits in one folder"
+        )
+    visits = read_visits(sources, ignore=out, masks=masks, progress=progress)
+    for visit in visits:
+        views_of(list(visit.photos), visit.source, views_folder(out), settings, progress)  # refuses panoramas
+    with _as_before_unless_shared(out):
+        visits = [_with_frames(visit, out, settings, progress) for visit in visits]
+        if prepare(out, _key(visits, settings), "Poses", progress):
+            return out
+        try:
+            return _merge(visits, out, settings, progress)
+        except OSError as error:
+            raise cannot_write(out, error) from error
+
+
+def read_visits(
+    sources: Sequence[Path | str],
+    *,
+    ignore: Path | None = None,
+    masks: str = AUTO,
+    progress: Reporter = SILENT,
+) -> list[Visit]:
+    """Read what is to be merged; nothing is written.
+
+    Args:
+        sources: As in `merge_captures`.
+        ignore: Folder to leave out, such as that of the result.
+        masks: Which pixels are ignored; those of a scene stay as they are.
+        progress: Told what is left out.
+
+    Raises:
+        CaptureError: If there are fewer than two, one is named twice, or one cannot be read.
+    """
+    paths = [Path(source).expanduser() for source in sources]
+    places = [os.path.realpath(path) for path in paths]
+    if len(paths) < 2:
+        raise CaptureError("one capture alone cannot be merged; name two or more")
+    if len(set(places)) < len(places):
+        twice = next(path for path, place in zip(paths, places, strict=True) if places.count(place) > 1)
+        raise CaptureError(f"{twice} is named twice; name each capture once")
+    visits = []
+    for name, path in zip(visit_names(paths), paths, strict=True):
+        if is_video(path):
+            check_video(path)
+            visits.append(Visit(name, path))
+        elif lacks_poses(path):
+            photos = bare_photos(path, ignore=ignore, masks=masks, progress=progress)
+            visits.append(Visit(name, path, photos=tuple(_renamed(photos, name))))
+        elif (path / "capture.json").is_file():
+            visits.append(Visit(name, path, capture=read_saved_capture(path)))
+        else:
+            capture = load_capture(path, masks=masks, require_points=False, progress=progress)
+            visits.append(Visit(name, path, capture=capture))
+    return visits
+
+
+def visit_names(paths: Sequence[Path]) -> list[str]:
+    """A name of a folder for each of several captures: its own, with a number where two have the same."""
+    names: list[str] = []
+    for path in paths:
+        own = Path(os.path.abspath(path))
+        name = (own.stem if own.is_file() else own.name) or "capture"
+        taken = {other.casefold() for other in names}  # on some disks, "Desk" and "desk" are one folder
+        number = 2
+        unique = name
+        while unique.casefold() in taken:
+            unique, number = f"{name}_{number}", number + 1
+        names.append(unique)
+    return names
+
+
+def _renamed(photos: Sequence[BarePhoto], name: str) -> list[BarePhoto]:
+    return [replace(photo, name=f"{name}/{photo.name}", visit=name) for photo in photos]
+
+
+def _with_frames(visit: Visit, out: Path, settings: PoseSettings, progress: Reporter) -> Visit:
+    """A video gets its frames."""
+    if not is_video(visit.source):
+        return visit
+    frames = video_photos(visit.source, frames_folder(out) / visit.name, settings.frames, progress)
+    return replace(visit, photos=tuple(_renamed(frames, visit.name)))
+
+
+class _NothingSharedError(CaptureError):
+    """Captures do not show the same place."""
+
+
+@contextmanager
+def _as_before_unless_shared(out: Path) -> Iterator[None]:
+    """Where captures share nothing, no folder of keypoints stays behind that was not there before."""
+    was_there = out.exists()
+    try:
+        yield
+    except _NothingSharedError:
+        if not was_there:
+            shutil.rmtree(out, ignore_errors=True)
+        elif record_file(out).is_file():
+            shutil.rmtree(record_file(out).parent, ignore_errors=True)
+        raise
+
+
+def _merge(visits: list[Visit], out: Path, settings: PoseSettings, progress: Reporter) -> Path:
+    database, posed = database_file(out), out / "matching" / "posed"
+    base = next((visit for visit in visits if visit.capture is not None), None)
+    photos, views = [], dict[str, View]()
+    for visit in visits:
+        if visit.capture is None:
+            photos += visit.photos
+            continue
+        of_visit = sorted(map(_full_size, visit.capture), key=lambda view: counting_order(view.name))
+        written = pinhole_photos(of_visit, posed, progress, visit=visit.name)
+        photos += written
+        if visit is base:
+            views = {photo.key: view for photo, view in zip(written, of_visit, strict=True)}
+    match_photos(photos, database, settings, progress)
+    if base is None:
+        models = place_photos(database, len(photos), settings, progress)
+    else:
+        models = [_placed_beside(base, photos, views, database, settings, progress)]
+    summary = _check(visits, photos, models, out, settings, progress)
+    stems = [stem for visit in visits for stem in _held_out(visit)]
+    write_capture(models[0], photos, out, settings.undistort, progress)
+    write_test_list(stems, out)
+    shutil.rmtree(posed, ignore_errors=True)
+    progress.say(f"Poses: {summary}")
+    return out
+
+
+def _full_size(view: View) -> View:
+    """The same view at the size of its photo: a scene may have been made of smaller ones."""
+    size, lens, camera = view.photo_size, view.lens, view.camera
+    if size is None:
+        return view
+    if lens is None:
+        return view if size == (camera.width, camera.height) else replace(view, camera=camera.resized(*size))
+    if size == (lens.width, lens.height) or not is_own_pinhole(lens, camera.K, (camera.width, camera.height)):
+        return view  # of panoramas and fisheyes, the scene's own size is kept
+    lens = lens.resized(*size)
+    return replace(view, camera=replace(camera.resized(*size), K=pinhole_of(lens).K), lens=lens)
+
+
+def _placed_beside(
+    base: Visit,
+    photos: list[BarePhoto],
+    views: dict[str, View],
+    database: Path,
+    settings: PoseSettings,
+    progress: Reporter,
+) -> Any:
+    """Place photos in the frame of those that have poses, which stay as they are.
+
+    Args:
+        base: The capture with poses.
+        photos: All photos.
+        views: Those of the capture, by key.
+        database: COLMAP's, with verified matches of all photos.
+        settings: Of the mapper.
+        progress: Told about progress.
+
+    Returns:
+        `pycolmap.Reconstruction` of all photos that were placed.
+    """
+    import pycolmap
+
+    known = {key: view.camera.viewmat for key, view in views.items()}
+    options = tolerant_options(photos, settings.seed)
+    waiting = len(photos) - len(known)
+    with (
+        progress.stage("Placing photos", waiting, "photos") as bar,
+        tempfile.TemporaryDirectory() as folder,
+        quiet_colmap(),
+    ):
+        pycolmap.set_random_seed(settings.seed)
+        model = posed_model(known, database)
+        cameras = set(model.cameras)
+        model = pycolmap.triangulate_points(model, database, folder, folder, options=options)
+        _check_fit(base, model, database, progress)
+        start = Path(folder) / "start"
+        start.mkdir()
+        model.write_binary(start)
+        options.fix_existing_frames = options.mapper.fix_existing_frames = True
+        options.constant_cameras = options.mapper.constant_cameras = cameras
+        options.multiple_models = False
+        models = placed_one_by_one(database, Path(folder), options, bar, start)
+        model = max(models.values(), key=lambda each: each.num_reg_images(), default=model)
+        _put_back(model, known)
+    return model
+
+
+def _check_fit(base: Visit, model: Any, database: Path, progress: Reporter) -> None:
+    """Raise if the photos of a capture do not fit its poses: nothing can be placed among them; or warn."""
+    count, share = model.num_points3D(), fitting_share(model, database)
+    if count < LEAST_POINTS or share < LEAST_FIT:
+        found = f"{count} points for {model.num_images()} photos, {100 * share:.0f} % of the matches"
+        raise CaptureError(
+            f"{base.source}: {found} fit the poses, too few to place others among them: the poses are "
+            "wrong, or the photos share too little; give the folder of its photos alone "
+            f"({base.photo_folder()})"
+        )
+    if share < GOOD_FIT:
+        progress.warn(
+            f"{base.source}: only {100 * share:.0f} % of the matches fit its poses: they are inaccurate, and "
+            "what is placed among them will be, too"
+        )
+
+
+def _put_back(model: Any, known: dict[str, Any]) -> None:
+    """Give photos with poses exactly these: they were kept, up to the last digits of quaternions."""
+    import pycolmap
+
+    for image in model.images.values():
+        if image.name in known:
+            viewmat = known[image.name]
+            pose = pycolmap.Rigid3d(pycolmap.Rotation3d(viewmat[:3, :3]), viewmat[:3, 3])
+            model.frame(image.frame_id).rig_from_world = pose
+
+
+def _check(
+    visits: list[Visit],
+    photos: list[BarePhoto],
+    models: list[Any],
+    out: Path,
+    settings: PoseSettings,
+    progress: Reporter,
+) -> str:
+    """Write to record.json what became of every photo, and return it in a line.
+
+    Raises:
+        CaptureError: If a capture shares nothing with the others.
+    """
+    results = photo_results(photos, models, database_file(out))
+    visit_of = {photo.name: photo.visit for photo in photos}
+    of = {v.name: [result for result in results if visit_of[result.name] == v.name] for v in visits}
+    placed = {name: sum(result.group == 0 for result in rows) for name, rows in of.items()}
+    counts = ", ".join(f"{placed[v.name]} of {len(of[v.name])} photos of {v.name}" for v in visits)
+    apart = [v for v in visits if placed[v.name] < LEAST_PHOTOS_TO_PLACE]
+    if apart or not models:
+        raise _NothingSharedError(_apart(visits, apart, of, counts))
+    model = models[0]
+    overall = search_result(results, model.num_points3D(), model.compute_mean_reprojection_error())
+    summary = f"{counts} placed in one frame, {overall.summary.split(', ', 1)[1]}"
+    rows = [result.as_json() for result in results]
+    found = {"summary": summary, "mapper": chosen_mapper(settings), "photos": rows}
+    write_json(record_file(out), read_table(record_file(out)) | found)
+    for visit in visits:
+        advice = "; ".join(search_result(of[visit.name]).advice)
+        if advice:
+            progress.warn(f"{visit.name}: {advice} (details in {record_file(out)})")
+    return summary
+
+
+def _apart(visits: list[Visit], apart: list[Visit], of: dict[str, Any], counts: str) -> str:
+    """The message if captures share nothing."""
+    if all(visit.capture is None and visit in apart for visit in visits):
+        sources = " and ".join(str(visit.source) for visit in visits)
+        alone = f"gags poses {visits[0].source} --out my_capture"
+        return f"{sources}: {counts} placed; find out what each alone lacks: {alone}"
+    names = " and ".join(str(visit.source) for visit in apart)
+    return (
+        f"{names} cannot be merged with the rest ({counts} placed): the photos share too little of what they "
+        "show; add photos that show what both do, or make scenes of their own (gags run-many)"
+    )
+
+
+def _held_out(visit: Visit) -> list[str]:
+    """Stems of the photos that a capture holds out, as the result calls them."""
+    if visit.capture is not None:
+        return [f"{visit.name}/{view.stem}" for view in visit.capture.test]
+    stems = held_out(visit.source) if visit.source.is_dir() else None
+    if stems is not None:
+        return [f"{visit.name}/{stem}" for stem in stems]
+    names = sorted(photo.name for photo in visit.photos)
+    return [name.rsplit(".", 1)[0] for name in names[::TEST_EVERY]]
+
+
+def _key(visits: Sequence[Visit], settings: PoseSettings) -> str:
+    """Hash of everything the result depends on."""
+    digest = hashlib.sha256(json.dumps(kept_settings(settings), sort_keys=True, default=str).encode())
+    for visit in visits:
+        digest.update(f"{visit.name}\0".encode())
+        if visit.capture is not None:
+            digest.update(visit.capture.fingerprint().encode())
+        for photo in visit.photos:
+            digest.update(f"{photo.name}\0".encode())
+            digest.update(photo_sample(photo.path))
+            digest.update(b"alpha" * photo.alpha + (mask_digest(photo.mask) if photo.mask else b""))
+        digest.update(json.dumps(_held_out(visit)).encode())
+    return digest.hexdigest()[:16]
