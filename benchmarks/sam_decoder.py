@@ -21,8 +21,9 @@ from PIL import Image
 from tests.helpers.exported import ExportedDecoder
 
 from gags import models
-from gags.segment.sam.decoder import FoldedDecoder
+from gags.segment.sam.decoder import MaskDecoder
 from gags.segment.sam.export import load_session, read_weights
+from gags.segment.sam.folded import FoldedDecoder
 from gags.segment.sam.low_rank import LowRankDecoder
 from gags.segment.sam.mobile import FRAME_SIDE, POSITION_SIDE, frame_size, to_frame
 from gags.segment.suppress import measure
@@ -49,7 +50,7 @@ def ways(folder: Path, photo: np.ndarray, prompts: int) -> dict[str, Decode]:
 
         return decode
 
-    def folded(decoder: FoldedDecoder) -> Decode:
+    def folded(decoder: MaskDecoder) -> Decode:
         image = decoder.prepare(torch.from_numpy(embedding)[0])
         shares = torch.from_numpy(points / FRAME_SIDE)
 

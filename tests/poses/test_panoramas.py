@@ -16,7 +16,8 @@ from gags.errors import CaptureError
 from gags.poses import PoseSettings, find_poses
 from gags.poses.database import find_keypoints, open_database
 from gags.poses.inputs import bare_photos
-from gags.poses.matching import mapper_options, photo_pairs, view_pairs
+from gags.poses.mapping import mapper_options
+from gags.poses.matching import photo_pairs, view_pairs
 from gags.poses.panoramas import cut_panoramas, held_out_views, views_of
 from gags.poses.rigs import by_panorama, hold_rigs
 

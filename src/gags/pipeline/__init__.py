@@ -3,7 +3,6 @@
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from gags.capture import Capture, read_capture_of
 from gags.distill.field import splats_hash

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -227,10 +227,14 @@ def _all_done(futures: "list[Future[Any]]") -> None:
 def without_traces(workspace: Workspace) -> Iterator[None]:
     """Leave no folder behind for a scene that failed before anything of it was made."""
     new = not workspace.root.exists()
+    missing = [folder for folder in workspace.root.absolute().parents if not folder.exists()]
     try:
         yield
     except BaseException:
         made = {path.name for path in workspace.root.iterdir()} if workspace.root.is_dir() else set()
         if new and made <= {workspace.config.name, workspace.run.name}:
             shutil.rmtree(workspace.root, ignore_errors=True)
+            with suppress(OSError):  # another scene may be in one of them by now
+                for folder in missing:
+                    folder.rmdir()
         raise

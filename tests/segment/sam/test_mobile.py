@@ -12,14 +12,15 @@ from tests.helpers.exported import ExportedDecoder
 from gags.errors import ModelError
 from gags.segment.photo import segment_photo
 from gags.segment.sam import kernels as sam_kernels
-from gags.segment.sam.decoder import FoldedDecoder
+from gags.segment.sam.decoder import MaskDecoder
 from gags.segment.sam.export import load_session, read_weights
+from gags.segment.sam.folded import FoldedDecoder
 from gags.segment.sam.low_rank import LowRankDecoder
 from gags.segment.sam.mobile import MobileSam, frame_size, to_frame
 from gags.segment.settings import DescribeSettings
 from gags.segment.suppress import measure
 
-Make = Callable[[dict[str, torch.Tensor]], FoldedDecoder]
+Make = Callable[[dict[str, torch.Tensor]], MaskDecoder]
 EXACT = pytest.mark.parametrize(
     "make",
     [lambda weights: FoldedDecoder(weights, torch.float32), LowRankDecoder],

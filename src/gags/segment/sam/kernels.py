@@ -271,7 +271,7 @@ def norm_and_gelu(
         total = np.float32(0)
         for c in range(64):
             row[c] = _load(x[n, c]) + bias[n & 3, c]
-            if shared is not None:
+            if shared is not None and factors is not None:
                 row[c] += factors[n >> 2] * shared[n, c]
             total += row[c]
         mean = total * np.float32(1 / 64)

@@ -36,8 +36,9 @@ from gags.segment.sam.decoder import (
     POSITIONS,
     PROMPTS_A_CHUNK,
     TOKENS,
-    FoldedDecoder,
+    MaskDecoder,
     PreparedImage,
+    front,
 )
 from gags.segment.sam.kernels import as_array
 
@@ -141,7 +142,7 @@ class _Memory(threading.local):
         self.four_times = torch.empty(4 * POSITIONS, 128)
 
 
-class LowRankDecoder(FoldedDecoder):
+class LowRankDecoder(MaskDecoder[SharedImage]):
     """Masks on three levels from single-point prompts; see the head of this file.
 
     Args:
@@ -177,9 +178,9 @@ class LowRankDecoder(FoldedDecoder):
 
     @torch.inference_mode()
     def prepare(self, embedding: Tensor) -> SharedImage:
-        """Compute what does not depend on the prompts, see `FoldedDecoder.prepare`."""
+        """Compute what does not depend on the prompts, see `MaskDecoder.prepare`."""
         w, (gamma, last_gamma), (beta, last_beta) = self._weights, self._gamma, self._beta
-        first = super().prepare(embedding)
+        first = self._prepare_first(embedding)
         image = _centred(first.embedding[0])
         kept = _centred(image * gamma)  # within X₁ + A₂ B₂
         normed, last_normed = image * gamma, kept * last_gamma
@@ -374,8 +375,8 @@ class LowRankDecoder(FoldedDecoder):
         """
         tokens, memory = queries.shape[1], self._memory
         shape = (HEADS, tokens, POSITIONS)
-        scores = self._scores(queries, keys, scale, rows[0], weights, _front(memory.scores, shape))
-        attention = torch.softmax(scores, -1, out=_front(memory.attention, shape))
+        scores = self._scores(queries, keys, scale, rows[0], weights, front(memory.scores, shape))
+        attention = torch.softmax(scores, -1, out=front(memory.attention, shape))
         per_row = torch.mm(attention.view(-1, POSITIONS), weights.T).view(HEADS, tokens, -1)
         attention *= scale
         attended = torch.bmm(attention, values.scaled.transpose(1, 2))
@@ -425,11 +426,6 @@ def _values(x: Tensor) -> list[Tensor]:
 def _heads(x: Tensor) -> Tensor:
     """[T, 128] to [8, T, 16]"""
     return x.view(-1, HEADS, HEAD_DIM).transpose(0, 1)
-
-
-def _front(buffer: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """A contiguous tensor of some shape in the front part of a buffer."""
-    return buffer.view(-1)[: shape[0] * shape[1] * shape[2]].view(shape)
 
 
 def _centred(x: Tensor) -> Tensor:

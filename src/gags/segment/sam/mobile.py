@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from gags.errors import ModelError
-from gags.segment.sam.decoder import FoldedDecoder, PreparedImage, fast_dtype
+from gags.segment.sam.decoder import MaskDecoder, PreparedImage, fast_dtype
 from gags.segment.sam.embedding import sampled
 from gags.segment.sam.export import load_session, read_weights
+from gags.segment.sam.folded import FoldedDecoder
 from gags.segment.sam.low_rank import LowRankDecoder, SharedImage
 from gags.segment.segmenter import PromptedMasks
 
@@ -61,8 +63,11 @@ class MobileSam:
                 raise ModelError(f"{folder} has no {file}; run `gags models pull mobile-sam`")
         self._encoder = load_session(folder / "encoder.onnx")
         weights, dtype = read_weights(folder / "sam.onnx"), dtype or fast_dtype()
-        low_rank = dtype == torch.float32  # elsewhere large products cost less than further passes
-        self._decoder = LowRankDecoder(weights) if low_rank else FoldedDecoder(weights, dtype)
+        self._decoder: MaskDecoder[Any]
+        if dtype == torch.float32:
+            self._decoder = LowRankDecoder(weights)
+        else:  # large products cost less than more passes over memory
+            self._decoder = FoldedDecoder(weights, dtype)
 
     def encode(self, image: np.ndarray) -> EncodedPhoto:
         """Run the image encoder on a photo, uint8 RGB [H, W, 3]."""
