@@ -40,7 +40,7 @@ def test_the_mask_of_a_panorama_is_cut_like_it(tmp_path):
     (folder / "masks").mkdir()
     cv2.imwrite(str(folder / "masks" / "pano 0.png"), kept)
     views = cut_panoramas(bare_photos(folder), tmp_path / "views", SETTINGS.panorama)
-    shares = [view.kept().mean() for view in views]  # ahead, right, behind, left
+    shares = [view.kept().mean() for view in views[:4]]  # ahead, right, behind, left
     assert shares[0] == pytest.approx(0.5, abs=0.05)
     assert shares[1] == 1
     assert shares[2] == pytest.approx(0.5, abs=0.05)
