@@ -2,8 +2,8 @@
 
 Up is what most photos agree on. People hold a camera level more often than they hold it straight ahead, so
 what counts is the direction at right angles to the photos' horizontal axes; where these say too little, as
-all photos were taken from one side, it is the photos' own upward axes. A floor or a table that is nearly level
-by this corrects the rest.
+all photos were taken from one side, it is the photos' own upward axes. A floor or a table that is nearly
+level by this corrects the rest.
 """
 
 from collections.abc import Sequence
