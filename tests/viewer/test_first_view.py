@@ -1,4 +1,4 @@
-"""Where the viewer starts: up, what is looked at, and a view without roll, on made cameras with exact truth."""
+"""Where the viewer starts: up, what is looked at, a view without roll; with cameras whose truth is known."""
 
 import numpy as np
 import pytest

@@ -16,6 +16,7 @@ from gags.errors import QueryError
 from gags.gaussians.files import writer_for
 from gags.outputs import PORTS
 from gags.query.edit import parse_color
+from gags.query.frame import Unit
 from gags.query.names import EVERYDAY
 from gags.scene import Scene
 
@@ -55,7 +56,8 @@ def query(
 def locate(scene: SceneFolder, texts: Texts, /, *, image: ExampleImage = None, json: bool = False) -> None:
     """Find every instance of what texts name: centre, oriented box, score, and how many photos see it.
 
-    Coordinates and lengths are in the frame and units of the capture. Two mugs are two rows.
+    Coordinates and lengths are in the frame and units of the capture; of a scene whose unit is known (`gags
+    units`), also in that. Two mugs are two rows.
 
     Args:
         scene: Folder of the scene.
@@ -68,15 +70,15 @@ def locate(scene: SceneFolder, texts: Texts, /, *, image: ExampleImage = None, j
         _check_texts(texts)
     loaded = Scene.load(scene)
     queries = loaded.queries(texts, image=image)
-    found = loaded.locate(queries, progress=ConsoleReporter())
+    found, unit = loaded.locate(queries, progress=ConsoleReporter()), loaded.frame.unit
     if json:
-        _print_json([instance.to_json() for rows in found for instance in rows])
+        _print_json([instance.to_json(unit) for rows in found for instance in rows])
         return
     width = max(map(len, queries.texts))
     for text, rows in zip(queries.texts, found, strict=True):
         for row in rows:
             center = ", ".join(f"{value:.4g}" for value in row.box.center)
-            size = " × ".join(f"{value:.3g}" for value in row.box.size)
+            size = sized(row.box, unit)
             print(f"{text:<{width}}  {row.score:.2f} at ({center}), {size}, in {row.views} photos")
         if not rows:
             print(f"{text:<{width}}  nothing in the scene matches")
@@ -171,6 +173,14 @@ def catalog_table(entries: Sequence[gags.Entry]) -> Table:
         size = " × ".join(f"{side:.3g}" for side in entry.box.size)
         table.add_row("  " * depth + entry.name, f"{entry.names[0][1]:.2f}", others, str(entry.photos), size)
     return table
+
+
+def sized(box: gags.OrientedBox, unit: Unit | None) -> str:
+    """Lengths of a box's sides, and in a unit if there is one."""
+    size = " × ".join(f"{value:.3g}" for value in box.size)
+    if unit is None:
+        return size
+    return f"{size} ({' × '.join(f'{value:.3g}' for value in unit.of(box.size))} {unit.name})"
 
 
 def _path(entries: Sequence[gags.Entry], row: int) -> tuple[int, ...]:

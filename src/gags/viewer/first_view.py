@@ -1,9 +1,9 @@
 """Where the viewer starts: which way is up, what the photos look at, and from where it is seen.
 
-Up is what most photos agree on. People hold a camera level more often than they hold it straight ahead, so the
-direction that is at right angles to the photos' horizontal axes counts; where these say too little, because all
-photos were taken from one side, the photos' own upward axes do. A floor or a table that is nearly level by this
-corrects the rest.
+Up is what most photos agree on. People hold a camera level more often than they hold it straight ahead, so
+what counts is the direction at right angles to the photos' horizontal axes; where these say too little, as
+all photos were taken from one side, it is the photos' own upward axes. A floor or a table that is nearly level
+by this corrects the rest.
 """
 
 from collections.abc import Sequence
