@@ -1,0 +1,181 @@
+"use strict";
+// What is known of the things: their tree, whose Gaussians are whose, and the list in the panel.
+
+class Things {
+  constructor(count) {
+    this.count = count;
+    this.owner = new Int32Array(count).fill(-1);
+    this.byId = new Map();
+    this.rows = new Map();
+  }
+
+  set(things, owner) {
+    this.byId = new Map(things.map((thing) => [thing.id, { ...thing, within: [] }]));
+    this.roots = [];
+    for (const thing of this.byId.values()) {
+      const parent = this.byId.get(thing.parent);
+      if (parent) parent.within.push(thing);
+      else this.roots.push(thing);
+    }
+    if (owner) this.owner = owner;
+    this.rows.clear();
+  }
+
+  get listed() {
+    return [...this.byId.values()].filter((thing) => thing.listed);
+  }
+
+  /** A thing and all that lies in it. */
+  within(id) {
+    const found = new Set([id]);
+    for (const thing of this.byId.get(id)?.within ?? []) for (const one of this.within(thing.id)) found.add(one);
+    return found;
+  }
+
+  /** A thing and all that it lies in, from itself upwards. */
+  chain(id) {
+    const chain = [];
+    for (let thing = this.byId.get(id); thing; thing = this.byId.get(thing.parent)) chain.push(thing);
+    return chain;
+  }
+
+  /** Gaussians of a thing, as bits. */
+  bits(id) {
+    if (!this.rows.has(id)) {
+      const inside = this.within(id), { owner } = this;
+      this.rows.set(id, Bits.where(this.count, (g) => owner[g] >= 0 && inside.has(owner[g])));
+      if (this.rows.size > 50) this.rows.delete(this.rows.keys().next().value);
+    }
+    return this.rows.get(id);
+  }
+
+  /** Things that a ray hits: what holds half of the weight along it, the thing first, then parts, then groups. */
+  hit(hits) {
+    const weights = new Map();
+    hits.rows.forEach((g, k) => {
+      for (const thing of this.chain(this.owner[g])) weights.set(thing, (weights.get(thing) ?? 0) + hits.weights[k]);
+    });
+    const found = [...weights].filter(([thing, weight]) => thing.listed && weight >= 0.5 * hits.total);
+    const depth = (thing) => this.chain(thing.id).length;
+    const rank = (thing) => (thing.kind === "group" ? 1000 - depth(thing) : depth(thing));
+    return found.map(([thing]) => thing).sort((a, b) => rank(a) - rank(b));
+  }
+}
+
+/** The tree of things in the panel. */
+class ThingList {
+  constructor(app) {
+    this.app = app;
+    this.filter = "";
+    this.tree = el("ul", { id: "things", role: "tree", "aria-label": "Things in the scene" });
+    this.status = el("p", { class: "quiet" }, "The things of the scene are being found …");
+    const search = el("input", { type: "search", placeholder: "Filter the list …", "aria-label": "Filter the list",
+      oninput: () => { this.filter = search.value.trim().toLowerCase(); this.show(); } });
+    this.element = el("div", {}, search, this.status, this.tree);
+    this.open = new Set();
+    this.tree.addEventListener("keydown", (event) => this._key(event));
+  }
+
+  show() {
+    const { things } = this.app, listed = things.listed;
+    this.tree.replaceChildren(...(things.roots ?? []).flatMap((thing) => this._rows(thing, 1)));
+    const shown = this.tree.querySelectorAll("[role=treeitem]").length;
+    this.status.textContent = !listed.length ? "No thing stands out in this scene."
+      : this.filter && !shown ? `None of ${listed.length} things has “${this.filter}” in its name.`
+      : `${listed.length} things and parts`;
+  }
+
+  _matches(thing) {
+    return !this.filter || [thing.name, ...(thing.names ?? []).map(([word]) => word)].some((name) => name.toLowerCase().includes(this.filter));
+  }
+
+  _rows(thing, level) {
+    const below = thing.within.flatMap((one) => this._rows(one, thing.listed ? level + 1 : level));
+    if (!thing.listed) return below;
+    if (!this._matches(thing) && !below.length) return [];
+    return [this._row(thing, level, below)];
+  }
+
+  _row(thing, level, below) {
+    const { app } = this, hidden = app.isHidden(thing.id), open = this.filter !== "" || this.open.has(thing.id);
+    const selected = app.history.now.info?.thing === thing.id;
+    const line = el("div", { class: "thing", tabindex: -1,
+      onmouseenter: () => app.hover(thing.id), onmouseleave: () => app.hover(null),
+      onclick: (event) => app.selectThing(thing.id, { frame: true, how: how(event) }),
+      ondblclick: () => this._rename(thing, line) });
+    const toggle = button(below.length ? (open ? "▾" : "▸") : "", (event) => {
+      event.stopPropagation();
+      if (!this.open.delete(thing.id)) this.open.add(thing.id);
+      this.show();
+    }, { class: "twist", tabindex: -1, "aria-hidden": "true", disabled: !below.length });
+    const picture = thing.thumbnail ? el("img", { src: thing.thumbnail, alt: "", loading: "lazy" }) : el("span", { class: "blank" });
+    const name = el("span", { class: thing.sure === false ? "name unsure" : "name" }, thing.name + (thing.sure === false ? "?" : ""));
+    const eye = button(hidden ? "show" : "hide", (event) => { event.stopPropagation(); app.toggleHidden(thing.id); },
+      { class: "small", "aria-label": `${hidden ? "Show" : "Hide"} ${thing.name}` });
+    const rename = button("✎", (event) => { event.stopPropagation(); this._rename(thing, line); },
+      { class: "small", "aria-label": `Rename ${thing.name}`, title: "Rename" });
+    line.append(toggle, picture, name, el("span", { class: "count" }, grouped(thing.count)), rename, eye);
+    const item = el("li", { role: "treeitem", "aria-level": level, "aria-selected": selected ? "true" : "false",
+      "aria-label": `${thing.name}, ${grouped(thing.count)} Gaussians`, "data-thing": thing.id,
+      class: hidden ? "hidden" : selected ? "selected" : "" }, line);
+    if (below.length) {
+      item.setAttribute("aria-expanded", String(open));
+      if (open) item.append(el("ul", { role: "group" }, ...below));
+    }
+    return item;
+  }
+
+  /** Arrows go through the list, Enter selects. */
+  _key(event) {
+    const lines = [...this.tree.querySelectorAll(".thing")], at = lines.indexOf(document.activeElement);
+    if (at < 0 || event.target.tagName === "INPUT") return;
+    const id = Number(lines[at].parentElement.dataset.thing);
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      lines[clamp(at + (event.key === "ArrowDown" ? 1 : -1), 0, lines.length - 1)].focus();
+    } else if (event.key === "Enter") this.app.selectThing(id, { frame: true, how: how(event) });
+    else if (event.key === "F2") this._rename(this.app.things.byId.get(id), lines[at]);
+    else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
+      if (event.key === "ArrowRight") this.open.add(id);
+      else this.open.delete(id);
+      this.show();
+      this.tree.querySelector(`[data-thing="${id}"] .thing`)?.focus();
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  _rename(thing, line) {
+    const input = el("input", { type: "text", value: thing.name, maxlength: 100, "aria-label": `New name of ${thing.name}` });
+    let done = false;
+    const end = async (keep) => {
+      if (done) return;
+      done = true;
+      const name = input.value.trim().replace(/\s+/g, " ");
+      if (keep && name && name !== thing.name) await this.app.rename(thing, name);
+      this.show();
+    };
+    for (const kind of ["click", "dblclick"]) input.addEventListener(kind, (event) => event.stopPropagation());
+    input.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "Enter") end(true);
+      if (event.key === "Escape") end(false);
+    });
+    input.addEventListener("blur", () => end(true));
+    line.querySelector(".name").replaceWith(input);
+    input.focus();
+    input.select();
+  }
+
+  /** Mark the row of what is selected, and bring it into sight. */
+  mark() {
+    const id = this.app.history.now.info?.thing;
+    if (id !== undefined && id !== null) for (const above of this.app.things.chain(id).slice(1)) this.open.add(above.id);
+    this.show();
+    this.tree.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" });
+  }
+}
+
+/** What a click does to the selection: shift adds, alt takes away, both together keep what is in both. */
+function how(event) {
+  return event.shiftKey && event.altKey ? "and" : event.shiftKey ? "add" : event.altKey ? "subtract" : "new";
+}
