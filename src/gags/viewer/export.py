@@ -1,0 +1,198 @@
+"""A scene as one page that needs no server: Gaussians, list of things, and answers to a list of words in it.
+
+Words are answered here, when the page is made, as `gags locate` answers them; the page looks them up. That is
+smaller than the words' embeddings (1,500 of lite's are 800 kB) and answers the same as the scene itself.
+"""
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from gags.files import atomic_write, listed_lines
+from gags.progress import SILENT, Reporter
+from gags.query.instances import Instance
+from gags.query.names import EVERYDAY
+from gags.scene import Scene
+from gags.viewer.first_view import first_view
+from gags.viewer.listed import answers_of_words, listed_things
+from gags.viewer.modes import granularity
+from gags.viewer.payload import Packed, _rounded, owner_bytes, scene_json
+
+SCRIPTS = (
+    "math dom splats shaders sorter renderer backend camera state overlay things texts choose measure output "
+    "help toolbar app"
+).split()
+"""Scripts of the page, in the order in which they build on each other; a backend and its start come last."""
+
+COLOR_STEP = 8  # of the bytes of a mode's colours: 32 shades compress to a third
+
+
+def export_page(
+    scene: Scene,
+    out: Path,
+    *,
+    words: Sequence[str] = EVERYDAY,
+    up: np.ndarray | None = None,
+    progress: Reporter = SILENT,
+) -> int:
+    """Write a scene as one page, atomically.
+
+    Args:
+        scene: The scene; stays as it is.
+        out: The file.
+        words: Words to name things with. They can be asked for, too, beside the list that comes with gags and
+            what the scene was taught.
+        up: What is up; None finds it from the photos. [3]
+        progress: Told about progress.
+
+    Returns:
+        Size of the page in bytes.
+    """
+    g = scene.gaussians.to("cpu")
+    listed = listed_things(scene, words, progress=progress)
+    asked = list(dict.fromkeys([*scene.taught.names(), *words, *page_words()]))
+    answers = answers_of_words(scene, asked, progress=progress)
+    packed = Packed.of(g).coarser()
+    cameras = [view.camera for view in scene.capture.views]
+    start = first_view(cameras, g.means.double().numpy(), g.opacities.double().numpy(), up)
+    colors = granularity(scene)
+    content = scene_json(
+        packed,
+        scene.workspace.root.resolve().name,
+        scene.capture.views,
+        start.up,
+        {
+            "position": _rounded(start.position),
+            "target": _rounded(start.target),
+            "up": _rounded(start.up),
+            "fov_y": round(start.fov_y, 6),
+        },
+        things=listed.things,
+        words=words_json(answers),
+        modes={"granularity": {"legend": colors.legend}},
+        mark=scene.field.splats_hash[:16],
+    )
+    blocks = {"scene": json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()}
+    blocks["owner"] = owner_bytes(listed.owner, packed.order)
+    coarse = (colors.rgb[packed.order].astype(int) // COLOR_STEP * COLOR_STEP).clip(0, 255).astype(np.uint8)
+    blocks["colors-granularity"] = coarse.tobytes()
+    for number in range(packed.chunk_count):
+        blocks[f"splats-{number}"] = packed.chunk(number)
+        if packed.degree:
+            blocks[f"harmonics-{number}"] = packed.harmonics(number)
+    page = offline_page(content["title"], blocks).encode()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(out) as temporary:
+        temporary.write_bytes(page)
+    return len(page)
+
+
+def page_words() -> list[str]:
+    """The list of words that pages can be asked for."""
+    return listed_lines(Path(str(files("gags") / "data" / "words" / "nouns.txt")))
+
+
+def words_json(answers: Mapping[str, Sequence[Instance]]) -> list[dict[str, Any]]:
+    """What the page answers: of every word the things, each with further pieces of it, and their scores."""
+    return [
+        {
+            "word": word,
+            "found": [
+                [[one.thing, *one.also], round(one.score, 4)] for one in instances if one.thing is not None
+            ],
+        }
+        for word, instances in answers.items()
+    ]
+
+
+def offline_page(title: str, blocks: Mapping[str, bytes]) -> str:
+    """The page as HTML; it may load nothing and send nothing.
+
+    Args:
+        title: Of the page; escaped.
+        blocks: What the page holds, by name.
+    """
+    scripts = [script(name) for name in (*SCRIPTS, "backend_offline", "start_offline")]
+    style = web_file("style.css")
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            "script-src " + " ".join(_hash(text) for text in scripts),
+            "style-src " + _hash(style),
+            "img-src data: blob:",
+            "worker-src blob:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    data = [
+        f'<script type="application/octet-stream" id="{name}">{_block(content)}</script>'
+        for name, content in blocks.items()
+    ]
+    return page_html(title, policy, style, "\n".join(data), "\n".join(_tagged(text) for text in scripts))
+
+
+def page_html(title: str, policy: str, style: str, data: str, scripts: str) -> str:
+    """Fill the template of the page.
+
+    Args:
+        title: Plain text; it is escaped.
+        policy: Content-Security-Policy; a server may send it as a header as well.
+        style: CSS.
+        data: HTML of what the page holds.
+        scripts: HTML of its scripts.
+    """
+    tag = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            title=title,
+            policy=Markup(tag),
+            style=Markup(style),
+            data=Markup(data),
+            scripts=Markup(scripts),
+        )
+    )
+
+
+def script(name: str) -> str:
+    """One script of the page."""
+    return web_file(f"{name}.js")
+
+
+def web_file(name: str) -> str:
+    """A file of the page."""
+    return (files("gags.viewer") / "web" / name).read_text(encoding="utf-8")
+
+
+def _tagged(text: str) -> str:
+    if "</script" in text.lower() or "<!--" in text:
+        raise ValueError("a script of the page holds what would end it")
+    return f"<script>{text}</script>"
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def _block(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content, 9)).decode("ascii")
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("gags.viewer", "web"), autoescape=True, undefined=StrictUndefined
+    )

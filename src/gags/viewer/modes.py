@@ -1,0 +1,46 @@
+"""Colours that show something else than the scene's own: how finely things are described."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gags.draw.colors import LEVEL_COLORS
+from gags.scene import Scene
+
+LEVELS = ("sub-part", "part", "whole")
+TAILS = (0.05, 0.95)  # quantiles of what varies, which become nothing and all of a level's colour
+CONTRAST = 2.0  # exponent of the stretched shares: above 1, the largest of the three shows more
+
+
+@dataclass(frozen=True, eq=False)
+class ModeColors:
+    """Colours of a mode.
+
+    Attributes:
+        rgb: uint8 [N, 3]
+        legend: What colours mean: names with colours, 0 to 255.
+    """
+
+    rgb: np.ndarray
+    legend: list[tuple[str, list[int]]]
+
+
+def granularity(scene: Scene) -> ModeColors:
+    """The granularity weights ω of every Gaussian, stretched to what varies in the scene.
+
+    The weights of one scene lie close together: shown as they are, all is one grey mixture.
+    """
+    with torch.no_grad():
+        weights = scene.field.decoder.granularity(scene.field.features).softmax(dim=-1).cpu().numpy()
+    legend = [(name, [round(v) for v in color]) for name, color in zip(LEVELS, LEVEL_COLORS.tolist(), strict=True)]
+    return ModeColors(stretched_levels(weights), legend)
+
+
+def stretched_levels(weights: np.ndarray) -> np.ndarray:
+    """Colours of three weights, each stretched between its tails. [N, 3] → uint8 [N, 3]"""
+    low, high = np.quantile(weights, TAILS, axis=0)
+    spread = np.maximum(high - low, 1e-6)
+    shares = np.clip((weights - low) / spread, 0, 1) ** CONTRAST + 1e-3
+    shares /= shares.sum(axis=1, keepdims=True)
+    return np.round(np.clip(shares @ LEVEL_COLORS.astype(np.float64), 0, 255)).astype(np.uint8)
