@@ -1,15 +1,15 @@
-"""What stands before every request to the viewer: who it is addressed to, which page sends it, what it may do.
+"""What stands before every request to the viewer: whom it is addressed to, which page sends it, what it does.
 
-Web pages that people visit may send requests to this machine, too. Browsers tell them apart: `Host` is the name
-that the page was opened under, `Origin` the page that sends. A page under a name of its own that is made to
-point here, and a page of somebody else, are both refused, websockets included.
+Web pages that people visit may send requests to this machine, too. Browsers tell them apart: `Host` is the
+name that the page was opened under, `Origin` the page that sends. A page under a name of its own that is made
+to point here, and a page of somebody else, are both refused, websockets included.
 """
 
 import ipaddress
 import socket
 from urllib.parse import urlsplit
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gags.serve.guard import refuse, without_port
 from gags.serve.settings import LOCAL_ADDRESSES
@@ -81,7 +81,7 @@ class ViewerGuard:
         return True
 
     def _marked(self, send: Send) -> Send:
-        async def marked(message) -> None:  # noqa: ANN001
+        async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = {name for name, _ in message.get("headers", [])}
                 more = [

@@ -1,4 +1,4 @@
-"""What pages ask, checked: every value that comes from a page is of its kind and within its range, or refused."""
+"""What pages ask, checked: every value from a page is of its kind and within its range, or refused."""
 
 import math
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """What the viewer asks a scene. All browsers share it; it keeps what takes long; no server is needed here.
 
-The page numbers Gaussians in an order of its own (`gags.viewer.payload`), the most visible first. Whatever comes
-from it or goes to it by Gaussian is in that order; `rows` and `mask` turn it into the scene's.
+The page numbers Gaussians in an order of its own (`gags.viewer.payload`), the most visible first. Whatever
+comes from it or goes to it by Gaussian is in that order; `page_rows` and `mask` turn it into the scene's.
 """
 
 import threading
@@ -113,6 +113,7 @@ class ViewerScene:
         self._asking = threading.RLock()  # for the encoder and the field
         # For the things: finding them takes long, and texts are answered meanwhile.
         self._finding = threading.RLock()
+        self._listing = threading.RLock()  # for their names and thumbnails, which take longer still
 
     def __len__(self) -> int:
         return len(self.opacities)
@@ -175,7 +176,7 @@ class ViewerScene:
     def _list(self, progress: Reporter = SILENT) -> Listed:
         self.find_things(progress)
         self.warm_up()
-        with self._finding:
+        with self._listing:
             if self._listed is None:
                 self._listed = listed_things(self.scene, self._words, progress=progress)
             return self._listed
@@ -281,8 +282,8 @@ class ViewerScene:
     def names(self, mask: np.ndarray) -> tuple[list[tuple[str, float]], bool]:
         """The words that name some Gaussians best, with their scores, and whether the first is sure.
 
-        Sure is a name for which the scene, when it is asked for it, answers with these Gaussians, or with what
-        is in them or around them.
+        A name is sure if the scene, asked for it, answers with these Gaussians, with what is in them, or with
+        what they are in.
 
         Args:
             mask: The Gaussians. bool [N]
@@ -306,8 +307,8 @@ class ViewerScene:
         )
 
     def rename(self, thing: int, name: str, progress: Reporter = SILENT) -> str:
-        """Give a thing a name that is kept in the scene; see `Scene.rename`. Returns the name as it is kept."""
-        with self._finding, self._asking:
+        """Give a thing a name that is kept in the scene, and return it; see `Scene.rename`."""
+        with self._listing, self._finding, self._asking:
             kept = self.scene.rename(thing, name, progress=progress)
             self._namer = self._listed = None
             return kept.name

@@ -91,7 +91,7 @@ class Viewer:
             if not self._thread.is_alive() or time.monotonic() > end:
                 raise GagsError(f"the viewer did not start on {self.url}; try another --port")
             time.sleep(0.02)
-        # So that the first question need not wait for the encoder; a question that comes first warms up itself.
+        # So that the first question need not wait for the encoder.
         threading.Thread(target=self._warm_up, name="warm up", daemon=True).start()
 
     def _serve(self) -> None:
@@ -104,6 +104,7 @@ class Viewer:
     def _app(self) -> FastAPI:
         app = FastAPI(title="gags", docs_url=None, redoc_url=None, openapi_url=None)
         app.get("/")(self.page)
+        app.get("/favicon.ico")(lambda: Response(status_code=204))
         app.get("/scene.json")(self.scene)
         app.get("/splats/{number}")(self.splats)
         app.get("/harmonics/{number}")(self.harmonics)
@@ -182,12 +183,12 @@ class Viewer:
         url = html.escape(self.url)
         return (
             f'<iframe src="{url}" width="100%" height="{FRAME_HEIGHT}" style="border:0" '
-            f'title="The scene in 3D" allow="fullscreen"></iframe><p><a href="{url}" target="_blank">{url}</a></p>'
+            f'title="The scene in 3D"></iframe><p><a href="{url}" target="_blank">{url}</a></p>'
         )
 
 
 def _sent(request: Request, content: bytes, kind: str) -> Response:
-    """A response that browsers keep as long as it stays the same; compressed, unless they are on this machine."""
+    """What browsers keep as long as it stays the same; compressed, unless they are on this machine."""
     etag = f'"{hashlib.sha256(content).hexdigest()[:24]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]

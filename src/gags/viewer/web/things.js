@@ -80,7 +80,7 @@ class ThingList {
     const { things } = this.app, listed = things.listed;
     this.tree.replaceChildren(...(things.roots ?? []).flatMap((thing) => this._rows(thing, 1)));
     const shown = this.tree.querySelectorAll("[role=treeitem]").length;
-    this.status.textContent = !listed.length ? "No thing stands out in this scene."
+    this.status.textContent = !things.roots ? "The things of the scene are being found …" : !listed.length ? "No thing stands out in this scene."
       : this.filter && !shown ? `None of ${listed.length} things has “${this.filter}” in its name.`
       : `${listed.length} things and parts`;
   }
