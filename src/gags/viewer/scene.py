@@ -253,7 +253,7 @@ class ViewerScene:
             bool [N]
         """
         field, space = self.scene.field, self._space()
-        shares = torch.from_numpy(weights).float()[:, None]
+        shares = torch.tensor(weights).float()[:, None]
         with self._asking, torch.no_grad():
             mean = (shares * field.features.cpu()[rows]).sum(0) / shares.sum()
             vector = field.decoder.embeddings(mean.to(field.features))[None]
