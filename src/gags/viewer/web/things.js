@@ -180,7 +180,7 @@ class ThingList {
     this.show();
     const line = this.tree.querySelector("[aria-selected=true] > .thing");
     if (!line) return;
-    const top = line.offsetTop - this.tree.offsetTop, { clientHeight, scrollTop } = this.tree; // the tree alone scrolls
+    const top = line.offsetTop, { clientHeight, scrollTop } = this.tree; // the tree alone scrolls
     if (top < scrollTop || top > scrollTop + clientHeight - 40) this.tree.scrollTop = top - clientHeight / 2;
   }
 }
