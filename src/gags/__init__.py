@@ -51,7 +51,6 @@ if TYPE_CHECKING:
         mesh,
         report,
         save_scene,
-        view,
         write_answers,
         write_catalog,
         write_views,
@@ -79,6 +78,8 @@ if TYPE_CHECKING:
     from gags.serve.run import serve
     from gags.serve.settings import ServeSettings
     from gags.things.things import Things
+    from gags.viewer.film import write_video
+    from gags.viewer.run import view
     from gags.workspace import Workspace
 
 threads.settle()  # before torch and Numba are loaded
@@ -105,8 +106,7 @@ _WHERE = {
         "gags.library.library": "Library",
         "gags.library.page": "write_found",
         "gags.library.records": "Found SceneRecord",
-        "gags.outputs": "convert evaluate mesh report save_scene view write_answers write_catalog "
-        "write_views",
+        "gags.outputs": "convert evaluate mesh report save_scene write_answers write_catalog write_views",
         "gags.pipeline": "CaptureSettings RunSettings describe distill reconstruct run things",
         "gags.poses": "PoseSettings find_points find_poses poses",
         "gags.progress": "Bar Reporter",
@@ -122,6 +122,8 @@ _WHERE = {
         "gags.serve.run": "serve",
         "gags.serve.settings": "ServeSettings",
         "gags.things.things": "Things",
+        "gags.viewer.film": "write_video",
+        "gags.viewer.run": "view",
         "gags.workspace": "Workspace",
     }.items()
     for name in names.split()
@@ -222,6 +224,7 @@ __all__ = [
     "write_answers",
     "write_catalog",
     "write_found",
+    "write_video",
     "write_views",
 ]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import tyro
 from rich.table import Table
 
 import gags
@@ -14,11 +15,11 @@ from gags.cli.console import ConsoleReporter
 from gags.cli.terminal import ResultConsole
 from gags.errors import QueryError
 from gags.gaussians.files import writer_for
-from gags.outputs import PORTS
 from gags.query.edit import parse_color
 from gags.query.frame import Unit
 from gags.query.names import EVERYDAY
 from gags.scene import Scene
+from gags.viewer.run import PORTS
 
 
 def query(
@@ -222,19 +223,30 @@ LOCAL_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 
 
 def view(
-    scene: SceneFolder, /, *, port: Port = 8080, host: str = "127.0.0.1", words: Path | None = None
+    scene: SceneFolder,
+    /,
+    *,
+    port: Port = 8080,
+    host: str = "127.0.0.1",
+    words: Path | None = None,
+    up: Annotated[str | None, tyro.conf.arg(metavar="AXIS|X,Y,Z")] = None,
+    open: bool = False,
 ) -> None:
-    """Look at the scene in the browser: ask it, click on things, cut them out. Ends with Ctrl-C.
+    """Look at the scene in the browser: ask it, click on things, measure, cut out. Ends with Ctrl-C.
 
-    Nothing is opened by itself: open the address that is printed. Every browser has its own texts, selection
-    and edits; the scene on disk stays as it is.
+    Open the address that is printed. Every browser has its own texts, selection and edits. Names that are
+    corrected in the page, a unit and what is up are kept in the scene; all else of it stays as it is.
 
     Args:
         scene: Folder of the scene.
         port: Port to listen on; the next free one is taken if it is not. From 1 to 65535.
-        host: Address to listen on. With another one than the default, other machines reach the scene.
+        host: Address to listen on. With another one than the default, other machines reach the scene, and
+            nothing is kept.
         words: Names for what is clicked on, a text file with one a line. Default: a few hundred everyday
             things.
+        up: What is up: an axis, as z or --up=-y, or three numbers. Default: what the page was told before,
+            else what the photos and the ground say.
+        open: Open the page in the browser at once.
     """
     if host not in LOCAL_ADDRESSES:
         print(
@@ -242,4 +254,4 @@ def view(
             "look at the scene, ask it and download it; there is no password and no encryption",
             file=sys.stderr,
         )
-    gags.view(scene, port=port, host=host, words=words or EVERYDAY)
+    gags.view(scene, port=port, host=host, words=words or EVERYDAY, up=up, open=open)

@@ -36,7 +36,7 @@ def units(
 
     Args:
         scene: Folder of the scene.
-        start: One end of what is known, in units of the capture; so as --from=-1,0,2 if it begins with a minus.
+        start: One end of what is known, in units of the capture; as --from=-1,0,2 if it begins with a minus.
         end: The other end.
         thing: Instead of two points: a thing, whose longest side is meant.
         length: How long it is.

@@ -2,8 +2,8 @@
 
 Up is what most photos agree on. People hold a camera level more often than they hold it straight ahead, so
 what counts is the direction at right angles to the photos' horizontal axes; where these say too little, as
-all photos were taken from one side, it is the photos' own upward axes. A floor or a table that is nearly level
-by this corrects the rest.
+all photos were taken from one side, it is the photos' own upward axes. A floor or a table that is nearly
+level by this corrects the rest.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,8 @@ SAMPLED = 20_000  # Gaussians that a plane is looked for in
 TRIED_PLANES = 300
 TILTED = np.deg2rad(20.0)  # a plane that differs more from what the cameras say is no floor
 PLANE_SHARE = 0.15  # of the solid Gaussians that must lie in a plane for it to be the ground
-PLANE_THICKNESS = 0.01  # of the scene's size, to each side
+PLANE_THICKNESS = 0.005  # of the scene's size, to each side
+FITTED_AGAIN = 4  # times, to what lies in the plane as it is then
 PHOTOS_TRIED = 60  # to start from; more are much like these
 CENTRAL_SHARE = 0.2  # of a picture's sides: the part in its middle that says how far away the camera looks
 LEAST_SPREAD = 0.02  # of the viewing rays' directions, below which they do not meet anywhere
@@ -126,8 +127,13 @@ def _ground(solid: np.ndarray, up: np.ndarray) -> np.ndarray:
     count, inside = best
     if inside is None or count < PLANE_SHARE * len(points):
         return up
-    plane = points[inside] - points[inside].mean(axis=0)
-    normal = np.linalg.svd(plane, full_matrices=False)[2][2]
+    normal = up
+    for _ in range(FITTED_AGAIN):
+        middle = np.median(points[inside], axis=0)
+        normal = np.linalg.svd(points[inside] - middle, full_matrices=False)[2][2]
+        inside = np.abs((points - middle) @ normal) <= thickness / 2
+        if inside.sum() < 3:
+            return up
     normal = normal if normal @ up >= 0 else -normal
     return normal if normal @ up >= np.cos(TILTED) else up
 

@@ -369,7 +369,8 @@ class App {
   }
 
   paint() {
-    this._edit("Paint", { kind: "recolour", color: fromHex(this.selectedSheet.color.value) });
+    const { selected } = this.history.now, brightness = selected ? this.splats.brightness(selected.rows()) : 0;
+    this._edit("Paint", { kind: "recolour", color: fromHex(this.selectedSheet.color.value), brightness });
   }
 
   isolate() {
@@ -426,7 +427,7 @@ class App {
     const found = hits.total < LEAST_STOPPED ? [] : this.things.hit(hits), now = this.history.now;
     if (!found.length) {
       if (joined === "new" && now.selected) this.history.go("Select nothing", { selected: null });
-      if (hits.total >= LEAST_STOPPED) notify("No thing is known here.");
+      if (hits.total >= LEAST_STOPPED) await this._pickAlike(hits, joined);
       return;
     }
     const before = found.findIndex((thing) => thing.id === now.info?.thing);
@@ -437,6 +438,17 @@ class App {
     if (this.history.now !== step || !names.length) return;
     Object.assign(step.info, { names, sure, title: sure ? names[0][0] : thing.name });
     this.selectedSheet.show();
+  }
+
+  /** Where no thing is known, what is alike around the click; a page without a server says that it knows none. */
+  async _pickAlike(hits, joined) {
+    if (!this.backend.can("alike")) {
+      notify("No thing is known here.");
+      return;
+    }
+    const { gaussians, names, sure, box } = await this.backend.alike(hits);
+    const info = { title: sure ? names[0][0] : "No known thing", thing: null, boxes: [box], names, sure };
+    this.select(Bits.of(this.scene.count, gaussians), info, joined, info.title);
   }
 
   frameSelected() {

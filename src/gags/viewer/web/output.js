@@ -113,7 +113,8 @@ class Output {
     const [width, height] = this.size;
     this.progress.hidden = false;
     try {
-      const options = { width, height, ...this.filmSettings, edits: this.app.editsForPython() };
+      const texts = this.filmSettings.relevancy ? this.app.texts.shown.map((layer) => layer.text) : [];
+      const options = { width, height, ...this.filmSettings, texts, edits: this.app.editsForPython() };
       const blob = await this.app.backend.video(this.keys, options, (share) => { this.progress.value = share; });
       download(blob, `${fileName(this.app.scene.title)}-film.mp4`);
     } finally {

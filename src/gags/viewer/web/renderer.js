@@ -138,11 +138,15 @@ class Renderer {
     this.colorsStale = true;
   }
 
-  /** Colours that numbers stand for. paints, layers: lists of [r, g, b] from 0 to 255, for numbers from 1. */
+  /**
+   * Colours that numbers stand for, from 1 on.
+   * @param paints Of [r, g, b, how bright what was painted is], 0 to 255 each.
+   * @param layers Of [r, g, b].
+   */
   setPalette(paints, layers) {
     const gl = this.gl;
     [paints, layers].forEach((row, y) => row.slice(0, 255).forEach((color, k) => {
-      this.paletteBytes.set([...color, 255], 4 * (256 * y + k + 1));
+      this.paletteBytes.set([...color, 255].slice(0, 4), 4 * (256 * y + k + 1));
     }));
     gl.bindTexture(gl.TEXTURE_2D, this.palette);
     gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, 256, 2, gl.RGBA, gl.UNSIGNED_BYTE, this.paletteBytes);

@@ -77,10 +77,9 @@ void main() {
   if (degree > 0) rgb += harmonic(at, normalize(mean - eye));
   rgb = max(rgb, 0.0);
   const vec3 GREY = vec3(0.299, 0.587, 0.114);
-  if (state.w > 0u) { // painted: the new colour, as bright as the place is against its own hue
-    vec3 paint = texelFetch(palette, ivec2(int(state.w), 0), 0).rgb;
-    float light = dot(rgb, GREY), own = max(dot(paint, GREY), 0.08);
-    rgb = light <= own ? paint * (light / own) : mix(paint, vec3(1.0), (light - own) / max(1.0 - own, 0.05));
+  if (state.w > 0u) { // painted: as bright as the place is against what was painted (gags.query.edit.painted)
+    vec4 paint = texelFetch(palette, ivec2(int(state.w), 0), 0);
+    rgb = paint.rgb * dot(rgb, GREY) / max(paint.a, 0.02);
   }
   if (mode == ${MODES.relevancy} && anyLayer) {
     float grey = dot(rgb, GREY), strength = float(state.y) / 255.0;

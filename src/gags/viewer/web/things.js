@@ -87,7 +87,7 @@ class ThingList {
     const lines = this.tree.querySelectorAll(".thing"), shown = lines.length;
     if (shown) (this.tree.querySelector("[aria-selected=true] > .thing") ?? lines[0]).tabIndex = 0;
     this.tree.scrollTop = scrollTop;
-    this.status.textContent = !listed.length ? "No thing stands out in this scene."
+    this.status.textContent = !things.roots ? "The things of the scene are being found …" : !listed.length ? "No thing stands out in this scene."
       : this.filter && !shown ? `None of ${listed.length} things has “${this.filter}” in its name.`
       : `${listed.length} things and parts`;
   }
