@@ -16,7 +16,7 @@ import torch
 from gags.errors import QueryError
 from gags.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
-from gags.query.edit import recolored
+from gags.query.edit import painted
 from gags.query.examples import SHARED
 from gags.query.frame import Unit
 from gags.query.instances import Instance, locate_instances
@@ -83,7 +83,7 @@ class Edits:
         for number, (red, green, blue) in enumerate(self.colors, start=1):
             mask = torch.from_numpy(self.paint == number)
             if mask.any():
-                gaussians = recolored(gaussians, mask, (red / 255, green / 255, blue / 255))
+                gaussians = painted(gaussians, mask, (red / 255, green / 255, blue / 255))
         kept = self.alive if only is None else self.alive & only
         if kept.all():
             return replace(gaussians)

@@ -2,7 +2,7 @@
 // The page: what belongs together, and when it is drawn.
 
 const LEAST_STOPPED = 0.3; // share of the light that must be stopped for a click to hit something
-const SLOW = 90; // ms a frame, from which on moving is drawn coarser
+const FRAME = 60; // ms that a frame should take while moving
 const RESTED = 220; // ms without a move, after which everything is drawn
 
 class App {
@@ -24,7 +24,7 @@ class App {
     document.title = `${scene.title} · gags`;
     this.splats = new Splats(scene);
     this.renderer = new Renderer(this.canvas, this.splats);
-    this.sorter = new Sorter((order, number) => this._sorted(order, number));
+    this.sorter = new Sorter((sorted) => this._sorted(sorted));
     this.view = new View(scene.start, scene.up);
     this.things = new Things(scene.count);
     this.history = new History(scene.count, () => this._stateChanged());
@@ -38,6 +38,7 @@ class App {
       free: (event) => event.button !== 0 || !this.chooser.active,
     });
     this.modes = ["colour", "relevancy", "depth", "things", ...Object.keys(scene.modes ?? {})];
+    if (this.renderer.software) [this.coarse, this.most] = [0.4, 150000];
     this._build();
     this._background();
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this._background());
@@ -58,7 +59,8 @@ class App {
     this.steps = new Steps(this);
     this.toolbar = new Toolbar(this, byId("tools"));
     this.loading = el("p", { id: "loading", role: "status" }, "Loading …");
-    byId("sheets").replaceChildren(this.loading, this.texts.element,
+    byId("kept").replaceChildren(this.texts.element);
+    byId("sheets").replaceChildren(this.loading,
       sheet("Selected", true, this.selectedSheet.element), sheet("Things", true, this.list.element),
       sheet("Look", false, lookSheet(this)), sheet("Choose by hand", false, this.chooser.element),
       sheet("Measure", false, this.measure.element), sheet("Steps", false, this.steps.element),
@@ -167,20 +169,20 @@ class App {
     const camera = this.view.camera();
     if (this.unsorted) {
       this.unsorted = false;
-      this.sorter.sort(camera, moving ? this.most : Infinity, 0);
+      this.sorter.sort(camera, moving ? this.most : Infinity);
     }
     this.stale = false;
     this._draw(camera, moving ? this.coarse : 1, moving);
   }
 
-  _sorted(order) {
-    this.renderer.setOrder(order);
+  _sorted(sorted) {
+    this.renderer.setOrder(sorted);
     this.stale = true;
   }
 
   _draw(camera, scale, moving) {
     const { gl } = this.renderer, began = performance.now();
-    this.renderer.draw(camera, scale);
+    this.renderer.draw(camera, scale, { rough: moving && this.renderer.software });
     this.overlay.draw(camera);
     const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
     gl.flush();
@@ -202,13 +204,10 @@ class App {
 
   /** Coarser pictures and fewer Gaussians, the least visible left out, where moving would stutter. */
   _adapt(took) {
-    if (took > SLOW) {
-      this.coarse = Math.max(0.3, this.coarse * 0.8);
-      this.most = Math.max(100000, Math.min(this.most, this.scene.count) * 0.7);
-    } else if (took < SLOW / 3) {
-      this.coarse = Math.min(1, this.coarse * 1.15);
-      this.most = Math.min(this.scene.count, this.most * 1.2);
-    }
+    const room = clamp(FRAME / Math.max(took, 1), 0.25, 1.5);
+    if (room > 0.7 && room < 1.3) return;
+    this.coarse = clamp(this.coarse * Math.sqrt(room), 0.25, 1);
+    this.most = clamp(Math.min(this.most, this.scene.count) * room, 50000, this.scene.count);
   }
 
   setTheme(theme) {
@@ -308,7 +307,7 @@ class App {
     const thing = this.things.byId.get(id);
     const info = { title: thing.name, thing: id, boxes: [thing.box], names: names ?? thing.names, sure: thing.sure };
     this.select(this.things.bits(id), info, joined, thing.name);
-    if (frame && joined === "new") this.controls.goTo(this.view.framing(thing.box));
+    if (frame && joined === "new") this.frame(thing.box, this.things.bits(id));
   }
 
   instanceBits(instance) {
@@ -319,7 +318,7 @@ class App {
   selectInstance(layer, number) {
     const one = layer.answer.instances[number];
     this.select(this.instanceBits(one), { title: layer.text, thing: one.thing, boxes: [one.box] }, "new", layer.text);
-    this.controls.goTo(this.view.framing(one.box));
+    this.frame(one.box, this.instanceBits(one));
   }
 
   selectLayer(layer, joined) {
@@ -370,7 +369,8 @@ class App {
   }
 
   paint() {
-    this._edit("Paint", { kind: "recolour", color: fromHex(this.selectedSheet.color.value) });
+    const { selected } = this.history.now, brightness = selected ? this.splats.brightness(selected.rows()) : 0;
+    this._edit("Paint", { kind: "recolour", color: fromHex(this.selectedSheet.color.value), brightness });
   }
 
   isolate() {
@@ -454,7 +454,26 @@ class App {
   frameSelected() {
     const { selected, info } = this.history.now;
     if (!selected) this.controls.goTo(this.view.home);
-    else this.controls.goTo(this.view.framing(info?.boxes?.length === 1 ? info.boxes[0] : this._boxAround(selected)));
+    else this.frame(info?.boxes?.length === 1 ? info.boxes[0] : this._boxAround(selected), selected);
+  }
+
+  /** Go to where a box fills the picture: from the side that is seen now, or the nearest from which it is seen. */
+  frame(box, bits) {
+    const { view, scene } = this, eye = view.position, hidden = this.hiddenFlags();
+    const way = (from) => unit(sub(from, box.center)), now = way(eye);
+    const photos = scene.cameras.map((camera) => way(positionOf(camera.viewmat)));
+    photos.sort((a, b) => dot(b, now) - dot(a, now));
+    const most = scene.count > 300000 ? 4 : 12, step = Math.max(1, Math.floor(photos.length / most));
+    const tried = [now, ...photos.filter((_, k) => k % step === 0).slice(0, most)];
+    let best = null;
+    for (const direction of tried) {
+      const pose = view.framing(box, direction), hits = this.splats.along(pose.position, times(direction, -1), hidden);
+      const own = hits.rows.reduce((sum, g, k) => sum + (bits.has(g) ? hits.weights[k] : 0), 0);
+      const score = own + 0.2 * dot(direction, now);
+      if (!best || score > best.score) best = { score, pose, own };
+      if (own > 0.8) break; // they come nearest first
+    }
+    this.controls.goTo(best.pose);
   }
 
   /** A box along the world's axes around some Gaussians, a few far ones left out. */
@@ -525,18 +544,32 @@ class App {
     this.changed();
   }
 
-  /** A picture of another size by the page's own renderer. */
-  async ownPicture(camera, transparent) {
+  /**
+   * Draw one picture of any camera and give the canvas to `use`, while the screen waits.
+   * camera: as `pinhole` makes it, its size that of the picture.
+   */
+  async still(camera, transparent, use) {
     const { canvas, renderer } = this, before = [canvas.width, canvas.height];
-    canvas.width = camera.width;
-    canvas.height = camera.height;
+    while (this.drawing) await new Promise((resume) => setTimeout(resume, 4));
+    this.drawing = true;
     try {
-      renderer.draw(camera, 1, transparent);
-      return await new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("The picture is too large for this browser."))), "image/png"));
+      const order = await this.sorter.order(camera);
+      canvas.width = camera.width;
+      canvas.height = camera.height;
+      renderer.setOrder(order);
+      renderer.draw(camera, 1, { transparent });
+      return await use(canvas);
     } finally {
       [canvas.width, canvas.height] = before;
-      this.changed();
+      this.drawing = false;
+      this.changed(true);
     }
+  }
+
+  /** A picture of any size as a PNG, by the page's own renderer. */
+  ownPicture(camera, transparent) {
+    return this.still(camera, transparent, (canvas) => new Promise((resolve, reject) => canvas.toBlob(
+      (blob) => (blob ? resolve(blob) : reject(new Error("The picture is too large for this browser."))), "image/png")));
   }
 }
 

@@ -72,13 +72,12 @@ class View {
     this.distance = clamp(this.distance * factor, 1e-6, 1e9);
   }
 
-  /** Where to be to see all of a box, from the side that is seen now. */
-  framing(box) {
+  /** Where to be to see all of a box, from a direction of length 1. */
+  framing(box, direction) {
     const radius = Math.max(0.5 * length(box.size), 1e-6);
     const { fx, width, height } = this.camera();
     const half = Math.atan((0.5 * Math.min(width, height)) / fx);
-    const d = unit(sub(this.position, box.center));
-    return { position: add(box.center, times(d, (1.5 * radius) / Math.sin(half))), target: box.center };
+    return { position: add(box.center, times(direction, (1.5 * radius) / Math.sin(half))), target: box.center };
   }
 }
 

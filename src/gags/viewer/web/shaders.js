@@ -3,6 +3,7 @@
 // only if they are the same.
 
 const NEAR_PLANE = 0.01;
+const QUADS = 1024; // an instance
 const MODES = { colour: 0, relevancy: 1, granularity: 2, features: 3, depth: 4, things: 5 };
 
 const FETCH = `
@@ -76,10 +77,9 @@ void main() {
   if (degree > 0) rgb += harmonic(at, normalize(mean - eye));
   rgb = max(rgb, 0.0);
   const vec3 GREY = vec3(0.299, 0.587, 0.114);
-  if (state.w > 0u) { // painted: the new colour, as bright as the place is against its own hue
-    vec3 paint = texelFetch(palette, ivec2(int(state.w), 0), 0).rgb;
-    float light = dot(rgb, GREY), own = max(dot(paint, GREY), 0.08);
-    rgb = light <= own ? paint * (light / own) : mix(paint, vec3(1.0), (light - own) / max(1.0 - own, 0.05));
+  if (state.w > 0u) { // painted: as bright as the place is against what was painted (gags.query.edit.painted)
+    vec4 paint = texelFetch(palette, ivec2(int(state.w), 0), 0);
+    rgb = paint.rgb * dot(rgb, GREY) / max(paint.a, 0.02);
   }
   if (mode == ${MODES.relevancy} && anyLayer) {
     float grey = dot(rgb, GREY), strength = float(state.y) / 255.0;
@@ -105,8 +105,8 @@ const SPLAT_VERTEX = `#version 300 es
 precision highp float;
 precision highp int;
 precision highp usampler2D;
-layout(location = 0) in uint g;
-uniform usampler2D geometry, shape;
+uniform usampler2D geometry, shape, order;
+uniform int drawn;
 uniform sampler2D colors;
 uniform mat4 viewmat; // column-major of world → camera, OpenCV's axes
 uniform vec4 K; // fx, fy, cx, cy
@@ -117,7 +117,9 @@ out vec2 offset; // in standard deviations
 ${FETCH}
 void main() {
   gl_Position = vec4(2.0, 2.0, 2.0, 1.0); // outside, if nothing is to be drawn
-  ivec2 at = place(g);
+  int number = gl_InstanceID * ${QUADS} + (gl_VertexID >> 2);
+  if (number >= drawn) return;
+  ivec2 at = place(texelFetch(order, place(uint(number)), 0).x);
   vec4 color = texelFetch(colors, at, 0);
   uint s = texelFetch(shape, at, 0).x;
   float opacity = float(s >> 24) / 255.0;
@@ -150,7 +152,7 @@ void main() {
   if (!(long_ < 1e12)) return;
   vec2 axis = abs(b) < 1e-6 * long_ ? (a >= d ? vec2(1.0, 0.0) : vec2(0.0, 1.0)) : normalize(vec2(b, long_ - a));
   float reach = sqrt(2.0 * log(255.0 * opacity));
-  vec2 corner = vec2((gl_VertexID & 1) * 2 - 1, (gl_VertexID >> 1) * 2 - 1);
+  vec2 corner = vec2((gl_VertexID & 1) * 2 - 1, (gl_VertexID & 2) - 1);
   offset = corner * reach;
   vec2 px = K.xy * p.xy / p.z + K.zw + offset.x * sqrt(long_) * axis + offset.y * sqrt(short_) * vec2(-axis.y, axis.x);
   splat = vec4(color.rgb, opacity);

@@ -28,13 +28,14 @@ function sorterProgram() {
       if (key < least) least = key;
       if (key > most) most = key;
     }
-    const bins = visible ? most - least + 1 : 0, order = new Uint32Array(visible);
+    const bins = visible ? most - least + 1 : 0;
+    const order = new Uint32Array(2048 * Math.ceil(visible / 2048)); // whole rows of a texture
     if (counts.length < bins + 1) counts = new Uint32Array(bins + 1);
     counts.fill(0, 0, bins + 1);
     for (let i = 0; i < visible; i++) counts[most - keys[i] + 1]++; // farthest first
     for (let i = 1; i <= bins; i++) counts[i] += counts[i - 1];
     for (let i = 0; i < visible; i++) order[counts[most - keys[i]]++] = kept[i];
-    return order;
+    return [order, visible];
   }
 
   onmessage = ({ data }) => {
@@ -51,24 +52,30 @@ function sorterProgram() {
       reach.set(data.reach, data.start);
       return;
     }
-    const began = performance.now(), order = sort(data);
-    postMessage({ order, number: data.number, took: performance.now() - began }, [order.buffer]);
+    const began = performance.now(), [order, count] = sort(data);
+    postMessage({ order, count, number: data.number, took: performance.now() - began }, [order.buffer]);
   };
 }
 
 class Sorter {
-  /** @param onOrder Called with the order, a Uint32Array, far to near. */
+  /** @param onOrder Called with {order: Uint32Array, far to near, in whole rows of 2048; count}. */
   constructor(onOrder) {
     const source = new Blob([`(${sorterProgram})()`], { type: "text/javascript" });
     this.url = URL.createObjectURL(source);
     this.worker = new Worker(this.url);
     this.busy = false;
     this.waiting = null;
+    this.wanted = new Map(); // what waits for its own order, by number
     this.took = 0;
     this.worker.onmessage = ({ data }) => {
-      this.busy = false;
       this.took = data.took;
-      onOrder(data.order, data.number);
+      if (data.number) {
+        this.wanted.get(data.number)(data);
+        this.wanted.delete(data.number);
+        return;
+      }
+      this.busy = false;
+      onOrder(data);
       if (this.waiting) this.sort(...this.waiting);
     };
   }
@@ -79,13 +86,26 @@ class Sorter {
   }
 
   /** Ask for the order in a camera; of several requests while it is busy the last one is done. */
-  sort(camera, limit, number) {
+  sort(camera, limit) {
     if (this.busy) {
-      this.waiting = [camera, limit, number];
+      this.waiting = [camera, limit];
       return;
     }
     this.busy = true;
     this.waiting = null;
+    this._ask(camera, limit, 0);
+  }
+
+  /** The order of all Gaussians in a camera, whatever is sorted for the screen meanwhile. */
+  order(camera) {
+    this.numbers = (this.numbers ?? 0) + 1;
+    return new Promise((resolve) => {
+      this.wanted.set(this.numbers, resolve);
+      this._ask(camera, Infinity, this.numbers);
+    });
+  }
+
+  _ask(camera, limit, number) {
     const { width, height, cx, cy, fx, fy } = camera;
     const tanX = Math.max(cx, width - cx) / fx, tanY = Math.max(cy, height - cy) / fy;
     this.worker.postMessage({ view: camera.viewmat.slice(0, 12), tanX, tanY, near: NEAR_PLANE, limit, number });

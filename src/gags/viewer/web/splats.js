@@ -71,6 +71,18 @@ class Splats {
     return (this.shape[g] >>> 24) / 255;
   }
 
+  /** Mean brightness of some Gaussians by their opacity, 0 to 255. */
+  brightness(rows) {
+    const [low, high] = this.packing.colors;
+    let sum = 0, weights = 0;
+    for (const g of rows) {
+      const [r, g_, b] = [0, 1, 2].map((k) => Math.max(0, 255 * low + (high - low) * this.base[4 * g + k]));
+      sum += this.opacity(g) * (0.299 * r + 0.587 * g_ + 0.114 * b);
+      weights += this.opacity(g);
+    }
+    return clamp(sum / Math.max(weights, 1e-9), 5, 255);
+  }
+
   mean(g) {
     return [this.xyz[3 * g], this.xyz[3 * g + 1], this.xyz[3 * g + 2]];
   }

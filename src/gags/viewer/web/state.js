@@ -78,7 +78,7 @@ class Bits {
 
 /**
  * The steps of a session. A step is {label, selected: Bits | null, info, edits, hidden}:
- * info: {title, boxes, thing, names} of what is selected; edits: [{kind: "delete" | "recolour", bits, color}];
+ * info: {title, boxes, thing, names} of what is selected; edits: [{kind: "delete" | "recolour", bits, color, brightness: of what was painted, 0 to 255}];
  * hidden: ids of things that are hidden.
  */
 class History {
@@ -129,8 +129,8 @@ class History {
       states[4 * g + 2] = flags;
       states[4 * g + 3] = 0;
     }
-    for (const { kind, bits, color } of edits) {
-      if (kind === "recolour") paints.push(color);
+    for (const { kind, bits, color, brightness } of edits) {
+      if (kind === "recolour") paints.push([...color, brightness]);
       const paint = Math.min(paints.length, 255);
       for (const g of bits.rows()) {
         if (kind === "delete") states[4 * g + 2] |= HIDDEN;

@@ -17,6 +17,11 @@ class Things {
       if (parent) parent.within.push(thing);
       else this.roots.push(thing);
     }
+    // What is sure of its name first, then large before small.
+    const rank = (thing) => (thing.sure === false ? 1 : 0);
+    const sort = (some) => some.sort((a, b) => rank(a) - rank(b) || b.count - a.count);
+    sort(this.roots);
+    for (const thing of this.byId.values()) sort(thing.within);
     if (owner) this.owner = owner;
     this.rows.clear();
   }
@@ -77,9 +82,11 @@ class ThingList {
   }
 
   show() {
-    const { things } = this.app, listed = things.listed;
+    const { things } = this.app, { scrollTop } = this.tree, listed = things.listed;
     this.tree.replaceChildren(...(things.roots ?? []).flatMap((thing) => this._rows(thing, 1)));
-    const shown = this.tree.querySelectorAll("[role=treeitem]").length;
+    const lines = this.tree.querySelectorAll(".thing"), shown = lines.length;
+    if (shown) (this.tree.querySelector("[aria-selected=true] > .thing") ?? lines[0]).tabIndex = 0;
+    this.tree.scrollTop = scrollTop;
     this.status.textContent = !things.roots ? "The things of the scene are being found …" : !listed.length ? "No thing stands out in this scene."
       : this.filter && !shown ? `None of ${listed.length} things has “${this.filter}” in its name.`
       : `${listed.length} things and parts`;
@@ -171,7 +178,10 @@ class ThingList {
     const id = this.app.history.now.info?.thing;
     if (id !== undefined && id !== null) for (const above of this.app.things.chain(id).slice(1)) this.open.add(above.id);
     this.show();
-    this.tree.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" });
+    const line = this.tree.querySelector("[aria-selected=true] > .thing");
+    if (!line) return;
+    const top = line.offsetTop, { clientHeight, scrollTop } = this.tree; // the tree alone scrolls
+    if (top < scrollTop || top > scrollTop + clientHeight - 40) this.tree.scrollTop = top - clientHeight / 2;
   }
 }
 

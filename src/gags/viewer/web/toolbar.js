@@ -75,9 +75,10 @@ class Selected {
     const title = info?.sure === false ? `Unsure: ${info.title}?` : info?.title ?? "Selection";
     const names = (info?.names ?? []).slice(info?.sure === false ? 0 : 1, 5).map(([word, score]) => `${word} ${score.toFixed(2)}`);
     const size = info?.boxes?.length === 1 ? info.boxes[0].size.map((v) => this.app.lengthText(v, false)).join(" × ") : "";
-    this.text.replaceChildren(el("strong", {}, title), el("p", {}, `${grouped(selected.size)} Gaussians`, size ? el("br") : null, size ? `${size} ${this.app.unitName}` : null),
-      names.length ? el("p", { class: "quiet" }, `also: ${names.join(", ")}`) : null);
-    this.text.querySelectorAll("*").forEach((one) => one.textContent === "" && one.tagName !== "BR" && one.remove());
+    const lines = [`${grouped(selected.size)} Gaussians`];
+    if (size) lines.push(`${size} ${this.app.unitName}`);
+    if (names.length) lines.push(`also: ${names.join(", ")}`);
+    this.text.replaceChildren(el("strong", {}, title), ...lines.map((line, k) => el("p", k ? { class: "quiet" } : {}, line)));
   }
 }
 
