@@ -39,9 +39,9 @@ def show(
         GagsError: If the view is unknown, or the image is none.
     """
     loaded = scene if isinstance(scene, Scene) else Scene.load(scene)
-    queries = loaded.queries(text or (), image=image, like=like)
-    if len(queries.texts) != 1:
+    if bool(text.strip()) + (image is not None) + (like is not None) != 1:
         raise QueryError('one text, one image or one click is shown at a time, as in: scene.show("red mug")')
+    queries = loaded.queries(text or (), image=image, like=like)
     view = loaded.best_views(queries)[0][0] if view is None else view
     view = loaded.capture[view] if isinstance(view, str) else view
     (answer,) = loaded.query(queries, view)
