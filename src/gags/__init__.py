@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from gags.serve.run import serve
     from gags.serve.settings import ServeSettings
     from gags.things.things import Things
+    from gags.viewer.export import ExportedPage, export_page
     from gags.viewer.film import write_video
     from gags.viewer.run import view
     from gags.workspace import Workspace
@@ -122,6 +123,7 @@ _WHERE = {
         "gags.serve.run": "serve",
         "gags.serve.settings": "ServeSettings",
         "gags.things.things": "Things",
+        "gags.viewer.export": "ExportedPage export_page",
         "gags.viewer.film": "write_video",
         "gags.viewer.run": "view",
         "gags.workspace": "Workspace",
@@ -135,6 +137,7 @@ _CALLABLE_ROOMS = (
     "demo",
     "distill",
     "evaluate",
+    "export_page",
     "poses",
     "reconstruct",
     "render",
@@ -160,6 +163,7 @@ __all__ = [
     "DistillSettings",
     "Entry",
     "Evaluation",
+    "ExportedPage",
     "FileError",
     "Found",
     "GagsError",
@@ -199,6 +203,7 @@ __all__ = [
     "describe",
     "distill",
     "evaluate",
+    "export_page",
     "find_points",
     "find_poses",
     "load_capture",
