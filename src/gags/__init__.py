@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from gags.serve.run import serve
     from gags.serve.settings import ServeSettings
     from gags.things.things import Things
+    from gags.viewer.export import ExportedPage, export_page
     from gags.viewer.film import write_video
     from gags.viewer.run import view
     from gags.workspace import Workspace
@@ -124,6 +125,7 @@ _WHERE = {
         "gags.serve.run": "serve",
         "gags.serve.settings": "ServeSettings",
         "gags.things.things": "Things",
+        "gags.viewer.export": "ExportedPage export_page",
         "gags.viewer.film": "write_video",
         "gags.viewer.run": "view",
         "gags.workspace": "Workspace",
@@ -137,6 +139,7 @@ _CALLABLE_ROOMS = (
     "demo",
     "distill",
     "evaluate",
+    "export_page",
     "poses",
     "reconstruct",
     "render",
@@ -162,6 +165,7 @@ __all__ = [
     "DistillSettings",
     "Entry",
     "Evaluation",
+    "ExportedPage",
     "FileError",
     "Found",
     "GagsError",
@@ -201,6 +205,7 @@ __all__ = [
     "describe",
     "distill",
     "evaluate",
+    "export_page",
     "find_points",
     "find_poses",
     "load_capture",

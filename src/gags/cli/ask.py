@@ -2,6 +2,7 @@
 
 import json as json_module
 import sys
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -231,6 +232,7 @@ def view(
     words: Path | None = None,
     up: Annotated[str | None, tyro.conf.arg(metavar="AXIS|X,Y,Z")] = None,
     open: bool = False,
+    export: Annotated[Path | None, tyro.conf.arg(metavar="PAGE.html")] = None,
 ) -> None:
     """Look at the scene in the browser: ask it, click on things, measure, cut out. Ends with Ctrl-C.
 
@@ -247,7 +249,13 @@ def view(
         up: What is up: an axis, as z or --up=-y, or three numbers. Default: what the page was told before,
             else what the photos and the ground say.
         open: Open the page in the browser at once.
+        export: Write the scene as one page to this file instead. It opens in any browser, without Python, a
+            server or a network, and can be asked for a list of about 1,500 words, for the words of `words`
+            and for taught names.
     """
+    if export is not None:
+        _export(scene, export, words, up, open)
+        return
     if host not in LOCAL_ADDRESSES:
         print(
             f"gags view: warning: listening on {host}: whoever reaches this machine over the network can "
@@ -255,3 +263,13 @@ def view(
             file=sys.stderr,
         )
     gags.view(scene, port=port, host=host, words=words or EVERYDAY, up=up, open=open)
+
+
+def _export(scene: Path, out: Path, words: Path | None, up: str | None, open: bool) -> None:
+    page = gags.export_page(scene, out, words=words or EVERYDAY, up=up, progress=ConsoleReporter())
+    print(
+        f"{page.path}: {page.size / 1e6:.1f} MB, {page.gaussians:,} Gaussians, {page.things:,} things and parts, "
+        f"{page.words:,} words"
+    )
+    if open:
+        webbrowser.open(page.path.resolve().as_uri())

@@ -9,6 +9,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -18,15 +19,16 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from gags.errors import QueryError
 from gags.files import atomic_write, listed_lines
 from gags.progress import SILENT, Reporter
 from gags.query.instances import Instance
-from gags.query.names import EVERYDAY
+from gags.query.names import EVERYDAY, read_words
 from gags.scene import Scene
-from gags.viewer.first_view import first_view
+from gags.viewer.first_view import first_view, parse_up
 from gags.viewer.listed import answers_of_words, listed_things
 from gags.viewer.modes import granularity
-from gags.viewer.payload import Packed, _rounded, owner_bytes, scene_json
+from gags.viewer.payload import Packed, owner_bytes, scene_json
 
 SCRIPTS = (
     "math dom splats shaders sorter renderer backend camera state overlay things texts choose measure output "
@@ -37,64 +39,114 @@ SCRIPTS = (
 COLOR_STEP = 8  # of the bytes of a mode's colours: 32 shades compress to a third
 
 
+@dataclass(frozen=True)
+class ExportedPage:
+    """A page that was written.
+
+    Attributes:
+        path: The file.
+        size: Its size in bytes.
+        gaussians: How many Gaussians it shows.
+        things: How many things and parts it lists.
+        words: How many words it can be asked for.
+    """
+
+    path: Path
+    size: int
+    gaussians: int
+    things: int
+    words: int
+
+
 def export_page(
-    scene: Scene,
-    out: Path,
+    scene: Scene | Path | str,
+    out: Path | str,
     *,
-    words: Sequence[str] = EVERYDAY,
-    up: np.ndarray | None = None,
+    words: Sequence[str] | Path = EVERYDAY,
+    up: Sequence[float] | np.ndarray | str | None = None,
     progress: Reporter = SILENT,
-) -> int:
-    """Write a scene as one page, atomically.
+) -> ExportedPage:
+    """Write a scene as one page that opens in a browser without Python, a server or a network.
 
     Args:
-        scene: The scene; stays as it is.
-        out: The file.
-        words: Words to name things with. They can be asked for, too, beside the list that comes with gags and
-            what the scene was taught.
-        up: What is up; None finds it from the photos. [3]
+        scene: The scene, or its folder; stays as it is.
+        out: The file, .html; one that is there is replaced when the page is complete.
+        words: Words to name things with; or a text file of them, one a line. They can be asked for, too, beside
+            the list that comes with gags and what the scene was taught.
+        up: What is up: an axis, as "z" or "-y", or three numbers. Default: what the scene was told, else what
+            the photos and the ground say.
         progress: Told about progress.
 
-    Returns:
-        Size of the page in bytes.
+    Raises:
+        QueryError: If `out` is no .html, or `up` is no direction.
+        WorkspaceError: If a piece of the scene is missing or damaged.
+        GagsError: If the file cannot be written.
     """
-    g = scene.gaussians.to("cpu")
+    out = checked_page(Path(out))
+    direction = parse_up(up) if isinstance(up, str) else None if up is None else np.asarray(up, np.float64)
+    words = read_words(words) if isinstance(words, Path) else list(words)
+    scene = scene if isinstance(scene, Scene) else Scene.load(scene)
     listed = listed_things(scene, words, progress=progress)
     asked = list(dict.fromkeys([*scene.taught.names(), *words, *page_words()]))
     answers = answers_of_words(scene, asked, progress=progress)
-    packed = Packed.of(g).coarser()
-    cameras = [view.camera for view in scene.capture.views]
-    start = first_view(cameras, g.means.double().numpy(), g.opacities.double().numpy(), up)
+    packed = Packed.of(scene.gaussians).coarser()
     colors = granularity(scene)
-    content = scene_json(
-        packed,
-        scene.workspace.root.resolve().name,
-        scene.capture.views,
-        start.up,
-        {
-            "position": _rounded(start.position),
-            "target": _rounded(start.target),
-            "up": _rounded(start.up),
-            "fov_y": round(start.fov_y, 6),
-        },
-        things=listed.things,
-        words=words_json(answers),
-        modes={"granularity": {"legend": colors.legend}},
-        mark=scene.field.splats_hash[:16],
-    )
+    content = _content(scene, packed, direction) | {
+        "things": listed.things,
+        "words": words_json(answers),
+        "modes": {"granularity": {"legend": colors.legend}},
+    }
     blocks = {"scene": json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()}
     blocks["owner"] = owner_bytes(listed.owner, packed.order)
-    coarse = (colors.rgb[packed.order].astype(int) // COLOR_STEP * COLOR_STEP).clip(0, 255).astype(np.uint8)
-    blocks["colors-granularity"] = coarse.tobytes()
+    blocks["colors-granularity"] = (colors.rgb[packed.order] // COLOR_STEP * COLOR_STEP).tobytes()
     for number in range(packed.chunk_count):
         blocks[f"splats-{number}"] = packed.chunk(number)
         if packed.degree:
             blocks[f"harmonics-{number}"] = packed.harmonics(number)
     page = offline_page(content["title"], blocks).encode()
-    out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out) as temporary:
         temporary.write_bytes(page)
-    return len(page)
+    shown = sum(thing["listed"] for thing in listed.things)
+    return ExportedPage(out, len(page), len(packed), shown, len(answers))
+
+
+def checked_page(out: Path) -> Path:
+    """The file of a page, if it can be one.
+
+    Raises:
+        QueryError: If its name does not end as a page's, or a folder is there.
+    """
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise QueryError(
+            f"{out} is no name of a page; end it in .html, as in: --export {out.stem or 'page'}.html"
+        )
+    if out.is_dir():
+        raise QueryError(f"{out} is a folder; name a file for the page")
+    return out
+
+
+def _content(scene: Scene, packed: Packed, up: np.ndarray | None) -> dict[str, Any]:
+    """What the page reads first, without things and words."""
+    frame, g = scene.frame, scene.gaussians.to("cpu")
+    if up is None and frame.up is not None:
+        up = np.array(frame.up)
+    cameras = [view.camera for view in scene.capture.views]
+    start = first_view(cameras, g.means.double().numpy(), g.opacities.double().numpy(), up)
+    at = {
+        "position": start.position.tolist(),
+        "target": start.target.tolist(),
+        "up": start.up.tolist(),
+        "fov_y": start.fov_y,
+    }
+    return scene_json(
+        packed,
+        scene.workspace.root.resolve().name,
+        scene.capture.views,
+        start.up,
+        at,
+        unit=None if frame.unit is None else frame.unit.to_json(),
+        mark=scene.field.splats_hash[:16],
+    )
 
 
 def page_words() -> list[str]:

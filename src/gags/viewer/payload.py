@@ -96,12 +96,12 @@ class Packed:
         return np.ascontiguousarray(self._harmonics[:, number * CHUNK : (number + 1) * CHUNK]).tobytes()
 
     def coarser(self) -> "Packed":
-        """The same with positions to 17 bits of their mantissas and harmonics to 4 or 5 bits, as SPZ has them.
+        """The same with positions to 15 bits of their mantissas and harmonics to 4 or 5 bits, as SPZ has them.
 
-        Bytes that say less compress better: 1 part in 130,000 of a coordinate is less than a pixel.
+        Bytes that say less compress better; 1 part in 30,000 of a coordinate is less than a pixel.
         """
         planes = self._planes.copy()
-        planes[[0, 4, 8]] &= 0xC0
+        planes[[0, 4, 8]] = 0
         if not len(self._harmonics):
             return Packed(self.order, self.packing, self.degree, planes, self._harmonics)
         steps = np.where(np.arange(len(self._harmonics)) < 9, 8, 16)[:, None]
