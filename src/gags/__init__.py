@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gags.demo import demo
     from gags.distill.field import LanguageField
     from gags.distill.settings import DistillSettings
+    from gags.draw.shown import show
     from gags.errors import (
         CaptureError,
         CompareError,
@@ -95,6 +96,7 @@ _WHERE = {
         "gags.demo": "demo",
         "gags.distill.field": "LanguageField",
         "gags.distill.settings": "DistillSettings",
+        "gags.draw.shown": "show",
         "gags.errors": "CaptureError CompareError DamagedError FileError GagsError LabelError LibraryError "
         "ModelError NewerError QueryError SettingsError SplatsError TrainingError WorkspaceError",
         "gags.evaluate.labels": "load_labels",
@@ -223,6 +225,7 @@ __all__ = [
     "save_scene",
     "save_splats",
     "serve",
+    "show",
     "things",
     "view",
     "write_answers",

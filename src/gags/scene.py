@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -41,8 +41,11 @@ from gags.things.things import Things
 from gags.workspace import Workspace
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from gags.evaluate.labels import LabelsBy
     from gags.evaluate.metrics import Evaluation
+    from gags.viewer.server import Viewer
 
 Texts = str | Sequence[str] | Queries
 
@@ -448,13 +451,17 @@ class Scene(Edits):
 
         return gags.report(self, texts, progress=progress)
 
-    def view(
-        self, *, port: int = 8080, host: str = "127.0.0.1", words: Sequence[str] | Path = EVERYDAY
-    ) -> None:
-        """Show the scene in the browser until Ctrl-C; see `gags.view`."""
+    def view(self, **options: Any) -> "Viewer | None":
+        """Show the scene in the browser until Ctrl-C, or in the cell of a notebook; see `gags.view`."""
         import gags
 
-        gags.view(self, port=port, host=host, words=words)
+        return gags.view(self, **options)
+
+    def show(self, text: str = "", view: View | Camera | str | None = None, **example: Any) -> "Image":
+        """A picture of where a text is found, which notebooks show; see `gags.show`."""
+        import gags
+
+        return gags.show(self, text, view, **example)
 
 
 def by_view(best: list[list[View]]) -> list[tuple[View, list[int]]]:

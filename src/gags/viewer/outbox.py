@@ -35,16 +35,10 @@ class Outbox:
         """Where a page fetches a file that is finished."""
         return f"{ADDRESS}/{path.parent.name}"
 
-    def find(self, token: str) -> Path | None:
-        """The file of an address; None if there is none."""
-        path = self._files.get(token)
-        return path if path is not None and path.is_file() else None
-
-    def remove(self, token: str) -> None:
-        """Remove a file, if it is there."""
+    def take(self, token: str) -> Path | None:
+        """The file of an address, which leads nowhere from now on; None if there is none."""
         path = self._files.pop(token, None)
-        if path is not None:
-            path.unlink(missing_ok=True)
+        return path if path is not None and path.is_file() else None
 
     @contextmanager
     def filming(self, progress: Reporter) -> Iterator[None]:

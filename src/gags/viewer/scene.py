@@ -108,6 +108,7 @@ class ViewerScene:
         self._named: Queries | None = None
         self._needed: float | None = None
         self._namer: Namer | None = None
+        self._taught: list[str] = []  # names that `_namer` and `_listed` know; others may be taught meanwhile
         self._listed: Listed | None = None
         self._colors: dict[str, ModeColors] = {}
         self._asking = threading.RLock()  # for the encoder and the field
@@ -177,6 +178,7 @@ class ViewerScene:
         self.find_things(progress)
         self.warm_up()
         with self._listing:
+            self._forget_names()
             if self._listed is None:
                 self._listed = listed_things(self.scene, self._words, progress=progress)
             return self._listed
@@ -253,7 +255,7 @@ class ViewerScene:
             bool [N]
         """
         field, space = self.scene.field, self._space()
-        shares = torch.from_numpy(weights).float()[:, None]
+        shares = torch.tensor(weights).float()[:, None]
         with self._asking, torch.no_grad():
             mean = (shares * field.features.cpu()[rows]).sum(0) / shares.sum()
             vector = field.decoder.embeddings(mean.to(field.features))[None]
@@ -273,11 +275,18 @@ class ViewerScene:
         self.warm_up()
         with self._asking:
             assert self._named is not None
+            self._forget_names()
             if self._namer is None:
                 taught = self.scene.taught.examples()
                 field, words = self.scene.field, self._named
                 self._namer = Namer.of_scene(field, words, self.opacities, things, taught=taught)
             return self._namer
+
+    def _forget_names(self) -> None:
+        """Forget names that were found before other ones were taught."""
+        names = self.scene.taught.names()
+        if names != self._taught:
+            self._taught, self._namer, self._listed = names, None, None
 
     def names(self, mask: np.ndarray) -> tuple[list[tuple[str, float]], bool]:
         """The words that name some Gaussians best, with their scores, and whether the first is sure.

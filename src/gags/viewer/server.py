@@ -139,11 +139,11 @@ class Viewer:
 
     def file(self, token: str) -> Response:
         """A file that was made for a page."""
-        path = self._outbox.find(token)
+        path = self._outbox.take(token)
         if path is None:
             raise HTTPException(404, "there is no such file, or it was fetched already")
         kind = "video/mp4" if path.suffix == ".mp4" else "application/octet-stream"
-        done = BackgroundTask(self._outbox.remove, token)
+        done = BackgroundTask(path.unlink, missing_ok=True)
         return FileResponse(path, media_type=kind, filename=path.name, background=done)
 
     async def socket(self, socket: WebSocket) -> None:

@@ -44,8 +44,7 @@ function packEdits(edits, count) {
   for (const { kind, color, rows } of edits ?? []) {
     let number = 0;
     if (kind === "recolour") {
-      number = colors.findIndex((known) => String(known) === String(color)) + 1;
-      if (!number && colors.length < 255) number = colors.push([...color]);
+      number = colors.length < 255 ? colors.push([...color]) : 255; // each has a brightness of its own
     }
     for (const g of rows) {
       if (kind === "delete") alive[g >> 3] &= ~(1 << (g & 7));
