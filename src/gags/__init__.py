@@ -139,7 +139,6 @@ _CALLABLE_ROOMS = (
     "demo",
     "distill",
     "evaluate",
-    "export_page",
     "poses",
     "reconstruct",
     "render",

@@ -28,7 +28,8 @@ from gags.gaussians import SH_C0, Gaussians
 
 FORMAT = 1
 CHUNK = 1 << 16  # Gaussians; 32 rows of the page's textures
-TAIL = 1e-4  # share of the harmonics that may be larger than what 127 stands for
+TAIL = 1e-4  # share of colours and harmonics that may lie beyond what the largest byte stands for
+THINNEST = 0.01  # share of the scales that may be less than what 0 stands for: thinner than a pixel is unseen
 FARTHEST = 1e18  # world units; beyond, products of coordinates are no float32 any more
 
 
@@ -63,8 +64,8 @@ class Packed:
         order = most_visible_first(log_scales, opacities)
         colors = 0.5 + SH_C0 * np.nan_to_num(sh[:, 0])
         packing = {
-            "log_scales": _range(log_scales),
-            "colors": _range(np.clip(colors, -0.5, 2.0)),
+            "log_scales": _range(log_scales, (THINNEST, 1.0)),
+            "colors": _range(colors, (TAIL, 1 - TAIL)),
             "harmonics": harmonic_ranges(np.nan_to_num(sh[:, 1:])),
         }
         planes = np.concatenate(
@@ -148,10 +149,11 @@ def _harmonic_bytes(rest: np.ndarray, ranges: Sequence[float]) -> np.ndarray:
     return np.round(128 + 127 * shares).astype(np.uint8).reshape(len(rest), -1).T
 
 
-def _range(values: np.ndarray) -> list[float]:
+def _range(values: np.ndarray, quantiles: tuple[float, float]) -> list[float]:
+    """What 0 and 255 stand for: a few odd values would take the steps from all others."""
     if not values.size:
         return [0.0, 1.0]
-    low, high = float(values.min()), float(values.max())
+    low, high = (float(v) for v in np.quantile(values, quantiles))
     return [low, max(high, low + 1e-6)]
 
 

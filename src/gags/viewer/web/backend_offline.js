@@ -72,20 +72,23 @@ class OfflineBackend extends Backend {
     return { text, matches: true, score: instances[0].score, strengths: null, instances, message };
   }
 
-  /** The word of the list that a text is, or is nearest to by its letters. */
+  /** The word of the list that a text is; else one that is spelt nearly so, that it ends in, or that begins so. */
   _known(key) {
+    const exact = (text) => this.answers.get(text) ?? this.answers.get(singular(text));
+    if (exact(key)) return exact(key);
+    const all = [...this.answers.values()];
+    const near = all.map((entry) => [editDistance(singular(key), singular(plain(entry.word))), entry]).sort((a, b) => a[0] - b[0])[0];
+    if (near && near[0] <= 1 && key.length > 3) return near[1];
+    // "my red mugs" → "mug": the words at the end say what a thing is, those before say which.
     const words = key.split(" ");
-    // "red mugs" → "mug": the words at the end say what a thing is, those before say which.
-    for (let first = 0; first < words.length; first++) {
-      const rest = words.slice(first).join(" "), found = this.answers.get(rest) ?? this.answers.get(singular(rest));
+    for (let first = 1; first < words.length; first++) {
+      const found = exact(words.slice(first).join(" "));
       if (found) return found;
     }
     if (key.length < 3) return null;
-    const all = [...this.answers.values()];
     const begun = all.filter(({ word }) => plain(word).split(" ").some((part) => part.startsWith(key)));
     if (begun.length) return begun.sort((a, b) => (b.found.length > 0) - (a.found.length > 0) || a.word.length - b.word.length)[0];
-    const near = all.map((entry) => [editDistance(singular(key), plain(entry.word)), entry]).sort((a, b) => a[0] - b[0])[0];
-    return near && near[0] <= (key.length < 6 ? 1 : 2) ? near[1] : null;
+    return near && near[0] <= 2 && key.length > 5 ? near[1] : null;
   }
 
   _unknown(text) {
