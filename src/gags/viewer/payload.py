@@ -58,8 +58,8 @@ class Packed:
         opacities, sh = g.opacities.float().numpy(), g.sh.float().numpy()
         quats = g.quats.double().numpy()
         finite = (np.isfinite(means), np.abs(means) < FARTHEST, ~np.isnan(log_scales), np.isfinite(quats))
-        sound: np.ndarray = np.concatenate([*finite, np.isfinite(sh[:, :, 0])], axis=1).all(axis=1)
-        sound = sound & np.isfinite(sh).all(axis=(1, 2))
+        columns = [*finite, np.isfinite(sh).reshape(len(sh), -1)]
+        sound = np.asarray(np.concatenate(columns, axis=1).all(axis=1))
         opacities = np.where(sound, np.nan_to_num(opacities), 0)
         log_scales = np.clip(np.nan_to_num(log_scales, nan=-20.0), -20.0, 20.0)
         order = most_visible_first(log_scales, opacities)
