@@ -5,10 +5,10 @@
 Gaussians and their field are random, in 200 balls that are its things; the encoder is `lite`. With --scene, a
 scene's own. "Packed" is what the server does once, before the first page; "fetched" is all of scene.json and
 Gaussians by a client on this machine that draws nothing; "text → answer" is from a question on the websocket
-to the last byte of its answer: strengths, instances and boxes. With --page, a headless Chromium opens the page:
-"first picture" is from its address to the first picture with anything in it, "all there" to the last Gaussian
-with its harmonics, "text → colours" from Enter to the first picture in the new colours. Headless, there is no
-GPU: the processor draws. Medians, once warm; seconds, unless it says something else.
+to the last byte of its answer: strengths, instances and boxes. With --page, a headless Chromium opens the
+page: "first picture" is from its address to the first picture with anything in it, "all there" to the last
+Gaussian with its harmonics, "text → colours" from Enter to the first picture in the new colours. Headless,
+there is no GPU: the processor draws. Medians, once warm; seconds, unless it says something else.
 """
 
 import argparse
