@@ -1,4 +1,4 @@
-"""Colours of the viewer's Gaussians in modes that the page cannot make by itself."""
+"""Colours of modes."""
 
 import numpy as np
 import pytest
@@ -7,15 +7,22 @@ from gags.draw.colors import LEVEL_COLORS
 from gags.viewer.modes import embedding_colors, stretched_levels
 
 
-def test_levels_are_stretched_to_what_varies():
+def test_weights_that_lie_close_together_are_told_apart():
     rng = np.random.default_rng(0)
-    weights = np.full((300, 3), 1 / 3) + 0.01 * np.repeat(np.eye(3), 100, axis=0)
-    weights = weights + 1e-4 * rng.normal(size=weights.shape)  # all nearly the same mixture
-    weights /= weights.sum(axis=1, keepdims=True)
-    colors = stretched_levels(weights).astype(float)
+    weights = 1 / 3 + 0.01 * rng.normal(size=(1000, 3))  # as in real scenes: all nearly alike
     for level in range(3):
-        mean = colors[100 * level : 100 * (level + 1)].mean(axis=0)
-        np.testing.assert_allclose(mean, LEVEL_COLORS[level], atol=12)
+        weights[level] = 1 / 3 - 0.02
+        weights[level, level] = 1 / 3 + 0.04
+    drawn = stretched_levels(weights)
+    for level in range(3):
+        assert np.abs(drawn[level].astype(int) - LEVEL_COLORS[level]).max() <= 3
+    plain = np.round(weights @ LEVEL_COLORS.astype(float))
+    assert drawn.std(axis=0).mean() > 10 * plain.std(axis=0).mean()
+
+
+def test_weights_that_are_all_alike_have_one_colour():
+    drawn = stretched_levels(np.full((5, 3), 1 / 3))
+    assert (drawn == drawn[0]).all()
 
 
 @pytest.mark.parametrize("dim", [2, 16])

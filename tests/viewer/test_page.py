@@ -25,7 +25,7 @@ SIZE = {"width": 900, "height": 640}
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory) -> Scene:
+def scene(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scene_module, "load_encoder", lambda name, progress=None: ToyEncoder())
         scene = Scene.load(write_scene(tmp_path_factory.mktemp("page"), degree=3))
@@ -58,8 +58,11 @@ def opened(exported, browser):
 def page(opened):
     yield opened
     assert opened.errors == []
-    opened.evaluate("() => { gagsApp.history.jump(0); gagsApp.setTool('point'); gagsApp.texts.layers = []; gagsApp.texts.fill(''); }")
-    opened.evaluate("() => { gagsApp.controls.goTo(gagsApp.view.home, 0); gagsApp.canvas.focus(); }")
+    opened.evaluate(
+        """() => { const { history, texts, controls, view, canvas } = gagsApp;
+        history.jump(0); gagsApp.setTool("point"); texts.layers = []; texts.fill("");
+        controls.goTo(view.home, 0); canvas.focus(); }"""
+    )
 
 
 def picture(page, camera: Camera) -> np.ndarray:
@@ -93,8 +96,8 @@ def place_of(page, word: str) -> tuple[float, float]:
     """Where the middle of a ball is in the page, px."""
     toy = make_scene(12)
     middle = toy.gaussians.means.numpy()[toy.owner == WORDS.index(word)].mean(axis=0).tolist()
-    script = """(p) => { const [x, y] = project(gagsApp.view.camera(), p), r = gagsApp.canvas.clientWidth / gagsApp.view.width;
-        return [x * r, y * r]; }"""
+    script = """(p) => { const { view, canvas } = gagsApp, [x, y] = project(view.camera(), p);
+        return [x, y].map((v) => v * canvas.clientWidth / view.width); }"""
     return tuple(page.evaluate(script, middle))
 
 
@@ -111,7 +114,7 @@ def drag(page, points: list[tuple[float, float]]) -> None:
     page.mouse.move(*points[0])
     page.mouse.down()
     for point in points[1:]:
-        page.mouse.move(*point, steps=3)
+        page.mouse.move(*point)
     page.mouse.up()
 
 
@@ -158,12 +161,13 @@ def test_a_word_is_searched_without_a_network(scene, page):
     assert 0.8 * truth.sum() < selected(page) < 1.25 * truth.sum()
     box = page.evaluate("() => gagsApp.history.now.info.boxes[0]")
     np.testing.assert_allclose(box["center"], best.box.center, atol=1e-3)
-    assert page.asked_for == [page.url] + [url for url in page.asked_for[1:] if url.startswith(("blob:", "data:"))]
+    assert page.asked_for[0] == page.url
+    assert all(url.startswith(("blob:", "data:")) for url in page.asked_for[1:])
 
 
 @pytest.mark.parametrize(
     ("text", "answer"),
-    [("gren ball", "shown is “green ball”"), ("my green balls", "shown is “green ball”"), ("zzzzyx", "is not among")],
+    [("gren ball", "is “green ball”"), ("my green balls", "is “green ball”"), ("zzzzyx", "is not among")],
 )
 def test_what_is_not_on_the_list_is_said(page, text, answer):
     page.locator("#text").fill(text)
@@ -188,8 +192,9 @@ def test_the_list_selects_frames_hides_and_renames(page):
     line = page.locator("#things .thing", has_text="blue ball").first
     line.locator(".name").click()
     thing = page.evaluate("() => gagsApp.history.now.info.thing")
-    away = page.evaluate("(id) => length(sub(gagsApp.view.target, gagsApp.things.byId.get(id).box.center))", thing)
-    assert away < 1e-3
+    target = page.evaluate("() => gagsApp.view.target")
+    center = page.evaluate("(id) => gagsApp.things.byId.get(id).box.center", thing)
+    np.testing.assert_allclose(target, center, atol=1e-3)
     line.get_by_role("button", name="Hide blue ball").click()
     hidden = page.evaluate("() => gagsApp.hiddenFlags().reduce((a, b) => a + b, 0)")
     assert hidden == selected(page) > 50
@@ -206,7 +211,7 @@ def test_the_list_selects_frames_hides_and_renames(page):
 def test_lasso_adds_and_takes_away(page):
     x, y = place_of(page, "red ball")
     size = 70
-    around = [(x + size * math.cos(a), y + size * math.sin(a)) for a in np.linspace(0, 6.1, 12)]
+    around = [(x + size * math.cos(a), y + size * math.sin(a)) for a in np.linspace(0, 5.6, 8)]
     page.keyboard.press("l")
     drag(page, around)
     truth = make_scene(12).owner == WORDS.index("red ball")
@@ -255,7 +260,7 @@ def test_box_and_sphere_are_drawn_and_set_by_numbers(page):
     toy = make_scene(12)
     for key, name in (("b", "width"), ("o", "radius")):
         page.keyboard.press(key)
-        drag(page, [(x, y), (x + 30, y)])
+        drag(page, [(x, y), (x + 60, y)])
         shape = page.evaluate("() => gagsApp.chooser.shape")
         means = toy.gaussians.means.numpy() - shape["center"]
         if name == "width":
@@ -264,7 +269,7 @@ def test_box_and_sphere_are_drawn_and_set_by_numbers(page):
             inside = np.linalg.norm(means, axis=1) <= shape["radius"]
         assert selected(page) == inside.sum() > 5
         page.evaluate("() => { for (const one of document.querySelectorAll('details')) one.open = true; }")
-        field = page.get_by_label(name)
+        field = page.locator("details", has_text="Choose by hand").get_by_label(name)
         field.fill("100")
         field.press("Enter")
         assert selected(page) > inside.sum()
@@ -280,7 +285,7 @@ def test_a_distance_is_measured_and_sets_the_scale(page):
     assert 1.0 < length < 3.0  # the balls are 2 apart, 0.4 is their radius
     page.evaluate("() => { for (const one of document.querySelectorAll('details')) one.open = true; }")
     page.get_by_text(f"1: {float(f'{length:.3g}'):g} units").wait_for()
-    page.get_by_label("Known length").fill("50")
+    page.get_by_label("Known length", exact=True).fill("50")
     page.get_by_label("Unit of the known length").fill("cm")
     page.get_by_role("button", name="Set the scale").click()
     page.get_by_text("1: 50 cm").wait_for()
@@ -289,7 +294,7 @@ def test_a_distance_is_measured_and_sets_the_scale(page):
 
 def test_what_moves_keeps_the_horizon_and_comes_home(page):
     before = page.evaluate("() => gagsApp.view.position")
-    drag(page, [(300, 300), (380, 340)])
+    drag(page, [(300, 300), (320, 310), (380, 340)])
     page.mouse.wheel(0, 200)
     after = page.evaluate("() => [gagsApp.view.position, gagsApp.view.camera().viewmat.slice(0, 3)]")
     assert np.linalg.norm(np.subtract(after[0], before)) > 0.3
@@ -301,7 +306,7 @@ def test_what_moves_keeps_the_horizon_and_comes_home(page):
 def test_a_path_goes_through_its_key_views(page):
     page.keyboard.press("k")
     first = page.evaluate("() => gagsApp.view.position")
-    drag(page, [(300, 300), (400, 300)])
+    drag(page, [(300, 300), (320, 300), (400, 300)])
     page.keyboard.press("k")
     ends = page.evaluate("() => [0, 1].map((t) => alongPath(gagsApp.output.keys, t).position)")
     np.testing.assert_allclose(ends[0], first, atol=1e-6)

@@ -268,8 +268,8 @@ def view(
 def _export(scene: Path, out: Path, words: Path | None, up: str | None, open: bool) -> None:
     page = gags.export_page(scene, out, words=words or EVERYDAY, up=up, progress=ConsoleReporter())
     print(
-        f"{page.path}: {page.size / 1e6:.1f} MB, {page.gaussians:,} Gaussians, {page.things:,} things and parts, "
-        f"{page.words:,} words"
+        f"{page.path}: {page.size / 1e6:.1f} MB, {page.gaussians:,} Gaussians, {page.things:,} things and "
+        f"parts, {page.words:,} words"
     )
     if open:
         webbrowser.open(page.path.resolve().as_uri())

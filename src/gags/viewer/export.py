@@ -31,9 +31,9 @@ from gags.viewer.modes import granularity
 from gags.viewer.payload import Packed, owner_bytes, scene_json
 
 SCRIPTS = (
-    "math dom splats shaders sorter renderer backend camera state overlay things texts choose measure output "
-    "help toolbar app"
-).split()
+    *("math", "dom", "splats", "shaders", "sorter", "renderer", "backend", "camera", "state", "overlay"),
+    *("things", "texts", "choose", "measure", "output", "help", "toolbar", "app"),
+)
 """Scripts of the page, in the order in which they build on each other; a backend and its start come last."""
 
 COLOR_STEP = 8  # of the bytes of a mode's colours: 32 shades compress to a third
@@ -71,8 +71,8 @@ def export_page(
     Args:
         scene: The scene, or its folder; stays as it is.
         out: The file, .html; one that is there is replaced when the page is complete.
-        words: Words to name things with; or a text file of them, one a line. They can be asked for, too, beside
-            the list that comes with gags and what the scene was taught.
+        words: Words to name things with; or a text file of them, one a line. They can be asked for, too,
+            beside the list that comes with gags and what the scene was taught.
         up: What is up: an axis, as "z" or "-y", or three numbers. Default: what the scene was told, else what
             the photos and the ground say.
         progress: Told about progress.
@@ -245,6 +245,4 @@ def _block(content: bytes) -> str:
 
 @cache
 def _templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("gags.viewer", "web"), autoescape=True, undefined=StrictUndefined
-    )
+    return Environment(loader=PackageLoader("gags.viewer", "web"), autoescape=True, undefined=StrictUndefined)

@@ -31,9 +31,9 @@ class Listed:
     """The things of a scene for the page.
 
     Attributes:
-        things: One entry a node of the hierarchy, each after what it lies in: `id` (its row), `parent` (an id,
-            or −1), `kind`, `listed`, and of those that are listed `name`, `names` (words with scores), `sure`,
-            `score`, `level`, `count`, `box` and `thumbnail` (a data URI, or null).
+        things: One entry a node of the hierarchy, each after what it lies in: `id` (its row), `parent` (an
+            id, or −1), `kind`, `listed`, `level`, `count` and `box`; of those that are listed also `name`,
+            `names` (words with scores), `sure`, `score` and `thumbnail` (a data URI, or null).
         owner: Smallest thing of each Gaussian of the scene, −1 for none. int32 [N]
     """
 
@@ -98,7 +98,7 @@ def _answers_with(instances: Sequence[Instance], things: Things, node: int) -> b
 
 
 def owners(things: Things, space: Space) -> np.ndarray:
-    """Smallest thing of each Gaussian; what lies close around a thing and belongs to none counts to it. [N]"""
+    """Smallest thing of each Gaussian; what lies close around one and belongs to none counts to it. [N]"""
     owner = thing_of_each(things, len(space.means))
     for node in np.flatnonzero((things.parents < 0) & ~things.is_leftover).tolist():
         around = space.filled(things[node]) & (owner < 0)

@@ -1,12 +1,12 @@
-"""What the page gets of a scene: Gaussians packed to 23 bytes, their harmonics, and what is known of the scene.
+"""What the page gets of a scene: Gaussians in 23 bytes, their harmonics, and what is known of the scene.
 
-A chunk holds up to `CHUNK` Gaussians as planes, one byte of every Gaussian a plane, so that what is alike lies
-together when it is compressed; numbers are little-endian:
+A chunk holds up to `CHUNK` Gaussians as planes, one byte of every Gaussian a plane, so that what is alike
+lies together when it is compressed; numbers are little-endian:
 
 | planes | what |
 |---|---|
 | 12 | float32 x, y, z: byte 0 to 3 of each, world units |
-| 4 | rotation: index w, x, y, z of the largest component (2 bits), then the others, 10 bits each, over ±1/√2 |
+| 4 | rotation: which of w, x, y, z is largest (2 bits), then the others, 10 bits each, over ±1/√2 |
 | 3 | logarithms of the scales, 8 bits over `packing["log_scales"]` |
 | 1 | opacity, 8 bits over 0 to 1 |
 | 3 | colour of degree 0, 8 bits over `packing["colors"]` |
@@ -57,8 +57,9 @@ class Packed:
         means, log_scales = g.means.float().numpy(), g.log_scales.float().numpy()
         opacities, sh = g.opacities.float().numpy(), g.sh.float().numpy()
         quats = g.quats.double().numpy()
-        sound = np.isfinite(means).all(1) & (np.abs(means) < FARTHEST).all(1)
-        sound &= ~np.isnan(log_scales).any(1) & np.isfinite(quats).all(1) & np.isfinite(sh).all((1, 2))
+        finite = (np.isfinite(means), np.abs(means) < FARTHEST, ~np.isnan(log_scales), np.isfinite(quats))
+        columns = [*finite, np.isfinite(sh).reshape(len(sh), -1)]
+        sound = np.asarray(np.concatenate(columns, axis=1).all(axis=1))
         opacities = np.where(sound, np.nan_to_num(opacities), 0)
         log_scales = np.clip(np.nan_to_num(log_scales, nan=-20.0), -20.0, 20.0)
         order = most_visible_first(log_scales, opacities)
@@ -97,7 +98,7 @@ class Packed:
         return np.ascontiguousarray(self._harmonics[:, number * CHUNK : (number + 1) * CHUNK]).tobytes()
 
     def coarser(self) -> "Packed":
-        """The same with positions to 15 bits of their mantissas and harmonics to 4 or 5 bits, as SPZ has them.
+        """The same with 15 bits of the mantissas of positions and 4 or 5 bits of harmonics, as SPZ has them.
 
         Bytes that say less compress better; 1 part in 30,000 of a coordinate is less than a pixel.
         """
@@ -169,13 +170,15 @@ def _byte_planes(values: np.ndarray) -> np.ndarray:
 
 
 def owner_bytes(owner: np.ndarray, order: np.ndarray) -> bytes:
-    """Smallest thing of each of the page's Gaussians, −1 for none: four planes of an int32. int [N] → bytes"""
+    """Smallest thing of each of the page's Gaussians, −1 for none: planes of an int32. int [N] → bytes"""
     return np.ascontiguousarray(_byte_planes(owner[order].astype("<i4")[:, None])).tobytes()
 
 
 def cameras_json(views: Sequence[View]) -> list[dict[str, Any]]:
     """Cameras of photos for the page."""
-    return [{"name": view.name, "held_out": view.split == "test", **_camera_json(view.camera)} for view in views]
+    return [
+        {"name": view.name, "held_out": view.split == "test"} | _camera_json(view.camera) for view in views
+    ]
 
 
 def _camera_json(camera: Camera) -> dict[str, Any]:

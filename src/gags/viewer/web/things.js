@@ -124,7 +124,7 @@ class ThingList {
     line.append(toggle, picture, name, el("span", { class: "count" }, grouped(thing.count)), rename, eye);
     const item = el("li", { role: "treeitem", "aria-level": level, "aria-selected": selected ? "true" : "false",
       "aria-label": `${thing.name}, ${grouped(thing.count)} Gaussians`, "data-thing": thing.id,
-      class: hidden ? "hidden" : selected ? "selected" : "" }, line);
+      class: hidden ? "hidden" : "" }, line);
     if (below.length) {
       item.setAttribute("aria-expanded", String(open));
       if (open) item.append(el("ul", { role: "group" }, ...below));
@@ -173,13 +173,24 @@ class ThingList {
     input.select();
   }
 
-  /** Mark the row of what is selected, and bring it into sight. */
+  /** Mark the row of what is selected, and bring it into sight; rows stay the same, for a second click. */
   mark() {
-    const id = this.app.history.now.info?.thing;
-    if (id !== undefined && id !== null) for (const above of this.app.things.chain(id).slice(1)) this.open.add(above.id);
-    this.show();
+    const { history, things } = this.app, id = history.now.info?.thing ?? null, hidden = history.now.hidden.join();
+    const folded = id === null ? [] : things.chain(id).slice(1).filter((above) => !this.open.has(above.id));
+    for (const above of folded) this.open.add(above.id);
+    if (folded.length || hidden !== this.hidden) this.show();
+    this.hidden = hidden;
+    for (const item of this.tree.querySelectorAll("[role=treeitem]")) {
+      const selected = Number(item.dataset.thing) === id;
+      item.setAttribute("aria-selected", String(selected));
+      item.firstChild.tabIndex = selected ? 0 : -1;
+    }
     const line = this.tree.querySelector("[aria-selected=true] > .thing");
-    if (!line) return;
+    if (!line) {
+      const first = this.tree.querySelector(".thing");
+      if (first) first.tabIndex = 0;
+      return;
+    }
     const top = line.offsetTop, { clientHeight, scrollTop } = this.tree; // the tree alone scrolls
     if (top < scrollTop || top > scrollTop + clientHeight - 40) this.tree.scrollTop = top - clientHeight / 2;
   }
