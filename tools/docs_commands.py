@@ -10,7 +10,7 @@ from typing import Any
 MARK = "<!-- commands -->"
 WIDTH = 100
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
-ACTIONS = {"library": ("add", "search", "list", "remove")}
+ACTIONS = {"library": ("add", "search", "list", "remove", "teach")}
 """Commands whose options are those of an action."""
 
 

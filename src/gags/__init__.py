@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from gags.library.library import Library
     from gags.library.page import write_found
     from gags.library.records import Found, SceneRecord
+    from gags.library.taught import TaughtName
     from gags.outputs import (
         convert,
         evaluate,
@@ -109,6 +110,7 @@ _WHERE = {
         "gags.library.library": "Library",
         "gags.library.page": "write_found",
         "gags.library.records": "Found SceneRecord",
+        "gags.library.taught": "TaughtName",
         "gags.outputs": "convert evaluate mesh report save_scene write_answers write_catalog write_views",
         "gags.pipeline": "CaptureSettings RunSettings describe distill reconstruct run things",
         "gags.poses": "PoseSettings find_points find_poses poses",
@@ -190,6 +192,7 @@ __all__ = [
     "SettingsError",
     "SplatsError",
     "Taught",
+    "TaughtName",
     "Things",
     "TrainingError",
     "View",

@@ -33,7 +33,7 @@ from gags.query.catalog import Entry
 from gags.query.edit import extracted
 from gags.query.ids import legend, thing_of_each
 from gags.query.names import EVERYDAY, read_words
-from gags.query.showing import Picture
+from gags.query.showing import Picture, Pointed
 from gags.report.pages import write_scene_report
 from gags.report.things import write_things_page
 from gags.report.worst import write_evaluation_page
@@ -115,17 +115,19 @@ def write_answers(
     views: Sequence[View | str] = (),
     *,
     image: Picture | None = None,
+    like: Pointed | None = None,
     out: Path | str | None = None,
     progress: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
-    """Answer texts, or a picture of what is meant, in views; write mask, relevancy and overlay of each
-    answer.
+    """Answer texts, a picture or a click of what is meant, in views; write mask, relevancy and overlay of
+    each answer.
 
     Args:
         scene: The scene, or its folder.
         texts: What to look for.
         views: Views or their names. Default: the three where each text is found best.
         image: A picture of what to look for, see `gags.Scene.locate`; its answers bear the name of its file.
+        like: A pixel of a photo that shows it, see `gags.Scene.locate`; its answers bear photo and pixel.
         out: Folder of the files. Default: answers/ in the scene's folder.
         progress: Told about progress.
 
@@ -135,12 +137,12 @@ def write_answers(
     Raises:
         GagsError: If a text is empty, a view is unknown, or the image is none.
     """
-    if not texts and image is None:
+    if not texts and image is None and like is None:
         raise QueryError('nothing to look for; add a text, as in: gags query WS "red mug"')
     loaded = _loaded(scene)
     chosen = [loaded.capture[view] if isinstance(view, str) else view for view in views] or None
     folder = loaded.workspace.answers if out is None else Path(out)
-    queries = loaded.queries(texts, image=image)
+    queries = loaded.queries(texts, image=image, like=like)
     return scenes.write_answers(loaded, queries, chosen, folder, progress=progress)
 
 

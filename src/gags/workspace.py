@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ import tomli_w
 from gags._version import __version__
 from gags.errors import DamagedError, WorkspaceError
 from gags.files import atomic_write, is_temporary, read_table, write_json
-from gags.files.locks import locked
+from gags.files.locks import is_locked, locked
 from gags.files.trouble import check_file, refused
 from gags.store import newer_version, plain
 
@@ -23,6 +24,8 @@ FORMAT = 1  # of the folder
 MOST_NESTED = 50  # tables in tables, or parts of a key, of a config.toml; ours has 4
 MOST_CONFIG = 1 << 20  # bytes
 LOCK = ".lock"  # held by the process that makes something of the scene
+DRIVER_LOCK = "driver.lock"  # held by the run that makes something of it on many machines
+_DRIVEN: ContextVar[tuple[Path, ...]] = ContextVar("_DRIVEN", default=())  # scenes made for such a run
 FORMER_NAMES = {"reconstruct": "splats", "distill": "field"}  # of stages, in scenes made by 0.1.0
 
 
@@ -104,13 +107,36 @@ class Workspace:
         Raises:
             WorkspaceError: If another process makes something of it now.
         """
-        held = f"{self.root} is being worked on by another gags process; wait until that one ends, or stop it"
-        with locked(self.root / LOCK, held):
+        if self.root.absolute() not in _DRIVEN.get() and is_locked(self.run / DRIVER_LOCK):
+            raise WorkspaceError(self._held)
+        with locked(self.root / LOCK, self._held):
             for folder in (self.root, self.descriptions):
                 for leftover in folder.glob(".*.tmp*"):
                     if is_temporary(leftover.name):
                         leftover.unlink(missing_ok=True)
             yield
+
+    @contextmanager
+    def driven(self) -> Iterator[None]:
+        """Work on the scene for the run on many machines that holds it: it may be locked meanwhile."""
+        token = _DRIVEN.set((*_DRIVEN.get(), self.root.absolute()))
+        try:
+            yield
+        finally:
+            _DRIVEN.reset(token)
+
+    def check_free(self) -> None:
+        """Make sure that no other process makes something of the scene now.
+
+        Raises:
+            WorkspaceError: If one does.
+        """
+        if is_locked(self.root / LOCK):
+            raise WorkspaceError(self._held)
+
+    @property
+    def _held(self) -> str:
+        return f"{self.root} is being worked on by another gags process; wait until that one ends, or stop it"
 
     @property
     def config(self) -> Path:

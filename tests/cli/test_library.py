@@ -80,6 +80,10 @@ def test_add_goes_on_after_a_scene_that_fails_and_says_so(place, capsys, monkeyp
         (["add", "{}"], "no WS is given"),
         (["add", "{}", "nowhere"], "nowhere is not a gags scene"),
         (["add", "{}", "a", "b", "--name", "c"], "--name is for one scene"),
+        (["teach", "{}", "mine"], "a name and --like belong together"),
+        (["teach", "{}", "mine", "--forget", "mine"], "--forget takes only the name"),
+        (["teach", "{}", "--forget", "mine"], "no 'mine' was taught in"),
+        (["teach", "{}", "mine", "--like", "desk"], "names no thing of a scene"),
     ],
 )
 def test_faults_are_one_line(place, capsys, arguments, message):
@@ -89,6 +93,21 @@ def test_faults_are_one_line(place, capsys, arguments, message):
     assert told.err.count("\n") == 1
     assert message in told.err
     assert len(Library(place).scenes()) == 2
+
+
+def test_teach_list_and_forget(place, capsys):
+    like = Library(place).search("red ball")[0].like
+    assert cli.main(["library", "teach", place, "Oma's ball", "--like", like]) == 0
+    assert cli.main(["library", "teach", place, "--list"]) == 0
+    assert capsys.readouterr().out == (
+        f"Oma's ball: {like}\nOma's ball  {like}, taught in the library, encoder toy\n"
+    )
+    assert cli.main(["library", "search", place, "oma's ball", "--json"]) == 0
+    (first, *_) = json.loads(capsys.readouterr().out)
+    assert f"{first['scene']}:{first['thing']}" == like
+    assert cli.main(["library", "teach", place, "--forget", "oma's ball"]) == 0
+    assert cli.main(["library", "teach", place, "--json"]) == 0
+    assert capsys.readouterr().out == 'forgot "oma\'s ball", 1 thing\n[]\n'
 
 
 def test_help_of_an_action_shows_its_options(capsys):

@@ -174,6 +174,66 @@ def test_a_removed_scene_is_not_found(made):
     assert made.scenes() == []
 
 
+def test_a_taught_name_finds_its_thing_first_then_what_looks_like_it(made):
+    before = [one.like for one in made.search(GREEN)]
+    taught = made.teach("Oma's Ball", "b:6")
+    assert (taught.scene, taught.thing, taught.by, taught.encoder) == ("b", 6, "library", "toy")
+    found = made.search("the oma’s ball")
+    assert found[0].like == "b:6"  # not b:5, in which it lies, and which more photos cut out
+    assert found[0].by == "cosine"
+    assert found[0].score == pytest.approx(1, abs=1e-3)
+    assert [one.like for one in found[1:]] == ["a:1", *[one.like for one in found[2:]]]  # red as well
+    assert [one.like for one in made.search(GREEN)] == before
+    assert made.search("oma's ball cover")[0].by == "relevancy"  # a text that only holds the name
+
+
+def test_several_things_may_bear_a_name_and_names_are_listed_and_forgotten(made):
+    made.teach("mine", "a:2")
+    made.teach("my mine", "c:3")
+    assert {one.like for one in made.search("Mine")[:2]} == {"a:2", "c:3"}
+    assert [(one.name, one.scene, one.thing) for one in made.names()] == [
+        ("mine", "a", 2),
+        ("my mine", "c", 3),
+    ]
+    assert made.forget("mine") == 2
+    assert made.names() == []
+    with pytest.raises(QueryError, match=r"no 'mine' was taught in .*; taught names: none"):
+        made.forget("mine")
+
+
+def test_what_bears_a_name_is_known_by_its_looks_when_its_scene_was_added_again(made):
+    made.teach("mine", "a:2")
+    put(made, "a", [thing(7, looks(BLUE, 0.2, 2)), thing(2, looks(RED, 0.2, 1))], run="again")
+    assert [one.thing for one in made.names()] == [None]
+    assert made.search("mine")[0].like == "a:7"
+    made.remove("a")
+    assert made.search("mine")[0].score < 0.9  # nothing that is like it is left
+    assert len(made.names()) == 1
+
+
+def test_other_encoders_are_asked_the_text(made):
+    put(made, "d", [thing(1, looks(RED, 0.2, 1))], encoder="other")
+    made.teach(RED, "c:3")
+    found = made.search(RED)
+    assert next(one.like for one in found if one.encoder == "toy") == "c:3"
+    assert [one.by for one in found if one.encoder == "other"] == ["relevancy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "like", "message"),
+    [
+        ("", "a:1", "a name that is not empty"),
+        ("mine", "a", "names no thing of a scene"),
+        ("mine", "x:1", "has no scene 'x'"),
+        ("mine", "a:9", "has no thing 9"),
+    ],
+)
+def test_nothing_is_taught_that_is_nothing(made, name, like, message):
+    with pytest.raises((QueryError, LibraryError), match=message):
+        made.teach(name, like)
+    assert made.names() == []
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     return write_scene(tmp_path_factory.mktemp("finished"))
@@ -193,6 +253,29 @@ def test_a_finished_scene_is_found_by_text_where_locate_finds_it(finished, tmp_p
     assert first.seen_by == scene.things().seen_by[first.thing]
     again = library.search(like=first.like)
     assert first.thing not in {one.thing for one in again}
+
+
+def test_what_a_scene_was_taught_comes_with_it_and_goes_with_it(finished, tmp_path):
+    folder, library = tmp_path / "kitchen", Library(tmp_path / "lib")
+    shutil.copytree(finished, folder)
+    scene = Scene.load(folder)
+    view, thing_there = scene.capture.train[0], scene.locate(RED)[0][0]
+    xy, _ = view.camera.project(thing_there.box.center)
+    scene.teach("Oma's ball", view, (int(xy[0]), int(xy[1])))
+    library.add(folder)
+    (name,) = library.names()
+    assert (name.name, name.by, name.scene) == ("Oma's ball", "scene", "kitchen")
+    first = library.search("omas ball" if name.thing is None else "Oma's ball")[0]
+    assert first.thing in scene.things().chain(thing_there.thing) or first.thing == name.thing
+    with pytest.raises(QueryError, match=r"comes from a scene \(gags teach kitchen --forget\)"):
+        library.forget("Oma's ball")
+    scene.forget("Oma's ball")
+    library.add(folder)
+    assert library.names() == []
+    scene.teach("Oma's ball", view, (int(xy[0]), int(xy[1])))
+    library.add(folder)
+    library.remove("kitchen")
+    assert library.names() == []
 
 
 def test_adding_again_replaces_and_a_changed_scene_is_noticed(finished, tmp_path):

@@ -331,6 +331,36 @@ def test_pictures_on_the_command_line(folder, tmp_path, capsys):
         assert "nothing to look for" in capsys.readouterr().err
 
 
+def test_a_click_instead_of_a_text_on_the_command_line(folder, owner, tmp_path, capsys):
+    scene = gags.Scene.load(folder)
+    x, y = pixel_of(scene, owner, BLUE)
+    (expected, *_) = scene.locate(like=("view_00", x, y))[0]
+    assert cli.main(["locate", str(folder), "--like", f"view_00:{x},{y}", "--json"]) == 0
+    (first, *_) = json.loads(capsys.readouterr().out)
+    assert first["text"] == f"view_00.png at ({x}, {y})"
+    np.testing.assert_allclose(first["center"], expected.box.center, rtol=1e-6)
+    command = ["query", str(folder), "--like", f"view_00:{x},{y}", "--view", "view_00", "--json"]
+    assert cli.main([*command, "--out", str(tmp_path / "out")]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert (answer["text"], answer["view"]) == (first["text"], "view_00.png")
+
+
+@pytest.mark.parametrize(
+    ("like", "problem"),
+    [
+        ("view_00", "--like 'view_00' is no pixel of a photo"),
+        ("view_00:1", "is no pixel of a photo"),
+        (":1,2", "is no pixel of a photo"),
+        ("view_00:1000,4", "lies outside of view_00.png"),
+        ("nowhere:1,4", "no view 'nowhere'"),
+    ],
+)
+def test_clicks_that_are_none_are_one_line(folder, like, problem, capsys):
+    assert cli.main(["locate", str(folder), "--like", like]) == 1
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if "Finding things" not in line]
+    assert problem in error
+
+
 def test_what_is_kept_of_a_click(folder, owner):
     scene = teach(folder, owner)
     (entry,) = load_taught(folder / "taught.safetensors")

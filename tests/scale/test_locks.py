@@ -21,6 +21,13 @@ with working(Workspace(sys.argv[1]), "old", alone=True):
     time.sleep(60)
 """
 
+ALONE = """
+import sys
+from gags.workspace import Workspace
+with Workspace(sys.argv[1]).lock():
+    pass
+"""
+
 
 @pytest.fixture
 def workspace(tmp_path):
@@ -35,6 +42,25 @@ def test_a_second_driver_is_refused_and_changes_nothing(workspace):
         assert mark(workspace) == "first"
     with driving(workspace, "second", Heard()):
         assert mark(workspace) == "second"
+
+
+def test_who_knows_no_cluster_is_refused_meanwhile_and_the_run_itself_is_not(workspace):
+    with driving(workspace, "run", Heard()):
+        with workspace.lock():  # a piece of the run that the driver makes itself
+            pass
+        with working(workspace, "run", alone=True), workspace.lock():
+            pass
+        other = subprocess.run([sys.executable, "-c", ALONE, workspace.root], capture_output=True, text=True)
+        assert "WorkspaceError: " + str(workspace.root) + " is being worked on by another" in other.stderr
+    assert subprocess.run([sys.executable, "-c", ALONE, workspace.root]).returncode == 0
+
+
+def test_a_driver_is_refused_while_a_process_that_knows_no_cluster_works(workspace):
+    busy = "is being worked on by another gags process"
+    with workspace.lock(), pytest.raises(WorkspaceError, match=busy), driving(workspace, "run", Heard()):
+        pass
+    with driving(workspace, "run", Heard()):
+        pass
 
 
 def test_a_worker_of_an_earlier_driver_does_nothing(workspace):

@@ -21,7 +21,7 @@ from tyro.constructors import (
 
 from gags.distill.presets import AUTO_PRESET
 from gags.distill.settings import DistillSettings
-from gags.errors import SettingsError
+from gags.errors import QueryError, SettingsError
 from gags.files.ranges import Range, Settings, fields_of, parse_value, ranges_of, row_kinds, wanted
 from gags.models.choose import AUTO
 from gags.pipeline.settings import CaptureSettings, RunSettings
@@ -32,6 +32,7 @@ CaptureFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CAP
 SceneFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WS")]
 Texts = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TEXT [TEXT ...]")]
 ExampleImage = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
+ExamplePixel = Annotated[str | None, tyro.conf.arg(metavar="VIEW:X,Y")]
 GPUS, CPUS = Range(0, 64), Range(1, 4096)  # of a worker of a cluster
 Flat = tyro.conf.arg(name="")  # options of a nested dataclass without a prefix
 Photos = Annotated[CaptureSettings, Flat]
@@ -72,6 +73,25 @@ class StageOptions:
             encoder=self.encoder,
             preset=self.preset,
         )
+
+
+def parse_pixel(text: str) -> tuple[str, int, int]:
+    """A photo and one of its pixels, written VIEW:X,Y.
+
+    Raises:
+        QueryError: If it is written otherwise.
+    """
+    view, _, place = text.rpartition(":")
+    try:
+        x, y = (int(part) for part in place.replace(",", " ").split())
+    except ValueError:
+        view, x, y = "", 0, 0
+    if not view:
+        raise QueryError(
+            f"--like {text!r} is no pixel of a photo; write photo, column and row, as in --like "
+            "frame_0030:410,220"
+        )
+    return view, x, y
 
 
 def given_settings(prefix: str, parsed: DescribeSettings | DistillSettings) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import tyro
 from rich.table import Table
 
 import gags
-from gags.cli.arguments import ExampleImage, SceneFolder, Texts, number
+from gags.cli.arguments import ExampleImage, ExamplePixel, SceneFolder, Texts, number, parse_pixel
 from gags.cli.console import ConsoleReporter
 from gags.cli.terminal import ResultConsole
 from gags.errors import QueryError
@@ -29,6 +29,7 @@ def query(
     /,
     *,
     image: ExampleImage = None,
+    like: ExamplePixel = None,
     view: tuple[str, ...] = (),
     out: Path | None = None,
     json: bool = False,
@@ -40,11 +41,15 @@ def query(
         texts: What to look for.
         image: A picture of what to look for, instead of a text or beside texts. It should fill the picture;
             what is transparent does not count.
+        like: A pixel of a photo that shows it, as frame_0030:410,220: what is there, then what looks like it.
         view: Photos to answer in, by name. Default: the three that show each answer best.
         out: Folder for the pictures. Default: answers/ in the scene's folder.
         json: Print a JSON list instead of a table.
     """
-    rows = gags.write_answers(scene, texts, view, image=image, out=out, progress=ConsoleReporter())
+    shown = None if like is None else parse_pixel(like)
+    rows = gags.write_answers(
+        scene, texts, view, image=image, like=shown, out=out, progress=ConsoleReporter()
+    )
     if json:
         _print_json(rows)
         return
@@ -55,7 +60,15 @@ def query(
         print(f"{row['text']:<{width}}  {answer} in {row['view']}  {row['overlay']}")
 
 
-def locate(scene: SceneFolder, texts: Texts, /, *, image: ExampleImage = None, json: bool = False) -> None:
+def locate(
+    scene: SceneFolder,
+    texts: Texts,
+    /,
+    *,
+    image: ExampleImage = None,
+    like: ExamplePixel = None,
+    json: bool = False,
+) -> None:
     """Find every instance of what texts name: centre, oriented box, score, and how many photos see it.
 
     Coordinates and lengths are in the frame and units of the capture; of a scene whose unit is known (`gags
@@ -66,12 +79,14 @@ def locate(scene: SceneFolder, texts: Texts, /, *, image: ExampleImage = None, j
         texts: What to look for.
         image: A picture of what to look for, instead of a text or beside texts. It should fill the picture;
             what is transparent does not count.
+        like: A pixel of a photo that shows it, as frame_0030:410,220: what is there, then what looks like it.
         json: Print a JSON list, one entry an instance, instead of a table.
     """
-    if texts or image is None:
+    if texts or (image is None and like is None):
         _check_texts(texts)
+    shown = None if like is None else parse_pixel(like)
     loaded = Scene.load(scene)
-    queries = loaded.queries(texts, image=image)
+    queries = loaded.queries(texts, image=image, like=shown)
     found, unit = loaded.locate(queries, progress=ConsoleReporter()), loaded.frame.unit
     if json:
         _print_json([instance.to_json(unit) for rows in found for instance in rows])

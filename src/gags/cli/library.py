@@ -15,6 +15,7 @@ from gags.cli.console import ConsoleReporter
 from gags.errors import GagsError, LibraryError
 from gags.files.ranges import Range
 from gags.library.records import STATE_WORDS, Found
+from gags.library.taught import TaughtName
 
 TOP = Range(1, 10_000)
 
@@ -79,11 +80,33 @@ class Remove:
     """Names of the scenes."""
 
 
+@dataclass(frozen=True)
+class Teach:
+    """Teach a library what you call a thing that a search found; later texts that are the name find it first.
+
+    Names that a scene was taught (gags teach) come with it when it is added.
+    """
+
+    library: Place
+    """Folder or URL of the library."""
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = ""
+    """What to call it; case, hyphens and an article before it do not matter."""
+    like: str = ""
+    """The thing: SCENE:THING, as a search prints it."""
+    list: bool = False
+    """List what was taught, here and in the scenes."""
+    forget: str = ""
+    """Name to forget."""
+    json: bool = False
+    """List as JSON."""
+
+
 Action = (
     Annotated[Add, tyro.conf.subcommand("add")]
     | Annotated[Search, tyro.conf.subcommand("search")]
     | Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Remove, tyro.conf.subcommand("remove")]
+    | Annotated[Teach, tyro.conf.subcommand("teach")]
 )
 
 
@@ -103,6 +126,8 @@ def library(*, action: Annotated[Action, tyro.conf.arg(name="")]) -> int | None:
         case Remove():
             gags.Library(action.library).remove(_some(action.scenes, "SCENE"))
             print(f"{', '.join(action.scenes)}: taken out of {action.library}")
+        case Teach():
+            _teach(action)
 
 
 def _add(action: Add) -> int:
@@ -174,6 +199,36 @@ def _list(action: List) -> None:
         )
     if not records:
         print(f"{action.library} has no scenes; put one in with gags library add {action.library} WS")
+
+
+def _teach(action: Teach) -> None:
+    target = gags.Library(action.library)
+    if action.forget:
+        if action.name or action.like or action.list:
+            raise LibraryError("--forget takes only the name: gags library teach LIB --forget NAME")
+        count = target.forget(action.forget)
+        print(f"forgot {action.forget!r}, {count} thing{'s' if count > 1 else ''}")
+    elif action.name and action.like:
+        taught = target.teach(action.name, action.like)
+        print(f"{taught.name}: {taught.scene}:{taught.thing}")
+    elif action.name or action.like:
+        raise LibraryError(
+            'a name and --like belong together: gags library teach LIB "Oma\'s cup" --like SCENE:THING'
+        )
+    else:
+        _print_names(target.names(), action.json)
+
+
+def _print_names(names: Sequence[TaughtName], json: bool) -> None:
+    if json:
+        print(json_module.dumps([name.to_json() for name in names], indent=2))
+        return
+    width = max((len(name.name) for name in names), default=0)
+    for name in names:
+        thing = "what looks like it" if name.thing is None else f"{name.scene}:{name.thing}"
+        print(f"{name.name:<{width}}  {thing}, taught in the {name.by}, encoder {name.encoder}")
+    if not names:
+        print('nothing was taught; teach a name: gags library teach LIB "Oma\'s cup" --like SCENE:THING')
 
 
 def _some(given: Sequence[Path] | Sequence[str], what: str) -> list:

@@ -52,6 +52,35 @@ def locked(path: Path, held: str) -> Iterator[None]:
                 del _HELD[path]
 
 
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock of a file; a file that is not there is not locked."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not take(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def take(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock an open file if it is free, without waiting; it is free again when it is closed.
+
+    Args:
+        descriptor: The file, open for writing.
+        shared: Whether others may share the lock; Windows knows no such locks, and shares nothing.
+
+    Returns:
+        Whether it was free. Where the file system knows no locks, it always is.
+    """
+    try:
+        _lock(descriptor, shared)
+    except OSError as error:
+        return error.errno not in _TAKEN
+    return True
+
+
 def _acquire(path: Path, held: str) -> int:
     """An open file with a lock on it; the file is still the one of that path."""
     while True:
@@ -59,20 +88,16 @@ def _acquire(path: Path, held: str) -> int:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise refused(error, path, "cannot be written") from error
-        try:
-            _lock(descriptor)
-            # The process that held the lock before may have removed the file since we opened it.
-            if _same_file(descriptor, path):
-                return descriptor
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                return descriptor  # this file system has no locks
-            os.close(descriptor)
-            raise WorkspaceError(held) from error
+        free = take(descriptor)
+        # The process that held the lock before may have removed the file since we opened it.
+        if free and _same_file(descriptor, path):
+            return descriptor
         os.close(descriptor)
+        if not free:
+            raise WorkspaceError(held)
 
 
-def _lock(descriptor: int) -> None:
+def _lock(descriptor: int, shared: bool) -> None:
     """Lock an open file, without waiting.
 
     Raises:
@@ -85,7 +110,7 @@ def _lock(descriptor: int) -> None:
 
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     else:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 def _same_file(descriptor: int, path: Path) -> bool:

@@ -19,12 +19,15 @@ from gags.library.rank import Asked, Node, Phrases, best_unrelated
 from gags.library.records import Found, SceneRecord, ScoredBy, State
 from gags.library.rows import rows_of_scene
 from gags.library.tables import Tables
+from gags.library.taught import TaughtName, asked_by_name, name_row, names_of_scene
 from gags.progress import SILENT, Reporter
 from gags.query.boxes import OrientedBox
 from gags.query.pictures import embed_example, read_example
+from gags.query.taught import checked_name, plain_name
 from gags.scene import Scene
 
 CANDIDATES = 2000  # nearest things that are judged; with 500, near-ties are missed (`benchmarks/library.py`)
+CERTAIN = 2.0  # what a thing ranks by that bears the name that is asked for; more than any cosine
 RANKED = 400  # of them that are looked at closely, at least …
 RANKED_PER_RESULT = 20  # … and for each result: of things that lie in one another, one is shown
 
@@ -103,7 +106,7 @@ class Library:
             "stamp": files,
             "gags": __version__,
         }
-        self._tables.put(record, rows)
+        self._tables.put(record, rows, names_of_scene(scene, rows))
         self._tables.tidy(encoder)
         return _record(record)
 
@@ -132,7 +135,8 @@ class Library:
         """Find what a text names, what an image shows, or what is like a thing of a scene.
 
         Texts rank by relevancy (Eq. 8) against the canonical phrases of the encoder, images and things by
-        cosine. Of things that lie in one another only the best is given.
+        cosine. A text that is a taught name (`teach`) means what bears it, then what looks like that. Of
+        things that lie in one another only the best is given.
 
         Args:
             text: What to look for. One of `text`, `image` and `like` is needed.
@@ -165,7 +169,13 @@ class Library:
         found: list[Found] = []
         failed: list[ModelError] = []
         encoders = sorted({known[name]["encoder"] for name in chosen})
+        named = [] if text is None else self._named(text)
         for encoder in encoders:
+            bearing = [row for row in named if row["encoder"] == encoder]
+            if bearing:
+                question = asked_by_name(bearing)
+                found += self._best(encoder, question, chosen if scenes else (), top, bearing=bearing)
+                continue
             try:
                 loaded, phrases = self._encoder(encoder, progress)
             except ModelError as error:
@@ -181,7 +191,66 @@ class Library:
             raise failed[0]
         return found
 
-    def _search_like(self, like: str, scenes: Sequence[str], top: int) -> list[Found]:
+    def teach(self, name: str, like: str) -> TaughtName:
+        """Teach the library what you call a thing; later texts that are the name find it first.
+
+        Names that a scene was taught (`Scene.teach`) come with it when it is added. Several things may bear
+        one name.
+
+        Args:
+            name: The name; case, hyphens and an article before it do not matter.
+            like: The thing, "SCENE:THING" as `Found.like` gives it.
+
+        Raises:
+            QueryError: If the name is empty or too long, or `like` names no thing.
+            LibraryError: If there is no library, or it has no such scene or thing.
+        """
+        name = checked_name(name)
+        scene, row = self._thing(like)
+        known = self._tables.scenes()[scene]
+        encoder = known["encoder"]
+        vector = np.asarray(row["vector"], np.float32)[: self._tables.dim(encoder)]
+        taught = name_row(name, "library", encoder, row["thing"], vector)
+        self._tables.add_names([{**taught, "scene": scene, "run": known["run"]}])
+        return TaughtName(name, "library", scene, row["thing"], encoder)
+
+    def names(self) -> list[TaughtName]:
+        """What was taught, here and in the scenes."""
+        scenes = self._tables.scenes()
+        found = []
+        for row in self._tables.names():
+            there = row["thing"] >= 0 and scenes.get(row["scene"], {}).get("run") == row["run"]
+            thing = row["thing"] if there else None
+            found.append(TaughtName(row["name"], row["by"], row["scene"], thing, row["encoder"]))
+        return found
+
+    def forget(self, name: str) -> int:
+        """Forget a name that was taught in the library.
+
+        Returns:
+            How many things bore it.
+
+        Raises:
+            QueryError: If nothing was taught under it here; names of scenes are forgotten there.
+        """
+        same = self._named(name)
+        count = sum(row["by"] == "library" for row in same)
+        if not count:
+            scenes = listed([f"gags teach {row['scene']} --forget" for row in same], most=3)
+            known = ", ".join(sorted({repr(one.name) for one in self.names()})) or "none"
+            hint = f"taught names: {known}"
+            if same:
+                hint = f"it comes from a scene ({scenes}); forget it there and add the scene again"
+            raise QueryError(f"no {name!r} was taught in {self.location}; {hint}")
+        self._tables.forget(plain_name(name))
+        return count
+
+    def _named(self, text: str) -> list[dict[str, Any]]:
+        key = plain_name(text)
+        return [row for row in self._tables.names() if row["key"] == key]
+
+    def _thing(self, like: str) -> tuple[str, dict[str, Any]]:
+        """Scene and row of what "SCENE:THING" names."""
         scene, _, number = like.rpartition(":")
         if not scene or not number.isdecimal():
             raise QueryError(f"{like!r} names no thing of a scene; write SCENE:THING, as search prints it")
@@ -191,6 +260,10 @@ class Library:
             raise LibraryError(
                 f"scene {scene!r} has no thing {number} in the library; search prints which there are"
             )
+        return scene, row
+
+    def _search_like(self, like: str, scenes: Sequence[str], top: int) -> list[Found]:
+        scene, row = self._thing(like)
         encoder = self._tables.scenes()[scene]["encoder"]
         others = [name for name in scenes if self._tables.scenes()[name]["encoder"] == encoder]
         if scenes and not others:
@@ -200,7 +273,14 @@ class Library:
         return self._best(encoder, Asked(vector), others, top, but=itself)
 
     def _best(
-        self, encoder: str, asked: Asked, scenes: Sequence[str], top: int, but: Node | None = None
+        self,
+        encoder: str,
+        asked: Asked,
+        scenes: Sequence[str],
+        top: int,
+        *,
+        but: Node | None = None,
+        bearing: Sequence[Mapping[str, Any]] = (),
     ) -> list[Found]:
         """The best things of one encoder's scenes.
 
@@ -210,6 +290,7 @@ class Library:
             scenes: Names of scenes to look in; all if there are none.
             top: How many, at most.
             but: What is not meant, nor what lies in it, nor what it lies in.
+            bearing: Rows of the table of names: these things come first.
         """
         known, most = self._tables.scenes(), max(RANKED, RANKED_PER_RESULT * top)
         near = [
@@ -218,7 +299,8 @@ class Library:
             if one.node.scene in known and known[one.node.scene]["run"] == one.run
             if but is None or not one.node.is_related(but)
         ]
-        values = np.array([one.value for one in near])
+        first = {(row["run"], row["thing"]) for row in bearing}
+        values = np.array([CERTAIN if (one.run, one.node.thing) in first else one.value for one in near])
         best = [near[k] for k in best_unrelated([one.node for one in near], values, top)]
         shown = self._tables.shown(encoder, [(one.row, one.run, one.node.thing) for one in best])
         states: dict[str, State] = {name: _state(known[name]) for name in {one.node.scene for one in best}}

@@ -61,6 +61,7 @@ class Asked:
         counted: Which phrases do. bool [1, C]
         temperature: Logit scale τ of the encoder.
         least_match: See `gags.embed.Encoder`.
+        further: More embeddings of what is meant, if it is no text; the nearest of all counts. float32 [D]
     """
 
     vector: np.ndarray
@@ -68,6 +69,7 @@ class Asked:
     counted: Tensor | None = None
     temperature: float = 1.0
     least_match: float | None = None
+    further: tuple[np.ndarray, ...] = ()
 
     @classmethod
     def of_text(cls, text: str, encoder: Encoder, phrases: Phrases) -> "Asked":
@@ -91,11 +93,11 @@ class Asked:
         do not count; what they hold back has a large cosine q·v = [q, 0] · [v, a].
 
         Returns:
-            One or two of float32 [D + 1].
+            One or more of float32 [D + 1].
         """
         cosine = np.append(self.vector, np.float32(0))
         if self.phrases is None or self.counted is None:
-            return [cosine]
+            return [cosine, *(np.append(vector, np.float32(0)) for vector in self.further)]
         margin = np.append(self.vector, np.float32(-1))
         return [margin] if bool(self.counted.all()) else [margin, cosine]
 
@@ -103,7 +105,8 @@ class Asked:
         """How well things answer it; their embeddings are L2-normalised, float32 [n, D]."""
         cosines = torch.from_numpy(vectors @ self.vector)
         if self.phrases is None:
-            return Fit(cosines.numpy(), cosines.numpy(), None)
+            nearest = np.max([vectors @ vector for vector in (self.vector, *self.further)], axis=0)
+            return Fit(nearest, nearest, None)
         negatives = torch.from_numpy(vectors) @ self.phrases.vectors.T
         margins = margins_from_cosines(cosines[:, None], negatives, counted=self.counted)[:, 0]
         least = self.least_match

@@ -25,6 +25,7 @@ from gags.store import stamp
 FORMAT = "gags-library-"
 VERSION = 1
 SCENES = "scenes"
+NAMES = "names"  # that were taught; libraries of earlier versions lack it
 MULTIPLE = 16  # of which the length of vectors must be one: an index cuts them into equal pieces
 FOLDER_FRESH = timedelta(0)  # how old what is known of a table in a folder may be: looking is one system call
 STORE_FRESH = timedelta(seconds=5)  # the same in an object store, where looking is a round trip
@@ -99,12 +100,18 @@ class Tables:
             self._known = version, {row["name"]: row for row in rows}
         return self._known[1]
 
-    def put(self, scene: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    def put(
+        self,
+        scene: Mapping[str, Any],
+        rows: Sequence[Mapping[str, Any]],
+        names: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         """Put a scene in, in place of the one of that name, if there is one.
 
         Args:
             scene: Its row of the table of scenes.
             rows: Its things: what `things_schema` names, but for scene and run.
+            names: What the scene was taught, see `gags.library.taught.names_of_scene`.
         """
         import pyarrow as pa
 
@@ -114,6 +121,7 @@ class Tables:
             whose = {"run": scene["run"], "scene": scene["name"]}
             full = [{**row, **whose, "vector": padded(row["vector"])} for row in rows]
             things.add(pa.Table.from_pylist(full, schema=things.schema))
+            self.add_names([{**name, **whose} for name in names])
             table = self._table(SCENES)
             replacing = table.merge_insert("name").when_matched_update_all().when_not_matched_insert_all()
             replacing.execute(pa.Table.from_pylist([dict(scene)], schema=table.schema))
@@ -121,6 +129,44 @@ class Tables:
                 former = self._things(encoder)
                 if former is not None:
                     former.delete(f"scene = {_quoted(scene['name'])} AND run != {_quoted(scene['run'])}")
+            kept = f"run != {_quoted(scene['run'])}"
+            self._delete_names(f"scene = {_quoted(scene['name'])} AND by = 'scene' AND {kept}")
+
+    def names(self) -> list[dict[str, Any]]:
+        """Rows of the table of taught names; what was taught of a scene as it is not any more is left out."""
+        scenes = self.scenes()
+
+        def valid(row: Mapping[str, Any]) -> bool:
+            return row["by"] == "library" or scenes.get(row["scene"], {}).get("run") == row["run"]
+
+        def read() -> list[dict[str, Any]]:
+            table = self._table(NAMES)
+            return [] if table is None else table.to_arrow().to_pylist()
+
+        return [row for row in self._read(read) if valid(row)]
+
+    def add_names(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add taught names; the table is made if need be."""
+        import pyarrow as pa
+
+        if not rows:
+            return
+        with self._told():
+            db = self._connect() if self._db is None else self._db
+            if self._table(NAMES) is None:
+                self._open[NAMES] = db.create_table(NAMES, schema=_names_schema(), exist_ok=True)
+            table = self._table(NAMES)
+            table.add(pa.Table.from_pylist([dict(row) for row in rows], schema=table.schema))
+
+    def forget(self, key: str) -> None:
+        """Remove all that was taught in the library under a name, in the form of `plain_name`."""
+        self._delete_names(f"key = {_quoted(key)} AND by = 'library'")
+
+    def _delete_names(self, where: str) -> None:
+        with self._told():
+            table = self._table(NAMES)
+            if table is not None:
+                table.delete(where)
 
     def made(self, encoder: str, dim: int) -> Any:
         """The table of an encoder's things, as LanceDB opens it; library and table are made if need be.
@@ -150,6 +196,7 @@ class Tables:
                 if table is not None:
                     table.delete(f"scene {chosen}")
                     _free(table)
+            self._delete_names(f"scene {chosen} AND by = 'scene'")
             _free(scenes)
 
     def tidy(self, encoder: str) -> index.Index | None:
@@ -379,6 +426,25 @@ def _scenes_schema() -> Any:
     columns = ("name", "path", "encoder", "added", "run", "looks", "stamp", "gags")
     metadata = {"format": f"{FORMAT}{VERSION}"}
     return pa.schema({"things": pa.int32()} | dict.fromkeys(columns, text), metadata=metadata)
+
+
+def _names_schema() -> Any:
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.schema(
+        {
+            "key": text,  # the name in the form of `plain_name`
+            "name": text,
+            "by": text,  # where it was taught: "scene" or "library"
+            "encoder": text,
+            "scene": text,
+            "run": text,  # of the adding that `thing` counts in
+            "thing": pa.int32(),  # -1 if the library has none that is meant
+            "vector": pa.list_(pa.float16()),  # what it looks like, L2-normalised
+        },
+        metadata={"format": f"{FORMAT}{VERSION}"},
+    )
 
 
 def _quoted(text: str) -> str:

@@ -11,17 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from gags.errors import WorkspaceError
 from gags.files import atomic_write
+from gags.files.locks import take
 from gags.progress import Reporter
-from gags.workspace import Workspace
-
-try:
-    import fcntl
-except ImportError:  # Windows: Ray's clusters run on Linux, and a single driver needs no locks
-    fcntl = None
+from gags.workspace import DRIVER_LOCK, Workspace
 
 WAIT_SECONDS = 180.0  # a cluster notices in half a minute that a driver or a machine is gone
 POLL_SECONDS = 0.1
@@ -43,13 +38,15 @@ def driving(workspace: Workspace, run: str, progress: Reporter) -> Iterator[None
     folder = workspace.run
     folder.mkdir(parents=True, exist_ok=True)
     busy = f"{workspace.root} is being worked on by another run; wait until that ends, or stop it"
-    with _locked(folder / "driver.lock", busy, seconds=0):
+    with _locked(folder / DRIVER_LOCK, busy, seconds=0):
         still = f"workers of an earlier run are busy in {workspace.root}; try again when they have ended"
         with _locked(folder / "work.lock", still, seconds=WAIT_SECONDS, progress=progress):
             with atomic_write(folder / "mark") as path:
                 path.write_text(run)
             _remove_leftovers(workspace)
-        yield
+        workspace.check_free()  # of a process that no cluster knows
+        with workspace.driven():
+            yield
 
 
 @contextmanager
@@ -71,7 +68,8 @@ def working(workspace: Workspace, run: str, *, alone: bool) -> Iterator[None]:
             raise WorkspaceError(f"another run has taken over {workspace.root}; this one has ended")
         if alone:
             _remove_leftovers(workspace)
-        yield
+        with workspace.driven():
+            yield
 
 
 def mark(workspace: Workspace) -> str:
@@ -107,7 +105,7 @@ def _locked(
     """Hold the lock of a file, which ends with the process at the latest."""
     with open(path, "a") as file:
         until = time.monotonic() + seconds
-        while not _taken(file, shared):
+        while not take(file.fileno(), shared=shared):
             if progress is not None:
                 progress.say(f"{path.parent.parent}: waiting until workers of an earlier run have ended")
                 progress = None
@@ -115,16 +113,3 @@ def _locked(
                 raise WorkspaceError(busy)
             time.sleep(POLL_SECONDS)
         yield
-
-
-def _taken(file: IO[str], shared: bool) -> bool:
-    """Take a lock if it is free. File systems without locks leave it to the marks."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
