@@ -178,6 +178,15 @@ def test_a_known_length_is_kept_in_the_scene(page, scene):
     scene.forget_unit()
 
 
+def test_what_is_up_is_kept_in_the_scene(page, scene):
+    page.evaluate("gagsApp.keepUp([0, 0.6, 0.8])")
+    try:
+        _wait(lambda: scene.frame.up is not None, "up is kept")
+        np.testing.assert_allclose(scene.frame.up, [0, 0.6, 0.8])
+    finally:
+        scene.set_up(None)
+
+
 def test_a_corrected_name_is_found_in_every_browser(page, viewer, browser, scene):
     other = _open(viewer, browser)
     _row(page, "yellow ball").locator(".thing").hover()

@@ -501,6 +501,13 @@ class App {
     this.controls.goTo({ ...this.view.home, position: this.view.position, target: this.view.target, fov_y: this.view.fov }, 0);
   }
 
+  /** Somebody says what is up: a page with a server keeps it in the scene. */
+  keepUp(up) {
+    this.scene.up = [...up];
+    this.setUp(up);
+    if (this.backend.can("up")) trying(() => this.backend.setUp([...up]));
+  }
+
   setUp(up) {
     this.view.setUp(up);
     this.view.home = { ...this.view.home, up: this.view.up };

@@ -8,7 +8,7 @@
 // {score, name, thing: id | null, box, gaussians: Uint32Array | null}; null stands for all of the thing.
 
 class Backend {
-  /** What this one can do, of: rename, unit, picture, video, save, name, suggest, forget. */
+  /** What this one can do, of: rename, unit, up, picture, video, save, name, suggest, alike. */
   can(what) {
     return false;
   }
@@ -49,6 +49,14 @@ class Backend {
 
   /** Keep that `length` world units are `known` of a unit, as "m". */
   async setUnit(length, known, unit) {}
+
+  /** Keep what is up in the scene, a direction. */
+  async setUp(up) {}
+
+  /** What is alike around a click that hits no thing: {gaussians: Uint32Array, names, sure, box}. */
+  async alike(hits) {
+    throw new Error("not implemented");
+  }
 
   /** Colours of a mode (granularity, features, things): {rgb: Uint8Array[3 count], legend: [[name, color], …]}. */
   async colors(mode) {
