@@ -501,11 +501,11 @@ class App {
     this.controls.goTo({ ...this.view.home, position: this.view.position, target: this.view.target, fov_y: this.view.fov }, 0);
   }
 
-  /** Somebody says what is up: a page with a server keeps it in the scene. */
-  keepUp(up) {
+  /** Somebody says what is up: a page with a server keeps it in the scene, or finds it again the next time. */
+  keepUp(up, found = false) {
     this.scene.up = [...up];
     this.setUp(up);
-    if (this.backend.can("up")) trying(() => this.backend.setUp([...up]));
+    if (this.backend.can("up")) trying(() => this.backend.setUp(found ? null : [...up]));
   }
 
   setUp(up) {

@@ -111,7 +111,7 @@ function lookSheet(app) {
   });
   const axes = { "of the photos": app.scene.up, x: [1, 0, 0], "−x": [-1, 0, 0], y: [0, 1, 0], "−y": [0, -1, 0], z: [0, 0, 1], "−z": [0, 0, -1] };
   const up = el("select", { "aria-label": "What is up" }, ...Object.keys(axes).map((name) => el("option", { value: name }, name)), el("option", { value: "view" }, "of the picture"));
-  up.addEventListener("change", () => app.keepUp(axes[up.value] ?? app.view.camera().viewmat.slice(4, 7).map((v) => -v)));
+  up.addEventListener("change", () => app.keepUp(axes[up.value] ?? app.view.camera().viewmat.slice(4, 7).map((v) => -v), up.value === "of the photos"));
   const theme = el("select", { "aria-label": "Light or dark" }, ...[["", "as the system"], ["light", "light"], ["dark", "dark"]].map(([value, name]) => el("option", { value }, name)));
   theme.value = memory.get("theme") ?? "";
   theme.addEventListener("change", () => app.setTheme(theme.value));
