@@ -6,7 +6,7 @@ import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-PATIENCE_MS = 25_000  # for any one step; each takes a second or two where nothing else runs
+PATIENCE_MS = 60_000  # for any one step; each takes a second or two where nothing else runs
 
 
 @pytest.fixture(scope="session")

@@ -182,7 +182,7 @@ class App {
 
   _draw(camera, scale, moving) {
     const { gl } = this.renderer, began = performance.now();
-    this.renderer.draw(camera, scale, { rough: moving && this.renderer.software });
+    this.renderer.draw(camera, scale, { rough: this.renderer.software });
     this.overlay.draw(camera);
     const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
     gl.flush();

@@ -43,9 +43,9 @@ class View {
     return { position: this.position, target: this.target.slice(), up: this.up.slice(), fov_y: this.fov };
   }
 
-  /** As the renderer wants it. A tall window sees as much to the sides as a square one. */
+  /** As the renderer wants it. A tall window loses at the sides and gains above and below, half and half. */
   camera(width = this.width, height = this.height) {
-    const fov = width < height ? 2 * Math.atan((Math.tan(this.fov / 2) * height) / width) : this.fov;
+    const fov = width < height ? 2 * Math.atan(Math.tan(this.fov / 2) * Math.sqrt(height / width)) : this.fov;
     return pinhole(lookAt(this.position, this.target, this.up), Math.min(fov, 2.4), width, height);
   }
 

@@ -29,6 +29,7 @@ function sheet(title, open, ...children) {
 function numberField(label, value, onchange, attributes = {}) {
   const input = el("input", { type: "number", value: String(value), step: "any", ...attributes });
   input.addEventListener("change", () => onchange(Number(input.value), input));
+  input.addEventListener("keydown", (event) => event.key === "Enter" && input.blur()); // keys are shortcuts again
   return el("label", { class: "field" }, label, input);
 }
 
