@@ -1,4 +1,4 @@
-"""Measure SAM's mask decoder: as exported, run by onnxruntime, and in the cheaper form of the package.
+"""Measure SAM's mask decoder: as exported, run by onnxruntime, and in the cheaper forms of the package.
 
     python -m benchmarks.sam_decoder PHOTO [--prompts 64] [--repeats 5]
 
@@ -23,6 +23,7 @@ from tests.helpers.exported import ExportedDecoder
 from gags import models
 from gags.segment.sam.decoder import FoldedDecoder
 from gags.segment.sam.export import load_session, read_weights
+from gags.segment.sam.low_rank import LowRankDecoder
 from gags.segment.sam.mobile import FRAME_SIDE, POSITION_SIDE, frame_size, to_frame
 from gags.segment.suppress import measure
 
@@ -48,8 +49,7 @@ def ways(folder: Path, photo: np.ndarray, prompts: int) -> dict[str, Decode]:
 
         return decode
 
-    def folded(dtype: torch.dtype) -> Decode:
-        decoder = FoldedDecoder(weights, dtype)
+    def folded(decoder: FoldedDecoder) -> Decode:
         image = decoder.prepare(torch.from_numpy(embedding)[0])
         shares = torch.from_numpy(points / FRAME_SIDE)
 
@@ -63,8 +63,9 @@ def ways(folder: Path, photo: np.ndarray, prompts: int) -> dict[str, Decode]:
         "export, onnxruntime, 1 prompt a call": as_exported(1),
         "export, onnxruntime, 4 prompts a call": as_exported(4),
         "export, onnxruntime, 16 prompts a call": as_exported(16),
-        "FoldedDecoder, float32": folded(torch.float32),
-        "FoldedDecoder, bfloat16": folded(torch.bfloat16),
+        "FoldedDecoder, float32": folded(FoldedDecoder(weights, torch.float32)),
+        "FoldedDecoder, bfloat16": folded(FoldedDecoder(weights, torch.bfloat16)),
+        "LowRankDecoder, float32": folded(LowRankDecoder(weights)),
     }
 
 

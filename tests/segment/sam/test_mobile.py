@@ -1,5 +1,6 @@
-"""The folded decoder against the export it was folded from, and MobileSAM on photos of known shapes."""
+"""Both forms of the decoder against the export that they come from, and MobileSAM on photos of shapes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,17 @@ from gags.segment.photo import segment_photo
 from gags.segment.sam import kernels as sam_kernels
 from gags.segment.sam.decoder import FoldedDecoder
 from gags.segment.sam.export import load_session, read_weights
+from gags.segment.sam.low_rank import LowRankDecoder
 from gags.segment.sam.mobile import MobileSam, frame_size, to_frame
 from gags.segment.settings import DescribeSettings
 from gags.segment.suppress import measure
+
+Make = Callable[[dict[str, torch.Tensor]], FoldedDecoder]
+EXACT = pytest.mark.parametrize(
+    "make",
+    [lambda weights: FoldedDecoder(weights, torch.float32), LowRankDecoder],
+    ids=["folded", "low-rank"],
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +54,10 @@ def answers(folder: Path, photo: np.ndarray) -> tuple[torch.Tensor, torch.Tensor
     return torch.from_numpy(np.asarray(embedding))[0], torch.from_numpy(points / 1024), logits, ious
 
 
-def test_the_folded_decoder_gives_the_logits_of_the_export(folder: Path, answers: tuple):
+@EXACT
+def test_the_decoder_gives_the_logits_of_the_export(folder: Path, answers: tuple, make: Make):
     embedding, points, logits, ious = answers
-    decoder = FoldedDecoder(read_weights(folder / "sam.onnx"), torch.float32)
+    decoder = make(read_weights(folder / "sam.onnx"))
     found, found_ious = decoder.decode(decoder.prepare(embedding), points, (64, 64), -1.0)
     np.testing.assert_allclose(found_ious, ious, atol=1e-4)
     np.testing.assert_allclose(found.reshape(logits.shape), logits, atol=2e-3)
@@ -65,9 +75,10 @@ def test_masks_that_count_are_the_same_in_bfloat16(folder: Path, answers: tuple)
     assert ((mine & theirs).sum((1, 2)) / (mine | theirs).sum((1, 2))).min() > 0.98
 
 
-def test_only_wanted_masks_of_the_wanted_part_are_upscaled(folder: Path, answers: tuple):
+@EXACT
+def test_only_wanted_masks_of_the_wanted_part_are_upscaled(folder: Path, answers: tuple, make: Make):
     embedding, points, logits, ious = answers
-    decoder = FoldedDecoder(read_weights(folder / "sam.onnx"), torch.float32)
+    decoder = make(read_weights(folder / "sam.onnx"))
     middle = float(np.median(ious))
     found, found_ious = decoder.decode(decoder.prepare(embedding), points, (36, 50), middle)
     assert len(found) == (ious > middle).sum()
@@ -75,9 +86,10 @@ def test_only_wanted_masks_of_the_wanted_part_are_upscaled(folder: Path, answers
     np.testing.assert_allclose(found, logits[ious > middle][:, :144, :200], atol=2e-3)
 
 
-def test_prompts_do_not_depend_on_each_other(folder: Path, answers: tuple):
+@EXACT
+def test_prompts_do_not_depend_on_each_other(folder: Path, answers: tuple, make: Make):
     embedding, points, _, _ = answers
-    decoder = FoldedDecoder(read_weights(folder / "sam.onnx"), torch.float32)
+    decoder = make(read_weights(folder / "sam.onnx"))
     image = decoder.prepare(embedding)
     together = decoder.decode(image, points, (16, 64), -1.0)
     alone = [decoder.decode(image, point[None], (16, 64), -1.0) for point in points]
@@ -88,6 +100,11 @@ def test_decoding_leaves_the_number_of_threads_alone(folder: Path):
     before = torch.get_num_threads()
     FoldedDecoder(read_weights(folder / "sam.onnx"), torch.float32)
     assert torch.get_num_threads() == before
+
+
+def test_in_float32_the_low_rank_form_is_taken(folder: Path):
+    assert isinstance(MobileSam(folder, dtype=torch.float32)._decoder, LowRankDecoder)
+    assert not isinstance(MobileSam(folder, dtype=torch.bfloat16)._decoder, LowRankDecoder)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +169,11 @@ def test_softmax_over_tokens(dtype: torch.dtype, tolerance: float):
     )
     expected = torch.softmax(scores.float() + bias[..., None], 1)
     np.testing.assert_allclose(weights.float()[order], expected, rtol=tolerance, atol=1e-7)
+    fewer = torch.empty(4, 6, 512, dtype=dtype)
+    sam_kernels.softmax_over_tokens(
+        sam_kernels.as_array(scores), bias.numpy(), order, sam_kernels.as_array(fewer)
+    )
+    assert torch.equal(fewer, weights[:, :6])
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TYPES)
@@ -178,10 +200,40 @@ def test_add_and_norm(dtype: torch.dtype, tolerance: float):
 @pytest.mark.parametrize(("dtype", "tolerance"), TYPES)
 def test_norm_and_gelu(dtype: torch.dtype, tolerance: float):
     x = _random(40, 64, dtype=dtype) * 3
-    bias, weight, shift = _random(3, 64, seed=1)
-    normed = torch.nn.functional.layer_norm(x.float() + bias, (64,), weight * 4, shift, 1e-6)
-    sam_kernels.norm_and_gelu(sam_kernels.as_array(x), bias.numpy(), (weight * 4).numpy(), shift.numpy())
-    np.testing.assert_allclose(x.float(), torch.nn.functional.gelu(normed), rtol=tolerance, atol=4e-6)
+    bias, weight, shift = _random(6, 64, seed=1).split([4, 1, 1])
+    weight, shift = weight[0] * 4, shift[0]
+    shared, factors = _random(40, 64, seed=2), _random(10, seed=3)
+
+    def expected(x: torch.Tensor) -> torch.Tensor:
+        normed = torch.nn.functional.layer_norm(x + bias.repeat(10, 1), (64,), weight, shift, 1e-6)
+        return torch.nn.functional.gelu(normed)
+
+    for more in (None, (shared.numpy(), factors.numpy())):
+        given = x.clone()
+        sam_kernels.norm_and_gelu(
+            sam_kernels.as_array(given), bias.numpy(), weight.numpy(), shift.numpy(), *(more or (None, None))
+        )
+        whole = x.float() + (0 if more is None else shared * factors.repeat_interleave(4)[:, None])
+        np.testing.assert_allclose(given.float(), expected(whole), rtol=tolerance, atol=4e-6)
+
+
+def test_scale_by_norm():
+    rows, update, weights = _random(512, 256), _random(49, 256, seed=1), _random(49, 512, seed=2)
+    rows, update = rows - rows.mean(1, keepdim=True), update - update.mean(1, keepdim=True)
+    before, scale = _random(512, seed=3).abs(), torch.empty(512)
+    scaled = weights.clone()
+    sam_kernels.scale_by_norm(
+        weights=scaled.numpy(),
+        along=(update @ rows.T).numpy(),
+        squares=(update @ update.T @ weights).numpy(),
+        lengths=rows.square().sum(1).numpy(),
+        before=before.numpy(),
+        scale=scale.numpy(),
+    )
+    whole = (before[:, None] * rows + weights.T @ update).double()
+    expected = 1 / (whole.var(1, correction=0) + 1e-5).sqrt()
+    np.testing.assert_allclose(scale, expected * before, rtol=1e-4)
+    np.testing.assert_allclose(scaled, weights * expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

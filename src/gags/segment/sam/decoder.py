@@ -14,6 +14,7 @@ against 40 ms (`benchmarks/sam_decoder.py`).
 
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,6 +139,34 @@ class FoldedDecoder:
         self, image: PreparedImage, points: Tensor, size: tuple[int, int], min_iou: float
     ) -> tuple[np.ndarray, np.ndarray]:
         tokens = self._two_way_transformer(image, self._initial_tokens(points))
+
+        def upscale(prompt: int, hyper: np.ndarray, out: np.ndarray) -> None:
+            buffers, (rows, columns) = self._buffers, size
+            covered = buffers.image[prompt].view(GRID_SIDE, GRID_SIDE, EMBEDDING_CHANNELS)[:rows, :columns]
+            covered = covered.reshape(-1, EMBEDDING_CHANNELS)
+            # `update` and `positioned` of all prompts are no longer needed: they take the two products.
+            twice = torch.mm(covered, self._upscale[0], out=buffers.update[0, : rows * columns]).view(-1, 64)
+            bias = self._weights["output_upscaling.0.bias"].repeat(4, 1)
+            self._masks_of(twice, buffers.positioned.view(-1, 128), bias, hyper, out)
+
+        return self._masks(tokens, size, min_iou, upscale)
+
+    def _masks(
+        self,
+        tokens: Tensor,
+        size: tuple[int, int],
+        min_iou: float,
+        upscale: Callable[[int, np.ndarray, np.ndarray], None],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted IoUs, and the masks above a least one; see `decode`.
+
+        Args:
+            tokens: The output tokens. [B, 4, 256]
+            size: Rows and columns of image positions to upscale.
+            min_iou: See `decode`.
+            upscale: Writes the masks of one prompt: its row, vectors of its masks, each value four times
+                [M, 128], where the logits go [M, 4 rows, 4 columns].
+        """
         ious = self._mlp(tokens[:, 0], "iou_prediction_head")[:, 1:].numpy()
         # A mask is the product of the upscaled image with what the hypernetwork MLP makes of its token.
         vectors = [self._mlp(tokens[:, i], f"output_hypernetworks_mlps.{i}") for i in (1, 2, 3)]
@@ -147,7 +176,7 @@ class FoldedDecoder:
         done = 0
         for prompt in np.flatnonzero(wanted.any(1)).tolist():
             masks = hyper[prompt, wanted[prompt]]
-            self._upscaled_masks(prompt, masks, size, logits[done : done + len(masks)])
+            upscale(prompt, masks, logits[done : done + len(masks)])
             done += len(masks)
         return logits, ious
 
@@ -278,30 +307,35 @@ class FoldedDecoder:
             positioned=as_array(buffers.positioned[:prompts]),
         )
 
-    def _upscaled_masks(self, prompt: int, hyper: np.ndarray, size: tuple[int, int], out: np.ndarray) -> None:
-        """Upscale the image embedding of one prompt four times and multiply it by the vectors of its masks.
+    def _masks_of(
+        self,
+        twice: Tensor,
+        four_times: Tensor,
+        bias: Tensor,
+        hyper: np.ndarray,
+        out: np.ndarray,
+        shared: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        """Masks from the image embedding upscaled once, before its bias.
 
         Args:
-            prompt: Row in the buffers.
+            twice: Four cells a position; is changed. [rows · columns · 4, 64]
+            four_times: Memory for the second product. [at least rows · columns · 4, 128]
+            bias: Of each of the four cells. [4, 64]
             hyper: Vectors from the hypernetwork MLPs, each value four times. float32 [M, 128]
-            size: Rows and columns of image positions to upscale.
             out: Receives the logits. float32 [M, 4 rows, 4 columns]
+            shared: What is missing in `twice`, and a factor of each position, if not all is there.
         """
-        rows, columns = size
-        w, buffers = self._weights, self._buffers
-        image = buffers.image[prompt].view(GRID_SIDE, GRID_SIDE, EMBEDDING_CHANNELS)[:rows, :columns]
-        image = image.reshape(-1, EMBEDDING_CHANNELS)
-        # `update` and `positioned` of all prompts are no longer needed: their memory takes the two products.
-        twice = torch.mm(image, self._upscale[0], out=buffers.update[0, : rows * columns])
-        twice = twice.view(-1, 64)
+        w, (rows, columns) = self._weights, (out.shape[1] // 4, out.shape[2] // 4)
         kernels.norm_and_gelu(
             x=as_array(twice),
-            bias=w["output_upscaling.0.bias"].numpy(),
+            bias=bias.numpy(),
             weight=w["output_upscaling.1.weight"].numpy(),
             shift=w["output_upscaling.1.bias"].numpy(),
+            shared=None if shared is None else shared[0].numpy(),
+            factors=None if shared is None else shared[1].numpy(),
         )
-        four_times = buffers.positioned.view(-1, 128)[: len(twice)]
-        torch.mm(twice, self._upscale[1], out=four_times)
+        four_times = torch.mm(twice, self._upscale[1], out=four_times[: len(twice)])
         kernels.gelu_and_masks(
             x=as_array(four_times.view(rows, columns, 2, 2, 128)),
             bias=w["output_upscaling.3.bias"].numpy(),

@@ -133,7 +133,7 @@ def softmax_over_tokens(scores: np.ndarray, bias: np.ndarray, order: np.ndarray,
         scores: [G, T, P], P a multiple of 256
         bias: Added to the scores of each token. float32 [G, T]
         order: Where each group goes in `weights`. int64 [G]
-        weights: Receives the softmax over T. [G, T, P]
+        weights: Receives the softmax over T; of the first tokens, if it has fewer. [G, up to T, P]
     """
     groups, tokens, positions = scores.shape
     block = np.empty((tokens, _BLOCK), np.float32)
@@ -159,7 +159,7 @@ def softmax_over_tokens(scores: np.ndarray, bias: np.ndarray, order: np.ndarray,
             # Weights: each divided by the sum.
             for i in range(_BLOCK):
                 total[i] = np.float32(1) / total[i]
-            for t in range(tokens):
+            for t in range(weights.shape[1]):
                 for i in range(_BLOCK):
                     weights[to, t, start + i] = _store(block[t, i] * total[i], weights[to, t, start + i])
 
@@ -211,20 +211,68 @@ def add_and_norm(
 
 
 @njit(**_FAST)
-def norm_and_gelu(x: np.ndarray, bias: np.ndarray, weight: np.ndarray, shift: np.ndarray) -> None:
-    """GELU of the layer norm of x + bias over 64 channels, in place.
+def scale_by_norm(
+    weights: np.ndarray,
+    along: np.ndarray,
+    squares: np.ndarray,
+    lengths: np.ndarray,
+    before: np.ndarray,
+    scale: np.ndarray,
+) -> None:
+    """Scale of the layer norm of rows s₀ x₀ + a B, from products of small rank; see `low_rank`.
 
     Args:
-        x: [N, 64]
-        bias: float32 [64]
+        weights: a, position by position; multiplied by the scale s. float32 [K, P], P a multiple of 256
+        along: B x₀. float32 [K, P]
+        squares: (B Bᵀ) a. float32 [K, P]
+        lengths: |x₀|². float32 [P]
+        before: s₀. float32 [P]
+        scale: Receives s₀ s. float32 [P]
+    """
+    count, positions = weights.shape
+    total = np.empty(_BLOCK, np.float32)
+    for start in range(0, positions, _BLOCK):
+        # |s₀ x₀ + a B|² = s₀² |x₀|² + a (2 s₀ B x₀ + (B Bᵀ) a)
+        for i in range(_BLOCK):
+            total[i] = before[start + i] * before[start + i] * lengths[start + i]
+        for k in range(count):
+            for i in range(_BLOCK):
+                product = np.float32(2) * before[start + i] * along[k, start + i] + squares[k, start + i]
+                total[i] += weights[k, start + i] * product
+        for i in range(_BLOCK):
+            total[i] = np.float32(1) / np.sqrt(total[i] * np.float32(1 / 256) + np.float32(1e-5))
+            scale[start + i] = total[i] * before[start + i]
+        for k in range(count):
+            for i in range(_BLOCK):
+                weights[k, start + i] *= total[i]
+
+
+@njit(**_FAST)
+def norm_and_gelu(
+    x: np.ndarray,
+    bias: np.ndarray,
+    weight: np.ndarray,
+    shift: np.ndarray,
+    shared: np.ndarray | None,
+    factors: np.ndarray | None,
+) -> None:
+    """GELU of the layer norm of x + bias (+ factors · shared) over 64 channels, in place.
+
+    Args:
+        x: Four cells a position. [4 P, 64]
+        bias: Of each of the four. float32 [4, 64]
         weight: float32 [64]
         shift: float32 [64]
+        shared: Added before, if given, times the factor of its position. float32 [4 P, 64]
+        factors: float32 [P]
     """
     row = np.empty(64, np.float32)
     for n in range(x.shape[0]):
         total = np.float32(0)
         for c in range(64):
-            row[c] = _load(x[n, c]) + bias[c]
+            row[c] = _load(x[n, c]) + bias[n & 3, c]
+            if shared is not None:
+                row[c] += factors[n >> 2] * shared[n, c]
             total += row[c]
         mean = total * np.float32(1 / 64)
         square = np.float32(0)

@@ -11,6 +11,7 @@ from gags.errors import ModelError
 from gags.segment.sam.decoder import FoldedDecoder, PreparedImage, fast_dtype
 from gags.segment.sam.embedding import sampled
 from gags.segment.sam.export import load_session, read_weights
+from gags.segment.sam.low_rank import LowRankDecoder, SharedImage
 from gags.segment.segmenter import PromptedMasks
 
 FRAME_SIDE = 1024  # of the square image that SAM takes, px
@@ -33,7 +34,7 @@ class EncodedPhoto:
         frame_height: Height of the photo in SAM's frame, px.
     """
 
-    image: PreparedImage
+    image: PreparedImage | SharedImage
     embedding: torch.Tensor
     width: int
     height: int
@@ -59,7 +60,9 @@ class MobileSam:
             if not (folder / file).is_file():
                 raise ModelError(f"{folder} has no {file}; run `gags models pull mobile-sam`")
         self._encoder = load_session(folder / "encoder.onnx")
-        self._decoder = FoldedDecoder(read_weights(folder / "sam.onnx"), dtype or fast_dtype())
+        weights, dtype = read_weights(folder / "sam.onnx"), dtype or fast_dtype()
+        low_rank = dtype == torch.float32  # elsewhere large products cost less than further passes
+        self._decoder = LowRankDecoder(weights) if low_rank else FoldedDecoder(weights, dtype)
 
     def encode(self, image: np.ndarray) -> EncodedPhoto:
         """Run the image encoder on a photo, uint8 RGB [H, W, 3]."""
