@@ -1,4 +1,4 @@
-"""The page that needs no server, as text: what it may load, what is escaped, which names of files it takes."""
+"""The exported page as text: what it holds, what it may load, and that no name becomes a program or markup."""
 
 import base64
 import hashlib
