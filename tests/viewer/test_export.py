@@ -1,4 +1,4 @@
-"""The exported page as text: what it holds, what it may load, and that no name becomes a program or markup."""
+"""The page that needs no server, as text: what it may load, what is escaped, which file names it takes."""
 
 import base64
 import hashlib
