@@ -8,6 +8,7 @@ import pytest
 from gags import cli, pipeline
 from gags.capture import read_saved_capture
 from gags.errors import CaptureError
+from gags.poses import PoseSettings
 from tests.helpers.heard import Heard
 from tests.helpers.made_capture import plain_photo, write_colmap, write_photo
 from tests.helpers.toy_capture import write_capture
@@ -23,7 +24,8 @@ def asked(toy, monkeypatch) -> list[tuple]:
     """Structure from motion is replaced by the true poses; remembers what it was asked."""
     calls = []
 
-    def find(source, out, progress=None):
+    def find(source, out, settings, progress=None):
+        assert settings == PoseSettings()
         calls.append((source, out))
         shutil.copytree(toy, out, dirs_exist_ok=True)
         return out
@@ -80,7 +82,7 @@ def test_points_are_found_in_the_copies_that_were_chosen(tmp_path, monkeypatch):
         write_photo(tmp_path / "capture" / "images_2" / name, plain_photo(index, (100, 75)))
     asked = []
 
-    def find(source, out, *, images, progress):
+    def find(source, out, settings, *, images, progress):
         asked.append((source, out, images))
         write_colmap(out, ["a.png", "b.png"], photo=lambda index: plain_photo(index))
         return out

@@ -14,6 +14,7 @@ from gags._version import __version__
 
 if TYPE_CHECKING:
     from gags.capture import Camera, Capture, View, load_capture
+    from gags.capture.settings import PanoramaSettings, UndistortSettings
     from gags.compare.benchmark import Benchmark, BenchmarkSettings, benchmark
     from gags.compare.harness import CompareSettings, Comparison, compare
     from gags.demo import demo
@@ -92,6 +93,7 @@ _WHERE = {
     name: module
     for module, names in {
         "gags.capture": "Camera Capture View load_capture",
+        "gags.capture.settings": "PanoramaSettings UndistortSettings",
         "gags.compare.benchmark": "Benchmark BenchmarkSettings benchmark",
         "gags.compare.harness": "CompareSettings Comparison compare",
         "gags.demo": "demo",
@@ -180,6 +182,7 @@ __all__ = [
     "ModelError",
     "NewerError",
     "OrientedBox",
+    "PanoramaSettings",
     "PoseSettings",
     "QueryError",
     "ReconstructSettings",
@@ -195,6 +198,7 @@ __all__ = [
     "TaughtName",
     "Things",
     "TrainingError",
+    "UndistortSettings",
     "View",
     "Workspace",
     "WorkspaceError",

@@ -6,7 +6,8 @@ import pytest
 from tests.helpers.made_capture import LENSES, SIZE, pose, write_colmap
 
 from gags.capture import load_capture
-from gags.capture.lens import Lens, pinhole_intrinsics, rays_through, undistort
+from gags.capture.lens import Lens, rays_through
+from gags.capture.undistort import pinhole_intrinsics, undistort
 from gags.errors import CaptureError
 
 DISTORTED = [model for model in LENSES if "PINHOLE" not in model]

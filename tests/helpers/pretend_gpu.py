@@ -246,7 +246,8 @@ def _blend_weights(*args: Any, **kwargs: Any) -> BlendWeights:
 
 def _largest_weights(*args: Any, **kwargs: Any) -> Tensor:
     with torch._C.DisableTorchFunction():
-        return mark(cpu.largest_weights(*map(_alias, args), **kwargs))
+        given = {name: _alias(value) for name, value in kwargs.items()}
+        return mark(cpu.largest_weights(*map(_alias, args), **given))
 
 
 def _keep_view(*args: Any, **kwargs: Any) -> Any:

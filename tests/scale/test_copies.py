@@ -1,15 +1,22 @@
 """A scene's files on a machine without the driver's disk."""
 
 import json
+import os
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.helpers.made_capture import SIZE, write_colmap, write_photo
 
+from gags.capture import load_capture, read_saved_capture, save_capture
 from gags.errors import WorkspaceError
+from gags.pipeline.settings import CaptureSettings, RunSettings
 from gags.scale import copies
-from gags.scale.copies import FOLDER, OwnCopy, inside, moved_path
+from gags.scale.copies import FOLDER, OwnCopy, inside, moved_path, read_array
 from gags.scale.events import FileGone, FileMade
+from gags.scale.jobs import SceneWork, files_of
+from gags.scale.many import _works
 
 
 @pytest.fixture(autouse=True)
@@ -140,3 +147,53 @@ def test_folders_of_workers_that_were_killed_are_removed_and_others_stay(copy, h
     copy.remove()
     other.remove()
     assert list(home.iterdir()) == []
+
+
+def test_masks_outside_of_the_capture_come_along(copy, tmp_path):
+    """The worker's capture.json names its own copies of photos and masks; the driver gets its paths back."""
+    capture, masks = tmp_path / "room", tmp_path / "elsewhere" / "masks"
+    write_colmap(capture, ["a.jpg", "b.jpg"])
+    mask = np.full((SIZE[1], SIZE[0]), 255, np.uint8)
+    mask[:, :50] = 0
+    (tmp_path / "held_out.txt").write_text("b.jpg\n")
+    write_photo(masks / "a.png", mask)
+    write_photo(masks / "b.jpg.png", mask)
+    made = tmp_path / "made"
+    loaded = load_capture(capture, masks=str(masks), test_list=tmp_path / "held_out.txt")
+    save_capture(loaded, made / "capture.json")
+    before = (made / "capture.json").read_text()
+    files = {"scene/capture.json": made / "capture.json"}
+    for kind, root in (("capture", capture), ("masks", masks)):
+        files |= {f"{kind}/{p.relative_to(root.parent).as_posix()}": p for p in files_of(root)}
+    copy.fill(
+        {name: ("1", path) for name, path in files.items()}, lambda paths: [read_array(p) for p in paths]
+    )
+    copy.move_capture(capture, masks)
+    there = read_saved_capture(copy.scene)
+    for view in there:
+        assert view.mask is not None
+        assert view.mask.is_relative_to(copy.path("masks", masks))
+        kept = view.kept()
+        assert kept is not None
+        assert int((~kept[0]).sum()) == 50
+    copy.remember()
+    (copy.scene / "capture.json").touch()
+    os.utime(copy.scene / "capture.json", (1, 1))
+    moved = [(copy.path("capture", capture), capture), (copy.path("masks", masks), masks)]
+    moved.append((copy.path("test_list", tmp_path / "held_out.txt"), tmp_path / "held_out.txt"))
+    (event,) = copy.changes(moved)
+    assert isinstance(event, FileMade)
+    assert event.content.tobytes().decode() == before
+    assert str(tmp_path / "held_out.txt") not in before  # the checksum holds whatever the list's place is
+
+
+def test_masks_are_an_input_of_the_work(tmp_path):
+    def work(masks: str) -> SceneWork:
+        return _works([tmp_path / "room"], tmp_path / "out", RunSettings(), CaptureSettings(masks=masks))[0]
+
+    (tmp_path / "room" / "keep").mkdir(parents=True)
+    assert work("auto").masks is work("none").masks is work("keep").masks is None
+    elsewhere = work(str(tmp_path / "elsewhere"))
+    assert elsewhere.masks == tmp_path / "elsewhere"
+    assert elsewhere.masks in elsewhere.inputs()
+    assert work("gone").masks == Path("gone").absolute()  # told later, in one line

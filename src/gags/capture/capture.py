@@ -10,9 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from gags.capture.camera import Camera
-from gags.capture.lens import Lens, undistort
+from gags.capture.lens import Lens
+from gags.capture.masks import kept_of_alpha, kept_of_mask, mask_digest, resized_kept
 from gags.capture.names import resolve
-from gags.capture.photos import listed, photo_sample, read_photo
+from gags.capture.photos import listed, photo_sample, photo_size, read_photo
+from gags.capture.projections import PERSPECTIVE
+from gags.capture.undistort import seen_pixels, undistort, undistort_kept
 from gags.errors import CaptureError
 
 Split = Literal["train", "test"]
@@ -27,10 +30,13 @@ class View:
         path: The photo on disk.
         camera: The pinhole camera of the image as `image` gives it: undistorted and resized.
         split: Whether the view is trained on ("train") or held out ("test").
-        lens: The camera that took the photo, scaled to the size of `camera`; None if it was a pinhole.
+        lens: The camera that took the photo, of the size that the photo is shrunk to before it is
+            undistorted; None if it was a pinhole.
         photo_size: Width and height that the photo must have once it is turned; None if any will do.
         orientation: EXIF orientation by which the pixels of the photo are turned; 1 where they are taken as
             they lie in the file.
+        mask: Picture that is black where the photo is to be ignored; None if there is none.
+        alpha: Whether what is transparent in the photo itself is to be ignored.
     """
 
     name: str
@@ -40,6 +46,8 @@ class View:
     lens: Lens | None = None
     photo_size: tuple[int, int] | None = None
     orientation: int = 1
+    mask: Path | None = None
+    alpha: bool = False
 
     @property
     def stem(self) -> str:
@@ -49,9 +57,13 @@ class View:
     @property
     def rarely(self) -> str:
         """What few views have, for hashes: empty for all others, so that theirs stay what they were."""
-        radial8 = self.lens.radial8 if self.lens is not None else 0.0
+        lens = self.lens
+        radial8 = lens.radial8 if lens is not None else 0.0
         turned = f"\0turned {self.orientation}" if self.orientation != 1 else ""
-        return (f"\0r8 {radial8}" if radial8 else "") + turned
+        wide = lens is not None and lens.projection != PERSPECTIVE
+        bent = f"\0{lens.projection} {lens.direction} {lens.radius}" if lens is not None and wide else ""
+        rare = (f"\0r8 {radial8}" if radial8 else "") + turned + bent
+        return rare + ("\0alpha" if self.alpha else "")
 
     def image(self) -> np.ndarray:
         """Decode the photo, undistorted and resized to `camera`. The caller keeps it; nothing is cached.
@@ -66,16 +78,59 @@ class View:
 
         image = read_photo(self.path, self.orientation)
         height, width = image.shape[:2]
+        self._check_size(width, height)
+        final = (self.camera.width, self.camera.height)
+        size = final if self.lens is None else (self.lens.width, self.lens.height)
+        if (width, height) != size:
+            shrinks = width >= size[0] and height >= size[1]
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        return image if self.lens is None else undistort(image, self.lens, self.camera.K, final)
+
+    def seen(self) -> np.ndarray | None:
+        """Which pixels of `image` the photo shows; None, as of nearly all photos, if it shows all of them.
+
+        Returns:
+            bool [H, W]; False where an undistorted picture reaches beyond the photo (`--undistort.border
+            keep`) and is black.
+        """
+        final = (self.camera.width, self.camera.height)
+        return None if self.lens is None else seen_pixels(self.lens, self.camera.K, final)
+
+    def kept(self) -> np.ndarray | None:
+        """Which pixels of `image` count; the others are to be ignored: by a mask, or because the photo does
+        not show them (`seen`). Nothing is cached.
+
+        Returns:
+            bool [H, W], exactly camera.height × camera.width; None if all count.
+
+        Raises:
+            CaptureError: If the mask cannot be read, or has another shape than the photo.
+        """
+        final = (self.camera.width, self.camera.height)
+        if self.mask is None and not self.alpha:
+            return self.seen()
+        width, height = photo_size(self.path)
+        if self.orientation >= 5:
+            width, height = height, width
+        self._check_size(width, height)
+        kept = np.ones((height, width), bool)
+        if self.mask is not None:
+            kept &= kept_of_mask(self.mask, (width, height), self.orientation)
+        if self.alpha:
+            kept &= kept_of_alpha(self.path, self.orientation)
+        if self.lens is None:
+            kept = resized_kept(kept, *final)
+        else:
+            kept = resized_kept(kept, self.lens.width, self.lens.height)
+            kept = undistort_kept(kept, self.lens, self.camera.K, final)
+        return None if kept.all() else kept
+
+    def _check_size(self, width: int, height: int) -> None:
         if self.photo_size is not None and (width, height) != self.photo_size:
             raise CaptureError(
                 f"photo {self.path} is now {width}×{height}, but was {self.photo_size[0]}×"
                 f"{self.photo_size[1]} when the capture was loaded; load the capture again"
             )
-        size = (self.camera.width, self.camera.height)
-        if (width, height) != size:
-            shrinks = width >= size[0] and height >= size[1]
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-        return image if self.lens is None else undistort(image, self.lens)
 
 
 class Capture:
@@ -202,7 +257,7 @@ class Capture:
         return self._points_digest
 
     def fingerprint(self) -> str:
-        """Hash of everything a stage can depend on: cameras, split, photos, points.
+        """Hash of everything a stage can depend on: cameras, split, photos, masks, points.
 
         The same in every process and wherever the capture's folder lies. Photos are recognised by their
         size in bytes and by samples of their bytes, without decoding them.
@@ -219,7 +274,19 @@ class Capture:
             digest.update(np.asarray(camera.viewmat, dtype="<f8").tobytes())
             digest.update(np.asarray(camera.K, dtype="<f8").tobytes())
             digest.update(photo_sample(view.path))
+            if view.mask is not None:
+                digest.update(mask_digest(view.mask))
         return digest.hexdigest()
+
+    def masks_digest(self) -> str:
+        """Hash of what says which pixels of the training photos are to be ignored; empty if none are."""
+        masked = [view for view in self.train if view.mask is not None or view.alpha]
+        digest = hashlib.sha256()
+        for view in masked:
+            digest.update(f"{view.name}\0{view.alpha}".encode("utf-8", "surrogateescape"))
+            digest.update(b"" if view.mask is None else mask_digest(view.mask))
+            digest.update(photo_sample(view.path) if view.alpha else b"")
+        return digest.hexdigest() if masked else ""
 
     def _sparse(self) -> tuple[np.ndarray, np.ndarray]:
         if self._points is None:

@@ -1,17 +1,17 @@
-"""Lens distortion: from the camera that took a photo to the pinhole camera that every stage works with."""
+"""Lenses of the cameras that took photos: which ray each pixel sees, and which pixel each ray."""
 
 import math
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
 
+from gags.capture.projections import EQUIRECTANGULAR, PERSPECTIVE, project, rational
 from gags.errors import CaptureError
 
 
 @dataclass(frozen=True)
 class Lens:
-    """Intrinsics of a calibrated camera: a pinhole and OpenCV's distortion of it.
+    """Intrinsics of a calibrated camera: a pinhole and its distortion, a fisheye, or a panorama.
 
     Attributes:
         width: Image width in pixels.
@@ -20,8 +20,14 @@ class Lens:
         fy: Vertical focal length in pixels.
         cx: Principal point from the left edge of the image; the centre of the first pixel is at 0.5.
         cy: Principal point from the top edge of the image.
-        distortion: k1, k2, p1, p2, k3, k4, k5, k6 as OpenCV defines them; may stop early.
+        distortion: Of a perspective lens k1, k2, p1, p2, k3, k4, k5, k6 as OpenCV defines them; of others
+            the coefficients of their projection; may stop early.
         radial8: Coefficient of r⁸ beside k1 r² + k2 r⁴ + k3 r⁶, which OpenCV's model lacks: nerfstudio's k4.
+        projection: "perspective", or one of `gags.capture.projections.FORMULAS`.
+        direction: Where the undistorted picture looks from the axis of the lens: to the right, and up, in
+            degrees.
+        radius: Of the circle about the middle of a photo beyond which it shows nothing, in pixels; None if
+            it is full.
     """
 
     width: int
@@ -31,12 +37,21 @@ class Lens:
     cx: float
     cy: float
     distortion: tuple[float, ...] = ()
-    radial8: float = field(default=0.0, repr=False)  # hashes of captures hold what is printed of a lens
+    # Hashes of captures hold what is printed of a lens, and stay what they were without these.
+    radial8: float = field(default=0.0, repr=False)
+    projection: str = field(default=PERSPECTIVE, repr=False)
+    direction: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
+    radius: float | None = field(default=None, repr=False)
 
     @property
     def is_distorted(self) -> bool:
         """Whether straight lines come out bent."""
-        return any(self.distortion) or self.radial8 != 0
+        return any(self.distortion) or self.radial8 != 0 or self.projection != PERSPECTIVE
+
+    @property
+    def R_lens_picture(self) -> np.ndarray:  # noqa: N802
+        """From the frame of the undistorted picture to that of the lens. float64 [3, 3]"""
+        return turned_to(self.direction)
 
     @property
     def K(self) -> np.ndarray:  # noqa: N802
@@ -46,9 +61,17 @@ class Lens:
     def resized(self, width: int, height: int) -> "Lens":
         """The same lens in front of an image of another size."""
         x, y = width / self.width, height / self.height
-        return replace(
-            self, width=width, height=height, fx=self.fx * x, fy=self.fy * y, cx=self.cx * x, cy=self.cy * y
-        )
+        changed = {"fx": self.fx * x, "fy": self.fy * y, "cx": self.cx * x, "cy": self.cy * y}
+        radius = None if self.radius is None else self.radius * min(x, y)
+        return replace(self, width=width, height=height, radius=radius, **changed)
+
+
+def turned_to(direction: tuple[float, float]) -> np.ndarray:
+    """Rotation of a camera that is turned to the right, then up, by so many degrees. float64 [3, 3]"""
+    right, up = np.radians(direction)
+    turn = [[np.cos(right), 0, np.sin(right)], [0, 1, 0], [-np.sin(right), 0, np.cos(right)]]
+    tilt = [[1, 0, 0], [0, np.cos(up), -np.sin(up)], [0, np.sin(up), np.cos(up)]]
+    return np.array(turn) @ np.array(tilt)
 
 
 def plain_lens(width: int, height: int, *, fx: float, fy: float, cx: float, cy: float, where: str) -> Lens:
@@ -73,117 +96,61 @@ def plain_lens(width: int, height: int, *, fx: float, fy: float, cx: float, cy: 
     return Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy)
 
 
-@lru_cache(maxsize=256)
-def _pinhole(lens: Lens) -> tuple[tuple[float, ...], ...]:
-    centre = _undistorted_centre(lens)
-    low, high = 0.1, 10.0
-    if not (np.isfinite(centre).all() and _covers(lens, centre, high)):
-        coefficients = (*lens.distortion, lens.radial8) if lens.radial8 else lens.distortion
-        raise ValueError(f"the distortion {coefficients} bends rays so far that they cross")
-    for _ in range(26):  # to 1e-7 of the focal length
-        middle = (low * high) ** 0.5
-        if _covers(lens, centre, middle):
-            high = middle
-        else:
-            low = middle
-    cx, cy = lens.width / 2 - high * lens.fx * centre[0], lens.height / 2 - high * lens.fy * centre[1]
-    return (high * lens.fx, 0.0, cx), (0.0, high * lens.fy, cy), (0.0, 0.0, 1.0)
+def panorama_lens(width: int, height: int) -> Lens:
+    """The lens of a whole panorama: longitudes across its width, latitudes down its height."""
+    return Lens(
+        width,
+        height,
+        fx=width / math.tau,
+        fy=height / math.pi,
+        cx=width / 2,
+        cy=height / 2,
+        projection=EQUIRECTANGULAR,
+    )
 
 
-def pinhole_intrinsics(lens: Lens) -> np.ndarray:
-    """Intrinsics of the undistorted image.
-
-    The image keeps its size and the ratio fx/fy, and its middle shows what the middle of the photo shows.
-    The focal length is the shortest for which every pixel still comes from inside the photo: as much of the
-    photo as possible is kept, and no black border shows. Without distortion these are the lens's own.
-
-    Returns:
-        K. float64 [3, 3]
-
-    Raises:
-        ValueError: If the distortion is so strong that no such image exists.
-    """
-    return np.array(_pinhole(lens)) if lens.is_distorted else lens.K
-
-
-def undistort(image: np.ndarray, lens: Lens) -> np.ndarray:
-    """Resample a photo of `lens` so that the pinhole of `pinhole_intrinsics` could have taken it.
+def seen_at(lens: Lens, xy: np.ndarray) -> np.ndarray:
+    """Where rays of the undistorted picture appear in the photo, at focal length 1 about its axis.
 
     Args:
-        image: The photo, as large as the lens says. uint8 [H, W, 3]
+        lens: What took the photo.
+        xy: Rays in the frame of the picture, at depth 1. [..., 2]
 
     Returns:
-        uint8 [H, W, 3]
+        NaN where the lens sees no such ray. float64 [..., 2]
     """
-    import cv2
-
-    if not lens.is_distorted:
-        return image
-    return cv2.remap(image, *_maps(lens), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-
-
-@lru_cache(maxsize=4)
-def _maps(lens: Lens) -> tuple[np.ndarray, np.ndarray]:
-    import cv2
-
-    if lens.radial8:
-        return _maps_of_any_lens(lens)
-    # OpenCV puts the centre of the first pixel at 0, not at 0.5.
-    half_pixel = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
-    return cv2.initUndistortRectifyMap(
-        lens.K - half_pixel,
-        _opencv_coefficients(lens),
-        np.eye(3),
-        pinhole_intrinsics(lens) - half_pixel,
-        (lens.width, lens.height),
-        cv2.CV_16SC2,
-    )
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of coefficients that are nonsense
+        if lens.projection == PERSPECTIVE:
+            return rational(lens.distortion, lens.radial8, xy)
+        rays = np.concatenate([xy, np.ones_like(xy[..., :1])], axis=-1) @ lens.R_lens_picture.T
+        return project(lens.projection, lens.distortion, rays)
 
 
-def _maps_of_any_lens(lens: Lens) -> tuple[np.ndarray, np.ndarray]:
-    """Where every pixel of the undistorted image lies in the photo, as `cv2.remap` wants it."""
-    import cv2
+def pixels_of(lens: Lens, xy: np.ndarray) -> np.ndarray:
+    """Pixels of the photo in which rays of the undistorted picture appear, the centre of the first at 0.5.
 
-    K = pinhole_intrinsics(lens)
-    pixels = np.stack(np.meshgrid(np.arange(lens.width), np.arange(lens.height)), axis=-1) + 0.5
-    photo = _distort(lens, (pixels - K[:2, 2]) / K[[0, 1], [0, 1]]) * [lens.fx, lens.fy] + [lens.cx, lens.cy]
-    xy = (photo - 0.5).astype(np.float32)
-    return cv2.convertMaps(xy[..., 0], xy[..., 1], cv2.CV_16SC2)
+    Args:
+        lens: What took the photo.
+        xy: Rays in the frame of the picture, at depth 1. [..., 2]
 
-
-def _opencv_coefficients(lens: Lens) -> np.ndarray:
-    coefficients = np.zeros(8)
-    coefficients[: len(lens.distortion)] = lens.distortion
-    return coefficients
+    Returns:
+        May lie outside of the photo; NaN where the lens sees no such ray. float64 [..., 2]
+    """
+    return seen_at(lens, xy) * [lens.fx, lens.fy] + [lens.cx, lens.cy]
 
 
-def _distort(lens: Lens, xy: np.ndarray) -> np.ndarray:
-    """OpenCV's rational and tangential model, and r⁸, on coordinates at depth 1. [..., 2] → [..., 2]"""
-    k1, k2, p1, p2, k3, k4, k5, k6 = _opencv_coefficients(lens)
-    x, y = xy[..., 0], xy[..., 1]
-    r2 = x * x + y * y
-    numerator = 1 + r2 * (k1 + r2 * (k2 + r2 * (k3 + r2 * lens.radial8)))
-    radial = numerator / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-    return np.stack(
-        [
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-        ],
-        axis=-1,
-    )
-
-
-def _jacobian(lens: Lens, xy: np.ndarray) -> np.ndarray:
-    """Derivative of `_distort`, by central differences. [..., 2] → [..., 2, 2]"""
+def jacobian(lens: Lens, xy: np.ndarray) -> np.ndarray:
+    """Derivative of `seen_at`, by central differences. [..., 2] → [..., 2, 2]"""
     step = 1e-5
-    columns = [
-        (_distort(lens, xy + shift) - _distort(lens, xy - shift)) / (2 * step) for shift in step * np.eye(2)
-    ]
+    with np.errstate(over="ignore", invalid="ignore"):
+        columns = [
+            (seen_at(lens, xy + shift) - seen_at(lens, xy - shift)) / (2 * step) for shift in step * np.eye(2)
+        ]
     return np.stack(columns, axis=-1)
 
 
 def rays_through(lens: Lens, pixels: np.ndarray, rounds: int = 50) -> np.ndarray:
-    """The rays through pixels of the photo, at depth 1, by Newton's method.
+    """The rays through pixels of the photo, at depth 1 before the lens, by Newton's method.
 
     Args:
         lens: What took the photo.
@@ -191,35 +158,46 @@ def rays_through(lens: Lens, pixels: np.ndarray, rounds: int = 50) -> np.ndarray
         rounds: Steps of the method.
 
     Returns:
-        x and y at depth 1. float64 [..., 2]
+        x and y at depth 1. Of a fisheye or a panorama, NaN where the ray does not go ahead, or where no ray
+        leads. float64 [..., 2]
     """
     target = (np.asarray(pixels, np.float64) - [lens.cx, lens.cy]) / [lens.fx, lens.fy]
+    if lens.projection != PERSPECTIVE:
+        return _rays_of_angles(lens, target, rounds)
     xy = target
     if not lens.is_distorted:
         return xy
     for _ in range(rounds):
-        error = (_distort(lens, xy) - target)[..., None]
-        xy = xy - (np.linalg.pinv(_jacobian(lens, xy)) @ error)[..., 0]
+        error = (seen_at(lens, xy) - target)[..., None]
+        xy = xy - (np.linalg.pinv(jacobian(lens, xy)) @ error)[..., 0]
     return xy
 
 
-def _undistorted_centre(lens: Lens) -> np.ndarray:
-    """The ray through the middle of the photo, at depth 1. [2]"""
-    return rays_through(lens, np.array([lens.width / 2, lens.height / 2]))
+def _rays_of_angles(lens: Lens, target: np.ndarray, rounds: int) -> np.ndarray:
+    """Rays at depth 1 that a wide lens sees at `target`; what is solved for are angles from its axis."""
 
+    def project_angles(xy: np.ndarray) -> np.ndarray:
+        angle = np.linalg.norm(xy, axis=-1)
+        rays = np.concatenate([xy * np.sinc(angle / np.pi)[..., None], np.cos(angle)[..., None]], axis=-1)
+        return project(lens.projection, lens.distortion, rays)
 
-def _covers(lens: Lens, centre: np.ndarray, zoom: float) -> bool:
-    """Whether a pinhole with `zoom` times the focal length sees only what is inside the photo."""
-    side = np.linspace(-0.5, 0.5, 33)
-    edge = np.full_like(side, 0.5)
-    border = np.concatenate(
-        [np.stack(xy, -1) for xy in ((side, edge), (side, -edge), (edge, side), (-edge, side))]
-    )
-    rays = border * [lens.width / lens.fx, lens.height / lens.fy] / zoom
-    xy = centre + rays * np.linspace(0, 1, 9)[1:, None, None]
-    pixels = _distort(lens, xy) * [lens.fx, lens.fy] + [lens.cx, lens.cy]
-    slack = 1e-6 * (lens.width + lens.height)
-    inside = (pixels >= -slack) & (pixels <= np.array([lens.width, lens.height]) + slack)
-    # Beyond the radius where a polynomial turns back, the model shows the photo a second time, mirrored.
-    unfolded = np.linalg.det(_jacobian(lens, xy)) > 0
-    return bool(inside.all() and unfolded.all())
+    if lens.projection == EQUIRECTANGULAR:
+        longitude, latitude = np.moveaxis(target, -1, 0)
+        ahead = np.cos(longitude) > 0
+        xy = np.stack([np.tan(longitude), np.tan(latitude) / np.cos(longitude)], axis=-1)
+        return np.where(ahead[..., None], xy, np.nan)
+    xy, step = target, 1e-6
+    with np.errstate(all="ignore"):
+        for _ in range(rounds):
+            columns = [
+                (project_angles(xy + shift) - project_angles(xy - shift)) / (2 * step)
+                for shift in step * np.eye(2)
+            ]
+            (a, b), (c, d) = (np.moveaxis(column, -1, 0) for column in columns)  # the derivative, transposed
+            x, y = np.moveaxis(project_angles(xy) - target, -1, 0)
+            xy = xy - np.stack([d * x - c * y, a * y - b * x], axis=-1) / (a * d - b * c)[..., None]
+        error = np.abs(project_angles(xy) - target).max(axis=-1)
+        angle = np.linalg.norm(xy, axis=-1)
+        found = (error < 1e-6) & (angle < np.pi / 2)
+        stretch = np.tan(angle) / np.maximum(angle, 1e-12)
+    return np.where(found[..., None], xy * np.where(angle > 0, stretch, 1)[..., None], np.nan)

@@ -1,24 +1,49 @@
 """From a folder to a `Capture`: find the format, match photos to poses, check sizes, split off a test set."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from gags.capture.camera import Camera
-from gags.capture.capture import Capture, Split, View
+from gags.capture.capture import Capture, View
 from gags.capture.folders import is_copy
 from gags.capture.formats import FORMATS, formats_in
-from gags.capture.formats.base import Format, Pose, Source
-from gags.capture.lens import Lens, pinhole_intrinsics
-from gags.capture.names import resolve
+from gags.capture.formats.base import LEAST_USABLE_SHARE, Format, Pose, Source
+from gags.capture.lens import Lens
+from gags.capture.mask_files import AUTO, NONE, MaskedPhoto, find_masks, looked_at, without_ignored
+from gags.capture.names import resolve, without_suffix
+from gags.capture.panorama import (
+    directions,
+    lens_of_photo,
+    looking,
+    picture_viewmat,
+    pinhole_of_view,
+    view_name,
+)
 from gags.capture.photos import listed, photo_orientation, photo_size
+from gags.capture.projections import EQUIRECTANGULAR
+from gags.capture.settings import CameraKind, PanoramaSettings, UndistortSettings
+from gags.capture.undistort import pinhole_of
 from gags.capture.usable import usable
 from gags.errors import CaptureError
 from gags.files import listed_lines
 from gags.progress import SILENT, Reporter
+from gags.store import plain
 
 SLACK_PX = 1.0  # each side of a resized photo is rounded, up or down
 COPY_SLACK_PX = 2.0  # images_4 may have been made from images_2, by programs that round otherwise
 TEST_EVERY = 8  # usual since LLFF (Mildenhall et al. 2019): the first of every eight views is held out
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What `load_capture` was asked to make of each photo; see there."""
+
+    downscale: float
+    max_size: int | None
+    camera: CameraKind
+    undistort: UndistortSettings
+    panorama: PanoramaSettings
 
 
 def load_capture(
@@ -29,14 +54,19 @@ def load_capture(
     test_list: str | Path | None = None,
     test_every: int | None = None,
     images: str | None = None,
+    masks: str = AUTO,
+    camera: CameraKind = "auto",
+    undistort: UndistortSettings = UndistortSettings(),
+    panorama: PanoramaSettings = PanoramaSettings(),
     require_points: bool = True,
     progress: Reporter = SILENT,
 ) -> Capture:
     """Load a capture of COLMAP, nerfstudio, Polycam or Record3D.
 
     Photos are matched to poses by name. Distorted photos are undistorted when they are decoded
-    (see `gags.capture.lens.pinhole_intrinsics`). Where photos are a smaller or larger copy of what their
-    cameras describe, the cameras are rescaled to the real size of the photos, in x and y apart.
+    (see `gags.capture.undistort.pinhole_of`), and of a 360° panorama, several views are cut. Where photos are
+    a smaller or larger copy of what their cameras describe, the cameras are rescaled to the real size of the
+    photos, in x and y apart.
 
     Args:
         path: Folder with `images/` and `sparse/0` (COLMAP), `transforms.json` (nerfstudio), `keyframes/`
@@ -49,8 +79,15 @@ def load_capture(
             else every 8th is held out.
         images: Folder of the photos in a COLMAP or nerfstudio capture, such as `images_4` beside cameras of
             full size. Default: `images`, or the largest of `images_2`, `images_4` … if that is missing.
+        masks: Which pixels are ignored, see `gags.capture.mask_files`. "auto": what is black in the masks
+            beside the photos, and what is transparent in the photos. A folder of masks, or one mask of all
+            photos. "none": nothing.
+        camera: "equirectangular" takes all photos as 360° panoramas, whatever the capture says of their
+            cameras; else these say which are.
+        undistort: How much is kept of photos of distorting lenses.
+        panorama: How panoramas are cut.
         require_points: Whether a capture without sparse points is an error.
-        progress: Told which photos are left out.
+        progress: Told which photos are left out, and how much is ignored.
 
     Raises:
         CaptureError: If the capture is missing, damaged or contradicts itself.
@@ -67,17 +104,23 @@ def load_capture(
             f"{root} has no sparse points, from which the Gaussians start; add points3D.bin (COLMAP) or "
             f"ply_file_path (nerfstudio), or find some: gags poses {root} --out my_capture"
         )
-    views = _views(source, downscale, max_size, progress)
-    options = {
+    cut = Cut(downscale, max_size, camera, undistort, panorama)
+    groups = _masked(root, source, _views(source, cut, progress), masks, progress)
+    options = {  # files by name alone: on a worker without the disk they lie elsewhere
         "downscale": downscale,
         "max_size": max_size,
-        "test_list": None if test_list is None else str(test_list),
+        "test_list": None if test_list is None else Path(test_list).name,
         "test_every": test_every,
     }
     if images is not None:
         options["images"] = images
+    if masks != AUTO:
+        options["masks"] = Path(masks).name
+    options |= _options_of_lenses(cut)
+    views = [view for group in groups.values() for view in group]
     capture = Capture(root, views, source.points, source.points_rgb, format=format.name, options=options)
-    capture = capture.with_split(_test_names(capture, source, test_list, test_every))
+    names = {photo: [view.name for view in group] for photo, group in groups.items()}
+    capture = capture.with_split(_test_names(capture, names, source, test_list, test_every))
     if not capture.train:
         raise CaptureError(
             f"{root}: all {len(capture)} views are held out for testing, none is left to train on; "
@@ -97,6 +140,13 @@ def _check_options(
         raise CaptureError(f"test_every must be 0 (hold out none) or more, not {test_every}")
     if test_list is not None and test_every is not None:
         raise CaptureError("choose the test views by test_list or by test_every, not by both")
+
+
+def _options_of_lenses(cut: Cut) -> dict[str, Any]:
+    """What was asked for beside the defaults, so that captures of earlier versions read the same."""
+    asked = {"camera": cut.camera} if cut.camera != "auto" else {}
+    given = {"undistort": cut.undistort, "panorama": cut.panorama}
+    return asked | {name: plain(value) for name, value in given.items() if value != type(value)()}
 
 
 def _format_of(root: Path, progress: Reporter) -> Format:
@@ -119,23 +169,50 @@ def _format_of(root: Path, progress: Reporter) -> Format:
     return found[0]
 
 
-def _views(source: Source, downscale: float, max_size: int | None, progress: Reporter) -> list[View]:
-    """The views of all posed photos; says so where photos are smaller or larger copies of what was posed."""
-    views, rescaled = [], []
+def _views(source: Source, cut: Cut, progress: Reporter) -> dict[str, list[View]]:
+    """The views of all posed photos, by name of photo; says so where photos are smaller or larger copies."""
+    views, rescaled = {}, []
     for pose in source.poses:
         photo, orientation = _turned_size(pose)
+        if cut.camera == EQUIRECTANGULAR:
+            pose = replace(pose, lens=lens_of_photo(pose.path, *photo))
         ratio = _size_ratio(pose, photo, copied=is_copy(source.folder))
-        view = replace(_view(pose, photo, downscale, max_size), orientation=orientation)
-        views.append(view)
+        views[pose.name] = [replace(view, orientation=orientation) for view in _cut(pose, photo, cut)]
         if ratio != 1:
-            rescaled.append((view.name, ratio))
+            rescaled.append((pose.name, ratio))
     if rescaled:
         name, ratio = rescaled[0]
         progress.say(
             f"{len(rescaled)} photos are not as large as their cameras say (first {name}: {ratio:.4g} times "
             "the size); the cameras were rescaled to them"
         )
+    panoramas = [pose for pose in source.poses if len(views[pose.name]) > 1]
+    if panoramas:
+        count = len(views[panoramas[0].name])
+        progress.say(f"{len(panoramas)} panoramas are cut into {count} views each (--panorama.around)")
     return views
+
+
+def _masked(
+    root: Path, source: Source, groups: dict[str, list[View]], masks: str, progress: Reporter
+) -> dict[str, list[View]]:
+    """The views with their masks, by photo, without the photos of which masks ignore everything."""
+    if masks == NONE:
+        return groups
+    firsts = {name: group[0] for name, group in groups.items()}
+    photos = source.photos | {name: view.path for name, view in firsts.items()}
+    found = find_masks(photos, root, masks, given=source.masks, progress=progress)
+    asked = [
+        MaskedPhoto(name, v.path, v.photo_size, v.orientation, mask=found.get(name), alpha=True)
+        for name, v in firsts.items()
+        if v.photo_size is not None
+    ]
+    left = {p.name: p for p in without_ignored(looked_at(asked), root, LEAST_USABLE_SHARE, progress)}
+    return {
+        name: [replace(view, mask=left[name].mask, alpha=left[name].alpha) for view in group]
+        for name, group in groups.items()
+        if name in left
+    }
 
 
 def _turned_size(pose: Pose) -> tuple[tuple[int, int], int]:
@@ -152,19 +229,44 @@ def _turned_size(pose: Pose) -> tuple[tuple[int, int], int]:
     return ((height, width), orientation) if orientation >= 5 else ((width, height), 1)
 
 
-def _view(pose: Pose, photo: tuple[int, int], downscale: float, max_size: int | None) -> View:
-    """The view of a posed photo, whose width and height fit its camera."""
-    scale = 1 / downscale
-    if max_size is not None:
-        scale = min(scale, max_size / max(photo))
-    width, height = (max(1, round(side * scale)) for side in photo)
-    lens = pose.lens.resized(width, height)
+def _cut(pose: Pose, photo: tuple[int, int], cut: Cut) -> list[View]:
+    """The views of a posed photo, whose width and height fit its camera: one, or those of a panorama."""
+    scale = 1 / cut.downscale
+    if pose.lens.projection == EQUIRECTANGULAR:
+        return _views_of_panorama(pose, photo, scale, cut)
+    if cut.max_size is not None:
+        scale = min(scale, cut.max_size / max(photo))
+    lens = pose.lens.resized(*_scaled(photo, scale))
     try:
-        camera = Camera(pose.viewmat, pinhole_intrinsics(lens), width, height)
+        pinhole = pinhole_of(lens, cut.undistort)
     except ValueError as error:
         raise CaptureError(f"camera of photo {pose.path}: {error}; calibrate it again") from error
-    split: Split = "train"
-    return View(pose.name, pose.path, camera, split, lens if lens.is_distorted else None, photo)
+    camera = Camera(pose.viewmat, pinhole.K, pinhole.width, pinhole.height)
+    camera = camera if cut.max_size is None else camera.within(cut.max_size)
+    return [View(pose.name, pose.path, camera, "train", lens if lens.is_distorted else None, photo)]
+
+
+def _views_of_panorama(pose: Pose, photo: tuple[int, int], scale: float, cut: Cut) -> list[View]:
+    """The views of a panorama; limits of size hold for the views."""
+    lens_of_photo(pose.path, *photo)
+    side = pinhole_of_view(pose.lens.resized(*_scaled(photo, scale)), cut.panorama).width
+    if cut.max_size is not None and side > cut.max_size:
+        scale *= cut.max_size / side
+    whole = pose.lens.resized(*_scaled(photo, scale))
+    pinhole = pinhole_of_view(whole, cut.panorama)
+    views = []
+    for name, direction in directions(cut.panorama).items():
+        lens = looking(whole, direction)
+        viewmat = picture_viewmat(pose.viewmat, lens)
+        camera = Camera(viewmat, pinhole.K, pinhole.width, pinhole.height)
+        camera = camera if cut.max_size is None else camera.within(cut.max_size)  # after rounding
+        views.append(View(view_name(pose.name, name), pose.path, camera, "train", lens, photo))
+    return views
+
+
+def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    width, height = (max(1, round(side * scale)) for side in size)
+    return width, height
 
 
 def _size_ratio(pose: Pose, photo: tuple[int, int], *, copied: bool) -> float:
@@ -206,24 +308,42 @@ def _same_shape(photo: tuple[int, int], lens: Lens, slack_px: float) -> bool:
 
 
 def _test_names(
-    capture: Capture, source: Source, test_list: str | Path | None, test_every: int | None
+    capture: Capture,
+    groups: dict[str, list[str]],
+    source: Source,
+    test_list: str | Path | None,
+    test_every: int | None,
 ) -> list[str]:
+    """The held-out views. All views of a panorama are held out together: they overlap.
+
+    Args:
+        capture: All views.
+        groups: Names of the views of each photo.
+        source: What the reader found.
+        test_list: As for `load_capture`.
+        test_every: As for `load_capture`.
+    """
     own = capture.root / "test.txt"
     if test_list is None and test_every is None and own.is_file():
         test_list = own
     if test_list is not None:
-        return _listed_names(capture, source, Path(test_list).expanduser())
+        return _listed_names(capture, groups, source, Path(test_list).expanduser())
     if test_every is None and source.test_names is not None:
-        return source.test_names
-    every = TEST_EVERY if test_every is None else test_every
-    return [view.name for view in capture.views[::every]] if every else []
+        chosen = [name for name in source.test_names if name in groups]
+    else:
+        every = TEST_EVERY if test_every is None else test_every
+        chosen = sorted(groups)[::every] if every else []
+    return [name for photo in chosen for name in groups[photo]]
 
 
-def _listed_names(capture: Capture, source: Source, path: Path) -> list[str]:
+def _listed_names(capture: Capture, groups: dict[str, list[str]], source: Source, path: Path) -> list[str]:
     try:
         names = listed_lines(path)
     except (OSError, ValueError) as error:
         raise CaptureError(f"list of test views {path} cannot be read ({error})") from error
+    cut = {photo: views for photo, views in groups.items() if views != [photo]}
+    cut |= {without_suffix(photo): views for photo, views in cut.items()}
+    names = [view for name in names for view in cut.get(name, [name])]
     unposed = resolve([name for name in names if name not in capture], [*source.photos, *source.broken])
     unknown = [name for name in names if name not in capture and name not in unposed]
     if unknown:

@@ -148,6 +148,24 @@ def photo_orientation(path: Path) -> int:
         raise _unreadable(path, error) from error
 
 
+def has_alpha(path: Path) -> bool:
+    """Whether a photo says which of its pixels are transparent, by its header.
+
+    Raises:
+        CaptureError: If the file is not a photo.
+    """
+    try:
+        with opened(path) as photo:
+            return with_alpha(photo)
+    except _DAMAGES as error:
+        raise _unreadable(path, error) from error
+
+
+def with_alpha(photo: Image.Image) -> bool:
+    """Whether an opened picture has an alpha channel, or a colour that stands for transparent."""
+    return photo.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in photo.info
+
+
 def exif_orientation(exif: Image.Exif) -> int:
     """Orientation from 1 to 8, 1 where it is missing or nonsense."""
     orientation = exif.get(ExifTags.Base.Orientation, 1)
@@ -188,10 +206,24 @@ def read_photo(path: Path, orientation: int = 1) -> np.ndarray:
     Raises:
         CaptureError: If the file is missing, damaged, or holds no picture of 8 or 16 bits a channel.
     """
+    return decoded(path, _rgb, orientation)
+
+
+def decoded(path: Path, read: Callable[[Image.Image], np.ndarray], orientation: int = 1) -> np.ndarray:
+    """What is made of the pixels of a picture, turned.
+
+    Args:
+        path: The file.
+        read: Makes an array of the opened picture. [H, W, ...]
+        orientation: EXIF's, by which the array is turned; 1 leaves it as it is.
+
+    Raises:
+        CaptureError: If the file is missing or damaged, or `read` cannot take it.
+    """
     try:
         with opened(path) as photo:
             photo.load()
-            image = _rgb(photo)
+            image = read(photo)
     except _DAMAGES as error:
         raise _unreadable(path, error) from error
     return np.ascontiguousarray(_UPRIGHT[orientation](image)) if orientation in _UPRIGHT else image
@@ -224,7 +256,7 @@ def _rgb(photo: Image.Image) -> np.ndarray:
         return np.repeat(grey[..., None], 3, axis=-1)
     if photo.mode == "F":
         raise ValueError("floating-point pixels")
-    if photo.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in photo.info:
+    if with_alpha(photo):
         rgba = photo.convert("RGBA")
         return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba))[
             ..., :3

@@ -14,14 +14,17 @@ from gags.capture.capture import Capture, View
 from gags.capture.formats import format_named
 from gags.capture.lens import Lens
 from gags.capture.photos import listed
+from gags.capture.projections import FORMULAS, PERSPECTIVE
+from gags.capture.undistort import is_own_pinhole
 from gags.errors import CaptureError
 from gags.files import atomic_write
 from gags.files.trouble import check_file, refused
 from gags.store import newer_version
 from gags.workspace import Workspace
 
-_VERSION = 1
-_CHECKSUM = "checksum"  # of cameras, split and points; "root" may be changed by hand
+_VERSION = 2  # 1 of captures that version 1 undistorts in the same way
+_CHECKSUM = "checksum"  # of cameras, split and points
+_MOVABLE = ("root", "masks")  # folders, which may be changed by hand
 MOST_SIDE = 1 << 20  # px of a photo
 MOST_NUMBER = 1e12  # of a camera: focal lengths in px, distances in world units
 
@@ -36,13 +39,15 @@ def save_capture(capture: Capture, path: Path | str) -> None:
     path = Path(path)
     root, home = Path(os.path.abspath(capture.root)), Path(os.path.abspath(path)).parent
     inside = home in root.parents  # a capture inside the scene's own folder moves with it
+    masks = _folder_of_masks(capture, root)
     content = {
-        "version": _VERSION,
+        "version": 1 if all(map(_is_plain, capture.views)) else _VERSION,
         "root": root.relative_to(home).as_posix() if inside else str(root),
+        **({} if masks == root else {"masks": str(masks)}),
         "format": capture.format,
         "options": capture.options,
         "points": {"count": len(capture.points), "sha256": capture.points_digest()},
-        "views": [_view_to_json(view, root) for view in capture.views],
+        "views": [_view_to_json(view, root, masks) for view in capture.views],
     }
     content[_CHECKSUM] = _checksum(content)
     with atomic_write(path) as temporary:
@@ -71,7 +76,8 @@ def read_saved_capture(path: Path | str) -> Capture:
         if version > _VERSION:
             raise newer_version(path, f"version {version}", f"version {_VERSION}")
         root = path.parent / content["root"]
-        views = [_view_from_json(view, root) for view in content["views"]]
+        masks = path.parent / content.get("masks", content["root"])
+        views = [_view_from_json(view, root, masks) for view in content["views"]]
         if not views:
             raise ValueError("it names no photo")
         source = format_named(content["format"], path)
@@ -136,12 +142,23 @@ def read_capture_of(workspace: Workspace) -> Capture:
 
 
 def _checksum(content: dict[str, Any]) -> str:
-    """CRC-32 of all that must not change: not the folder, which people may set when they move photos."""
-    kept = {name: value for name, value in content.items() if name not in ("root", _CHECKSUM)}
+    """CRC-32 of all that must not change: not the folders, which people may set when they move photos."""
+    kept = {name: value for name, value in content.items() if name not in (*_MOVABLE, _CHECKSUM)}
     return f"crc32:{zlib.crc32(json.dumps(kept, sort_keys=True).encode()):08x}"
 
 
-def _view_to_json(view: View, root: Path) -> dict[str, Any]:
+def _folder_of_masks(capture: Capture, root: Path) -> Path:
+    """What the names of masks count from: the capture's folder, unless masks lie outside of it.
+
+    Then it is the folder that holds all of them; or the one mask itself, if there is only one.
+    """
+    masks = [Path(os.path.abspath(view.mask)) for view in capture.views if view.mask is not None]
+    if all(mask.is_relative_to(root) for mask in masks):
+        return root
+    return Path(os.path.commonpath(masks))
+
+
+def _view_to_json(view: View, root: Path, masks: Path) -> dict[str, Any]:
     record: dict[str, Any] = {
         "name": view.name,
         "file": Path(os.path.relpath(view.path, root)).as_posix(),
@@ -156,12 +173,21 @@ def _view_to_json(view: View, root: Path) -> dict[str, Any]:
         record["lens"] = {"K": lens.K.tolist(), "distortion": list(lens.distortion)}
         if lens.radial8:
             record["lens"]["radial8"] = lens.radial8
+        if not _is_plain(view):
+            record["lens"]["size"] = [lens.width, lens.height]
+            record["lens"]["projection"] = lens.projection
+            record["lens"]["direction"] = list(lens.direction)
+            record["lens"]["radius"] = lens.radius
     if view.orientation != 1:
         record["orientation"] = view.orientation
+    if view.mask is not None:
+        record["mask"] = Path(os.path.relpath(view.mask, masks)).as_posix()
+    if view.alpha:
+        record["alpha"] = True
     return record
 
 
-def _view_from_json(record: dict[str, Any], root: Path) -> View:
+def _view_from_json(record: dict[str, Any], root: Path, masks: Path) -> View:
     name, (width, height) = record["name"], record["size"]
     K, viewmat = (
         _numbers(record["K"], (3, 3), "K", name),
@@ -176,13 +202,7 @@ def _view_from_json(record: dict[str, Any], root: Path) -> View:
         raise ValueError(f"viewmat of {name} is no rotation and translation")
     if record["split"] not in ("train", "test"):
         raise ValueError(f"the split of {name} is {record['split']!r}")
-    lens = None
-    if record.get("lens"):
-        (fx, _, cx), (_, fy, cy), _ = _numbers(record["lens"]["K"], (3, 3), "lens", name).tolist()
-        bends = record["lens"]["distortion"]
-        distortion = tuple(_numbers(bends, (len(bends),), "distortion", name).tolist())
-        radial8 = float(_numbers([record["lens"].get("radial8", 0.0)], (1,), "radial8", name)[0])
-        lens = Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion, radial8=radial8)
+    lens = _lens_from_json(record["lens"], name, (width, height)) if record.get("lens") else None
     photo_size = tuple(record["photo_size"]) if record["photo_size"] else None
     path = Path(os.path.normpath(root / record["file"]))
     return View(
@@ -193,6 +213,46 @@ def _view_from_json(record: dict[str, Any], root: Path) -> View:
         lens,
         photo_size,
         orientation=int(record.get("orientation", 1)),
+        mask=Path(os.path.normpath(masks / record["mask"])) if "mask" in record else None,
+        alpha=record.get("alpha", False) is True,
+    )
+
+
+def _is_plain(view: View) -> bool:
+    """Whether versions of gags that undistort perspective lenses alone, in one way, read a view rightly."""
+    camera = view.camera
+    return view.lens is None or is_own_pinhole(view.lens, camera.K, (camera.width, camera.height))
+
+
+def _lens_from_json(record: dict[str, Any], name: str, picture: tuple[int, int]) -> Lens:
+    """The lens of a photo, whose undistorted picture has this size."""
+    (fx, _, cx), (_, fy, cy), _ = _numbers(record["K"], (3, 3), "lens", name).tolist()
+    bends = record["distortion"]
+    distortion = tuple(_numbers(bends, (len(bends),), "distortion", name).tolist())
+    radial8 = float(_numbers([record.get("radial8", 0.0)], (1,), "radial8", name)[0])
+    width, height = record.get("size", picture)
+    if not all(type(side) is int and 0 < side <= MOST_SIDE for side in (width, height)):
+        raise ValueError(f"the size of the lens of {name} is {record['size']}")
+    projection = record.get("projection", PERSPECTIVE)
+    most = 8 if projection == PERSPECTIVE else FORMULAS[projection][0] if projection in FORMULAS else -1
+    if len(distortion) > most:
+        raise ValueError(f"the lens of {name} is of an unknown kind, {projection!r}, or has too many numbers")
+    radius = record.get("radius")
+    if radius is not None:
+        radius = float(_numbers([radius], (1,), "radius", name)[0])
+    right, up = _numbers(record.get("direction", (0.0, 0.0)), (2,), "direction", name).tolist()
+    return Lens(
+        width,
+        height,
+        fx=fx,
+        fy=fy,
+        cx=cx,
+        cy=cy,
+        distortion=distortion,
+        radial8=radial8,
+        projection=projection,
+        direction=(right, up),
+        radius=radius,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 
 import gags
+from gags.capture.mask_files import AUTO as AUTO_MASKS
 from gags.cli.arguments import (
     CaptureFolder,
     Cpus,
@@ -84,6 +85,7 @@ def poses(
     /,
     *,
     out: Path,
+    masks: str = AUTO_MASKS,
     settings: Annotated[PoseSettings, Flat] = PoseSettings(),
 ) -> None:
     """Find where photos, or the frames of a video, were taken from (structure from motion, with COLMAP).
@@ -97,9 +99,12 @@ def poses(
     Args:
         source: Folder of photos, a video, or a capture with poses but no points.
         out: Folder of the capture; made if it is not there.
+        masks: What is ignored in photos: what is black in the masks of a folder, or in one mask of all
+            photos; none: nothing; auto: by masks/ beside the photos, mask_path of transforms.json, and alpha
+            channels.
         settings: How poses are found.
     """
-    gags.poses(source, out, settings, progress=ConsoleReporter())
+    gags.poses(source, out, settings, progress=ConsoleReporter(), masks=masks)
     print(f"Now: gags run {out} --out my_scene")
 
 

@@ -148,6 +148,11 @@ def pixel_grid(width: int, height: int, most: int, rng: np.random.Generator | No
     return np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
 
 
+def kept_pixels(pixels: np.ndarray, kept: np.ndarray | None) -> np.ndarray:
+    """Those of some pixels (x, y) [P, 2] that count, see `Masks.kept`. int64 [≤ P, 2]"""
+    return pixels if kept is None else pixels[kept[pixels[:, 1], pixels[:, 0]]]
+
+
 def view_evidence(
     indices: Tensor, weights: Tensor, labels: np.ndarray, mask_count: int
 ) -> ViewEvidence | ViewEntries:
@@ -204,7 +209,7 @@ def gather_evidence(
         for camera, description in items:
             masks = description.masks
             height, width = masks.labels.shape[1:]
-            grid = pixel_grid(width, height, GRID_PIXELS)
+            grid = kept_pixels(pixel_grid(width, height, GRID_PIXELS), masks.kept)
             pixels = to_device(grid, gaussians.means.device)
             blend = blend_weights(gaussians, camera.resized(width, height), pixels)
             labels = masks.labels[:, grid[:, 1], grid[:, 0]].T

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from gags.capture.camera import Camera
-from gags.distill.evidence import Evidence, Gathered, ViewEvidence, pixel_grid, view_evidence
+from gags.distill.evidence import (
+    Evidence,
+    Gathered,
+    ViewEvidence,
+    kept_pixels,
+    pixel_grid,
+    view_evidence,
+)
 from gags.distill.evidence_gpu import DeviceEvidence, ViewEntries
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
@@ -289,6 +296,7 @@ def _collect_view(
     areas = mask_areas(counted)
     drawn = draw_pixels(counted, groups_per_region(areas, settings.pixels_per_photo), rng)
     grid = pixel_grid(width, height, grid_pixels, rng) if grid_pixels else np.zeros((0, 2), np.int64)
+    grid = kept_pixels(grid, masks.kept)
     pixels = to_device(np.concatenate([drawn.pixels.reshape(-1, 2), grid]), gaussians.means.device)
     blend = blend_weights(
         gaussians,

@@ -96,7 +96,10 @@ def cut_crops(
             mask[cropped.window] = cropped.mask
         else:
             mask, box = masks.mask(row), masks.boxes[row]
-        return [cut_crop(image, mask, box, rule, size, interpolation=interpolation) for rule in rules]
+        return [
+            cut_crop(image, mask, box, rule, size, interpolation=interpolation, kept=masks.kept)
+            for rule in rules
+        ]
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for start in range(0, len(masks), batch):
@@ -111,6 +114,7 @@ def cut_crop(
     size: int,
     *,
     interpolation: int = cv2.INTER_CUBIC,
+    kept: np.ndarray | None = None,
 ) -> np.ndarray:
     """Cut one mask out of a photo.
 
@@ -121,6 +125,7 @@ def cut_crop(
         rule: Margin, background and shape of the crop.
         size: Side of the crop, px.
         interpolation: OpenCV's filter for resizing, where the rule names none of Pillow's.
+        kept: Which pixels of the photo count; the others are no background either. None for all. bool [H, W]
 
     Returns:
         The crop, resized as the rule says. uint8 RGB [size, size, 3]
@@ -135,7 +140,8 @@ def cut_crop(
     if x1 < x2 and y1 < y2:
         target = canvas[y1 + offset_y : y2 + offset_y, x1 + offset_x : x2 + offset_x]
         pixels, inside = image[y1:y2, x1:x2], mask[y1:y2, x1:x2]
-        np.copyto(target, pixels, where=True if rule.keep_background else inside[..., None])
+        around = True if kept is None else kept[y1:y2, x1:x2, None]
+        np.copyto(target, pixels, where=around if rule.keep_background else inside[..., None])
     if rule.resample is not None:
         return np.asarray(Image.fromarray(canvas).resize((size, size), rule.resample))
     return cv2.resize(canvas, (size, size), interpolation=interpolation)

@@ -54,6 +54,8 @@ class Description:
         if self.masks.whole is not None:
             tensors["whole_words"] = self.masks.whole.words
             tensors["whole_boxes"] = self.masks.whole.boxes
+        if self.masks.kept is not None:
+            tensors["kept"] = np.packbits(self.masks.kept, axis=1)
         metadata = {"format": FILE_FORMAT, "photo": _photo(path), "encoder": self.encoder} | {
             self._STAMP + k: v for k, v in self.stamps.items()
         }
@@ -77,6 +79,8 @@ class Description:
                 masks.whole = PackedMasks(tensors["whole_words"], tensors["whole_boxes"])
                 if len(masks.whole) != len(masks):
                     raise ValueError(f"{len(masks.whole)} whole masks for {len(masks)} masks")
+            if "kept" in tensors:
+                masks.kept = _kept(tensors["kept"], masks.labels)
             embeddings, prompts = tensors["embeddings"], tensors["prompts"]
         except (KeyError, ValueError) as error:
             raise damaged(path, error, _REMEDY) from error
@@ -176,6 +180,21 @@ class Descriptions(Sequence[tuple[Camera, Description]]):
             return Description.stamps_of(self.path(view))
         except WorkspaceError:
             return {}
+
+
+def _kept(packed: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which pixels count, from eight a byte. bool [H, W]
+
+    Raises:
+        ValueError: If they are not those of the label maps, or one that does not count belongs to a mask.
+    """
+    height, width = labels.shape[1:]
+    if packed.shape != (height, -(-width // 8)):
+        raise ValueError(f"kept has the shape {packed.shape} for label maps of {height}×{width}")
+    kept = np.unpackbits(packed, axis=1, count=width).astype(bool)
+    if (labels[:, ~kept] >= 0).any():
+        raise ValueError("masks hold pixels that are to be ignored")
+    return kept
 
 
 def _photo(path: Path) -> str:

@@ -59,6 +59,15 @@ class Protocol:
     level: Literal["method", "largest"] = "method"
     one_by_one: bool = False
 
+    @property
+    def leaves_out_ignored(self) -> bool:
+        """Whether pixels that masks ignore in the labelled photo are left out of answer and truth.
+
+        A label of which nothing is left is not scored. Protocols that ask relevancies follow rules of others,
+        which know no masks: there, ignored pixels are scored as all others.
+        """
+        return self.asks == "share"
+
     def size_in(self, frame: FrameLabels, view: View) -> tuple[int, int]:
         """Width and height at which the answers to a frame are asked and scored, px."""
         if self.size == "label":

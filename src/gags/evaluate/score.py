@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from gags.capture import Camera, Capture, View
+from gags.capture.masks import resized_kept
 from gags.embed.encoder import Encoder
 from gags.errors import FileError, LabelError
 from gags.evaluate import metrics
@@ -130,23 +132,32 @@ def score_frame(
         protocol: The rules.
 
     Yields:
-        One result a label, in their order.
+        One result a label, in their order; none for a label of which masks leave nothing, see `Protocol`.
     """
     if not labels:
         return
     width, height = protocol.size_in(frame, view)
     with part("answering"):
         answer = ask(view.camera.resized(width, height), [label.category for label in labels])
+    kept = view.kept() if protocol.leaves_out_ignored else None
+    if kept is not None:
+        kept = resized_kept(kept, width, height)
+        answer = answer.within(torch.from_numpy(kept).to(answer.known.device))
     for number, label in enumerate(labels):
         with part("answering"):
             verdict = judge(protocol, answer, number)
         values, mask = verdict.values.cpu().numpy(), verdict.mask.cpu().numpy()
         truth = frame.mask(label, width, height, polygons=protocol.polygons)
+        if kept is not None:
+            truth = truth & kept
+            if not truth.any():
+                continue
         boxes = frame.boxes(label, width, height).tolist()
         counts = None
         if verdict.instances is not None:
             shown = list(verdict.instances.cpu().numpy())
             outlined = frame.outlined(label, width, height)
+            outlined = outlined if kept is None else [mask & kept for mask in outlined]
             counts = metrics.count_instances(shown, outlined if len(outlined) > 1 else [truth])
         row = _row(view, label.category, verdict, values, mask, truth, boxes, counts)
         yield ScoredAnswer(row, values, mask, truth)

@@ -50,6 +50,7 @@ DESCRIPTION: Contents = {
     "prompts": Expected("float32", ("P", 2)),
     "whole_words": Expected("uint64", ("V",), optional=True),
     "whole_boxes": Expected("int32", ("M", 4), least=0, optional=True),
+    "kept": Expected("uint8", ("H", "B"), optional=True),
 }
 """Masks and embeddings of one photo of H × W px."""
 

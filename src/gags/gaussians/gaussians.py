@@ -160,13 +160,26 @@ def keep_view(
     )
 
 
-def largest_weights(gaussians: Gaussians, camera: Camera, *, backend: Backend = "auto") -> Tensor:
-    """Largest blending weight of every Gaussian over all pixels of a view, 0 for what is not seen. [N]"""
+def largest_weights(
+    gaussians: Gaussians, camera: Camera, *, places: Tensor | None = None, backend: Backend = "auto"
+) -> Tensor:
+    """Largest blending weight of every Gaussian over the pixels of a view, 0 for what is not seen.
+
+    Args:
+        gaussians: N Gaussians.
+        camera: The view.
+        places: Row · width + column of the pixels that count; None for all. int64 [P]
+        backend: "auto" takes the fastest one for the device of the Gaussians.
+
+    Returns:
+        Weights in [0, 1]. float32 [N]
+    """
     return largest_weights_of_tensors(
         gaussians.means,
         gaussians.quats,
         gaussians.scales,
         gaussians.opacities,
         camera=camera,
+        places=places,
         backend=backend,
     )

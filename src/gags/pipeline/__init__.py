@@ -4,8 +4,11 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gags.capture import Capture, load_capture, read_capture_of
+from gags.capture.mask_files import AUTO as AUTO_MASKS
+from gags.capture.mask_files import NONE
 from gags.distill.field import splats_hash
 from gags.distill.presets import AUTO_PRESET, Changes, changed_fields
 from gags.distill.settings import DistillSettings
@@ -30,6 +33,7 @@ from gags.pipeline.kept import ADOPTED, check_names, keep_gaussians, keeps_field
 from gags.pipeline.settings import CaptureSettings, RunSettings, check_settings, chosen_settings
 from gags.poses import find_points, find_poses
 from gags.poses.inputs import lacks_poses
+from gags.poses.settings import PoseSettings
 from gags.progress import SILENT, Reporter
 from gags.reconstruct.adopt import adopt
 from gags.reconstruct.quality import held_out_quality
@@ -71,19 +75,50 @@ def read_capture(
             f"--images {settings.images} chooses between copies of posed photos, and {path} holds no poses; "
             "give the folder of the photos itself, without --images"
         )
+    bare = lacks_poses(path.expanduser())
     if find_poses_in is not None:
-        path = with_poses(path, find_poses_in, adopting=not require_points, progress=progress)
+        given, masks = path, settings.masks
+        path = with_poses(path, find_poses_in, settings, adopting=not require_points, progress=progress)
+        if path != given.expanduser() and masks != NONE:  # the masks of photos that got poses lie beside them
+            settings = replace(settings, masks=AUTO_MASKS)
+    if bare and find_poses_in is not None:
+        settings = replace(settings, camera="auto")  # what was found are pinhole views
     required = require_points and find_poses_in is None
     capture = load_capture(path, **vars(settings), require_points=required, progress=progress)
     if find_poses_in is None or not require_points or len(capture.points):
         return capture
     found = Workspace.create(find_poses_in).poses
     progress.say(f"{path} has poses, but no points: finding some first; they are kept in {found}")
-    made = find_points(path, found, images=settings.images, progress=progress)
-    return load_capture(made, **vars(replace(settings, images=None)), progress=progress)
+    made = find_points(
+        path,
+        found,
+        _pose_settings(settings),
+        images=settings.images,
+        progress=progress,
+        **_masks(settings.masks),
+    )
+    masks = NONE if settings.masks == NONE else AUTO_MASKS
+    plain = replace(settings, images=None, masks=masks, camera="auto")  # what is made are pinhole views
+    return load_capture(made, **vars(plain), progress=progress)
 
 
-def with_poses(path: Path, scene: Path, *, adopting: bool = False, progress: Reporter = SILENT) -> Path:
+def _masks(masks: str) -> dict[str, Any]:
+    return {} if masks == AUTO_MASKS else {"masks": masks}
+
+
+def _pose_settings(settings: CaptureSettings) -> PoseSettings:
+    """How poses and points are found for photos that are read so."""
+    return PoseSettings(camera=settings.camera, panorama=settings.panorama, undistort=settings.undistort)
+
+
+def with_poses(
+    path: Path,
+    scene: Path,
+    settings: CaptureSettings = CaptureSettings(),
+    *,
+    adopting: bool = False,
+    progress: Reporter = SILENT,
+) -> Path:
     """A capture with poses: `path` itself, or what is found from photos alone, kept in a scene's folder."""
     path = path.expanduser()
     if not lacks_poses(path):
@@ -95,7 +130,7 @@ def with_poses(path: Path, scene: Path, *, adopting: bool = False, progress: Rep
         )
     found = Workspace.create(scene).poses
     progress.say(f"{path} holds no poses: finding them first; they are kept in {found}")
-    return find_poses(path, found, progress=progress)
+    return find_poses(path, found, _pose_settings(settings), progress=progress, **_masks(settings.masks))
 
 
 def run(

@@ -18,7 +18,7 @@ from gags.gaussians.own import load_splats_of
 from gags.models.device import scene_device
 from gags.progress import SILENT, Reporter
 from gags.segment.masks import LEVELS, Masks
-from gags.segment.photo import segment_photo
+from gags.segment.photo import is_kept, segment_photo
 from gags.segment.prompts import PromptPlacer
 from gags.segment.segmenter import Segmenter
 from gags.segment.settings import DescribeSettings
@@ -91,7 +91,8 @@ def plan_describe(
         embeddings: `name` and `dim` of the encoder once it is loaded.
         progress: Is warned of damaged files, which are made again.
     """
-    masks = stamp("masks", splats, chosen.describe, segmenter)
+    ignored = capture.masks_digest()  # Gaussians that were adopted stay when masks change
+    masks = stamp("masks", splats, chosen.describe, segmenter, *([ignored] if ignored else []))
     stamps = {"masks": masks, "embeddings": stamp(masks, *embeddings)}
     known = Descriptions(workspace, capture.train).whole("masks", masks, progress)
     waiting = tuple(view.name for view in capture.train if known[view.name] != stamps)
@@ -117,8 +118,9 @@ def segmenting(
     placer = PromptPlacer(gaussians, cameras, settings, progress=progress)
 
     def segment(view: View, image: np.ndarray) -> tuple[Masks, np.ndarray]:
-        points = placer.place(rows[view.name], view.name)
-        return segment_photo(image, points, model, settings), points
+        points, kept = placer.place(rows[view.name], view.name), view.kept()
+        masks = segment_photo(image, points, model, settings, kept)
+        return masks, points if kept is None else points[is_kept(points, kept)]
 
     return segment
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gags import models
+from gags.capture.mask_files import AUTO as AUTO_MASKS
+from gags.capture.settings import CameraKind, PanoramaSettings, UndistortSettings
 from gags.distill.presets import (
     AUTO_PRESET,
     Changes,
@@ -36,6 +38,17 @@ class CaptureSettings(Settings):
     images: str | None = None
     """Folder of the photos in a COLMAP or nerfstudio capture, such as images_4 beside cameras of full size.
     Default: images, or the largest of images_2, images_4 … if that is missing."""
+    masks: str = AUTO_MASKS
+    """What is ignored in photos: what is black in the masks of a folder, or in one mask of all photos; none:
+    nothing; auto: by masks/ beside the photos, mask_path of transforms.json, and alpha channels."""
+    camera: CameraKind = "auto"
+    """equirectangular: the photos, or frames of a video, are 360° panoramas, which are cut into views.
+    perspective: they are ordinary photos, also if they look like panoramas. auto: what the capture says of
+    its cameras; of photos without poses, panoramas are refused."""
+    panorama: PanoramaSettings = field(default_factory=PanoramaSettings)
+    """How panoramas are cut."""
+    undistort: UndistortSettings = field(default_factory=UndistortSettings)
+    """How much is kept of photos of distorting lenses."""
 
 
 @dataclass(frozen=True)

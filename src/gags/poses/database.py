@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from gags.errors import CaptureError
-from gags.poses.inputs import DEFAULT_FOCAL, BarePhoto, camera_groups
+from gags.poses.inputs import DEFAULT_FISHEYE_FOCAL, DEFAULT_FOCAL, BarePhoto, camera_groups
+from gags.poses.rigs import register_panoramas
 from gags.poses.settings import PoseSettings
 from gags.progress import SILENT, Reporter
 
@@ -105,6 +106,8 @@ def _register(database: Any, photos: list[BarePhoto], settings: PoseSettings) ->
     """Write cameras, one for photos that share it, and photos; COLMAP wants a rig and a frame of each."""
     import pycolmap
 
+    numbers = register_panoramas(database, photos)
+    photos = [photo for photo in photos if not photo.panorama]
     rigs: dict[str, tuple[int, int]] = {}
     for group in camera_groups(photos):
         camera = _camera(group[0], settings)
@@ -112,7 +115,6 @@ def _register(database: Any, photos: list[BarePhoto], settings: PoseSettings) ->
         rig = pycolmap.Rig()
         rig.add_ref_sensor(camera.sensor_id)
         rigs |= dict.fromkeys((photo.key for photo in group), (camera.camera_id, database.write_rig(rig)))
-    numbers = {}
     for photo in photos:
         camera_id, rig_id = rigs[photo.key]
         image = pycolmap.Image(name=photo.key, camera_id=camera_id)
@@ -129,10 +131,13 @@ def _camera(photo: BarePhoto, settings: PoseSettings) -> Any:
     """The camera of a photo, with what is known of it."""
     import pycolmap
 
-    focal = photo.focal or DEFAULT_FOCAL * max(photo.width, photo.height)
+    fisheye = "FISHEYE" in settings.camera_model and photo.pinhole is None
+    usual = DEFAULT_FISHEYE_FOCAL if fisheye else DEFAULT_FOCAL
+    focal = photo.focal or usual * max(photo.width, photo.height)
     model = getattr(pycolmap.CameraModelId, "PINHOLE" if photo.pinhole else settings.camera_model)
     camera = pycolmap.Camera.create_from_model_id(0, model, focal, photo.width, photo.height)
-    camera.has_prior_focal_length = photo.focal is not None or photo.pinhole is not None
+    # Without, COLMAP looks for a fundamental matrix, which holds in the pixels of pinholes alone.
+    camera.has_prior_focal_length = photo.focal is not None or photo.pinhole is not None or fisheye
     if photo.pinhole is not None:
         camera.params = list(photo.pinhole)
     return camera
@@ -152,7 +157,8 @@ def photo_keypoints(photo: BarePhoto, settings: PoseSettings) -> tuple[np.ndarra
 
     Returns:
         Keypoints as COLMAP stores them (x, y, and the affine shape), in pixels of the upright photo, the
-        centre of the first pixel at 0.5. float32 [n, 6]; and pycolmap.FeatureDescriptors.
+        centre of the first pixel at 0.5. float32 [n, 6]; and pycolmap.FeatureDescriptors. None of them lies
+        where the photo is to be ignored.
     """
     import cv2
     import pycolmap
@@ -171,4 +177,11 @@ def photo_keypoints(photo: BarePhoto, settings: PoseSettings) -> tuple[np.ndarra
     for keypoint in keypoints:
         keypoint.rescale(photo.width / grey.shape[1], photo.height / grey.shape[0])
     rows = [[k.x, k.y, k.a11, k.a12, k.a21, k.a22] for k in keypoints]
-    return np.array(rows, np.float32).reshape(-1, 6), descriptors
+    found = np.array(rows, np.float32).reshape(-1, 6)
+    kept = photo.kept()
+    if kept is None:
+        return found, descriptors
+    x, y = np.clip(found[:, :2].astype(np.int64), 0, [photo.width - 1, photo.height - 1]).T
+    there = kept[y, x]
+    descriptors.data = np.ascontiguousarray(descriptors.data[there])
+    return found[there], descriptors

@@ -3,13 +3,13 @@
 ```
 OUT/
   images/, sparse/0/    the capture: undistorted photos, pinhole cameras, sparse points
-  matching/             database.db: keypoints and matches; frames/: of a video; record.json: how it went
+  matching/             database.db: keypoints and matches; frames/: of a video; views/: of panoramas;
+                        record.json: how it went
 ```
 """
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from gags.capture import load_capture
 from gags.capture.formats import find_format
 from gags.capture.formats.colmap import model_folder
 from gags.capture.formats.nearby import poses_nearby
+from gags.capture.mask_files import AUTO, NONE
+from gags.capture.masks import mask_digest
 from gags.capture.names import resolve
 from gags.capture.photos import listed, photo_sample
 from gags.errors import CaptureError
@@ -25,6 +27,7 @@ from gags.files.ranges import check_value
 from gags.poses import matching
 from gags.poses.database import counts_of
 from gags.poses.inputs import LEAST_PHOTOS_TO_PLACE, BarePhoto, bare_photos, extract_frames, is_video
+from gags.poses.panoramas import held_out_views, views_of
 from gags.poses.points import find_points
 from gags.poses.record import (
     PhotoResult,
@@ -35,14 +38,20 @@ from gags.poses.record import (
     prepare,
     record_file,
     search_result,
+    views_folder,
 )
-from gags.poses.settings import PoseSettings
+from gags.poses.settings import PoseSettings, kept_settings
 from gags.poses.undistorted import write_capture
 from gags.progress import SILENT, Reporter
 
 
 def poses(
-    source: Path | str, out: Path | str, settings: PoseSettings = PoseSettings(), progress: Reporter = SILENT
+    source: Path | str,
+    out: Path | str,
+    settings: PoseSettings = PoseSettings(),
+    progress: Reporter = SILENT,
+    *,
+    masks: str = AUTO,
 ) -> Path:
     """Make a capture of photos or a video without poses, or of a capture with poses but no sparse points.
 
@@ -52,6 +61,7 @@ def poses(
         out: Folder of the result; see `find_poses` and `find_points`.
         settings: How poses and points are found.
         progress: Told about progress, and why photos were left out.
+        masks: Which pixels are ignored; see `load_capture`.
 
     Returns:
         `out`, for `load_capture`.
@@ -61,14 +71,23 @@ def poses(
     """
     check_value("settings", settings, PoseSettings)
     source = Path(source).expanduser()
-    if find_format(source) and not len(load_capture(source, require_points=False).points):
+    chosen = {} if masks == AUTO else {"masks": masks}
+    posed = find_format(source)
+    if posed and not len(
+        load_capture(source, masks=NONE, camera=settings.camera, require_points=False).points
+    ):
         progress.say(f"{source} has poses, but no points: finding these")
-        return find_points(source, out, settings, progress)
-    return find_poses(source, out, settings, progress)
+        return find_points(source, out, settings, progress, **chosen)
+    return find_poses(source, out, settings, progress, **chosen)
 
 
 def find_poses(
-    source: Path | str, out: Path | str, settings: PoseSettings = PoseSettings(), progress: Reporter = SILENT
+    source: Path | str,
+    out: Path | str,
+    settings: PoseSettings = PoseSettings(),
+    progress: Reporter = SILENT,
+    *,
+    masks: str = AUTO,
 ) -> Path:
     """Find where photos were taken from (structure from motion), and write them as a capture.
 
@@ -80,6 +99,8 @@ def find_poses(
             long as photos and settings are the same.
         settings: How poses are found.
         progress: Told about progress, and why photos were left out.
+        masks: Which pixels are ignored; see `load_capture`. Nothing is looked for in them, and masks of the
+            undistorted photos lie beside these, in `masks/`.
 
     Returns:
         `out`, for `load_capture`.
@@ -91,14 +112,17 @@ def find_poses(
     if model_folder(out) and not record_file(out).is_file():  # before frames of a video are written
         raise made_elsewhere(out)
     held_out = _held_out(source)
-    photos = _photos(source, out, settings, progress)
+    photos = _photos(source, out, settings, masks, progress)
+    photos = views_of(photos, source, views_folder(out), settings, progress)
+    if any(photo.panorama for photo in photos):
+        held_out = held_out_views(photos, held_out)
     if prepare(out, _key(photos, settings), "Poses", progress):
         return out
     try:
         matching.match_photos(photos, database_file(out), settings, progress, in_order=is_video(source))
         models = matching.place_photos(database_file(out), len(photos), settings.seed, progress)
         result = _check(photos, models, out, settings, progress)
-        write_capture(models[0], photos, out, progress)
+        write_capture(models[0], photos, out, settings.undistort, progress)
     except OSError as error:
         raise cannot_write(out, error) from error
     if held_out is not None:
@@ -107,16 +131,18 @@ def find_poses(
     return out
 
 
-def _photos(source: Path, out: Path, settings: PoseSettings, progress: Reporter) -> list[BarePhoto]:
+def _photos(
+    source: Path, out: Path, settings: PoseSettings, masks: str, progress: Reporter
+) -> list[BarePhoto]:
     if not is_video(source):
         _name_other_poses(source, out, progress)
-        return bare_photos(source, ignore=out, progress=progress)
+        return bare_photos(source, ignore=out, masks=masks, progress=progress)
     folder = out / "matching" / "frames"
     count = extract_frames(source, folder, settings.frames, progress)
     if count < LEAST_PHOTOS_TO_PLACE:
         need = f"poses need {LEAST_PHOTOS_TO_PLACE}; film for longer"
         raise CaptureError(f"{source} gives only {count} sharp frames, and {need}")
-    return bare_photos(folder)
+    return bare_photos(folder, masks=masks, progress=progress)
 
 
 def _name_other_poses(source: Path, out: Path, progress: Reporter) -> None:
@@ -161,10 +187,11 @@ def _results(photos: list[BarePhoto], models: list[Any], database: Path) -> list
 
 def _key(photos: list[BarePhoto], settings: PoseSettings) -> str:
     """Hash of everything the result depends on."""
-    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(kept_settings(settings), sort_keys=True, default=str).encode())
     for photo in photos:
         digest.update(f"{photo.name}\0".encode())
         digest.update(photo_sample(photo.path))
+        digest.update(b"alpha" * photo.alpha + (mask_digest(photo.mask) if photo.mask else b""))
     return digest.hexdigest()[:16]
 
 

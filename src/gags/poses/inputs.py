@@ -5,7 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +15,8 @@ from PIL import ExifTags
 
 from gags.capture.formats import find_format
 from gags.capture.formats.base import LEAST_USABLE_SHARE
+from gags.capture.mask_files import AUTO, NONE, MaskedPhoto, find_masks, looked_at, without_ignored
+from gags.capture.masks import kept_of_alpha, kept_of_mask
 from gags.capture.names import check_names, without_suffix
 from gags.capture.photos import (
     SUFFIXES,
@@ -37,6 +39,7 @@ LEAST_PHOTOS_TO_PLACE = 3  # two photos show no scale, and nothing to check a th
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".3gp")
 FULL_FRAME_DIAGONAL_MM = 43.27  # what "35 mm equivalent" focal lengths refer to
 DEFAULT_FOCAL = 1.2  # of the longer side, about 45° across; where EXIF says nothing
+DEFAULT_FISHEYE_FOCAL = 0.4  # of the longer side: 180° across the diagonal of a photo of 3:2
 LEAST_INTERVAL_S = 0.2  # frames closer in time show the same
 DEFAULT_RATE = 30.0  # frames a second, where the file does not say
 SHARPNESS_SIDE = 640  # px; blur that matters shows at this size, noise of the sensor does not
@@ -56,6 +59,10 @@ class BarePhoto:
         focal: Focal length in pixels from EXIF, None if EXIF does not say.
         maker: Make and model of the camera, "" if EXIF does not say.
         pinhole: fx, fy, cx, cy in pixels where they are known; else they are found with the poses.
+        mask: Picture that is black where the photo is to be ignored; None if there is none.
+        alpha: Whether what is transparent in the photo itself is to be ignored.
+        panorama: Name of the panorama that it was cut from, "" if it is a photo of its own.
+        direction: Where it looks in that panorama, in degrees to the right and up.
     """
 
     name: str
@@ -66,6 +73,10 @@ class BarePhoto:
     focal: float | None = None
     maker: str = ""
     pinhole: tuple[float, float, float, float] | None = None
+    mask: Path | None = None
+    alpha: bool = False
+    panorama: str = ""
+    direction: tuple[float, float] = (0.0, 0.0)
 
     @property
     def key(self) -> str:
@@ -82,6 +93,15 @@ class BarePhoto:
         """The pixels, turned as EXIF says. uint8 RGB [height, width, 3]"""
         return read_photo(self.path, self.orientation)
 
+    def kept(self) -> np.ndarray | None:
+        """Which pixels of the upright photo count; None if all do. bool [height, width]"""
+        kept = [
+            kept_of_mask(self.mask, (self.width, self.height), self.orientation) if self.mask else None,
+            kept_of_alpha(self.path, self.orientation) if self.alpha else None,
+        ]
+        given = [each for each in kept if each is not None]
+        return np.logical_and.reduce(given) if given else None
+
 
 def is_video(path: Path) -> bool:
     """Whether a path is a video, by its suffix."""
@@ -95,17 +115,20 @@ def lacks_poses(path: Path) -> bool:
     return path.is_dir() and find_format(path) is None and bool(photos_in(path, deep=True))
 
 
-def bare_photos(folder: Path, *, ignore: Path | None = None, progress: Reporter = SILENT) -> list[BarePhoto]:
+def bare_photos(
+    folder: Path, *, ignore: Path | None = None, masks: str = AUTO, progress: Reporter = SILENT
+) -> list[BarePhoto]:
     """All photos of a folder and the folders below it, in the order of their names as people count: 9, 10.
 
     Args:
         folder: Where to look.
         ignore: Folder to leave out, such as that of the result.
+        masks: Which pixels are ignored; see `load_capture`.
         progress: Warned of photos that cannot be read, which are left out, and told of masks.
 
     Raises:
-        CaptureError: If there are none or too few, most are damaged, two differ by their suffix alone, or a
-            name cannot be used.
+        CaptureError: If there are none or too few, most are damaged, two differ by their suffix alone, a name
+            cannot be used, or a mask does not fit its photo.
     """
     if not folder.is_dir():
         raise CaptureError(
@@ -126,6 +149,27 @@ def bare_photos(folder: Path, *, ignore: Path | None = None, progress: Reporter 
     if same_stem:
         raise CaptureError(
             f"{folder}: photos share a name but for the suffix ({listed(same_stem)}); rename one of each"
+        )
+    return _masked(photos, folder, masks, ours, progress)
+
+
+def _masked(
+    photos: list[BarePhoto], folder: Path, masks: str, ours: Path | None, progress: Reporter
+) -> list[BarePhoto]:
+    """The photos with their masks, without those of which masks ignore everything."""
+    if masks == NONE:
+        return photos
+    found = find_masks({p.name: p.path for p in photos}, folder, masks, ignore=ours, progress=progress)
+    asked = [
+        MaskedPhoto(p.name, p.path, (p.width, p.height), p.orientation, mask=found.get(p.name), alpha=True)
+        for p in photos
+    ]
+    left = {p.name: p for p in without_ignored(looked_at(asked), folder, LEAST_USABLE_SHARE, progress)}
+    photos = [replace(p, mask=left[p.name].mask, alpha=left[p.name].alpha) for p in photos if p.name in left]
+    if len(photos) < LEAST_PHOTOS_TO_PLACE:
+        raise CaptureError(
+            f"{folder}: masks leave only {len(photos)} photos, and poses need {LEAST_PHOTOS_TO_PLACE}; leave "
+            "masks out (--masks none), or add photos"
         )
     return photos
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from gags.capture.lens import turned_to
 from gags.errors import CaptureError
 from gags.poses.database import descriptors_of, find_keypoints, open_database, quiet_colmap
 from gags.poses.inputs import BarePhoto
+from gags.poses.rigs import hold_rigs
 from gags.poses.settings import Matching, PoseSettings
 from gags.progress import SILENT, Bar, Reporter
 
@@ -124,6 +126,33 @@ def photo_pairs(
     return sorted(pairs)
 
 
+def view_pairs(photos: list[BarePhoto], matching: Matching, pairs: list[Pair], overlap: int) -> list[Pair]:
+    """The pairs of views of different panoramas, sorted.
+
+    Neighbours in the order of names are panoramas, not views: the views of one look away from each other,
+    those of the next look about the same way.
+
+    Args:
+        photos: All views.
+        matching: Not "auto".
+        pairs: Those that `photo_pairs` chose.
+        overlap: With which following panoramas each is compared, unless all pairs are taken.
+    """
+    chosen = {(i, j) for i, j in pairs if photos[i].panorama != photos[j].panorama}
+    rows: dict[str, list[int]] = {}
+    for row, photo in enumerate(photos):
+        rows.setdefault(photo.panorama, []).append(row)
+    groups = list(rows.values())
+    for first, second in sequential_pairs(len(groups), overlap) if matching != "exhaustive" else ():
+        for i in groups[first]:
+            ahead = turned_to(photos[i].direction)[:, 2]
+            near = (j for j in groups[second] if ahead @ turned_to(photos[j].direction)[:, 2] > LEAST_ALIKE)
+            chosen |= {(i, j) for j in near}
+    return sorted(chosen)
+
+
+# Cosine of the angle between views of panoramas that follow each other, to be compared: up to 46°.
+LEAST_ALIKE = 0.69
 PAIRS_A_BATCH = 200  # between two steps of the bar; the most that is lost when a run is stopped
 LEAST_GROUP = 3  # so many photos that are connected by matches become a model of their own
 
@@ -149,6 +178,8 @@ def match_photos(
     matching = chosen_matching(settings, len(photos), video=in_order)
     descriptors = [] if matching == "exhaustive" else descriptors_of(database, photos)
     pairs = photo_pairs(matching, descriptors, settings, known=len(photos))
+    if any(photo.panorama for photo in photos):
+        pairs = view_pairs(photos, matching, pairs, settings.overlap)
     compare_pairs([photo.key for photo in photos], pairs, database, settings.seed, progress)
 
 
@@ -214,6 +245,8 @@ def place_photos(database: Path, count: int, seed: int, progress: Reporter = SIL
 
     pycolmap.set_random_seed(seed)
     options = mapper_options(count, seed)
+    with open_database(database) as file:
+        hold_rigs(options, file)
     with (
         progress.stage("Placing photos", count, "photos") as bar,
         tempfile.TemporaryDirectory() as folder,

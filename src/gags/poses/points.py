@@ -6,6 +6,7 @@ The result is laid out as in `gags.poses.find`; the poses stay as they are, in t
 import hashlib
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from gags.capture import Lens, View, load_capture
 from gags.capture.formats import format_named
+from gags.capture.mask_files import AUTO
 from gags.errors import CaptureError
 from gags.files import read_table, write_json
 from gags.poses.database import counts_of, open_database, quiet_colmap
@@ -27,8 +29,8 @@ from gags.poses.record import (
     prepare,
     record_file,
 )
-from gags.poses.settings import PoseSettings
-from gags.poses.undistorted import result_name, write_model, write_photo
+from gags.poses.settings import PoseSettings, kept_settings
+from gags.poses.undistorted import MASKS, result_name, write_mask, write_model, write_photo
 from gags.progress import SILENT, Reporter
 
 LEAST_POINTS = 50  # fewer are too few for Gaussians to start from
@@ -48,6 +50,7 @@ def find_points(
     progress: Reporter = SILENT,
     *,
     images: str | None = None,
+    masks: str = AUTO,
 ) -> Path:
     """Find sparse points for photos whose poses are known, and write them as a new capture.
 
@@ -58,6 +61,7 @@ def find_points(
         settings: How keypoints are found and matched.
         progress: Told about progress.
         images: Folder of the photos in the capture; see `load_capture`.
+        masks: Which pixels are ignored; likewise.
 
     Returns:
         `out`, for `load_capture`: undistorted photos, the same poses, the same photos held out.
@@ -66,8 +70,18 @@ def find_points(
         CaptureError: If the capture cannot be read, or too few points are found.
     """
     source, out = Path(source).expanduser(), Path(out).expanduser()
-    capture = load_capture(source, images=images, require_points=False)
-    key = hashlib.sha256(f"points {capture.fingerprint()} {settings}".encode()).hexdigest()[:16]
+    capture = load_capture(
+        source,
+        images=images,
+        masks=masks,
+        camera=settings.camera,
+        undistort=settings.undistort,
+        panorama=settings.panorama,
+        require_points=False,
+    )
+    written = ", ".join(f"{name}={value!r}" for name, value in kept_settings(settings).items())
+    key_of = f"points {capture.fingerprint()} PoseSettings({written})"  # as dataclasses are shown
+    key = hashlib.sha256(key_of.encode()).hexdigest()[:16]
     if prepare(out, key, "Points", progress):
         return out
     try:
@@ -89,16 +103,20 @@ def find_points(
 def _pinhole_photos(views: list[View], folder: Path, progress: Reporter) -> list[BarePhoto]:
     """Write all photos undistorted; returns those, with their intrinsics."""
     photos = []
-    shutil.rmtree(folder, ignore_errors=True)
+    for old in (folder, folder.with_name(MASKS)):
+        shutil.rmtree(old, ignore_errors=True)
     with progress.stage("Undistorting photos", len(views), "photos") as bar:
         for view in views:
             K, width, height = view.camera.K, view.camera.width, view.camera.height
             fx, fy, cx, cy = float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
             name = result_name(view.name)
             photo = BarePhoto(name, folder / name, width, height, pinhole=(fx, fy, cx, cy))
-            lens = view.lens or Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy)
+            kept = view.kept()
+            if kept is not None:
+                photo = replace(photo, mask=write_mask(kept, folder.parent, name))
+            pinhole = Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy)
             taken = BarePhoto(view.name, view.path, width, height, orientation=view.orientation)
-            write_photo(taken, lens, photo.path)
+            write_photo(taken, view.lens or pinhole, photo.path, pinhole)
             photos.append(photo)
             bar.advance()
     return photos

@@ -124,6 +124,11 @@ def database_file(out: Path) -> Path:
     return out / "matching" / "database.db"
 
 
+def views_folder(out: Path) -> Path:
+    """Where the views lie that panoramas were cut into."""
+    return out / "matching" / "views"
+
+
 def prepare(out: Path, key: str, what: str, progress: Reporter) -> bool:
     """Prepare a folder for a search; what was found there for another key is removed.
 
@@ -160,7 +165,7 @@ def _start_over(out: Path, key: str, what: str, progress: Reporter) -> None:
     try:
         for beside in ("", "-wal", "-shm", "-journal"):  # SQLite's own, after a crash
             (record.parent / f"database.db{beside}").unlink(missing_ok=True)
-        for folder in ("images", "sparse"):
+        for folder in ("images", "masks", "sparse"):
             if record.is_file():
                 shutil.rmtree(out / folder, ignore_errors=True)
         write_json(record, {"key": key})

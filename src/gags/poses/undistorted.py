@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from gags.capture.lens import Lens, pinhole_intrinsics, rays_through, undistort
+from gags.capture.formats.colmap_files import lens_of_model
+from gags.capture.lens import Lens, rays_through
+from gags.capture.projections import PERSPECTIVE
+from gags.capture.settings import UndistortSettings
+from gags.capture.undistort import pinhole_of, seen_pixels, undistort, undistort_kept
 from gags.errors import CaptureError
 from gags.poses.database import quiet_colmap
 from gags.poses.inputs import JPEG_QUALITY, BarePhoto
 from gags.progress import SILENT, Reporter
 
+MASKS = "masks"  # folder of the result, beside images
 KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # others are written as JPEG
 
 
@@ -24,11 +29,7 @@ def result_name(name: str) -> str:
 
 def lens_of(camera: Any) -> Lens:
     """A calibrated `pycolmap.Camera` as a lens."""
-    K = camera.calibration_matrix()
-    focals = len(camera.focal_length_idxs())
-    distortion = tuple(float(value) for value in camera.params[focals + 2 :])
-    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
-    return Lens(camera.width, camera.height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion)
+    return lens_of_model(camera.model.name, camera.width, camera.height, [float(p) for p in camera.params])
 
 
 def undistorted_points(xy: np.ndarray, lens: Lens, K: np.ndarray) -> np.ndarray:
@@ -40,18 +41,27 @@ def undistorted_points(xy: np.ndarray, lens: Lens, K: np.ndarray) -> np.ndarray:
         K: Pinhole of the undistorted photo. [3, 3]
 
     Returns:
-        float64 [N, 2]
+        NaN where a fisheye's pixel looks beside or behind the camera. float64 [N, 2]
     """
     return rays_through(lens, xy.reshape(-1, 2), rounds=8) * K[[0, 1], [0, 1]] + K[:2, 2]
 
 
-def write_capture(model: Any, photos: list[BarePhoto], out: Path, progress: Reporter = SILENT) -> None:
-    """Write `images/` and `sparse/0` of a reconstruction, which is changed to what is written.
+def write_capture(
+    model: Any,
+    photos: list[BarePhoto],
+    out: Path,
+    undistorting: UndistortSettings = UndistortSettings(),
+    progress: Reporter = SILENT,
+) -> None:
+    """Write `images/`, `masks/` and `sparse/0` of a reconstruction, which is changed to what is written.
+
+    Where undistorted photos reach beyond the photos, masks that are black there are written to `masks/`.
 
     Args:
         model: `pycolmap.Reconstruction` of the photos as they are.
         photos: The photos it was made from.
         out: Folder of the capture.
+        undistorting: How much is kept of photos of distorting lenses.
         progress: Told about progress.
 
     Raises:
@@ -59,44 +69,82 @@ def write_capture(model: Any, photos: list[BarePhoto], out: Path, progress: Repo
     """
     sources = {photo.key: photo for photo in photos}
     lenses = {number: lens_of(camera) for number, camera in model.cameras.items()}
+    pinholes = {}
     images = [model.image(number) for number in sorted(model.reg_image_ids())]
     folder = out / "images"
-    shutil.rmtree(folder, ignore_errors=True)
+    for old in (folder, out / MASKS):
+        shutil.rmtree(old, ignore_errors=True)
     with progress.stage("Undistorting photos", len(images), "photos") as bar:
         for image in images:
             source, lens = sources[image.name], lenses[image.camera_id]
             image.name = result_name(source.name)
             try:
-                K = pinhole_intrinsics(lens)
+                pinhole = pinholes[image.camera_id] = pinhole_of(lens, undistorting)
             except ValueError as error:
                 raise CaptureError(
                     f"calibration of the lens of {source.path} failed ({error}); choose another "
                     "--camera-model, or take more photos"
                 ) from error
-            write_photo(source, lens, folder / image.name)
-            points = image.points2D
-            for point, xy in zip(
-                points, undistorted_points(np.array([p.xy for p in points]), lens, K), strict=True
-            ):
-                point.xy = xy
+            write_photo(source, lens, folder / image.name, pinhole)
+            size, kept = (pinhole.width, pinhole.height), source.kept()
+            if kept is not None:
+                kept = undistort_kept(kept, lens, pinhole.K, size)
+            else:
+                kept = seen_pixels(lens, pinhole.K, size)
+            if kept is not None:
+                write_mask(kept, out, image.name)
+            _move_keypoints(model, image, lens, pinhole)
             bar.advance()
-    _make_pinholes(model, lenses)
+    _make_pinholes(model, pinholes)
     write_model(model, folder, out / "sparse" / "0")
 
 
-def write_photo(photo: BarePhoto, lens: Lens, path: Path) -> None:
+def _move_keypoints(model: Any, image: Any, lens: Lens, pinhole: Lens) -> None:
+    """Move keypoints of a photo to where they are once it is undistorted; those beyond its border show no
+    point any more."""
+    points = image.points2D
+    moved = undistorted_points(np.array([p.xy for p in points]), lens, pinhole.K)
+    size = np.array([pinhole.width, pinhole.height])
+    with np.errstate(invalid="ignore"):
+        inside = ((moved >= 0) & (moved <= size)).all(axis=1) | (lens.projection == PERSPECTIVE)
+    for number in np.flatnonzero(~inside):
+        if points[number].has_point3D():
+            model.delete_observation(image.image_id, int(number))
+    for point, xy in zip(image.points2D, np.nan_to_num(moved, nan=-1.0), strict=True):
+        point.xy = xy
+
+
+def write_photo(photo: BarePhoto, lens: Lens, path: Path, pinhole: Lens) -> None:
     """Write a photo upright and undistorted; copied as it is if it is both already.
+
+    Args:
+        photo: The photo.
+        lens: What took it.
+        path: Where to write.
+        pinhole: The camera of the undistorted photo.
+
+    Raises:
+        CaptureError: If it cannot be encoded.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not lens.is_distorted and photo.orientation == 1 and path.suffix == photo.path.suffix:
+        shutil.copyfile(photo.path, path)
+        return
+    write_picture(undistort(photo.upright(), lens, pinhole.K, (pinhole.width, pinhole.height)), path)
+
+
+def write_picture(image: np.ndarray, path: Path) -> None:
+    """Write a picture as JPEG or PNG.
+
+    Args:
+        image: uint8 RGB [H, W, 3]
+        path: The file, in a folder that is there.
 
     Raises:
         CaptureError: If it cannot be encoded.
     """
     import cv2
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not lens.is_distorted and photo.orientation == 1 and path.suffix == photo.path.suffix:
-        shutil.copyfile(photo.path, path)
-        return
-    image = undistort(photo.upright(), lens)
     options = [] if path.suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     whole, encoded = cv2.imencode(path.suffix, image[..., ::-1], options)
     if not whole:
@@ -104,15 +152,27 @@ def write_photo(photo: BarePhoto, lens: Lens, path: Path) -> None:
     path.write_bytes(encoded.tobytes())
 
 
-def _make_pinholes(model: Any, lenses: dict[int, Lens]) -> None:
+def write_mask(kept: np.ndarray, out: Path, name: str) -> Path:
+    """Write which pixels of a photo of the result count, as COLMAP calls masks: masks/a.jpg.png.
+
+    Raises:
+        CaptureError: If it cannot be encoded.
+    """
+    path = out / MASKS / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_picture(np.repeat(kept[..., None], 3, axis=-1).astype(np.uint8) * 255, path)
+    return path
+
+
+def _make_pinholes(model: Any, pinholes: dict[int, Lens]) -> None:
     """Give a reconstruction the cameras of undistorted photos."""
     import pycolmap
 
-    for number, lens in lenses.items():
-        K = pinhole_intrinsics(lens)
+    for number, pinhole in pinholes.items():
         camera = model.camera(number)
         camera.model = pycolmap.CameraModelId.PINHOLE
-        camera.params = [K[0, 0], K[1, 1], K[0, 2], K[1, 2]]
+        camera.width, camera.height = pinhole.width, pinhole.height
+        camera.params = [pinhole.fx, pinhole.fy, pinhole.cx, pinhole.cy]
 
 
 def write_model(model: Any, images: Path, folder: Path) -> None:

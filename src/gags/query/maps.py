@@ -1,7 +1,7 @@
 """What a view shows of the Gaussians: values as maps, and which of them it sees at all."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -46,6 +46,19 @@ class ValueMaps:
     def of(cls, maps: np.ndarray, covered: np.ndarray) -> "ValueMaps":
         """Maps that are arrays, float32 [T, H, W] and bool [H, W]; nothing is copied."""
         return cls(torch.from_numpy(maps), torch.from_numpy(covered))
+
+    def within(self, kept: Tensor) -> "ValueMaps":
+        """The same with nothing at pixels that are not kept [H, W]: no value, no mask, nothing known."""
+        return replace(
+            self,
+            values=torch.where(kept, self.values, 0.0),
+            known=self.known & kept,
+            levels=None if self.levels is None else torch.where(kept, self.levels, 0.0),
+            masks=None if self.masks is None else self.masks & kept,
+            instances=None
+            if self.instances is None
+            else [torch.where(kept, each, 0.0) for each in self.instances],
+        )
 
     @cached_property
     def maps(self) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from gags.capture import Capture, View
+from gags.capture.masks import resized_kept
 from gags.errors import SplatsError
 from gags.gaussians import Gaussians, render
 from gags.gaussians.files import load_gaussians
@@ -77,18 +78,28 @@ def adopt(
 
 
 def measure_likeness(gaussians: Gaussians, views: list[View]) -> Likeness:
-    """Compare renders with photos in a few views, spread evenly, at a small size."""
+    """Compare renders with photos in a few views, spread evenly, at a small size; where pixels count."""
     chosen = [views[i] for i in np.unique(np.linspace(0, len(views) - 1, VIEWS_CHECKED).round().astype(int))]
-    renders, photos, alphas = [], [], []
+    renders, photos, alphas, counted = [], [], [], []
     for view in chosen:
         camera = view.camera.within(CHECKED_SIDE)
         rendering = render(gaussians, camera)
         photo = cv2.resize(view.image(), (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-        renders.append(_detail(rendering.colors.cpu().numpy()))
-        photos.append(_detail(photo.astype(np.float32) / 255))
+        picture, photo = rendering.colors.cpu().numpy(), photo.astype(np.float32) / 255
+        kept = view.kept()
+        if kept is not None:
+            kept = resized_kept(kept, camera.width, camera.height)
+            photo = np.where(
+                kept[..., None], photo, picture
+            )  # its surroundings are not compared with a person
+        renders.append(_detail(picture))
+        photos.append(_detail(photo))
         alphas.append(rendering.alphas.cpu().numpy().reshape(-1))
+        counted.append(np.ones(alphas[-1].shape, bool) if kept is None else kept.reshape(-1))
     weight = np.concatenate(alphas).astype(np.float64)
-    coverage = float(weight.mean())
+    count = np.concatenate(counted)
+    coverage = float(weight[count].mean()) if count.any() else 0.0
+    weight *= count
     if coverage == 0:
         return Likeness(0.0, 0.0)
     correlation = _correlation(np.concatenate(renders), np.concatenate(photos), weight / weight.sum())

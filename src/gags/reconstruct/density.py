@@ -7,6 +7,7 @@ known beforehand. Pruning by the strongest blending weight follows Niemeyer et a
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -179,17 +180,23 @@ def _before_a_camera(means, views, margin) -> np.ndarray:  # pragma: no cover - 
     return found
 
 
-def strongest_weights(gaussians: Gaussians, cameras: Iterable[Camera]) -> Tensor:
-    """Largest blending weight of every Gaussian over all pixels of some cameras, 0 if it is never seen.
+def strongest_weights(
+    gaussians: Gaussians, cameras: Iterable[Camera], kept: Iterable[np.ndarray | None] = ()
+) -> Tensor:
+    """Largest blending weight of every Gaussian over the pixels of some cameras, 0 if it is never seen.
 
     Args:
         gaussians: N Gaussians.
         cameras: Views to look from; small ones are enough.
+        kept: Which pixels of each view count, None for all; all of all views if it is left out. bool [H, W]
 
     Returns:
         Weights in [0, 1]. float32 [N]
     """
     strongest = torch.zeros(len(gaussians), device=gaussians.means.device)
-    for camera in cameras:
-        strongest = torch.maximum(strongest, largest_weights(gaussians, camera))
+    for camera, counted in zip_longest(cameras, kept):
+        places = None
+        if counted is not None:
+            places = to_device(np.flatnonzero(counted), strongest.device)
+        strongest = torch.maximum(strongest, largest_weights(gaussians, camera, places=places))
     return strongest

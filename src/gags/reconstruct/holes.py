@@ -14,25 +14,31 @@ HOLE_ALPHA = 0.5  # where less than this is hit, something is missing
 WIDTH_PX = 0.7  # standard deviation of a filling Gaussian, in pixels of the small picture it fills
 
 
-def fill_holes(state: TrainingState, photos: Iterable[tuple[np.ndarray, Camera]], *, opacity: float) -> int:
+SmallPhoto = tuple[np.ndarray, Camera] | tuple[np.ndarray, Camera, np.ndarray | None]
+"""A photo, uint8 [H, W, 3], its camera, and which pixels count, bool [H, W]; all if None or left out."""
+
+
+def fill_holes(state: TrainingState, photos: Iterable[SmallPhoto], *, opacity: float) -> int:
     """Put a Gaussian on every empty pixel of some small photos, as far away as the nearest thing seen.
 
     Args:
         state: Training state, extended in place. Views are filled one after the other, so that what one
             view filled is not filled again.
-        photos: Small photos, uint8 [H, W, 3], and their cameras.
+        photos: Small photos and their cameras. Pixels that do not count are not filled.
         opacity: Opacity of the new Gaussians.
 
     Returns:
         How many Gaussians were added.
     """
     before = len(state)
-    for photo, camera in photos:
+    for photo, camera, *counted in photos:
         rendering = render(state.gaussians, camera)
         alphas, depths = torch.stack([rendering.alphas, rendering.depths]).cpu().numpy()
         holes = alphas < HOLE_ALPHA
         if holes.any() and not holes.all():
             depths = _nearest_depths(depths, holes)
+            if counted and counted[0] is not None:
+                holes &= counted[0]
             found = _gaussians_on(holes, depths, photo, camera, opacity, state.gaussians.sh.shape[1])
             state.append(found.to(state.gaussians.means.device))
     return len(state) - before

@@ -17,17 +17,29 @@ WINDOW_SIGMA = 1.5
 HIDDEN = 0.9  # a render nearer than this share of a point's depth shows something that hides the point
 
 
-def photometric_loss(picture: Tensor, photo: Tensor, lambda_dssim: float) -> Tensor:
+def photometric_loss(
+    picture: Tensor, photo: Tensor, lambda_dssim: float, kept: Tensor | None = None
+) -> Tensor:
     """L1 and D-SSIM between a rendered picture and a photo (Kerbl et al. 2023, Eq. 7).
+
+    Where the photo is to be ignored, both get the clamped colours of the picture, as constants. To leave out
+    these pixels of the SSIM map instead would not do: its windows reach 5 px beyond the border of what is
+    ignored, and so would its colours. The mean stays that over all pixels, so that a pixel weighs the same in
+    whichever photo it is.
 
     Args:
         picture: Rendered colours, not clamped. [H, W, 3]
         photo: What the camera saw, in [0, 1]. [H, W, 3]
         lambda_dssim: λ, the weight of 1 − SSIM.
+        kept: Which pixels count; None for all. bool [H, W]
 
     Returns:
         (1 − λ) L1 + λ (1 − SSIM). []
     """
+    if kept is not None:
+        still = picture.detach().clamp(0, 1)
+        picture = torch.where(kept[..., None], picture, still)
+        photo = torch.where(kept[..., None], photo, still)
     return (1 - lambda_dssim) * (picture - photo).abs().mean() + lambda_dssim * (1 - ssim(picture, photo))
 
 
@@ -59,7 +71,7 @@ def blur(picture: Tensor) -> Tensor:
     return blurred[:, 0].permute(1, 2, 0)
 
 
-def sparse_depth_loss(depths: Tensor, camera: Camera, points: Tensor) -> Tensor:
+def sparse_depth_loss(depths: Tensor, camera: Camera, points: Tensor, kept: Tensor | None = None) -> Tensor:
     """How far rendered depth is from the depth of the sparse points, at their pixels.
 
     They lie on surfaces, and no ray passes a surface unstopped. Whether a view sees a point is not known.
@@ -70,6 +82,7 @@ def sparse_depth_loss(depths: Tensor, camera: Camera, points: Tensor) -> Tensor:
         depths: Rendered depth D, 0 where nothing was hit. [H, W]
         camera: The view, of the size of `depths`.
         points: Sparse points in world units. [P, 3]
+        kept: Which pixels count; points at others are taken for points out of view. None for all. bool [H, W]
 
     Returns:
         Mean of |D − z| / z over the points in view, those hidden counting as 0; 0 if none is in view. []
@@ -79,6 +92,8 @@ def sparse_depth_loss(depths: Tensor, camera: Camera, points: Tensor) -> Tensor:
     xyz = xyz[xyz[:, 2] > 0]
     columns, rows = (xyz[:, :2] / xyz[:, 2:] * K.diagonal()[:2] + K[:2, 2]).floor().long().unbind(1)
     inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
+    if kept is not None:
+        inside[inside.clone()] = kept[rows[inside], columns[inside]]
     if not inside.any():
         return 0 * depths.sum()
     ratio = depths[rows[inside], columns[inside]] / xyz[inside, 2]

@@ -38,20 +38,25 @@ class PhotometricLoss:
     gradient: np.ndarray
 
 
-def photometric_loss(picture: np.ndarray, photo: np.ndarray, lambda_dssim: float) -> PhotometricLoss:
+def photometric_loss(
+    picture: np.ndarray, photo: np.ndarray, lambda_dssim: float, kept: np.ndarray | None = None
+) -> PhotometricLoss:
     """L1 and D-SSIM between a rendered picture and a photo (Kerbl et al. 2023, Eq. 7).
 
     Args:
         picture: Rendered colours, not clamped. float32 [H, W, 3]
         photo: What the camera saw. uint8 [H, W, 3]
         lambda_dssim: λ, the weight of 1 − SSIM; L1 has 1 − λ.
+        kept: Which pixels count, see `losses.photometric_loss`; None for all. bool [H, W]
 
     Returns:
-        The loss, the PSNR and the gradient with respect to the picture.
+        The loss, the PSNR over the pixels that count, and the gradient with respect to the picture.
 
     Raises:
         ValueError: If the shapes differ or are not [H, W, 3].
     """
+    if kept is not None and kept.shape != picture.shape[:2]:
+        raise ValueError(f"kept {kept.shape} must be as large as the picture {picture.shape}")
     if picture.shape != photo.shape or picture.ndim != 3 or picture.shape[2] != CHANNELS:
         raise ValueError(f"picture {picture.shape} and photo {photo.shape} must be the same [H, W, 3]")
     height, count = len(picture), picture.size
@@ -60,6 +65,8 @@ def photometric_loss(picture: np.ndarray, photo: np.ndarray, lambda_dssim: float
     x, y = np.empty((2, height * stride + LANES), np.float32)
     by_blurred = np.empty((3, height * stride + LANES), np.float32)
     _rows(picture.reshape(height, length), photo.reshape(height, length), stride, x, y)
+    if kept is not None:
+        _hold_still(kept, stride, x, y)
     bands = np.linspace(0, height, get_num_threads() + 1).astype(np.int64)
     g_mean, g_square, g_product = by_blurred
     sums = _ssim(bands, x, y, height, length, stride, WINDOW, g_mean, g_square, g_product)
@@ -81,6 +88,9 @@ def photometric_loss(picture: np.ndarray, photo: np.ndarray, lambda_dssim: float
         gradient=gradient.reshape(-1),
     )
     value = (1 - lambda_dssim) * absolute + lambda_dssim * (1 - ssim)
+    if kept is not None:
+        gradient[~kept] = 0
+        squared *= kept.size / max(1, np.count_nonzero(kept))
     psnr = -10 * math.log10(max(squared, 1e-10))
     return PhotometricLoss(float(value), psnr, gradient)
 
@@ -98,13 +108,16 @@ class DepthLoss:
     gradient: np.ndarray
 
 
-def sparse_depth_loss(depths: np.ndarray, camera: Camera, points: np.ndarray) -> DepthLoss:
+def sparse_depth_loss(
+    depths: np.ndarray, camera: Camera, points: np.ndarray, kept: np.ndarray | None = None
+) -> DepthLoss:
     """Distance of rendered depth from the sparse points; see `losses.sparse_depth_loss`.
 
     Args:
         depths: Rendered depth D, 0 where nothing was hit. float32 [H, W]
         camera: The view, of the size of `depths`.
         points: Sparse points in world units. [P, 3]
+        kept: Which pixels count; None for all. bool [H, W]
 
     Returns:
         The loss and its gradient.
@@ -112,6 +125,8 @@ def sparse_depth_loss(depths: np.ndarray, camera: Camera, points: np.ndarray) ->
     xy, z = camera.project(points)
     columns, rows = np.floor(np.nan_to_num(xy, nan=-1.0, posinf=-1.0, neginf=-1.0)).T
     inside = (z > 0) & (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
+    if kept is not None:
+        inside[inside] = kept[rows[inside].astype(int), columns[inside].astype(int)]
     gradient = np.zeros_like(depths)
     count = int(inside.sum())
     if not count:
@@ -136,6 +151,18 @@ def _rows(picture, photo, stride, x, y) -> None:  # pragma: no cover - compiled
         for j in range(length, stride):
             x[at + j] = np.float32(0)
             y[at + j] = np.float32(0)
+
+
+@kernel(parallel=True)
+def _hold_still(kept, stride, x, y) -> None:  # pragma: no cover - compiled
+    """Where a pixel does not count, both pictures get the clamped colour of the first."""
+    for row in prange(kept.shape[0]):
+        for column in range(kept.shape[1]):
+            if not kept[row, column]:
+                at = row * stride + column * CHANNELS
+                for j in range(at, at + CHANNELS):
+                    x[j] = min(max(x[j], np.float32(0)), np.float32(1))
+                    y[j] = x[j]
 
 
 @kernel(parallel=True)

@@ -18,21 +18,29 @@ from gags.render.cuda_view import to_device
 
 
 @torch.no_grad()
-def photometric_gradient(picture: Tensor, photo: Tensor, lambda_dssim: float) -> Tensor:
+def photometric_gradient(
+    picture: Tensor, photo: Tensor, lambda_dssim: float, kept: Tensor | None = None
+) -> Tensor:
     """Gradient of `losses.photometric_loss` with respect to the picture.
 
     Args:
         picture: Rendered colours, not clamped. float32 [H, W, 3]
         photo: What the camera saw. uint8 [H, W, 3]
         lambda_dssim: λ, the weight of 1 − SSIM; L1 has 1 − λ.
+        kept: Which pixels count, see `losses.photometric_loss`; None for all. bool [H, W]
 
     Returns:
         float32 [H, W, 3]
     """
     x, y = picture.permute(2, 0, 1), photo.permute(2, 0, 1) / 255
+    if kept is not None:
+        still = x.clamp(0, 1)
+        x, y = torch.where(kept, x, still), torch.where(kept, y, still)
     of_ssim = _ssim_gradient(x, y)
     of_l1 = (x - y).sign_().mul_((1 - lambda_dssim) / x.numel())
-    return of_l1.add_(of_ssim, alpha=-lambda_dssim / x.numel()).permute(1, 2, 0).contiguous()
+    gradient = of_l1.add_(of_ssim, alpha=-lambda_dssim / x.numel())
+    gradient = gradient if kept is None else gradient.mul_(kept)
+    return gradient.permute(1, 2, 0).contiguous()
 
 
 def _ssim_gradient(x: Tensor, y: Tensor) -> Tensor:
@@ -57,9 +65,22 @@ def _ssim_gradient(x: Tensor, y: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def psnr(picture: Tensor, photo: Tensor) -> Tensor:
-    """PSNR of a picture clamped to [0, 1] in dB. float32 [H, W, 3], uint8 [H, W, 3] → []"""
-    squared = (picture.clamp(0, 1) - photo / 255).square().mean()
+def psnr(picture: Tensor, photo: Tensor, kept: Tensor | None = None) -> Tensor:
+    """PSNR of a picture clamped to [0, 1] in dB, over the pixels that count.
+
+    Args:
+        picture: float32 [H, W, 3]
+        photo: uint8 [H, W, 3]
+        kept: None for all. bool [H, W]
+
+    Returns:
+        []
+    """
+    squared = (picture.clamp(0, 1) - photo / 255).square()
+    if kept is None:
+        squared = squared.mean()
+    else:
+        squared = squared.mean(dim=-1).mul_(kept).sum() / kept.sum().clamp(min=1)
     return -10 * torch.log10(squared.clamp(min=1e-10))
 
 
@@ -76,11 +97,18 @@ class DepthTargets:
     inverse: Tensor
 
     @staticmethod
-    def of(camera: Camera, points: np.ndarray, device: torch.device) -> "DepthTargets":
-        """Those of sparse points [P, 3] in world units; sent without waiting for the device."""
+    def of(
+        camera: Camera, points: np.ndarray, device: torch.device, kept: np.ndarray | None = None
+    ) -> "DepthTargets":
+        """Those of sparse points [P, 3] in world units, at pixels that are kept, if it is said which are.
+
+        They are sent without waiting for the device.
+        """
         xy, z = camera.project(points.astype(np.float64))
         columns, rows = np.floor(xy).T
         inside = (z > 0) & (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
+        if kept is not None:
+            inside[inside] = kept[rows[inside].astype(np.int64), columns[inside].astype(np.int64)]
         places = (rows[inside] * camera.width + columns[inside]).astype(np.int64)
         inverse = (1 / z[inside]).astype(np.float32)
         return DepthTargets(to_device(places, device), to_device(inverse, device))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gags.capture import View
 from gags.capture.camera import Camera
+from gags.capture.masks import resized_kept
 from gags.files.memory import available_bytes
 from gags.models.device import free_bytes
 from gags.render.cuda_view import to_device
@@ -28,6 +29,9 @@ GPU_SHARE = 0.25  # of a GPU's free memory that photos may stay in
 Wanted = tuple[str, int]
 """Name of a photo, and what it is shrunk by."""
 
+Shrunk = tuple[np.ndarray, np.ndarray | None]
+"""A photo, uint8 [H, W, 3], and which of its pixels count, bool [H, W]; None if all do."""
+
 
 class Photos:
     """Photos of the size in use.
@@ -40,24 +44,34 @@ class Photos:
         self.budget = min(MOST_HELD, int(HELD_SHARE * available_bytes())) if budget is None else budget
         self.divisor = 0
         self.held: dict[str, np.ndarray] = {}
+        self._kept: dict[str, np.ndarray | None] = {}  # of the held photos, and of the latest
+        self._latest = ""
         self._bytes = 0  # of the held ones
-        self._coming: dict[Wanted, Future[np.ndarray]] = {}
+        self._coming: dict[Wanted, Future[Shrunk]] = {}
         self._reader: ThreadPoolExecutor | None = None
         self._on_gpu: dict[str, Tensor] = {}  # those that stay there
 
     def at(self, view: View, divisor: int) -> tuple[np.ndarray, Camera]:
         """A photo shrunk by a divisor, uint8 [H, W, 3], and its camera."""
         if divisor != self.divisor:
-            self.divisor, self.held, self._bytes, self._on_gpu = divisor, {}, 0, {}
+            self.divisor, self.held, self._bytes, self._on_gpu, self._kept = divisor, {}, 0, {}, {}
         camera = resized(view.camera, divisor)
         photo = self.held.get(view.name)
         if photo is None:
             coming = self._coming.pop((view.name, divisor), None)
-            photo = shrunk(view, divisor) if coming is None else coming.result()
-            if self._bytes + photo.nbytes <= self.budget:
+            photo, kept = seen(view, divisor) if coming is None else coming.result()
+            if self._latest not in self.held:
+                self._kept.pop(self._latest, None)
+            self._kept[view.name], self._latest = kept, view.name
+            size = photo.nbytes + (0 if kept is None else kept.nbytes)
+            if self._bytes + size <= self.budget:
                 self.held[view.name] = photo
-                self._bytes += photo.nbytes
+                self._bytes += size
         return photo, camera
+
+    def kept(self, view: View) -> np.ndarray | None:
+        """Which pixels count of a photo that `at` gave last, or holds: bool [H, W]; None if all do."""
+        return self._kept[view.name]
 
     def expect(self, coming: Iterable[tuple[View, int]]) -> None:
         """Decode photos that are asked for next, with their divisors, in a thread; others are forgotten."""
@@ -72,7 +86,7 @@ class Photos:
             if (name, divisor) not in self._coming:
                 if self._reader is None:
                     self._reader = ThreadPoolExecutor(1, "photos")
-                self._coming[name, divisor] = self._reader.submit(shrunk, view, divisor)
+                self._coming[name, divisor] = self._reader.submit(seen, view, divisor)
 
     def close(self) -> None:
         """Stop the thread, and forget what it was to decode."""
@@ -88,6 +102,20 @@ class Photos:
         if there.numel() * (count - len(self._on_gpu)) < GPU_SHARE * free_bytes(device):
             self._on_gpu[name] = there
         return there
+
+
+def seen(view: View, divisor: int) -> Shrunk:
+    """The photo of a view, shrunk, and which of its pixels count."""
+    return shrunk(view, divisor), shrunk_kept(view, divisor)
+
+
+def shrunk_kept(view: View, divisor: int) -> np.ndarray | None:
+    """Which pixels of a shrunk photo count; None if all do. bool [H, W]"""
+    kept = view.kept()
+    if kept is None or divisor == 1:
+        return kept
+    camera = resized(view.camera, divisor)
+    return resized_kept(kept, camera.width, camera.height)
 
 
 def shrunk(view: View, divisor: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gags.capture import Capture
+from gags.capture import Capture, View
 from gags.gaussians import Gaussians, render
 from gags.progress import SILENT, Reporter
 from gags.reconstruct.losses import SSIM_C1, SSIM_C2, WINDOW_RADIUS, WINDOW_SIGMA
@@ -33,7 +33,7 @@ def held_out_quality(gaussians: Gaussians, capture: Capture, progress: Reporter 
     Returns:
         `psnr` (dB) and `ssim`, means over the held-out photos (absent if none were held out); `train_psnr`
         and `train_ssim`, means over some training photos; `psnr_of_photo`, PSNR of every held-out photo by
-        name.
+        name. Pixels that masks ignore are left out of all of them.
     """
     sample = capture.train[:: max(1, len(capture.train) // TRAIN_PHOTOS)][:TRAIN_PHOTOS]
     scores: dict[str, list[tuple[float, float]]] = {"test": [], "train": []}
@@ -41,8 +41,7 @@ def held_out_quality(gaussians: Gaussians, capture: Capture, progress: Reporter 
         for split, views in (("test", capture.test), ("train", sample)):
             for view in views:
                 picture = render(gaussians, view.camera).colors.clamp(0, 1)
-                photo = torch.from_numpy(view.image()).to(picture.device).float() / 255
-                scores[split].append((float(psnr(picture, photo)), float(ssim(picture, photo))))
+                scores[split].append(likeness(picture, view))
                 bar.advance(note=f"PSNR {scores[split][-1][0]:.1f} dB in {view.name}")
     figures: dict[str, Any] = {}
     for split, prefix in (("test", ""), ("train", "train_")):
@@ -54,12 +53,22 @@ def held_out_quality(gaussians: Gaussians, capture: Capture, progress: Reporter 
     return figures
 
 
+def likeness(picture: Tensor, view: View) -> tuple[float, float]:
+    """PSNR (dB) and SSIM of a picture [H, W, 3] in [0, 1] against a photo, over the pixels that count."""
+    photo = torch.from_numpy(view.image()).to(picture.device).float() / 255
+    kept = view.kept()
+    if kept is None or not kept.any():  # of a photo that was shrunk to next to nothing, all pixels
+        return float(psnr(picture, photo)), float(ssim(picture, photo))
+    there = torch.from_numpy(kept).to(picture.device)
+    return float(psnr(picture[there], photo[there])), ssim_of_kept(picture, photo, there)
+
+
 def psnr(image: Tensor, target: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB, for values in [0, 1].
 
     Args:
-        image: Picture. [..., H, W, C]
-        target: What it should be. [..., H, W, C]
+        image: Picture. [..., C]
+        target: What it should be. [..., C]
 
     Returns:
         −10 log₁₀ of the mean squared difference over all values, infinite for equal pictures. []
@@ -69,6 +78,24 @@ def psnr(image: Tensor, target: Tensor) -> Tensor:
     """
     _check(image, target)
     return -10 * torch.log10(torch.mean((image - target) ** 2))
+
+
+@torch.no_grad()
+def ssim_of_kept(image: Tensor, target: Tensor, kept: Tensor) -> float:
+    """`ssim` over the pixels that count: at the others the target is what the picture is, and is left out.
+
+    Args:
+        image: Picture. [H, W, C]
+        target: What it should be. [H, W, C]
+        kept: Which pixels count, at least one. bool [H, W]
+    """
+    x, y = image, torch.where(kept[..., None], target, image)
+    mean_x, mean_y = _filter(x), _filter(y)
+    product, square = mean_x * mean_y, mean_x**2 + mean_y**2
+    covariance, variances = _filter(x * y) - product, _filter(x * x + y * y) - square
+    similarity = (2 * product + SSIM_C1) * (2 * covariance + SSIM_C2)
+    similarity = similarity / ((square + SSIM_C1) * (variances + SSIM_C2))
+    return float(similarity[kept].mean())
 
 
 def ssim(image: Tensor, target: Tensor) -> Tensor:

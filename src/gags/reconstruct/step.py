@@ -11,14 +11,15 @@ from torch import Tensor
 
 from gags.capture import Capture, View
 from gags.capture.camera import Camera
+from gags.capture.masks import resized_kept
 from gags.errors import CaptureError, SettingsError
 from gags.gaussians import Gaussians, render
 from gags.models.device import free_bytes
 from gags.reconstruct import losses_cpu, losses_gpu
 from gags.reconstruct.adam import adam_step
 from gags.reconstruct.density import Densifier, floating, nearest_depths, strongest_weights
-from gags.reconstruct.holes import fill_holes
-from gags.reconstruct.photos import AHEAD, Photos, resized
+from gags.reconstruct.holes import SmallPhoto, fill_holes
+from gags.reconstruct.photos import AHEAD, Photos, resized, shrunk_kept
 from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.start import gaussians_at_points, scene_extent
 from gags.reconstruct.state import PARAMETERS, TrainingState
@@ -110,14 +111,17 @@ class Training:
         leaves = Gaussians(*(getattr(state.gaussians, name).detach().requires_grad_() for name in PARAMETERS))
         offset = self.screen_offset(state) if self.densifier.gathers(step) else None
         rendering = render(leaves, camera, background=self.background(step), means2d_offset=offset)
-        psnr, gradients = self.gradients(rendering, photo, camera, step)
+        kept = self.photos.kept(self.view(step))
+        psnr, gradients = self.gradients(rendering, photo, camera, step, kept)
         torch.autograd.backward([rendering.colors, rendering.depths], gradients)
         visible = rendering.radii > 0
         self.descend(state, leaves, visible)
         if offset is not None and offset.grad is not None:
             half_size = _half_size(camera.width, camera.height, self.device)
-            state.gradient_sum += (offset.grad * half_size).norm(dim=1)
-            state.seen += visible
+            pull = (offset.grad * half_size).norm(dim=1)
+            state.gradient_sum += pull
+            # What only ignored pixels show gets no gradient, and was not seen: its mean gradient stays right.
+            state.seen += visible if kept is None else visible & (pull > 0)
         state.step += 1
         self.revise(state)
         return psnr
@@ -127,21 +131,33 @@ class Training:
         return torch.zeros(len(state), 2, device=self.device, requires_grad=True)
 
     def gradients(
-        self, rendering: Rendering, photo: np.ndarray, camera: Camera, step: int
+        self,
+        rendering: Rendering,
+        photo: np.ndarray,
+        camera: Camera,
+        step: int,
+        kept: np.ndarray | None = None,
     ) -> tuple[float | None, list[Tensor]]:
-        """PSNR, and the gradients of the loss by the rendered colours [H, W, 3] and depths [H, W]."""
+        """PSNR, and the gradients of the loss by the rendered colours [H, W, 3] and depths [H, W].
+
+        Pixels that are not kept have no gradient.
+        """
         settings, colors, depths = self.settings, rendering.colors.detach(), rendering.depths.detach()
         if self.device.type == "cpu":
-            loss = losses_cpu.photometric_loss(colors.numpy(), photo, settings.lambda_dssim)
-            g_depths = losses_cpu.sparse_depth_loss(depths.numpy(), camera, self.depth_points).gradient
+            loss = losses_cpu.photometric_loss(colors.numpy(), photo, settings.lambda_dssim, kept)
+            g_depths = losses_cpu.sparse_depth_loss(depths.numpy(), camera, self.depth_points, kept).gradient
             g_depths = torch.from_numpy(settings.depth_weight * g_depths)
             return loss.psnr, [torch.from_numpy(loss.gradient), g_depths]
-        photo_there = self.photos.on_device(self.view(step).name, photo, self.device, len(self.views))
-        g_colors = losses_gpu.photometric_gradient(colors, photo_there, settings.lambda_dssim)
+        name, count = self.view(step).name, len(self.views)
+        photo_there, kept_there = self.photos.on_device(name, photo, self.device, count), None
+        if kept is not None:
+            kept_there = self.photos.on_device(f"{name}\0kept", kept, self.device, 2 * count)
+        g_colors = losses_gpu.photometric_gradient(colors, photo_there, settings.lambda_dssim, kept_there)
         targets = self.depth_targets(self.view(step).name, self.divisor(step))
         g_depths = losses_gpu.sparse_depth_gradient(depths, targets, settings.depth_weight)
         wanted = step % STEPS_A_PSNR == 0
-        return float(losses_gpu.psnr(colors, photo_there)) if wanted else None, [g_colors, g_depths]
+        psnr = float(losses_gpu.psnr(colors, photo_there, kept_there)) if wanted else None
+        return psnr, [g_colors, g_depths]
 
     def descend(self, state: TrainingState, leaves: Gaussians, visible: Tensor) -> None:
         """One Adam step on every parameter of the Gaussians in view."""
@@ -164,12 +180,12 @@ class Training:
     @cached_property
     def depth_targets(self) -> Callable[[str, int], losses_gpu.DepthTargets]:
         """Those of a view, by its name, at the size of a divisor; on a GPU, where those used last stay."""
-        cameras = {view.name: view.camera for view in self.views}
+        views = {view.name: view for view in self.views}
 
         @lru_cache(TARGETS_KEPT)
         def of(name: str, divisor: int) -> losses_gpu.DepthTargets:
-            camera = resized(cameras[name], divisor)
-            return losses_gpu.DepthTargets.of(camera, self.depth_points, self.device)
+            camera, kept = resized(views[name].camera, divisor), shrunk_kept(views[name], divisor)
+            return losses_gpu.DepthTargets.of(camera, self.depth_points, self.device, kept)
 
         return of
 
@@ -184,18 +200,25 @@ class Training:
         if self.densifier.due(state.step):
             self.densifier.revise(state)
         if state.step == self.densifier.last_step and self.settings.prune_weight > 0:
-            cameras = (resized(view.camera, 2 * self.divisor(state.step)) for view in self.views)
-            strongest = strongest_weights(state.gaussians, cameras)
+            divisor = 2 * self.divisor(state.step)
+            cameras = (resized(view.camera, divisor) for view in self.views)
+            kept = (shrunk_kept(view, divisor) for view in self.views)
+            strongest = strongest_weights(state.gaussians, cameras, kept)
             state.keep(strongest >= self.settings.prune_weight, "no photo shows any of them")
 
-    def small_photos(self, step: int) -> Iterator[tuple[np.ndarray, Camera]]:
-        """All training photos at a size that shows holes and little else, with their cameras."""
+    def small_photos(self, step: int) -> Iterator[SmallPhoto]:
+        """All training photos at a size that shows holes and little else."""
         divisor = self.divisor(step)
         for number, view in enumerate(self.views):
             photo, camera = self.photos.at(view, divisor)
             self.photos.expect((later, divisor) for later in self.views[number + 1 : number + 1 + AHEAD])
             small = resized(camera, max(camera.width, camera.height) / HOLES_SIDE)
-            yield cv2.resize(photo, (small.width, small.height), interpolation=cv2.INTER_AREA), small
+            kept = self.photos.kept(view)
+            yield (
+                cv2.resize(photo, (small.width, small.height), interpolation=cv2.INTER_AREA),
+                small,
+                None if kept is None else resized_kept(kept, small.width, small.height),
+            )
 
     def rates(self, name: str, step: int, harmonics: int) -> np.ndarray:
         """Learning rate of every value in a row of a parameter."""

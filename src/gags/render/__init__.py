@@ -139,9 +139,10 @@ def largest_weights(
     opacities: Tensor,
     camera: Camera,
     *,
+    places: Tensor | None = None,
     backend: Backend = "auto",
 ) -> Tensor:
-    """Largest blending weight w = αT of every Gaussian over all pixels of a view (no gradient).
+    """Largest blending weight w = αT of every Gaussian over the pixels of a view (no gradient).
 
     The CPU's backend looks at the 8 strongest Gaussians of each pixel only: a Gaussian that is nowhere among
     these has weights below 1/9, and counts as 0.
@@ -152,6 +153,7 @@ def largest_weights(
         scales: Standard deviations, world units. [N, 3]
         opacities: In (0, 1). [N]
         camera: The view.
+        places: Row · width + column of the pixels that count; None for all. int64 [P]
         backend: "auto" takes the fastest one for the device of `means`.
 
     Returns:
@@ -161,8 +163,11 @@ def largest_weights(
         ValueError: If shapes or devices do not fit each other.
         GagsError: If the backend asked for does not work here.
     """
-    _check(means, quats, scales, opacities)
-    return _load(backend, means.device).largest_weights(means, quats, scales, opacities, camera=camera)
+    _check(means, quats, scales, opacities, places=places)
+    chosen = {} if places is None else {"places": places}
+    return _load(backend, means.device).largest_weights(
+        means, quats, scales, opacities, camera=camera, **chosen
+    )
 
 
 def keep_view(

@@ -101,10 +101,15 @@ def blend_weights(
 
 
 def largest_weights(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    camera: Camera,
+    places: Tensor | None = None,
 ) -> Tensor:
     """Each Gaussian's largest blending weight in one view; see `gags.render.largest_weights`."""
-    number = torch.arange(camera.width * camera.height)
+    number = torch.arange(camera.width * camera.height) if places is None else places
     pixels = torch.stack([number % camera.width, number // camera.width], dim=1)
     seen = blend_weights(means, quats, scales, opacities, camera, pixels, top_k=WEIGHTS_KEPT)
     # Padding has weight 0, which changes no maximum.

@@ -66,18 +66,24 @@ def blend_weights(
 
 @torch.no_grad()
 def largest_weights(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    camera: Camera,
+    places: Tensor | None = None,
 ) -> Tensor:
     """Each Gaussian's largest blending weight in one view; see `gags.render.largest_weights`."""
     gsplat = load_gsplat()
     means, quats, scales, opacities = (t.float().contiguous() for t in (means, quats, scales, opacities))
     largest = means.new_zeros(len(means))
-    if len(means):
-        seen = see(gsplat, means, quats, scales, opacities, camera)
+    if places is None:
         places = torch.arange(camera.width * camera.height, device=means.device)
+    if len(means) and len(places):
+        seen = see(gsplat, means, quats, scales, opacities, camera)
         tiles, order = torch.sort(_tile_of(places, camera), stable=True)
         for part in _parts(seen, tiles, least=1):
-            wanted = order[part].sort().values
+            wanted = places[order[part]].sort().values
             hits = _hits(gsplat, seen, wanted, camera)
             weights = _ray_weights(hits.rows, hits.alphas, len(wanted))
             largest.scatter_reduce_(0, hits.gaussians, weights, "amax")

@@ -99,13 +99,19 @@ def blend_weights(
 
 @torch.no_grad()
 def largest_weights(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    camera: Camera,
+    places: Tensor | None = None,
 ) -> Tensor:
     """Each Gaussian's largest blending weight in one view; see `gags.render.largest_weights`."""
     shown = screen_radii(means, quats, scales, opacities, camera, None).nonzero()[:, 0]
     means2d, covariances, depths = project(means[shown], quats[shown], scales[shown], camera, None)
     largest = torch.zeros(len(means), dtype=torch.float32, device=means.device)
-    for block in _all_pixels(camera, means).split(max(1, _PAIRS_PER_BLOCK // max(1, len(shown)))):
+    pixels = _all_pixels(camera, means) if places is None else _all_pixels(camera, means)[places]
+    for block in pixels.split(max(1, _PAIRS_PER_BLOCK // max(1, len(shown)))):
         weights, order = _weights(means2d, covariances, depths, opacities[shown], block)
         rows = shown[order]
         largest[rows] = torch.maximum(largest[rows], weights.amax(0).float())

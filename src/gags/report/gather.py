@@ -20,7 +20,7 @@ from gags.progress import SILENT, Reporter
 from gags.query.answers import granularity_map, render_features
 from gags.query.names import suggest_texts
 from gags.query.relevancy import Queries
-from gags.reconstruct.quality import psnr, ssim
+from gags.reconstruct.quality import likeness
 from gags.render import Rendering
 from gags.report.data import (
     AnswerCard,
@@ -36,6 +36,7 @@ from gags.segment.masks import LEVELS
 
 VIEWS_SHOWN = 4  # half of them held out, if there are such
 VIEWS_A_TEXT = 3  # in which a text is answered
+IGNORED_GREY = np.uint8(200)
 TEXTS_SUGGESTED = 6  # asked where the user gave none
 
 
@@ -76,15 +77,14 @@ def gather(
 
 def draw_view(scene: Scene, view: View, basis: FeatureBasis) -> ViewCard:
     """Photo, render, depth, features, granularity, masks and prompts of one view."""
-    photo = view.image()
     rendering = render_colors(scene, view)
     rendered = render_features(scene.gaussians, scene.field, view.camera)
     picture = rendering.colors.clamp(0, 1)
-    target = torch.from_numpy(photo).to(picture.device).float() / 255
+    psnr, ssim = likeness(picture, view)
     description = _description_of(scene, view)
     return view_card(
         view.name,
-        photo,
+        _shown(view),
         render=(picture * 255).round().byte().cpu().numpy(),
         depth=rendering.depths.cpu().numpy(),
         omega=granularity_map(rendered, scene.field),
@@ -94,9 +94,15 @@ def draw_view(scene: Scene, view: View, basis: FeatureBasis) -> ViewCard:
         labels=description.masks.labels if description else None,
         prompts=description.prompts if description else None,
         held_out=view.split == "test",
-        psnr=float(psnr(picture, target)),
-        ssim=float(ssim(picture, target)),
+        psnr=psnr,
+        ssim=ssim,
     )
+
+
+def _shown(view: View) -> np.ndarray:
+    """A photo, with what is to be ignored in it faded to a light grey. uint8 [H, W, 3]"""
+    photo, kept = view.image(), view.kept()
+    return photo if kept is None else np.where(kept[..., None], photo, IGNORED_GREY + photo // 8)
 
 
 def answer_card(

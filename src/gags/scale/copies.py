@@ -1,7 +1,7 @@
 """A scene's files on a machine that does not share the driver's disk: they come and go through memory.
 
-Files have names: those of the scene's folder begin with "scene/", the inputs with "capture/", "splats/" and
-"test_list/". The driver sends what is new to the worker, and writes what the worker sends back.
+Files have names: those of the scene's folder begin with "scene/", the inputs with "capture/", "splats/",
+"masks/" and "test_list/". The driver sends what is new to the worker, and writes what the worker sends back.
 """
 
 import json
@@ -80,18 +80,21 @@ class OwnCopy:
                 write_array(self._local(name), data)
                 self._known[name] = version
 
-    def move_capture(self, original: Path) -> None:
-        """Let `capture.json` say where the photos are here."""
+    def move_capture(self, original: Path, masks: Path | None = None) -> None:
+        """Let `capture.json` say where the photos are here, and the masks that lie outside of the capture."""
         path = Workspace(self.scene).capture
         if not path.exists():
             return
-        text = path.read_text(encoding="utf-8")
-        root = json.loads(text)["root"]
-        here = moved_path(root, original, self.path("capture", original))
-        if here != root:
-            path.write_text(
-                text.replace(f'"root": {json.dumps(root)}', f'"root": {json.dumps(here)}', 1), "utf-8"
-            )
+        text = before = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        for kind, key, folder in (("capture", "root", original), ("masks", "masks", masks)):
+            said = content.get(key)
+            if folder is None or not isinstance(said, str):
+                continue
+            moved = moved_path(said, folder, self.path(kind, folder))
+            text = text.replace(f'"{key}": {json.dumps(said)}', f'"{key}": {json.dumps(moved)}', 1)
+        if text != before:
+            path.write_text(text, "utf-8")
             self._known.pop(f"{SCENE}/{path.name}", None)
 
     def remember(self) -> None:

@@ -157,7 +157,7 @@ class SceneDriver:
         """Contents of the files that a job needs, by name, and the version of each."""
         named = {f"{SCENE}/{path.relative_to(self._workspace.root).as_posix()}": path
                  for path in _needed(self._workspace, stage, job)}  # fmt: skip
-        inputs = {"capture": self._scene.capture, "splats": self._scene.splats}
+        inputs = {"capture": self._scene.capture, "splats": self._scene.splats, "masks": self._scene.masks}
         for kind, root in (inputs | {"test_list": self._scene.photos.test_list}).items():
             for path in files_of(root) if root is not None else ():
                 named[f"{kind}/{path.relative_to(root.parent).as_posix()}"] = path  # type: ignore[union-attr]

@@ -53,8 +53,13 @@ class SceneWork:
 
     def inputs(self) -> list[Path]:
         """Files and folders that the work reads besides the scene's folder."""
-        named = (self.capture, self.splats, self.photos.test_list)
+        named = (self.capture, self.splats, self.photos.test_list, self.masks)
         return [path for path in named if path is not None]
+
+    @property
+    def masks(self) -> Path | None:
+        """Folder of masks, or one mask, outside of the capture; None if there is none."""
+        return Path(self.photos.masks) if Path(self.photos.masks).is_absolute() else None
 
 
 @dataclass(frozen=True)
@@ -210,7 +215,7 @@ class JobRunner:
     def _on_copy(self, job: Job, copy: OwnCopy, teller: Teller) -> Any:
         scene = job.scene
         copy.fill(job.files or {}, self._fetch)
-        copy.move_capture(scene.capture)
+        copy.move_capture(scene.capture, scene.masks)
         here = replace(
             scene,
             capture=copy.path("capture", scene.capture),
@@ -219,6 +224,7 @@ class JobRunner:
             photos=replace(
                 scene.photos,
                 test_list=scene.photos.test_list and copy.path("test_list", scene.photos.test_list),
+                masks=str(copy.path("masks", scene.masks)) if scene.masks else scene.photos.masks,
             ),
         )
         moved = list(zip([here.out, *here.inputs()], [scene.out, *scene.inputs()], strict=True))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gags import pipeline
+from gags.capture.mask_files import AUTO, NONE
 from gags.errors import GagsError
 from gags.pipeline.settings import CaptureSettings, RunSettings, check_settings
 from gags.progress import SILENT, Reporter
@@ -147,7 +148,7 @@ def run_on_ray(
         GagsError: As `run`, and if the extra `scale` is missing or the cluster cannot be reached.
     """
     check_settings(settings)
-    scene = _work(_absolute(capture), _absolute(out), settings, _absolute_list(photos))
+    scene = _work(_absolute(capture), _absolute(out), settings, _absolute_list(photos, _absolute(capture)))
     scene = replace(scene, splats=splats and _absolute(splats))
     errors: list[Exception] = []
 
@@ -184,7 +185,7 @@ def _works(
                 f"{same.capture} and {path} would both become {out / name}; rename one of them, or run it "
                 "with another --out"
             )
-        scenes[name.casefold()] = _work(path, _absolute(out) / name, settings, _absolute_list(photos))
+        scenes[name.casefold()] = _work(path, _absolute(out) / name, settings, _absolute_list(photos, path))
     return list(scenes.values())
 
 
@@ -196,9 +197,13 @@ def _absolute(path: Path | str) -> Path:
     return Path(os.path.abspath(Path(path).expanduser()))
 
 
-def _absolute_list(photos: CaptureSettings) -> CaptureSettings:
-    """The same, wherever a worker runs."""
-    return replace(photos, test_list=photos.test_list and _absolute(photos.test_list))
+def _absolute_list(photos: CaptureSettings, capture: Path) -> CaptureSettings:
+    """The same, wherever a worker runs; masks that are not here are looked for in the capture, as always."""
+    photos = replace(photos, test_list=photos.test_list and _absolute(photos.test_list))
+    if photos.masks in (AUTO, NONE):
+        return photos
+    inside = not _absolute(photos.masks).exists() and (capture / photos.masks).exists()
+    return photos if inside else replace(photos, masks=str(_absolute(photos.masks)))
 
 
 def _alone(scene: SceneWork, report: bool, progress: Reporter) -> tuple[SceneResult, Exception | None]:

@@ -13,6 +13,7 @@ from gags.segment.packed import CroppedMask
 from gags.segment.segmenter import PromptedMasks, SeesPlaces, Segmenter
 from gags.segment.settings import DescribeSettings
 
+LEAST_KEPT = 0.5  # of a mask that must lie where the photo counts; the rest is cut off
 PROMPTS_A_CALL = 64  # prompts decoded at a time; bounds the memory
 
 
@@ -192,6 +193,20 @@ def _measured(
         px = np.array([frame.width, frame.height] * 2) / np.array(batch.extent * 2)  # px per cell
         return stabilities, cells, cells * px + corners
     return stabilities, cells, cells
+
+
+def kept_share(candidate: Candidate, kept: np.ndarray) -> float:
+    """Share of a mask that lies where the photo counts, by the centres of its cells.
+
+    Args:
+        candidate: The mask.
+        kept: Which pixels of the photo count. bool [H, W]
+    """
+    frame, (rows, columns) = candidate.frame, np.nonzero(candidate.logits > 0)
+    cells_x, cells_y = candidate.extent[0] / frame.width, candidate.extent[1] / frame.height
+    x = frame.x + ((columns + candidate.x + 0.5) / cells_x).astype(np.int64).clip(0, frame.width - 1)
+    y = frame.y + ((rows + candidate.y + 0.5) / cells_y).astype(np.int64).clip(0, frame.height - 1)
+    return float(kept[y, x].mean()) if len(x) else 0.0
 
 
 def to_photo(candidate: Candidate) -> CroppedMask:

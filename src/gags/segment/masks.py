@@ -23,6 +23,7 @@ class Masks:
         scores: Predicted IoU × stability of each mask, in [0, 1]. float32 [M]
         whole: Each mask before others were painted over it, with boxes of its own; None if nobody needs it,
             see the setting `crop`.
+        kept: Which pixels of the photo count; the others belong to no mask. None if all count. bool [H, W]
     """
 
     labels: np.ndarray
@@ -30,6 +31,7 @@ class Masks:
     boxes: np.ndarray
     scores: np.ndarray
     whole: PackedMasks | None = None
+    kept: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.levels)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numba import njit
 
-from gags.segment.candidates import Candidate, candidate_masks, to_photo
+from gags.segment.candidates import LEAST_KEPT, Candidate, candidate_masks, kept_share, to_photo
 from gags.segment.frames import Frame, zoomed_frames
 from gags.segment.masks import LEVELS, CroppedMask, Masks, paint, remove_specks
 from gags.segment.packed import PackedMasks
@@ -15,7 +15,11 @@ from gags.segment.suppress import box_nms, mask_nms_of_overlaps, overlaps
 
 
 def segment_photo(
-    image: np.ndarray, prompts: np.ndarray, segmenter: Segmenter, settings: DescribeSettings
+    image: np.ndarray,
+    prompts: np.ndarray,
+    segmenter: Segmenter,
+    settings: DescribeSettings,
+    kept: np.ndarray | None = None,
 ) -> Masks:
     """Masks of one photo on three levels.
 
@@ -30,6 +34,8 @@ def segment_photo(
             by frame. float32 [P, 2]
         segmenter: Model of the SAM family.
         settings: Thresholds.
+        kept: Which pixels of the photo count; None for all. Prompts elsewhere are not asked, and masks lose
+            what they have there; those that lie there for the most part are dropped. bool [H, W]
 
     Returns:
         The masks; any level may be empty.
@@ -38,11 +44,16 @@ def segment_photo(
         ValueError: If prompts cannot be shared out evenly among the photo and its crops.
     """
     height, width = image.shape[:2]
-    return masks_of_candidates(find_candidates(image, prompts, segmenter, settings), width, height, settings)
+    candidates = find_candidates(image, prompts, segmenter, settings, kept)
+    return masks_of_candidates(candidates, width, height, settings, kept)
 
 
 def masks_of_candidates(
-    candidates: list[Candidate], width: int, height: int, settings: DescribeSettings
+    candidates: list[Candidate],
+    width: int,
+    height: int,
+    settings: DescribeSettings,
+    kept: np.ndarray | None = None,
 ) -> Masks:
     """What `segment_photo` makes of the candidates of a photo.
 
@@ -51,6 +62,7 @@ def masks_of_candidates(
         width: Of the photo, px.
         height: Of the photo, px.
         settings: Thresholds.
+        kept: As for `segment_photo`. bool [H, W]
 
     Returns:
         The masks; any level may be empty.
@@ -60,16 +72,16 @@ def masks_of_candidates(
     wholes: list[PackedMasks] = []
     labels = np.full((len(LEVELS), height, width), -1, np.int16)
     for level in range(len(LEVELS)):
-        kept, masks = masks_of_level([c for c in candidates if c.level == level], settings)
+        here, masks = masks_of_level([c for c in candidates if c.level == level], settings, kept)
         rows = paint(
             masks,
             labels[level],
             first=len(scores),
             # Where the largest island stays however small it is, so does a small mask.
             min_area=1 if settings.keep_largest else settings.min_area,
-            ious=np.array([c.iou for c in kept]) if settings.paint_by == "iou" else None,
+            ious=np.array([c.iou for c in here]) if settings.paint_by == "iou" else None,
         )
-        scores += [kept[row].score for row in rows]
+        scores += [here[row].score for row in rows]
         counts.append(len(rows))
         if settings.crop == "whole":
             wholes.append(masks.take(rows))
@@ -79,11 +91,16 @@ def masks_of_candidates(
         boxes=_label_boxes(labels, len(scores)),
         scores=np.array(scores, np.float32),
         whole=PackedMasks.joined(wholes) if settings.crop == "whole" else None,
+        kept=kept,
     )
 
 
 def find_candidates(
-    image: np.ndarray, prompts: np.ndarray, segmenter: Segmenter, settings: DescribeSettings
+    image: np.ndarray,
+    prompts: np.ndarray,
+    segmenter: Segmenter,
+    settings: DescribeSettings,
+    kept: np.ndarray | None = None,
 ) -> list[Candidate]:
     """Candidates of a photo on all levels, without those that box NMS drops.
 
@@ -95,6 +112,7 @@ def find_candidates(
         prompts: As for `segment_photo`. float32 [P, 2]
         segmenter: Model of the SAM family.
         settings: Prompts and thresholds.
+        kept: As for `segment_photo`. bool [H, W]
 
     Returns:
         Candidates; of one level, those that later steps prefer first.
@@ -107,8 +125,14 @@ def find_candidates(
         )
     found: list[Candidate] = []
     for frame, points in zip(frames, np.split(prompts, len(frames)), strict=True):
+        if kept is not None:
+            points = points[is_kept(points, kept)]
+            if not len(points):
+                continue
         encoded = segmenter.encode(frame.of(image))
         candidates = candidate_masks(encoded, points, segmenter, settings, frame, (width, height))
+        if kept is not None:
+            candidates = [c for c in candidates if kept_share(c, kept) >= LEAST_KEPT]
         for level in range(len(LEVELS)):
             here = [c for c in candidates if c.level == level]
             found += _without_repeats(here, np.array([c.iou for c in here]), settings)
@@ -122,30 +146,37 @@ def find_candidates(
     return merged
 
 
+def is_kept(points: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Whether points (x, y) in px [P, 2] lie on pixels that count. bool [P]"""
+    x, y = points.astype(np.int64).T
+    return kept[y, x]
+
+
 def masks_of_level(
-    candidates: list[Candidate], settings: DescribeSettings
+    candidates: list[Candidate], settings: DescribeSettings, kept: np.ndarray | None = None
 ) -> tuple[list[Candidate], PackedMasks]:
     """The candidates of one level that stay, and their masks at the size of the photo, cleaned up.
 
     Args:
         candidates: What box NMS left of the level, the best first.
         settings: Thresholds.
+        kept: As for `segment_photo`. bool [H, W]
 
     Returns:
         Candidates and masks, as many of each.
     """
     cleaned_first = settings.second_box_nms or settings.keep_largest or settings.prompts == "crops"
     if not cleaned_first:
-        kept = _kept(candidates, overlaps(_on_grid(candidates)), settings)
-        candidates = [candidates[row] for row in kept]
-    candidates, masks, untouched = _cleaned(candidates, settings)
+        stay = _kept(candidates, overlaps(_on_grid(candidates)), settings)
+        candidates = [candidates[row] for row in stay]
+    candidates, masks, untouched = _cleaned(candidates, settings, kept)
     if settings.second_box_nms:
         # Masks that the clean-up left as they were are preferred, then the order so far (Segment Anything).
         rows = box_nms(masks.boxes, untouched, settings.box_nms_iou)
         candidates, masks = [candidates[row] for row in rows], masks.take(rows)
     if cleaned_first:
-        kept = _kept(candidates, masks.overlaps(), settings)
-        candidates, masks = [candidates[row] for row in kept], masks.take(kept)
+        stay = _kept(candidates, masks.overlaps(), settings)
+        candidates, masks = [candidates[row] for row in stay], masks.take(stay)
     return candidates, masks
 
 
@@ -184,9 +215,9 @@ def _kept(candidates: list[Candidate], overlap: np.ndarray, settings: DescribeSe
 
 
 def _cleaned(
-    candidates: list[Candidate], settings: DescribeSettings
+    candidates: list[Candidate], settings: DescribeSettings, kept: np.ndarray | None
 ) -> tuple[list[Candidate], PackedMasks, np.ndarray]:
-    """Masks at the size of the photo without specks and holes.
+    """Masks at the size of the photo without specks, holes and what is to be ignored.
 
     Returns:
         The candidates of which something is left; their masks; 1 for each mask that had none, else 0. [N]
@@ -197,7 +228,12 @@ def _cleaned(
     def clean() -> Iterator[CroppedMask]:
         for candidate in candidates:
             resized = to_photo(candidate)
+            counted = None if kept is None else kept[resized.window]
+            if counted is not None:
+                resized = CroppedMask(resized.mask & counted, resized.x, resized.y)
             mask = remove_specks(resized.mask, settings.min_area, keep_largest=settings.keep_largest)
+            if counted is not None:
+                mask &= counted  # what is ignored is no hole to be filled
             if mask.any():
                 left.append(candidate)
                 untouched.append(bool((mask == resized.mask).all()))

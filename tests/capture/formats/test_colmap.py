@@ -7,9 +7,14 @@ import pycolmap
 import pytest
 from tests.helpers.heard import Heard
 from tests.helpers.made_capture import LENSES, plain_photo, pose, write_colmap, write_photo
+from tests.helpers.wide import SIZE as WIDE
+from tests.helpers.wide import WIDE_LENSES, photo_of, picture, pixel_centres
 
 from gags.capture import load_capture, read_saved_capture, save_capture
 from gags.capture.formats.colmap import read_colmap
+from gags.capture.formats.colmap_files import lens_of_model
+from gags.capture.settings import UndistortSettings
+from gags.capture.undistort import pinhole_of
 from gags.errors import CaptureError
 
 NAMES = ["a.png", "b c.png", "inner/d.png"]
@@ -97,7 +102,7 @@ def test_junk_model_is_one_error(tmp_path, file, suffix):
     write_colmap(tmp_path, NAMES, text=suffix == "txt")
     path = tmp_path / "sparse" / "0" / f"{file}.{suffix}"
     path.write_bytes(np.random.default_rng(0).integers(97, 122, 5000, dtype=np.uint8).tobytes())
-    with pytest.raises(CaptureError, match=rf"{file}\.{suffix} is damaged|not supported"):
+    with pytest.raises(CaptureError, match=rf"{file}\.{suffix} is damaged|is unknown"):
         load_capture(tmp_path)
 
 
@@ -118,15 +123,66 @@ def test_missing_points_file_means_no_points(tmp_path):
 
 
 @pytest.mark.parametrize("text", [False, True])
-@pytest.mark.parametrize("model", ["OPENCV_FISHEYE", "SIMPLE_RADIAL_FISHEYE", "FOV"])
-def test_fisheye_is_one_error(tmp_path, model, text):
-    params = {
-        "OPENCV_FISHEYE": [210.0, 210, 100, 75, 0, 0, 0, 0],
-        "SIMPLE_RADIAL_FISHEYE": [210.0, 100, 75, 0],
-    }
-    write_colmap(tmp_path, NAMES, model=model, params=params.get(model, [210.0, 210, 100, 75, 1]), text=text)
-    with pytest.raises(CaptureError, match=rf"{model} is not supported.*image_undistorter"):
+@pytest.mark.parametrize("model", WIDE_LENSES)
+def test_wide_lenses_are_read(tmp_path, model, text):
+    def photo(_):
+        return photo_of(
+            pycolmap.Camera(model=model, width=WIDE[0], height=WIDE[1], params=WIDE_LENSES[model])
+        )
+
+    write_colmap(
+        tmp_path, ["a.png"], model=model, params=WIDE_LENSES[model], size=WIDE, photo=photo, text=text
+    )
+    (view,) = load_capture(tmp_path, test_every=0).views
+    pinhole = pinhole_of(lens_of_model(model, *WIDE, WIDE_LENSES[model]))
+    np.testing.assert_array_equal(view.camera.K, pinhole.K)
+    np.testing.assert_allclose(view.camera.viewmat, pose(0), atol=1e-12)
+    rays = (pixel_centres((pinhole.width, pinhole.height)) - pinhole.K[:2, 2]) / pinhole.fx
+    truth = picture(np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1))
+    assert np.abs(view.image().astype(float) - truth).mean() < 1.5
+    assert view.seen() is None
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("3 KANNALA 200 150 210 100 75", "camera model KANNALA is unknown.*OPENCV_FISHEYE"),
+        ("3 OPENCV_FISHEYE 200 150 210 210 100 75 0 0 0", "takes 8 parameters, not 7"),
+        ("3 OPENCV_FISHEYE 200 150 210 210 100 75 0 0 nan 0", "is no camera"),
+        ("3 FISHEYE 200 150 -1 210 100 75", "is no camera"),
+        ("3 FISHEYE 200 150 210 210 -100 75", "its axis.*outside of the photo"),
+        ("3 EQUIRECTANGULAR 200 150 200 150", "200×150.*panorama is twice as wide as high"),
+    ],
+)
+def test_wide_lenses_that_are_none(tmp_path, line, message):
+    write_colmap(tmp_path, NAMES, text=True)
+    (tmp_path / "sparse" / "0" / "cameras.txt").write_text(f"{line}\n")
+    with pytest.raises(CaptureError, match=message):
         load_capture(tmp_path)
+
+
+def test_settings_of_undistortion_are_kept_with_the_capture(tmp_path):
+    params = [100.0, 102, 100, 75, 0.4]
+    write_colmap(tmp_path, NAMES, model="DIVISION", params=params)
+    asked = UndistortSettings(fov=50.0, border="keep")
+    capture = load_capture(tmp_path, undistort=asked)
+    assert capture.options["undistort"] == {"fov": 50.0, "border": "keep"}
+    assert "undistort" not in load_capture(tmp_path).options
+    views = [load_capture(tmp_path).views[0], capture.views[0]]
+    assert views[0].camera.K[0, 2] > views[1].camera.K[0, 2]
+    assert len({each.fingerprint() for each in (capture, load_capture(tmp_path))}) == 2
+    assert capture.fingerprint() == load_capture(tmp_path, undistort=asked).fingerprint()
+
+
+def test_wide_photos_are_shrunk_like_others(tmp_path):
+    write_colmap(tmp_path, NAMES, model="FISHEYE", params=[100.0, 100, 100, 75])
+    whole = load_capture(tmp_path).views[0].camera
+    half = load_capture(tmp_path, downscale=2).views[0].camera
+    small = load_capture(tmp_path, max_size=60).views[0]
+    assert half.width == pytest.approx(whole.width / 2, abs=1)
+    assert half.K[0, 0] == pytest.approx(whole.K[0, 0] / 2, rel=0.01)
+    assert max(small.camera.width, small.camera.height) == 60
+    assert small.image().shape == (small.camera.height, 60, 3)
 
 
 def test_photo_of_an_unknown_camera_is_an_error(tmp_path):

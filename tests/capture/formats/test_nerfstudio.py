@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from tests.helpers.heard import Heard
 from tests.helpers.made_capture import plain_photo, pose, write_nerfstudio, write_photo
+from tests.helpers.wide import panorama, picture, pixel_centres
 
-from gags.capture import load_capture
+from gags.capture import load_capture, read_saved_capture, save_capture
+from gags.capture.formats.colmap_files import lens_of_model
 from gags.capture.lens import rays_through
+from gags.capture.settings import PanoramaSettings
+from gags.capture.undistort import pinhole_of
 from gags.errors import CaptureError
 
 NAMES = [f"images/frame_{i:02}.png" for i in range(4)]
@@ -156,9 +160,10 @@ def test_broken_transforms(tmp_path, content, message):
         ({"fl_x": "wide"}, "not a number"),
         ({"fl_x": -3}, "no focal length"),
         ({"k1": float("nan")}, "not finite"),
-        ({"camera_model": "OPENCV_FISHEYE"}, "OPENCV_FISHEYE is not supported"),
-        ({"camera_model": "EQUIRECTANGULAR"}, "EQUIRECTANGULAR is not supported"),
-        ({"is_fisheye": True}, "fisheye is not supported"),
+        ({"camera_model": "ORTHOPHOTO"}, "ORTHOPHOTO is not read.*OPENCV_FISHEYE"),
+        ({"camera_model": "EQUIRECTANGULAR"}, "200×150.*panorama is twice as wide as high"),
+        ({"camera_model": "OPENCV_FISHEYE", "k3": float("inf")}, "not finite"),
+        ({"camera_model": "OPENCV_FISHEYE", "cx": -300}, "its axis.*outside of the photo"),
         ({"w": 201}, "is 200×150, but its camera is 201×150"),
     ],
 )
@@ -207,13 +212,13 @@ def test_a_pose_of_zeros_is_left_out(tmp_path):
     assert "frame_02.png" in heard.warned[0]
 
 
-def test_masks_are_named_while_they_are_not_used(tmp_path):
+def test_masks_that_are_named_and_not_there_are_told(tmp_path):
     transforms = write_nerfstudio(tmp_path, NAMES)
     transforms["frames"][0]["mask_path"] = "masks/frame_00.png"
     (tmp_path / "transforms.json").write_text(json.dumps(transforms))
     heard = Heard()
     load_capture(tmp_path, progress=heard)
-    assert "names masks (`mask_path`), which are not used" in heard.warned[0]
+    assert "1 masks that its files name are not there" in heard.warned[0]
 
 
 def test_missing_photo(tmp_path):
@@ -287,3 +292,83 @@ def test_same_photo_twice(tmp_path):
     write_nerfstudio(tmp_path, [*NAMES, NAMES[0]])
     with pytest.raises(CaptureError, match=r"several poses \(frame_00\.png\)"):
         load_capture(tmp_path)
+
+
+def test_fisheye_is_that_of_opencv(tmp_path):
+    bends = {"k1": -0.03, "k2": 0.004, "k3": -0.002, "k4": 0.0003}
+    keys = {"fl_x": 80.0, "fl_y": 82.0, "cx": 95.0, "cy": 80.0, **bends}
+    lens = lens_of_model("OPENCV_FISHEYE", 200, 150, [80.0, 82, 95, 80, *bends.values()])
+    for index, model in enumerate(({"camera_model": "OPENCV_FISHEYE"}, {"is_fisheye": True})):
+        root = tmp_path / str(index)
+        write_nerfstudio(root, NAMES, **keys, **model)
+        view = load_capture(root).views[0]
+        assert view.lens == lens
+        np.testing.assert_array_equal(view.camera.K, pinhole_of(lens).K)
+    transforms = write_nerfstudio(
+        root, NAMES, **keys, camera_model="OPENCV_FISHEYE", fisheye_crop_radius=60.0
+    )
+    assert transforms["fisheye_crop_radius"] == 60
+    round_ = load_capture(root).views[0]
+    assert round_.lens.radius == 60
+    assert round_.camera.K[0, 0] * 200 / round_.camera.width > view.camera.K[0, 0] * 200 / view.camera.width
+
+
+def write_panoramas(root, count=9, height=120, **keys):
+    """Panoramas of the sky with pose(i); the rotation alone counts, since the sky is far away."""
+    names = [f"images/pano_{index:02}.png" for index in range(count)]
+    write_nerfstudio(root, names, camera_model="EQUIRECTANGULAR", w=2 * height, h=height, **keys)
+    for index, name in enumerate(names):
+        write_photo(root / name, panorama(height, pose(index)[:3, :3]))
+
+
+def test_panoramas_with_poses_become_views_with_poses(tmp_path):
+    write_panoramas(tmp_path)
+    heard = Heard()
+    capture = load_capture(tmp_path, progress=heard)
+    assert "9 panoramas are cut into 8 views each" in heard.said[0]
+    names = [f"yaw{yaw:03}" for yaw in range(0, 360, 45)]
+    assert [view.name for view in capture.views[:8]] == [f"pano_00/{name}.png" for name in names]
+    assert len(capture) == 72
+    # Of every eighth panorama, all views are held out.
+    assert {view.name.split("/")[0] for view in capture.test} == {"pano_00", "pano_08"}
+    assert len(capture.test) == 16
+    for view in (capture["pano_03/yaw000"], capture["pano_03/yaw135"], capture["pano_05/yaw270"]):
+        camera, index = view.camera, int(view.name[5:7])
+        np.testing.assert_allclose(camera.position, -pose(index)[:3, :3].T @ pose(index)[:3, 3], atol=1e-9)
+        assert (camera.width, camera.height) == (76, 76)  # 240 px for 2π, 90° across
+        assert np.degrees(2 * np.arctan(camera.width / 2 / camera.K[0, 0])) == pytest.approx(90)
+        rays = camera.unproject(pixel_centres((76, 76)), np.ones((76, 76))) - camera.position
+        assert np.abs(view.image().astype(float) - picture(rays)).mean() < 1.5
+    saved = tmp_path / "capture.json"
+    save_capture(capture, saved)
+    again = read_saved_capture(saved)
+    assert again.fingerprint() == capture.fingerprint()
+    assert json.loads(saved.read_text())["version"] == 2  # versions of gags before would misread it
+    np.testing.assert_array_equal(again["pano_03/yaw135"].image(), capture["pano_03/yaw135"].image())
+
+
+def test_how_panoramas_are_cut_can_be_chosen(tmp_path):
+    write_panoramas(tmp_path, test_filenames=["images/pano_02.png"])
+    capture = load_capture(tmp_path, panorama=PanoramaSettings(around=4, poles="both"), max_size=50)
+    assert [v.name.split("/")[1] for v in capture.views[:6]] == [
+        "down.png", "up.png", "yaw000.png", "yaw090.png", "yaw180.png", "yaw270.png",
+    ]  # fmt: skip
+    assert all(view.camera.width <= 50 for view in capture)
+    assert [view.name.split("/")[0] for view in capture.test] == ["pano_02"] * 6
+    up = capture["pano_01/up"].camera
+    above = up.viewmat[:3, :3] @ (pose(1)[:3, :3].T @ [0, -1.0, 0])  # −y is up in the panorama's frame
+    np.testing.assert_allclose(above, [0, 0, 1], atol=1e-12)
+    (tmp_path / "hold.txt").write_text("pano_04\npano_05.png\npano_06/yaw090\n")
+    capture = load_capture(tmp_path, panorama=PanoramaSettings(around=4), test_list=tmp_path / "hold.txt")
+    assert len(capture.test) == 4 + 4 + 1
+
+
+def test_photos_can_be_called_panoramas(tmp_path):
+    write_panoramas(tmp_path)
+    path = tmp_path / "transforms.json"
+    transforms = json.loads(path.read_text())
+    del transforms["camera_model"]
+    path.write_text(json.dumps(transforms))
+    capture = load_capture(tmp_path, camera="equirectangular")
+    assert len(capture) == 72
+    assert capture.options["camera"] == "equirectangular"

@@ -47,6 +47,7 @@ class Source:
         test_names: The views that the capture's own files hold out; None if they do not say.
         folder: Folder of the photos, where there may be several (`gags.capture.folders`).
         broken: Photos whose pose or camera cannot be used, and why, by name; they are not among `poses`.
+        masks: Masks that the capture's own files name, there or not, by name of the photo.
     """
 
     poses: list[Pose]
@@ -56,6 +57,7 @@ class Source:
     test_names: list[str] | None = None
     folder: Path | None = None
     broken: dict[str, str] = field(default_factory=dict)
+    masks: dict[str, Path] = field(default_factory=dict)
 
 
 class Reader(Protocol):

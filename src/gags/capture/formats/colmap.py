@@ -49,7 +49,7 @@ def read_colmap(root: Path, progress: Reporter = SILENT, *, images: str | None =
     """Read a capture laid out as COLMAP and 3DGS do; see `Reader`.
 
     Raises:
-        CaptureError: If files are missing or damaged, or a camera model is not supported.
+        CaptureError: If files are missing or damaged, or a camera model is unknown.
     """
     model = model_folder(root)
     if model is None:

@@ -6,33 +6,40 @@ has not returned from an empty `points3D.bin` after 20 s, and refuses a model fr
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from gags.capture.camera import rotations
-from gags.capture.lens import Lens
+from gags.capture.lens import Lens, panorama_lens
+from gags.capture.projections import EQUIRECTANGULAR, PERSPECTIVE
 from gags.errors import CaptureError
 from gags.files.text import read_text
 
-# Models by COLMAP's number: name, number of parameters, whether it is a pinhole with OpenCV distortion.
+# Models by COLMAP's number: name, number of parameters, of which are focal lengths, and the projection.
 _MODELS = {
-    0: ("SIMPLE_PINHOLE", 3, True),
-    1: ("PINHOLE", 4, True),
-    2: ("SIMPLE_RADIAL", 4, True),
-    3: ("RADIAL", 5, True),
-    4: ("OPENCV", 8, True),
-    5: ("OPENCV_FISHEYE", 8, False),
-    6: ("FULL_OPENCV", 12, True),
-    7: ("FOV", 5, False),
-    8: ("SIMPLE_RADIAL_FISHEYE", 4, False),
-    9: ("RADIAL_FISHEYE", 5, False),
-    10: ("THIN_PRISM_FISHEYE", 12, False),
+    0: ("SIMPLE_PINHOLE", 3, 1, PERSPECTIVE),
+    1: ("PINHOLE", 4, 2, PERSPECTIVE),
+    2: ("SIMPLE_RADIAL", 4, 1, PERSPECTIVE),
+    3: ("RADIAL", 5, 1, PERSPECTIVE),
+    4: ("OPENCV", 8, 2, PERSPECTIVE),
+    5: ("OPENCV_FISHEYE", 8, 2, "fisheye"),
+    6: ("FULL_OPENCV", 12, 2, PERSPECTIVE),
+    7: ("FOV", 5, 2, "field-of-view"),
+    8: ("SIMPLE_RADIAL_FISHEYE", 4, 1, "fisheye"),
+    9: ("RADIAL_FISHEYE", 5, 1, "fisheye"),
+    10: ("THIN_PRISM_FISHEYE", 12, 2, "thin-prism-fisheye"),
+    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16, 2, "rad-tan-thin-prism-fisheye"),
+    12: ("SIMPLE_DIVISION", 4, 1, "division"),
+    13: ("DIVISION", 5, 2, "division"),
+    14: ("SIMPLE_FISHEYE", 3, 1, "fisheye"),
+    15: ("FISHEYE", 4, 2, "fisheye"),
+    16: ("EUCM", 6, 2, "unified"),
+    17: ("EQUIRECTANGULAR", 2, 0, EQUIRECTANGULAR),
 }
-_SUPPORTED = [name for name, _, supported in _MODELS.values() if supported]
-_PARAMETERS = {name: count for name, count, _ in _MODELS.values()}
+_BY_NAME = {name: (count, focals, projection) for name, count, focals, projection in _MODELS.values()}
 # Bytes that one record takes at least: how many there can be follows from the length of a file.
 LEAST_IMAGE_BYTES = 64 + 1 + 8
 _MOST_REASON = 200  # letters of a message that may quote the file
@@ -83,7 +90,7 @@ def read_cameras(model: Path) -> dict[int, Lens]:
     """Cameras of a model by number.
 
     Raises:
-        CaptureError: If the file is missing or damaged, or a camera model is not supported.
+        CaptureError: If the file is missing or damaged, or a camera model is unknown.
     """
     return _parse(model, "cameras", _cameras_binary, _cameras_text)
 
@@ -132,22 +139,34 @@ def _parse(
         raise CaptureError(f"{path} is damaged: {reason}; copy or export the COLMAP model again") from error
 
 
-def _lens(model: str, width: int, height: int, params: tuple[float, ...]) -> Lens:
-    if model not in _SUPPORTED:
+def lens_of_model(model: str, width: int, height: int, params: Sequence[float]) -> Lens:
+    """The lens that COLMAP calls by a model and its parameters.
+
+    Raises:
+        CaptureError: If there is no such model.
+        ValueError: If the parameters are too few, too many, or those of no camera.
+    """
+    if model not in _BY_NAME:
         raise CaptureError(
-            f"camera model {model} is not supported (only {', '.join(_SUPPORTED)}); "
+            f"camera model {model} is unknown (known: {', '.join(_BY_NAME)}); "
             "undistort the photos with `colmap image_undistorter` first"
         )
-    if len(params) != _PARAMETERS[model]:
-        raise ValueError(f"{model} takes {_PARAMETERS[model]} parameters, not {len(params)}")
-    focals = 1 if model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL") else 2
+    count, focals, projection = _BY_NAME[model]
+    if len(params) != count:
+        raise ValueError(f"{model} takes {count} parameters, not {len(params)}")
     if not np.isfinite(params).all() or min(width, height, *params[:focals]) <= 0:
-        raise ValueError(f"{model} {width}×{height} with parameters {params} is no camera")
-    if focals == 1:
-        f, cx, cy, *distortion = params
-        return Lens(width, height, fx=f, fy=f, cx=cx, cy=cy, distortion=tuple(distortion))
-    fx, fy, cx, cy, *distortion = params
-    return Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=tuple(distortion))
+        raise ValueError(f"{model} {width}×{height} with parameters {tuple(params)} is no camera")
+    if projection == EQUIRECTANGULAR:  # its parameters are width and height again
+        return panorama_lens(width, height)
+    fx, fy = params[0], params[focals - 1]
+    cx, cy, *bends = params[focals:]
+    distortion = tuple(bends)
+    nonsense = (projection == "unified" and not (0 <= bends[0] <= 1 and bends[1] > 0)) or (
+        projection == "field-of-view" and not abs(bends[0]) < np.pi
+    )
+    if nonsense:
+        raise ValueError(f"{model} with parameters {tuple(params)} is no camera")
+    return Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion, projection=projection)
 
 
 def _viewmat(quat_wxyz: tuple[float, ...], translation: tuple[float, ...]) -> np.ndarray | None:
@@ -176,10 +195,10 @@ def _cameras_binary(data: bytes) -> dict[int, Lens]:
     count, offset = _records(data)
     for _ in range(count):
         camera_id, model_id, width, height = struct.unpack_from("<iiQQ", data, offset)
-        model, parameters, _ = _MODELS.get(model_id, (f"number {model_id}", 0, False))
+        model, parameters, *_ = _MODELS.get(model_id, (f"number {model_id}", 0, 0, ""))
         params = struct.unpack_from(f"<{parameters}d", data, offset + 24)
         offset += 24 + 8 * parameters
-        cameras[camera_id] = _lens(model, width, height, params)
+        cameras[camera_id] = lens_of_model(model, width, height, params)
     _check_end(data, offset)
     return cameras
 
@@ -228,7 +247,7 @@ def _data_lines(lines: list[str]) -> Iterator[list[str]]:
 
 def _cameras_text(lines: list[str]) -> dict[int, Lens]:
     return {
-        int(camera_id): _lens(model, int(width), int(height), tuple(map(float, params)))
+        int(camera_id): lens_of_model(model, int(width), int(height), tuple(map(float, params)))
         for camera_id, model, width, height, *params in _data_lines(lines)
     }
 

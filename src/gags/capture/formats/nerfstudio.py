@@ -29,7 +29,7 @@ from gags.capture.formats.base import (
     no_points,
     opengl_viewmat,
 )
-from gags.capture.lens import Lens
+from gags.capture.lens import Lens, panorama_lens
 from gags.capture.names import is_inside, resolve, say_others, with_slashes
 from gags.capture.photos import SUFFIXES, photo_size, photos_in
 from gags.errors import CaptureError
@@ -39,7 +39,10 @@ from gags.files.text import read_json
 from gags.progress import SILENT, Reporter
 
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV", "PERSPECTIVE")
-_INTRINSICS = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y")
+_FISHEYES = ("OPENCV_FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "SIMPLE_FISHEYE", "FISHEYE")
+_PANORAMA = "EQUIRECTANGULAR"
+_RADIUS = "fisheye_crop_radius"  # px about the middle of the photo, beyond which it shows nothing
+_INTRINSICS = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y", _RADIUS)
 _DISTORTION = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
 MAIN_FILE = "transforms.json"
 # Of Blender's splits, the first is trained on. One of the others is held out, and a third is not read.
@@ -58,13 +61,11 @@ def read_nerfstudio(root: Path, progress: Reporter = SILENT, *, images: str | No
     Views are called as `file_path` says, whichever folder their photos are read from.
 
     Raises:
-        CaptureError: If files are missing or damaged, keys lack, or a camera model is not supported.
+        CaptureError: If files are missing or damaged, keys lack, or a camera model is unknown.
     """
     path, transforms = _transforms(root, progress)
     frames = transforms["frames"]
     given = [_file_path(path, frame) for frame in frames]
-    if any("mask_path" in frame for frame in frames):
-        progress.warn(f"{path} names masks (`mask_path`), which are not used: all pixels count")
     files = _photo_files(root, given, progress)
     copies = _copies(root, path, files, images, progress)
     folder, read_from = (_common_folder(each, root) for each in (files, copies))
@@ -84,7 +85,8 @@ def read_nerfstudio(root: Path, progress: Reporter = SILENT, *, images: str | No
     points, points_rgb = _points(root, transforms)
     test_names = _test_names(transforms, dict(zip(given, names, strict=True)))
     folder_of_copies = _photos_of(root, copies)
-    return Source(poses, photos, points, points_rgb, test_names, folder_of_copies, broken)
+    masks = _masks(root, names, [transforms | frame for frame in frames])
+    return Source(poses, photos, points, points_rgb, test_names, folder_of_copies, broken, masks)
 
 
 def read_points(root: Path) -> Points:
@@ -236,6 +238,16 @@ def _copies(root: Path, path: Path, files: list[Path], images: str | None, progr
     return [copies[name][1] for name in names]
 
 
+def _masks(root: Path, names: Sequence[str], frames: Sequence[dict[str, Any]]) -> dict[str, Path]:
+    """Where `mask_path` says that the masks of photos are, by the photos' names."""
+    given = {name: frame.get("mask_path") for name, frame in zip(names, frames, strict=True)}
+    return {
+        name: Path(os.path.normpath(root / with_slashes(mask)))
+        for name, mask in given.items()
+        if isinstance(mask, str) and mask and "\0" not in mask
+    }
+
+
 def _viewmat(frame: dict[str, Any], where: str) -> np.ndarray:
     if "transform_matrix" not in frame:
         raise CaptureError(f"{where}: has no `transform_matrix`; write the capture again")
@@ -252,11 +264,10 @@ def _lens(values: dict[str, Any], photo: Path, copy: Path, where: str) -> Lens:
         where: What it is called, for messages.
     """
     model = str(values.get("camera_model", "OPENCV")).upper()
-    if model not in _PINHOLES or values.get("is_fisheye"):
-        model = model if model not in _PINHOLES else "fisheye"
+    if model not in (*_PINHOLES, *_FISHEYES, _PANORAMA):
         raise CaptureError(
-            f"{where}: camera model {model} is not supported (only pinhole cameras with OpenCV distortion); "
-            "undistort the photos first"
+            f"{where}: camera model {model} is not read (only pinhole cameras with OpenCV distortion, "
+            f"{_FISHEYES[0]} and {_PANORAMA}); undistort the photos first"
         )
     try:
         given = {
@@ -266,6 +277,27 @@ def _lens(values: dict[str, Any], photo: Path, copy: Path, where: str) -> Lens:
         raise CaptureError(f"{where}: an intrinsic is not a number ({error}); correct it") from error
     if not all(map(math.isfinite, given.values())):
         raise CaptureError(f"{where}: an intrinsic is not finite; correct it")
+    width, height = _size(given, photo, copy, where)
+    if model == _PANORAMA:
+        return panorama_lens(width, height)
+    fx = given.get("fl_x") or _focal(given.get("camera_angle_x"), width)
+    fy = given.get("fl_y") or _focal(given.get("camera_angle_y"), height) or fx
+    fx = fx or fy
+    if fx is None or fy is None or min(fx, fy, width, height) <= 0:
+        raise CaptureError(f"{where}: no focal length; give `fl_x` in pixels or `camera_angle_x` in radians")
+    cx, cy = given.get("cx", width / 2), given.get("cy", height / 2)
+    if model in _FISHEYES or values.get("is_fisheye"):  # the second is instant-ngp's
+        bends = tuple(given.get(key, 0.0) for key in ("k1", "k2", "k3", "k4"))
+        radius = given.get(_RADIUS)
+        return Lens(
+            width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=bends, projection="fisheye", radius=radius
+        )
+    distortion, radial8 = _distortion(given, model)
+    return Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion, radial8=radial8)
+
+
+def _size(given: dict[str, float], photo: Path, copy: Path, where: str) -> tuple[int, int]:
+    """Width and height that the intrinsics of a photo belong to; arguments as for `_lens`."""
     if "w" in given and "h" in given:
         width, height = round(given["w"]), round(given["h"])
     elif is_file(photo):
@@ -281,14 +313,9 @@ def _lens(values: dict[str, Any], photo: Path, copy: Path, where: str) -> Lens:
         raise CaptureError(
             f"photo {photo} is not there; put it back, or remove its frame from transforms.json"
         )
-    fx = given.get("fl_x") or _focal(given.get("camera_angle_x"), width)
-    fy = given.get("fl_y") or _focal(given.get("camera_angle_y"), height) or fx
-    fx = fx or fy
-    if fx is None or fy is None or min(fx, fy, width, height) <= 0:
-        raise CaptureError(f"{where}: no focal length; give `fl_x` in pixels or `camera_angle_x` in radians")
-    cx, cy = given.get("cx", width / 2), given.get("cy", height / 2)
-    distortion, radial8 = _distortion(given, model)
-    return Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy, distortion=distortion, radial8=radial8)
+    if min(width, height) <= 0:
+        raise CaptureError(f"{where}: `w` and `h` are {width} and {height}; correct them")
+    return width, height
 
 
 def _distortion(given: dict[str, float], model: str) -> tuple[tuple[float, ...], float]:
