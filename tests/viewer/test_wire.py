@@ -4,13 +4,14 @@ import json
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gags.errors import QueryError
 from gags.viewer.wire import MOST_JSON, packed, unpacked
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(
     st.dictionaries(
         st.text(max_size=5).filter(lambda key: key != "parts"), st.integers() | st.text(), max_size=4

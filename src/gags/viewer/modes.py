@@ -34,7 +34,7 @@ def granularity(scene: Scene) -> ModeColors:
     """
     with torch.no_grad():
         weights = scene.field.decoder.granularity(scene.field.features).softmax(dim=-1).cpu().numpy()
-    legend = list(zip(LEVELS, LEVEL_COLORS.tolist(), strict=True))
+    legend = [(str(level), color) for level, color in zip(LEVELS, LEVEL_COLORS.tolist(), strict=True)]
     return ModeColors(stretched_levels(weights), legend)
 
 
