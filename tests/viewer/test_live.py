@@ -140,6 +140,7 @@ def test_the_list_selects_cuts_out_undoes_and_redoes(page, tmp_path):
     assert Image.open(tmp_path / "view.png").size == (1920, 1080)
 
 
+@pytest.mark.slow
 def test_a_lasso_around_a_ball_holds_it_and_names_it(page):
     x, y, radius = _place(page, "blue ball")
     page.evaluate("gagsApp.setTool('lasso')")
@@ -187,6 +188,7 @@ def test_what_is_up_is_kept_in_the_scene(page, scene):
         scene.set_up(None)
 
 
+@pytest.mark.slow
 def test_a_corrected_name_is_found_in_every_browser(page, viewer, browser, scene):
     other = _open(viewer, browser)
     _row(page, "yellow ball").locator(".thing").hover()
@@ -206,6 +208,7 @@ def test_a_corrected_name_is_found_in_every_browser(page, viewer, browser, scene
         other.context.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_gone_is_said_and_comes_back(scene, browser):
     from gags.viewer.server import Viewer
 

@@ -61,7 +61,8 @@ class App {
     this.loading = el("p", { id: "loading", role: "status" }, "Loading …");
     byId("kept").replaceChildren(this.texts.element);
     byId("sheets").replaceChildren(this.loading,
-      sheet("Selected", true, this.selectedSheet.element), sheet("Things", true, this.list.element),
+      // Selected comes after the list: what it says is longer or shorter, and rows must not move under a hand.
+      sheet("Things", true, this.list.element), sheet("Selected", true, this.selectedSheet.element),
       sheet("Look", false, lookSheet(this)), sheet("Choose by hand", false, this.chooser.element),
       sheet("Measure", false, this.measure.element), sheet("Steps", false, this.steps.element),
       sheet("Take away", false, this.output.element));
@@ -459,21 +460,38 @@ class App {
 
   /** Go to where a box fills the picture: from the side that is seen now, or the nearest from which it is seen. */
   frame(box, bits) {
-    const { view, scene } = this, eye = view.position, hidden = this.hiddenFlags();
-    const way = (from) => unit(sub(from, box.center)), now = way(eye);
-    const photos = scene.cameras.map((camera) => way(positionOf(camera.viewmat)));
-    photos.sort((a, b) => dot(b, now) - dot(a, now));
-    const most = scene.count > 300000 ? 4 : 12, step = Math.max(1, Math.floor(photos.length / most));
-    const tried = [now, ...photos.filter((_, k) => k % step === 0).slice(0, most)];
+    const { view, scene } = this, many = scene.count > 300000, hidden = this.hiddenFlags();
+    const way = (from) => unit(sub(from, box.center)), now = way(view.position);
+    const photos = scene.cameras.map((camera) => positionOf(camera.viewmat)).sort((a, b) => dot(way(b), now) - dot(way(a), now));
+    const most = many ? 4 : 12, step = Math.max(1, Math.floor(photos.length / most));
+    const near = photos.filter((_, k) => k % step === 0).slice(0, most), marks = this._marks(box, bits, many ? 3 : 5);
     let best = null;
-    for (const direction of tried) {
-      const pose = view.framing(box, direction), hits = this.splats.along(pose.position, times(direction, -1), hidden);
-      const own = hits.rows.reduce((sum, g, k) => sum + (bits.has(g) ? hits.weights[k] : 0), 0);
-      const score = own + 0.2 * dot(direction, now);
+    const tryPose = (pose) => { // they come nearest first, so that the first that is good is the one
+      if (best?.own > 0.7) return;
+      const own = this._shareSeen(pose.position, marks, bits, hidden), score = own + 0.2 * dot(way(pose.position), now);
       if (!best || score > best.score) best = { score, pose, own };
-      if (own > 0.8) break; // they come nearest first
-    }
+    };
+    for (const direction of [now, ...near.map(way)]) tryPose(view.framing(box, direction));
+    // What is too large to be seen whole from within a room is seen from where the photos were taken.
+    if (best.own < 0.3) for (const position of near) tryPose({ position, target: box.center });
     this.controls.goTo(best.pose);
+  }
+
+  /** Places of a few of the Gaussians, those that are far from the box left out. */
+  _marks(box, bits, most) {
+    const around = 0.5 * length(box.size), inside = (g) => length(sub(this.splats.mean(g), box.center)) <= around;
+    const rows = bits.rows().filter((g) => this.splats.opacity(g) > 0.5 && inside(g));
+    const marks = Array.from({ length: Math.min(most, rows.length) }, (_, k) => this.splats.mean(rows[Math.floor((k * rows.length) / most)]));
+    return marks.length ? marks : [box.center];
+  }
+
+  /** Share of the light from some places that some Gaussians stop, mean of the places. */
+  _shareSeen(from, marks, bits, hidden) {
+    const seen = marks.map((mark) => {
+      const hits = this.splats.along(from, unit(sub(mark, from)), hidden);
+      return hits.rows.reduce((sum, g, k) => sum + (bits.has(g) ? hits.weights[k] : 0), 0);
+    });
+    return seen.reduce((a, b) => a + b, 0) / seen.length;
   }
 
   /** A box along the world's axes around some Gaussians, a few far ones left out. */

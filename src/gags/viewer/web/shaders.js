@@ -96,7 +96,9 @@ void main() {
     rgb = mix(vec3(dot(rgb, GREY)), texelFetch(modeColors, at, 0).rgb, 0.8);
   }
   bool selected = (state.z & 1u) != 0u, hovered = (state.z & 4u) != 0u;
-  if (highlight > 0.5) rgb = selected ? mix(rgb, vec3(1.0), 0.18) : 0.42 * rgb;
+  // What a text has dimmed already is dimmed less, or all around what was found would be black.
+  bool glowing = mode == ${MODES.relevancy} && anyLayer;
+  if (highlight > 0.5) rgb = selected ? mix(rgb, vec3(1.0), 0.18) : (glowing ? 0.75 : 0.42) * rgb;
   if (hovered) rgb = mix(rgb, vec3(1.0, 0.84, 0.25), 0.45);
   color = vec4(rgb, 1.0);
 }`;

@@ -37,7 +37,8 @@ class Texts {
       this.show();
       app.changed();
     });
-    this.element = el("div", {}, this.list, el("label", { class: "field" }, "Threshold", this.threshold), this.past);
+    this.slider = el("label", { class: "field", hidden: true }, "Threshold", this.threshold);
+    this.element = el("div", {}, this.list, this.slider, this.past);
     this._showPast();
   }
 
@@ -155,6 +156,7 @@ class Texts {
   }
 
   show() {
+    this.slider.hidden = !this.draft && !this.layers.length;
     const least = 255 * this.app.renderer.look.threshold;
     this.list.replaceChildren(...this.layers.map((layer) => {
       const matching = layer.strengths.reduce((sum, strength) => sum + (strength >= least && strength > 0 ? 1 : 0), 0);

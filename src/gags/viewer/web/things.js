@@ -121,7 +121,7 @@ class ThingList {
       { class: "small", "aria-label": `${hidden ? "Show" : "Hide"} ${thing.name}` });
     const rename = button("✎", (event) => { event.stopPropagation(); this._rename(thing, line); },
       { class: "small", "aria-label": `Rename ${thing.name}`, title: "Rename" });
-    line.append(toggle, picture, name, el("span", { class: "count" }, grouped(thing.count)), rename, eye);
+    line.append(toggle, picture, name, rename, eye, el("span", { class: "count" }, grouped(thing.count)));
     const item = el("li", { role: "treeitem", "aria-level": level, "aria-selected": selected ? "true" : "false",
       "aria-label": `${thing.name}, ${grouped(thing.count)} Gaussians`, "data-thing": thing.id,
       class: hidden ? "hidden" : "" }, line);
