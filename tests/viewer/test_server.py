@@ -1,5 +1,6 @@
 """The viewer's server as a page uses it: chunks over HTTP, questions over a websocket; bad pages."""
 
+import base64
 import io
 import json
 import urllib.error
@@ -179,7 +180,16 @@ def test_things_names_suggestions_and_colours(viewer, page, toy):
     owner = np.frombuffer(arrays["owner"], np.uint8).reshape(4, count).T.copy().view("<i4")[:, 0]
     named = {thing["id"]: thing["name"] for thing in listed["things"] if thing["listed"]}
     red = toy.owner[viewer._shown.packed.order] == RED
-    assert named[np.bincount(owner[red & (owner >= 0)]).argmax()] == "red ball"
+    ball = np.bincount(owner[red & (owner >= 0)]).argmax()
+    assert named[ball] == "red ball"
+    uris = page.ask("thumbnails")[0]["thumbnails"]
+    assert set(map(int, uris)) <= set(named)
+    kind, _, jpeg = uris[str(ball)].partition(",")
+    assert kind == "data:image/jpeg;base64"
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(jpeg))), float)
+    assert pixels[..., 0].max() > 1.5 * pixels[..., 2].max()  # it shows the red ball
+    again = {thing["id"]: thing["thumbnail"] for thing in page.ask("things")[0]["things"] if thing["listed"]}
+    assert again[int(ball)] == uris[str(ball)]
     name, _ = page.ask("name", {"selected": _bits(np.flatnonzero(red), count)})
     assert (name["names"][0][0], name["sure"]) == ("red ball", True)
     assert page.ask("suggest", prefix="red")[0]["names"] == ["red ball"]

@@ -29,6 +29,11 @@ def things(asked: Asked, outbox: Outbox, progress: Reporter) -> Answer:
     return {"things": listed}, {"owner": asked.shown.owner()}
 
 
+def thumbnails(asked: Asked, outbox: Outbox, progress: Reporter) -> Answer:
+    """Pictures of the listed things, which take longer than their names."""
+    return {"thumbnails": {str(thing): uri for thing, uri in asked.shown.thumbnails(progress).items()}}, {}
+
+
 def ask(asked: Asked, outbox: Outbox, progress: Reporter) -> Answer:
     """How well every Gaussian matches a text, and which things answer it."""
     shown = asked.shown
@@ -151,7 +156,21 @@ def save(asked: Asked, outbox: Outbox, progress: Reporter) -> Answer:
 
 ANSWERS: dict[str, Handler] = {
     function.__name__: function
-    for function in (things, ask, name, alike, rename, unit, up, suggest, colors, picture, video, save)
+    for function in (
+        things,
+        thumbnails,
+        ask,
+        name,
+        alike,
+        rename,
+        unit,
+        up,
+        suggest,
+        colors,
+        picture,
+        video,
+        save,
+    )
 }
 CHANGES = ("rename", "unit", "up")
 """What writes into the scene's folder; refused where other machines are listened to."""

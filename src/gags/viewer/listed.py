@@ -66,7 +66,7 @@ def listed_things(
     )
     names = {node: namer.names(things[node]) for node in shown}
     answers = answers_of_words(scene, sorted({found[0][0] for found in names.values()}), progress=progress)
-    pictures = pictures_of_nodes(scene, things, shown, progress=progress) if thumbnails else {}
+    pictures = thumbnails_of(scene, shown, progress=progress) if thumbnails else {}
     kinds = things.kinds()
     rows: list[dict[str, Any]] = []
     for node in range(len(things)):
@@ -78,13 +78,19 @@ def listed_things(
                 "names": [[name, round(fit, 4)] for name, fit in names[node]],
                 "sure": _answers_with(answers[word], things, node),
                 "score": round(score, 4),
-                "thumbnail": _thumbnail(pictures[node][1]) if node in pictures else None,
+                "thumbnail": pictures.get(node),
             }
         kept = space.without_floaters(things[node])
         row |= {"level": round(float(things.levels[node]), 3), "count": len(things[node])}
         row["box"] = box_json(space.box(kept))
         rows.append(row)
     return Listed(rows, owners(things, space))
+
+
+def thumbnails_of(scene: Scene, nodes: Sequence[int], *, progress: Reporter = SILENT) -> dict[int, str]:
+    """A small picture of some things, a data URI by row; those that no photo shows are left out."""
+    pictures = pictures_of_nodes(scene, scene.things(progress), nodes, progress=progress)
+    return {node: _thumbnail(picture) for node, (_, picture) in pictures.items()}
 
 
 def _answers_with(instances: Sequence[Instance], things: Things, node: int) -> bool:

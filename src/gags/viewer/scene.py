@@ -27,7 +27,7 @@ from gags.query.space import Space
 from gags.scene import Scene
 from gags.things.things import Things
 from gags.viewer.first_view import first_view
-from gags.viewer.listed import Listed, listed_things
+from gags.viewer.listed import Listed, listed_things, thumbnails_of
 from gags.viewer.modes import ModeColors, granularity, meanings
 from gags.viewer.payload import Packed, owner_bytes, scene_json
 
@@ -114,7 +114,9 @@ class ViewerScene:
         self._asking = threading.RLock()  # for the encoder and the field
         # For the things: finding them takes long, and texts are answered meanwhile.
         self._finding = threading.RLock()
-        self._listing = threading.RLock()  # for their names and thumbnails, which take longer still
+        self._listing = threading.RLock()  # for their names, which take longer still
+        self._pictures: dict[int, str] | None = None
+        self._picturing = threading.RLock()  # for their thumbnails, which come last
 
     def __len__(self) -> int:
         return len(self.opacities)
@@ -167,8 +169,20 @@ class ViewerScene:
         )
 
     def things_json(self, progress: Reporter = SILENT) -> list[dict[str, Any]]:
-        """The things for the page's list, named; see `gags.viewer.listed`."""
-        return self._list(progress).things
+        """The things for the page's list, named, thumbnails if made; see `gags.viewer.listed`."""
+        pictures = self._pictures or {}
+        return [
+            thing | {"thumbnail": pictures.get(thing["id"])} if thing["listed"] else thing
+            for thing in self._list(progress).things
+        ]
+
+    def thumbnails(self, progress: Reporter = SILENT) -> dict[int, str]:
+        """Small pictures of the listed things, data URIs by id; made once, after the list is shown."""
+        listed = [thing["id"] for thing in self._list(progress).things if thing["listed"]]
+        with self._picturing:
+            if self._pictures is None:
+                self._pictures = thumbnails_of(self.scene, listed, progress=progress)
+            return self._pictures
 
     def owner(self) -> bytes:
         """The smallest thing that each of the page's Gaussians belongs to; see `owner_bytes`."""
@@ -180,7 +194,7 @@ class ViewerScene:
         with self._listing:
             self._forget_names()
             if self._listed is None:
-                self._listed = listed_things(self.scene, self._words, progress=progress)
+                self._listed = listed_things(self.scene, self._words, thumbnails=False, progress=progress)
             return self._listed
 
     # Questions

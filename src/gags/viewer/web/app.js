@@ -119,6 +119,7 @@ class App {
     this.things.set(things, owner);
     this.list.show();
     this._stateChanged();
+    if (this.backend.can("thumbnails")) trying(async () => this.list.picture(await this.backend.thumbnails()));
   }
 
   /** Size of what is there, and where its ground is, from a sample of what arrived. */

@@ -8,7 +8,7 @@
 // {score, name, thing: id | null, box, gaussians: Uint32Array | null}; null stands for all of the thing.
 
 class Backend {
-  /** What this one can do, of: rename, unit, up, picture, video, save, name, suggest, alike. */
+  /** What this one can do, of: rename, thumbnails, unit, up, picture, video, save, name, suggest, alike. */
   can(what) {
     return false;
   }
@@ -27,6 +27,11 @@ class Backend {
   /** {things: [{id, parent, name, kind, listed, level, count, box, score, thumbnail}], owner: Int32Array}. */
   async things() {
     return { things: [], owner: null };
+  }
+
+  /** Pictures of things that `things` gave none of, which come later: {id: data URI}. */
+  async thumbnails() {
+    return {};
   }
 
   /**

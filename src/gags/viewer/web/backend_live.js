@@ -17,7 +17,7 @@ class LiveBackend extends Backend {
 
   can(what) {
     if (["rename", "unit", "up"].includes(what)) return this.writable;
-    return ["picture", "video", "save", "name", "suggest", "alike"].includes(what);
+    return ["thumbnails", "picture", "video", "save", "name", "suggest", "alike"].includes(what);
   }
 
   async open() {
@@ -66,6 +66,10 @@ class LiveBackend extends Backend {
     const { count } = this.scene, found = new Int32Array(count);
     for (let g = 0; g < count; g++) found[g] = owner[g] | (owner[count + g] << 8) | (owner[2 * count + g] << 16) | (owner[3 * count + g] << 24);
     return { things, owner: found };
+  }
+
+  async thumbnails() {
+    return (await this._ask("thumbnails"))[0].thumbnails;
   }
 
   async ask(text) {

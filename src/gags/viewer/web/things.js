@@ -17,13 +17,23 @@ class Things {
       if (parent) parent.within.push(thing);
       else this.roots.push(thing);
     }
+    if (owner) this._count(owner);
     // What is sure of its name first, then large before small.
     const rank = (thing) => (thing.sure === false ? 1 : 0);
     const sort = (some) => some.sort((a, b) => rank(a) - rank(b) || b.count - a.count);
     sort(this.roots);
     for (const thing of this.byId.values()) sort(thing.within);
-    if (owner) this.owner = owner;
     this.rows.clear();
+  }
+
+  /** Counts are those of what a click selects, with what lies close around a thing. */
+  _count(owner) {
+    const own = new Map();
+    for (const id of owner) own.set(id, (own.get(id) ?? 0) + 1);
+    for (const thing of this.byId.values()) {
+      thing.count = [...this.within(thing.id)].reduce((sum, id) => sum + (own.get(id) ?? 0), 0);
+    }
+    this.owner = owner;
   }
 
   get listed() {
@@ -92,6 +102,15 @@ class ThingList {
       : `${listed.length} things and parts`;
   }
 
+  /** Put pictures, by id, into the rows, which stay: one may be about to be renamed. */
+  picture(pictures) {
+    for (const [id, picture] of Object.entries(pictures)) {
+      const thing = this.app.things.byId.get(Number(id));
+      if (thing) thing.thumbnail = picture;
+      this.tree.querySelector(`[data-thing="${Number(id)}"] > .thing > .blank`)?.replaceWith(thumbnailOf(thing));
+    }
+  }
+
   _matches(thing) {
     return !this.filter || [thing.name, ...(thing.names ?? []).map(([word]) => word)].some((name) => name.toLowerCase().includes(this.filter));
   }
@@ -115,7 +134,7 @@ class ThingList {
       if (!this.open.delete(thing.id)) this.open.add(thing.id);
       this.show();
     }, { class: "twist", tabindex: -1, "aria-hidden": "true", disabled: !below.length });
-    const picture = thing.thumbnail ? el("img", { src: thing.thumbnail, alt: "", loading: "lazy" }) : el("span", { class: "blank" });
+    const picture = thumbnailOf(thing);
     const name = el("span", { class: thing.sure === false ? "name unsure" : "name" }, thing.name + (thing.sure === false ? "?" : ""));
     const eye = button(hidden ? "show" : "hide", (event) => { event.stopPropagation(); app.toggleHidden(thing.id); },
       { class: "small", "aria-label": `${hidden ? "Show" : "Hide"} ${thing.name}` });
@@ -194,6 +213,10 @@ class ThingList {
     const top = line.offsetTop, { clientHeight, scrollTop } = this.tree; // the tree alone scrolls
     if (top < scrollTop || top > scrollTop + clientHeight - 40) this.tree.scrollTop = top - clientHeight / 2;
   }
+}
+
+function thumbnailOf(thing) {
+  return thing.thumbnail ? el("img", { src: thing.thumbnail, alt: "", loading: "lazy" }) : el("span", { class: "blank" });
 }
 
 /** What a click does to the selection: shift adds, alt takes away, both together keep what is in both. */
