@@ -60,9 +60,11 @@ class App {
     this.toolbar = new Toolbar(this, byId("tools"));
     this.loading = el("p", { id: "loading", role: "status" }, "Loading …");
     byId("kept").replaceChildren(this.texts.element);
+    const about = sheet("Selected", true, this.selectedSheet.element);
+    about.id = "about";
     byId("sheets").replaceChildren(this.loading,
       // Selected comes after the list: what it says is longer or shorter, and rows must not move under a hand.
-      sheet("Things", true, this.list.element), sheet("Selected", true, this.selectedSheet.element),
+      sheet("Things", true, this.list.element), about,
       sheet("Look", false, lookSheet(this)), sheet("Choose by hand", false, this.chooser.element),
       sheet("Measure", false, this.measure.element), sheet("Steps", false, this.steps.element),
       sheet("Take away", false, this.output.element));
@@ -466,15 +468,18 @@ class App {
     const photos = scene.cameras.map((camera) => positionOf(camera.viewmat)).sort((a, b) => dot(way(b), now) - dot(way(a), now));
     const most = many ? 4 : 12, step = Math.max(1, Math.floor(photos.length / most));
     const near = photos.filter((_, k) => k % step === 0).slice(0, most), marks = this._marks(box, bits, many ? 3 : 5);
+    const away = (position) => length(sub(position, box.center)), farthest = 1.1 * Math.max(0, ...photos.map(away));
     let best = null;
     const tryPose = (pose) => { // they come nearest first, so that the first that is good is the one
-      if (best?.own > 0.7) return;
-      const own = this._shareSeen(pose.position, marks, bits, hidden), score = own + 0.2 * dot(way(pose.position), now);
-      if (!best || score > best.score) best = { score, pose, own };
+      if (best?.good > 0.7) return;
+      // From farther than any photo, walls may stand between, and what is seen was never photographed so.
+      const good = this._shareSeen(pose.position, marks, bits, hidden) - (away(pose.position) > farthest ? 0.5 : 0);
+      const score = good + 0.2 * dot(way(pose.position), now);
+      if (!best || score > best.score) best = { score, pose, good };
     };
     for (const direction of [now, ...near.map(way)]) tryPose(view.framing(box, direction));
     // What is too large to be seen whole from within a room is seen from where the photos were taken.
-    if (best.own < 0.3) for (const position of near) tryPose({ position, target: box.center });
+    if (best.good < 0.3) for (const position of near) tryPose({ position, target: box.center });
     this.controls.goTo(best.pose);
   }
 
