@@ -1,33 +1,30 @@
-"""Measure how long the viewer takes from a typed letter to coloured Gaussians.
+"""Measure the viewer: bytes on the wire, time to the first picture, time from a text to colours.
 
-    python benchmarks/view.py [--gaussians N] [--repeats N] [--page]
+    python benchmarks/view.py [--gaussians N …] [--degree D] [--repeats R] [--page] [--scene WS]
 
-Gaussians and their field are random, the encoder is `lite`. "On the wire" is the time from a browser's
-message that something was typed to the last byte of the new colours, for a client that speaks viser's
-protocol but draws nothing. With --page, a headless Chromium types: "in the page" is the time from the key to
-the answer's score in the page, which comes behind the colours in the same connection. Headless, there is no
-GPU: Chromium draws all Gaussians on the CPU, one frame a second or less, and neither types nor reads
-meanwhile. Median milliseconds, once warm; processor time of all threads beside them, for machines that do
-other work.
+Gaussians and their field are random, in 200 balls that are its things; the encoder is `lite`. With --scene, a
+scene's own. "Packed" is what the server does once, before the first page; "fetched" is all of scene.json and
+Gaussians by a client on this machine that draws nothing; "text → answer" is from a question on the websocket
+to the last byte of its answer: strengths, instances and boxes. With --page, a headless Chromium opens the
+page: "first picture" is from its address to the first picture with anything in it, "all there" to the last
+Gaussian with its harmonics, "text → colours" from Enter to the first picture in the new colours. Headless,
+there is no GPU: the processor draws. Medians, once warm; seconds, unless it says something else.
 """
 
 import argparse
-import asyncio
+import json
 import shutil
 import statistics
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
-import viser
-import viser._messages
-import websockets
-import zstandard
+from websockets.sync.client import connect
 
 from gags.capture import Camera, Capture, View
 from gags.distill.decoder import DecoderShape, PrincipalDecoder
@@ -35,11 +32,13 @@ from gags.distill.field import LanguageField, splats_hash
 from gags.embed import load_encoder
 from gags.gaussians import Gaussians
 from gags.scene import Scene
+from gags.things.things import Things
 from gags.viewer.scene import ViewerScene
 from gags.viewer.server import Viewer
-from gags.viewer.state import ViewerState
+from gags.viewer.wire import packed, unpacked
 from gags.workspace import Workspace
 
+BALLS = 200
 WORDS = (
     "red mug",
     "laptop",
@@ -50,188 +49,148 @@ WORDS = (
     "something to eat",
     "wooden table",
 )
+ARGUMENTS = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+PAGE_SECONDS = 280.0  # that a page may take for a step
 
 
-def random_scene(folder: Path, count: int) -> Scene:
-    """A scene of random Gaussians in a ball, with one camera, its folder empty."""
+def random_scene(folder: Path, count: int, degree: int) -> Scene:
+    """A scene of random Gaussians in balls, each a thing, with one camera, its folder empty."""
     generator = torch.Generator().manual_seed(0)
+    owner = torch.randint(BALLS, (count,), generator=generator)
+    centres = 1.5 * torch.randn(BALLS, 3, generator=generator)
     gaussians = Gaussians(
-        torch.randn(count, 3, generator=generator),
+        centres[owner] + 0.12 * torch.randn(count, 3, generator=generator),
         torch.randn(count, 4, generator=generator),
-        torch.full((count, 3), -4.5) + 0.3 * torch.randn(count, 3, generator=generator),
+        -4.5 - np.log(count / 1e5) / 3 + 0.3 * torch.randn(count, 3, generator=generator),
         2 * torch.randn(count, generator=generator),
-        torch.randn(count, 4, 3, generator=generator) * 0.5,
+        torch.randn(count, (degree + 1) ** 2, 3, generator=generator) * 0.3,
     )
     torch.manual_seed(0)
     decoder = PrincipalDecoder(DecoderShape(feature=16, hidden=128, rank=128, dim=load_encoder("lite").dim))
     decoder.basis.copy_(torch.linalg.qr(torch.randn(decoder.basis.shape)).Q)
-    features = torch.randn(count, 16, generator=generator)
+    features = torch.randn(BALLS, 16, generator=generator)[owner]
+    features += 0.1 * torch.randn(count, 16, generator=generator)
     field = LanguageField(features, decoder.eval(), "lite", splats_hash(gaussians))
     viewmat = np.eye(4)
-    viewmat[2, 3] = 4.0
+    viewmat[2, 3] = 6.0
     camera = Camera(viewmat, np.array([[400.0, 0, 320], [0, 400, 240], [0, 0, 1]]), 640, 480)
-    capture = Capture(folder, [View("photo.jpg", folder / "photo.jpg", camera)])
-    return Scene(Workspace.create(folder / "random"), capture, gaussians, field)
+    scene = Scene(
+        Workspace.create(folder / f"random-{count}"),
+        Capture(folder, [View("photo.jpg", folder / "photo.jpg", camera)]),
+        gaussians,
+        field,
+    )
+    scene._things = Things.build(np.arange(count), owner.numpy(), [np.arange(3)] * BALLS)
+    return scene
 
 
-def measured(work: Callable[[str], object], repeats: int) -> str:
-    """Median wall and processor milliseconds of `work`, a new text every time, as cells of a table."""
-    wall, processor = [], []
-    for repeat in range(repeats + 2):
-        text = f"{WORDS[repeat % len(WORDS)]} {repeat}"
-        start, spent = time.perf_counter(), time.process_time()
-        work(text)
-        wall.append(1000 * (time.perf_counter() - start))
-        processor.append(1000 * (time.process_time() - spent))
-    return f"{statistics.median(wall[2:]):.0f} | {statistics.median(processor[2:]):.0f}"
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds that something takes, and what it returns."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
 
 
-class WireClient:
-    """A browser that only speaks: it connects to a viewer, types, and receives.
-
-    Args:
-        connection: Open websocket.
-    """
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-
-    async def send(self, message: viser._messages.Message) -> None:
-        """Send one of viser's messages."""
-        await self._connection.send(msgspec.msgpack.encode(message.as_serializable_dict()))
-
-    async def receive(self) -> tuple[list[dict[str, Any]], int]:
-        """The next messages, and their bytes."""
-        raw = await self._connection.recv()
-        size = int.from_bytes(raw[8:16], "little")
-        content = zstandard.ZstdDecompressor().decompress(
-            raw[16 : 16 + size], max_output_size=int.from_bytes(raw[:8], "little")
-        )
-        return list(msgspec.msgpack.decode(content)["messages"]), len(raw)
-
-    async def text_box(self) -> str:
-        """Wait for the panel; the identifier of its text box."""
-        while True:
-            for message in (await self.receive())[0]:
-                if message["type"] == "GuiTextMessage" and message["props"]["label"] == "Look for":
-                    return message["uuid"]
-
-    async def quiet(self, seconds: float) -> None:
-        """Receive until nothing has come for so long."""
-        while True:
-            try:
-                await asyncio.wait_for(self.receive(), seconds)
-            except TimeoutError:
-                return
-
-    async def ask(self, box: str, text: str, least: int) -> float:
-        """Type a text; milliseconds until a message of at least `least` bytes, the colours, is here."""
-        start = time.perf_counter()
-        await self.send(viser._messages.GuiUpdateMessage(box, {"value": text}))
-        while (await self.receive())[1] < least:
-            pass
-        return 1000 * (time.perf_counter() - start)
+def fetched(url: str) -> tuple[int, int]:
+    """Bytes of the Gaussians, and of their harmonics, all fetched."""
+    scene = json.loads(urllib.request.urlopen(f"{url}/scene.json").read())
+    chunks = range(-(-scene["count"] // scene["chunk"]))
+    kinds = ("splats", "harmonics") if scene["sh_degree"] else ("splats",)
+    sizes = [sum(len(urllib.request.urlopen(f"{url}/{kind}/{n}").read()) for n in chunks) for kind in kinds]
+    return sizes[0], sizes[1] if len(sizes) > 1 else 0
 
 
-def measured_on_wire(viewer: Viewer, count: int, repeats: int) -> str:
-    """Median wall milliseconds from a message of the text box to new colours of `count` Gaussians."""
-
-    async def run() -> list[float]:
-        protocol = websockets.Subprotocol(f"viser-v{viser.__version__}")
-        address = viewer.url.replace("http", "ws")
-        async with websockets.connect(address, subprotocols=[protocol], max_size=None) as connection:
-            client = WireClient(connection)
-            ahead = (
-                (1.0, 0.0, 0.0, 0.0),
-                (0.0, 0.0, -4.0),
-                1.0,
-                0.01,
-                100.0,
-                500,
-                900,
-                (0.0,) * 3,
-                (0.0, -1.0, 0.0),
-            )
-            await client.send(viser._messages.ViewerCameraMessage(*ahead))
-            box = await client.text_box()
-            await client.quiet(3.0)
-            times = []
-            for repeat in range(repeats + 2):
-                text = f"{WORDS[repeat % len(WORDS)]} {repeat}"
-                times.append(await client.ask(box, text, count))
-                await client.quiet(0.3)
-            return times[2:]
-
-    return f"{statistics.median(asyncio.run(run())):.0f} | –"
+def asked(url: str, repeats: int) -> tuple[float, int]:
+    """Median seconds from a text to its answer, and the bytes of the answer."""
+    address = url.replace("http", "ws") + "/socket"
+    times, size = [], 0
+    with connect(address, origin=url, max_size=None, compression=None) as socket:
+        socket.recv()
+        for repeat in range(repeats + 2):
+            start = time.perf_counter()
+            socket.send(packed({"id": repeat, "do": "ask", "text": f"{WORDS[repeat % len(WORDS)]} {repeat}"}))
+            while "progress" in unpacked(received := socket.recv())[0]:
+                pass
+            times.append(time.perf_counter() - start)
+            size = len(received)
+    return statistics.median(times[2:]), size
 
 
-def measured_in_page(viewer: Viewer, repeats: int) -> str:
-    """Median wall milliseconds from a key to the answer in a page."""
+def in_page(url: str, repeats: int) -> tuple[float, float, float]:
+    """Seconds to the first picture, until all is there, and from a text to colours, in a Chromium."""
     from playwright.sync_api import sync_playwright
 
-    arguments = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
     with sync_playwright() as playwright:
         executable = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+        browser = playwright.chromium.launch(executable_path=executable, args=list(ARGUMENTS))
         page = browser.new_page(viewport={"width": 900, "height": 500})
-        page.goto(viewer.url, timeout=300_000)
-        box = page.get_by_label("Look for").or_(page.locator("form input")).first
-        box.wait_for(timeout=300_000)
-        box.fill("warm")
-        page.get_by_text("(score").or_(page.get_by_text("Gaussians.")).first.wait_for(timeout=300_000)
-        time.sleep(5)
-        times = []
-        for repeat in range(repeats):
-            text = f"{WORDS[repeat % len(WORDS)]} {repeat}"
-            times.append(page.evaluate(_TYPE_AND_WAIT, text))
+        page.set_default_timeout(1000 * PAGE_SECONDS)
+        start = time.perf_counter()
+        page.goto(url)
+        _wait(page, "window.gagsApp && gagsApp.frameTook > 0 && gagsApp.splats?.arrived > 0")
+        first = time.perf_counter() - start
+        _wait(page, "gagsApp.splats.arrived === gagsApp.scene.count")
+        _wait(page, "!gagsApp.scene.sh_degree || gagsApp.splats.harmonicsArrived === gagsApp.scene.count")
+        ready = time.perf_counter() - start
+        times = [page.evaluate(_ASK, f"{WORDS[n % len(WORDS)]} {n}") / 1000 for n in range(repeats)]
         browser.close()
-    return f"{statistics.median(times):.0f} | –"
+    return first, ready, statistics.median(times)
 
 
-_TYPE_AND_WAIT = """(text) => new Promise((resolve) => {
-    const box = document.querySelector("form input");
-    const answer = () => [...document.querySelectorAll("div")].find(
-        (div) => !div.children.length && /^(Score|Nothing in)/.test(div.textContent));
-    const before = answer()?.textContent;
-    const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
-    const start = performance.now();
-    new MutationObserver((_, observer) => {
-        if (answer() && answer().textContent !== before) {
-            observer.disconnect();
-            resolve(performance.now() - start);
-        }
-    }).observe(document.body, {subtree: true, childList: true, characterData: true});
-    set.call(box, text);
-    box.dispatchEvent(new Event("input", {bubbles: true}));
-})"""
+def _wait(page: Any, condition: str) -> None:
+    end = time.monotonic() + PAGE_SECONDS
+    while not page.evaluate(f"!!({condition})"):
+        if time.monotonic() > end:
+            raise TimeoutError(condition)
+        time.sleep(0.02)
+
+
+_ASK = """async (text) => {
+    const app = gagsApp, start = performance.now();
+    byId("text").value = text;
+    await app.texts.type();
+    while (app.stale || app.drawing) await new Promise((resume) => setTimeout(resume, 5));
+    return performance.now() - start;
+}"""
+
+
+def measured(scene: Scene, repeats: int, *, page: bool) -> str:
+    """A row of the table."""
+    count = len(scene.gaussians)
+    packing, _ = timed(lambda: ViewerScene(scene).packed)
+    with Viewer(scene, port=18600) as viewer:
+        _ = viewer._shown.packed
+        fetching, (splats, harmonics) = timed(lambda: fetched(viewer.url))
+        answering, answer = asked(viewer.url, repeats)
+        seen = in_page(viewer.url, max(3, repeats // 3)) if page else None
+    each = f"{splats / count:.0f} + {harmonics / count:.0f}"
+    sizes = f"{each} | {(splats + harmonics) / 1e6:.0f} | {answer / 1e6:.2f}"
+    shown_in_page = " | ".join(f"{value:.1f}" for value in seen) if seen else "– | – | –"
+    return f"| {count:,} | {sizes} | {packing:.1f} | {fetching:.1f} | {answering:.2f} | {shown_in_page} |"
 
 
 def main() -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--gaussians", type=int, default=300_000)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--page", action="store_true", help="type in a headless Chromium too")
+    parser.add_argument("--gaussians", type=int, nargs="+", default=[100_000])
+    parser.add_argument("--degree", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--page", action="store_true", help="open a headless Chromium too")
+    parser.add_argument("--scene", type=Path, help="a finished scene instead of random ones")
     arguments = parser.parse_args()
+    print(
+        "| Gaussians | bytes each + harmonics | MB in all | MB an answer | packed | fetched | text → answer "
+        "| first picture | all there | text → colours |\n|---|---|---|---|---|---|---|---|---|---|"
+    )
+    if arguments.scene:
+        loading, scene = timed(lambda: Scene.load(arguments.scene))
+        print(measured(scene, arguments.repeats, page=arguments.page), flush=True)
+        print(f"\nloaded in {loading:.1f} s")
+        return
     with tempfile.TemporaryDirectory() as folder:
-        scene = random_scene(Path(folder), arguments.gaussians)
-        shown = ViewerScene(scene)
-        shown.warm_up()
-        state = ViewerState(arguments.gaussians)
-
-        def colored(text: str) -> np.ndarray:
-            state.draft = shown.ask(text, (255, 120, 0))
-            return shown.colors(state, np.zeros(3))
-
-        print("| step | wall ms | processor ms |\n|---|---|---|")
-        print(f"| embedding the text | {measured(scene.queries, arguments.repeats)} |")
-        print(f"| … and relevancy | {measured(lambda t: shown.ask(t, (0, 0, 0)), arguments.repeats)} |")
-        print(f"| … and colours | {measured(colored, arguments.repeats)} |", flush=True)
-        with Viewer(scene, port=8200) as viewer:
-            wire = measured_on_wire(viewer, arguments.gaussians, arguments.repeats)
-            print(f"| on the wire | {wire} |", flush=True)
-            if arguments.page:
-                print(f"| in the page | {measured_in_page(viewer, arguments.repeats)} |")
+        for count in arguments.gaussians:
+            scene = random_scene(Path(folder), count, arguments.degree)
+            print(measured(scene, arguments.repeats, page=arguments.page), flush=True)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def run(finished, tmp_path, monkeypatch, capsys):
 
 def test_every_example_is_numbered_in_the_docs_and_imports_from_gags_alone():
     paths = sorted(EXAMPLES.glob("*.py"))
-    assert [path.name[:3] for path in paths] == [f"{number:02d}_" for number in range(1, 16)]
+    assert [path.name[:3] for path in paths] == [f"{number:02d}_" for number in range(1, 17)]
     page = (EXAMPLES.parent / "docs" / "examples.md").read_text(encoding="utf-8")
     assert re.findall(r'"examples/(.+?)"', page) == [path.name for path in paths]
     for path in paths:
@@ -189,3 +189,12 @@ def test_teach(run, finished):
     center = [float(value) for value in first.split("at (")[1].split(")")[0].split(",")]
     np.testing.assert_allclose(center, [1.0, 1.0, 0.4], atol=0.15)
     loaded.forget("Oma's cup")
+
+
+def test_film_and_metres(run, finished, tmp_path):
+    printed = run("16_film_and_metres.py", "red ball", "0.08")
+    assert ": 0.08 × 0.07" in printed  # the ball, whatever everyday word it gets
+    film = cv2.VideoCapture(str(tmp_path / "tour.mp4"))
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 48
+    assert cv2.imread(str(tmp_path / "answer.png")) is not None
+    gags.Scene.load(finished).forget_unit()

@@ -51,8 +51,8 @@ ROOMS = {
     "evaluate": "answers → figures",
     "report": "pages to look at",
     "library": "many scenes at once",
-    "viewer": "the browser",
     "serve": "JSON over HTTP",
+    "viewer": "the browser",
     "outputs": "files to take away",
     "pipeline": "the stages in order",
     "scale": "many scenes, a cluster",
@@ -64,8 +64,8 @@ ROOMS = {
 
 ROWS = (
     (None, None, "demo", "cli", None),
-    ("scale", "compare", "pipeline", "outputs", "serve"),
-    ("evaluate", "report", "draw", "viewer", "library"),
+    ("scale", "compare", "pipeline", "outputs", "viewer"),
+    ("evaluate", "report", "draw", "serve", "library"),
     (None, None, "query", "scene", None),
     ("reconstruct", "segment", "embed", "distill", "things"),
     ("gaussians", "render", "models", None, None),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gags.demo import demo
     from gags.distill.field import LanguageField
     from gags.distill.settings import DistillSettings
+    from gags.draw.shown import show
     from gags.errors import (
         CaptureError,
         CompareError,
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
         mesh,
         report,
         save_scene,
-        view,
         write_answers,
         write_catalog,
         write_views,
@@ -81,6 +81,9 @@ if TYPE_CHECKING:
     from gags.serve.run import serve
     from gags.serve.settings import ServeSettings
     from gags.things.things import Things
+    from gags.viewer.export import ExportedPage, export_page
+    from gags.viewer.film import write_video
+    from gags.viewer.run import view
     from gags.workspace import Workspace
 
 threads.settle()  # before torch and Numba are loaded
@@ -96,6 +99,7 @@ _WHERE = {
         "gags.demo": "demo",
         "gags.distill.field": "LanguageField",
         "gags.distill.settings": "DistillSettings",
+        "gags.draw.shown": "show",
         "gags.errors": "CaptureError CompareError DamagedError FileError GagsError LabelError LibraryError "
         "ModelError NewerError QueryError SettingsError SplatsError TrainingError WorkspaceError",
         "gags.evaluate.labels": "load_labels",
@@ -109,8 +113,7 @@ _WHERE = {
         "gags.library.page": "write_found",
         "gags.library.records": "Found SceneRecord",
         "gags.library.taught": "TaughtName",
-        "gags.outputs": "convert evaluate mesh report save_scene view write_answers write_catalog "
-        "write_views",
+        "gags.outputs": "convert evaluate mesh report save_scene write_answers write_catalog write_views",
         "gags.pipeline": "CaptureSettings RunSettings describe distill reconstruct run things",
         "gags.poses": "PoseSettings find_points find_poses poses",
         "gags.progress": "Bar Reporter",
@@ -126,6 +129,9 @@ _WHERE = {
         "gags.serve.run": "serve",
         "gags.serve.settings": "ServeSettings",
         "gags.things.things": "Things",
+        "gags.viewer.export": "ExportedPage export_page",
+        "gags.viewer.film": "write_video",
+        "gags.viewer.run": "view",
         "gags.workspace": "Workspace",
     }.items()
     for name in names.split()
@@ -162,6 +168,7 @@ __all__ = [
     "DistillSettings",
     "Entry",
     "Evaluation",
+    "ExportedPage",
     "FileError",
     "Found",
     "GagsError",
@@ -204,6 +211,7 @@ __all__ = [
     "describe",
     "distill",
     "evaluate",
+    "export_page",
     "find_points",
     "find_poses",
     "load_capture",
@@ -224,11 +232,13 @@ __all__ = [
     "save_scene",
     "save_splats",
     "serve",
+    "show",
     "things",
     "view",
     "write_answers",
     "write_catalog",
     "write_found",
+    "write_video",
     "write_views",
 ]
 

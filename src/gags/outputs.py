@@ -1,6 +1,5 @@
-"""What people take away from a finished scene: figures, pages, answers and lists as files, the viewer."""
+"""What people take away from a finished scene: figures, pages, answers, lists and pictures as files."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from gags.draw.meshes import scene_meshes
 from gags.draw.scenes import picture_of_entries
 from gags.draw.views import checked_what
 from gags.draw.views import write_views as draw_views
-from gags.errors import GagsError, QueryError, SplatsError
+from gags.errors import QueryError, SplatsError
 from gags.evaluate.labels import FrameLabels, LabelsBy, load_labels, with_photos
 from gags.evaluate.metrics import Evaluation
 from gags.evaluate.protocols import ALL, PROTOCOLS, protocols_called
@@ -41,7 +40,7 @@ from gags.report.worst import write_evaluation_page
 from gags.scene import Scene
 from gags.workspace import Workspace
 
-PORTS = Range(1, 65_535)
+SIDES = Range(16, 8192)  # px, of pictures
 
 
 def evaluate(
@@ -189,6 +188,8 @@ def write_views(
     *,
     texts: str | Sequence[str] = (),
     out: Path | str | None = None,
+    size: tuple[int, int] | None = None,
+    transparent: bool = False,
     progress: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
     """Render views of a scene, and write pictures of what they show, with the numbers beside.
@@ -204,6 +205,8 @@ def write_views(
         what: Any of color, depth, normals, relevancy.
         texts: What to look for, for relevancy.
         out: Folder of the files. Default: views/ in the scene's folder.
+        size: Width and height, px, instead of the photo's; all that the photo shows is in it.
+        transparent: Pictures of colours without a background.
         progress: Told about progress.
 
     Returns:
@@ -214,11 +217,17 @@ def write_views(
     """
     texts = [texts] if isinstance(texts, str) else list(texts)
     what = checked_what(what, texts)
+    if size is not None:
+        width, height = size
+        size = check_value("size", width, int, SIDES), check_value("size", height, int, SIDES)
     loaded = _loaded(scene)
     chosen = [loaded.capture[view] if isinstance(view, str) else view for view in views]
     folder = loaded.workspace.root / "views" if out is None else Path(out)
     queries = loaded.queries(texts) if "relevancy" in what else None
-    return draw_views(loaded, chosen or loaded.capture.views, what, queries, folder, progress=progress)
+    chosen = chosen or loaded.capture.views
+    return draw_views(
+        loaded, chosen, what, queries, folder, size=size, transparent=transparent, progress=progress
+    )
 
 
 def convert(
@@ -354,40 +363,6 @@ def mesh(
         if whole.things is not None and Path(out).suffix.lower() != ".obj":
             _write_legend(loaded, whole.things, Path(out))
     return whole
-
-
-def view(
-    scene: Scene | Path | str,
-    *,
-    port: int = 8080,
-    host: str = "127.0.0.1",
-    words: Sequence[str] | Path = EVERYDAY,
-) -> None:
-    """Show a scene in the browser until Ctrl-C; the address is printed.
-
-    Args:
-        scene: The scene, or its folder; stays as it is.
-        port: Port to listen on; the next free one is taken if it is not.
-        host: Address to listen on. With another one than the default, other machines reach the scene.
-        words: Names for what is clicked on; or a text file of them, one a line.
-
-    Raises:
-        GagsError: If the extra `view` is not installed, or the address cannot be listened on.
-        SettingsError: If there is no such port.
-    """
-    check_value("port", port, int, PORTS)
-    if importlib.util.find_spec("viser") is None:
-        raise GagsError("the viewer needs the extra `view`; pip install 'gags[view]'")
-    words = read_words(words) if isinstance(words, Path) else words
-    loaded = _loaded(scene)
-    from gags.viewer.server import Viewer
-
-    with Viewer(loaded, words=words, host=host, port=port) as viewer:
-        print(f"{loaded.workspace.root}: {viewer.url} (Ctrl-C ends)", flush=True)
-        try:
-            viewer.wait()
-        except KeyboardInterrupt:
-            print("\nclosed")
 
 
 def _loaded(scene: Scene | Path | str) -> Scene:

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from gags.query.catalog import Entry, catalog
 from gags.query.choose import Chooser
 from gags.query.edits import Edits, Wanted
 from gags.query.examples import Example
+from gags.query.frame import Frame, Unit, load_frame, save_frame
 from gags.query.instances import Instance, locate_instances
 from gags.query.language import language_hint
 from gags.query.maps import Renderer, seen_in
@@ -33,14 +35,17 @@ from gags.query.pointed import Level
 from gags.query.relevancy import Queries
 from gags.query.showing import ExampleMaker, Picture, Pointed
 from gags.query.space import Space
-from gags.query.taught import Taught, TaughtNames
+from gags.query.taught import Taught, TaughtNames, plain_name
 from gags.things.find import things_of_scene
 from gags.things.things import Things
 from gags.workspace import Workspace
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from gags.evaluate.labels import LabelsBy
     from gags.evaluate.metrics import Evaluation
+    from gags.viewer.server import Viewer
 
 Texts = str | Sequence[str] | Queries
 
@@ -354,6 +359,77 @@ class Scene(Edits):
         """
         return self.taught.forget(name)
 
+    def rename(self, thing: int | Instance, name: str, *, progress: Reporter = SILENT) -> Taught:
+        """Give a thing another name; from then on it is found by it, as by one that was taught.
+
+        Names that the same thing was given before are forgotten.
+
+        Args:
+            thing: Row of `things`; or an instance of `locate`, whose Gaussians are meant.
+            name: The name, at most 100 letters.
+            progress: Told about progress, if the things of the scene have to be found first.
+
+        Returns:
+            What was learnt.
+
+        Raises:
+            QueryError: If the name is empty or too long, or there is no such thing.
+            GagsError: If the scene's folder cannot be written.
+        """
+        rows = np.flatnonzero(thing.mask.numpy()) if isinstance(thing, Instance) else self._rows_of(thing)
+        lesson = self._maker.lesson_of(name, rows, progress)
+        for other in self.taught.names_of(rows, self.space(progress).opacities):
+            if plain_name(other) != plain_name(name):
+                with suppress(QueryError):  # its clicks were on Gaussians of a former training
+                    self.taught.forget(other, rows)
+        return self.taught.add(lesson)
+
+    def _rows_of(self, thing: int) -> np.ndarray:
+        things = self.things()
+        if isinstance(thing, bool) or not isinstance(thing, int | np.integer) or not 0 <= thing < len(things):
+            raise QueryError(f"there is no thing {thing!r}; the scene has {len(things)}, numbered from 0")
+        return things[int(thing)].astype(np.int64)
+
+    # Its frame
+
+    @property
+    def frame(self) -> Frame:
+        """The unit and the up that people set; see `set_unit` and `set_up`.
+
+        Raises:
+            DamagedError: If their file is damaged.
+        """
+        return load_frame(self.workspace.frame, self.capture)
+
+    def set_unit(self, length_in_scene: float, length: float, name: str = "m") -> Unit:
+        """Say how long something is; from then on `gags locate` also tells sizes in this unit.
+
+        Args:
+            length_in_scene: How long it is in units of the capture.
+            length: How long it is.
+            name: Unit of `length`.
+
+        Raises:
+            QueryError: If a length is not positive, or the name is none.
+            GagsError: If the scene's folder cannot be written.
+        """
+        unit = Unit.of_length(length_in_scene, length, name)
+        save_frame(self.workspace.frame, self.frame.with_unit(unit), self.capture)
+        return unit
+
+    def set_up(self, up: Sequence[float] | np.ndarray | None) -> None:
+        """Say which way is up, for the viewer; None leaves it to the viewer again.
+
+        Raises:
+            QueryError: If it is no direction.
+            GagsError: If the scene's folder cannot be written.
+        """
+        save_frame(self.workspace.frame, self.frame.with_up(up), self.capture)
+
+    def forget_unit(self) -> None:
+        """Forget the unit; sizes are told in units of the capture again."""
+        save_frame(self.workspace.frame, self.frame.with_unit(None), self.capture)
+
     # What rooms further up do with a scene
 
     def evaluate(
@@ -375,13 +451,17 @@ class Scene(Edits):
 
         return gags.report(self, texts, progress=progress)
 
-    def view(
-        self, *, port: int = 8080, host: str = "127.0.0.1", words: Sequence[str] | Path = EVERYDAY
-    ) -> None:
-        """Show the scene in the browser until Ctrl-C; see `gags.view`."""
+    def view(self, **options: Any) -> "Viewer | None":
+        """Show the scene in the browser until Ctrl-C, or in the cell of a notebook; see `gags.view`."""
         import gags
 
-        gags.view(self, port=port, host=host, words=words)
+        return gags.view(self, **options)
+
+    def show(self, text: str = "", view: View | Camera | str | None = None, **example: Any) -> "Image":
+        """A picture of where a text is found, which notebooks show; see `gags.show`."""
+        import gags
+
+        return gags.show(self, text, view, **example)
 
 
 def by_view(best: list[list[View]]) -> list[tuple[View, list[int]]]:

@@ -198,6 +198,11 @@ class Workspace:
         return self.root / "taught.safetensors"
 
     @property
+    def frame(self) -> Path:
+        """What people said of the scene's frame: its unit, and what is up."""
+        return self.root / "frame.json"
+
+    @property
     def answers(self) -> Path:
         """Folder of answers as files, unless another one is named."""
         return self.root / "answers"
@@ -315,7 +320,7 @@ class Workspace:
         ours = {path.name for path in (self.capture, self.poses, self.splats, self.descriptions, self.field)}
         ours |= {path.name for path in (self.things, self.report, self.reconstruct_checkpoint)}
         ours |= {self.distill_checkpoint.name, self.answers.name, self.catalog.name, LOCK}
-        ours |= {self.taught.name, self.run.name}
+        ours |= {self.taught.name, self.frame.name, self.run.name}
         return any(entry.name not in ours and not is_temporary(entry.name) for entry in self.root.iterdir())
 
     def _damaged_at(self, stage: str) -> WorkspaceError:

@@ -14,14 +14,19 @@ from tests.helpers.blobs import make_scene
 from tests.helpers.toy_capture import PALETTE, write_capture
 
 
-def write_scene(folder: Path) -> Path:
-    """Write capture and scene below `folder`, as `gags run` would leave them; returns the scene's folder."""
+def write_scene(folder: Path, *, degree: int = 0) -> Path:
+    """Write capture and scene below `folder`, as `gags run` would leave them; returns the scene's folder.
+
+    Above degree 0, colours change at random with the direction.
+    """
     capture = load_capture(write_capture(folder / "capture"), test_every=0)
     toy = make_scene(12)
     workspace = Workspace.create(folder / "ws")
     save_capture(capture, workspace.capture)
     colors = torch.from_numpy(PALETTE[toy.owner] / 255).float()
-    save_ply(replace(toy.gaussians, sh=((colors - 0.5) / SH_C0)[:, None]), workspace.splats)
+    rest = torch.randn(len(colors), (degree + 1) ** 2 - 1, 3, generator=torch.Generator().manual_seed(5))
+    sh = torch.cat([((colors - 0.5) / SH_C0)[:, None], 0.05 * rest], dim=1)
+    save_ply(replace(toy.gaussians, sh=sh), workspace.splats)
     items = toy.items()
     for view, (_, description) in zip(capture.train, items, strict=True):
         description.save(workspace.description(view.name))

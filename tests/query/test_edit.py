@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from gags.errors import QueryError
-from gags.gaussians import Gaussians
-from gags.query.edit import deleted, extracted, parse_color, recolored, union
+from gags.gaussians import SH_C0, Gaussians
+from gags.query.edit import LUMINANCE, deleted, extracted, painted, parse_color, recolored, union
+from gags.render.reference import sh_colors
 
 
 @pytest.fixture
@@ -65,3 +66,21 @@ def test_colours_as_people_write_them(text, rgb):
 def test_what_is_no_colour_is_an_error(text):
     with pytest.raises(QueryError, match="no colour"):
         parse_color(text)
+
+
+def test_painting_multiplies_the_colour_by_the_brightness_of_each_place():
+    generator = torch.Generator().manual_seed(0)
+    sh = 0.2 * torch.randn(6, 4, 3, generator=generator)
+    sh[:, 0] += 1.0
+    some = Gaussians(torch.zeros(6, 3), torch.ones(6, 4), torch.zeros(6, 3), torch.arange(6.0), sh)
+    mask = torch.tensor([True, True, False, True, False, True])
+    color = torch.tensor([0.2, 0.6, 0.1])
+    result = painted(some, mask, (0.2, 0.6, 0.1))
+    direction = torch.tensor([[0.3, -0.5, 0.8]]).expand(6, 3)
+    before, after = sh_colors(some.sh, direction, 1), sh_colors(result.sh, direction, 1)
+    grey = torch.tensor(LUMINANCE)
+    base, weights = (0.5 + SH_C0 * sh[mask, 0]) @ grey, some.opacities[mask]
+    wanted = (before @ grey)[:, None] * color / ((base * weights).sum() / weights.sum())
+    torch.testing.assert_close(after[mask], wanted[mask])
+    torch.testing.assert_close(result.sh[~mask], some.sh[~mask])
+    assert torch.equal(some.sh, sh)

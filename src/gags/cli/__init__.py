@@ -32,6 +32,9 @@ COMMANDS = {
     "locate": Command("ask", "every instance of what a text names: centre, oriented box, score"),
     "catalog": Command("ask", "what is in this scene: its things, named, and a labelled picture"),
     "teach": Command("teach", "what you call a thing: point at it in a photo, later texts find it by name"),
+    "units": Command(
+        "units", "how long a unit of a scene is, from one known length; `locate` then tells metres"
+    ),
     "view": Command("ask", "the scene in the browser: ask it, click on things, cut them out (extra `view`)"),
     "extract": Command("ask", "cut the things that texts name out of the scene: .ply, .spz, .glb …"),
     "delete": Command("ask", "the scene without the things that texts name"),

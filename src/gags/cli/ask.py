@@ -2,10 +2,12 @@
 
 import json as json_module
 import sys
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import tyro
 from rich.table import Table
 
 import gags
@@ -14,10 +16,11 @@ from gags.cli.console import ConsoleReporter
 from gags.cli.terminal import ResultConsole
 from gags.errors import QueryError
 from gags.gaussians.files import writer_for
-from gags.outputs import PORTS
 from gags.query.edit import parse_color
+from gags.query.frame import Unit
 from gags.query.names import EVERYDAY
 from gags.scene import Scene
+from gags.viewer.run import PORTS
 
 
 def query(
@@ -68,7 +71,8 @@ def locate(
 ) -> None:
     """Find every instance of what texts name: centre, oriented box, score, and how many photos see it.
 
-    Coordinates and lengths are in the frame and units of the capture. Two mugs are two rows.
+    Coordinates and lengths are in the frame and units of the capture; of a scene whose unit is known (`gags
+    units`), also in that. Two mugs are two rows.
 
     Args:
         scene: Folder of the scene.
@@ -83,15 +87,15 @@ def locate(
     shown = None if like is None else parse_pixel(like)
     loaded = Scene.load(scene)
     queries = loaded.queries(texts, image=image, like=shown)
-    found = loaded.locate(queries, progress=ConsoleReporter())
+    found, unit = loaded.locate(queries, progress=ConsoleReporter()), loaded.frame.unit
     if json:
-        _print_json([instance.to_json() for rows in found for instance in rows])
+        _print_json([instance.to_json(unit) for rows in found for instance in rows])
         return
     width = max(map(len, queries.texts))
     for text, rows in zip(queries.texts, found, strict=True):
         for row in rows:
             center = ", ".join(f"{value:.4g}" for value in row.box.center)
-            size = " × ".join(f"{value:.3g}" for value in row.box.size)
+            size = sized(row.box, unit)
             print(f"{text:<{width}}  {row.score:.2f} at ({center}), {size}, in {row.views} photos")
         if not rows:
             print(f"{text:<{width}}  nothing in the scene matches")
@@ -188,6 +192,14 @@ def catalog_table(entries: Sequence[gags.Entry]) -> Table:
     return table
 
 
+def sized(box: gags.OrientedBox, unit: Unit | None) -> str:
+    """Lengths of a box's sides, and in a unit if there is one."""
+    size = " × ".join(f"{value:.3g}" for value in box.size)
+    if unit is None:
+        return size
+    return f"{size} ({' × '.join(f'{value:.3g}' for value in unit.of(box.size))} {unit.name})"
+
+
 def _path(entries: Sequence[gags.Entry], row: int) -> tuple[int, ...]:
     """Rows from the whole down to a part."""
     parent = entries[row].part_of
@@ -227,24 +239,52 @@ LOCAL_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 
 
 def view(
-    scene: SceneFolder, /, *, port: Port = 8080, host: str = "127.0.0.1", words: Path | None = None
+    scene: SceneFolder,
+    /,
+    *,
+    port: Port = 8080,
+    host: str = "127.0.0.1",
+    words: Path | None = None,
+    up: Annotated[str | None, tyro.conf.arg(metavar="AXIS|X,Y,Z")] = None,
+    open: bool = False,
+    export: Annotated[Path | None, tyro.conf.arg(metavar="PAGE.html")] = None,
 ) -> None:
-    """Look at the scene in the browser: ask it, click on things, cut them out. Ends with Ctrl-C.
+    """Look at the scene in the browser: ask it, click on things, measure, cut out. Ends with Ctrl-C.
 
-    Nothing is opened by itself: open the address that is printed. Every browser has its own texts, selection
-    and edits; the scene on disk stays as it is.
+    Open the address that is printed. Every browser has its own texts, selection and edits. Names that are
+    corrected in the page, a unit and what is up are kept in the scene; all else of it stays as it is.
 
     Args:
         scene: Folder of the scene.
         port: Port to listen on; the next free one is taken if it is not. From 1 to 65535.
-        host: Address to listen on. With another one than the default, other machines reach the scene.
+        host: Address to listen on. With another one than the default, other machines reach the scene, and
+            nothing is kept.
         words: Names for what is clicked on, a text file with one a line. Default: a few hundred everyday
             things.
+        up: What is up: an axis, as z or --up=-y, or three numbers. Default: what the page was told before,
+            else what the photos and the ground say.
+        open: Open the page in the browser at once.
+        export: Write the scene as one page to this file instead. It opens in any browser, without Python, a
+            server or a network, and can be asked for a list of about 1,500 words, for the words of `words`
+            and for taught names.
     """
+    if export is not None:
+        _export(scene, export, words, up, open)
+        return
     if host not in LOCAL_ADDRESSES:
         print(
             f"gags view: warning: listening on {host}: whoever reaches this machine over the network can "
             "look at the scene, ask it and download it; there is no password and no encryption",
             file=sys.stderr,
         )
-    gags.view(scene, port=port, host=host, words=words or EVERYDAY)
+    gags.view(scene, port=port, host=host, words=words or EVERYDAY, up=up, open=open)
+
+
+def _export(scene: Path, out: Path, words: Path | None, up: str | None, open: bool) -> None:
+    page = gags.export_page(scene, out, words=words or EVERYDAY, up=up, progress=ConsoleReporter())
+    print(
+        f"{page.path}: {page.size / 1e6:.1f} MB, {page.gaussians:,} Gaussians, {page.things:,} things and "
+        f"parts, {page.words:,} words"
+    )
+    if open:
+        webbrowser.open(page.path.resolve().as_uri())

@@ -9,8 +9,10 @@ import gags
 from gags.cli.arguments import SceneFolder, number
 from gags.cli.console import ConsoleReporter
 from gags.draw.views import What
+from gags.errors import QueryError
 from gags.files.ranges import Range
 from gags.gaussians.spz import SpzVersion
+from gags.viewer.film import FPS, SECONDS
 
 CELLS = Range(8, 4096)  # the same as `gags.mesh` takes
 
@@ -48,8 +50,17 @@ def render(
     what: tuple[What, ...] = ("color",),
     text: tuple[str, ...] = (),
     out: Path | None = None,
+    size: Annotated[str | None, tyro.conf.arg(metavar="WxH")] = None,
+    transparent: bool = False,
+    video: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    path: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    seconds: Annotated[float, number("seconds", float, SECONDS)] = 10.0,
+    fps: Annotated[int, number("fps", int, FPS)] = 30,
 ) -> None:
     """Render views of the scene: colours, depth, normals, relevancies; pictures, and their numbers as .npy.
+
+    Or a film: --video tour.mp4 goes along the photos, or through the key views of --path; with --text, what
+    matches glows.
 
     Args:
         scene: Folder of the scene.
@@ -58,10 +69,56 @@ def render(
             surface, in the frame of the capture); relevancy (of each text). Several may be named.
         text: What to look for, for relevancy.
         out: Folder for the files. Default: views/ in the scene's folder.
+        size: Width and height of the pictures in px, as 1920x1080. Default: those of the photo; of a film,
+            1280x720.
+        transparent: Pictures of colours without a background.
+        video: Write a film to this .mp4 instead (H.264 with the extra `video`).
+        path: Key views of the film, a JSON file as the viewer saves it. Default: along the photos.
+        seconds: Length of the film.
+        fps: Frames a second of the film.
     """
-    rows = gags.write_views(scene, view, what, texts=text, out=out, progress=ConsoleReporter())
+    sides = None if size is None else _sides(size)
+    if video is not None:
+        if view or out is not None or transparent or what != ("color",):
+            raise QueryError(
+                "a film takes --path, --text, --size, --seconds and --fps, and no options of pictures"
+            )
+        made = gags.write_video(
+            scene,
+            video,
+            path,
+            texts=text,
+            seconds=seconds,
+            fps=fps,
+            size=sides or (1280, 720),
+            progress=ConsoleReporter(),
+        )
+        print(made)
+        return
+    if path is not None:
+        raise QueryError("--path is of a film; add --video tour.mp4")
+    rows = gags.write_views(
+        scene,
+        view,
+        what,
+        texts=text,
+        out=out,
+        size=sides,
+        transparent=transparent,
+        progress=ConsoleReporter(),
+    )
     for row in rows:
         print(f"{row['view']}  {row['what']}{' of ' + row['text'] if row['text'] else ''}  {row['picture']}")
+
+
+def _sides(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise QueryError(
+            f"--size {text!r} is no size; give width and height in px, as in --size 1920x1080"
+        ) from None
+    return width, height
 
 
 def mesh(

@@ -1,6 +1,7 @@
 """What views show of a scene, as files: colours, depth, normals, relevancies; numbers beside pictures."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,6 +13,7 @@ from gags.capture import View
 from gags.capture.camera import Camera
 from gags.draw.pictures import depth_picture, heat_overlay
 from gags.draw.scenes import slug
+from gags.draw.video import color_picture
 from gags.errors import QueryError
 from gags.files import atomic_write
 from gags.gaussians import Gaussians, render
@@ -84,16 +86,20 @@ def write_views(
     queries: Queries | None,
     out: Path,
     *,
+    size: tuple[int, int] | None = None,
+    transparent: bool = False,
     progress: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
     """Write maps of views; see `gags.write_views`.
 
     Args:
         scene: The scene.
-        views: Views to render, at the size of their photos.
+        views: Views to render, at the size of their photos unless another one is given.
         what: From `checked_what`.
         queries: Texts, for relevancy.
         out: Folder of the files.
+        size: Width and height, px; None takes the photo's.
+        transparent: Pictures of colours without a background.
         progress: Told about progress.
 
     Returns:
@@ -103,7 +109,8 @@ def write_views(
     with progress.stage("Rendering", len(views), "views") as bar:
         for view in views:
             folder = out / Path(view.name).with_suffix("")
-            for name, picture, values in _maps(scene, view, what, queries):
+            camera = view.camera if size is None else framed(view.camera, *size)
+            for name, picture, values in _maps(scene, camera, what, queries, transparent):
                 row = {"view": view.name, "what": name[0], "text": name[1]}
                 stem = folder / (f"{slug(name[1])}_relevancy" if name[1] else name[0])
                 rows.append(row | _written(stem, picture, values))
@@ -115,13 +122,16 @@ Map = tuple[tuple[str, str | None], np.ndarray, np.ndarray | None]
 
 
 @torch.no_grad()
-def _maps(scene: Scene, view: View, what: Sequence[str], queries: Queries | None) -> list[Map]:
-    """Names, pictures (RGB) and numbers of what one view shows."""
-    camera, found = view.camera, []
+def _maps(
+    scene: Scene, camera: Camera, what: Sequence[str], queries: Queries | None, transparent: bool
+) -> list[Map]:
+    """Names, pictures (RGB or RGBA) and numbers of what one camera sees."""
+    found: list[Map] = []
     seen = render(scene.gaussians, camera)
     color = (seen.colors.clamp(0, 1) * 255).round().byte().cpu().numpy()
     if "color" in what:
-        found.append((("color", None), color, None))
+        clear = color_picture(scene.gaussians, camera, transparent=True) if transparent else color
+        found.append((("color", None), clear, None))
     if "depth" in what:
         depth = torch.where(seen.alphas >= SURFACE_ALPHA, seen.depths, 0.0).float().cpu().numpy()
         found.append((("depth", None), depth_picture(depth, seen.alphas.cpu().numpy()), depth))
@@ -129,10 +139,26 @@ def _maps(scene: Scene, view: View, what: Sequence[str], queries: Queries | None
         normals = normals_of(scene.gaussians, camera)
         found.append((("normals", None), normals_picture(normals, camera), normals))
     if "relevancy" in what and queries is not None:
-        for answer in scene.query(queries, view):
+        for answer in scene.query(queries, camera):
             relevancy = answer.relevancy.astype(np.float32)
             found.append((("relevancy", answer.text), heat_overlay(color, relevancy), relevancy))
     return found
+
+
+def framed(camera: Camera, width: int, height: int) -> Camera:
+    """The same camera with a picture of another size, in whose middle lies all that it showed before."""
+    scale = min(width / camera.width, height / camera.height)
+    K = camera.K.copy()
+    K[:2] *= scale
+    K[0, 2] += (width - scale * camera.width) / 2
+    K[1, 2] += (height - scale * camera.height) / 2
+    return replace(camera, K=K, width=width, height=height)
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """A picture as a PNG. uint8 RGB [H, W, 3] or RGBA [H, W, 4]"""
+    swapped = picture[..., [2, 1, 0, 3]] if picture.shape[-1] == 4 else picture[..., ::-1]
+    return cv2.imencode(".png", np.ascontiguousarray(swapped))[1].tobytes()
 
 
 def _written(stem: Path, picture: np.ndarray, values: np.ndarray | None) -> dict[str, str]:
@@ -140,7 +166,7 @@ def _written(stem: Path, picture: np.ndarray, values: np.ndarray | None) -> dict
     paths = {"picture": stem.with_name(stem.name + ".png")}
     try:
         with atomic_write(paths["picture"]) as path:
-            path.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+            path.write_bytes(png_bytes(picture))
         if values is not None:
             paths["values"] = stem.with_name(stem.name + ".npy")
             with atomic_write(paths["values"]) as path:

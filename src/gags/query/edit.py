@@ -88,6 +88,34 @@ def recolored(gaussians: Gaussians, mask: Tensor, color: tuple[float, float, flo
     return replace(gaussians, sh=sh)
 
 
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue
+LEAST_BRIGHTNESS = 0.02  # of what is painted: nearly black things would be made to glow
+
+
+def painted(gaussians: Gaussians, mask: Tensor, color: tuple[float, float, float]) -> Gaussians:
+    """All Gaussians, the masked ones in one colour with their shading kept.
+
+    A place gets the colour times its own brightness over the mean brightness of what is painted, from every
+    side: brightness is linear in the coefficients, so they are changed exactly.
+
+    Args:
+        gaussians: The scene; stays as it is.
+        mask: Which to paint. bool [N]
+        color: RGB in [0, 1].
+    """
+    sh = gaussians.sh.clone()
+    mask = mask.to(sh.device)
+    own, weights = sh[mask], gaussians.opacities[mask]
+    grey = torch.tensor(LUMINANCE).to(sh)
+    base = (0.5 + SH_C0 * own[:, 0]).clamp_min(0) @ grey
+    mean = float((base * weights).sum() / weights.sum().clamp_min(1e-9))
+    share = torch.tensor(color).to(sh) / max(mean, LEAST_BRIGHTNESS)
+    shaded = (own @ grey)[..., None] * share
+    shaded[:, 0] += (0.5 * share - 0.5) / SH_C0
+    sh[mask] = shaded
+    return replace(gaussians, sh=sh)
+
+
 def parse_color(text: str) -> tuple[float, float, float]:
     """A colour as people write it: "#ff0000", "#f00", "red".
 

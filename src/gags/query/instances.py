@@ -13,6 +13,7 @@ from gags.distill.field import LanguageField
 from gags.gaussians import Gaussians
 from gags.query.boxes import OrientedBox
 from gags.query.choose import Chooser, Fits, fits_of_means, margins_of_masks
+from gags.query.frame import Unit
 from gags.query.pieces import pieces_of
 from gags.query.reach import Reach, needed_margin
 from gags.query.relevancy import Queries
@@ -58,9 +59,13 @@ class Instance:
         """
         return self.around()
 
-    def to_json(self) -> dict[str, Any]:
-        """What `gags locate --json` prints of it; lengths and coordinates in the units of the capture."""
-        return {
+    def to_json(self, unit: Unit | None = None) -> dict[str, Any]:
+        """What `gags locate --json` prints of it; lengths and coordinates in the units of the capture.
+
+        Args:
+            unit: Adds `unit`: its name, and center and size of the box in it.
+        """
+        found = {
             "text": self.text,
             "score": round(self.score, 4),
             "views": self.views,
@@ -75,6 +80,7 @@ class Instance:
                 "corners": self.box.corners.tolist(),
             },
         }
+        return found if unit is None else found | {"unit": unit.to_json(self.box)}
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ several things that touch, as a bowl with fruit; the apple in it is then cut out
 nothing is said, one goes down from the largest as long as what lies in it is cut out about as often.
 """
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -67,6 +68,52 @@ def check_click(view: View, at: tuple[int, int], level: Level | None = None) -> 
             f"({x}, {y}) lies outside of {view.name}, which is {camera.width}x{camera.height} px; "
             f"x goes from 0 to {camera.width - 1}, y from 0 to {camera.height - 1}, downwards"
         )
+
+
+VIEWS_TRIED, PIXELS_TRIED = 8, 16  # in which a pixel that shows a thing is looked for
+
+
+@torch.no_grad()
+def pixel_of(
+    gaussians: Gaussians, views: Sequence[View], rows: np.ndarray, opacities: np.ndarray
+) -> tuple[View, tuple[int, int]]:
+    """A photo and a pixel of it that some Gaussians make up, more than other pixels.
+
+    Args:
+        gaussians: The scene.
+        views: Photos, at least one.
+        rows: The Gaussians. int64 [n], n ≥ 1
+        opacities: Of all Gaussians. [N]
+    """
+    solid = rows[opacities[rows] >= min(0.5, float(opacities[rows].max()))]
+    means = gaussians.means.cpu().double().numpy()[solid]
+    order = np.argsort([-_inside(view, means)[0].sum() for view in views], kind="stable")
+    member = torch.zeros(len(gaussians) + 1, dtype=torch.bool, device=gaussians.means.device)
+    member[torch.from_numpy(rows).to(member.device)] = True
+    best: tuple[float, View, tuple[int, int]] | None = None
+    for view in (views[row] for row in order[:VIEWS_TRIED].tolist()):
+        seen, xy = _inside(view, means)
+        if not seen.any():
+            continue
+        central = np.argsort(np.linalg.norm(xy[seen] - np.median(xy[seen], axis=0), axis=1))[:PIXELS_TRIED]
+        pixels = torch.from_numpy(xy[seen][central]).to(member.device)
+        blend = blend_weights(gaussians, view.camera, pixels)
+        shares = (blend.weights * member[blend.indices]).sum(dim=1)  # −1, none, is the last, no member
+        if best is None or float(shares.max()) > best[0]:
+            x, y = pixels[int(shares.argmax())].tolist()
+            best = float(shares.max()), view, (x, y)
+    if best is None:  # no photo shows it
+        camera = views[0].camera
+        return views[0], (camera.width // 2, camera.height // 2)
+    return best[1:]
+
+
+def _inside(view: View, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which points a photo could show, and at which pixels. [n, 3] → bool [n], int64 [n, 2]"""
+    xy, depth = view.camera.project(means)
+    size = np.array([view.camera.width, view.camera.height])
+    seen = (depth > 0) & ((xy >= 0) & (xy < size)).all(axis=1)
+    return seen, np.where(seen[:, None], xy, 0).astype(np.int64)
 
 
 def things_under(gaussians: Gaussians, things: Things, view: View, at: tuple[int, int]) -> list[int]:

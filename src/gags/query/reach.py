@@ -84,6 +84,23 @@ def _ratio(values: np.ndarray, unit: float) -> np.ndarray:
 
 
 @torch.no_grad()
+def strengths_of(field: LanguageField, queries: Queries, opacities: np.ndarray) -> np.ndarray:
+    """How well each Gaussian matches the texts, the best of them; see `Reach.strengths`.
+
+    Args:
+        field: The field of the scene.
+        queries: The texts, at least one.
+        opacities: Of every Gaussian. [N]
+
+    Returns:
+        In [0, 1]. float32 [N]
+    """
+    needed = needed_margin(field, queries, opacities)
+    margins = queries.margins_of_gaussians(field).cpu().numpy()
+    return np.max([Reach.of(one, opacities, needed).strengths(one) for one in margins.T], axis=0)
+
+
+@torch.no_grad()
 def needed_margin(field: LanguageField, queries: Queries, opacities: np.ndarray) -> float:
     """Margin that a text must reach to match anything, by the encoder's own canonical phrases.
 

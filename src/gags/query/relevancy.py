@@ -74,7 +74,10 @@ def margins_from_cosines(
     largest_negative = negatives.amax(dim=-1)
     against = largest_negative[..., None]
     if counted is not None and not counted.all():
-        against = torch.stack([_largest_counted(negatives, largest_negative, row) for row in counted], dim=-1)
+        # Of many words most leave out the same phrases: each set is looked at once.
+        sets, set_of_text = counted.unique(dim=0, return_inverse=True)
+        largest = [_largest_counted(negatives, largest_negative, row) for row in sets]
+        against = torch.stack(largest, dim=-1)[..., set_of_text.to(negatives.device)]
     return queries - against
 
 

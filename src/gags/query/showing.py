@@ -11,7 +11,7 @@ from gags.errors import GagsError, QueryError
 from gags.progress import Reporter
 from gags.query.examples import Example, compared_with, node_of
 from gags.query.pictures import embed_example, read_example
-from gags.query.pointed import Level, check_click, thing_at
+from gags.query.pointed import Level, check_click, pixel_of, thing_at
 from gags.query.taught import Taught, checked_name, found_again, merged
 from gags.things.things import Things
 
@@ -77,6 +77,36 @@ class ExampleMaker:
             means=self.scene.gaussians.means.cpu().numpy()[members],
             encoder=self.scene.field.encoder_name,
             embedding=things.embeddings[node],
+        )
+
+    def lesson_of(self, name: str, rows: np.ndarray, progress: Reporter) -> Taught:
+        """What is kept of a name that a thing was given without a click; see `gags.Scene.rename`.
+
+        A pixel that shows the thing stands for the click, so that the name lasts as long as any other.
+
+        Args:
+            name: The name.
+            rows: Gaussians of the thing. int64 [n]
+            progress: Told about progress.
+        """
+        name = checked_name(name)
+        self.scene.taught.entries()
+        if not len(rows):
+            raise QueryError(f"nothing is there to be called {name!r}")
+        things, space = self.scene.things(progress), self.scene.space(progress)
+        node = node_of(things, space.opacities, rows)
+        view, at = pixel_of(self.scene.gaussians, self.scene.capture.views, rows, space.opacities)
+        looks = [] if node is None else _looks_of(things, node, self.scene.encoder.dim)
+        return Taught(
+            name=name,
+            view=view.name,
+            at=at,
+            level=None,
+            splats=self.scene.field.splats_hash,
+            members=rows.astype(np.int32),
+            means=self.scene.gaussians.means.cpu().numpy()[rows],
+            encoder=self.scene.field.encoder_name,
+            embedding=looks[0] if looks else np.zeros(0, np.float16),
         )
 
     def meaning(self, clicks: Sequence[Taught]) -> Example | None:

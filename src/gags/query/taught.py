@@ -244,8 +244,20 @@ class TaughtNames:
         save_taught(self._path, [*(other for other in before if other not in again), entry])
         return entry
 
-    def forget(self, name: str) -> int:
+    def names_of(self, rows: np.ndarray, weights: np.ndarray) -> list[str]:
+        """Names that were taught of just these Gaussians [n], by the weights of all [N]."""
+        return [
+            name
+            for name in self.names()
+            if (example := self(name)) is not None and example.is_of(rows, weights)
+        ]
+
+    def forget(self, name: str, rows: np.ndarray | None = None) -> int:
         """Forget a name with all of its clicks.
+
+        Args:
+            name: The name.
+            rows: Forget only the clicks on most of these Gaussians. int64 [n]
 
         Returns:
             How many there were.
@@ -254,12 +266,22 @@ class TaughtNames:
             QueryError: If nothing of that name was taught.
         """
         before = self.entries()
-        kept = [entry for entry in before if plain_name(entry.name) != plain_name(name)]
+        kept = [
+            entry
+            for entry in before
+            if plain_name(entry.name) != plain_name(name) or not (rows is None or _shares(entry, rows))
+        ]
         if len(kept) == len(before):
             known = ", ".join(map(repr, self.names())) or "none"
             raise QueryError(f"no {name!r} was taught here; taught names: {known}")
         save_taught(self._path, kept)
         return len(before) - len(kept)
+
+
+def _shares(entry: Taught, rows: np.ndarray) -> bool:
+    """Whether a click was on most of some Gaussians. [n]"""
+    shared = len(np.intersect1d(entry.members, rows))
+    return shared >= SHARED * max(1, min(len(entry.members), len(rows)))
 
 
 def merged(sets: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -62,21 +62,21 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if self._hosts and _without_port(headers.get(b"host", "")) not in self._hosts:
-            await _refuse(send, 421, "this service answers under the name of this machine alone")
+        if self._hosts and without_port(headers.get(b"host", "")) not in self._hosts:
+            await refuse(send, 421, "this service answers under the name of this machine alone")
             return
         address = (scope.get("client") or ("",))[0]
         wait = 0.0 if scope["path"] in self._free else self._rates.wait(address)
         if wait:
             seconds = max(1, round(wait + 0.5))
-            await _refuse(send, 429, f"too many requests; come back in {seconds} s", retry=seconds)
+            await refuse(send, 429, f"too many requests; come back in {seconds} s", retry=seconds)
             return
         await self._limited(scope, receive, send, headers.get(b"content-length", ""))
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send, length: str) -> None:
         problem = f"the request is larger than {self._largest:,} bytes"
         if length.isdecimal() and int(length) > self._largest:
-            await _refuse(send, 413, problem)
+            await refuse(send, 413, problem)
             return
         taken = 0
 
@@ -91,13 +91,15 @@ class Guard:
         await self._app(scope, counted, send)
 
 
-def _without_port(host: str) -> str:
+def without_port(host: str) -> str:
+    """The name in a `Host` header, without brackets."""
     if host.startswith("["):
         return host.partition("]")[0].removeprefix("[")
     return host.rpartition(":")[0] if ":" in host else host
 
 
-async def _refuse(send: Send, status: int, problem: str, retry: int | None = None) -> None:
+async def refuse(send: Send, status: int, problem: str, retry: int | None = None) -> None:
+    """Answer a request with a problem, as JSON."""
     body = json.dumps({"detail": problem}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if retry is not None:

@@ -1,21 +1,24 @@
-"""What the viewer asks a scene. All browsers share it; it keeps what takes long; no viewer is needed here."""
+"""What the viewer asks a scene. All browsers share it; it keeps what takes long; no server is needed here.
 
-import io
-import tempfile
+The page numbers Gaussians in an order of its own (`gags.viewer.payload`), the most visible first. Whatever
+comes from it or goes to it by Gaussian is in that order; `page_rows` and `mask` turn it into the scene's.
+"""
+
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 
-from gags.capture.camera import Camera
 from gags.errors import QueryError
-from gags.gaussians import Gaussians, render
-from gags.gaussians.files import save_splats
+from gags.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
-from gags.query.boxes import OrientedBox
+from gags.query.edit import painted
+from gags.query.examples import SHARED
+from gags.query.frame import Unit
 from gags.query.instances import Instance, locate_instances
 from gags.query.names import EVERYDAY, Namer
 from gags.query.reach import MATCHES, OPAQUE, Reach, needed_margin
@@ -23,63 +26,178 @@ from gags.query.relevancy import Queries
 from gags.query.space import Space
 from gags.scene import Scene
 from gags.things.things import Things
-from gags.things.voxels import scene_size
-from gags.viewer import splat_colors
-from gags.viewer.picking import Ellipsoids, RayHits, rotation_matrices, things_hit
-from gags.viewer.state import Layer, Rgb, ViewerState, layer_score
+from gags.viewer.first_view import first_view
+from gags.viewer.listed import Listed, listed_things, thumbnails_of
+from gags.viewer.modes import ModeColors, granularity, meanings
+from gags.viewer.payload import Packed, owner_bytes, scene_json
 
-ALIKE_COSINE = 0.85  # from which Gaussians around a click belong to it, where no thing is known
-BACKGROUND = (26, 27, 30)  # of the page in its dark theme, and so of saved pictures
+BEST_SHARE = 0.002  # of the solid Gaussians: the mean relevancy of the best ones is a text's score …
+LEAST_BEST = 10  # … of at least this many, so that no single Gaussian decides it
+ALIKE_COSINE = 0.9  # between decoded embeddings of Gaussians that mean the same
+MOST_SUGGESTED = 20
+MODES = {"granularity": granularity, "features": meanings}
+"""What else Gaussians can be coloured by; colours, texts, depth and things the page knows by itself."""
+
+Rgb = tuple[int, int, int]  # 0 to 255 each
 
 
 @dataclass(frozen=True, eq=False)
-class Picked:
-    """What was clicked on.
+class TextAnswer:
+    """How well every Gaussian matches a text.
 
     Attributes:
-        mask: Its Gaussians. bool [N]
-        box: Around them.
-        names: The words that name it best and their scores, best first.
-        thing: Row of the scene's things; None if no thing is known there.
+        text: The text, its blanks tidied.
+        relevancy: In [0, 1]. float32 [N]
+        strength: Spread over [0, 1] for any encoder: 0 is typical of the scene, `MATCHES` just counts as a
+            match, 1 is the best (`Reach.strengths`). float32 [N]
+        score: Mean relevancy of the solid Gaussians that match best.
     """
 
-    mask: np.ndarray
-    box: OrientedBox
-    names: list[tuple[str, float]]
-    thing: int | None
+    text: str
+    relevancy: np.ndarray
+    strength: np.ndarray
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Edits:
+    """What a page has changed, in the scene's order.
+
+    Attributes:
+        alive: Gaussians that are not deleted. bool [N]
+        paint: Number of the colour of each; 0 keeps its own. uint8 [N]
+        colors: The colours, that of number 1 first.
+    """
+
+    alive: np.ndarray
+    paint: np.ndarray
+    colors: tuple[Rgb, ...] = ()
+
+    def apply(self, gaussians: Gaussians, only: np.ndarray | None = None) -> Gaussians:
+        """The Gaussians with all changes, every other value as it was.
+
+        Args:
+            gaussians: The scene; stays as it is.
+            only: Only these; None for all. bool [N]
+        """
+        for number, (red, green, blue) in enumerate(self.colors, start=1):
+            mask = torch.from_numpy(self.paint == number)
+            if mask.any():
+                gaussians = painted(gaussians, mask, (red / 255, green / 255, blue / 255))
+        kept = self.alive if only is None else self.alive & only
+        if kept.all():
+            return replace(gaussians)
+        return gaussians[torch.from_numpy(kept).to(gaussians.means.device)]
 
 
 class ViewerScene:
     """A scene that several browsers can look at and ask at once, with quick answers.
 
     Args:
-        scene: The scene; stays as it is.
+        scene: The scene.
         words: Words to name things with.
+        up: What is up; None for what the scene was told, else what the photos and the ground say. [3]
     """
 
-    def __init__(self, scene: Scene, words: Sequence[str] = EVERYDAY) -> None:
-        g = scene.gaussians.to("cpu")
+    def __init__(self, scene: Scene, words: Sequence[str] = EVERYDAY, up: np.ndarray | None = None) -> None:
         self.scene = scene
-        self.means = g.means.double().numpy()
-        self.opacities = g.opacities.double().numpy()
+        self.opacities = scene.gaussians.opacities.cpu().double().numpy()
         self.solid = self.opacities > OPAQUE
-        self.base = splat_colors.base_colors(g.sh.numpy())
-        rotations = rotation_matrices(g.quats.double().numpy())
-        self.ellipsoids = Ellipsoids(self.means, rotations, g.scales.double().numpy(), self.opacities)
-        self.size = scene_size(self.means, self.opacities)
         self._words = tuple(words)
+        self._up = up
         self._named: Queries | None = None
         self._needed: float | None = None
-        self._space: Space | None = None
         self._namer: Namer | None = None
-        self._colors: dict[str, np.ndarray] = {}
-        self._asking = threading.Lock()  # for the encoder and the field
-        self._finding = (
-            threading.Lock()
-        )  # for the things: finding them takes long, and texts are answered meanwhile
+        self._taught: list[str] = []  # names that `_namer` and `_listed` know; others may be taught meanwhile
+        self._listed: Listed | None = None
+        self._colors: dict[str, ModeColors] = {}
+        self._asking = threading.RLock()  # for the encoder and the field
+        # For the things: finding them takes long, and texts are answered meanwhile.
+        self._finding = threading.RLock()
+        self._listing = threading.RLock()  # for their names, which take longer still
+        self._pictures: dict[int, str] | None = None
+        self._picturing = threading.RLock()  # for their thumbnails, which come last
 
     def __len__(self) -> int:
-        return len(self.means)
+        return len(self.opacities)
+
+    # The page's order
+
+    @cached_property
+    def packed(self) -> Packed:
+        """The Gaussians as the page gets them."""
+        return Packed.of(self.scene.gaussians)
+
+    @cached_property
+    def _place(self) -> np.ndarray:
+        """Where each of the scene's Gaussians is in the page's order. int64 [N]"""
+        place = np.empty(len(self), np.int64)
+        place[self.packed.order] = np.arange(len(self))
+        return place
+
+    def mask(self, page_mask: np.ndarray) -> np.ndarray:
+        """A mask of the page in the scene's order. bool [N] → bool [N]"""
+        return page_mask[self._place]
+
+    def page_rows(self, mask: np.ndarray) -> np.ndarray:
+        """Rows of the page of what a mask holds. bool [N] → uint32 [n], in order"""
+        return np.sort(self._place[mask]).astype(np.uint32)
+
+    # What the page reads first
+
+    def scene_json(self) -> dict[str, Any]:
+        """Everything but Gaussians and things; see `gags.viewer.payload.scene_json`."""
+        frame, scene = self.scene.frame, self.scene
+        up = self._up if self._up is not None else None if frame.up is None else np.array(frame.up)
+        cameras = [view.camera for view in scene.capture.views]
+        means = scene.gaussians.means.cpu().double().numpy()
+        start = first_view(cameras, means, self.opacities, up)
+        return scene_json(
+            self.packed,
+            scene.workspace.root.resolve().name,
+            scene.capture.views,
+            start.up,
+            {
+                "position": start.position.tolist(),
+                "target": start.target.tolist(),
+                "up": start.up.tolist(),
+                "fov_y": start.fov_y,
+            },
+            unit=None if frame.unit is None else frame.unit.to_json(),
+            modes={mode: {} for mode in MODES},
+            mark=scene.field.splats_hash[:16],
+        )
+
+    def things_json(self, progress: Reporter = SILENT) -> list[dict[str, Any]]:
+        """The things for the page's list, named, thumbnails if made; see `gags.viewer.listed`."""
+        pictures = self._pictures or {}
+        return [
+            thing | {"thumbnail": pictures.get(thing["id"])} if thing["listed"] else thing
+            for thing in self._list(progress).things
+        ]
+
+    def thumbnails(self, progress: Reporter = SILENT) -> dict[int, str]:
+        """Small pictures of the listed things, data URIs by id; made once, after the list is shown."""
+        listed = [thing["id"] for thing in self._list(progress).things if thing["listed"]]
+        with self._picturing:
+            if self._pictures is None:
+                self._pictures = thumbnails_of(self.scene, listed, progress=progress)
+            return self._pictures
+
+    def owner(self) -> bytes:
+        """The smallest thing that each of the page's Gaussians belongs to; see `owner_bytes`."""
+        return owner_bytes(self._list().owner, self.packed.order)
+
+    def _list(self, progress: Reporter = SILENT) -> Listed:
+        self.find_things(progress)
+        self.warm_up()
+        with self._listing:
+            self._forget_names()
+            if self._listed is None:
+                self._listed = listed_things(self.scene, self._words, thumbnails=False, progress=progress)
+            return self._listed
+
+    # Questions
 
     def warm_up(self) -> None:
         """Load the encoder, decode the Gaussians and embed the words, so that the first question is quick."""
@@ -89,8 +207,8 @@ class ViewerScene:
                 with torch.no_grad():
                     self._margins(self.scene.queries(self._words[0]))
 
-    def ask(self, text: str, color: Rgb) -> Layer:
-        """The relevancy of every Gaussian to a text, as a layer.
+    def ask(self, text: str) -> TextAnswer:
+        """How well every Gaussian matches a text.
 
         Raises:
             QueryError: If the text is empty.
@@ -104,7 +222,7 @@ class ViewerScene:
             reach = Reach.of(margins.numpy(), self.opacities, self._needed_margin(queries))
         relevancy = queries.relevancy_of_margins(margins).numpy()
         strength = reach.strengths(margins.numpy())
-        return Layer(text, relevancy, strength, layer_score(relevancy, self.solid), color)
+        return TextAnswer(text, relevancy, strength, best_score(relevancy, self.solid))
 
     def _margins(self, queries: Queries) -> torch.Tensor:
         """Margin of every Gaussian to one text; the caller holds `_asking`. [N]"""
@@ -116,161 +234,162 @@ class ViewerScene:
             self._needed = needed_margin(self.scene.field, queries, self.opacities)
         return self._needed
 
-    def answers(self, layer: Layer) -> bool:
-        """Whether anything solid matches the text, as `gags locate` has it."""
-        solid = self.solid if self.solid.any() else slice(None)
-        return bool((layer.strength[solid] >= MATCHES).any())
+    def strength_bytes(self, answer: TextAnswer) -> bytes:
+        """Strengths as a byte for each of the page's Gaussians; 128 just counts as a match."""
+        steps = np.minimum(answer.strength * 256, 255).astype(np.uint8)
+        return steps[self.packed.order].tobytes()
 
-    def colors(self, state: ViewerState, position: np.ndarray) -> np.ndarray:
-        """What a browser's Gaussians look like in its mode.
-
-        Args:
-            state: Of the browser.
-            position: Of its camera, world units. [3]
-
-        Returns:
-            uint8 RGB. [N, 3]
-        """
-        painted = state.painted(self.base)
-        if state.mode == "relevancy":
-            colors = splat_colors.relevancy_colors(painted, state.shown(), state.threshold)
-        elif state.mode == "depth":
-            colors = splat_colors.depth_colors(self.means, position, self.solid)
-        elif state.mode == "granularity":
-            colors = self._remembered("granularity", self._granularity_colors)
-        elif state.mode == "features":
-            colors = self._remembered("features", self._embedding_colors)
-        else:
-            colors = painted
-        return colors if state.selected is None else splat_colors.highlighted(colors, state.selected)
-
-    def _remembered(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        with self._asking, torch.no_grad():
-            if name not in self._colors:
-                self._colors[name] = compute()
-            return self._colors[name]
-
-    def _granularity_colors(self) -> np.ndarray:
-        field = self.scene.field
-        weights = field.decoder.granularity(field.features).softmax(dim=-1)
-        return splat_colors.granularity_colors(weights.cpu().numpy())
-
-    def _embedding_colors(self) -> np.ndarray:
-        field = self.scene.field
-        vectors = field.decoder.coordinates(field.features)
-        return splat_colors.embedding_colors(vectors.cpu().numpy(), self.opacities)
-
-    def find_things(self, progress: Reporter = SILENT) -> tuple[Things, Space]:
+    def find_things(self, progress: Reporter = SILENT) -> Things:
         """The things of the scene and where its Gaussians are; found once, or loaded."""
         with self._finding:
             things = self.scene.things(progress)
-            if self._space is None:
-                self._space = Space.build(self.scene.gaussians, things)
-            return things, self._space
+            self.scene.space(progress)
+            return things
+
+    def _space(self) -> Space:
+        with self._finding:
+            return self.scene.space()
 
     def instances(self, text: str, progress: Reporter = SILENT) -> list[Instance]:
         """Every instance of what a text names, what `gags locate` lists, best first."""
-        things, space = self.find_things(progress)
+        things, space = self.find_things(progress), self._space()
         with self._asking:
             queries = self.scene.queries(text)
             return locate_instances(self.scene.gaussians, self.scene.field, queries, things, space=space)[0]
 
-    def pick(
-        self,
-        origin: np.ndarray,
-        direction: np.ndarray,
-        state: ViewerState,
-        previous: Picked | None = None,
-        progress: Reporter = SILENT,
-    ) -> Picked | None:
-        """What a click hits: a thing; its part, if clicked again; what is alike, if no thing is known there.
+    def alike(self, rows: np.ndarray, weights: np.ndarray, alive: np.ndarray) -> np.ndarray:
+        """The connected Gaussians around those that a click hits, that mean what these mean.
 
         Args:
-            origin: Where the ray through the click starts, world units. [3]
-            direction: Where it goes. [3]
-            state: Of the browser; deleted Gaussians are not hit.
-            previous: What was clicked on before.
-            progress: Told about progress if the things have to be found first.
+            rows: What the click hits, nearest first, in the scene's order. int64 [n], n ≥ 1
+            weights: Blending weight of each. [n]
+            alive: Gaussians that are not deleted. bool [N]
 
         Returns:
-            None if the ray hits nothing.
+            bool [N]
         """
-        alive = state.alive
-        hits = self.ellipsoids.along(origin, direction, alive)
-        if not hits.hit_anything:
-            return None
-        things, space = self.find_things(progress)
-        hit = things_hit(things, hits)
-        if hit:
-            before = hit.index(previous.thing) if previous and previous.thing in hit else -1
-            thing = hit[(before + 1) % len(hit)]
-            rows = space.without_floaters(things[thing])
-            return Picked(space.filled(rows) & alive, space.box(rows), self._names(rows, things), thing)
-        rows = space.without_floaters(self._alike(hits, alive, space))
-        return Picked(np.isin(np.arange(len(self)), rows), space.box(rows), self._names(rows, things), None)
-
-    def _alike(self, hits: RayHits, alive: np.ndarray, space: Space) -> np.ndarray:
-        """The connected Gaussians around a hit that mean what the hit ones mean. int64 [n]"""
-        field = self.scene.field
-        weights = torch.from_numpy(hits.weights).float()[:, None]
+        field, space = self.scene.field, self._space()
+        shares = torch.tensor(weights).float()[:, None]
         with self._asking, torch.no_grad():
-            mean = (weights * field.features.cpu()[hits.rows]).sum(0) / weights.sum()
+            mean = (shares * field.features.cpu()[rows]).sum(0) / shares.sum()
             vector = field.decoder.embeddings(mean.to(field.features))[None]
             alike = field.similarities(vector)[:, 0].cpu().numpy() >= ALIKE_COSINE
+        passed = np.cumsum(weights)
+        first = rows[np.searchsorted(passed, passed[-1] / 2)]
         alike &= alive
-        alike[hits.first] = True
+        alike[first] = True
         pieces = space.voxels.pieces(space.voxels.sums(alike.astype(float)) > 0)[space.voxels.owner]
-        return np.flatnonzero(alike & (pieces == pieces[hits.first]))
+        return alike & (pieces == pieces[first])
 
-    def namer(self, things: Things) -> Namer:
-        """Names for things that are clicked on; made once, which takes about a second."""
+    # Names
+
+    def namer(self, progress: Reporter = SILENT) -> Namer:
+        """Names for things; made once, which takes about a second, and anew once a name was corrected."""
+        things = self.find_things(progress)
         self.warm_up()
         with self._asking:
             assert self._named is not None
+            self._forget_names()
             if self._namer is None:
                 taught = self.scene.taught.examples()
                 field, words = self.scene.field, self._named
                 self._namer = Namer.of_scene(field, words, self.opacities, things, taught=taught)
             return self._namer
 
-    def _names(self, rows: np.ndarray, things: Things) -> list[tuple[str, float]]:
-        namer = self.namer(things)
-        with self._asking:
-            return namer.names(rows)
+    def _forget_names(self) -> None:
+        """Forget names that were found before other ones were taught."""
+        names = self.scene.taught.names()
+        if names != self._taught:
+            self._taught, self._namer, self._listed = names, None, None
 
-    def picture(self, camera: Camera, state: ViewerState) -> bytes:
-        """What a browser shows, rendered here: the same on every machine, in colour mode with all harmonics.
+    def names(self, mask: np.ndarray) -> tuple[list[tuple[str, float]], bool]:
+        """The words that name some Gaussians best, with their scores, and whether the first is sure.
+
+        A name is sure if the scene, asked for it, answers with these Gaussians, with what is in them, or with
+        what they are in.
 
         Args:
-            camera: The browser's.
-            state: The browser's.
+            mask: The Gaussians. bool [N]
+
+        Raises:
+            QueryError: If there are none.
+        """
+        rows = np.flatnonzero(mask)
+        if not len(rows):
+            raise QueryError("nothing is selected")
+        namer = self.namer()
+        with self._asking:
+            names = namer.names(rows)
+            taught = any(example.is_of(rows, self.opacities) for example in namer.taught)
+        if taught:
+            return names, True
+        weight = self.opacities * mask
+        shared = [one.mask.numpy() for one in self.instances(names[0][0])]
+        return names, any(
+            (weight @ one) >= SHARED * min(weight.sum(), self.opacities @ one) for one in shared
+        )
+
+    def rename(self, thing: int, name: str, progress: Reporter = SILENT) -> str:
+        """Give a thing a name that is kept in the scene, and return it; see `Scene.rename`."""
+        with self._listing, self._finding, self._asking:
+            kept = self.scene.rename(thing, name, progress=progress)
+            self._namer = self._listed = None
+            return kept.name
+
+    def suggest(self, prefix: str) -> list[str]:
+        """Names of the scene's things, and words, that a text may go on to; those of the scene first."""
+        begun = " ".join(prefix.split()).casefold()
+        things = [] if self._listed is None else self._listed.things
+        known = [thing["name"] for thing in things if thing["listed"]]
+        every = list(dict.fromkeys([*self.scene.taught.names(), *known, *self._words]))
+        starts = [word for word in every if word.casefold().startswith(begun)]
+        within = [word for word in every if begun in word.casefold() and word not in starts]
+        return [*starts, *within][:MOST_SUGGESTED]
+
+    def set_unit(self, length_in_scene: float, length: float, name: str) -> Unit:
+        """Keep how long something is; see `Scene.set_unit`."""
+        return self.scene.set_unit(length_in_scene, length, name)
+
+    def set_up(self, up: Sequence[float] | None) -> None:
+        """Keep what is up; see `Scene.set_up`."""
+        self.scene.set_up(up)
+
+    # Colours
+
+    def mode_colors(self, mode: str) -> tuple[bytes, list[tuple[str, list[int]]]]:
+        """Colours of a mode for the page's Gaussians, and what they mean.
 
         Returns:
-            A PNG of camera.height × camera.width.
+            Three bytes each, RGB; names of colours, if some stand for something.
+
+        Raises:
+            QueryError: If there is no such mode.
         """
-        from PIL import Image
-
-        g = state.edited(self.scene.gaussians)
-        plain = state.selected is None and (
-            state.mode == "colour" or (state.mode == "relevancy" and not state.shown())
-        )
-        seen = torch.from_numpy(self.colors(state, camera.position)[state.alive] / 255).to(g.means)
-        background = torch.tensor(BACKGROUND).to(g.means) / 255
-        with torch.no_grad():
-            drawn = render(g, camera, None if plain else seen, background=background)
-        pixels = (drawn.colors.clamp(0, 1) * 255).round().byte().cpu().numpy()
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "PNG")
-        return buffer.getvalue()
+        if mode not in MODES:
+            raise QueryError(f"there is no mode {mode!r}; one of: {', '.join(MODES)}")
+        with self._asking:
+            if mode not in self._colors:
+                self._colors[mode] = MODES[mode](self.scene)
+            found = self._colors[mode]
+        return found.rgb[self.packed.order].tobytes(), found.legend
 
 
-def ply_bytes(gaussians: Gaussians) -> bytes:
-    """Gaussians as the content of a 3DGS PLY.
+def best_score(relevancy: np.ndarray, solid: np.ndarray) -> float:
+    """How well the best of the solid Gaussians match.
 
-    Raises:
-        SplatsError: If there is none.
+    Args:
+        relevancy: [N]
+        solid: Which Gaussians are solid; all count if none is. bool [N]
+
+    Returns:
+        Their mean relevancy, in [0, 1].
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "splats.ply"
-        save_splats(gaussians, path)
-        return path.read_bytes()
+    values = relevancy[solid] if solid.any() else relevancy
+    count = min(len(values), max(LEAST_BEST, round(BEST_SHARE * len(values))))
+    return float(np.partition(values, len(values) - count)[len(values) - count :].mean())
+
+
+def matches(answer: TextAnswer, solid: np.ndarray) -> bool:
+    """Whether anything solid matches a text. solid: bool [N]"""
+    chosen = solid if solid.any() else slice(None)
+    return bool((answer.strength[chosen] >= MATCHES).any())

@@ -1,42 +1,56 @@
-"""The viewer in the browser: a server that gives every browser a session of its own."""
+"""The viewer in the browser: a server that sends the page and the Gaussians, and answers over a websocket."""
 
 import contextlib
-import io
+import hashlib
+import html
+import json
 import socket
 import threading
+import time
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
-import viser
+import numpy as np
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request, Response, WebSocket
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
 
 from gags.errors import GagsError
 from gags.query.names import EVERYDAY
 from gags.scene import Scene
-from gags.viewer.cameras import SCENE_SIZE, Place, first_view, pose_of, up_direction
+from gags.serve.settings import LOCAL_ADDRESSES, THIS_MACHINE
+from gags.viewer.guard import ViewerGuard
+from gags.viewer.outbox import ADDRESS, Outbox
+from gags.viewer.page import live_page
 from gags.viewer.scene import ViewerScene
 from gags.viewer.session import Session
 
-THIS_MACHINE = "127.0.0.1"
 FIRST_PORT = 8080
 PORTS_TRIED = 100  # one after the other, until one is free
-NEAREST, FARTHEST = SCENE_SIZE / 2000, 200 * SCENE_SIZE  # that the browser draws, in its units
-
-
-class _PrivateServer(viser.ViserServer):
-    """A server that stays off the internet, even if a browser asks it to share its address there."""
-
-    def request_share_url(self, verbose: bool = True) -> str | None:
-        return None
+START_SECONDS = 20.0
+LEAST_MESSAGE = 1 << 20  # bytes that every message may have …
+MESSAGE_PER_GAUSSIAN = 2  # … and those that a selection with changes takes
+MOST_BROWSERS = 64
+FRAME_HEIGHT = 620  # px, in a notebook
 
 
 class Viewer:
-    """A scene in the browser, until `stop`.
+    """A scene in the browser, until `stop`. In a notebook it shows itself in the cell.
 
     Args:
-        scene: The scene; stays as it is.
+        scene: The scene.
         words: Words to name things with.
-        host: Address to listen on.
+        host: Address to listen on. With another one than this machine's own, what people correct is not kept.
         port: Port to listen on; if it is taken, the next free one.
+        up: What is up; None for what the scene was told, else what photos and ground say. [3]
+        framed: Whether a notebook may show the page in a frame.
+
+    Attributes:
+        url: Where the page is.
+        port: The port it listens on.
+        sessions: The browsers that are connected.
 
     Raises:
         GagsError: If the address cannot be listened on.
@@ -49,45 +63,114 @@ class Viewer:
         words: Sequence[str] = EVERYDAY,
         host: str = THIS_MACHINE,
         port: int = FIRST_PORT,
+        up: np.ndarray | None = None,
+        framed: bool = False,
     ) -> None:
-        self._shown = ViewerScene(scene, words)
-        self._views = list(scene.capture.views)
-        cameras = [view.camera for view in self._views]
-        self._place = Place.of_scene(self._shown.size, up_direction(cameras))
-        self.sessions: dict[int, Session] = {}
-        name = scene.workspace.root.resolve().name
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints a banner of its own
-            self._server = _PrivateServer(host, free_port(host, port), label=name, verbose=False)
-        self.url = f"http://{_in_url(host)}:{self._server.get_port()}"
-        self._server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False)
-        self._server.scene.set_up_direction(self._place.up)
-        solid = self._shown.means[self._shown.solid]
-        start = pose_of(cameras[first_view(cameras, solid)], solid, self._place.up)
-        self._place.move(self._server.initial_camera, start)
-        self._server.initial_camera.near, self._server.initial_camera.far = NEAREST, FARTHEST
-        self._server.on_client_connect(self._connect)
-        self._server.on_client_disconnect(self._disconnect)
+        self._shown = ViewerScene(scene, words, up)
+        self._outbox = Outbox()
+        self._local = host in LOCAL_ADDRESSES
+        self.sessions: set[Session] = set()
+        self._listener = listening(host, port)
+        self.port = int(self._listener.getsockname()[1])
+        self.url = f"http://{_in_url(host)}:{self.port}"
+        app = ViewerGuard(self._app(), local=self._local, framed=framed)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            ws="websockets-sansio",
+            ws_max_size=LEAST_MESSAGE + MESSAGE_PER_GAUSSIAN * len(self._shown),
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name="viewer", daemon=True)
+        self._thread.start()
+        end = time.monotonic() + START_SECONDS
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > end:
+                raise GagsError(f"the viewer did not start on {self.url}; try another --port")
+            time.sleep(0.02)
+        # So that the first question need not wait for the encoder.
+        threading.Thread(target=self._warm_up, name="warm up", daemon=True).start()
 
-    def _connect(self, client: viser.ClientHandle) -> None:
-        session = Session(client, self._shown, self._views, self._place)
-        self.sessions[client.client_id] = session
-        session.start()
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._listener])
 
-    def _disconnect(self, client: viser.ClientHandle) -> None:
-        session = self.sessions.pop(client.client_id, None)
-        if session is not None:
-            session.close()
+    def _warm_up(self) -> None:
+        with contextlib.suppress(GagsError):  # the page that needs it is told
+            self._shown.warm_up()
+
+    def _app(self) -> FastAPI:
+        app = FastAPI(title="gags", docs_url=None, redoc_url=None, openapi_url=None)
+        app.get("/")(self.page)
+        app.get("/favicon.ico")(lambda: Response(status_code=204))
+        app.get("/scene.json")(self.scene)
+        app.get("/splats/{number}")(self.splats)
+        app.get("/harmonics/{number}")(self.harmonics)
+        app.get(f"/{ADDRESS}/{{token}}")(self.file)
+        app.websocket("/socket")(self.socket)
+        return app
+
+    def page(self, request: Request) -> Response:
+        """The page."""
+        title = self._shown.scene.workspace.root.resolve().name
+        return _sent(request, live_page(title).encode(), "text/html; charset=utf-8")
+
+    def scene(self, request: Request) -> Response:
+        """What the page reads first."""
+        content = json.dumps(self._shown.scene_json(), allow_nan=False, separators=(",", ":"))
+        return _sent(request, content.encode(), "application/json")
+
+    def splats(self, request: Request, number: int) -> Response:
+        """A chunk of Gaussians."""
+        return self._chunk(request, number, harmonics=False)
+
+    def harmonics(self, request: Request, number: int) -> Response:
+        """The harmonics of a chunk."""
+        return self._chunk(request, number, harmonics=True)
+
+    def _chunk(self, request: Request, number: int, *, harmonics: bool) -> Response:
+        packed = self._shown.packed
+        if not 0 <= number < packed.chunk_count:
+            raise HTTPException(404, "there is no such chunk")
+        content = packed.harmonics(number) if harmonics else packed.chunk(number)
+        return _sent(request, content, "application/octet-stream")
+
+    def file(self, token: str) -> Response:
+        """A file that was made for a page."""
+        path = self._outbox.take(token)
+        if path is None:
+            raise HTTPException(404, "there is no such file, or it was fetched already")
+        kind = "video/mp4" if path.suffix == ".mp4" else "application/octet-stream"
+        done = BackgroundTask(path.unlink, missing_ok=True)
+        return FileResponse(path, media_type=kind, filename=path.name, background=done)
+
+    async def socket(self, socket: WebSocket) -> None:
+        """Everything else, over one websocket a browser."""
+        if len(self.sessions) >= MOST_BROWSERS:
+            await socket.close(code=1013, reason="too many browsers are connected")
+            return
+        await socket.accept()
+        session = Session(socket, self._shown, self._outbox, writable=self._local)  # type: ignore[arg-type]
+        self.sessions.add(session)
+        try:
+            await session.run()
+        finally:
+            self.sessions.discard(session)
 
     def wait(self) -> None:
         """Serve until interrupted."""
-        threading.Event().wait()
+        while self._thread.is_alive():
+            self._thread.join(0.5)
 
     def stop(self) -> None:
         """Close the server."""
-        for session in self.sessions.values():
-            session.close()
-        with contextlib.redirect_stdout(io.StringIO()):
-            self._server.stop()
+        for session in list(self.sessions):
+            session.gone = True
+        self._server.should_exit = True
+        self._thread.join(5)
+        self._outbox.close()
 
     def __enter__(self) -> "Viewer":
         return self
@@ -95,28 +178,53 @@ class Viewer:
     def __exit__(self, *_: Any) -> None:
         self.stop()
 
+    def _repr_html_(self) -> str:
+        """The page in a frame, which notebooks show."""
+        url = html.escape(self.url)
+        return (
+            f'<iframe src="{url}" width="100%" height="{FRAME_HEIGHT}" style="border:0" '
+            f'title="The scene in 3D"></iframe><p><a href="{url}" target="_blank">{url}</a></p>'
+        )
 
-def free_port(host: str, port: int) -> int:
-    """The first free port, from `port` on.
+
+def _sent(request: Request, content: bytes, kind: str) -> Response:
+    """What browsers keep as long as it stays the same; compressed, unless they are on this machine."""
+    etag = f'"{hashlib.sha256(content).hexdigest()[:24]}"'
+    headers = {"ETag": etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if etag in known:
+        return Response(status_code=304, headers=headers)
+    here = request.client is not None and request.client.host in LOCAL_ADDRESSES
+    if not here and "gzip" in request.headers.get("accept-encoding", ""):
+        packer = zlib.compressobj(1, wbits=31)
+        content = packer.compress(content) + packer.flush()
+        headers["Content-Encoding"] = "gzip"
+    return Response(content, media_type=kind, headers=headers)
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens on the first free port, from `port` on.
 
     Raises:
         GagsError: If the address does not belong to this machine, or no port is free.
     """
     last = min(port + PORTS_TRIED, 65536)
     try:
-        family, _, _, _, _ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, _ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise GagsError(f"--host {host} is no address of this machine ({error.strerror})") from error
     reason = "all are taken"
     for candidate in range(port, last):
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, candidate))
-            except OSError as error:
-                reason = error.strerror or reason
-                continue
-            return candidate
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, candidate))
+            listener.listen(128)
+        except OSError as error:
+            listener.close()
+            reason = error.strerror or reason
+            continue
+        return listener
     raise GagsError(f"cannot listen on {host}, port {port} to {last - 1} ({reason}); choose another --port")
 
 

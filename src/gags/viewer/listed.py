@@ -1,0 +1,142 @@
+"""What the page lists: the tree of things with names, boxes and thumbnails, and whose Gaussians are whose."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from gags.progress import SILENT, Reporter
+from gags.query.choose import Chooser
+from gags.query.ids import thing_of_each
+from gags.query.instances import Instance, locate_instances
+from gags.query.names import EVERYDAY, Namer
+from gags.query.space import Space
+from gags.report.things import pictures_of_nodes, shown_nodes
+from gags.scene import Scene
+from gags.things.things import Things
+from gags.viewer.payload import box_json
+
+THUMBNAIL = 72  # px, the longer side
+THUMBNAIL_QUALITY = 75  # of JPEG, in percent
+WORDS_AT_ONCE = 64  # texts that are compared with all Gaussians together, to bound memory
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """The things of a scene for the page.
+
+    Attributes:
+        things: One entry a node of the hierarchy, each after what it lies in: `id` (its row), `parent` (an
+            id, or −1), `kind`, `listed`, `level`, `count` and `box`; of those that are listed also `name`,
+            `names` (words with scores), `sure`, `score` and `thumbnail` (a data URI, or null).
+        owner: Smallest thing of each Gaussian of the scene, −1 for none. int32 [N]
+    """
+
+    things: list[dict[str, Any]]
+    owner: np.ndarray
+
+
+def listed_things(
+    scene: Scene,
+    words: Sequence[str] = EVERYDAY,
+    *,
+    thumbnails: bool = True,
+    progress: Reporter = SILENT,
+) -> Listed:
+    """Name, frame and picture the things of a scene.
+
+    A name is sure if the scene, asked for it, answers with the thing, with a part of it, or with what it is a
+    part of: what fits a bare wall best of all words is no name of it.
+
+    Args:
+        scene: The scene.
+        words: Words to name things with.
+        thumbnails: Whether to make pictures of them, which reads photos.
+        progress: Told about progress.
+    """
+    things, space = scene.things(progress), scene.space(progress)
+    shown = shown_nodes(things, scene.photos_with_masks)
+    namer = Namer.of_scene(
+        scene.field, scene.queries(words), space.opacities, things, taught=scene.taught.examples()
+    )
+    names = {node: namer.names(things[node]) for node in shown}
+    answers = answers_of_words(scene, sorted({found[0][0] for found in names.values()}), progress=progress)
+    pictures = thumbnails_of(scene, shown, progress=progress) if thumbnails else {}
+    kinds = things.kinds()
+    rows: list[dict[str, Any]] = []
+    for node in range(len(things)):
+        row = {"id": node, "parent": int(things.parents[node]), "kind": kinds[node], "listed": node in names}
+        if node in names:
+            word, score = names[node][0]
+            row |= {
+                "name": word,
+                "names": [[name, round(fit, 4)] for name, fit in names[node]],
+                "sure": _answers_with(answers[word], things, node),
+                "score": round(score, 4),
+                "thumbnail": pictures.get(node),
+            }
+        kept = space.without_floaters(things[node])
+        row |= {"level": round(float(things.levels[node]), 3), "count": len(things[node])}
+        row["box"] = box_json(space.box(kept))
+        rows.append(row)
+    return Listed(rows, owners(things, space))
+
+
+def thumbnails_of(scene: Scene, nodes: Sequence[int], *, progress: Reporter = SILENT) -> dict[int, str]:
+    """A small picture of some things, a data URI by row; those that no photo shows are left out."""
+    pictures = pictures_of_nodes(scene, scene.things(progress), nodes, progress=progress)
+    return {node: _thumbnail(picture) for node, (_, picture) in pictures.items()}
+
+
+def _answers_with(instances: Sequence[Instance], things: Things, node: int) -> bool:
+    """Whether a thing, something in it, or what it lies in is among the answers to its name."""
+    related = things.within(node)
+    related[things.chain(node)] = True
+    return any(
+        one.certain or related[[row for row in (one.thing, *one.also) if row is not None]].any()
+        for one in instances
+    )
+
+
+def owners(things: Things, space: Space) -> np.ndarray:
+    """Smallest thing of each Gaussian; what lies close around one and belongs to none counts to it. [N]"""
+    owner = thing_of_each(things, len(space.means))
+    for node in np.flatnonzero((things.parents < 0) & ~things.is_leftover).tolist():
+        around = space.filled(things[node]) & (owner < 0)
+        owner[around] = node
+    return owner
+
+
+def answers_of_words(
+    scene: Scene, words: Sequence[str], *, progress: Reporter = SILENT
+) -> dict[str, list[Instance]]:
+    """What `Scene.locate` answers to many words, photos not counted; nothing where there are no things."""
+    things, space = scene.things(progress), scene.space(progress)
+    chooser = Chooser(things, space.opacities, space.means)
+    found: dict[str, list[Instance]] = {}
+    with progress.stage("Answering words", len(words), "words") as bar, torch.no_grad():
+        for first in range(0, len(words), WORDS_AT_ONCE):
+            some = list(words[first : first + WORDS_AT_ONCE])
+            instances: list[list[Instance]] = [[] for _ in some]
+            if len(things):
+                queries = scene.queries(some)
+                instances = locate_instances(
+                    scene.gaussians, scene.field, queries, things, space=space, chooser=chooser
+                )
+            found |= dict(zip(some, instances, strict=True))
+            bar.advance(len(some))
+    return found
+
+
+def _thumbnail(picture: np.ndarray) -> str:
+    """A small JPEG as a data URI. uint8 RGB [h, w, 3]"""
+    image = Image.fromarray(picture)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,2 @@
+"use strict";
+startPage(new LiveBackend());

@@ -1,0 +1,237 @@
+"""The viewer as a person uses it, in a headless Chromium: ask, list, lasso, measure, rename, two browsers."""
+
+import io
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
+from tests.helpers.finished_scene import write_scene
+
+from gags import scene as scene_module
+from gags.gaussians.ply import load_ply
+from gags.scene import Scene
+
+pytest.importorskip("fastapi", reason="needs the extra `view`")
+pytest.importorskip("websockets", reason="needs the extra `view`")
+PATIENCE = 120.0  # seconds; a step takes one or two where nothing else runs
+SIZE = (1100, 760)
+RED = WORDS.index("red ball")
+PORT = 18480
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scene_module, "load_encoder", lambda name, progress=None: ToyEncoder())
+        yield Scene.load(write_scene(tmp_path_factory.mktemp("live")))
+
+
+@pytest.fixture(scope="module")
+def viewer(scene):
+    from gags.viewer.server import Viewer
+
+    with Viewer(scene, words=WORDS, port=PORT) as viewer:
+        yield viewer
+
+
+@pytest.fixture
+def page(viewer, browser):
+    page = _open(viewer, browser)
+    yield page
+    page.context.close()
+    assert page.wrong == []
+
+
+def _open(viewer, browser):
+    page = browser.new_context(viewport={"width": SIZE[0], "height": SIZE[1]}).new_page()
+    page.set_default_timeout(1000 * PATIENCE)
+    page.wrong = []
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.goto(viewer.url)
+    page.locator("body[data-ready=true]").wait_for()
+    _wait(lambda: np.ptp(_middle(page)) > 100, "the scene is drawn")
+    return page
+
+
+def _wait(condition, what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"waited too long until {what}"
+        time.sleep(0.1)
+
+
+def _middle(page) -> np.ndarray:
+    """Pixels of the middle of the picture. uint8 [H, W, 3]"""
+    clip = {"x": 100, "y": 100, "width": 500, "height": 560}
+    return np.asarray(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB"))
+
+
+def _changed(before: np.ndarray, after: np.ndarray) -> float:
+    """Share of the pixels that differ clearly."""
+    return float((abs(before.astype(int) - after).max(axis=-1) > 25).mean())
+
+
+def _count(page) -> int:
+    """How many Gaussians are selected."""
+    return page.evaluate("gagsApp.history.now.selected ? gagsApp.history.now.selected.size : 0")
+
+
+def _place(page, word: str) -> tuple[float, float, float]:
+    """Where the middle of a ball is in the page, px, and about how large it is there."""
+    toy = make_scene(12)
+    means = toy.gaussians.means.numpy()[toy.owner == WORDS.index(word)].astype(float)
+    project = "(p) => { const [x, y] = project(gagsApp.view.camera(), p); return [x, y]; }"
+    places = np.array([page.evaluate(project, mean.tolist()) for mean in [means.mean(axis=0), *means[:20]]])
+    return places[0, 0], places[0, 1], float(np.linalg.norm(places[1:] - places[0], axis=1).max())
+
+
+def _row(page, name: str):
+    return page.get_by_role("treeitem").filter(has_text=name).first
+
+
+def test_a_text_glows_and_what_is_found_is_gone_to(page):
+    plain = _middle(page)
+    page.locator("#text").fill("red ball")
+    page.get_by_text("1 found, score").wait_for()
+    _wait(lambda: _changed(plain, _middle(page)) > 0.02, "the answer glows")
+    page.locator("#text").press("Enter")
+    _wait(lambda: _count(page) > 50, "the instance is selected")
+    _wait(lambda: page.evaluate("gagsApp.controls.flight === null"), "the camera is there")
+    x, y, _ = _place(page, "red ball")
+    middle = page.evaluate("[gagsApp.canvas.clientWidth / 2, gagsApp.canvas.clientHeight / 2]")
+    np.testing.assert_allclose([x, y], middle, atol=60)
+    page.locator("#text").fill("tractor")
+    page.get_by_text("Nothing in the scene matches “tractor”").wait_for()
+
+
+def test_the_start_is_upright(page):
+    top, foot = (page.evaluate(f"project(gagsApp.view.camera(), [0, 0, {z}])") for z in (1, 0))
+    assert top[1] < foot[1]
+    assert top[0] == pytest.approx(foot[0], abs=0.02 * abs(top[1] - foot[1]))
+
+
+def test_the_list_selects_cuts_out_undoes_and_redoes(page, tmp_path):
+    _row(page, "red ball").locator(".name").first.click()
+    _wait(lambda: _count(page) > 50, "the thing is selected")
+    count = _count(page)
+    page.locator("summary").filter(has_text="Take away").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save selection").click()
+    download.value.save_as(tmp_path / "cut.ply")
+    cut = load_ply(tmp_path / "cut.ply")
+    assert len(cut) == count
+    np.testing.assert_allclose(cut.means.mean(dim=0), [1, 1, 0.4], atol=0.15)
+    page.evaluate("gagsApp.remove()")
+    hidden = "gagsApp.hiddenFlags().reduce((a, b) => a + b, 0)"
+    _wait(lambda: page.evaluate(hidden) == count, "the thing is deleted")
+    page.evaluate("gagsApp.undo(false)")
+    assert page.evaluate(hidden) == 0
+    page.evaluate("gagsApp.undo(true)")
+    assert page.evaluate(hidden) == count
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save scene with changes").click()
+    download.value.save_as(tmp_path / "rest.ply")
+    assert len(load_ply(tmp_path / "rest.ply")) == len(make_scene(12).gaussians) - count
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save picture").click()
+    download.value.save_as(tmp_path / "view.png")
+    assert Image.open(tmp_path / "view.png").size == (1920, 1080)
+
+
+@pytest.mark.slow
+def test_a_lasso_around_a_ball_holds_it_and_names_it(page):
+    x, y, radius = _place(page, "blue ball")
+    page.evaluate("gagsApp.setTool('lasso')")
+    around = [
+        (x + 1.3 * radius * np.cos(a), y + 1.3 * radius * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 16)
+    ]
+    page.mouse.move(*around[0])
+    page.mouse.down()
+    for place in around[1:]:
+        page.mouse.move(*place)
+    page.mouse.up()
+    _wait(lambda: _count(page) > 20, "the lasso selects")
+    order = "Array.from(gagsApp.history.now.selected.rows(), (g) => gagsApp.splats.mean(g))"
+    means = np.array(page.evaluate(order))
+    centre = (
+        make_scene(12).gaussians.means.numpy()[make_scene(12).owner == WORDS.index("blue ball")].mean(axis=0)
+    )
+    assert (np.linalg.norm(means - centre, axis=1) < 0.6).mean() > 0.5
+
+
+def test_a_known_length_is_kept_in_the_scene(page, scene):
+    page.locator("summary").filter(has_text="Measure").click()
+    page.evaluate("gagsApp.setTool('measure')")
+    for word in ("red ball", "green ball"):
+        x, y, _ = _place(page, word)
+        page.mouse.click(x, y)
+    _wait(lambda: page.evaluate("gagsApp.measure.distances.length") == 1, "two points are measured")
+    measured = page.evaluate("length(sub(...gagsApp.measure.distances[0]))")
+    assert measured == pytest.approx(2, abs=0.6)  # the balls' centres are 2 apart, each 0.4 large
+    page.get_by_label("Known length", exact=True).fill("50")
+    page.get_by_label("Unit of the known length").fill("cm")
+    page.get_by_role("button", name="Set the scale").click()
+    _wait(lambda: scene.frame.unit is not None, "the unit is kept")
+    assert scene.frame.unit.per_scene_unit == pytest.approx(50 / measured)
+    page.get_by_text("50 cm").first.wait_for()
+    scene.forget_unit()
+
+
+def test_what_is_up_is_kept_in_the_scene(page, scene):
+    page.evaluate("gagsApp.keepUp([0, 0.6, 0.8])")
+    try:
+        _wait(lambda: scene.frame.up is not None, "up is kept")
+        np.testing.assert_allclose(scene.frame.up, [0, 0.6, 0.8])
+    finally:
+        scene.set_up(None)
+
+
+@pytest.mark.slow
+def test_a_corrected_name_is_found_in_every_browser(page, viewer, browser, scene):
+    other = _open(viewer, browser)
+    _row(page, "yellow ball").locator(".thing").hover()
+    page.get_by_label("Rename yellow ball").click()
+    page.get_by_label("New name of yellow ball").fill("Oma's lemon")
+    page.get_by_label("New name of yellow ball").press("Enter")
+    _wait(lambda: scene.taught.names() == ["Oma's lemon"], "the name is kept")
+    try:
+        for asking in (page, other):
+            asking.locator("#text").fill("oma's lemon")
+            asking.get_by_text("1 found, score").wait_for()
+        _row(page, "Oma's lemon").wait_for()
+        page.evaluate("gagsApp.history.go('x', {selected: null})")
+        assert other.evaluate("gagsApp.history.steps.length") == 1  # what one does, the other does not see
+    finally:
+        scene.forget("Oma's lemon")
+        other.context.close()
+
+
+@pytest.mark.slow
+def test_a_server_that_is_gone_is_said_and_comes_back(scene, browser):
+    from gags.viewer.server import Viewer
+
+    first = Viewer(scene, words=WORDS, port=PORT + 50)
+    page = _open(first, browser)
+    first.stop()
+    page.get_by_text("The server is gone.").wait_for()
+    page.locator("#text").fill("red ball")
+    with Viewer(scene, words=WORDS, port=first.port) as second:
+        assert second.port == first.port
+        page.get_by_text("The server is back.").wait_for()
+        page.locator("#text").fill("blue ball")
+        page.get_by_text("1 found, score").wait_for()
+    page.context.close()
+
+
+def test_no_name_becomes_markup(page, scene, viewer, browser):
+    evil = "<img src=x onerror=alert(1)>"
+    page.evaluate("(name) => gagsApp.backend.rename(1, name)", evil)
+    try:
+        other = _open(viewer, browser)
+        other.get_by_text(evil).first.wait_for()
+        assert other.locator("img[src=x]").count() == 0
+        other.context.close()
+    finally:
+        scene.forget(evil)
