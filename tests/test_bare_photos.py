@@ -63,6 +63,7 @@ def test_existing_gaussians_need_their_own_poses(toy, asked, tmp_path):
         pipeline.capture_of([toy, toy / "images"], require_points=False)
 
 
+@pytest.mark.slow
 def test_several_captures_become_one_scene(toy, asked, tmp_path):
     command = [
         "reconstruct",
@@ -87,7 +88,7 @@ def test_a_wrong_value_is_told_as_the_option_is_called(tmp_path, capsys):
 @pytest.mark.parametrize("named", ["nowhere", "empty", "damaged", "note.txt", "broken.mp4", "one of two"])
 def test_what_cannot_be_read_leaves_no_folder(toy, tmp_path, command, named, capsys):
     shutil.copytree(toy, tmp_path / "damaged")
-    for path in (tmp_path / "damaged/sparse/0").glob("images.*"):
+    for path in [*(tmp_path / "damaged").glob("sparse/0/images.*"), tmp_path / "damaged/transforms.json"]:
         path.write_bytes(b"12345678")
     if command == "poses":  # it reads photos alone
         for path in (tmp_path / "damaged/images").iterdir():

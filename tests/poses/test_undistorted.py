@@ -122,7 +122,7 @@ def test_a_fisheye_is_written_as_a_pinhole_with_a_mask(tmp_path):
     assert (view.camera.width, view.camera.height) == (pinhole.width, pinhole.height)
     np.testing.assert_allclose(view.camera.K, pinhole.K)
     seen = seen_pixels(lens_of(original), pinhole.K, (pinhole.width, pinhole.height))
-    mask = cv2.imread(str(tmp_path / "out" / "masks" / "a.png"), cv2.IMREAD_GRAYSCALE)
+    mask = cv2.imread(str(tmp_path / "out" / "masks" / "a.png.png"), cv2.IMREAD_GRAYSCALE)
     np.testing.assert_array_equal(mask, seen * np.uint8(255))
     assert (view.image()[~seen] == 0).all()
     assert len(capture.points) == 1  # the other one is beyond all pictures
