@@ -97,16 +97,22 @@ def parse_pixel(text: str) -> tuple[str, int, int]:
         QueryError: If it is written otherwise.
     """
     view, _, place = text.rpartition(":")
-    try:
-        x, y = (int(part) for part in place.replace(",", " ").split())
-    except ValueError:
-        view, x, y = "", 0, 0
-    if not view:
+    pixel = column_and_row(place)
+    if not view or pixel is None:
         raise QueryError(
             f"--like {text!r} is no pixel of a photo; write photo, column and row, as in --like "
             "frame_0030:410,220"
         )
-    return view, x, y
+    return view, *pixel
+
+
+def column_and_row(text: str) -> tuple[int, int] | None:
+    """A pixel written X,Y; None if it is written otherwise."""
+    try:
+        x, y = (int(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        return None
+    return x, y
 
 
 def given_settings(prefix: str, parsed: DescribeSettings | DistillSettings) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 import gags
-from gags.cli.arguments import SceneFolder
+from gags.cli.arguments import SceneFolder, column_and_row
 from gags.cli.console import ConsoleReporter
 from gags.errors import QueryError
 from gags.query.pointed import Level
@@ -91,10 +91,7 @@ def _print_list(folder: Path, json: bool) -> None:
 
 
 def _pixel(text: str) -> tuple[int, int]:
-    try:
-        x, y = (int(part) for part in text.replace(",", " ").split())
-    except ValueError:
-        raise QueryError(
-            f"--at {text!r} is no pixel; give column and row in px, as in --at 410,220"
-        ) from None
-    return x, y
+    pixel = column_and_row(text)
+    if pixel is None:
+        raise QueryError(f"--at {text!r} is no pixel; give column and row in px, as in --at 410,220")
+    return pixel
