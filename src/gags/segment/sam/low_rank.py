@@ -48,6 +48,7 @@ _FIRST, _SECOND = "layers.0.cross_attn_image_to_token", "layers.1.cross_attn_ima
 _TO_IMAGE, _FINAL = "layers.1.cross_attn_token_to_image", "final_attn_token_to_image"
 _ORDER = np.arange(HEADS)
 _NO_BIAS = np.zeros((HEADS, TOKENS), np.float32)
+_heads = MaskDecoder._by_head  # [T, 128] to [8, T, 16]
 
 
 class Update(NamedTuple):
@@ -421,11 +422,6 @@ def _covered(
 def _values(x: Tensor) -> list[Tensor]:
     """Values of each prompt's tokens. [B, 7, 128] to B of [8, 7, 16]"""
     return [_heads(each).contiguous() for each in x]
-
-
-def _heads(x: Tensor) -> Tensor:
-    """[T, 128] to [8, T, 16]"""
-    return x.view(-1, HEADS, HEAD_DIM).transpose(0, 1)
 
 
 def _centred(x: Tensor) -> Tensor:
