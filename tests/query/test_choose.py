@@ -76,17 +76,6 @@ def test_what_no_photo_cuts_out_is_known_from_those_that_see_it():
     assert chooser(wall).first(fit(0.1, 0.1, 0.9), 0) == MUG
 
 
-def test_a_text_that_names_no_part_means_a_thing():
-    """What the base adds to the screen fits just so much less well that being a thing decides."""
-    low = made(levels=np.array([1.4, 1.0, 0.6, 0.6, 1.6, 0.0], np.float32))
-    assert low.is_part.tolist() == [False, False, True, True, False, True]
-    assert chooser(low).best(fit(0.8, 0.6, 0.0), 0) == LAPTOP
-    # Of a laptop that is a part of something itself, it does not.
-    held = replace(low, levels=np.array([1.0, 1.0, 0.6, 0.6, 0.0, 0.0], np.float32))
-    assert held.is_part.tolist() == [False] + [True] * 5
-    assert chooser(held).best(fit(0.8, 0.6, 0.0), 0) == SCREEN
-
-
 def test_what_a_whole_adds_must_fit_too():
     assert chooser().best(fit(0.1, 0.9, 0.0), 0) == KEYS
     assert chooser().best(fit(0.9, 0.1, 0.0), 0) == SCREEN

@@ -115,11 +115,6 @@ class Things:
         return groups
 
     @cached_property
-    def is_part(self) -> np.ndarray:
-        """Which are parts of a thing, see `whole_of`. bool [C]"""
-        return (self.parents >= 0) & ~self.is_group[self.parents.clip(min=0)]
-
-    @cached_property
     def is_leftover(self) -> np.ndarray:
         """Which are what is left: no photo cuts out them, or anything in them. bool [C]"""
         holds = np.zeros(len(self), bool)
