@@ -66,9 +66,9 @@ class Viewer:
         up: np.ndarray | None = None,
         framed: bool = False,
     ) -> None:
-        self._shown = ViewerScene(scene, words, up)
-        self._outbox = Outbox()
         self._local = host in LOCAL_ADDRESSES
+        self._shown = ViewerScene(scene, words, up, write=self._local)
+        self._outbox = Outbox()
         self.sessions: set[Session] = set()
         self._listener = listening(host, port)
         self.port = int(self._listener.getsockname()[1])
