@@ -26,7 +26,7 @@ from gags.query.instances import Instance
 from gags.query.names import EVERYDAY, read_words
 from gags.scene import Scene
 from gags.viewer.first_view import first_view, parse_up
-from gags.viewer.kept import KeptList, with_pictures
+from gags.viewer.kept import KeptList, mark_of, with_pictures
 from gags.viewer.listed import answers_of_words
 from gags.viewer.modes import granularity
 from gags.viewer.payload import Packed, owner_bytes, scene_json
@@ -147,7 +147,7 @@ def _content(scene: Scene, packed: Packed, up: np.ndarray | None) -> dict[str, A
         start.up,
         at,
         unit=None if frame.unit is None else frame.unit.to_json(),
-        mark=scene.field.splats_hash[:16],
+        mark=mark_of(scene),
     )
 
 

@@ -101,11 +101,8 @@ class KeptList:
     @cached_property
     def _of_scene(self) -> str:
         """What the list is made of that does not change while a scene is open."""
-        scene = self._scene
-        field, things = scene.field, {f.name: getattr(scene.things(), f.name) for f in fields(Things)}
-        weights = {f"decoder.{name}": value.cpu() for name, value in field.decoder.state_dict().items()}
-        features = checksum(weights | {"features": field.features.cpu()})
-        return stamp(__version__, field.splats_hash, field.encoder_name, features, checksum(things))
+        things = {f.name: getattr(self._scene.things(), f.name) for f in fields(Things)}
+        return stamp(__version__, mark_of(self._scene), checksum(things))
 
     @cached_property
     def _of_photos(self) -> str:
@@ -117,6 +114,14 @@ class KeptList:
         ]
         turned = checksum({"quats": self._scene.gaussians.quats.cpu()})
         return stamp(poses_stamp(capture), cameras, turned)
+
+
+def mark_of(scene: Scene) -> str:
+    """What tells a scene from another one: its Gaussians and its language field."""
+    field = scene.field
+    weights = {f"decoder.{name}": value.cpu() for name, value in field.decoder.state_dict().items()}
+    language = checksum(weights | {"features": field.features.cpu()})
+    return stamp(field.splats_hash, field.encoder_name, language)
 
 
 def taught_among(taught: Sequence[Taught], words: Sequence[str]) -> list[Any]:

@@ -28,7 +28,7 @@ from gags.query.taught import Taught
 from gags.scene import Scene
 from gags.things.things import Things
 from gags.viewer.first_view import first_view
-from gags.viewer.kept import KeptList, with_pictures
+from gags.viewer.kept import KeptList, mark_of, with_pictures
 from gags.viewer.listed import Listed
 from gags.viewer.modes import ModeColors, granularity, meanings
 from gags.viewer.payload import Packed, owner_bytes, scene_json
@@ -140,6 +140,11 @@ class ViewerScene:
         return Packed.of(self.scene.gaussians)
 
     @cached_property
+    def mark(self) -> str:
+        """Tells pages whether a server that is back shows the same scene."""
+        return mark_of(self.scene)
+
+    @cached_property
     def _place(self) -> np.ndarray:
         """Where each of the scene's Gaussians is in the page's order. int64 [N]"""
         place = np.empty(len(self), np.int64)
@@ -176,7 +181,7 @@ class ViewerScene:
             },
             unit=None if frame.unit is None else frame.unit.to_json(),
             modes={mode: {} for mode in MODES},
-            mark=scene.field.splats_hash[:16],
+            mark=self.mark,
         )
 
     def things_json(self, progress: Reporter = SILENT) -> list[dict[str, Any]]:
