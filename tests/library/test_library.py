@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from tests.helpers.blobs import NEGATIVES, WORDS, word_vector
 from tests.helpers.finished_scene import write_scene
+from tests.helpers.heard import Heard
 from tests.helpers.made_library import PictureEncoder, looks, put, thing
 from tests.helpers.toy_capture import PALETTE
 
@@ -120,8 +121,6 @@ def test_scenes_of_two_encoders_are_asked_apart(made):
 
 
 def test_an_encoder_that_cannot_be_loaded_is_said_and_the_others_answer(made):
-    from tests.helpers.heard import Heard
-
     put(made, "d", [thing(1, looks(RED))], encoder="lost")
     heard = Heard()
     assert made.search(RED, progress=heard)[0].like == "a:1"
@@ -239,20 +238,55 @@ def finished(tmp_path_factory):
     return write_scene(tmp_path_factory.mktemp("finished"))
 
 
-def test_a_finished_scene_is_found_by_text_where_locate_finds_it(finished, tmp_path):
+def test_a_text_finds_in_a_scene_what_locate_finds(finished, tmp_path):
     library, scene = Library(tmp_path / "lib"), Scene.load(finished)
     record = library.add(finished)
     assert (record.name, record.encoder, record.state) == ("ws", "toy", "unchanged")
     for word in WORDS[1:]:
         (first, *_), located = library.search(word), scene.locate(word)[0][0]
-        things = scene.things()
-        assert first.thing in things.chain(located.thing) or located.thing in things.chain(first.thing)
-        if first.thing == located.thing:
-            np.testing.assert_allclose(first.box, located.box.bounds)
+        assert first.thing == located.thing
+        np.testing.assert_allclose(first.box, located.box.bounds)
+        assert first.score == pytest.approx(located.score, abs=0.02)  # there the mean of relevancies
         assert word in first.names
+        assert first.photos == scene.things().photos[first.thing]
     assert first.seen_by == scene.things().seen_by[first.thing]
     again = library.search(like=first.like)
     assert first.thing not in {one.thing for one in again}
+
+
+def test_a_text_finds_the_same_however_little_of_a_scene_is_near_it(finished, tmp_path, monkeypatch):
+    library = Library(tmp_path / "lib")
+    library.add(finished)
+    before = [one.to_json() for one in library.search(RED)]
+    monkeypatch.setattr(module, "CANDIDATES", 1)
+    assert [one.to_json() for one in library.search(RED)] == before
+    assert len(before) > 3
+
+
+def test_scenes_of_an_earlier_gags_rank_by_their_things_and_are_said(made, finished, tmp_path):
+    heard = Heard()
+    assert made.search(RED, progress=heard)[0].like == "a:1"
+    (line,) = heard.warned
+    assert "a, b, c came into" in line
+    assert "add them again" in line
+    made.add(finished)
+    heard = Heard()
+    found = made.search(RED, scenes=["ws", "c"], progress=heard)
+    assert {one.scene for one in found} == {"ws", "c"}
+    assert ["c came into" in line for line in heard.warned] == [True]
+
+
+def test_a_damaged_tree_is_one_line(finished, tmp_path):
+    library = Library(tmp_path / "lib")
+    library.add(finished)
+    library._tables._table("nodes").update(values={"nodes": b"nothing"})
+    with pytest.raises(
+        LibraryError, match=r"holds of scene .ws. cannot be read; add that scene again"
+    ):
+        library.search(RED)
+    library.add(finished)
+    assert library.search(RED)
+    assert library._tables._table("nodes").count_rows() == 1
 
 
 def test_what_a_scene_was_taught_comes_with_it_and_goes_with_it(finished, tmp_path):

@@ -10,9 +10,11 @@ import pytest
 from tests.helpers.made_library import looks, put, thing
 
 from gags.errors import LibraryError
+from gags.library import schemas
 from gags.library import tables as module
 from gags.library.library import Library
-from gags.library.tables import SCENES, Tables, padded, table_name, things_schema
+from gags.library.schemas import padded, table_name, things_schema
+from gags.library.tables import SCENES, Key, Tables
 
 BALL = "red ball"
 
@@ -147,7 +149,7 @@ def test_other_tables_of_lancedb_are_refused(tmp_path):
 
 def test_a_library_of_a_newer_version_is_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as newer:
-        newer.setattr(module, "VERSION", 2)
+        newer.setattr(schemas, "VERSION", 2)
         put(Library(tmp_path / "lib"), "a", [thing(1, looks(BALL))])
     with pytest.raises(LibraryError, match=r"newer gags.*version 2.*reads version 1"):
         Library(tmp_path / "lib")
@@ -198,12 +200,18 @@ def test_what_moved_meanwhile_is_found_by_its_name(tmp_path):
     put(library, "b", [thing(5, looks(BALL))])
     module._free(library._tables._things("toy"))
     keys = [
-        (near.table["_rowid"][0].as_py(), "run of a", 1),
-        (near.table["_rowid"][0].as_py(), "run of a", 77),
+        Key("a", "run of a", 1, near.table["_rowid"][0].as_py()),
+        Key("a", "run of a", 77, near.table["_rowid"][0].as_py()),
+        Key("b", "run of b", 5),
+        Key("b", "run of a", 5),
     ]
-    shown, lost = library._tables.shown("toy", keys)
+    shown, lost, named, other = library._tables.shown("toy", keys)
+    assert shown is not None
     assert shown["names"] == ["cup", "toy"]
     assert lost is None
+    assert named is not None
+    assert named["names"] == ["ball", "toy"]
+    assert other is None
 
 
 def test_names_of_tables_tell_encoders_apart():

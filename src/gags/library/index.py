@@ -62,11 +62,17 @@ def tidy(table: Any) -> Index | None:
         if index is not None:
             table.drop_index(index.name)
         index = index_of(table)
-    pieces = table.stats()["fragment_stats"]["num_fragments"]
-    if pieces > MOST_PIECES or (index is not None and index.waiting > LATE_SHARE * rows):
+    if index is not None and index.waiting > LATE_SHARE * rows:
         table.optimize(cleanup_older_than=KEPT)
-        index = index_of(table)
-    return index
+    else:
+        join_pieces(table)
+    return index_of(table)
+
+
+def join_pieces(table: Any) -> None:
+    """Put a table together that was written in many pieces."""
+    if table.stats()["fragment_stats"]["num_fragments"] > MOST_PIECES:
+        table.optimize(cleanup_older_than=KEPT)
 
 
 def make_index(table: Any, rows: int) -> None:

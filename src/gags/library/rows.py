@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from gags.draw.lettering import fit_within
 from gags.errors import LibraryError
+from gags.library.nodes import Means, Nodes
 from gags.library.rank import Phrases
 from gags.progress import SILENT, Reporter
 from gags.query.names import EVERYDAY, Namer
@@ -24,8 +24,8 @@ THUMBNAIL_SIDE = 256  # px, of the longest side
 THUMBNAIL_QUALITY = 85  # of JPEG
 
 
-def rows_of_scene(scene: Scene, *, progress: Reporter = SILENT) -> list[dict[str, Any]]:
-    """What a library keeps of every thing of a scene, of its parts and of groups.
+def rows_of_scene(scene: Scene, *, progress: Reporter = SILENT) -> tuple[list[dict[str, Any]], Nodes]:
+    """What a library keeps of every thing of a scene, of its parts and of groups; and the tree of them.
 
     What no photo cuts out, and what no mask touches, is left out: it has nothing to be compared by.
 
@@ -34,7 +34,7 @@ def rows_of_scene(scene: Scene, *, progress: Reporter = SILENT) -> list[dict[str
         progress: Told about progress.
 
     Returns:
-        Columns by name for each, see `gags.library.tables.things_schema`.
+        Columns by name for each, see `gags.library.tables.things_schema`; and all nodes, left out ones too.
 
     Raises:
         LibraryError: If the scene has no things.
@@ -49,8 +49,10 @@ def rows_of_scene(scene: Scene, *, progress: Reporter = SILENT) -> list[dict[str
     space = Space.build(scene.gaussians, things)
     namer = Namer.of_scene(scene.field, scene.queries(EVERYDAY), space.opacities, things)
     pictures = pictures_of_nodes(scene, things, kept, progress=progress)
-    vectors = embeddings_of_things(scene, things, kept)
-    against, kinds = Phrases.of(scene.encoder).against(vectors), things.kinds()
+    phrases = Phrases.of(scene.encoder)
+    means = Means.of_scene(scene, things, phrases)
+    vectors = embeddings_of_things(things, kept, means)
+    against, kinds = phrases.against(vectors), things.kinds()
     rows = []
     for thing, vector, phrase in zip(kept, vectors, against, strict=True):
         compact = space.without_floaters(things[thing])
@@ -74,34 +76,25 @@ def rows_of_scene(scene: Scene, *, progress: Reporter = SILENT) -> list[dict[str
                 "vector": np.append(vector, phrase).astype(np.float16),
             }
         )
-    return rows
+    return rows, Nodes.of_scene(things, kept, means)
 
 
-@torch.no_grad()
-def embeddings_of_things(scene: Scene, things: Things, kept: Sequence[int]) -> np.ndarray:
+def embeddings_of_things(things: Things, kept: Sequence[int], means: Means) -> np.ndarray:
     """What some things look like, in the space of the scene's encoder.
 
     Half of it is what a thing's own masks say, half the mean of its Gaussians, decoded, by opacity: texts
     rank better with the latter, pictures with the former (`benchmarks/library.py`).
 
     Args:
-        scene: The scene.
-        things: Its things.
+        things: The things of a scene.
         kept: Rows of those that are wanted.
+        means: What their Gaussians say.
 
     Returns:
         L2-normalised. float32 [n, D]
     """
-    field, opacities = scene.field, scene.gaussians.opacities
-    means = []
-    for thing in kept:
-        rows = torch.from_numpy(things[thing].astype(np.int64)).to(field.features.device)
-        parts = field.decoder.chunks(field.features[rows])
-        weights = opacities[rows].split([len(part) for part in parts])
-        total = sum(w @ field.decoder.embeddings(part) for w, part in zip(weights, parts, strict=True))
-        means.append(torch.as_tensor(total).cpu().numpy())
     own = things.embeddings[kept].astype(np.float32)
-    return unit(OWN_SAY * unit(own) + (1 - OWN_SAY) * unit(np.stack(means)))
+    return unit(OWN_SAY * unit(own) + (1 - OWN_SAY) * unit(means.embeddings[kept]))
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
