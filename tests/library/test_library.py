@@ -280,9 +280,7 @@ def test_a_damaged_tree_is_one_line(finished, tmp_path):
     library = Library(tmp_path / "lib")
     library.add(finished)
     library._tables._table("nodes").update(values={"nodes": b"nothing"})
-    with pytest.raises(
-        LibraryError, match=r"holds of scene .ws. cannot be read; add that scene again"
-    ):
+    with pytest.raises(LibraryError, match=r"holds of scene .ws. cannot be read; add that scene again"):
         library.search(RED)
     library.add(finished)
     assert library.search(RED)

@@ -13,7 +13,7 @@ from gags._version import __version__
 from gags.capture.photos import listed
 from gags.embed import load_encoder
 from gags.embed.encoder import Encoder
-from gags.errors import LibraryError, ModelError, QueryError
+from gags.errors import LibraryError, LibraryUnreadableError, ModelError, QueryError
 from gags.library.files import looks_of, scene_stamp, state_of
 from gags.library.picked import Candidate, Picked, picked_of_scenes
 from gags.library.rank import Asked, Node, Phrases, best_unrelated
@@ -29,6 +29,7 @@ from gags.scene import Scene
 
 CANDIDATES = 2000  # nearest things that are judged; with 500, near-ties are missed (`benchmarks/library.py`)
 SCENES_LOOKED_INTO = 20  # for a text, at least; and as many as results are wanted
+LONGEST_NAME = 200  # letters, of a scene
 CERTAIN = 2.0  # what a thing ranks by that bears the name that is asked for; more than any cosine
 RANKED = 400  # of them that are looked at closely, at least …
 RANKED_PER_RESULT = 20  # … and for each result: of things that lie in one another, one is shown
@@ -66,7 +67,8 @@ class Library:
 
         Raises:
             WorkspaceError: If there is no finished scene.
-            LibraryError: If it has no things, or if the library has another scene of that name.
+            LibraryError: If it has no things, if the name is none, or if the library has another scene of
+                that name.
         """
         scene = workspace if isinstance(workspace, Scene) else Scene.load(workspace)
         root = scene.workspace.root.resolve()
@@ -88,7 +90,10 @@ class Library:
             "gags": __version__,
         }
         self._tables.put(record, rows, names_of_scene(scene, rows), nodes)
-        self._tables.tidy(encoder)
+        try:
+            self._tables.tidy(encoder)
+        except LibraryUnreadableError as error:  # the scene is in; what is left undone, the next adding does
+            progress.warn(f"{name} is in, but the library could not be tidied: {error}")
         return _record(record)
 
     def remove(self, names: str | Sequence[str]) -> None:
@@ -362,6 +367,11 @@ class Library:
 
     def _check_name(self, name: str, root: Path) -> None:
         """Make sure that a name is free, or that of the same scene, which may have moved."""
+        if not name.isprintable() or not name.strip() or len(name) > LONGEST_NAME:
+            raise LibraryError(
+                f"{name!r} is no name for a scene in a library, which is of letters on one line, at most "
+                f"{LONGEST_NAME}; give {root} another name with --name"
+            )
         row = self._tables.scenes().get(name) if self._tables.exist else None
         if row is None or row["path"] == str(root) or _state(row) == "gone":
             return

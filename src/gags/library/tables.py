@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from gags.errors import GagsError, LibraryError, WorkspaceError
+from gags.errors import GagsError, LibraryError, LibraryUnreadableError, WorkspaceError
 from gags.files.locks import locked
 from gags.library import index
 from gags.library.nodes import Nodes
@@ -221,7 +221,7 @@ class Tables:
         for row in self._read(read):
             nodes = Nodes.from_bytes(row["nodes"])
             if nodes is None:
-                raise LibraryError(
+                raise LibraryUnreadableError(
                     f"{self.location} is damaged: what it holds of scene {row['scene']!r} cannot be read; "
                     "add that scene again"
                 )
@@ -349,7 +349,7 @@ class Tables:
     def _known_things(self, encoder: str) -> Any:
         table = self._things(encoder)
         if table is None:
-            raise LibraryError(
+            raise LibraryUnreadableError(
                 f"{self.location} is damaged: the things of encoder {encoder} are missing; remove its scenes "
                 "and add them again"
             )
@@ -431,7 +431,7 @@ class Tables:
             raise
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             reason = str(error).split(", /")[0].removeprefix("lance error: ")
-            raise LibraryError(
+            raise LibraryUnreadableError(
                 f"library {self.location} cannot be read or written ({reason}); check the place, and that "
                 "this machine may use it"
             ) from error
