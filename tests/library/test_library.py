@@ -13,7 +13,7 @@ from tests.helpers.toy_capture import PALETTE
 
 from gags import scene as scene_module
 from gags.distill.field import LanguageField
-from gags.errors import LibraryError, ModelError, QueryError, WorkspaceError
+from gags.errors import LibraryError, LibraryUnreadableError, ModelError, QueryError, WorkspaceError
 from gags.library import library as module
 from gags.library import rows as rows_module
 from gags.library.library import Library
@@ -221,6 +221,7 @@ def test_other_encoders_are_asked_the_text(made):
 @pytest.mark.parametrize(
     ("name", "like", "message"),
     [
+        ("half \udcff", "a:1", "is no UTF-8"),
         ("", "a:1", "a name that is not empty"),
         ("mine", "a", "names no thing of a scene"),
         ("mine", "x:1", "has no scene 'x'"),
@@ -350,6 +351,24 @@ def test_another_scene_of_the_same_name_needs_another_name(finished, tmp_path):
         library.add(tmp_path / "two" / "ws")
     library.add(tmp_path / "two" / "ws", name="second")
     assert [record.name for record in library.scenes()] == ["second", "ws"]
+
+
+@pytest.mark.parametrize("name", ["two\nlines", " ", "\x1b[31mred", "x" * 201, "half \udcff"])
+def test_names_that_are_none_are_refused(finished, tmp_path, name):
+    with pytest.raises(LibraryError, match=r"is no name for a scene in a library.*--name"):
+        Library(tmp_path / "lib").add(finished, name=name)
+    assert not (tmp_path / "lib").exists()
+
+
+def test_a_scene_is_in_even_if_the_library_cannot_be_tidied(finished, tmp_path, monkeypatch):
+    def conflict(self, encoder):
+        raise LibraryUnreadableError("another process was faster")
+
+    monkeypatch.setattr("gags.library.tables.Tables.tidy", conflict)
+    heard = Heard()
+    Library(tmp_path / "lib").add(finished, progress=heard)
+    assert ["another process was faster" in line for line in heard.warned] == [True]
+    assert [record.name for record in Library(tmp_path / "lib").scenes()] == ["ws"]
 
 
 def test_a_scene_without_things_is_refused_and_the_library_stays(finished, tmp_path, monkeypatch):

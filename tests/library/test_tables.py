@@ -1,6 +1,7 @@
 """The tables: a scene is there whole or not, whatever happens; places with something else are refused."""
 
 import builtins
+import threading
 from pathlib import Path
 
 import lancedb
@@ -10,11 +11,12 @@ import pytest
 from tests.helpers.made_library import looks, put, thing
 
 from gags.errors import LibraryError
+from gags.files.locks import locked
 from gags.library import schemas
 from gags.library import tables as module
 from gags.library.library import Library
 from gags.library.schemas import padded, table_name, things_schema
-from gags.library.tables import SCENES, Key, Tables
+from gags.library.tables import LOCK, SCENES, Key, Tables
 
 BALL = "red ball"
 
@@ -182,6 +184,27 @@ def test_who_reads_what_is_taken_out_meanwhile_asks_again(tmp_path):
     Library(tmp_path / "lib").remove("a")
     near = reading._tables.nearest("toy", [np.append(looks(BALL), 0)], 5)
     assert near.table["thing"].to_pylist() == [2]
+
+
+def test_who_puts_a_scene_in_waits_for_others_that_do(tmp_path):
+    library = Library(tmp_path / "lib")
+    put(library, "a", [thing(1, looks(BALL))])
+    with locked(tmp_path / "lib" / LOCK, "held by another process"):
+        waiting = threading.Thread(target=put, args=(library, "b", [thing(2, looks(BALL))]))
+        waiting.start()
+        waiting.join(timeout=0.3)
+        assert waiting.is_alive()
+        assert numbers(library) == {"a": [1]}
+        assert [row.name for row in Library(tmp_path / "lib").scenes()] == ["a"]  # who asks does not wait
+    waiting.join()
+    assert numbers(library) == {"a": [1], "b": [2]}
+    assert not (tmp_path / "lib" / LOCK).exists()
+
+
+def test_a_folder_that_another_process_is_about_to_fill_is_no_other_folder(tmp_path):
+    (tmp_path / LOCK).touch()
+    put(Library(tmp_path), "a", [thing(1, looks(BALL))])
+    assert [row.name for row in Library(tmp_path).scenes()] == ["a"]
 
 
 def test_lost_things_are_said(tmp_path):

@@ -212,6 +212,7 @@ def test_a_fault_of_the_program_is_json_as_well(client, shelf, monkeypatch):
     assert answer.json() == {"detail": "unexpected ZeroDivisionError; please report it"}
 
 
+@pytest.mark.filterwarnings("ignore:Image size")  # it is refused
 @pytest.mark.parametrize(
     ("path", "body", "status", "words"),
     [

@@ -222,7 +222,7 @@ class Service:
             raise HTTPException(400, "give one of text, image and like")
         asked: dict[str, Any] = {given[0]: getattr(wanted, given[0])}
         if wanted.image is not None:
-            asked["image"] = answers.decoded_image(wanted.image)
+            asked["image"] = await asyncio.to_thread(answers.decoded_image, wanted.image)
         asked |= {"top": wanted.top, "scenes": wanted.scenes}
         rows = []
         for name, library in self._libraries.items():
