@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tests.helpers.blobs import NEGATIVES, word_vector
-from tests.helpers.made_library import PictureEncoder, looks
+from tests.helpers.made_library import PictureEncoder, tree
 
 from gags.library.nodes import Means, Nodes
 from gags.library.rank import Asked, Phrases
@@ -28,33 +28,6 @@ def asked(text: str, encoder: PictureEncoder | None = None) -> Queries:
     queries = Asked.of_text(text, encoder, Phrases.of(encoder)).queries
     assert queries is not None
     return queries
-
-
-def tree(
-    words: list[str],
-    parents: list[int],
-    *,
-    photos: int | list[int] = 20,
-    levels: float | list = 2.0,
-    weights: float | list = 1.0,
-    kept: list[int] | None = None,
-    noise: float = 0.2,
-) -> Nodes:
-    """Nodes whose masks and Gaussians look like words."""
-    count = len(words)
-    numbers = np.arange(count)
-    masks = np.stack([looks(word, noise, 2 * k) for k, word in enumerate(words)])
-    gaussians = 0.95 * np.stack([looks(word, noise, 2 * k + 1) for k, word in enumerate(words)])
-    phrases = np.stack([word_vector(word) for word in NEGATIVES])
-    things = Things(
-        np.arange(count + 1), numbers.astype(np.int32), np.array(parents, np.int32),
-        np.broadcast_to(np.array(photos, np.int32), count).copy(), np.full(count, 40, np.int32),
-        np.broadcast_to(np.array(levels, np.float32), count).copy(), masks.astype(np.float16),
-    )  # fmt: skip
-    against = (gaussians @ phrases.T).max(axis=1) + 0.01  # of single Gaussians it is larger than of the mean
-    weights_of = np.broadcast_to(np.array(weights, np.float64), count).copy()
-    means = Means(gaussians.astype(np.float16).astype(np.float32), against.astype(np.float32), weights_of)
-    return Nodes.of_scene(things, list(range(count)) if kept is None else kept, means)
 
 
 def test_what_is_kept_is_read_as_it_was():

@@ -265,10 +265,10 @@ class Tables:
     def tidy(self, encoder: str) -> index.Index | None:
         """Keep a table quick to search, see `gags.library.index.tidy`; returns its index, if it has one."""
         with self._told(), self._one_writer():
-            table, trees = self._things(encoder), self._table(NODES)
+            table, trees, scenes = self._things(encoder), self._table(NODES), len(self.scenes())
             if trees is not None:
-                index.join_pieces(trees)
-            return None if table is None else index.tidy(table)
+                index.join_pieces(trees, scenes)
+            return None if table is None else index.tidy(table, scenes)
 
     def nearest(
         self, encoder: str, searches: Sequence[np.ndarray], count: int, scenes: Sequence[str] = ()
