@@ -35,9 +35,8 @@ from gags.embed.description import Descriptions
 from gags.embed.encoder import Encoder
 from gags.library import index
 from gags.library.library import CANDIDATES
-from gags.library.nodes import Means
+from gags.library.nodes import Means, embeddings_of_things, unit
 from gags.library.rank import Asked, Phrases
-from gags.library.rows import embeddings_of_things, unit
 from gags.library.schemas import padded
 from gags.library.tables import Tables
 from gags.query.names import EVERYDAY
@@ -66,7 +65,7 @@ class Real:
             found = scene.things()
             kept = np.flatnonzero((found.photos > 0) & found.embeddings.any(axis=1)).tolist()
             means = Means.of_scene(scene, found, Phrases.of(scene.encoder))
-            vectors = embeddings_of_things(found, kept, means)
+            vectors = embeddings_of_things(found, means)[kept]
             for _, description in Descriptions(scene.workspace, scene.capture.train):
                 masks = description.embeddings.astype(np.float32)
                 cosines = masks @ vectors.T

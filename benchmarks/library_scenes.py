@@ -1,6 +1,6 @@
 """Measure what a library of labelled scenes answers: texts, and crops of photos.
 
-    python -m benchmarks.library_scenes LIB SCENE=LABELS [SCENE=LABELS ...] [--locate] [--json]
+    python -m benchmarks.library_scenes LIB SCENE=LABELS [SCENE=LABELS ...] [--locate] [--texts] [--json]
 
 SCENE is the name of a scene in the library, LABELS a folder in the LERF-OVS format. What is found *lies on* a
 label if the middle of its box, seen in a labelled photo of its scene, is within an outline of the label.
@@ -97,7 +97,9 @@ def located(scene: Scene, labelled: Labelled, text: str, first: Found) -> Iterat
         yield row | {"asked": "the library gives what locate answers", "rank": 1 if same else None}
 
 
-def measure(library: Library, scenes: dict[str, Labelled], ask: dict[str, Scene]) -> Iterator[dict[str, Any]]:
+def measure(
+    library: Library, scenes: dict[str, Labelled], ask: dict[str, Scene], *, crops: bool
+) -> Iterator[dict[str, Any]]:
     """A row a label and way to ask; scenes of `ask` are asked themselves, too."""
     for text in sorted(set().union(*(scene.texts for scene in scenes.values()))):
         having = {name: scene for name, scene in scenes.items() if text in scene.texts}
@@ -117,6 +119,8 @@ def measure(library: Library, scenes: dict[str, Labelled], ask: dict[str, Scene]
             yield row | {"matches": found[0].matches, "rank": rank_of(found, {name: scene}, text)}
             if name in ask:
                 yield from located(ask[name], scene, text, found[0])
+            if not crops:
+                continue
             crop = scene.crop(text)
             found = library.search(image=crop, top=RANKS)
             row = {"asked": "crop", "label": text, "of": name, "right": found[0].scene == name}
@@ -152,6 +156,7 @@ def main() -> None:
     parser.add_argument("library")
     parser.add_argument("labels", nargs="+", metavar="SCENE=LABELS")
     parser.add_argument("--locate", action="store_true", help="ask the scenes themselves, too")
+    parser.add_argument("--texts", action="store_true", help="no crops")
     parser.add_argument("--json", action="store_true", help="every row as JSON")
     options = parser.parse_args()
     library = Library(options.library)
@@ -161,7 +166,7 @@ def main() -> None:
         capture = read_saved_capture(Workspace(paths[name]).capture)
         scenes[name] = Labelled(capture, load_labels(Path(folder)))
     asked = {name: Scene.load(paths[name]) for name in scenes} if options.locate else {}
-    rows = list(measure(library, scenes, asked))
+    rows = list(measure(library, scenes, asked, crops=not options.texts))
     if options.json:
         print(json.dumps(rows, indent=1, default=bool))
     for way, figures in summary(rows).items():

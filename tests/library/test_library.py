@@ -17,6 +17,7 @@ from gags.errors import LibraryError, LibraryUnreadableError, ModelError, QueryE
 from gags.library import library as module
 from gags.library import rows as rows_module
 from gags.library.library import Library
+from gags.library.tables import Tables
 from gags.scene import Scene
 from gags.things.things import Things
 from gags.workspace import Workspace
@@ -262,6 +263,21 @@ def test_a_text_finds_the_same_however_little_of_a_scene_is_near_it(finished, tm
     monkeypatch.setattr(module, "CANDIDATES", 1)
     assert [one.to_json() for one in library.search(RED)] == before
     assert len(before) > 3
+
+
+def test_no_more_trees_are_read_than_fit_and_the_other_scenes_answer_too(finished, tmp_path, monkeypatch):
+    library = Library(tmp_path / "lib")
+    for name in ("one", "two", "three"):
+        library.add(shutil.copytree(finished, tmp_path / name))
+    monkeypatch.setattr(module, "MOST_LOOKED_INTO", 2)
+    read = []
+    nodes = Tables.nodes
+    monkeypatch.setattr(Tables, "nodes", lambda self, runs: read.append(len(runs)) or nodes(self, runs))
+    heard = Heard()
+    found = library.search(RED, top=100, progress=heard)
+    assert read == [2]
+    assert {one.scene for one in found} == {"one", "two", "three"}
+    assert heard.warned == []
 
 
 def test_scenes_of_an_earlier_gags_rank_by_their_things_and_are_said(made, finished, tmp_path):

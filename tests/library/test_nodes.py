@@ -79,11 +79,15 @@ def test_the_best_is_chosen_first_and_nothing_that_lies_in_it_follows():
     assert {one.thing for one in chosen} == {0, 1, 2}
     assert [one.matches for one in chosen] == [True, False, False]
     assert all(first.value >= second.value for first, second in pairwise(chosen))
-    margin = nodes._margins(asked(RED))[1, 0]
-    assert chosen[0].score == pytest.approx(1 / (1 + np.exp(-10 * margin)), abs=1e-6)
-    best = [nodes.things.embeddings[k].astype(float) @ word_vector(RED) for k in (1, 3, 4)]
-    scores = best + nodes._margins(asked(RED))[[1, 3, 4], 0]
-    assert chosen[0].value == pytest.approx(max(scores), abs=1e-5)  # from the best part up to it
+    phrases = np.stack([word_vector(word) for word in NEGATIVES])
+    margins = []
+    for masks, gaussians in zip(nodes.things.embeddings, nodes.means.embeddings, strict=True):
+        both = masks / np.linalg.norm(masks.astype(float)) + gaussians / np.linalg.norm(gaussians)
+        both = both / np.linalg.norm(both)
+        margins.append(both @ word_vector(RED) - (phrases @ both).max())
+    assert chosen[0].value == pytest.approx(max(margins), abs=1e-5)  # of itself, or of a part
+    assert chosen[1].value == pytest.approx(max(margins[0], margins[2], margins[5]), abs=1e-5)
+    assert chosen[0].score == pytest.approx(1 / (1 + np.exp(-10 * max(margins))), abs=1e-5)
 
 
 def test_what_has_no_row_is_not_chosen():

@@ -28,7 +28,8 @@ from gags.query.taught import checked_name, plain_name
 from gags.scene import Scene
 
 CANDIDATES = 2000  # nearest things that are judged; with 500, near-ties are missed (`benchmarks/library.py`)
-SCENES_LOOKED_INTO = 20  # for a text, at least; and as many as results are wanted
+SCENES_LOOKED_INTO = 20  # for a text, at least; and as many as results are wanted …
+MOST_LOOKED_INTO = 200  # … but no more: the tree of a scene takes about half a MB
 LONGEST_NAME = 200  # letters, of a scene
 CERTAIN = 2.0  # what a thing ranks by that bears the name that is asked for; more than any cosine
 RANKED = 400  # of them that are looked at closely, at least …
@@ -305,8 +306,9 @@ class Library:
         for one in self._candidates(encoder, asked, scenes, CANDIDATES):
             every.setdefault(one.picked.key.run, []).append(one)
         near = dict(islice(every.items(), max(SCENES_LOOKED_INTO, top)))
-        trees = self._tables.nodes(list(near))
-        former = sorted(own[0].node.scene for run, own in near.items() if run not in trees)
+        runs = list(near)[:MOST_LOOKED_INTO]
+        trees = self._tables.nodes(runs)
+        former = sorted(near[run][0].node.scene for run in runs if run not in trees)
         if former:
             progress.warn(
                 f"{listed(former)} came into {self.location} with an earlier gags, and rank by less than "
@@ -331,13 +333,12 @@ class Library:
         near = self._tables.nearest(encoder, asked.searches, CANDIDATES, scenes)
         fit = asked.fit(near.vectors)
         order = np.argsort(-fit.values, kind="stable")[:most]
-        values = fit.values if fit.sums is None else fit.sums
         return [
             Candidate(
                 Node(row["scene"], row["thing"], row["chain"], row["photos"]),
                 Picked(
                     Key(row["scene"], row["run"], row["thing"], row["_rowid"]),
-                    float(values[k]),
+                    float(fit.values[k]),
                     float(fit.scores[k]),
                     None if fit.matches is None else bool(fit.matches[k]),
                 ),

@@ -25,6 +25,8 @@ from gags.query.space import weighted_quantile
 from gags.scene import Scene
 from gags.things.things import Things
 
+OWN_SAY = 0.5  # of what a thing's own masks say, against what its Gaussians say
+
 
 @dataclass(frozen=True, eq=False)
 class Means:
@@ -68,9 +70,9 @@ class Chosen(NamedTuple):
 
     Attributes:
         thing: Its number in the scene.
-        value: What it ranks by among the things of all scenes: what says whether a text is in a scene
-            (`gags.query.instances.Compared.scores`), but never more than that of what was chosen before.
-        score: Relevancy (Eq. 8) at the mean margin of its Gaussians.
+        value: What it ranks by among the things of all scenes: the largest margin of any thing of the scene
+            that has no relation to those chosen before. Mostly that is the thing itself, or a part of it.
+        score: Relevancy (Eq. 8) at that margin.
         matches: Whether it is what the text names; None if the encoder's least match was never measured.
     """
 
@@ -148,31 +150,36 @@ class Nodes:
             return
         chooser = Chooser(self.things, self.means.weights, np.zeros((len(self.things), 3)))
         asked, least = self._compared(queries), queries.least_match
-        node, found, matches = self._first(chooser, asked, queries)
-        taken, value = ~self.kept, np.inf
+        node, matches = self._first(chooser, asked, queries)
+        taken, values = ~self.kept, self._values(queries)
         while True:
-            value = min(value, found)
-            known = None if least is None else matches
-            yield Chosen(node, float(value), float(asked.relevancies[node, 0]), known)
+            value = float(values[~taken].max())
+            score = float(queries.relevancy_of_margins(torch.tensor(value)))
+            yield Chosen(node, value, score, None if least is None else matches)
             taken |= chooser.related(node)
             if taken.all():
                 return
             start = chooser.first(asked.fit, 0, ~taken)
             node = chooser.best(asked.fit, 0, ~taken)
-            found = float(asked.scores[chooser.between(start, node), 0].max())
-            matches = least is not None and found >= least
+            found = asked.scores[chooser.between(start, node), 0].max()
+            matches = least is not None and bool(found >= least)
 
-    def _first(self, chooser: Chooser, asked: Compared, queries: Queries) -> tuple[int, float, bool]:
-        """What `locate` answers, its score, and whether it is a match; the nearest there is if nothing is."""
-        node, found = asked.chosen(chooser, 0), asked.score(chooser, 0)
+    def _first(self, chooser: Chooser, asked: Compared, queries: Queries) -> tuple[int, bool]:
+        """What `locate` answers, and whether it is a match; the nearest there is if nothing is."""
+        node = asked.chosen(chooser, 0)
         if queries.wholes is not None and queries.parts is not None:
             wholes, parts = self._compared(queries.wholes), self._compared(queries.parts)
             node = asked.part_of(wholes, parts, chooser, 0, node)
-            found = found if node is None else float(asked.scores[node, 0])
         matches = node is not None
         if node is None or not self.kept[node]:
             node = chooser.best(asked.fit, 0, self.kept)
-        return node, found, matches
+        return node, matches
+
+    def _values(self, queries: Queries) -> np.ndarray:
+        """Margin of each node to a text by its embedding in the table of things. [C]"""
+        vectors = torch.from_numpy(embeddings_of_things(self.things, self.means))
+        cosines, phrases = vectors @ queries.vectors.cpu().T, vectors @ queries.negatives.cpu().T
+        return margins_from_cosines(cosines, phrases, counted=queries.counted)[:, 0].numpy()
 
     def _compared(self, queries: Queries) -> Compared:
         """Texts compared with the scene, as `Compared.of` does with all of its Gaussians."""
@@ -217,3 +224,25 @@ def _alone(
     count = len(parents)
     members = np.arange(count, dtype=np.int32)
     return Things(np.arange(count + 1), members, parents, photos, seen_by, levels, embeddings)
+
+
+def embeddings_of_things(things: Things, means: Means) -> np.ndarray:
+    """What things look like, in the space of the scene's encoder.
+
+    Half of it is what a thing's own masks say, half the mean of its Gaussians, decoded, by opacity: texts
+    rank better with the latter, pictures with the former (`benchmarks/library.py`).
+
+    Args:
+        things: The things of a scene.
+        means: What their Gaussians say.
+
+    Returns:
+        L2-normalised. float32 [C, D]
+    """
+    own = things.embeddings.astype(np.float32)
+    return unit(OWN_SAY * unit(own) + (1 - OWN_SAY) * unit(means.embeddings))
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors of length 1. [n, D]"""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-12)

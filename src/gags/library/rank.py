@@ -50,14 +50,12 @@ class Fit:
     Attributes:
         values: Margins over the canonical phrases, or cosines; the larger, the better. float32 [n]
         scores: What is shown: relevancies (Eq. 8), or the same cosines. float32 [n]
-        sums: Of a thing's cosine with a text and its margin; None without a text. float32 [n]
-        matches: Which are what a text names: those whose sum reaches the encoder's `least_match`. None where
-            that is not known. bool [n]
+        matches: Which are what a text names: those whose cosine with it and margin add up to the encoder's
+            `least_match`. None where that is not known. bool [n]
     """
 
     values: np.ndarray
     scores: np.ndarray
-    sums: np.ndarray | None = None
     matches: np.ndarray | None = None
 
 
@@ -124,9 +122,9 @@ class Asked:
             return Fit(nearest, nearest)
         negatives = torch.from_numpy(vectors) @ self.phrases.vectors.T
         margins = margins_from_cosines(cosines[:, None], negatives, counted=self.counted)[:, 0]
-        least, sums = self.least_match, (cosines + margins).numpy()
-        matches = None if least is None else sums >= least
-        return Fit(margins.numpy(), torch.sigmoid(self.temperature * margins).numpy(), sums, matches)
+        least = self.least_match
+        matches = None if least is None else (cosines + margins >= least).numpy()
+        return Fit(margins.numpy(), torch.sigmoid(self.temperature * margins).numpy(), matches)
 
 
 class Node(NamedTuple):

@@ -1,7 +1,6 @@
 """A scene as rows of a library: what each thing and part of it looks like, where it is, what it is called."""
 
 import io
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,16 +8,14 @@ from PIL import Image
 
 from gags.draw.lettering import fit_within
 from gags.errors import LibraryError
-from gags.library.nodes import Means, Nodes
+from gags.library.nodes import Means, Nodes, embeddings_of_things
 from gags.library.rank import Phrases
 from gags.progress import SILENT, Reporter
 from gags.query.names import EVERYDAY, Namer
 from gags.query.space import Space
 from gags.report.things import pictures_of_nodes
 from gags.scene import Scene
-from gags.things.things import Things
 
-OWN_SAY = 0.5  # of what a thing's own masks say, against what its Gaussians say
 NAMES_KEPT = 3
 THUMBNAIL_SIDE = 256  # px, of the longest side
 THUMBNAIL_QUALITY = 85  # of JPEG
@@ -51,7 +48,7 @@ def rows_of_scene(scene: Scene, *, progress: Reporter = SILENT) -> tuple[list[di
     pictures = pictures_of_nodes(scene, things, kept, progress=progress)
     phrases = Phrases.of(scene.encoder)
     means = Means.of_scene(scene, things, phrases)
-    vectors = embeddings_of_things(things, kept, means)
+    vectors = embeddings_of_things(things, means)[kept]
     against, kinds = phrases.against(vectors), things.kinds()
     rows = []
     for thing, vector, phrase in zip(kept, vectors, against, strict=True):
@@ -77,29 +74,6 @@ def rows_of_scene(scene: Scene, *, progress: Reporter = SILENT) -> tuple[list[di
             }
         )
     return rows, Nodes.of_scene(things, kept, means)
-
-
-def embeddings_of_things(things: Things, kept: Sequence[int], means: Means) -> np.ndarray:
-    """What some things look like, in the space of the scene's encoder.
-
-    Half of it is what a thing's own masks say, half the mean of its Gaussians, decoded, by opacity: texts
-    rank better with the latter, pictures with the former (`benchmarks/library.py`).
-
-    Args:
-        things: The things of a scene.
-        kept: Rows of those that are wanted.
-        means: What their Gaussians say.
-
-    Returns:
-        L2-normalised. float32 [n, D]
-    """
-    own = things.embeddings[kept].astype(np.float32)
-    return unit(OWN_SAY * unit(own) + (1 - OWN_SAY) * unit(means.embeddings[kept]))
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors of length 1. [n, D]"""
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-12)
 
 
 def jpeg(picture: np.ndarray) -> bytes:
