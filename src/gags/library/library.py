@@ -121,9 +121,9 @@ class Library:
     ) -> list[Found]:
         """Find what a text names, what an image shows, or what is like a thing of a scene.
 
-        Texts find in a scene first what `Scene.locate` finds there; scenes rank by how well that fits. Images
-        and things rank by cosine. A text that is a taught name (`teach`) means what bears it, then what looks
-        like that. Of things that lie in one another only one is given.
+        Texts find in a scene first what `Scene.locate` finds there; scenes rank by the relevancy (Eq. 8) of
+        what fits best in them. Images and things rank by cosine. A text that is a taught name (`teach`) means
+        what bears it, then what looks like that. Of things that lie in one another only one is given.
 
         Args:
             text: What to look for. One of `text`, `image` and `like` is needed.
