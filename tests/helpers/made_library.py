@@ -69,6 +69,7 @@ def put(
     encoder: str = "toy",
     run: str = "",
     path: Path | str = "/no/such/folder",
+    nodes: Nodes | None = None,
 ) -> None:
     """Put a made-up scene into a library."""
     record = {
@@ -82,7 +83,7 @@ def put(
         "stamp": "",
         "gags": "0",
     }
-    library._tables.put(record, rows)
+    library._tables.put(record, rows, nodes=nodes)
 
 
 def tree(

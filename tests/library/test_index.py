@@ -116,9 +116,7 @@ def test_many_pieces_are_put_together(tmp_path, monkeypatch):
     library = Library(tmp_path / "lib")
     nodes = tree(["floor"], [-1])
     for number in range(5):
-        record = {"name": f"s{number}", "path": "/", "encoder": "toy", "things": 1, "run": str(number)}
-        empty = dict.fromkeys(("added", "looks", "stamp", "gags"), "")
-        library._tables.put(record | empty, [thing(number, near_few(1, seed=number)[0])], nodes=nodes)
+        put(library, f"s{number}", [thing(number, near_few(1, seed=number)[0])], nodes=nodes)
     tables = [library._tables._things("toy"), library._tables._table("nodes")]
     pieces = lambda: [table.stats()["fragment_stats"]["num_fragments"] for table in tables]  # noqa: E731
     assert pieces() == [5, 5]

@@ -8,15 +8,15 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.helpers.made_library import looks, put, thing
+from tests.helpers.made_library import looks, put, thing, tree
 
 from gags.errors import LibraryError
 from gags.files.locks import locked
 from gags.library import schemas
 from gags.library import tables as module
 from gags.library.library import Library
-from gags.library.schemas import padded, table_name, things_schema
-from gags.library.tables import LOCK, SCENES, Key, Tables
+from gags.library.schemas import nodes_schema, padded, table_name, things_schema
+from gags.library.tables import LOCK, NODES, SCENES, Key, Tables
 
 BALL = "red ball"
 
@@ -53,6 +53,21 @@ def test_what_a_killed_adding_left_does_not_count_and_goes_with_the_next(tmp_pat
     assert [found.thing for found in library.search(BALL)] == [1]
     put(library, "a", [thing(3, looks(BALL))], run="second")
     assert numbers(library) == {"a": [3]}
+
+
+def test_trees_come_and_go_with_their_scenes(tmp_path):
+    library = Library(tmp_path / "lib")
+    tables = library._tables
+    for name in ("a", "b"):
+        put(library, name, [thing(0, looks(BALL))], nodes=tree([BALL], [-1]))
+    killed = {"run": "killed", "scene": "a", "nodes": tree(["floor"], [-1]).to_bytes()}
+    tables._add(NODES, nodes_schema(), [killed])  # and killed before the table of scenes
+    assert set(tables.nodes(["run of a", "run of b", "no such run"])) == {"run of a", "run of b"}
+    put(library, "a", [thing(0, looks(BALL))], run="again", nodes=tree([BALL, BALL], [-1, 0]))
+    assert tables._table(NODES).count_rows() == 2
+    assert len(tables.nodes(["again"])["again"].things) == 2
+    library.remove("b")
+    assert [row["scene"] for row in tables._table(NODES).to_arrow().to_pylist()] == ["a"]
 
 
 def _toy():
