@@ -17,8 +17,8 @@ from typing import Any
 
 from gags.capture import load_capture
 from gags.capture.formats import find_format
-from gags.capture.formats.colmap import model_folder
 from gags.capture.formats.nearby import poses_nearby
+from gags.capture.load import capture_folder
 from gags.capture.mask_files import AUTO, NONE
 from gags.capture.masks import mask_digest
 from gags.capture.photos import listed, photo_sample
@@ -35,12 +35,16 @@ from gags.poses.points import find_points
 from gags.poses.record import (
     SearchResult,
     cannot_write,
+    check_apart,
+    check_free,
     database_file,
+    finish,
     frames_folder,
-    made_elsewhere,
     photo_results,
     prepare,
     record_file,
+    remove_result,
+    results_in,
     search_result,
     views_folder,
 )
@@ -79,7 +83,7 @@ def poses(
     chosen = {} if masks == AUTO else {"masks": masks}
     if len(sources) != 1:
         return merge_captures(sources, out, settings, progress, **chosen)
-    source = Path(sources[0]).expanduser()
+    source = capture_folder(sources[0])
     posed = find_format(source)
     if posed and not len(
         load_capture(source, masks=NONE, camera=settings.camera, require_points=False).points
@@ -119,8 +123,7 @@ def find_poses(
     check_mapper(settings)
     check_features(settings)
     source, out = Path(source).expanduser(), Path(out).expanduser()
-    if model_folder(out) and not record_file(out).is_file():  # before frames of a video are written
-        raise made_elsewhere(out)
+    check_free(out)  # before frames of a video are written
     stems = held_out(source)
     photos = _photos(source, out, settings, masks, progress)
     photos = views_of(photos, source, views_folder(out), settings, progress)
@@ -132,11 +135,13 @@ def find_poses(
         matching.match_photos(photos, database_file(out), settings, progress, in_order=is_video(source))
         models = place_photos(database_file(out), len(photos), settings, progress)
         result = _check(photos, models, out, settings, progress)
+        remove_result(out)
         write_capture(models[0], photos, out, settings.undistort, progress)
+        if stems is not None:
+            write_test_list(stems, out)
+        finish(out)
     except OSError as error:
         raise cannot_write(out, error) from error
-    if stems is not None:
-        write_test_list(stems, out)
     progress.say(f"Poses: {result.summary}")
     return out
 
@@ -146,7 +151,9 @@ def _photos(
 ) -> list[BarePhoto]:
     if not is_video(source):
         _name_other_poses(source, out, progress)
-        return bare_photos(source, ignore=out, masks=masks, progress=progress)
+        photos = bare_photos(source, ignore=results_in(out), masks=masks, progress=progress)
+        check_apart([photo.path for photo in photos], out)
+        return photos
     folder = frames_folder(out)
     return video_photos(source, folder, settings.frames, progress, masks=masks)
 
