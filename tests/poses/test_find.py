@@ -138,7 +138,7 @@ def test_too_few_photos_placed(tmp_path):
 )
 def test_points_for_poses_alone_else_poses(tmp_path, monkeypatch, format, found):
     for name in ("poses", "points"):
-        monkeypatch.setattr(f"gags.poses.find.find_{name}", lambda *given, name=name: (name, *given))
+        monkeypatch.setattr(f"gags.poses.find.find_{name}", lambda *given, name=name, **_: (name, *given))
     CAPTURES[format or "nerfstudio"](tmp_path / "in", 3)
     source = tmp_path / "in" if format else tmp_path / "in" / "images"
     heard, settings = Heard(), PoseSettings(seed=3)

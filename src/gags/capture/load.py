@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from gags.capture.panorama import (
     pinhole_of_view,
     view_name,
 )
-from gags.capture.photos import is_scene, photo_orientation, photo_size
+from gags.capture.photos import is_scene, listed, photo_orientation, photo_size
 from gags.capture.projections import EQUIRECTANGULAR
 from gags.capture.settings import CameraKind, PanoramaSettings, UndistortSettings
 from gags.capture.split import held_out
@@ -32,6 +33,7 @@ from gags.progress import SILENT, Reporter
 from gags.store import plain
 
 SLACK_PX = 1.0  # each side of a resized photo is rounded, up or down
+LOOKED_AT_SIDE = 256  # px of a view that is looked at for whether it shows anything that counts
 COPY_SLACK_PX = 2.0  # images_4 may have been made from images_2, by programs that round otherwise
 
 
@@ -226,11 +228,40 @@ def _masked(
         if v.photo_size is not None
     ]
     left = {p.name: p for p in without_ignored(looked_at(asked), root, LEAST_USABLE_SHARE, progress)}
-    return {
+    masked = {
         name: [replace(view, mask=left[name].mask, alpha=left[name].alpha) for view in group]
         for name, group in groups.items()
         if name in left
     }
+    with ThreadPoolExecutor() as pool:
+        shown = dict(zip(masked, pool.map(_with_something, masked.values()), strict=True))
+    gone = [v.name for name, group in masked.items() for v in group if v not in shown[name]]
+    if gone:
+        progress.say(f"{len(gone)} views show only what is to be ignored ({listed(gone)}); left out")
+    if not any(shown.values()):
+        raise CaptureError(f"{root}: masks leave nothing of any view; leave masks out (--masks none)")
+    return {name: group for name, group in shown.items() if group}
+
+
+def _with_something(group: list[View]) -> list[View]:
+    """The views of a photo that show something that counts, as seen at a small size.
+
+    A mask leaves something of every photo, but of a view that is cut out of it, or undistorted, perhaps not.
+    """
+    first = group[0]
+    if first.lens is None or (first.mask is None and not first.alpha):
+        return group
+    kept = first.kept_of_photo()
+    return [view for view in group if _small(view).kept_in(kept).any()]
+
+
+def _small(view: View) -> View:
+    """The same view, of a small picture from a photo that is as much smaller."""
+    camera = view.camera.within(LOOKED_AT_SIDE)
+    assert view.lens is not None
+    share = camera.width / view.camera.width
+    lens = view.lens.resized(*_scaled((view.lens.width, view.lens.height), share))
+    return replace(view, camera=camera, lens=lens)
 
 
 def _turned_size(pose: Pose) -> tuple[tuple[int, int], int]:

@@ -147,6 +147,8 @@ def _named_masks(parent: Path, photos: Path) -> list[Path]:
 
 def _asked(photos: Mapping[str, Path], root: Path, masks: str) -> dict[str, Path]:
     """Masks of the folder, or the one mask, that was asked for."""
+    if not masks.strip():
+        raise CaptureError(f"--masks names nothing; give a folder, a mask of all photos, {AUTO} or {NONE}")
     place = Path(masks).expanduser()
     place = place if place.exists() or not (root / place).exists() else root / place
     if place.is_file():

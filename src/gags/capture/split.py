@@ -69,8 +69,9 @@ def check_test_list(path: Path, names: Sequence[str] | None) -> None:
     """
     lines = test_lines(path.expanduser())
     if names is not None:
-        folders = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
-        _check_known(path, [name for name in lines if _folder(name) not in folders], names)
+        folders = views_by_folder(names)
+        waiting = [name for name in lines if not resolve([_folder(name)], folders)]
+        _check_known(path, waiting, names)
 
 
 def test_lines(path: Path) -> list[str]:
@@ -91,8 +92,9 @@ def _listed_names(capture: Capture, source: Source, path: Path) -> list[str]:
     folders = views_by_folder(view.name for view in capture)
     names = []
     for name in test_lines(path):
-        inside = [] if name in capture else folders.get(_folder(name), [])
-        names += inside or [name]
+        a_view = name in capture and not name.endswith("/")
+        meant = None if a_view else resolve([_folder(name)], folders).get(_folder(name))
+        names += [name] if meant is None else folders[meant]
     # Photos that have no pose, or are broken, may be listed, too.
     _check_known(path, [name for name in names if name not in capture], [*source.photos, *source.broken])
     return [name for name in names if name in capture]

@@ -84,13 +84,14 @@ def poses(
     if len(sources) != 1:
         return merge_captures(sources, out, settings, progress, **chosen)
     source = capture_folder(sources[0])
-    posed = find_format(source)
-    if posed and not len(
-        load_capture(source, masks=NONE, camera=settings.camera, require_points=False).points
-    ):
+    if not find_format(source):
+        return find_poses(source, out, settings, progress, **chosen)
+    capture = load_capture(source, masks=NONE, camera=settings.camera, require_points=False)
+    if not len(capture.points):
         progress.say(f"{source} has poses, but no points: finding these")
         return find_points(source, out, settings, progress, **chosen)
-    return find_poses(source, out, settings, progress, **chosen)
+    folder = Path(os.path.commonpath([view.path.parent for view in capture]))
+    return find_poses(source, out, settings, progress, folder=folder, **chosen)
 
 
 def find_poses(
@@ -99,6 +100,7 @@ def find_poses(
     settings: PoseSettings = PoseSettings(),
     progress: Reporter = SILENT,
     *,
+    folder: Path | None = None,
     masks: str = AUTO,
 ) -> Path:
     """Find where photos were taken from (structure from motion), and write them as a capture.
@@ -111,6 +113,7 @@ def find_poses(
             long as photos and settings are the same.
         settings: How poses are found.
         progress: Told about progress, and why photos were left out.
+        folder: Folder in `source` in which its photos lie. Default: `source` and all folders below it.
         masks: Which pixels are ignored; see `load_capture`. Nothing is looked for in them, and masks of the
             undistorted photos lie beside these, in `masks/`.
 
@@ -125,7 +128,7 @@ def find_poses(
     source, out = Path(source).expanduser(), Path(out).expanduser()
     check_free(out)  # before frames of a video are written
     stems = held_out(source)
-    photos = _photos(source, out, settings, masks, progress)
+    photos = _photos(source, folder, out, settings, masks, progress)
     photos = views_of(photos, source, views_folder(out), settings, progress)
     if any(photo.panorama for photo in photos):
         stems = held_out_views(photos, stems)
@@ -147,11 +150,11 @@ def find_poses(
 
 
 def _photos(
-    source: Path, out: Path, settings: PoseSettings, masks: str, progress: Reporter
+    source: Path, within: Path | None, out: Path, settings: PoseSettings, masks: str, progress: Reporter
 ) -> list[BarePhoto]:
     if not is_video(source):
         _name_other_poses(source, out, progress)
-        photos = bare_photos(source, ignore=results_in(out), masks=masks, progress=progress)
+        photos = bare_photos(source, within=within, ignore=results_in(out), masks=masks, progress=progress)
         check_apart([photo.path for photo in photos], out)
         return photos
     folder = frames_folder(out)

@@ -141,7 +141,12 @@ def lacks_poses(path: Path) -> bool:
 
 
 def bare_photos(
-    folder: Path, *, ignore: Sequence[Path] = (), masks: str = AUTO, progress: Reporter = SILENT
+    folder: Path,
+    *,
+    within: Path | None = None,
+    ignore: Sequence[Path] = (),
+    masks: str = AUTO,
+    progress: Reporter = SILENT,
 ) -> list[BarePhoto]:
     """All photos of a folder and the folders below it, in the order of their names as people count: 9, 10.
 
@@ -149,6 +154,7 @@ def bare_photos(
 
     Args:
         folder: Where to look.
+        within: Folder in it to look in alone; masks may still lie beside that.
         ignore: Folders to leave out, such as those of an earlier result.
         masks: Which pixels are ignored; see `load_capture`.
         progress: Warned of photos that cannot be read, which are left out, and told of masks.
@@ -164,10 +170,10 @@ def bare_photos(
         )
     if is_scene(folder):
         raise CaptureError(of_a_scene(folder))
-    ours = [each.resolve() for each in ignore]
-    if any(folder.resolve().is_relative_to(each) for each in ours):
-        raise CaptureError(f"{folder} is where the result is written; choose another --out")
-    paths = _without_copies([p for p in photos_in(folder, deep=True) if not _is_in(p, ours)], progress)
+    ours, there = [each.resolve() for each in ignore], photos_in(within or folder, deep=True)
+    paths = _without_copies([path for path in there if not _is_in(path, ours)], progress)
+    if there and not paths:
+        raise CaptureError(f"the photos of {folder} lie where the result is written; choose another --out")
     _say_left_out(folder, paths, ours, progress)
     if len(paths) < LEAST_PHOTOS_TO_PLACE:
         raise CaptureError(_too_few(folder, len(paths)))
