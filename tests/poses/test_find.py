@@ -156,7 +156,7 @@ def test_points_for_poses_alone_else_poses(tmp_path, monkeypatch, format, found)
 def test_a_capture_of_somebody_else_is_not_overwritten(room, tmp_path):
     folder, _ = room
     shutil.copytree(folder / "found/sparse", tmp_path / "found/sparse")
-    with pytest.raises(CaptureError, match="was not made here; choose another --out"):
+    with pytest.raises(CaptureError, match=r"not made here \(sparse\); choose another --out"):
         find_poses(folder / "photos", tmp_path / "found")
 
 
