@@ -110,7 +110,7 @@ class Workspace:
         if self.root.absolute() not in _DRIVEN.get() and is_locked(self.run / DRIVER_LOCK):
             raise WorkspaceError(self._held)
         with locked(self.root / LOCK, self._held):
-            for folder in (self.root, self.descriptions):
+            for folder in (self.root, self.descriptions, self.viewer):
                 for leftover in folder.glob(".*.tmp*"):
                     if is_temporary(leftover.name):
                         leftover.unlink(missing_ok=True)
@@ -203,6 +203,11 @@ class Workspace:
         return self.root / "frame.json"
 
     @property
+    def viewer(self) -> Path:
+        """Folder of what the viewer makes of the scene and would have to make again."""
+        return self.root / "viewer"
+
+    @property
     def answers(self) -> Path:
         """Folder of answers as files, unless another one is named."""
         return self.root / "answers"
@@ -284,13 +289,14 @@ class Workspace:
             stages[stage]["checksums"] = dict(checksums)
         self._write(config)
 
-    def remember(self, stage: str, checksums: Mapping[str, str]) -> None:
-        """Note checksums of files that a finished stage wrote anew; all else of its record stays."""
+    def remember(self, stage: str, checksums: Mapping[str, str], stage_stamp: str | None = None) -> None:
+        """Note checksums of files that a finished stage wrote anew, and its stamp if that has changed."""
         config = self._read()
         stages = config.get("stages", {})
         table = stages.get(stage, stages.get(FORMER_NAMES.get(stage)))
         if table is not None:
             table["checksums"] = {**table.get("checksums", {}), **checksums}
+            table["stamp"] = stage_stamp or table["stamp"]
             self._write(config)
 
     def update_metrics(self, figures: dict[str, Any]) -> None:
@@ -320,7 +326,7 @@ class Workspace:
         ours = {path.name for path in (self.capture, self.poses, self.splats, self.descriptions, self.field)}
         ours |= {path.name for path in (self.things, self.report, self.reconstruct_checkpoint)}
         ours |= {self.distill_checkpoint.name, self.answers.name, self.catalog.name, LOCK}
-        ours |= {self.taught.name, self.frame.name, self.run.name}
+        ours |= {self.taught.name, self.frame.name, self.run.name, self.viewer.name}
         return any(entry.name not in ours and not is_temporary(entry.name) for entry in self.root.iterdir())
 
     def _damaged_at(self, stage: str) -> WorkspaceError:
