@@ -13,6 +13,7 @@ import torch
 import gags
 from gags import cli, models, pipeline, scene
 from gags.embed.description import Description
+from gags.errors import SplatsError
 from gags.gaussians.ply import load_ply
 from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace
@@ -47,8 +48,8 @@ def segmenter(monkeypatch):
     return chosen
 
 
-def _run(capture, out):
-    return cli.main(["run", str(capture), "--out", str(out), *FAST, "--debug"])
+def _run(capture, out, *more):
+    return cli.main(["run", str(capture), "--out", str(out), *FAST, *more, "--debug"])
 
 
 @pytest.fixture(scope="session")
@@ -373,6 +374,36 @@ def test_adopted_gaussians_are_kept_by_later_runs(finished, toy_capture, tmp_pat
     assert _run(toy_capture, out) == 0
     assert (out / "splats.ply").read_bytes() == adopted
     assert "keeping the ones adopted" in capsys.readouterr().err
+
+
+def test_adopted_gaussians_with_other_cameras(finished, toy_capture, tmp_path, capsys):
+    """Masks are those of the photos as they are seen now, and cameras that do not fit are refused."""
+    out, photo = tmp_path / "ws", "view_10.png.safetensors"
+    shutil.copytree(finished, out)
+    shutil.copy(finished / "splats.ply", tmp_path / "mine.ply")
+    assert _run(toy_capture, out, "--splats", str(tmp_path / "mine.ply")) == 0
+    psnr = Workspace(out).read_metrics()["psnr"]
+    features = (out / "features" / photo).read_bytes()
+    assert _run(toy_capture, out, "--test-every", "5") == 0
+    assert (out / "features" / "view_06.png.safetensors").exists()
+    assert Workspace(out).read_metrics()["psnr"] != psnr
+    assert _run(toy_capture, out, "--test-every", "6", "--max-size", "128") == 0
+    assert "The cameras of 12 photos have changed (first view_00.png)" in capsys.readouterr().err
+    assert Description.load(out / "features" / photo).masks.labels.shape == (3, 96, 128)
+    assert (out / "features" / photo).read_bytes() != features
+    assert _run(toy_capture, out, "--test-every", "6", "--max-size", "128") == 0
+    assert "done already for 10 photos" in capsys.readouterr().err
+    moved = tmp_path / "moved"
+    shutil.copytree(toy_capture, moved)
+    transforms = json.loads((moved / "transforms.json").read_text())
+    poses = [frame["transform_matrix"] for frame in transforms["frames"]]
+    for frame, pose in zip(transforms["frames"], poses[3:] + poses[:3], strict=True):
+        frame["transform_matrix"] = pose
+    (moved / "transforms.json").write_text(json.dumps(transforms))
+    before = (out / "capture.json").read_bytes()
+    with pytest.raises(SplatsError, match=r"mine.ply (do not look like|fill only .* of) the photos of"):
+        _run(moved, out)
+    assert (out / "capture.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -289,13 +289,14 @@ class Workspace:
             stages[stage]["checksums"] = dict(checksums)
         self._write(config)
 
-    def remember(self, stage: str, checksums: Mapping[str, str]) -> None:
-        """Note checksums of files that a finished stage wrote anew; all else of its record stays."""
+    def remember(self, stage: str, checksums: Mapping[str, str], stage_stamp: str | None = None) -> None:
+        """Note checksums of files that a finished stage wrote anew, and its stamp if that has changed."""
         config = self._read()
         stages = config.get("stages", {})
         table = stages.get(stage, stages.get(FORMER_NAMES.get(stage)))
         if table is not None:
             table["checksums"] = {**table.get("checksums", {}), **checksums}
+            table["stamp"] = stage_stamp or table["stamp"]
             self._write(config)
 
     def update_metrics(self, figures: dict[str, Any]) -> None:

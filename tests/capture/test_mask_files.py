@@ -187,7 +187,7 @@ def test_bare_photos_have_masks_too(tmp_path):
     write_photo(tmp_path / "masks" / "b.png", ignoring())
     write_photo(tmp_path / "out" / "masks" / "c.jpg.png", ignoring(right=30))  # of an earlier result
     heard = Heard()
-    photos = bare_photos(tmp_path, ignore=tmp_path / "out", progress=heard)
+    photos = bare_photos(tmp_path, ignore=[tmp_path / "out"], progress=heard)
     assert [photo.name for photo in photos] == ["a.jpg", "c.jpg", "d.jpg"]
     kept = photos[0].kept()
     assert kept is not None

@@ -138,7 +138,7 @@ def test_too_few_photos_placed(tmp_path):
 )
 def test_points_for_poses_alone_else_poses(tmp_path, monkeypatch, format, found):
     for name in ("poses", "points"):
-        monkeypatch.setattr(f"gags.poses.find.find_{name}", lambda *given, name=name: (name, *given))
+        monkeypatch.setattr(f"gags.poses.find.find_{name}", lambda *given, name=name, **_: (name, *given))
     CAPTURES[format or "nerfstudio"](tmp_path / "in", 3)
     source = tmp_path / "in" if format else tmp_path / "in" / "images"
     heard, settings = Heard(), PoseSettings(seed=3)
@@ -156,7 +156,7 @@ def test_points_for_poses_alone_else_poses(tmp_path, monkeypatch, format, found)
 def test_a_capture_of_somebody_else_is_not_overwritten(room, tmp_path):
     folder, _ = room
     shutil.copytree(folder / "found/sparse", tmp_path / "found/sparse")
-    with pytest.raises(CaptureError, match="was not made here; choose another --out"):
+    with pytest.raises(CaptureError, match=r"not made here \(sparse\); choose another --out"):
         find_poses(folder / "photos", tmp_path / "found")
 
 

@@ -70,7 +70,7 @@ def test_photos_come_in_the_order_people_count(tmp_path):
 def test_the_result_inside_the_folder_is_left_out(tmp_path):
     for name in ("a.jpg", "b.jpg", "c.jpg", "out/images/a.jpg"):
         write(tmp_path / name)
-    assert len(bare_photos(tmp_path, ignore=tmp_path / "out")) == 3
+    assert len(bare_photos(tmp_path, ignore=[tmp_path / "out"])) == 3
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -106,9 +106,20 @@ class View:
         Raises:
             CaptureError: If the mask cannot be read, or has another shape than the photo.
         """
-        final = (self.camera.width, self.camera.height)
         if self.mask is None and not self.alpha:
             return self.seen()
+        kept = self.kept_in(self.kept_of_photo())
+        return None if kept.all() else kept
+
+    def kept_of_photo(self) -> np.ndarray:
+        """Which pixels of the photo count by its mask and its alpha channel, before it is undistorted.
+
+        Returns:
+            bool [H, W], as large as the photo once it is turned.
+
+        Raises:
+            CaptureError: As for `kept`.
+        """
         width, height = photo_size(self.path)
         if self.orientation >= 5:
             width, height = height, width
@@ -118,12 +129,15 @@ class View:
             kept &= kept_of_mask(self.mask, (width, height), self.orientation)
         if self.alpha:
             kept &= kept_of_alpha(self.path, self.orientation)
+        return kept
+
+    def kept_in(self, kept_of_photo: np.ndarray) -> np.ndarray:
+        """Which pixels of `image` count, from which of the photo do. bool [H, W] → bool [H, W]"""
+        final = (self.camera.width, self.camera.height)
         if self.lens is None:
-            kept = resized_kept(kept, *final)
-        else:
-            kept = resized_kept(kept, self.lens.width, self.lens.height)
-            kept = undistort_kept(kept, self.lens, self.camera.K, final)
-        return None if kept.all() else kept
+            return resized_kept(kept_of_photo, *final)
+        kept = resized_kept(kept_of_photo, self.lens.width, self.lens.height)
+        return undistort_kept(kept, self.lens, self.camera.K, final)
 
     def _check_size(self, width: int, height: int) -> None:
         if self.photo_size is not None and (width, height) != self.photo_size:

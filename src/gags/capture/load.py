@@ -1,5 +1,8 @@
 """From a folder to a `Capture`: find the format, match photos to poses, check sizes, split off a test set."""
 
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,6 @@ from gags.capture.formats import FORMATS, formats_in
 from gags.capture.formats.base import LEAST_USABLE_SHARE, Format, Pose, Source
 from gags.capture.lens import Lens
 from gags.capture.mask_files import AUTO, NONE, MaskedPhoto, find_masks, looked_at, without_ignored
-from gags.capture.names import resolve, without_suffix
 from gags.capture.panorama import (
     directions,
     lens_of_photo,
@@ -20,19 +22,19 @@ from gags.capture.panorama import (
     pinhole_of_view,
     view_name,
 )
-from gags.capture.photos import listed, photo_orientation, photo_size
+from gags.capture.photos import is_scene, listed, photo_orientation, photo_size
 from gags.capture.projections import EQUIRECTANGULAR
 from gags.capture.settings import CameraKind, PanoramaSettings, UndistortSettings
+from gags.capture.split import held_out
 from gags.capture.undistort import pinhole_of
 from gags.capture.usable import usable
 from gags.errors import CaptureError
-from gags.files import listed_lines
 from gags.progress import SILENT, Reporter
 from gags.store import plain
 
 SLACK_PX = 1.0  # each side of a resized photo is rounded, up or down
+LOOKED_AT_SIDE = 256  # px of a view that is looked at for whether it shows anything that counts
 COPY_SLACK_PX = 2.0  # images_4 may have been made from images_2, by programs that round otherwise
-TEST_EVERY = 8  # usual since LLFF (Mildenhall et al. 2019): the first of every eight views is held out
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def load_capture(
             (Polycam), or `metadata` and `rgb/` (Record3D).
         downscale: Images are made smaller by this factor, ≥ 1.
         max_size: Then, if the longer side still exceeds this many pixels, they are made smaller again.
-        test_list: File with the held-out views, a name or stem a line.
+        test_list: File with the held-out views, a name or stem a line; the name of a panorama or a folder
+            stands for all its views.
         test_every: Hold out every Nth view in the order of names, the first included; 0 holds out none.
             If neither is given, the capture's own `test.txt` (or nerfstudio's `test_filenames`) decides, or
             else every 8th is held out.
@@ -93,9 +96,7 @@ def load_capture(
         CaptureError: If the capture is missing, damaged or contradicts itself.
     """
     _check_options(downscale, max_size, test_list, test_every)
-    root = Path(path).expanduser()
-    if root.name in [name for each in FORMATS for name in each.main_files]:
-        root = root.parent
+    root = capture_folder(path)
     format = _format_of(root, progress)
     source = format.read(root, progress, images=images)
     source = usable(root, source, progress)
@@ -120,13 +121,20 @@ def load_capture(
     views = [view for group in groups.values() for view in group]
     capture = Capture(root, views, source.points, source.points_rgb, format=format.name, options=options)
     names = {photo: [view.name for view in group] for photo, group in groups.items()}
-    capture = capture.with_split(_test_names(capture, names, source, test_list, test_every))
+    capture = capture.with_split(held_out(capture, names, source, test_list, test_every))
     if not capture.train:
         raise CaptureError(
             f"{root}: all {len(capture)} views are held out for testing, none is left to train on; "
             "list fewer, or use test_every=0 to hold out none"
         )
     return capture
+
+
+def capture_folder(path: str | Path) -> Path:
+    """The folder of a capture, which may be named by its main file, such as `transforms.json`."""
+    path = Path(path).expanduser()
+    is_main = path.name in [name for each in FORMATS for name in each.main_files] and not path.is_dir()
+    return path.parent if is_main else path
 
 
 def _check_options(
@@ -157,6 +165,8 @@ def _format_of(root: Path, progress: Reporter) -> Format:
         remedy = "; it is a zip file: unpack it, and give the folder" if packed else ""
         raise CaptureError(f"capture {root} is {reason}{remedy}")
     found = formats_in(root)
+    if not found and is_scene(root):
+        raise CaptureError(of_a_scene(root))
     if not found:
         none_of = " nor ".join(each.layout for each in FORMATS)
         raise CaptureError(
@@ -167,6 +177,16 @@ def _format_of(root: Path, progress: Reporter) -> Format:
         all_of = " and ".join(each.layout for each in found)
         progress.say(f"{root} holds {all_of}; reading the {found[0].title}")
     return found[0]
+
+
+def of_a_scene(folder: Path) -> str:
+    """The message if a scene is given where photos are wanted."""
+    try:
+        made_of = json.loads((folder / "capture.json").read_text(encoding="utf-8"))["root"]
+        where = f" ({os.path.normpath(folder / made_of)})"
+    except (OSError, ValueError, KeyError, TypeError):
+        where = ""
+    return f"{folder} is a scene of gags, not a capture; give the capture that it was made of{where}"
 
 
 def _views(source: Source, cut: Cut, progress: Reporter) -> dict[str, list[View]]:
@@ -208,11 +228,40 @@ def _masked(
         if v.photo_size is not None
     ]
     left = {p.name: p for p in without_ignored(looked_at(asked), root, LEAST_USABLE_SHARE, progress)}
-    return {
+    masked = {
         name: [replace(view, mask=left[name].mask, alpha=left[name].alpha) for view in group]
         for name, group in groups.items()
         if name in left
     }
+    with ThreadPoolExecutor() as pool:
+        shown = dict(zip(masked, pool.map(_with_something, masked.values()), strict=True))
+    gone = [v.name for name, group in masked.items() for v in group if v not in shown[name]]
+    if gone:
+        progress.say(f"{len(gone)} views show only what is to be ignored ({listed(gone)}); left out")
+    if not any(shown.values()):
+        raise CaptureError(f"{root}: masks leave nothing of any view; leave masks out (--masks none)")
+    return {name: group for name, group in shown.items() if group}
+
+
+def _with_something(group: list[View]) -> list[View]:
+    """The views of a photo that show something that counts, as seen at a small size.
+
+    A mask leaves something of every photo, but of a view that is cut out of it, or undistorted, perhaps not.
+    """
+    first = group[0]
+    if first.lens is None or (first.mask is None and not first.alpha):
+        return group
+    kept = first.kept_of_photo()
+    return [view for view in group if _small(view).kept_in(kept).any()]
+
+
+def _small(view: View) -> View:
+    """The same view, of a small picture from a photo that is as much smaller."""
+    camera = view.camera.within(LOOKED_AT_SIDE)
+    assert view.lens is not None
+    share = camera.width / view.camera.width
+    lens = view.lens.resized(*_scaled((view.lens.width, view.lens.height), share))
+    return replace(view, camera=camera, lens=lens)
 
 
 def _turned_size(pose: Pose) -> tuple[tuple[int, int], int]:
@@ -305,50 +354,3 @@ def _same_shape(photo: tuple[int, int], lens: Lens, slack_px: float) -> bool:
     (width, height), full = photo, (lens.width, lens.height)
     least = max((width - slack_px) / full[0], (height - slack_px) / full[1])
     return least < min((width + slack_px) / full[0], (height + slack_px) / full[1])
-
-
-def _test_names(
-    capture: Capture,
-    groups: dict[str, list[str]],
-    source: Source,
-    test_list: str | Path | None,
-    test_every: int | None,
-) -> list[str]:
-    """The held-out views. All views of a panorama are held out together: they overlap.
-
-    Args:
-        capture: All views.
-        groups: Names of the views of each photo.
-        source: What the reader found.
-        test_list: As for `load_capture`.
-        test_every: As for `load_capture`.
-    """
-    own = capture.root / "test.txt"
-    if test_list is None and test_every is None and own.is_file():
-        test_list = own
-    if test_list is not None:
-        return _listed_names(capture, groups, source, Path(test_list).expanduser())
-    if test_every is None and source.test_names is not None:
-        chosen = [name for name in source.test_names if name in groups]
-    else:
-        every = TEST_EVERY if test_every is None else test_every
-        chosen = sorted(groups)[::every] if every else []
-    return [name for photo in chosen for name in groups[photo]]
-
-
-def _listed_names(capture: Capture, groups: dict[str, list[str]], source: Source, path: Path) -> list[str]:
-    try:
-        names = listed_lines(path)
-    except (OSError, ValueError) as error:
-        raise CaptureError(f"list of test views {path} cannot be read ({error})") from error
-    cut = {photo: views for photo, views in groups.items() if views != [photo]}
-    cut |= {without_suffix(photo): views for photo, views in cut.items()}
-    names = [view for name in names for view in cut.get(name, [name])]
-    unposed = resolve([name for name in names if name not in capture], [*source.photos, *source.broken])
-    unknown = [name for name in names if name not in capture and name not in unposed]
-    if unknown:
-        raise CaptureError(
-            f"{path} names {len(unknown)} views that the capture does not have ({listed(unknown)}); "
-            "write one photo name or stem a line"
-        )
-    return [name for name in names if name in capture]

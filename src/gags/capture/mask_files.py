@@ -55,7 +55,7 @@ def find_masks(
     masks: str = AUTO,
     *,
     given: Mapping[str, Path] | None = None,
-    ignore: Path | None = None,
+    ignore: Sequence[Path] = (),
     progress: Reporter = SILENT,
 ) -> dict[str, Path]:
     """The masks of photos.
@@ -66,7 +66,7 @@ def find_masks(
         masks: "auto"; "none"; a folder of masks, or one mask of all photos. If it is not there, it is looked
             for in `root`.
         given: Masks that the capture's own files name, by name of the photo.
-        ignore: Folder to leave out, such as that of a result.
+        ignore: Folders to leave out, such as those of a result, resolved.
         progress: Warned of masks that are not there, and told of folders whose masks belong to no photo.
 
     Returns:
@@ -81,7 +81,11 @@ def find_masks(
         return _asked(photos, root, masks)
     found = {name: path for name, path in (given or {}).items() if is_file(path)}
     missing = sorted(set(given or {}) - found.keys())
-    folders = [f for f in mask_folders(photos, root) if ignore is None or not f[0].is_relative_to(ignore)]
+    folders = [
+        (folder, prefix)
+        for folder, prefix in mask_folders(photos, root)
+        if not any(folder.resolve().is_relative_to(each) for each in ignore)
+    ]
     there = 0
     for folder, prefix in folders:
         files = {f"{prefix}{name}": path for name, path in _files(folder).items()}
@@ -143,6 +147,8 @@ def _named_masks(parent: Path, photos: Path) -> list[Path]:
 
 def _asked(photos: Mapping[str, Path], root: Path, masks: str) -> dict[str, Path]:
     """Masks of the folder, or the one mask, that was asked for."""
+    if not masks.strip():
+        raise CaptureError(f"--masks names nothing; give a folder, a mask of all photos, {AUTO} or {NONE}")
     place = Path(masks).expanduser()
     place = place if place.exists() or not (root / place).exists() else root / place
     if place.is_file():

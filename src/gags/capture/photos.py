@@ -24,6 +24,9 @@ PICTURE_SUFFIXES = (*SUFFIXES, *HEIF_SUFFIXES, *AVIF_SUFFIXES, *OTHER_SUFFIXES)
 _NO_PHOTOS = {"@eadir", "#recycle", "@recycle", "@recently-snapshot", "#snapshot", "__macosx", "$recycle.bin"}
 # Folders beside the photos that hold a picture of each, which is no photo; masks_4 goes with images_4.
 _MAPS = re.compile(r"(mask|depth|normal)s?(_map)?s?(_\d+)?")
+# What gags itself writes into its results: a scene, and a capture whose poses were found.
+_SCENE_RECORD, _POSES_RECORD = "config.toml", "matching/record.json"
+_SCENE_KEY = b"gags = "
 _MOST_SHOWN = 255  # letters of a name in a message; damaged files have longer ones
 _TAIL = 1 << 12  # bytes at the end of a file, in which its last marker is looked for
 
@@ -50,8 +53,8 @@ def listed(names: list[str], most: int = 3) -> str:
 def photos_in(folder: Path, *, deep: bool) -> list[Path]:
     """All photos in a folder (and below it, if `deep`) that can be read.
 
-    Left out are hidden files, folders that are called like photos, thumbnails of network drives, and masks
-    and other maps in a folder of their own beside the photos.
+    Left out are hidden files, folders that are called like photos, thumbnails of network drives, masks and
+    other maps in a folder of their own beside the photos, and scenes and captures that gags wrote below it.
     """
     return [path for path in _pictures(folder, deep) if path.suffix.lower() in readable_suffixes()]
 
@@ -102,8 +105,32 @@ def _pictures(folder: Path, deep: bool) -> list[Path]:
         for path in (folder.rglob("*") if deep else folder.glob("*"))
         if path.suffix.lower() in PICTURE_SUFFIXES and _is_visible(path, folder) and path.is_file()
     ]
+    made = {parent: is_result(parent) for path in found for parent in _between(path, folder)}
+    found = [path for path in found if not any(made[parent] for parent in _between(path, folder))]
     photos = [path for path in found if not _is_map(path, folder)]
     return sorted(photos or found)  # a folder of nothing but masks was meant to be read
+
+
+def is_scene(folder: Path) -> bool:
+    """Whether a folder is a scene that gags made: its pictures are those of a report, not photos."""
+    config = folder / _SCENE_RECORD
+    try:
+        if not config.is_file():
+            return False
+        with open(config, "rb") as file:
+            return _SCENE_KEY in file.read(256)
+    except OSError:
+        return False
+
+
+def is_result(folder: Path) -> bool:
+    """Whether a folder is a scene, or a capture whose poses gags found."""
+    return is_scene(folder) or (folder / _POSES_RECORD).is_file()
+
+
+def _between(path: Path, folder: Path) -> list[Path]:
+    """The folders that a file lies in, below another one."""
+    return [parent for parent in path.parents if parent != folder and parent.is_relative_to(folder)]
 
 
 def _is_visible(path: Path, folder: Path) -> bool:

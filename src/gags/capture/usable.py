@@ -49,7 +49,8 @@ def usable(root: Path, source: Source, progress: Reporter = SILENT) -> Source:
     for problem, _ in problems:
         progress.warn(f"{problem}; left out")
     _warn_of_unposed(source, progress)
-    return replace(source, poses=kept)
+    gone = {pose.name: f"photo {pose.path} is not there" for pose in missing}
+    return replace(source, poses=kept, broken=source.broken | gone | damaged)
 
 
 def _check_names(root: Path, source: Source) -> None:

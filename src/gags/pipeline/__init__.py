@@ -26,12 +26,18 @@ from gags.pipeline.describing import (
     segmenting,
 )
 from gags.pipeline.inputs import Captured, Source, capture_of, read_capture
-from gags.pipeline.kept import ADOPTED, check_names, keep_gaussians, keeps_field, keeps_gaussians
+from gags.pipeline.kept import (
+    ADOPTED,
+    check_names,
+    keep_gaussians,
+    keeps_field,
+    keeps_gaussians,
+    update_quality,
+)
 from gags.pipeline.settings import CaptureSettings, RunSettings, check_settings, chosen_settings
 from gags.poses.settings import PoseSettings
 from gags.progress import SILENT, Reporter
 from gags.reconstruct.adopt import adopt
-from gags.reconstruct.quality import held_out_quality
 from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.train import train_gaussians
 from gags.scene import Scene
@@ -167,9 +173,7 @@ def reconstruct(
             workspace, capture, gaussians, wanted, started, {ADOPTED: str(splats)} if splats else settings
         )
         checkpoint.unlink(missing_ok=True)
-        quality = held_out_quality(gaussians, capture, progress=progress)
-        of_an_earlier_split = {"psnr": None, "ssim": None}  # now perhaps no photo is held out
-        workspace.update_metrics(of_an_earlier_split | {"gaussians": len(gaussians)} | quality)
+        update_quality(workspace, gaussians, capture, progress)
     return workspace
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from gags.capture import Capture, load_capture
 from gags.capture.mask_files import AUTO, NONE
+from gags.capture.projections import EQUIRECTANGULAR
+from gags.capture.split import check_test_list, every_nth, views_by_folder
 from gags.errors import CaptureError
 from gags.files.ranges import check_value
 from gags.pipeline.settings import CaptureSettings
@@ -18,6 +20,7 @@ from gags.poses.inputs import bare_photos, check_video, is_video, lacks_poses
 from gags.poses.learnt import check_features
 from gags.poses.mapping import check_mapper
 from gags.poses.merge import merge_captures, read_visits
+from gags.poses.panoramas import check_panoramas
 from gags.poses.settings import PoseSettings
 from gags.progress import SILENT, Reporter
 from gags.workspace import Workspace
@@ -69,7 +72,12 @@ class Captured:
             made = find_points(first, found, poses, progress, images=self.photos.images, masks=masks)
         # What is made are pinhole views, with the masks beside them.
         plain = replace(self.photos, images=None, camera="auto", masks=NONE if masks == NONE else AUTO)
-        return load_capture(made, **vars(plain), progress=progress)
+        capture = load_capture(made, **vars(plain), progress=progress)
+        if poses.camera == EQUIRECTANGULAR and plain.test_every is not None:
+            panoramas = views_by_folder(view.name for view in capture)
+            held_out = every_nth(panoramas, plain.test_every)
+            capture = capture.with_split([name for each in held_out for name in panoramas[each]])
+        return capture
 
 
 def capture_of(
@@ -106,11 +114,18 @@ def capture_of(
     check_mapper(poses)
     check_features(poses)
     if len(paths) != 1:
-        read_visits(paths, masks=photos.masks)
+        visits = read_visits(paths, poses, masks=photos.masks)
+        names = [name for visit in visits for name in visit.names()]
+        known = not any(is_video(path) for path in paths)
     elif is_video(paths[0]):
         check_video(paths[0])
+        names, known = [], False
     else:
-        bare_photos(paths[0], masks=photos.masks)
+        there = bare_photos(paths[0], masks=photos.masks)
+        check_panoramas(there, paths[0], poses)
+        names, known = [photo.name for photo in there], True
+    if photos.test_list is not None:
+        check_test_list(photos.test_list, names if known else None)
     return Captured(paths, None, photos, poses)
 
 

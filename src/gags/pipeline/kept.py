@@ -3,15 +3,20 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
-from gags.capture import Capture, read_capture_of, save_capture
+from gags.capture import Capture, View, read_capture_of, save_capture
 from gags.capture.saved import saved_checksum
 from gags.distill.field import LanguageField
 from gags.errors import CaptureError, WorkspaceError
 from gags.gaussians import Gaussians
-from gags.gaussians.own import save_splats_of, splats_are_whole
+from gags.gaussians.own import load_splats_of, save_splats_of, splats_are_whole
+from gags.models.device import scene_device
 from gags.progress import Reporter
+from gags.reconstruct.adopt import check_likeness
+from gags.reconstruct.quality import held_out_quality
 from gags.reconstruct.settings import ReconstructSettings
+from gags.store import stamp
 from gags.workspace import Workspace
 
 ADOPTED = "adopted"  # in the record of Gaussians: the file they are from
@@ -74,14 +79,70 @@ def keeps_gaussians(
     else:
         progress.say(f"Gaussians: done already, {workspace.splats}")
     try:
-        same = read_capture_of(workspace).fingerprint() == capture.fingerprint()
+        before = read_capture_of(workspace)
+        same = before.fingerprint() == capture.fingerprint()
     except CaptureError as error:
         progress.warn(f"{error}: writing it again")
-        same = False
+        before, same = None, False
     if not same:
+        stamp_now = None if adopted is None else _stamp_with(workspace, adopted, before, capture, progress)
         save_capture(capture, workspace.capture)
-        workspace.remember("reconstruct", {workspace.capture.name: saved_checksum(workspace.capture)})
+        checksums = {workspace.capture.name: saved_checksum(workspace.capture)}
+        workspace.remember("reconstruct", checksums, stamp_now)
     return True
+
+
+def _stamp_with(
+    workspace: Workspace, adopted: str, before: Capture | None, capture: Capture, progress: Reporter
+) -> str | None:
+    """The stamp of adopted Gaussians that are kept for a capture that has changed, and their figures with it.
+
+    Args:
+        workspace: The scene.
+        adopted: The file the Gaussians were adopted from.
+        before: The capture until now; None if it is not known.
+        capture: The one from now on.
+        progress: Told why what is made of the photos is made again.
+
+    Returns:
+        None if it stays: photos were added, left out or held out, and all others are seen as before.
+
+    Raises:
+        SplatsError: If the Gaussians do not fit the capture.
+    """
+    gaussians = load_splats_of(workspace).to(scene_device(progress))
+    known = {} if before is None else {view.name: _seen_as(view) for view in before}
+    moved = [view.name for view in capture if known.get(view.name, _seen_as(view)) != _seen_as(view)]
+    if moved or not any(view.name in known for view in capture):
+        check_likeness(gaussians, capture, adopted, progress)
+    if moved:
+        progress.say(
+            f"The cameras of {len(moved)} photos have changed (first {moved[0]}); what was made of the "
+            "photos is made again"
+        )
+    update_quality(workspace, gaussians, capture, progress)
+    record = workspace.record("reconstruct")
+    return stamp(ADOPTED, record.stamp, capture.fingerprint()) if moved and record else None
+
+
+def _seen_as(view: View) -> tuple[Any, ...]:
+    """What decides which pixels a photo has and which rays they see."""
+    camera = view.camera
+    return (
+        camera.width,
+        camera.height,
+        camera.K.tolist(),
+        camera.viewmat.tolist(),
+        str(view.lens),
+        view.rarely,
+    )
+
+
+def update_quality(workspace: Workspace, gaussians: Gaussians, capture: Capture, progress: Reporter) -> None:
+    """Measure how well Gaussians show the photos that are held out, and keep the figures."""
+    quality = held_out_quality(gaussians, capture, progress=progress)
+    of_an_earlier_split = {"psnr": None, "ssim": None}  # now perhaps no photo is held out
+    workspace.update_metrics(of_an_earlier_split | {"gaussians": len(gaussians)} | quality)
 
 
 def keep_gaussians(

@@ -19,11 +19,11 @@ from gags.progress import SILENT, Reporter
 
 @contextmanager
 def quiet_colmap() -> Iterator[None]:
-    """COLMAP logs a line a step to stderr; here it logs only errors."""
+    """COLMAP logs a line a step to stderr, and what fails also there: here it is told by exceptions."""
     import pycolmap
 
     before = pycolmap.logging.minloglevel
-    pycolmap.logging.minloglevel = int(pycolmap.logging.ERROR)
+    pycolmap.logging.minloglevel = int(pycolmap.logging.FATAL)
     try:
         yield
     finally:

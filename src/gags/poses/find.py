@@ -17,8 +17,8 @@ from typing import Any
 
 from gags.capture import load_capture
 from gags.capture.formats import find_format
-from gags.capture.formats.colmap import model_folder
 from gags.capture.formats.nearby import poses_nearby
+from gags.capture.load import capture_folder
 from gags.capture.mask_files import AUTO, NONE
 from gags.capture.masks import mask_digest
 from gags.capture.photos import listed, photo_sample
@@ -35,12 +35,16 @@ from gags.poses.points import find_points
 from gags.poses.record import (
     SearchResult,
     cannot_write,
+    check_apart,
+    check_free,
     database_file,
+    finish,
     frames_folder,
-    made_elsewhere,
     photo_results,
     prepare,
     record_file,
+    remove_result,
+    results_in,
     search_result,
     views_folder,
 )
@@ -79,14 +83,15 @@ def poses(
     chosen = {} if masks == AUTO else {"masks": masks}
     if len(sources) != 1:
         return merge_captures(sources, out, settings, progress, **chosen)
-    source = Path(sources[0]).expanduser()
-    posed = find_format(source)
-    if posed and not len(
-        load_capture(source, masks=NONE, camera=settings.camera, require_points=False).points
-    ):
+    source = capture_folder(sources[0])
+    if not find_format(source):
+        return find_poses(source, out, settings, progress, **chosen)
+    capture = load_capture(source, masks=NONE, camera=settings.camera, require_points=False)
+    if not len(capture.points):
         progress.say(f"{source} has poses, but no points: finding these")
         return find_points(source, out, settings, progress, **chosen)
-    return find_poses(source, out, settings, progress, **chosen)
+    folder = Path(os.path.commonpath([view.path.parent for view in capture]))
+    return find_poses(source, out, settings, progress, folder=folder, **chosen)
 
 
 def find_poses(
@@ -95,6 +100,7 @@ def find_poses(
     settings: PoseSettings = PoseSettings(),
     progress: Reporter = SILENT,
     *,
+    folder: Path | None = None,
     masks: str = AUTO,
 ) -> Path:
     """Find where photos were taken from (structure from motion), and write them as a capture.
@@ -107,6 +113,7 @@ def find_poses(
             long as photos and settings are the same.
         settings: How poses are found.
         progress: Told about progress, and why photos were left out.
+        folder: Folder in `source` in which its photos lie. Default: `source` and all folders below it.
         masks: Which pixels are ignored; see `load_capture`. Nothing is looked for in them, and masks of the
             undistorted photos lie beside these, in `masks/`.
 
@@ -119,10 +126,9 @@ def find_poses(
     check_mapper(settings)
     check_features(settings)
     source, out = Path(source).expanduser(), Path(out).expanduser()
-    if model_folder(out) and not record_file(out).is_file():  # before frames of a video are written
-        raise made_elsewhere(out)
+    check_free(out)  # before frames of a video are written
     stems = held_out(source)
-    photos = _photos(source, out, settings, masks, progress)
+    photos = _photos(source, folder, out, settings, masks, progress)
     photos = views_of(photos, source, views_folder(out), settings, progress)
     if any(photo.panorama for photo in photos):
         stems = held_out_views(photos, stems)
@@ -132,21 +138,25 @@ def find_poses(
         matching.match_photos(photos, database_file(out), settings, progress, in_order=is_video(source))
         models = place_photos(database_file(out), len(photos), settings, progress)
         result = _check(photos, models, out, settings, progress)
+        remove_result(out)
         write_capture(models[0], photos, out, settings.undistort, progress)
+        if stems is not None:
+            write_test_list(stems, out)
+        finish(out)
     except OSError as error:
         raise cannot_write(out, error) from error
-    if stems is not None:
-        write_test_list(stems, out)
     progress.say(f"Poses: {result.summary}")
     return out
 
 
 def _photos(
-    source: Path, out: Path, settings: PoseSettings, masks: str, progress: Reporter
+    source: Path, within: Path | None, out: Path, settings: PoseSettings, masks: str, progress: Reporter
 ) -> list[BarePhoto]:
     if not is_video(source):
         _name_other_poses(source, out, progress)
-        return bare_photos(source, ignore=out, masks=masks, progress=progress)
+        photos = bare_photos(source, within=within, ignore=results_in(out), masks=masks, progress=progress)
+        check_apart([photo.path for photo in photos], out)
+        return photos
     folder = frames_folder(out)
     return video_photos(source, folder, settings.frames, progress, masks=masks)
 

@@ -4,7 +4,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,19 @@ from urllib.parse import quote
 import numpy as np
 from PIL import ExifTags
 
+from gags.capture.folders import is_photo_folder
 from gags.capture.formats import find_format
 from gags.capture.formats.base import LEAST_USABLE_SHARE
+from gags.capture.load import of_a_scene
 from gags.capture.mask_files import AUTO, NONE, MaskedPhoto, find_masks, looked_at, without_ignored
-from gags.capture.masks import kept_of_alpha, kept_of_mask
+from gags.capture.masks import kept_of_alpha, kept_of_mask, same_shape
 from gags.capture.names import check_names, without_suffix
 from gags.capture.photos import (
     SUFFIXES,
     check_whole,
     exif_orientation,
+    is_result,
+    is_scene,
     listed,
     map_folders,
     opened,
@@ -132,17 +136,26 @@ def lacks_poses(path: Path) -> bool:
     """Whether a path is a video, or a folder that holds photos and no capture in a known format."""
     if is_video(path):
         return True
-    return path.is_dir() and find_format(path) is None and bool(photos_in(path, deep=True))
+    no_capture = path.is_dir() and not is_scene(path) and find_format(path) is None
+    return no_capture and bool(photos_in(path, deep=True))
 
 
 def bare_photos(
-    folder: Path, *, ignore: Path | None = None, masks: str = AUTO, progress: Reporter = SILENT
+    folder: Path,
+    *,
+    within: Path | None = None,
+    ignore: Sequence[Path] = (),
+    masks: str = AUTO,
+    progress: Reporter = SILENT,
 ) -> list[BarePhoto]:
     """All photos of a folder and the folders below it, in the order of their names as people count: 9, 10.
 
+    Smaller copies of photos (`images_4` beside `images`) are left out.
+
     Args:
         folder: Where to look.
-        ignore: Folder to leave out, such as that of the result.
+        within: Folder in it to look in alone; masks may still lie beside that.
+        ignore: Folders to leave out, such as those of an earlier result.
         masks: Which pixels are ignored; see `load_capture`.
         progress: Warned of photos that cannot be read, which are left out, and told of masks.
 
@@ -155,8 +168,12 @@ def bare_photos(
             f"{folder} is {'no folder of photos and no video' if folder.exists() else 'not there'}; "
             f"give a folder of photos ({', '.join(SUFFIXES)}) or a video ({', '.join(VIDEO_SUFFIXES)})"
         )
-    ours = None if ignore is None else ignore.resolve()
-    paths = [p for p in photos_in(folder, deep=True) if ours is None or ours not in p.resolve().parents]
+    if is_scene(folder):
+        raise CaptureError(of_a_scene(folder))
+    ours, there = [each.resolve() for each in ignore], photos_in(within or folder, deep=True)
+    paths = _without_copies([path for path in there if not _is_in(path, ours)], progress)
+    if there and not paths:
+        raise CaptureError(f"the photos of {folder} lie where the result is written; choose another --out")
     _say_left_out(folder, paths, ours, progress)
     if len(paths) < LEAST_PHOTOS_TO_PLACE:
         raise CaptureError(_too_few(folder, len(paths)))
@@ -173,8 +190,40 @@ def bare_photos(
     return _masked(photos, folder, masks, ours, progress)
 
 
+def _is_in(path: Path, folders: Sequence[Path]) -> bool:
+    """Whether a file lies in one of these folders, which are resolved."""
+    return bool(folders) and any(path.resolve().is_relative_to(folder) for folder in folders)
+
+
+def _without_copies(paths: list[Path], progress: Reporter) -> list[Path]:
+    """Photos without smaller copies of others, which would be placed as photos of their own."""
+    called_alike: dict[tuple[str, ...], list[Path]] = {}
+    for path in paths:
+        place = next((each for each in path.parents if is_photo_folder(each.name)), None)
+        if place is not None:
+            below = path.relative_to(place).with_suffix("").as_posix().casefold()
+            called_alike.setdefault((str(place.parent), below), []).append(path)
+    copies = [path for alike in called_alike.values() for path in _copies(alike)]
+    if copies:
+        folders = sorted({str(path.parent) for path in copies})
+        progress.say(f"{len(copies)} photos in {listed(folders)} are smaller copies of others; left out")
+    return sorted({*paths} - {*copies})
+
+
+def _copies(alike: list[Path]) -> list[Path]:
+    """Those of photos that are called alike that are smaller than the largest, and of its shape."""
+    if len(alike) < 2:
+        return []
+    try:
+        sizes = {path: photo_size(path) for path in alike}
+    except CaptureError:
+        return []  # it is told of where photos are read
+    largest = max(sizes.values())
+    return [path for path, size in sizes.items() if size < largest and same_shape(size, largest)]
+
+
 def _masked(
-    photos: list[BarePhoto], folder: Path, masks: str, ours: Path | None, progress: Reporter
+    photos: list[BarePhoto], folder: Path, masks: str, ours: Sequence[Path], progress: Reporter
 ) -> list[BarePhoto]:
     """The photos with their masks, without those of which masks ignore everything."""
     if masks == NONE:
@@ -220,14 +269,12 @@ def _readable(folder: Path, names: dict[str, Path], progress: Reporter) -> list[
     return photos
 
 
-def _say_left_out(folder: Path, paths: list[Path], ours: Path | None, progress: Reporter) -> None:
+def _say_left_out(folder: Path, paths: list[Path], ours: Sequence[Path], progress: Reporter) -> None:
     """Say which pictures of a folder are not taken for photos, and why."""
-    others = [
-        p for p in unreadable_photos(folder, deep=True) if ours is None or ours not in p.resolve().parents
-    ]
+    others = [p for p in unreadable_photos(folder, deep=True) if not _is_in(p, ours)]
     if others and len(paths) >= LEAST_PHOTOS_TO_PLACE:
         progress.warn(f"{folder}: {why_unreadable(others)}; left out")
-    maps = [path.relative_to(folder).as_posix() for path in map_folders(folder)]
+    maps = [path.relative_to(folder).as_posix() for path in map_folders(folder) if not _is_in(path, ours)]
     if maps and not any(path.is_relative_to(folder / each) for path in paths for each in maps):
         progress.say(f"{folder}: {listed(maps)} holds masks or other maps, no photos")
 
@@ -288,7 +335,10 @@ def _too_few(folder: Path, count: int) -> str:
     others = sorted(path for path in folder.rglob("*") if path.is_file())
     videos = [path for path in others if path.suffix.lower() in VIDEO_SUFFIXES]
     raw = unreadable_photos(folder, deep=True)
-    if videos:
+    made = [path for path in sorted(folder.iterdir()) if path.is_dir() and is_result(path)]
+    if made:
+        remedy = f"what gags made of other photos does not count ({listed([each.name for each in made])})"
+    elif videos:
         remedy = f"there is a video: give {videos[0]} itself"
     elif raw:
         remedy = why_unreadable(raw)
@@ -426,7 +476,7 @@ def held_out(source: Path) -> list[str] | None:
     if not path.is_file():
         return None
     try:
-        return [line.rsplit(".", 1)[0] for line in listed_lines(path)]
+        return [without_suffix(line) for line in listed_lines(path)]
     except (OSError, ValueError) as error:
         raise CaptureError(f"list of test views {path} cannot be read ({error})") from error
 

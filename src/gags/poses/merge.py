@@ -18,11 +18,12 @@ from typing import Any
 
 from gags.capture import Capture, load_capture, read_saved_capture
 from gags.capture.capture import View
-from gags.capture.load import TEST_EVERY
+from gags.capture.load import capture_folder
 from gags.capture.mask_files import AUTO
 from gags.capture.masks import mask_digest
-from gags.capture.photos import photo_sample
+from gags.capture.photos import is_scene, photo_sample
 from gags.capture.projections import EQUIRECTANGULAR
+from gags.capture.split import TEST_EVERY
 from gags.capture.undistort import is_own_pinhole, pinhole_of
 from gags.errors import CaptureError
 from gags.files import read_table, write_json
@@ -41,7 +42,7 @@ from gags.poses.inputs import (
 from gags.poses.learnt import check_features
 from gags.poses.mapping import check_mapper, chosen_mapper, place_photos, placed_one_by_one
 from gags.poses.matching import match_photos
-from gags.poses.panoramas import views_of
+from gags.poses.panoramas import check_ordinary
 from gags.poses.points import (
     GOOD_FIT,
     LEAST_FIT,
@@ -53,16 +54,21 @@ from gags.poses.points import (
 )
 from gags.poses.record import (
     cannot_write,
+    check_apart,
+    check_free,
     database_file,
+    finish,
     frames_folder,
     photo_results,
+    posed_folder,
     prepare,
     record_file,
+    remove_result,
+    results_in,
     search_result,
-    views_folder,
 )
 from gags.poses.settings import PoseSettings, kept_settings
-from gags.poses.undistorted import write_capture, write_test_list
+from gags.poses.undistorted import MASKS, write_capture, write_test_list
 from gags.progress import SILENT, Reporter
 
 
@@ -81,6 +87,16 @@ class Visit:
     source: Path
     capture: Capture | None = None
     photos: tuple[BarePhoto, ...] = ()
+
+    def files(self) -> list[Path]:
+        """Its photos on disk, those that are read."""
+        views = [] if self.capture is None else self.capture.views
+        return [photo.path for photo in (*views, *self.photos)]
+
+    def names(self) -> list[str]:
+        """Its photos as the result calls them; none of a video whose frames are not chosen yet."""
+        views = [] if self.capture is None else [f"{self.name}/{view.name}" for view in self.capture.views]
+        return [*views, *(photo.name for photo in self.photos)]
 
     def photo_folder(self) -> Path:
         """Where the photos of a capture with poses lie."""
@@ -117,15 +133,11 @@ def merge_captures(
     check_mapper(settings)
     check_features(settings)
     out = Path(out).expanduser()
-    if settings.camera == EQUIRECTANGULAR:
-        raise CaptureError(
-            "panoramas cannot be merged with other captures; give those of all visits in one folder"
-        )
-    visits = read_visits(sources, ignore=out, masks=masks, progress=progress)
-    for visit in visits:
-        views_of(list(visit.photos), visit.source, views_folder(out), settings, progress)  # refuses panoramas
-    with _as_before_unless_shared(out):
-        visits = [_with_frames(visit, out, settings, progress) for visit in visits]
+    check_free(out)  # before frames of a video are written
+    visits = read_visits(sources, settings, ignore=results_in(out), masks=masks, progress=progress)
+    check_apart([path for visit in visits for path in visit.files()], out)
+    with _as_before_unless_fit(out):
+        visits = [_with_frames(visit, out, settings, masks, progress) for visit in visits]
         if prepare(out, _key(visits, settings), "Poses", progress):
             return out
         try:
@@ -136,8 +148,9 @@ def merge_captures(
 
 def read_visits(
     sources: Sequence[Path | str],
+    settings: PoseSettings = PoseSettings(),
     *,
-    ignore: Path | None = None,
+    ignore: Sequence[Path] = (),
     masks: str = AUTO,
     progress: Reporter = SILENT,
 ) -> list[Visit]:
@@ -145,14 +158,20 @@ def read_visits(
 
     Args:
         sources: As in `merge_captures`.
-        ignore: Folder to leave out, such as that of the result.
+        settings: How wide lenses and panoramas are read.
+        ignore: Folders to leave out, such as those of an earlier result.
         masks: Which pixels are ignored; those of a scene stay as they are.
         progress: Told what is left out.
 
     Raises:
-        CaptureError: If there are fewer than two, one is named twice, or one cannot be read.
+        CaptureError: If there are fewer than two, one is named twice, or one cannot be read; or panoramas
+            without poses are among them.
     """
-    paths = [Path(source).expanduser() for source in sources]
+    if settings.camera == EQUIRECTANGULAR:
+        raise CaptureError(
+            "panoramas cannot be merged with other captures; give those of all visits in one folder"
+        )
+    paths = [capture_folder(source) for source in sources]
     places = [os.path.realpath(path) for path in paths]
     if len(paths) < 2:
         raise CaptureError("one capture alone cannot be merged; name two or more")
@@ -164,13 +183,22 @@ def read_visits(
         if is_video(path):
             check_video(path)
             visits.append(Visit(name, path))
+        elif is_scene(path) or (path / "capture.json").is_file():
+            visits.append(Visit(name, path, capture=read_saved_capture(path)))
         elif lacks_poses(path):
             photos = bare_photos(path, ignore=ignore, masks=masks, progress=progress)
+            check_ordinary(photos, path, settings, progress)
             visits.append(Visit(name, path, photos=tuple(_renamed(photos, name))))
-        elif (path / "capture.json").is_file():
-            visits.append(Visit(name, path, capture=read_saved_capture(path)))
         else:
-            capture = load_capture(path, masks=masks, require_points=False, progress=progress)
+            capture = load_capture(
+                path,
+                masks=masks,
+                camera=settings.camera,
+                undistort=settings.undistort,
+                panorama=settings.panorama,
+                require_points=False,
+                progress=progress,
+            )
             visits.append(Visit(name, path, capture=capture))
     return visits
 
@@ -194,34 +222,39 @@ def _renamed(photos: Sequence[BarePhoto], name: str) -> list[BarePhoto]:
     return [replace(photo, name=f"{name}/{photo.name}", visit=name) for photo in photos]
 
 
-def _with_frames(visit: Visit, out: Path, settings: PoseSettings, progress: Reporter) -> Visit:
+def _with_frames(visit: Visit, out: Path, settings: PoseSettings, masks: str, progress: Reporter) -> Visit:
     """A video gets its frames."""
     if not is_video(visit.source):
         return visit
-    frames = video_photos(visit.source, frames_folder(out) / visit.name, settings.frames, progress)
+    folder = frames_folder(out) / visit.name
+    frames = video_photos(visit.source, folder, settings.frames, progress, masks=masks)
+    try:
+        check_ordinary(frames, visit.source, settings, progress)
+    except CaptureError as error:
+        raise _UnfitError(str(error)) from error
     return replace(visit, photos=tuple(_renamed(frames, visit.name)))
 
 
-class _NothingSharedError(CaptureError):
-    """Captures do not show the same place."""
+class _UnfitError(CaptureError):
+    """Captures do not show the same place, or one of them cannot be merged."""
 
 
 @contextmanager
-def _as_before_unless_shared(out: Path) -> Iterator[None]:
-    """Where captures share nothing, no folder of keypoints stays behind that was not there before."""
-    was_there = out.exists()
+def _as_before_unless_fit(out: Path) -> Iterator[None]:
+    """Where captures share nothing, the folder is left as it was: a merging before stays, and is known."""
+    was_there, record = out.exists(), record_file(out)
+    before = read_table(record)
     try:
         yield
-    except _NothingSharedError:
-        if not was_there:
-            shutil.rmtree(out, ignore_errors=True)
-        elif record_file(out).is_file():
-            shutil.rmtree(record_file(out).parent, ignore_errors=True)
+    except _UnfitError:
+        shutil.rmtree(record.parent if was_there else out, ignore_errors=True)
+        if before:
+            write_json(record, before)
         raise
 
 
 def _merge(visits: list[Visit], out: Path, settings: PoseSettings, progress: Reporter) -> Path:
-    database, posed = database_file(out), out / "matching" / "posed"
+    database, posed = database_file(out), posed_folder(out)
     base = next((visit for visit in visits if visit.capture is not None), None)
     photos, views = [], dict[str, View]()
     for visit in visits:
@@ -240,9 +273,12 @@ def _merge(visits: list[Visit], out: Path, settings: PoseSettings, progress: Rep
         models = [_placed_beside(base, photos, views, database, settings, progress)]
     summary = _check(visits, photos, models, out, settings, progress)
     stems = [stem for visit in visits for stem in _held_out(visit)]
+    remove_result(out)
     write_capture(models[0], photos, out, settings.undistort, progress)
     write_test_list(stems, out)
-    shutil.rmtree(posed, ignore_errors=True)
+    finish(out)
+    for folder in (posed, posed.with_name(MASKS)):
+        shutil.rmtree(folder, ignore_errors=True)
     progress.say(f"Poses: {summary}")
     return out
 
@@ -254,10 +290,15 @@ def _full_size(view: View) -> View:
         return view
     if lens is None:
         return view if size == (camera.width, camera.height) else replace(view, camera=camera.resized(*size))
-    if size == (lens.width, lens.height) or not is_own_pinhole(lens, camera.K, (camera.width, camera.height)):
-        return view  # of panoramas and fisheyes, the scene's own size is kept
-    lens = lens.resized(*size)
-    return replace(view, camera=replace(camera.resized(*size), K=pinhole_of(lens).K), lens=lens)
+    if size == (lens.width, lens.height):
+        return view
+    whole = lens.resized(*size)
+    if is_own_pinhole(lens, camera.K, (camera.width, camera.height)):
+        return replace(view, camera=replace(camera.resized(*size), K=pinhole_of(whole).K), lens=whole)
+    # Of panoramas and fisheyes, a picture of the same field of view.
+    width = round(camera.width * size[0] / lens.width)
+    height = round(camera.height * size[1] / lens.height)
+    return replace(view, camera=camera.resized(width, height), lens=whole)
 
 
 def _placed_beside(
@@ -283,6 +324,10 @@ def _placed_beside(
     """
     import pycolmap
 
+    if chosen_mapper(settings) != "incremental":
+        progress.say(
+            f"--mapper {settings.mapper} has no effect: photos are placed one by one among the posed"
+        )
     known = {key: view.camera.viewmat for key, view in views.items()}
     options = tolerant_options(photos, settings.seed)
     waiting = len(photos) - len(known)
@@ -356,12 +401,13 @@ def _check(
     counts = ", ".join(f"{placed[v.name]} of {len(of[v.name])} photos of {v.name}" for v in visits)
     apart = [v for v in visits if placed[v.name] < LEAST_PHOTOS_TO_PLACE]
     if apart or not models:
-        raise _NothingSharedError(_apart(visits, apart, of, counts))
+        raise _UnfitError(_apart(visits, apart, of, counts))
     model = models[0]
     overall = search_result(results, model.num_points3D(), model.compute_mean_reprojection_error())
     summary = f"{counts} placed in one frame, {overall.summary.split(', ', 1)[1]}"
     rows = [result.as_json() for result in results]
-    found = {"summary": summary, "mapper": chosen_mapper(settings), "photos": rows}
+    mapper = "incremental" if any(visit.capture for visit in visits) else chosen_mapper(settings)
+    found = {"summary": summary, "mapper": mapper, "photos": rows}
     write_json(record_file(out), read_table(record_file(out)) | found)
     for visit in visits:
         advice = "; ".join(search_result(of[visit.name]).advice)

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from gags.capture.load import TEST_EVERY
 from gags.capture.names import without_suffix
 from gags.capture.panorama import (
     about_panoramas,
@@ -24,6 +23,7 @@ from gags.capture.panorama import (
 from gags.capture.photos import photo_sample
 from gags.capture.projections import EQUIRECTANGULAR
 from gags.capture.settings import PanoramaSettings
+from gags.capture.split import TEST_EVERY
 from gags.capture.undistort import undistort, undistort_kept
 from gags.errors import CaptureError
 from gags.files import read_table, write_json
@@ -67,13 +67,39 @@ def views_of(
     """
     if settings.camera == EQUIRECTANGULAR:
         return cut_panoramas(photos, folder, settings.panorama, progress)
+    check_ordinary(photos, source, settings, progress)
+    return photos
+
+
+def check_panoramas(
+    photos: list[BarePhoto], source: Path, settings: PoseSettings, progress: Reporter = SILENT
+) -> None:
+    """Make sure that photos are what the settings say of them: panoramas, or ordinary ones.
+
+    Raises:
+        CaptureError: If photos are panoramas and nothing is said of it, or are called panoramas and are none.
+    """
+    if settings.camera == EQUIRECTANGULAR:
+        for photo in photos:
+            lens_of_photo(photo.path, photo.width, photo.height)
+    else:
+        check_ordinary(photos, source, settings, progress)
+
+
+def check_ordinary(
+    photos: list[BarePhoto], source: Path, settings: PoseSettings, progress: Reporter = SILENT
+) -> None:
+    """Refuse panoramas of which nothing is said, and warn of photos that may be some.
+
+    Raises:
+        CaptureError: If photos are panoramas and nothing is said of it.
+    """
     if settings.camera == "auto":
         sure, wide = panoramas_among([(photo.path, photo.width, photo.height) for photo in photos])
         if sure:
             raise CaptureError(about_panoramas(sure, wide, source))
         if wide:
             progress.warn(about_panoramas(sure, wide, source))
-    return photos
 
 
 def cut_panoramas(

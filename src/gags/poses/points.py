@@ -4,6 +4,7 @@ The result is laid out as in `gags.poses.find`; the poses stay as they are, in t
 """
 
 import hashlib
+import os
 import shutil
 import tempfile
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gags.capture import Lens, View, load_capture
+from gags.capture import View, load_capture
 from gags.capture.formats import format_named
 from gags.capture.mask_files import AUTO
 from gags.errors import CaptureError
@@ -27,12 +28,16 @@ from gags.poses.record import (
     MORE_OVERLAP,
     MORE_TEXTURE,
     cannot_write,
+    check_apart,
     database_file,
+    finish,
+    posed_folder,
     prepare,
     record_file,
+    remove_result,
 )
 from gags.poses.settings import PoseSettings, kept_settings
-from gags.poses.undistorted import MASKS, result_name, write_mask, write_model, write_photo
+from gags.poses.undistorted import IMAGES, MASKS, result_name, write_mask, write_model, write_view
 from gags.progress import SILENT, Reporter
 
 LEAST_POINTS = 50  # fewer are too few for Gaussians to start from
@@ -85,18 +90,24 @@ def find_points(
     written = ", ".join(f"{name}={value!r}" for name, value in kept_settings(settings).items())
     key_of = f"points {capture.fingerprint()} PoseSettings({written})"  # as dataclasses are shown
     key = hashlib.sha256(key_of.encode()).hexdigest()[:16]
+    check_apart([view.path for view in capture], out)
     if prepare(out, key, "Points", progress):
         return out
     try:
         views = sorted(capture, key=lambda view: counting_order(view.name))
-        photos = pinhole_photos(views, out / "images", progress)
+        photos = pinhole_photos(views, posed_folder(out), progress)
         in_order = format_named(capture.format, source).in_order
         match_photos(photos, database_file(out), settings, progress, in_order=in_order)
         viewmats = [view.camera.viewmat for view in views]
         model = triangulated(photos, viewmats, database_file(out), settings.seed, progress)
         summary = _check(source, views, model, out, progress)
+        remove_result(out)
+        for name, folder in ((IMAGES, posed_folder(out)), (MASKS, posed_folder(out).with_name(MASKS))):
+            if folder.is_dir():
+                os.replace(folder, out / name)
         (out / "test.txt").write_text("".join(f"{view.stem}\n" for view in capture.test), encoding="utf-8")
-        write_model(model, out / "images", out / "sparse" / "0")
+        write_model(model, out / IMAGES, out / "sparse" / "0")
+        finish(out)
     except OSError as error:
         raise cannot_write(out, error) from error
     progress.say(f"Points: {summary}")
@@ -129,9 +140,7 @@ def pinhole_photos(
             kept = view.kept()
             if kept is not None:
                 photo = replace(photo, mask=write_mask(kept, folder.parent, name))
-            pinhole = Lens(width, height, fx=fx, fy=fy, cx=cx, cy=cy)
-            taken = BarePhoto(view.name, view.path, width, height, orientation=view.orientation)
-            write_photo(taken, view.lens or pinhole, photo.path, pinhole)
+            write_view(view, photo.path)
             photos.append(photo)
             bar.advance()
     return photos

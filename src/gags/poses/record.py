@@ -1,6 +1,8 @@
 """The record of a search (`matching/record.json`): what it was for, what became of the photos, in words."""
 
+import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from gags.progress import Reporter
 
 FEW_KEYPOINTS = 300  # a photo of a textured place has thousands
 FEW_MATCHES = 60  # inliers with the best partner; 15 are the least that count at all
+RESULT = ("images", "masks", "test.txt", "sparse")  # what a search writes at its end
+SEARCH = "matching"  # and what it works with
+SEARCHING = "searching"  # key of record.json while what is there may be of an earlier search
 GOOD_SHARE = 0.9  # of the photos placed: nothing to warn of
 
 MORE_TEXTURE = (
@@ -134,26 +139,47 @@ def photo_results(photos: list[BarePhoto], models: list[Any], database: Path) ->
 
 def record_file(out: Path) -> Path:
     """Where the record of a capture that was found lies."""
-    return out / "matching" / "record.json"
+    return out / SEARCH / "record.json"
 
 
 def database_file(out: Path) -> Path:
     """Where keypoints and matches of a capture that was found lie."""
-    return out / "matching" / "database.db"
+    return out / SEARCH / "database.db"
 
 
 def views_folder(out: Path) -> Path:
     """Where the views lie that panoramas were cut into."""
-    return out / "matching" / "views"
+    return out / SEARCH / "views"
+
+
+def posed_folder(out: Path) -> Path:
+    """Where undistorted photos of known poses lie while points are looked for."""
+    return out / SEARCH / "posed"
 
 
 def frames_folder(out: Path) -> Path:
     """Where the frames of a video lie that a capture was found from."""
-    return out / "matching" / "frames"
+    return out / SEARCH / "frames"
+
+
+def check_apart(photos: Iterable[Path], out: Path) -> None:
+    """Make sure that the photos do not lie where the result is written, which would replace them.
+
+    Raises:
+        CaptureError: If one does.
+    """
+    home = os.path.realpath(out)
+    places = [os.path.join(home, name) + os.sep for name in (*RESULT, SEARCH)]
+    for photo in photos:
+        real = os.path.realpath(photo)
+        if any(real.startswith(place) for place in places):
+            raise CaptureError(
+                f"photo {photo} lies where the result is written, and would be replaced; choose another --out"
+            )
 
 
 def prepare(out: Path, key: str, what: str, progress: Reporter) -> bool:
-    """Prepare a folder for a search; what was found there for another key is removed.
+    """Prepare a folder for a search. What was found there for another key stays until the new one is there.
 
     Args:
         out: Folder of the capture.
@@ -167,38 +193,62 @@ def prepare(out: Path, key: str, what: str, progress: Reporter) -> bool:
     Raises:
         CaptureError: If `out` holds a capture that was not found here, or cannot be written to.
     """
-    record = record_file(out)
-    if model_folder(out) and not record.is_file():
-        raise made_elsewhere(out)
-    known = read_table(record)
+    check_free(out)
+    known = read_table(record_file(out))
     if known.get("key") != key:
         _start_over(out, key, what, progress)
         return False
-    if model_folder(out):
+    if model_folder(out) and not known.get(SEARCHING):
         progress.say(f"{what}: done already, {known.get('summary', out)}")
         return True
     return False
 
 
 def _start_over(out: Path, key: str, what: str, progress: Reporter) -> None:
-    """Remove what was found for other photos or settings."""
+    """Remove keypoints and matches of other photos or settings."""
     record = record_file(out)
     if record.is_file():
         progress.say(f"{what}: photos or settings have changed, finding them again")
     try:
         for beside in ("", "-wal", "-shm", "-journal"):  # SQLite's own, after a crash
             (record.parent / f"database.db{beside}").unlink(missing_ok=True)
-        for folder in ("images", "masks", "sparse"):
-            if record.is_file():
-                shutil.rmtree(out / folder, ignore_errors=True)
-        write_json(record, {"key": key})
+        write_json(record, {"key": key, SEARCHING: True})
     except OSError as error:
         raise cannot_write(out, error) from error
 
 
-def made_elsewhere(out: Path) -> CaptureError:
-    """The error if `out` holds a capture that was not found by gags, and must not be overwritten."""
-    return CaptureError(f"{out} holds a capture that was not made here; choose another --out")
+def results_in(out: Path) -> list[Path]:
+    """Folders of a search that was made there before: their pictures are no photos to begin with."""
+    return [out / name for name in (*RESULT, SEARCH)] if record_file(out).is_file() else []
+
+
+def remove_result(out: Path) -> None:
+    """Remove what was found before, now that something else was; the model first: without it, nothing is."""
+    for name in reversed(RESULT):
+        path = out / name
+        path.unlink(missing_ok=True) if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+
+
+def finish(out: Path) -> None:
+    """Say in record.json that the result is there."""
+    record = record_file(out)
+    write_json(record, {name: value for name, value in read_table(record).items() if name != SEARCHING})
+
+
+def check_free(out: Path) -> None:
+    """Make sure that a search in a folder replaces nothing but what was found there by an earlier one.
+
+    Raises:
+        CaptureError: If it holds photos, masks, a list or a model that were not made here.
+    """
+    if record_file(out).is_file():
+        return
+    names = (*RESULT, f"{SEARCH}/{database_file(out).name}")
+    there = [name for name in names if (out / name).is_file() or any((out / name).glob("*"))]
+    model = model_folder(out)
+    if there or model:
+        named = listed(there or [model.name if model else ""], most=len(names))
+        raise CaptureError(f"{out} holds what was not made here ({named}); choose another --out")
 
 
 def cannot_write(out: Path, error: OSError) -> CaptureError:

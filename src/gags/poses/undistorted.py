@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from gags.capture.capture import View
 from gags.capture.formats.colmap_files import lens_of_model
 from gags.capture.lens import Lens, rays_through
 from gags.capture.names import resolve
+from gags.capture.photos import photo_size
 from gags.capture.projections import PERSPECTIVE
 from gags.capture.settings import UndistortSettings
 from gags.capture.undistort import pinhole_of, seen_pixels, undistort, undistort_kept
@@ -18,6 +20,7 @@ from gags.poses.database import quiet_colmap
 from gags.poses.inputs import JPEG_QUALITY, BarePhoto
 from gags.progress import SILENT, Reporter
 
+IMAGES = "images"
 MASKS = "masks"  # folder of the result, beside images
 KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # others are written as JPEG
 
@@ -72,7 +75,7 @@ def write_capture(
     lenses = {number: lens_of(camera) for number, camera in model.cameras.items()}
     pinholes = {}
     images = [model.image(number) for number in sorted(model.reg_image_ids())]
-    folder = out / "images"
+    folder = out / IMAGES
     for old in (folder, out / MASKS):
         shutil.rmtree(old, ignore_errors=True)
     with progress.stage("Undistorting photos", len(images), "photos") as bar:
@@ -132,6 +135,24 @@ def write_photo(photo: BarePhoto, lens: Lens, path: Path, pinhole: Lens) -> None
         shutil.copyfile(photo.path, path)
         return
     write_picture(undistort(photo.upright(), lens, pinhole.K, (pinhole.width, pinhole.height)), path)
+
+
+def write_view(view: View, path: Path) -> None:
+    """Write the picture that a view gives; the photo is copied where it is that.
+
+    Args:
+        view: The posed photo.
+        path: Where to write.
+
+    Raises:
+        CaptureError: If the photo cannot be read, or the picture cannot be encoded.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    as_it_is = view.lens is None and view.orientation == 1 and path.suffix == view.path.suffix
+    if as_it_is and photo_size(view.path) == (view.camera.width, view.camera.height):
+        shutil.copyfile(view.path, path)
+    else:
+        write_picture(view.image(), path)
 
 
 def write_picture(image: np.ndarray, path: Path) -> None:
@@ -196,7 +217,7 @@ def write_model(model: Any, images: Path, folder: Path) -> None:
 
 def write_test_list(stems: list[str], out: Path) -> None:
     """Write `test.txt`: photos that were held out stay held out, by stem, since suffixes may have changed."""
-    images = out / "images"
+    images = out / IMAGES
     placed = {path.relative_to(images).with_suffix("").as_posix() for path in images.rglob("*.*")}
     kept = resolve(stems, placed)
     (out / "test.txt").write_text("".join(f"{kept[s]}\n" for s in stems if s in kept), encoding="utf-8")

@@ -54,6 +54,24 @@ def adopt(
         SplatsError: If the file cannot be read, or its Gaussians do not fit the capture.
     """
     gaussians = in_standard_form(load_gaussians(path, progress), path, progress).to(device)
+    check_likeness(gaussians, capture, path, progress)
+    return gaussians
+
+
+def check_likeness(
+    gaussians: Gaussians, capture: Capture, path: Path | str, progress: Reporter = SILENT
+) -> None:
+    """Make sure that the cameras of a capture see what Gaussians show.
+
+    Args:
+        gaussians: On any device.
+        capture: Posed photos.
+        path: Where the Gaussians are from, for messages.
+        progress: Is warned if the renders look little like the photos.
+
+    Raises:
+        SplatsError: If they do not fit the capture.
+    """
     likeness = measure_likeness(gaussians, capture.train or capture.views)
     remedy = (
         "its frame is probably not that of the poses (recentred, rescaled or turned, as nerfstudio does "
@@ -74,7 +92,6 @@ def adopt(
             f"the Gaussians of {path} look little like the photos of {capture.root} "
             f"(correlation {likeness.correlation:.2f}, 1 is perfect); if answers are wrong: {remedy}"
         )
-    return gaussians
 
 
 def measure_likeness(gaussians: Gaussians, views: list[View]) -> Likeness:

@@ -214,14 +214,19 @@ def _default_texts(scene: Scene, labels: Sequence[FrameLabels]) -> list[str]:
 
 
 def _description_of(scene: Scene, view: View) -> Description | None:
-    """Masks and prompts of a photo; None for one that was held out or whose file is gone."""
-    path = scene.workspace.description(view.name)
-    if not path.exists():
+    """Masks and prompts of a photo; None for one that is held out or whose file is gone.
+
+    A photo that is held out now may have had masks before, when photos were of another size.
+    """
+    path, described = scene.workspace.description(view.name), scene.workspace.record("describe")
+    if view.split == "test" or not path.exists():
         return None
     try:
-        return Description.load(path)
+        description = Description.load(path)
     except WorkspaceError:
         return None
+    current = described is None or description.stamps.get("embeddings") == described.stamp
+    return description if current else None
 
 
 def _best_answers(scene: Scene, queries: Queries) -> list[AnswerCard]:

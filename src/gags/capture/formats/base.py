@@ -46,7 +46,8 @@ class Source:
         points_rgb: Their colours. uint8 [P, 3]
         test_names: The views that the capture's own files hold out; None if they do not say.
         folder: Folder of the photos, where there may be several (`gags.capture.folders`).
-        broken: Photos whose pose or camera cannot be used, and why, by name; they are not among `poses`.
+        broken: Photos that cannot be used, or whose pose or camera cannot, and why, by name; they are not
+            among `poses`.
         masks: Masks that the capture's own files name, there or not, by name of the photo.
     """
 
