@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tests.viewer.conftest import PATIENCE_MS
 import gags
 from gags import scene as scene_module
 from gags.capture.camera import Camera
+from gags.errors import FileError
 from gags.gaussians import render
 from gags.query.edit import painted
 from gags.scene import Scene
@@ -376,3 +378,14 @@ def test_a_phone_gets_a_search_field(exported, browser):
     page.get_by_role("button", name="Show or hide the panel").click()
     assert page.locator("#things").is_visible()
     context.close()
+
+
+def test_an_export_needs_no_extra_and_replaces_nothing_in_vain(scene, tmp_path, monkeypatch):
+    for name in ("fastapi", "uvicorn", "websockets"):
+        monkeypatch.setitem(sys.modules, name, None)
+    written = gags.export_page(scene, tmp_path / "page.html", words=WORDS)
+    assert written.size == written.path.stat().st_size
+    with pytest.raises(FileError, match=r"page\.html") as told:
+        gags.export_page(scene, written.path / "page.html", words=WORDS)  # below a file
+    assert "\n" not in str(told.value)
+    assert written.size == written.path.stat().st_size
