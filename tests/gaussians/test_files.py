@@ -259,7 +259,8 @@ def test_what_is_no_ply_says_what_is_read(tmp_path):
 
 
 def packed_spz(version: int, count: int, degree: int = 0, bits: int = 12, body: bytes = b"") -> bytes:
-    return gzip.compress(struct.pack("<IIIBBBB", 0x5053474E, version, count, degree, bits, 0, 0) + body)
+    header = struct.pack("<IIIBBBB", 0x5053474E, version, count, degree, bits, 0, 0)
+    return gzip.compress(header + body, mtime=0)  # the same whenever it is made
 
 
 @pytest.mark.parametrize(
