@@ -12,7 +12,6 @@ from tests.helpers.heard import Heard
 from tests.helpers.made_capture import write_colmap
 from tests.helpers.textured import HEIGHT, WIDTH, photo
 from tests.helpers.textured import camera as textured_camera
-from tests.helpers.wide import panorama
 from tests.poses.test_points import write_posed
 
 from gags import cli
@@ -224,14 +223,13 @@ def test_one_mask_of_all_holds_for_the_frames_of_a_video(visits, tmp_path):
     assert all(view.kept() is not None and not view.kept()[:58].any() for view in capture)
 
 
-def test_360_videos_are_refused_like_photos(visits, tmp_path):
+def test_360_videos_are_refused_like_photos(visits, tmp_path, monkeypatch):
+    """Frames come after the folder is made: it goes, too."""
     folder, _ = visits
-    writer = cv2.VideoWriter(str(tmp_path / "round.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 30.0, (256, 128))
-    for index in range(24):
-        turn = cv2.Rodrigues(np.array([0.0, 0.05 * index, 0.0]))[0]
-        writer.write(panorama(128, turn)[..., ::-1])
-    writer.release()
-    with pytest.raises(CaptureError, match=r"round.avi: \d photos are 360° panoramas"):
+    write_video(tmp_path / "round.avi", np.linspace(-0.35, 0.5, 5))
+    frames = lambda photos: ([path for path, *_ in photos if path.name.startswith("frame")], [])  # noqa: E731
+    monkeypatch.setattr("gags.poses.panoramas.panoramas_among", frames)
+    with pytest.raises(CaptureError, match=r"round.avi: 5 photos are 360° panoramas"):
         merge_captures([folder / "first", tmp_path / "round.avi"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
