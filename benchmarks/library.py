@@ -35,9 +35,10 @@ from gags.embed.description import Descriptions
 from gags.embed.encoder import Encoder
 from gags.library import index
 from gags.library.library import CANDIDATES
+from gags.library.nodes import Means, embeddings_of_things, unit
 from gags.library.rank import Asked, Phrases
-from gags.library.rows import embeddings_of_things, unit
-from gags.library.tables import Tables, padded
+from gags.library.schemas import padded
+from gags.library.tables import Tables
 from gags.query.names import EVERYDAY
 from gags.query.relevancy import margins_from_cosines
 from gags.scene import Scene
@@ -63,7 +64,8 @@ class Real:
             scene = Scene.load(folder)
             found = scene.things()
             kept = np.flatnonzero((found.photos > 0) & found.embeddings.any(axis=1)).tolist()
-            vectors = embeddings_of_things(scene, found, kept)
+            means = Means.of_scene(scene, found, Phrases.of(scene.encoder))
+            vectors = embeddings_of_things(found, means)[kept]
             for _, description in Descriptions(scene.workspace, scene.capture.train):
                 masks = description.embeddings.astype(np.float32)
                 cosines = masks @ vectors.T

@@ -7,7 +7,8 @@ scene's own. "Packed" is what the server does once, before the first page; "fetc
 Gaussians by a client on this machine that draws nothing; "text → answer" is from a question on the websocket
 to the last byte of its answer: strengths, instances and boxes. With --page, a headless Chromium opens the
 page: "first picture" is from its address to the first picture with anything in it, "all there" to the last
-Gaussian with its harmonics, "text → colours" from Enter to the first picture in the new colours. Headless,
+Gaussian with its harmonics, "text → colours" from Enter to the first picture in the new colours. "memory" is
+what the server's process holds more than the scene itself when all this is done. Headless,
 there is no GPU: the processor draws. Medians, once warm; seconds, unless it says something else.
 """
 
@@ -91,6 +92,12 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
+def resident() -> float:
+    """MB that this process holds (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) * 1024 / 1e6
+
+
 def fetched(url: str) -> tuple[int, int]:
     """Bytes of the Gaussians, and of their harmonics, all fetched."""
     scene = json.loads(urllib.request.urlopen(f"{url}/scene.json").read())
@@ -156,7 +163,7 @@ _ASK = """async (text) => {
 
 def measured(scene: Scene, repeats: int, *, page: bool) -> str:
     """A row of the table."""
-    count = len(scene.gaussians)
+    count, before = len(scene.gaussians), resident()
     packing, _ = timed(lambda: ViewerScene(scene).packed)
     with Viewer(scene, port=18600) as viewer:
         _ = viewer._shown.packed
@@ -165,8 +172,10 @@ def measured(scene: Scene, repeats: int, *, page: bool) -> str:
         seen = in_page(viewer.url, max(3, repeats // 3)) if page else None
     each = f"{splats / count:.0f} + {harmonics / count:.0f}"
     sizes = f"{each} | {(splats + harmonics) / 1e6:.0f} | {answer / 1e6:.2f}"
+    held = resident() - before
     shown_in_page = " | ".join(f"{value:.1f}" for value in seen) if seen else "– | – | –"
-    return f"| {count:,} | {sizes} | {packing:.1f} | {fetching:.1f} | {answering:.2f} | {shown_in_page} |"
+    served = f"{packing:.1f} | {fetching:.1f} | {held:.0f} | {answering:.2f}"
+    return f"| {count:,} | {sizes} | {served} | {shown_in_page} |"
 
 
 def main() -> None:
@@ -179,8 +188,8 @@ def main() -> None:
     parser.add_argument("--scene", type=Path, help="a finished scene instead of random ones")
     arguments = parser.parse_args()
     print(
-        "| Gaussians | bytes each + harmonics | MB in all | MB an answer | packed | fetched | text → answer "
-        "| first picture | all there | text → colours |\n|---|---|---|---|---|---|---|---|---|---|"
+        "| Gaussians | bytes each + harmonics | MB in all | MB an answer | packed | fetched | memory MB "
+        "| text → answer | first picture | all there | text → colours |\n|" + "---|" * 11
     )
     if arguments.scene:
         loading, scene = timed(lambda: Scene.load(arguments.scene))

@@ -157,7 +157,7 @@ def test_records_of_other_kinds_are_damage(tmp_path):
             workspace.record("distill")
 
 
-@pytest.mark.parametrize("name", ["taught", "run", "splats", "things"])
+@pytest.mark.parametrize("name", ["taught", "run", "splats", "things", "viewer"])
 def test_a_folder_that_lost_its_records_is_still_ours(tmp_path, name):
     ours = getattr(Workspace(tmp_path), name)
     if ours.suffix:

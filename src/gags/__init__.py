@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         GagsError,
         LabelError,
         LibraryError,
+        LibraryUnreadableError,
         ModelError,
         NewerError,
         QueryError,
@@ -101,7 +102,8 @@ _WHERE = {
         "gags.distill.settings": "DistillSettings",
         "gags.draw.shown": "show",
         "gags.errors": "CaptureError CompareError DamagedError FileError GagsError LabelError LibraryError "
-        "ModelError NewerError QueryError SettingsError SplatsError TrainingError WorkspaceError",
+        "LibraryUnreadableError ModelError NewerError QueryError SettingsError SplatsError TrainingError "
+        "WorkspaceError",
         "gags.evaluate.labels": "load_labels",
         "gags.evaluate.metrics": "Evaluation",
         "gags.gaussians": "Gaussians blend_weights render",
@@ -178,6 +180,7 @@ __all__ = [
     "LanguageField",
     "Library",
     "LibraryError",
+    "LibraryUnreadableError",
     "Mesh",
     "ModelError",
     "NewerError",

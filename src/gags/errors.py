@@ -69,6 +69,10 @@ class LibraryError(GagsError):
     """A library of scenes that cannot be reached or read, or does not hold what was asked of it."""
 
 
+class LibraryUnreadableError(LibraryError):
+    """A library of scenes that is damaged, or out of reach: what was asked is not to blame."""
+
+
 class TrainingError(GagsError):
     """A training that diverged: its numbers are not finite any more."""
 

@@ -110,7 +110,7 @@ class Workspace:
         if self.root.absolute() not in _DRIVEN.get() and is_locked(self.run / DRIVER_LOCK):
             raise WorkspaceError(self._held)
         with locked(self.root / LOCK, self._held):
-            for folder in (self.root, self.descriptions):
+            for folder in (self.root, self.descriptions, self.viewer):
                 for leftover in folder.glob(".*.tmp*"):
                     if is_temporary(leftover.name):
                         leftover.unlink(missing_ok=True)
@@ -201,6 +201,11 @@ class Workspace:
     def frame(self) -> Path:
         """What people said of the scene's frame: its unit, and what is up."""
         return self.root / "frame.json"
+
+    @property
+    def viewer(self) -> Path:
+        """Folder of what the viewer makes of the scene and would have to make again."""
+        return self.root / "viewer"
 
     @property
     def answers(self) -> Path:
@@ -321,7 +326,7 @@ class Workspace:
         ours = {path.name for path in (self.capture, self.poses, self.splats, self.descriptions, self.field)}
         ours |= {path.name for path in (self.things, self.report, self.reconstruct_checkpoint)}
         ours |= {self.distill_checkpoint.name, self.answers.name, self.catalog.name, LOCK}
-        ours |= {self.taught.name, self.frame.name, self.run.name}
+        ours |= {self.taught.name, self.frame.name, self.run.name, self.viewer.name}
         return any(entry.name not in ours and not is_temporary(entry.name) for entry in self.root.iterdir())
 
     def _damaged_at(self, stage: str) -> WorkspaceError:

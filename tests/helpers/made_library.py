@@ -10,8 +10,10 @@ from PIL import Image
 
 from gags.embed.encoder import CropRule
 from gags.library.library import Library
+from gags.library.nodes import Means, Nodes
 from gags.library.rank import Phrases
-from tests.helpers.blobs import DIM, WORDS, ToyEncoder, word_vector
+from gags.things.things import Things
+from tests.helpers.blobs import DIM, NEGATIVES, WORDS, ToyEncoder, word_vector
 from tests.helpers.toy_capture import nearest_color
 
 
@@ -67,6 +69,7 @@ def put(
     encoder: str = "toy",
     run: str = "",
     path: Path | str = "/no/such/folder",
+    nodes: Nodes | None = None,
 ) -> None:
     """Put a made-up scene into a library."""
     record = {
@@ -80,4 +83,31 @@ def put(
         "stamp": "",
         "gags": "0",
     }
-    library._tables.put(record, rows)
+    library._tables.put(record, rows, nodes=nodes)
+
+
+def tree(
+    words: list[str],
+    parents: list[int],
+    *,
+    photos: int | list[int] = 20,
+    levels: float | list = 2.0,
+    weights: float | list = 1.0,
+    kept: list[int] | None = None,
+    noise: float = 0.2,
+) -> Nodes:
+    """Nodes whose masks and Gaussians look like words."""
+    count = len(words)
+    numbers = np.arange(count)
+    masks = np.stack([looks(word, noise, 2 * k) for k, word in enumerate(words)])
+    gaussians = 0.95 * np.stack([looks(word, noise, 2 * k + 1) for k, word in enumerate(words)])
+    phrases = np.stack([word_vector(word) for word in NEGATIVES])
+    things = Things(
+        np.arange(count + 1), numbers.astype(np.int32), np.array(parents, np.int32),
+        np.broadcast_to(np.array(photos, np.int32), count).copy(), np.full(count, 40, np.int32),
+        np.broadcast_to(np.array(levels, np.float32), count).copy(), masks.astype(np.float16),
+    )  # fmt: skip
+    against = (gaussians @ phrases.T).max(axis=1) + 0.01  # of single Gaussians it is larger than of the mean
+    weights_of = np.broadcast_to(np.array(weights, np.float64), count).copy()
+    means = Means(gaussians.astype(np.float16).astype(np.float32), against.astype(np.float32), weights_of)
+    return Nodes.of_scene(things, list(range(count)) if kept is None else kept, means)

@@ -1,9 +1,12 @@
 """Captures and settings so small that a whole run takes seconds, with models that load from a folder."""
 
+import tomllib
 from pathlib import Path
+from typing import Any
 
 from gags.pipeline.settings import RunSettings
 from gags.reconstruct.settings import ReconstructSettings
+from gags.workspace import Workspace
 from tests.helpers.tiny_models import write_clip, write_sam
 from tests.helpers.toy_capture import write_capture
 
@@ -33,7 +36,17 @@ def tiny_settings(root: Path) -> RunSettings:
 RESULTS = ("capture.json", "splats.ply", "field.safetensors", "things.safetensors")
 
 
-def results_of(scene: Path) -> dict[str, bytes]:
-    """The bytes of all that a scene consists of, by name; they hold neither times nor places."""
+def results_of(scene: Path) -> dict[str, Any]:
+    """The bytes of all that a scene consists of, by name; they hold neither times nor places.
+
+    Of `config.toml`, what it holds but for times: stamps, settings and checksums of every stage.
+    """
     files = [scene / name for name in RESULTS] + sorted((scene / "features").glob("*.safetensors"))
-    return {path.name: path.read_bytes() for path in files}
+    files.append(Workspace(scene).metrics)
+    results: dict[str, Any] = {path.name: path.read_bytes() for path in files}
+    config = tomllib.loads((scene / "config.toml").read_text())
+    for record in config["stages"].values():
+        del record["seconds"], record["finished"]
+    assert list(config["stages"]) == ["reconstruct", "describe", "distill", "things"]
+    assert "features" in config["stages"]["distill"]["checksums"]  # those of what `describe` wrote
+    return results | {"config.toml": config}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from tests.helpers.blobs import DIM
-from tests.helpers.made_library import put, thing
+from tests.helpers.made_library import put, thing, tree
 
 from gags.library import index as module
 from gags.library.library import Library
@@ -114,10 +114,16 @@ def test_searches_held_to_scenes_find_all_there(tmp_path):
 def test_many_pieces_are_put_together(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MOST_PIECES", 3)
     library = Library(tmp_path / "lib")
+    nodes = tree(["floor"], [-1])
     for number in range(5):
-        put(library, f"s{number}", [thing(number, near_few(1, seed=number)[0])])
-    table = library._tables._things("toy")
-    assert table.stats()["fragment_stats"]["num_fragments"] == 5
+        put(library, f"s{number}", [thing(number, near_few(1, seed=number)[0])], nodes=nodes)
+    tables = [library._tables._things("toy"), library._tables._table("nodes")]
+    pieces = lambda: [table.stats()["fragment_stats"]["num_fragments"] for table in tables]  # noqa: E731
+    assert pieces() == [5, 5]
+    with monkeypatch.context() as many:
+        many.setattr(module, "PIECES_SHARE", 1.0)  # five of five scenes are not yet too many
+        library._tables.tidy("toy")
+    assert pieces() == [5, 5]
     library._tables.tidy("toy")
-    assert table.stats()["fragment_stats"]["num_fragments"] == 1
-    assert table.count_rows() == 5
+    assert pieces() == [1, 1]
+    assert [table.count_rows() for table in tables] == [5, 5]

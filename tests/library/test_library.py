@@ -7,15 +7,17 @@ import pytest
 from PIL import Image
 from tests.helpers.blobs import NEGATIVES, WORDS, word_vector
 from tests.helpers.finished_scene import write_scene
+from tests.helpers.heard import Heard
 from tests.helpers.made_library import PictureEncoder, looks, put, thing
 from tests.helpers.toy_capture import PALETTE
 
 from gags import scene as scene_module
 from gags.distill.field import LanguageField
-from gags.errors import LibraryError, ModelError, QueryError, WorkspaceError
+from gags.errors import LibraryError, LibraryUnreadableError, ModelError, QueryError, WorkspaceError
 from gags.library import library as module
 from gags.library import rows as rows_module
 from gags.library.library import Library
+from gags.library.tables import Tables
 from gags.scene import Scene
 from gags.things.things import Things
 from gags.workspace import Workspace
@@ -120,8 +122,6 @@ def test_scenes_of_two_encoders_are_asked_apart(made):
 
 
 def test_an_encoder_that_cannot_be_loaded_is_said_and_the_others_answer(made):
-    from tests.helpers.heard import Heard
-
     put(made, "d", [thing(1, looks(RED))], encoder="lost")
     heard = Heard()
     assert made.search(RED, progress=heard)[0].like == "a:1"
@@ -222,6 +222,7 @@ def test_other_encoders_are_asked_the_text(made):
 @pytest.mark.parametrize(
     ("name", "like", "message"),
     [
+        ("half \udcff", "a:1", "is no UTF-8"),
         ("", "a:1", "a name that is not empty"),
         ("mine", "a", "names no thing of a scene"),
         ("mine", "x:1", "has no scene 'x'"),
@@ -239,20 +240,68 @@ def finished(tmp_path_factory):
     return write_scene(tmp_path_factory.mktemp("finished"))
 
 
-def test_a_finished_scene_is_found_by_text_where_locate_finds_it(finished, tmp_path):
+def test_a_text_finds_in_a_scene_what_locate_finds(finished, tmp_path):
     library, scene = Library(tmp_path / "lib"), Scene.load(finished)
     record = library.add(finished)
     assert (record.name, record.encoder, record.state) == ("ws", "toy", "unchanged")
     for word in WORDS[1:]:
         (first, *_), located = library.search(word), scene.locate(word)[0][0]
-        things = scene.things()
-        assert first.thing in things.chain(located.thing) or located.thing in things.chain(first.thing)
-        if first.thing == located.thing:
-            np.testing.assert_allclose(first.box, located.box.bounds)
+        assert first.thing == located.thing
+        np.testing.assert_allclose(first.box, located.box.bounds)
+        assert first.score == pytest.approx(located.score, abs=0.02)  # there the mean of relevancies
         assert word in first.names
+        assert first.photos == scene.things().photos[first.thing]
     assert first.seen_by == scene.things().seen_by[first.thing]
     again = library.search(like=first.like)
     assert first.thing not in {one.thing for one in again}
+
+
+def test_a_text_finds_the_same_however_little_of_a_scene_is_near_it(finished, tmp_path, monkeypatch):
+    library = Library(tmp_path / "lib")
+    library.add(finished)
+    before = [one.to_json() for one in library.search(RED)]
+    monkeypatch.setattr(module, "CANDIDATES", 1)
+    assert [one.to_json() for one in library.search(RED)] == before
+    assert len(before) > 3
+
+
+def test_no_more_trees_are_read_than_fit_and_the_other_scenes_answer_too(finished, tmp_path, monkeypatch):
+    library = Library(tmp_path / "lib")
+    for name in ("one", "two", "three"):
+        library.add(shutil.copytree(finished, tmp_path / name))
+    monkeypatch.setattr(module, "MOST_LOOKED_INTO", 2)
+    read = []
+    nodes = Tables.nodes
+    monkeypatch.setattr(Tables, "nodes", lambda self, runs: read.append(len(runs)) or nodes(self, runs))
+    heard = Heard()
+    found = library.search(RED, top=100, progress=heard)
+    assert read == [2]
+    assert {one.scene for one in found} == {"one", "two", "three"}
+    assert heard.warned == []
+
+
+def test_scenes_of_an_earlier_gags_rank_by_their_things_and_are_said(made, finished, tmp_path):
+    heard = Heard()
+    assert made.search(RED, progress=heard)[0].like == "a:1"
+    (line,) = heard.warned
+    assert "a, b, c came into" in line
+    assert "add them again" in line
+    made.add(finished)
+    heard = Heard()
+    found = made.search(RED, scenes=["ws", "c"], progress=heard)
+    assert {one.scene for one in found} == {"ws", "c"}
+    assert ["c came into" in line for line in heard.warned] == [True]
+
+
+def test_a_damaged_tree_is_one_line(finished, tmp_path):
+    library = Library(tmp_path / "lib")
+    library.add(finished)
+    library._tables._table("nodes").update(values={"nodes": b"nothing"})
+    with pytest.raises(LibraryError, match=r"holds of scene .ws. cannot be read; add that scene again"):
+        library.search(RED)
+    library.add(finished)
+    assert library.search(RED)
+    assert library._tables._table("nodes").count_rows() == 1
 
 
 def test_what_a_scene_was_taught_comes_with_it_and_goes_with_it(finished, tmp_path):
@@ -318,6 +367,24 @@ def test_another_scene_of_the_same_name_needs_another_name(finished, tmp_path):
         library.add(tmp_path / "two" / "ws")
     library.add(tmp_path / "two" / "ws", name="second")
     assert [record.name for record in library.scenes()] == ["second", "ws"]
+
+
+@pytest.mark.parametrize("name", ["two\nlines", " ", "\x1b[31mred", "x" * 201, "half \udcff"])
+def test_names_that_are_none_are_refused(finished, tmp_path, name):
+    with pytest.raises(LibraryError, match=r"is no name for a scene in a library.*--name"):
+        Library(tmp_path / "lib").add(finished, name=name)
+    assert not (tmp_path / "lib").exists()
+
+
+def test_a_scene_is_in_even_if_the_library_cannot_be_tidied(finished, tmp_path, monkeypatch):
+    def conflict(self, encoder):
+        raise LibraryUnreadableError("another process was faster")
+
+    monkeypatch.setattr("gags.library.tables.Tables.tidy", conflict)
+    heard = Heard()
+    Library(tmp_path / "lib").add(finished, progress=heard)
+    assert ["another process was faster" in line for line in heard.warned] == [True]
+    assert [record.name for record in Library(tmp_path / "lib").scenes()] == ["ws"]
 
 
 def test_a_scene_without_things_is_refused_and_the_library_stays(finished, tmp_path, monkeypatch):

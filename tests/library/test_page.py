@@ -79,6 +79,8 @@ def test_a_result_without_picture_is_shown_all_the_same(tmp_path):
         write_found(tmp_path / "page.html", "mug", [replace(FOUND, thumbnail=b"", view="")]).read_text()
     )
     assert page.images == []
+    damaged = replace(FOUND, thumbnail=b"\xff\xd8 no picture")
+    assert Page(write_found(tmp_path / "page.html", "mug", [damaged]).read_text()).images == []
     assert "1. kitchen" in " ".join(page.text.split())
 
 

@@ -16,6 +16,7 @@ def units(count: int, seed: int) -> np.ndarray:
 class Encoder:
     """Texts and phrases are given; the second phrase means the same as the text."""
 
+    name = "made up"
     temperature = 20.0
     same_meaning = 0.9
     negatives = ("one", "same", "three")

@@ -12,7 +12,9 @@ from tests.helpers.made_library import PictureEncoder
 
 from gags import scene as scene_module
 from gags.library import rows as module
-from gags.library.rows import THUMBNAIL_SIDE, embeddings_of_things, jpeg, rows_of_scene
+from gags.library.nodes import Means, embeddings_of_things
+from gags.library.rank import Phrases
+from gags.library.rows import THUMBNAIL_SIDE, jpeg, rows_of_scene
 from gags.scene import Scene
 
 
@@ -29,7 +31,9 @@ def scene(tmp_path_factory) -> Scene:
 def rows(scene) -> list[dict]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "EVERYDAY", WORDS)
-        return rows_of_scene(scene)
+        rows, nodes = rows_of_scene(scene)
+        assert np.flatnonzero(nodes.kept).tolist() == [row["thing"] for row in rows]
+        return rows
 
 
 def test_every_thing_that_photos_cut_out_is_a_row(scene, rows):
@@ -59,7 +63,8 @@ def test_vectors_lie_halfway_between_masks_and_gaussians(scene, rows):
 
 
 def test_embeddings_are_of_length_one(scene):
-    vectors = embeddings_of_things(scene, scene.things(), [0, 2])
+    things = scene.things()
+    vectors = embeddings_of_things(things, Means.of_scene(scene, things, Phrases.of(scene.encoder)))
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 

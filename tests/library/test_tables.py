@@ -1,18 +1,22 @@
 """The tables: a scene is there whole or not, whatever happens; places with something else are refused."""
 
 import builtins
+import threading
 from pathlib import Path
 
 import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.helpers.made_library import looks, put, thing
+from tests.helpers.made_library import looks, put, thing, tree
 
 from gags.errors import LibraryError
+from gags.files.locks import locked
+from gags.library import schemas
 from gags.library import tables as module
 from gags.library.library import Library
-from gags.library.tables import SCENES, Tables, padded, table_name, things_schema
+from gags.library.schemas import nodes_schema, padded, table_name, things_schema
+from gags.library.tables import LOCK, NODES, SCENES, Key, Tables
 
 BALL = "red ball"
 
@@ -49,6 +53,21 @@ def test_what_a_killed_adding_left_does_not_count_and_goes_with_the_next(tmp_pat
     assert [found.thing for found in library.search(BALL)] == [1]
     put(library, "a", [thing(3, looks(BALL))], run="second")
     assert numbers(library) == {"a": [3]}
+
+
+def test_trees_come_and_go_with_their_scenes(tmp_path):
+    library = Library(tmp_path / "lib")
+    tables = library._tables
+    for name in ("a", "b"):
+        put(library, name, [thing(0, looks(BALL))], nodes=tree([BALL], [-1]))
+    killed = {"run": "killed", "scene": "a", "nodes": tree(["floor"], [-1]).to_bytes()}
+    tables._add(NODES, nodes_schema(), [killed])  # and killed before the table of scenes
+    assert set(tables.nodes(["run of a", "run of b", "no such run"])) == {"run of a", "run of b"}
+    put(library, "a", [thing(0, looks(BALL))], run="again", nodes=tree([BALL, BALL], [-1, 0]))
+    assert tables._table(NODES).count_rows() == 2
+    assert len(tables.nodes(["again"])["again"].things) == 2
+    library.remove("b")
+    assert [row["scene"] for row in tables._table(NODES).to_arrow().to_pylist()] == ["a"]
 
 
 def _toy():
@@ -147,7 +166,7 @@ def test_other_tables_of_lancedb_are_refused(tmp_path):
 
 def test_a_library_of_a_newer_version_is_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as newer:
-        newer.setattr(module, "VERSION", 2)
+        newer.setattr(schemas, "VERSION", 2)
         put(Library(tmp_path / "lib"), "a", [thing(1, looks(BALL))])
     with pytest.raises(LibraryError, match=r"newer gags.*version 2.*reads version 1"):
         Library(tmp_path / "lib")
@@ -182,6 +201,27 @@ def test_who_reads_what_is_taken_out_meanwhile_asks_again(tmp_path):
     assert near.table["thing"].to_pylist() == [2]
 
 
+def test_who_puts_a_scene_in_waits_for_others_that_do(tmp_path):
+    library = Library(tmp_path / "lib")
+    put(library, "a", [thing(1, looks(BALL))])
+    with locked(tmp_path / "lib" / LOCK, "held by another process"):
+        waiting = threading.Thread(target=put, args=(library, "b", [thing(2, looks(BALL))]))
+        waiting.start()
+        waiting.join(timeout=0.3)
+        assert waiting.is_alive()
+        assert numbers(library) == {"a": [1]}
+        assert [row.name for row in Library(tmp_path / "lib").scenes()] == ["a"]  # who asks does not wait
+    waiting.join()
+    assert numbers(library) == {"a": [1], "b": [2]}
+    assert not (tmp_path / "lib" / LOCK).exists()
+
+
+def test_a_folder_that_another_process_is_about_to_fill_is_no_other_folder(tmp_path):
+    (tmp_path / LOCK).touch()
+    put(Library(tmp_path), "a", [thing(1, looks(BALL))])
+    assert [row.name for row in Library(tmp_path).scenes()] == ["a"]
+
+
 def test_lost_things_are_said(tmp_path):
     import shutil
 
@@ -198,12 +238,18 @@ def test_what_moved_meanwhile_is_found_by_its_name(tmp_path):
     put(library, "b", [thing(5, looks(BALL))])
     module._free(library._tables._things("toy"))
     keys = [
-        (near.table["_rowid"][0].as_py(), "run of a", 1),
-        (near.table["_rowid"][0].as_py(), "run of a", 77),
+        Key("a", "run of a", 1, near.table["_rowid"][0].as_py()),
+        Key("a", "run of a", 77, near.table["_rowid"][0].as_py()),
+        Key("b", "run of b", 5),
+        Key("b", "run of a", 5),
     ]
-    shown, lost = library._tables.shown("toy", keys)
+    shown, lost, named, other = library._tables.shown("toy", keys)
+    assert shown is not None
     assert shown["names"] == ["cup", "toy"]
     assert lost is None
+    assert named is not None
+    assert named["names"] == ["ball", "toy"]
+    assert other is None
 
 
 def test_names_of_tables_tell_encoders_apart():

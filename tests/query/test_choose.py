@@ -57,7 +57,23 @@ def test_parts_that_are_cut_out_often_make_no_group():
 
 def test_a_whole_is_asked_for_by_its_name_though_a_fragment_fits_best():
     assert chooser().best(fit(0.7, 0.8, 0.0, key=1.0), 0) == LAPTOP
-    assert chooser().first(fit(0.7, 0.8, 0.0, key=1.0), 0) == KEY
+    assert chooser().first(fit(0.7, 0.8, 0.0, key=2.0), 0) == KEY
+
+
+def test_a_node_that_few_photos_cut_out_fits_less_surely():
+    """Four photos of the key, 40 of the keyboard: 1 · 4 / (4 + 3) against 0.82 · 40 / (40 + 3)."""
+    assert chooser().first(fit(0.7, 0.8, 0.0, key=1.0), 0) == KEYS
+    often = made(photos=np.array([20, 30, 40, 40, 40, 40], np.int32))
+    assert chooser(often).first(fit(0.7, 0.8, 0.0, key=1.0), 0) == KEY
+
+
+def test_what_no_photo_cuts_out_is_known_from_those_that_see_it():
+    wall = made(
+        parents=np.array([-1, DESK, LAPTOP, LAPTOP, -1, KEYS], np.int32),
+        photos=np.array([20, 30, 40, 40, 0, 4], np.int32),
+    )
+    assert wall.is_leftover.tolist() == [False] * 4 + [True, False]
+    assert chooser(wall).first(fit(0.1, 0.1, 0.9), 0) == MUG
 
 
 def test_what_a_whole_adds_must_fit_too():

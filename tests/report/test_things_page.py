@@ -1,5 +1,6 @@
 """The page of what a scene consists of: every node that photos cut out once, below what it lies in."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -47,6 +48,23 @@ def test_the_page_shows_every_thing_with_a_picture(scene, monkeypatch):
     for word in ("red ball", "blue ball"):
         assert any(word in line for line in page.lines), word
     assert not page.links() or all(link.startswith("#") for link in page.links())
+
+
+def test_sizes_are_told_in_the_unit_that_was_set_and_only_then(scene, monkeypatch):
+    monkeypatch.setattr(module, "EVERYDAY", WORDS)
+    before = Page(write_things_page(scene).read_text())
+    assert not any("×" in line for line in before.lines)
+    unit = scene.set_unit(2.0, 50, "cm")
+    try:
+        lines = " ".join(Page(write_things_page(scene).read_text()).lines)
+    finally:
+        scene.forget_unit()
+    sides = re.findall(r"([\d.e+-]+) × ([\d.e+-]+) × ([\d.e+-]+) cm", lines)
+    things, space = scene.things(), scene.space()
+    shown = shown_nodes(things, len(scene.capture.train))
+    boxes = [space.box(space.without_floaters(things[node])) for node in shown]
+    expected = [tuple(f"{unit.per_scene_unit * side:.3g}" for side in box.size) for box in boxes]
+    assert sorted(sides) == sorted(expected)
 
 
 def test_nodes_below_others_are_nested(scene, monkeypatch):

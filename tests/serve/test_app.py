@@ -2,7 +2,9 @@
 
 import base64
 import io
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +21,32 @@ from gags.serve.app import Service
 from gags.serve.settings import ServeSettings
 
 TOKEN = "t0ken"
+
+
+def _large_png() -> bytes:
+    """A PNG whose header says 10,000 × 10,000 pixels, and that holds none."""
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", 10_000, 10_000, 8, 2, 0, 0, 0), b"IDAT": b""}
+    parts = [
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks.items()
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+LARGE = _large_png()
 SENT = {"Authorization": f"Bearer {TOKEN}"}
 
 
 class Shelf:
-    """A library that remembers what it was asked."""
+    """A library that remembers what it was asked, or fails as it is told to."""
 
     def __init__(self) -> None:
         self.asked: list[dict] = []
+        self.error: Exception | None = None
 
     def search(self, **wanted):
+        if self.error is not None:
+            raise self.error
         self.asked.append(wanted)
 
         class Found:
@@ -155,6 +173,46 @@ def test_search_asks_the_library(client, shelf):
     assert shelf.asked[-1]["image"].tolist() == red.tolist()
 
 
+def test_pictures_to_search_for_are_taken_as_they_look(client, shelf):
+    half = np.zeros((4, 6, 3), np.uint8)
+    half[:2] = 255
+    lying = Image.fromarray(half)
+    lying.getexif()[0x0112] = 6  # to be turned right by a quarter
+    buffer = io.BytesIO()
+    lying.save(buffer, "PNG", exif=lying.getexif())
+    client.post("/search", json={"image": base64.b64encode(buffer.getvalue()).decode()})
+    assert shelf.asked[-1]["image"].tolist() == np.rot90(half, -1).tolist()
+    seen_through = np.zeros((3, 2, 4), np.uint8)
+    seen_through[0] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(seen_through).save(buffer, "PNG")
+    client.post("/search", json={"image": base64.b64encode(buffer.getvalue()).decode()})
+    assert shelf.asked[-1]["image"].tolist() == seen_through.tolist()
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (gags.LibraryError("it has no scene 'x'"), 404),
+        (gags.LibraryUnreadableError("it is\ndamaged"), 500),
+        (gags.ModelError("no such encoder"), 500),
+        (gags.QueryError("empty"), 400),
+    ],
+)
+def test_errors_of_a_library_say_whose_fault_it_is(client, shelf, monkeypatch, error, status):
+    monkeypatch.setattr(shelf, "error", error)
+    answer = client.post("/search", json={"text": "mug"})
+    assert (answer.status_code, answer.json()) == (status, {"detail": " ".join(str(error).split())})
+
+
+def test_a_fault_of_the_program_is_json_as_well(client, shelf, monkeypatch):
+    monkeypatch.setattr(shelf, "error", ZeroDivisionError("oh"))
+    answer = client.post("/search", json={"text": "mug"})
+    assert answer.status_code == 500
+    assert answer.json() == {"detail": "unexpected ZeroDivisionError; please report it"}
+
+
+@pytest.mark.filterwarnings("ignore:Image size")  # it is refused
 @pytest.mark.parametrize(
     ("path", "body", "status", "words"),
     [
@@ -170,6 +228,8 @@ def test_search_asks_the_library(client, shelf):
         ("/search", {"text": "a", "like": "b:1"}, 400, "one of text, image and like"),
         ("/search", {"image": "no image"}, 400, "PNG or JPEG"),
         ("/search", {"image": base64.b64encode(b"GIF89a broken").decode()}, 400, "PNG or JPEG"),
+        ("/search", {"image": base64.b64encode(LARGE).decode()}, 400, "more than 50,000,000 pixels"),
+        ("/search", {"text": "a", "top": 0}, 422, ""),
     ],
 )
 def test_bad_questions_are_told_what_is_wrong(client, path, body, status, words):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.helpers.blobs import ToyEncoder
 
-from gags.serve.pool import MEMORY_OF_FILES, ScenePool
+from gags.serve.pool import MEMORY_OF_FILES, ScenePool, SceneUnreadable
 from gags.workspace import Workspace
 
 
@@ -54,6 +54,27 @@ def test_a_changed_scene_is_loaded_again(folders):
     scene = pool.get("a")
     os.utime(Workspace(folders["a"]).field, ns=(1, 1))
     assert pool.get("a") is not scene
+
+
+def test_a_scene_that_is_damaged_meanwhile_is_said_and_can_be_mended(folders):
+    pool = ScenePool(folders, 10**12)
+    pool.get("a")
+    splats = Workspace(folders["a"]).splats
+    content = splats.read_bytes()
+    splats.write_bytes(content[:-100])
+    with pytest.raises(SceneUnreadable, match=r"splats\.ply"):
+        pool.get("a")
+    assert pool.loaded == []
+    splats.write_bytes(content)
+    assert pool.get("a").workspace.root == folders["a"]
+
+
+def test_a_scene_that_was_moved_away_is_said(folders, tmp_path):
+    pool = ScenePool(folders, 10**12)
+    pool.get("a")
+    folders["a"].rename(tmp_path / "elsewhere")
+    with pytest.raises(SceneUnreadable, match="is not a gags scene"):
+        pool.get("a")
 
 
 def test_an_unknown_scene_is_a_key_error(folders):

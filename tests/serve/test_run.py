@@ -36,7 +36,7 @@ def test_a_process_answers_until_it_is_interrupted(finished: Path):
         assert json.load(urllib.request.urlopen(asked))["encoder"] == "toy"
         asked = [sys.executable, str(CLIENT), url, "x y", "ws", "mug"]
         client = subprocess.run(asked, capture_output=True, text=True, check=False)
-        assert "HTTP Error 400" in client.stderr  # of an encoder that exists in tests alone
+        assert "HTTP Error 500" in client.stderr  # of an encoder that exists in tests alone
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     finally:
@@ -65,6 +65,7 @@ def test_an_address_of_another_machine_is_said_so(finished, capsys):
 def test_what_is_no_scene_is_said_so(tmp_path, capsys):
     assert "nothing to serve" in refused(capsys)
     assert "is not there" in refused(capsys, str(tmp_path / "nowhere"))
+    assert "there is no library at" in refused(capsys, str(tmp_path))
 
 
 def test_an_unfinished_scene_is_said_so(finished, tmp_path, capsys):

@@ -1,17 +1,22 @@
 """The viewer as a person uses it, in a headless Chromium: ask, list, lasso, measure, rename, two browsers."""
 
 import io
+import threading
 import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
 from tests.helpers.finished_scene import write_scene
 
 from gags import scene as scene_module
+from gags.distill.field import LanguageField, splats_hash
 from gags.gaussians.ply import load_ply
 from gags.scene import Scene
+from gags.things.things import Things
+from gags.workspace import Workspace
 
 pytest.importorskip("fastapi", reason="needs the extra `view`")
 pytest.importorskip("websockets", reason="needs the extra `view`")
@@ -223,6 +228,62 @@ def test_a_server_that_is_gone_is_said_and_comes_back(scene, browser):
         page.locator("#text").fill("blue ball")
         page.get_by_text("1 found, score").wait_for()
     page.context.close()
+
+
+@pytest.mark.slow
+def test_what_was_not_answered_is_asked_again_when_the_server_is_back(scene, browser, monkeypatch):
+    from gags.viewer import answers
+    from gags.viewer.server import Viewer
+
+    first = Viewer(scene, words=WORDS, port=PORT + 70)
+    ended = threading.Event()
+    things = answers.ANSWERS["things"]
+
+    def late(*asked):
+        assert ended.wait(PATIENCE)
+        return things(*asked)
+
+    monkeypatch.setitem(answers.ANSWERS, "things", late)
+    page = browser.new_page()
+    page.set_default_timeout(1000 * PATIENCE)
+    page.goto(first.url)
+    page.locator("body[data-server]").or_(page.get_by_text("are being found")).first.wait_for()
+    _wait(lambda: page.evaluate("window.gagsApp?.splats?.arrived === gagsApp.scene.count"), "it arrived")
+    first.stop()
+    ended.set()
+    page.get_by_text("The server is gone.").wait_for()
+    with Viewer(scene, words=WORDS, port=first.port):
+        _row(page, "red ball").first.wait_for()
+    page.context.close()
+
+
+@pytest.mark.slow
+def test_a_scene_of_a_million_gaussians_opens(scene, browser, tmp_path):
+    from gags.viewer.server import Viewer
+
+    rows = torch.arange(1_000_000) % len(scene.gaussians)
+    many = scene.gaussians[rows]
+    many.means = many.means + 0.02 * torch.randn(many.means.shape, generator=torch.Generator().manual_seed(1))
+    many.log_scales = many.log_scales - 1
+    field = LanguageField(scene.field.features[rows], scene.field.decoder, "toy", splats_hash(many))
+    large = Scene(Workspace.create(tmp_path / "large"), scene.capture, many, field)
+    owner = make_scene(12).owner[rows.numpy()]
+    large._things = Things.build(np.arange(len(rows)), owner, [np.arange(12)] * len(WORDS))
+    with Viewer(large, words=WORDS, port=PORT + 90) as viewer:
+        page = browser.new_page()
+        page.set_default_timeout(3000 * PATIENCE)  # its things are found and framed meanwhile
+        wrong = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(viewer.url)
+        _wait(lambda: page.evaluate("window.gagsApp?.splats?.arrived") == len(rows), "all are there")
+        page.locator("#text").fill("red ball")
+        page.get_by_text("1 found, score").wait_for()
+        page.locator("#text").press("Enter")
+        share = (owner == RED).mean()
+        _wait(lambda: _count(page) > 0.8 * share * len(rows), "the instance is selected")
+        assert _count(page) < 1.25 * share * len(rows)
+        page.context.close()
+        assert wrong == []
 
 
 def test_no_name_becomes_markup(page, scene, viewer, browser):

@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tests.viewer.conftest import PATIENCE_MS
 import gags
 from gags import scene as scene_module
 from gags.capture.camera import Camera
+from gags.errors import FileError
 from gags.gaussians import render
 from gags.query.edit import painted
 from gags.scene import Scene
@@ -255,6 +257,40 @@ def test_grow_shrink_invert_delete_undo_redo(page):
     assert selected(page) <= grown
 
 
+def test_storms_of_undo_and_redo_keep_one_state(page):
+    told = page.evaluate(
+        """() => { const app = gagsApp, { history } = app, ids = app.things.listed.map((thing) => thing.id);
+        let seed = 1; const random = (n) => (seed = (seed * 48271) % 2147483647) % n;
+        const wrong = [];
+        for (let k = 0; k < 400; k++) {
+          const id = ids[random(ids.length)];
+          [() => app.selectThing(id), () => app.undo(false), () => app.undo(true), () => app.remove(),
+           () => app.paint(), () => app.toggleHidden(id), () => app.chooser.invert(),
+           () => history.jump(random(history.steps.length))][random(8)]();
+          const { selected } = history.now, { states } = app.renderer;
+          let marked = 0;
+          for (let g = 0; g < app.scene.count; g++) marked += states[4 * g + 2] & SELECTED;
+          if (marked !== (selected?.size ?? 0)) wrong.push([k, marked, selected?.size]);
+          if (app.renderer.look.highlight !== (selected !== null)) wrong.push([k, "highlight"]);
+        }
+        while (history.undo());
+        return { wrong, steps: history.steps.length, hidden: app.hiddenFlags().reduce((a, b) => a + b, 0),
+          painted: app.renderer.states.filter((v, k) => k % 4 === 3 && v).length, at: history.at,
+          shown: document.querySelectorAll("#steps li").length };
+        }"""
+    )
+    assert told["wrong"] == []
+    assert 2 < told["steps"] == told["shown"] <= 101
+    assert told["at"] == 0
+
+
+def test_the_help_begins_at_its_beginning(page):
+    page.keyboard.press("?")
+    heading = page.get_by_role("heading", name="Keys and gestures").bounding_box()
+    assert 0 <= heading["y"] < 200
+    page.get_by_role("button", name="Close", exact=True).click()
+
+
 def test_box_and_sphere_are_drawn_and_set_by_numbers(page):
     x, y = place_of(page, "red ball")
     toy = make_scene(12)
@@ -336,6 +372,20 @@ def test_a_phone_gets_a_search_field(exported, browser):
     assert not page.locator("#things").is_visible()
     stage = page.locator("#stage").bounding_box()
     assert (stage["width"], stage["height"]) == (390, 844)
+    for tool in page.locator("#tools button").all():
+        place = tool.bounding_box()
+        assert 10 <= place["x"] <= 380 - place["width"]  # none has to be looked for
     page.get_by_role("button", name="Show or hide the panel").click()
     assert page.locator("#things").is_visible()
     context.close()
+
+
+def test_an_export_needs_no_extra_and_replaces_nothing_in_vain(scene, tmp_path, monkeypatch):
+    for name in ("fastapi", "uvicorn", "websockets"):
+        monkeypatch.setitem(sys.modules, name, None)
+    written = gags.export_page(scene, tmp_path / "page.html", words=WORDS)
+    assert written.size == written.path.stat().st_size
+    with pytest.raises(FileError, match=r"page\.html") as told:
+        gags.export_page(scene, written.path / "page.html", words=WORDS)  # below a file
+    assert "\n" not in str(told.value)
+    assert written.size == written.path.stat().st_size

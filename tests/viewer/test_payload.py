@@ -6,7 +6,7 @@ import torch
 
 from gags.capture.camera import rotations
 from gags.gaussians import SH_C0, Gaussians
-from gags.viewer.payload import CHUNK, Packed, owner_bytes
+from gags.viewer.payload import CHUNK, Packed, harmonic_ranges, owner_bytes, upper_quantile
 
 N = 500
 
@@ -126,3 +126,42 @@ def test_owners_are_planes_of_an_int32():
     owner, order = np.array([-1, 300, 2]), np.array([2, 0, 1])
     planes = np.frombuffer(owner_bytes(owner, order), np.uint8).reshape(4, 3)
     assert planes.T.tolist() == [[2, 0, 0, 0], [255, 255, 255, 255], [44, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("share", [0.0, 1e-4, 0.01, 0.3])
+@pytest.mark.parametrize("kind", ["normal", "equal", "few", "one", "sorted", "odd"])
+def test_a_quantile_is_that_of_numpy(share, kind):
+    rng = np.random.default_rng(0)
+    values = {
+        "normal": rng.normal(size=(90_000, 3)),
+        "equal": np.ones((50_000, 2)),
+        "few": rng.normal(size=(7, 1)),
+        "one": np.array([[3.0]]),
+        "sorted": np.sort(rng.normal(size=90_000))[:, None],
+        "odd": np.where(np.arange(80_000) == 40_001, 1e9, 0.0)[:, None],  # the sample does not hold it
+    }[kind].astype(np.float32)
+    got = upper_quantile(lambda rows: values[rows], len(values), share)
+    assert got == pytest.approx(float(np.quantile(values, 1 - share)), rel=1e-6)
+
+
+def test_ranges_of_harmonics_leave_out_what_is_no_number(gaussians):
+    rest = gaussians.sh[:, 1:].numpy().copy()
+    before = harmonic_ranges(rest)
+    rest[3, 1] = np.nan
+    assert harmonic_ranges(rest) == pytest.approx(before, rel=0.05)
+    assert harmonic_ranges(rest[:, :0]) == []
+    assert harmonic_ranges(rest[:0]) == []
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_hardly_any_gaussians(count):
+    few = Gaussians(
+        torch.ones(count, 3),
+        torch.ones(count, 4),
+        torch.zeros(count, 3),
+        torch.zeros(count),
+        torch.zeros(count, 4, 3),
+    )
+    packed = Packed.of(few).coarser()
+    assert packed.chunk_count == count
+    assert [len(packed.chunk(k)) + len(packed.harmonics(k)) for k in range(count)] == [23 + 9] * count

@@ -299,6 +299,13 @@ def test_names_unit_and_up_are_kept_in_the_scene(viewer, page):
         ({"do": "picture", "camera": {"viewmat": [[1]] * 16}}, "viewmat must be a number"),
         ({"do": "video", "keys": []}, "no list of 1 to"),
         ({"do": "save", "colors": [[300, 0, 0]]}, "a colour must be a number"),
+        ({"do": "rename", "thing": 10**400, "name": "x"}, "thing must be a whole number"),
+        ({"do": "up", "up": [10**40, 0, 0]}, "up must be a number"),
+        ({"do": "ask", "text": "\ud800"}, "no UTF-8"),
+        ({"do": "rename", "thing": 0, "name": "\ud800"}, "no UTF-8"),
+        ({"do": "rename", "thing": 0, "name": "x" * 101}, "at most 100"),
+        ({"do": "rename", "thing": 0, "name": "..."}, "a name that is not empty"),
+        ({"do": "unit", "length": 1, "known": 1, "unit": "\u202e"}, "no name of a unit"),
     ],
 )
 def test_what_no_page_would_ask_is_refused_in_one_line(page, asked, said):
@@ -317,6 +324,44 @@ def test_arrays_of_a_wrong_size_are_refused(page, toy):
     huge = camera | {"width": 100_000}
     with pytest.raises(LookupError, match="width must be a whole number"):
         page.ask("picture", camera=huge)
+
+
+def test_what_is_wrong_with_the_scene_is_told_to_the_page(viewer):
+    frame = viewer._shown.scene.workspace.frame
+    frame.write_text("{")
+    try:
+        answer = _get(viewer, "/scene.json")
+        assert answer.status == 500
+        assert answer.headers["content-type"].startswith("text/plain")
+        assert b"frame.json is damaged" in answer.body
+        assert b"\n" not in answer.body
+    finally:
+        frame.unlink()
+    assert _get(viewer, "/scene.json").status == 200
+
+
+def test_many_questions_at_once_are_left_out_and_said(viewer):
+    with _open(viewer) as page:
+        for number in range(100):
+            page.socket.send(json.dumps({"id": number, "do": "suggest", "prefix": "r"}))
+        answers = [json.loads(page.socket.recv(60)) for _ in range(100)]
+        assert sorted(answer["id"] for answer in answers) == list(range(100))
+        errors = {answer["error"] for answer in answers if "error" in answer}
+        assert errors <= {"too many questions wait; this one is left out"}
+        assert page.ask("suggest", prefix="red")[0]["names"] == ["red ball"]
+
+
+def test_a_name_given_twice_means_both(viewer, page):
+    things = [page.ask("ask", text=f"{color} ball")[0]["instances"][0]["thing"] for color in ("red", "blue")]
+    try:
+        for thing in things:
+            page.ask("rename", thing=thing, name="twin")
+        found = page.ask("ask", text="Twin")[0]["instances"]
+        assert {one["thing"] for one in found} == set(things)
+        listed = page.ask("things")[0]["things"]
+        assert {one["id"] for one in listed if one.get("name") == "twin"} >= set(things)
+    finally:
+        viewer._shown.scene.forget("twin")
 
 
 def test_no_message_and_too_long_a_message(viewer):

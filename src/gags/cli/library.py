@@ -38,8 +38,8 @@ class Add:
 class Search:
     """Find which scenes hold what a text names, or what is like a picture or a thing, and where.
 
-    Texts rank by relevancy (Eq. 8), pictures and things by the cosine of their embeddings. Coordinates are in
-    the frame and units of each scene.
+    Texts find in a scene what gags locate finds there; scenes rank by relevancy (Eq. 8). Pictures and things
+    rank by the cosine of their embeddings. Coordinates are in the frame and units of each scene.
     """
 
     library: Place

@@ -79,7 +79,8 @@ def splats_checksum(gaussians: Gaussians) -> str:
 
 def sane(gaussians: Gaussians) -> torch.Tensor:
     """Which Gaussians can be computed with: nothing so large that its square overflows. bool [N]"""
-    largest = {name: tensor.abs().max() for name, tensor in vars(gaussians).items() if tensor.numel()}
+    ranges = {name: tensor.aminmax() for name, tensor in vars(gaussians).items() if tensor.numel()}
+    largest = {name: torch.maximum(-found.min, found.max) for name, found in ranges.items()}  # or NaN
     usual = all(bool(value <= MOST_LOG_SCALE) for name, value in largest.items() if name == "log_scales")
     if usual and all(bool(value <= MOST_VALUE) for value in largest.values()):
         return torch.ones(len(gaussians), dtype=torch.bool, device=gaussians.means.device)

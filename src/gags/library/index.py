@@ -17,7 +17,8 @@ TRAINED_TIMES = 4  # how many times more rows than it was trained with an index 
 LATE_SHARE = 0.05  # of the rows that may wait outside of the index: they are searched one by one
 PARTS_SEARCHED = 32  # partitions that a search reads
 READ_AGAIN = 2  # times as many rows as are wanted are compared by their own vectors, not by the index's
-MOST_PIECES = 32  # of a table as it was written, each scene one, before they are put together
+MOST_PIECES = 32  # of a table as it was written, each scene one, before they are put together …
+PIECES_SHARE = 0.05  # … and this share of all scenes: all that was put together before is written again
 KEPT = timedelta(hours=1)  # how long files that no row needs any more stay, for whoever still reads them
 NAME = re.compile(r"^vectors_(\d+)$")
 
@@ -47,11 +48,12 @@ def index_of(table: Any) -> Index | None:
     return None
 
 
-def tidy(table: Any) -> Index | None:
+def tidy(table: Any, scenes: int) -> Index | None:
     """Keep a table quick to search: few pieces, an index where it pays, new rows in it.
 
     Args:
         table: Of things, as LanceDB opens it.
+        scenes: How many the library has.
 
     Returns:
         Its index; None if it has too few rows for one.
@@ -62,11 +64,17 @@ def tidy(table: Any) -> Index | None:
         if index is not None:
             table.drop_index(index.name)
         index = index_of(table)
-    pieces = table.stats()["fragment_stats"]["num_fragments"]
-    if pieces > MOST_PIECES or (index is not None and index.waiting > LATE_SHARE * rows):
+    if index is not None and index.waiting > LATE_SHARE * rows:
         table.optimize(cleanup_older_than=KEPT)
-        index = index_of(table)
-    return index
+    else:
+        join_pieces(table, scenes)
+    return index_of(table)
+
+
+def join_pieces(table: Any, scenes: int) -> None:
+    """Put a table together that was written in many pieces, for how many scenes the library has."""
+    if table.stats()["fragment_stats"]["num_fragments"] > max(MOST_PIECES, PIECES_SHARE * scenes):
+        table.optimize(cleanup_older_than=KEPT)
 
 
 def make_index(table: Any, rows: int) -> None:

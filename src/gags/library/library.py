@@ -2,8 +2,8 @@
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from gags._version import __version__
 from gags.capture.photos import listed
 from gags.embed import load_encoder
 from gags.embed.encoder import Encoder
-from gags.errors import LibraryError, ModelError, QueryError
+from gags.errors import LibraryError, LibraryUnreadableError, ModelError, QueryError
 from gags.library.files import looks_of, scene_stamp, state_of
+from gags.library.picked import Candidate, Picked, picked_of_scenes
 from gags.library.rank import Asked, Node, Phrases, best_unrelated
 from gags.library.records import Found, SceneRecord, ScoredBy, State
 from gags.library.rows import rows_of_scene
-from gags.library.tables import Tables
+from gags.library.tables import Key, Tables
 from gags.library.taught import TaughtName, asked_by_name, name_row, names_of_scene
 from gags.progress import SILENT, Reporter
 from gags.query.boxes import OrientedBox
@@ -27,30 +28,12 @@ from gags.query.taught import checked_name, plain_name
 from gags.scene import Scene
 
 CANDIDATES = 2000  # nearest things that are judged; with 500, near-ties are missed (`benchmarks/library.py`)
+SCENES_LOOKED_INTO = 20  # for a text, at least; and as many as results are wanted …
+MOST_LOOKED_INTO = 200  # … but no more: the tree of a scene takes about half a MB
+LONGEST_NAME = 200  # letters, of a scene
 CERTAIN = 2.0  # what a thing ranks by that bears the name that is asked for; more than any cosine
 RANKED = 400  # of them that are looked at closely, at least …
 RANKED_PER_RESULT = 20  # … and for each result: of things that lie in one another, one is shown
-
-
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    """A thing that may be a result.
-
-    Attributes:
-        node: Which it is.
-        run: Of the adding that wrote it.
-        row: In the table of things.
-        value: What it ranks by, see `gags.library.rank.Fit`.
-        score: What is shown.
-        matches: Whether it is what a text names; None if that is not known.
-    """
-
-    node: Node
-    run: str
-    row: int
-    value: float
-    score: float
-    matches: bool | None
 
 
 class Library:
@@ -85,7 +68,8 @@ class Library:
 
         Raises:
             WorkspaceError: If there is no finished scene.
-            LibraryError: If it has no things, or if the library has another scene of that name.
+            LibraryError: If it has no things, if the name is none, or if the library has another scene of
+                that name.
         """
         scene = workspace if isinstance(workspace, Scene) else Scene.load(workspace)
         root = scene.workspace.root.resolve()
@@ -93,7 +77,7 @@ class Library:
         self._check_name(name, root)
         scene.things(progress)  # which may write a file
         looks, files = looks_of(scene.workspace), scene_stamp(scene.workspace)  # before the work, not after
-        rows = rows_of_scene(scene, progress=progress)
+        rows, nodes = rows_of_scene(scene, progress=progress)
         encoder = scene.field.encoder_name
         record = {
             "name": name,
@@ -106,8 +90,11 @@ class Library:
             "stamp": files,
             "gags": __version__,
         }
-        self._tables.put(record, rows, names_of_scene(scene, rows))
-        self._tables.tidy(encoder)
+        self._tables.put(record, rows, names_of_scene(scene, rows), nodes)
+        try:
+            self._tables.tidy(encoder)
+        except LibraryUnreadableError as error:  # the scene is in; what is left undone, the next adding does
+            progress.warn(f"{name} is in, but the library could not be tidied: {error}")
         return _record(record)
 
     def remove(self, names: str | Sequence[str]) -> None:
@@ -134,9 +121,9 @@ class Library:
     ) -> list[Found]:
         """Find what a text names, what an image shows, or what is like a thing of a scene.
 
-        Texts rank by relevancy (Eq. 8) against the canonical phrases of the encoder, images and things by
-        cosine. A text that is a taught name (`teach`) means what bears it, then what looks like that. Of
-        things that lie in one another only the best is given.
+        Texts find in a scene first what `Scene.locate` finds there; scenes rank by the relevancy (Eq. 8) of
+        what fits best in them. Images and things rank by cosine. A text that is a taught name (`teach`) means
+        what bears it, then what looks like that. Of things that lie in one another only one is given.
 
         Args:
             text: What to look for. One of `text`, `image` and `like` is needed.
@@ -182,11 +169,12 @@ class Library:
                 failed.append(error)
                 progress.warn(f"scenes of encoder {encoder} are not asked: {error}")
                 continue
-            if shown is None:
-                asked = Asked.of_text(str(text), loaded, phrases)
-            else:
-                asked = Asked(embed_example(*shown, loaded))
-            found += self._best(encoder, asked, chosen if scenes else (), top)
+            held_to = chosen if scenes else ()
+            if shown is not None:
+                found += self._best(encoder, Asked(embed_example(*shown, loaded)), held_to, top)
+                continue
+            asked = Asked.of_text(str(text), loaded, phrases)
+            found += self._named_best(encoder, asked, held_to, top, progress)
         if failed and len(failed) == len(encoders):
             raise failed[0]
         return found
@@ -282,7 +270,7 @@ class Library:
         but: Node | None = None,
         bearing: Sequence[Mapping[str, Any]] = (),
     ) -> list[Found]:
-        """The best things of one encoder's scenes.
+        """The things of one encoder's scenes that are most like what is meant.
 
         Args:
             encoder: Its name.
@@ -292,39 +280,71 @@ class Library:
             but: What is not meant, nor what lies in it, nor what it lies in.
             bearing: Rows of the table of names: these things come first.
         """
-        known, most = self._tables.scenes(), max(RANKED, RANKED_PER_RESULT * top)
-        near = [
-            one
-            for one in self._candidates(encoder, asked, scenes, most)
-            if one.node.scene in known and known[one.node.scene]["run"] == one.run
-            if but is None or not one.node.is_related(but)
-        ]
+        near = self._candidates(encoder, asked, scenes, max(RANKED, RANKED_PER_RESULT * top))
+        near = [one for one in near if but is None or not one.node.is_related(but)]
         first = {(row["run"], row["thing"]) for row in bearing}
-        values = np.array([CERTAIN if (one.run, one.node.thing) in first else one.value for one in near])
-        best = [near[k] for k in best_unrelated([one.node for one in near], values, top)]
-        shown = self._tables.shown(encoder, [(one.row, one.run, one.node.thing) for one in best])
-        states: dict[str, State] = {name: _state(known[name]) for name in {one.node.scene for one in best}}
+        keys = [one.picked.key for one in near]
+        values = np.array(
+            [
+                CERTAIN if (key.run, key.thing) in first else one.picked.value
+                for key, one in zip(keys, near, strict=True)
+            ]
+        )
+        best = [near[k].picked for k in best_unrelated([one.node for one in near], values, top)]
+        return self._shown(encoder, best, asked.by)
+
+    def _named_best(
+        self, encoder: str, asked: Asked, scenes: Sequence[str], top: int, progress: Reporter
+    ) -> list[Found]:
+        """What a text names in one encoder's scenes.
+
+        Their things that are nearest to the text say which scenes may hold it; what of them it names is
+        chosen in the trees of these. A scene that has none, because it was put in by an earlier gags, is
+        judged by its things one by one.
+        """
+        every: dict[str, list[Candidate]] = {}
+        for one in self._candidates(encoder, asked, scenes, CANDIDATES):
+            every.setdefault(one.picked.key.run, []).append(one)
+        near = dict(islice(every.items(), max(SCENES_LOOKED_INTO, top)))
+        runs = list(near)[:MOST_LOOKED_INTO]
+        trees = self._tables.nodes(runs)
+        former = sorted(near[run][0].node.scene for run in runs if run not in trees)
+        if former:
+            progress.warn(
+                f"{listed(former)} came into {self.location} with an earlier gags, and rank by less than "
+                "`gags locate` knows; add them again"
+            )
+        return self._shown(encoder, picked_of_scenes(near, trees, asked, top), asked.by)
+
+    def _shown(self, encoder: str, best: Sequence[Picked], by: ScoredBy) -> list[Found]:
+        """What was picked, with all that is shown of it."""
+        known, keys = self._tables.scenes(), [picked.key for picked in best]
+        shown = self._tables.shown(encoder, keys)
+        states: dict[str, State] = {name: _state(known[name]) for name in {key.scene for key in keys}}
         return [
-            _found(known[one.node.scene], one, details, asked.by, states[one.node.scene])
-            for one, details in zip(best, shown, strict=True)
+            _found(known[picked.key.scene], picked, details, by, states[picked.key.scene])
+            for picked, details in zip(best, shown, strict=True)
             if details is not None  # else its scene was replaced meanwhile
         ]
 
-    def _candidates(self, encoder: str, asked: Asked, scenes: Sequence[str], most: int) -> "list[_Candidate]":
+    def _candidates(self, encoder: str, asked: Asked, scenes: Sequence[str], most: int) -> list[Candidate]:
         """What may be among the best things of one encoder's scenes, best first."""
+        known = self._tables.scenes()
         near = self._tables.nearest(encoder, asked.searches, CANDIDATES, scenes)
         fit = asked.fit(near.vectors)
         order = np.argsort(-fit.values, kind="stable")[:most]
         return [
-            _Candidate(
-                node=Node(row["scene"], row["thing"], row["chain"], row["photos"]),
-                run=row["run"],
-                row=row["_rowid"],
-                value=float(fit.values[k]),
-                score=float(fit.scores[k]),
-                matches=None if fit.matches is None else bool(fit.matches[k]),
+            Candidate(
+                Node(row["scene"], row["thing"], row["chain"], row["photos"]),
+                Picked(
+                    Key(row["scene"], row["run"], row["thing"], row["_rowid"]),
+                    float(fit.values[k]),
+                    float(fit.scores[k]),
+                    None if fit.matches is None else bool(fit.matches[k]),
+                ),
             )
             for k, row in zip(order.tolist(), near.rows(order), strict=True)
+            if known.get(row["scene"], {}).get("run") == row["run"]
         ]
 
     def _encoder(self, name: str, progress: Reporter) -> tuple[Encoder, Phrases]:
@@ -348,6 +368,11 @@ class Library:
 
     def _check_name(self, name: str, root: Path) -> None:
         """Make sure that a name is free, or that of the same scene, which may have moved."""
+        if not name.isprintable() or not name.strip() or len(name) > LONGEST_NAME:
+            raise LibraryError(
+                f"{name!r} is no name for a scene in a library, which is of letters on one line, at most "
+                f"{LONGEST_NAME}; give {root} another name with --name"
+            )
         row = self._tables.scenes().get(name) if self._tables.exist else None
         if row is None or row["path"] == str(root) or _state(row) == "gone":
             return
@@ -373,21 +398,21 @@ def _record(row: Mapping[str, Any]) -> SceneRecord:
 
 
 def _found(
-    scene: Mapping[str, Any], one: _Candidate, details: Mapping[str, Any], by: ScoredBy, state: State
+    scene: Mapping[str, Any], picked: Picked, details: Mapping[str, Any], by: ScoredBy, state: State
 ) -> Found:
     """A result, from the rows of its scene and of itself."""
     center, size, axes = (np.array(details[name]) for name in ("center", "size", "axes"))
     return Found(
-        scene=one.node.scene,
-        thing=one.node.thing,
+        scene=picked.key.scene,
+        thing=picked.key.thing,
         kind=details["kind"],
         names=tuple(details["names"]),
-        score=one.score,
+        score=picked.score,
         by=by,
-        matches=one.matches,
+        matches=picked.matches,
         box=np.array([details["low"], details["high"]]),
         oriented=OrientedBox(center, size, axes.reshape(3, 3)),
-        photos=one.node.photos,
+        photos=details["photos"],
         seen_by=details["seen_by"],
         view=details["view"],
         thumbnail=details["thumbnail"],

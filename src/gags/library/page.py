@@ -65,8 +65,9 @@ def write_found(path: Path | str, asked: str, found: Sequence[Found], *, library
 
 
 def _image(found: Found) -> PageImage | None:
-    if not found.thumbnail:
+    try:
+        with Image.open(io.BytesIO(found.thumbnail)) as picture:
+            width, height = picture.size
+    except OSError:  # there is none, or the library is damaged there
         return None
-    with Image.open(io.BytesIO(found.thumbnail)) as picture:
-        width, height = picture.size
     return PageImage("data:image/jpeg;base64," + base64.b64encode(found.thumbnail).decode(), width, height)

@@ -1,7 +1,7 @@
 """Which of the things that lie near a question answer it best."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +10,17 @@ from torch import Tensor
 
 from gags.embed.encoder import Encoder
 from gags.library.records import ScoredBy
-from gags.query.relevancy import counted_phrases, margins_from_cosines
+from gags.query.relevancy import Queries, margins_from_cosines
 
 AS_GOOD = 0.03  # cosine or margin that a thing may fit worse than a part of it, or another way to cut it out
+
+
+@dataclass(frozen=True)
+class _Space:
+    """Whose texts are embedded, where there is no field that they are compared with."""
+
+    encoder_name: str
+    features: Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +56,7 @@ class Fit:
 
     values: np.ndarray
     scores: np.ndarray
-    matches: np.ndarray | None
+    matches: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +70,7 @@ class Asked:
         temperature: Logit scale τ of the encoder.
         least_match: See `gags.embed.Encoder`.
         further: More embeddings of what is meant, if it is no text; the nearest of all counts. float32 [D]
+        queries: The text, ready to be asked of a scene; None for an embedding.
     """
 
     vector: np.ndarray
@@ -70,14 +79,18 @@ class Asked:
     temperature: float = 1.0
     least_match: float | None = None
     further: tuple[np.ndarray, ...] = ()
+    queries: Queries | None = None
 
     @classmethod
     def of_text(cls, text: str, encoder: Encoder, phrases: Phrases) -> "Asked":
-        """A text, to be compared by an encoder and its canonical phrases."""
-        vector = encoder.encode_texts([text])[0].astype(np.float32)
-        counted = counted_phrases(torch.from_numpy(vector)[None], phrases.vectors, encoder.same_meaning)
-        least = getattr(encoder, "least_match", None)
-        return cls(vector, phrases, counted, float(encoder.temperature), least)
+        """A text, to be compared by an encoder and its canonical phrases.
+
+        Raises:
+            QueryError: If it is empty, or no text.
+        """
+        queries = Queries.encode([text], encoder, _Space(encoder.name), negatives=phrases.vectors)
+        vector, temperature = queries.vectors[0].numpy(), queries.temperature
+        return cls(vector, phrases, queries.counted, temperature, queries.least_match, queries=queries)
 
     @property
     def by(self) -> ScoredBy:
@@ -106,7 +119,7 @@ class Asked:
         cosines = torch.from_numpy(vectors @ self.vector)
         if self.phrases is None:
             nearest = np.max([vectors @ vector for vector in (self.vector, *self.further)], axis=0)
-            return Fit(nearest, nearest, None)
+            return Fit(nearest, nearest)
         negatives = torch.from_numpy(vectors) @ self.phrases.vectors.T
         margins = margins_from_cosines(cosines[:, None], negatives, counted=self.counted)[:, 0]
         least = self.least_match

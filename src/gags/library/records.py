@@ -63,7 +63,8 @@ class Found:
         thing: Its row among the things of the scene.
         kind: What it is: a group of things, a thing, or a part of one.
         names: The everyday words that name it best, best first.
-        score: Relevancy (Eq. 8) or cosine, see `by`; scores of different encoders cannot be compared.
+        score: Relevancy (Eq. 8) of what fits a text best there, the thing or a part of it; or cosine, see
+            `by`. Scores of different encoders cannot be compared.
         by: What the score is.
         matches: Whether it is what the text names, and not only the nearest there is; None where that cannot
             be told: without a text, or with an encoder whose least match was never measured.

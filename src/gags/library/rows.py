@@ -1,31 +1,28 @@
 """A scene as rows of a library: what each thing and part of it looks like, where it is, what it is called."""
 
 import io
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from gags.draw.lettering import fit_within
 from gags.errors import LibraryError
+from gags.library.nodes import Means, Nodes, embeddings_of_things
 from gags.library.rank import Phrases
 from gags.progress import SILENT, Reporter
 from gags.query.names import EVERYDAY, Namer
 from gags.query.space import Space
 from gags.report.things import pictures_of_nodes
 from gags.scene import Scene
-from gags.things.things import Things
 
-OWN_SAY = 0.5  # of what a thing's own masks say, against what its Gaussians say
 NAMES_KEPT = 3
 THUMBNAIL_SIDE = 256  # px, of the longest side
 THUMBNAIL_QUALITY = 85  # of JPEG
 
 
-def rows_of_scene(scene: Scene, *, progress: Reporter = SILENT) -> list[dict[str, Any]]:
-    """What a library keeps of every thing of a scene, of its parts and of groups.
+def rows_of_scene(scene: Scene, *, progress: Reporter = SILENT) -> tuple[list[dict[str, Any]], Nodes]:
+    """What a library keeps of every thing of a scene, of its parts and of groups; and the tree of them.
 
     What no photo cuts out, and what no mask touches, is left out: it has nothing to be compared by.
 
@@ -34,7 +31,7 @@ def rows_of_scene(scene: Scene, *, progress: Reporter = SILENT) -> list[dict[str
         progress: Told about progress.
 
     Returns:
-        Columns by name for each, see `gags.library.tables.things_schema`.
+        Columns by name for each, see `gags.library.tables.things_schema`; and all nodes, left out ones too.
 
     Raises:
         LibraryError: If the scene has no things.
@@ -49,8 +46,10 @@ def rows_of_scene(scene: Scene, *, progress: Reporter = SILENT) -> list[dict[str
     space = Space.build(scene.gaussians, things)
     namer = Namer.of_scene(scene.field, scene.queries(EVERYDAY), space.opacities, things)
     pictures = pictures_of_nodes(scene, things, kept, progress=progress)
-    vectors = embeddings_of_things(scene, things, kept)
-    against, kinds = Phrases.of(scene.encoder).against(vectors), things.kinds()
+    phrases = Phrases.of(scene.encoder)
+    means = Means.of_scene(scene, things, phrases)
+    vectors = embeddings_of_things(things, means)[kept]
+    against, kinds = phrases.against(vectors), things.kinds()
     rows = []
     for thing, vector, phrase in zip(kept, vectors, against, strict=True):
         compact = space.without_floaters(things[thing])
@@ -74,39 +73,7 @@ def rows_of_scene(scene: Scene, *, progress: Reporter = SILENT) -> list[dict[str
                 "vector": np.append(vector, phrase).astype(np.float16),
             }
         )
-    return rows
-
-
-@torch.no_grad()
-def embeddings_of_things(scene: Scene, things: Things, kept: Sequence[int]) -> np.ndarray:
-    """What some things look like, in the space of the scene's encoder.
-
-    Half of it is what a thing's own masks say, half the mean of its Gaussians, decoded, by opacity: texts
-    rank better with the latter, pictures with the former (`benchmarks/library.py`).
-
-    Args:
-        scene: The scene.
-        things: Its things.
-        kept: Rows of those that are wanted.
-
-    Returns:
-        L2-normalised. float32 [n, D]
-    """
-    field, opacities = scene.field, scene.gaussians.opacities
-    means = []
-    for thing in kept:
-        rows = torch.from_numpy(things[thing].astype(np.int64)).to(field.features.device)
-        parts = field.decoder.chunks(field.features[rows])
-        weights = opacities[rows].split([len(part) for part in parts])
-        total = sum(w @ field.decoder.embeddings(part) for w, part in zip(weights, parts, strict=True))
-        means.append(torch.as_tensor(total).cpu().numpy())
-    own = things.embeddings[kept].astype(np.float32)
-    return unit(OWN_SAY * unit(own) + (1 - OWN_SAY) * unit(np.stack(means)))
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors of length 1. [n, D]"""
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-12)
+    return rows, Nodes.of_scene(things, kept, means)
 
 
 def jpeg(picture: np.ndarray) -> bytes:

@@ -6,27 +6,40 @@ that run, in one write. So whoever is killed, or asks meanwhile, has the scene a
 after.
 """
 
-import re
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from gags.errors import LibraryError
+from gags.errors import GagsError, LibraryError, LibraryUnreadableError, WorkspaceError
+from gags.files.locks import locked
 from gags.library import index
-from gags.store import stamp
+from gags.library.nodes import Nodes
+from gags.library.schemas import (
+    FORMAT,
+    VERSION,
+    names_schema,
+    nodes_schema,
+    one_of,
+    padded,
+    quoted,
+    scenes_schema,
+    table_name,
+    things_schema,
+)
 
-FORMAT = "gags-library-"
-VERSION = 1
 SCENES = "scenes"
+LOCK = ".lock"  # in the folder of a library, held by the process that writes
+WAIT = 0.05  # seconds until it is looked at again
 NAMES = "names"  # that were taught; libraries of earlier versions lack it
-MULTIPLE = 16  # of which the length of vectors must be one: an index cuts them into equal pieces
+NODES = "nodes"  # a row a scene, see `gags.library.nodes`; likewise
 FOLDER_FRESH = timedelta(0)  # how old what is known of a table in a folder may be: looking is one system call
 STORE_FRESH = timedelta(seconds=5)  # the same in an object store, where looking is a round trip
 LIGHT = ("run", "scene", "thing", "chain", "photos")  # what candidates are judged by, beside vectors
@@ -50,6 +63,22 @@ class Near:
     def rows(self, which: np.ndarray) -> list[dict[str, Any]]:
         """`LIGHT` of some of them, and "_rowid": their row in the table of things."""
         return self.table.take(which).to_pylist()
+
+
+class Key(NamedTuple):
+    """What tells a row of a table of things.
+
+    Attributes:
+        scene: Name of its scene.
+        run: The adding that wrote it.
+        thing: Its number in the scene.
+        row: Where it was found in the table, from where it may have moved since; None if that is not known.
+    """
+
+    scene: str
+    run: str
+    thing: int
+    row: int | None = None
 
 
 class Tables:
@@ -105,6 +134,7 @@ class Tables:
         scene: Mapping[str, Any],
         rows: Sequence[Mapping[str, Any]],
         names: Sequence[Mapping[str, Any]] = (),
+        nodes: Nodes | None = None,
     ) -> None:
         """Put a scene in, in place of the one of that name, if there is one.
 
@@ -112,25 +142,26 @@ class Tables:
             scene: Its row of the table of scenes.
             rows: Its things: what `things_schema` names, but for scene and run.
             names: What the scene was taught, see `gags.library.taught.names_of_scene`.
+            nodes: The tree of its things.
         """
         import pyarrow as pa
 
-        with self._told():
+        with self._told(), self._one_writer():
             things = self.made(scene["encoder"], len(rows[0]["vector"]) - 1)
             before = self.scenes().get(scene["name"])
             whose = {"run": scene["run"], "scene": scene["name"]}
             full = [{**row, **whose, "vector": padded(row["vector"])} for row in rows]
             things.add(pa.Table.from_pylist(full, schema=things.schema))
             self.add_names([{**name, **whose} for name in names])
+            self._add(NODES, nodes_schema(), [] if nodes is None else [{"nodes": nodes.to_bytes(), **whose}])
             table = self._table(SCENES)
             replacing = table.merge_insert("name").when_matched_update_all().when_not_matched_insert_all()
             replacing.execute(pa.Table.from_pylist([dict(scene)], schema=table.schema))
+            others = f"scene = {quoted(scene['name'])} AND run != {quoted(scene['run'])}"
             for encoder in {scene["encoder"], before["encoder"] if before else scene["encoder"]}:
-                former = self._things(encoder)
-                if former is not None:
-                    former.delete(f"scene = {_quoted(scene['name'])} AND run != {_quoted(scene['run'])}")
-            kept = f"run != {_quoted(scene['run'])}"
-            self._delete_names(f"scene = {_quoted(scene['name'])} AND by = 'scene' AND {kept}")
+                self._delete(table_name(encoder), others)
+            self._delete(NAMES, f"{others} AND by = 'scene'")
+            self._delete(NODES, others)
 
     def names(self) -> list[dict[str, Any]]:
         """Rows of the table of taught names; what was taught of a scene as it is not any more is left out."""
@@ -147,26 +178,55 @@ class Tables:
 
     def add_names(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add taught names; the table is made if need be."""
+        self._add(NAMES, names_schema(), rows)
+
+    def _add(self, name: str, schema: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows to a table that is made if need be."""
         import pyarrow as pa
 
         if not rows:
             return
         with self._told():
             db = self._connect() if self._db is None else self._db
-            if self._table(NAMES) is None:
-                self._open[NAMES] = db.create_table(NAMES, schema=_names_schema(), exist_ok=True)
-            table = self._table(NAMES)
+            if self._table(name) is None:
+                self._open[name] = db.create_table(name, schema=schema, exist_ok=True)
+            table = self._table(name)
             table.add(pa.Table.from_pylist([dict(row) for row in rows], schema=table.schema))
 
     def forget(self, key: str) -> None:
         """Remove all that was taught in the library under a name, in the form of `plain_name`."""
-        self._delete_names(f"key = {_quoted(key)} AND by = 'library'")
+        self._delete(NAMES, f"key = {quoted(key)} AND by = 'library'")
 
-    def _delete_names(self, where: str) -> None:
+    def _delete(self, name: str, where: str) -> None:
         with self._told():
-            table = self._table(NAMES)
+            table = self._table(name)
             if table is not None:
                 table.delete(where)
+
+    def nodes(self, runs: Sequence[str]) -> dict[str, Nodes]:
+        """The trees of some scenes by the run that put each in; those that were put in without one lack it.
+
+        Raises:
+            LibraryError: If one is damaged.
+        """
+
+        def read() -> list[dict[str, Any]]:
+            table = self._table(NODES)
+            if table is None or not runs:
+                return []
+            asked = table.search().where(f"run {one_of(runs)}").select(["run", "scene", "nodes"])
+            return asked.limit(len(runs)).to_arrow().to_pylist()
+
+        found = {}
+        for row in self._read(read):
+            nodes = Nodes.from_bytes(row["nodes"])
+            if nodes is None:
+                raise LibraryUnreadableError(
+                    f"{self.location} is damaged: what it holds of scene {row['scene']!r} cannot be read; "
+                    "add that scene again"
+                )
+            found[row["run"]] = nodes
+        return found
 
     def made(self, encoder: str, dim: int) -> Any:
         """The table of an encoder's things, as LanceDB opens it; library and table are made if need be.
@@ -178,7 +238,7 @@ class Tables:
         with self._told():
             db = self._connect() if self._db is None else self._db
             for name, schema in (
-                (SCENES, _scenes_schema()),
+                (SCENES, scenes_schema()),
                 (table_name(encoder), things_schema(encoder, dim)),
             ):
                 if self._table(name) is None:
@@ -187,23 +247,28 @@ class Tables:
 
     def remove(self, names: Sequence[str]) -> None:
         """Take scenes out, their things, and what is kept of them on disk."""
-        with self._told():
+        with self._told(), self._one_writer():
             encoders = {self.scenes()[name]["encoder"] for name in names}
-            chosen = f"IN ({', '.join(map(_quoted, names))})"
+            chosen = one_of(names)
             scenes = self._table(SCENES)
             scenes.delete(f"name {chosen}")
             for table in (self._things(encoder) for encoder in encoders):
                 if table is not None:
                     table.delete(f"scene {chosen}")
                     _free(table)
-            self._delete_names(f"scene {chosen} AND by = 'scene'")
-            _free(scenes)
+            self._delete(NAMES, f"scene {chosen} AND by = 'scene'")
+            self._delete(NODES, f"scene {chosen}")
+            for table in (scenes, self._table(NODES)):
+                if table is not None:
+                    _free(table)
 
     def tidy(self, encoder: str) -> index.Index | None:
         """Keep a table quick to search, see `gags.library.index.tidy`; returns its index, if it has one."""
-        with self._told():
-            table = self._things(encoder)
-            return None if table is None else index.tidy(table)
+        with self._told(), self._one_writer():
+            table, trees, scenes = self._things(encoder), self._table(NODES), len(self.scenes())
+            if trees is not None:
+                index.join_pieces(trees, scenes)
+            return None if table is None else index.tidy(table, scenes)
 
     def nearest(
         self, encoder: str, searches: Sequence[np.ndarray], count: int, scenes: Sequence[str] = ()
@@ -221,7 +286,7 @@ class Tables:
         """
         import pyarrow as pa
 
-        where = f"scene IN ({', '.join(map(_quoted, scenes))})" if scenes else None
+        where = f"scene {one_of(scenes)}" if scenes else None
 
         def look(vector: np.ndarray) -> Any:
             asked = index.search(self._known_things(encoder), padded(vector), count, where)
@@ -236,41 +301,40 @@ class Tables:
     def thing(self, scene: str, thing: int) -> dict[str, Any] | None:
         """One row of a scene's things; None if it has no such thing."""
         known = self.scenes()[scene]
-        columns = (*LIGHT, "vector")
-        found = self._read(lambda: self._rows(known["encoder"], known["run"], thing, columns))
+        key = Key(scene, known["run"], thing)
+        found = self._read(lambda: self._rows(known["encoder"], [key], (*LIGHT, "vector")))
         return found[0] if found else None
 
     def dim(self, encoder: str) -> int:
         """Length D of an encoder's embeddings."""
         return int(self._known_things(encoder).schema.metadata[b"dim"])
 
-    def shown(self, encoder: str, keys: Sequence[tuple[int, str, int]]) -> list[dict[str, Any] | None]:
-        """What is shown of some things.
-
-        Args:
-            encoder: Of which table.
-            keys: Row, run and thing of each; a row may have moved since it was found.
-
-        Returns:
-            Columns by name; None for a thing that is not there any more.
-        """
+    def shown(self, encoder: str, keys: Sequence[Key]) -> list[dict[str, Any] | None]:
+        """What is shown of some things; None for a thing that is not there any more."""
         return self._read(lambda: self._shown(encoder, keys)) if keys else []
 
-    def _shown(self, encoder: str, keys: Sequence[tuple[int, str, int]]) -> list[dict[str, Any] | None]:
-        columns = ("run", "thing", *SHOWN)
-        taken = self._known_things(encoder).take_row_ids([row for row, _, _ in keys])
-        rows = taken.select(list(columns)).to_arrow().to_pylist()
-        found = {(row["run"], row["thing"]): row for row in rows}
-        for _, run, thing in keys:
-            if (run, thing) not in found:
-                moved = self._rows(encoder, run, thing, columns)
-                found.update({(row["run"], row["thing"]): row for row in moved})
-        return [found.get((run, thing)) for _, run, thing in keys]
+    def _shown(self, encoder: str, keys: Sequence[Key]) -> list[dict[str, Any] | None]:
+        columns, rows = ("run", "thing", "photos", *SHOWN), [key.row for key in keys if key.row is not None]
+        found = {}
+        if rows:
+            taken = self._known_things(encoder).take_row_ids(rows)
+            for row in taken.select(list(columns)).to_arrow().to_pylist():
+                found[row["run"], row["thing"]] = row
+        others = [key for key in keys if (key.run, key.thing) not in found]
+        for row in self._rows(encoder, others, columns) if others else ():
+            found[row["run"], row["thing"]] = row
+        return [found.get((key.run, key.thing)) for key in keys]
 
-    def _rows(self, encoder: str, run: str, thing: int, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """The row of a thing; none if it is not there."""
-        where = f"run = {_quoted(run)} AND thing = {thing:d}"
-        asked = self._known_things(encoder).search().where(where).select(list(columns)).limit(1)
+    def _rows(self, encoder: str, keys: Sequence[Key], columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows of some things, in any order; those that are not there are left out."""
+        things: dict[tuple[str, str], list[int]] = {}
+        for key in keys:
+            things.setdefault((key.scene, key.run), []).append(key.thing)
+        where = " OR ".join(
+            f"(scene = {quoted(scene)} AND run = {quoted(run)} AND thing IN ({', '.join(map(str, numbers))}))"
+            for (scene, run), numbers in things.items()
+        )
+        asked = self._known_things(encoder).search().where(where).select(list(columns)).limit(len(keys))
         return asked.to_arrow().to_pylist()
 
     def _read(self, work: Callable[[], _T]) -> _T:
@@ -285,7 +349,7 @@ class Tables:
     def _known_things(self, encoder: str) -> Any:
         table = self._things(encoder)
         if table is None:
-            raise LibraryError(
+            raise LibraryUnreadableError(
                 f"{self.location} is damaged: the things of encoder {encoder} are missing; remove its scenes "
                 "and add them again"
             )
@@ -311,7 +375,7 @@ class Tables:
             return
         if not folder.is_dir():
             raise LibraryError(f"{folder} is a file, not the folder of a library; name another place")
-        if any(folder.iterdir()) and not (folder / f"{SCENES}.lance").is_dir():
+        if any(path.name != LOCK for path in folder.iterdir()) and not (folder / f"{SCENES}.lance").is_dir():
             raise LibraryError(
                 f"{folder} is no library of scenes: it holds other files; name another folder, or a new one, "
                 f"which `gags library add` makes"
@@ -339,15 +403,35 @@ class Tables:
             )
 
     @contextmanager
+    def _one_writer(self) -> Iterator[None]:
+        """Wait until no other process puts in or takes out scenes; in an object store nobody is waited for.
+
+        Two that replaced a scene at once would each remove what the other has put in.
+        """
+        if self._url:
+            yield
+            return
+        folder = Path(self.location)
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(locked(folder / LOCK, "another process writes"))
+                    break
+                except WorkspaceError:
+                    time.sleep(WAIT)
+            yield
+
+    @contextmanager
     def _told(self) -> Iterator[None]:
         """Errors of LanceDB as one that says which library it is."""
         try:
             yield
-        except LibraryError:
+        except GagsError:
             raise
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             reason = str(error).split(", /")[0].removeprefix("lance error: ")
-            raise LibraryError(
+            raise LibraryUnreadableError(
                 f"library {self.location} cannot be read or written ({reason}); check the place, and that "
                 "this machine may use it"
             ) from error
@@ -373,80 +457,3 @@ def lancedb_module() -> Any:
             "a library of scenes needs the extra `library`; pip install 'gags[library]'"
         ) from error
     return lancedb
-
-
-def table_name(encoder: str) -> str:
-    """Name of the table of an encoder's things: LanceDB takes letters, digits and a few signs."""
-    return f"things-{re.sub('[^A-Za-z0-9]+', '-', encoder)[-60:].strip('-')}-{stamp(encoder)[:8]}"
-
-
-def padded(vectors: np.ndarray) -> np.ndarray:
-    """Vectors with zeros behind them, so that an index can cut them. [..., n] → [..., n']"""
-    behind = -vectors.shape[-1] % MULTIPLE
-    return np.pad(vectors, [(0, 0)] * (vectors.ndim - 1) + [(0, behind)])
-
-
-def things_schema(encoder: str, dim: int) -> Any:
-    """Columns of a table of things.
-
-    Args:
-        encoder: Name of the encoder.
-        dim: Length D of its embeddings. A row's vector holds D + 1 numbers, see `Asked.searches`, and zeros.
-    """
-    import pyarrow as pa
-
-    floats, text = pa.list_(pa.float64()), pa.string()
-    return pa.schema(
-        {
-            "run": text,  # of the adding that wrote the row
-            "scene": text,
-            "thing": pa.int32(),  # row among the things of the scene
-            "chain": pa.list_(pa.int32()),  # the thing and all that it lies in, from itself upwards
-            "kind": text,
-            "names": pa.list_(text),
-            "photos": pa.int32(),
-            "seen_by": pa.int32(),
-            "center": floats,
-            "size": floats,
-            "axes": floats,  # row by row
-            "low": floats,
-            "high": floats,
-            "view": text,
-            "thumbnail": pa.binary(),
-            "vector": pa.list_(pa.float16(), len(padded(np.zeros(dim + 1)))),
-        },
-        metadata={"format": f"{FORMAT}{VERSION}", "encoder": encoder, "dim": str(dim)},
-    )
-
-
-def _scenes_schema() -> Any:
-    import pyarrow as pa
-
-    text = pa.string()
-    columns = ("name", "path", "encoder", "added", "run", "looks", "stamp", "gags")
-    metadata = {"format": f"{FORMAT}{VERSION}"}
-    return pa.schema({"things": pa.int32()} | dict.fromkeys(columns, text), metadata=metadata)
-
-
-def _names_schema() -> Any:
-    import pyarrow as pa
-
-    text = pa.string()
-    return pa.schema(
-        {
-            "key": text,  # the name in the form of `plain_name`
-            "name": text,
-            "by": text,  # where it was taught: "scene" or "library"
-            "encoder": text,
-            "scene": text,
-            "run": text,  # of the adding that `thing` counts in
-            "thing": pa.int32(),  # -1 if the library has none that is meant
-            "vector": pa.list_(pa.float16()),  # what it looks like, L2-normalised
-        },
-        metadata={"format": f"{FORMAT}{VERSION}"},
-    )
-
-
-def _quoted(text: str) -> str:
-    """A string of SQL."""
-    return "'" + text.replace("'", "''") + "'"

@@ -80,18 +80,17 @@ def poses(
     """
     check_value("settings", settings, PoseSettings)
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
-    chosen = {} if masks == AUTO else {"masks": masks}
     if len(sources) != 1:
-        return merge_captures(sources, out, settings, progress, **chosen)
+        return merge_captures(sources, out, settings, progress, masks=masks)
     source = capture_folder(sources[0])
     if not find_format(source):
-        return find_poses(source, out, settings, progress, **chosen)
+        return find_poses(source, out, settings, progress, masks=masks)
     capture = load_capture(source, masks=NONE, camera=settings.camera, require_points=False)
     if not len(capture.points):
         progress.say(f"{source} has poses, but no points: finding these")
-        return find_points(source, out, settings, progress, **chosen)
+        return find_points(source, out, settings, progress, masks=masks)
     folder = Path(os.path.commonpath([view.path.parent for view in capture]))
-    return find_poses(source, out, settings, progress, folder=folder, **chosen)
+    return find_poses(source, out, settings, progress, folder=folder, masks=masks)
 
 
 def find_poses(

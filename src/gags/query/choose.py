@@ -1,11 +1,12 @@
 """Which things answer a text: where it is, and how much of it: a part, a thing, or all that hangs together.
 
-First the node of the hierarchy that fits the text best is found, however small. Then its wholes are looked
-at, from itself upwards: a whole is better if what it adds fits the text as well, if its own masks still say
-so, if it is what the segmenter calls a whole, and if many photos cut it out. So a text for a laptop that fits
-its keyboard best gets the laptop. A text that names a part of something ("mug handle") is answered by a part
-of what answers the whole ("mug"). What no mask ever cut out in one piece, such as a lamp whose pole is thin,
-is put together at the question, of neighbours that all fit the text.
+First the node of the hierarchy that fits the text best is found, however small, but those that few photos cut
+out count less. Then its wholes are looked at, from itself upwards: a whole is better if what it adds fits the
+text as well, if its own masks still say so, if it is what the segmenter calls a whole, and if many photos cut
+it out. So a text for a laptop that fits its keyboard best gets the laptop. A text that names a part of
+something ("mug handle") is answered by a part of what answers the whole ("mug"). What no mask ever cut out in
+one piece, such as a lamp whose pole is thin, is put together at the question, of neighbours that all fit the
+text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from gags.query.space import extent
 from gags.things.things import Things
 
 OWN_SAY = 0.2  # of what a node's own masks say, against what its Gaussians say, in where a text is
+UNSEEN = 3.0  # photos more, in which a node fits as is typical: of many that few cut out, one fits by chance
 # How much speaks for a whole, by what it is compared with:
 ADDED = 2.0  # how well fits what it adds, in shares of the fit of the node that one starts from
 OWN = 1.0  # how well its own masks fit, in shares of the range of the text
@@ -84,6 +86,9 @@ class Chooser:
         self._mass = np.array([self.weights[things[node]].sum() for node in range(len(things))])
         often = np.minimum(things.photos, OFTEN * np.maximum(things.photos, things.seen_by))
         self._prior = LEVEL * things.levels + REPEATED * np.log1p(often) - GROUP * things.is_group
+        # What no photo cuts out by itself, such as a wall, is known from the photos that see it.
+        known = np.where(things.is_leftover, things.seen_by, things.photos)
+        self._certainty = known / (known + UNSEEN)
         self._extents: dict[int, float] = {}
 
     def best(self, fit: Fits, row: int, within: np.ndarray | None = None) -> int:
@@ -97,8 +102,9 @@ class Chooser:
         return self._risen(self.first(fit, row, within), fit, row, within)
 
     def first(self, fit: Fits, row: int, within: np.ndarray | None = None) -> int:
-        """The node that a text fits best, however small; see `best`."""
+        """The node that a text surely fits best, however small; see `best`."""
         where = fit.where[:, row]
+        where = np.where(where > 0, where * self._certainty, where)
         return int((where if within is None else np.where(within, where, -np.inf)).argmax())
 
     def between(self, start: int, node: int) -> list[int]:

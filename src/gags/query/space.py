@@ -91,6 +91,11 @@ def extent(points: np.ndarray, weights: np.ndarray) -> float:
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     """The value that half of the weight is not above. [n], [n], n ≥ 1"""
+    return weighted_quantile(values, weights, 0.5)
+
+
+def weighted_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+    """The value that a share of the weight is not above. [n], [n], n ≥ 1"""
     order = np.argsort(values)
     below = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(below, below[-1] / 2)])
+    return float(values[order][np.searchsorted(below, share * below[-1])])

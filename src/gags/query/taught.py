@@ -22,6 +22,7 @@ import numpy as np
 
 from gags.errors import QueryError, WorkspaceError
 from gags.query.examples import SHARED, Example
+from gags.query.language import check_texts
 from gags.query.pointed import Level
 from gags.query.space import Space
 from gags.store import damaged, load_tensors, save_tensors
@@ -86,8 +87,9 @@ def checked_name(name: str) -> str:
     """A name that can be taught, on one line.
 
     Raises:
-        QueryError: If it is empty, too long, or nothing but marks.
+        QueryError: If it is empty, too long, nothing but marks, or no UTF-8.
     """
+    check_texts([name])
     name = " ".join(name.split())
     if not plain_name(name):
         raise QueryError('a name that is not empty is wanted, as in: gags teach WS "Oma\'s cup" …')

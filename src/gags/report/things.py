@@ -12,7 +12,9 @@ from gags.capture import Camera, View
 from gags.draw.lettering import fit_within
 from gags.draw.pictures import cutout
 from gags.progress import SILENT, Bar, Reporter
+from gags.query.boxes import OrientedBox
 from gags.query.catalog import LISTED_SHARE
+from gags.query.frame import Unit
 from gags.query.maps import MAPS_AT_ONCE, how_well_shown, render_values
 from gags.query.names import EVERYDAY, Namer
 from gags.report.images import PageImage, Picture, page_images
@@ -39,6 +41,7 @@ class Node:
         gaussians: How many it has.
         view: Photo that its picture is cut out of.
         image: The picture; None if the page has no room for it, or no photo shows it.
+        size_text: How long the sides of its box are, "0.12 × 0.08 × 0.08 m"; empty if no unit is known.
         within: What lies in it.
     """
 
@@ -49,6 +52,7 @@ class Node:
     gaussians: int
     view: str = ""
     image: PageImage | None = None
+    size_text: str = ""
     within: list["Node"] = field(default_factory=list)
 
     @property
@@ -109,12 +113,12 @@ def shown_nodes(things: Things, photos: int) -> list[int]:
 
 
 def _nodes(scene: Scene, things: Things, shown: Sequence[int]) -> list[Node]:
-    """The nodes with their names, without pictures."""
+    """The nodes with their names, and sizes if a unit is known, without pictures."""
     words = scene.queries(EVERYDAY)
     opacities = scene.gaussians.opacities.cpu().double().numpy()
     taught = scene.taught.examples()
     namer = Namer.of_scene(scene.field, words, opacities, things, taught=taught)
-    kinds = things.kinds()
+    kinds, unit, space = things.kinds(), scene.frame.unit, scene.space()
     return [
         Node(
             thing,
@@ -122,9 +126,15 @@ def _nodes(scene: Scene, things: Things, shown: Sequence[int]) -> list[Node]:
             [word for word, _ in namer.names(things[thing], NAMES_SHOWN)],
             int(things.photos[thing]),
             len(things[thing]),
+            size_text="" if unit is None else _size(space.box(space.without_floaters(things[thing])), unit),
         )
         for thing in shown
     ]
+
+
+def _size(box: OrientedBox, unit: Unit) -> str:
+    """The sides of a box in a unit, as `gags locate` tells them."""
+    return f"{' × '.join(f'{side:.3g}' for side in unit.of(box.size))} {unit.name}"
 
 
 def pictures_of_nodes(

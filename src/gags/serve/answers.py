@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from gags.draw.lettering import fit_within
 from gags.draw.pictures import depth_picture, heat_overlay
@@ -128,16 +128,18 @@ def cutout(scene: Scene, queries: Queries, *, suffix: str, invert: bool) -> byte
 
 
 def decoded_image(encoded: str) -> np.ndarray:
-    """The image that a client sent. uint8 RGB [H, W, 3]
+    """The image that a client sent, upright. uint8 RGB [H, W, 3], or RGBA [H, W, 4] if some is transparent
 
     Raises:
         QueryError: If it is none.
     """
     try:
-        with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True))) as image:
+        content = io.BytesIO(base64.b64decode(encoded, validate=True))
+        with Image.open(content, formats=("JPEG", "PNG")) as image:
             if image.width * image.height > MOST_IMAGE_PIXELS:
                 raise QueryError(f"the image has more than {MOST_IMAGE_PIXELS:,} pixels; send a smaller one")
-            return np.asarray(image.convert("RGB"))
+            upright = ImageOps.exif_transpose(image)
+            return np.asarray(upright.convert("RGBA" if upright.has_transparency_data else "RGB"))
     except (OSError, ValueError, Image.DecompressionBombError, SyntaxError) as error:
         raise QueryError("the image is no PNG or JPEG in base64; send such a one") from error
 

@@ -14,7 +14,15 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from gags._version import __version__
-from gags.errors import CaptureError, GagsError, LibraryError
+from gags.errors import (
+    CaptureError,
+    FileError,
+    GagsError,
+    LibraryError,
+    LibraryUnreadableError,
+    ModelError,
+    WorkspaceError,
+)
 from gags.serve import answers
 from gags.serve.answers import NothingMatches
 from gags.serve.guard import Guard, Rates
@@ -38,7 +46,7 @@ from gags.serve.messages import (
     WhatOfText,
 )
 from gags.serve.metrics import Metrics
-from gags.serve.pool import ScenePool
+from gags.serve.pool import ScenePool, SceneUnreadable
 from gags.serve.settings import LOCAL_ADDRESSES, ServeSettings
 from gags.serve.worker import TooManyWaiting, Worker
 
@@ -58,7 +66,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         404: "There is no such scene, view or library, or nothing matches.",
         413: "The request is too large.",
         429: "Too many requests.",
-        500: "The scene cannot be read.",
+        500: "The scene or the library cannot be read, or its models are not there.",
         503: "Too many questions wait.",
     }.items()
 }
@@ -91,6 +99,7 @@ class Service:
         self.app.include_router(self._routes())
         self.app.middleware("http")(self._measured)
         self.app.add_exception_handler(GagsError, _problem)
+        self.app.add_exception_handler(Exception, _fault)
         hosts = (*LOCAL_ADDRESSES, "testserver") if settings.host in LOCAL_ADDRESSES else ()
         self.app.add_middleware(
             Guard,  # type: ignore[arg-type]
@@ -213,7 +222,7 @@ class Service:
             raise HTTPException(400, "give one of text, image and like")
         asked: dict[str, Any] = {given[0]: getattr(wanted, given[0])}
         if wanted.image is not None:
-            asked["image"] = answers.decoded_image(wanted.image)
+            asked["image"] = await asyncio.to_thread(answers.decoded_image, wanted.image)
         asked |= {"top": wanted.top, "scenes": wanted.scenes}
         rows = []
         for name, library in self._libraries.items():
@@ -246,19 +255,31 @@ class Service:
         return response
 
 
+_STATUS: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
+    (TooManyWaiting, 503),
+    (SceneUnreadable, 500),
+    (WorkspaceError, 500),
+    (FileError, 500),
+    (LibraryUnreadableError, 500),
+    (ModelError, 500),
+    (CaptureError, 404),
+    (LibraryError, 404),
+    (NothingMatches, 404),
+)
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    """One line for a fault of the program; the server logs where it happened."""
+    return JSONResponse({"detail": f"unexpected {type(error).__name__}; please report it"}, 500)
+
+
 async def _result(answer: Future) -> Any:
     return await asyncio.wrap_future(answer)
 
 
 async def _problem(request: Request, error: Exception) -> Response:
     """One line for what went wrong."""
-    status = (
-        503
-        if isinstance(error, TooManyWaiting)
-        else 404
-        if isinstance(error, CaptureError | LibraryError | NothingMatches)
-        else 400
-    )
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 400)
     headers = {"Retry-After": "1"} if status == 503 else None
     return JSONResponse({"detail": " ".join(str(error).split())}, status, headers)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gags.embed import load_encoder
 from gags.embed.encoder import Encoder
-from gags.errors import ModelError
+from gags.errors import GagsError, ModelError
 from gags.files.memory import available_bytes
 from gags.scene import Scene
 from gags.workspace import Workspace
@@ -16,6 +16,10 @@ from gags.workspace import Workspace
 # A scene that has answered also holds decoded features, and where everything is. Three scenes of 80,000 to
 # 90,000 Gaussians took 10.5 to 12.7 times their files.
 MEMORY_OF_FILES = 13
+
+
+class SceneUnreadable(GagsError):  # noqa: N818  # what happened, as clients read it
+    """A scene that was served cannot be read any more: damaged, moved, or in the middle of a run."""
 
 
 @dataclass
@@ -49,7 +53,7 @@ class ScenePool:
 
         Raises:
             KeyError: If there is no scene of that name.
-            GagsError: If it cannot be loaded.
+            SceneUnreadable: If it cannot be loaded.
         """
         workspace = Workspace(self.folders[name])
         stamp = _stamp(workspace)
@@ -64,7 +68,10 @@ class ScenePool:
         needed = MEMORY_OF_FILES * sum(size for _, size in stamp)
         while self._held and sum(held.bytes for held in self._held.values()) + needed > self.budget:
             self._held.popitem(last=False)
-        scene = Scene.load(self.folders[name])
+        try:
+            scene = Scene.load(self.folders[name])
+        except GagsError as error:
+            raise SceneUnreadable(str(error)) from error
         encoder = scene.field.encoder_name
         with contextlib.suppress(ModelError):  # the scene says so itself, to those who ask for texts
             if encoder not in self._encoders:

@@ -80,7 +80,9 @@ def _library(folder: str) -> Any:
         raise WorkspaceError(f"{folder} is not there; give the folder of a scene or of a library")
     from gags.library.library import Library
 
-    return Library(folder)
+    library = Library(folder)
+    library.names()  # which is an error if there is none
+    return library
 
 
 def _new_name(name: str, taken: set[str]) -> str:

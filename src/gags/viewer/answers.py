@@ -15,6 +15,7 @@ from gags.gaussians.files import save_splats
 from gags.progress import Reporter
 from gags.query.frame import LENGTH
 from gags.query.instances import Instance
+from gags.serve.settings import LONGEST_TEXT
 from gags.viewer.messages import Answer, Asked, Handler
 from gags.viewer.outbox import Outbox
 from gags.viewer.payload import box_json
@@ -143,7 +144,8 @@ def _strengths(asked: Asked, alive: np.ndarray) -> torch.Tensor | None:
         raise GagsError("texts must be at most 32 texts")
     if not texts:
         return None
-    return torch.from_numpy(np.max([asked.shown.ask(text[:200]).strength for text in texts], axis=0)[alive])
+    strengths = [asked.shown.ask(text[:LONGEST_TEXT]).strength for text in texts]
+    return torch.from_numpy(np.max(strengths, axis=0)[alive])
 
 
 def save(asked: Asked, outbox: Outbox, progress: Reporter) -> Answer:

@@ -26,7 +26,8 @@ from gags.query.instances import Instance
 from gags.query.names import EVERYDAY, read_words
 from gags.scene import Scene
 from gags.viewer.first_view import first_view, parse_up
-from gags.viewer.listed import answers_of_words, listed_things
+from gags.viewer.kept import KeptList, mark_of, with_pictures
+from gags.viewer.listed import answers_of_words
 from gags.viewer.modes import granularity
 from gags.viewer.payload import Packed, owner_bytes, scene_json
 
@@ -69,7 +70,7 @@ def export_page(
     """Write a scene as one page that opens in a browser without Python, a server or a network.
 
     Args:
-        scene: The scene, or its folder; stays as it is.
+        scene: The scene, or its folder; the list of its things is kept there, all else stays as it is.
         out: The file, .html; one that is there is replaced when the page is complete.
         words: Words to name things with; or a text file of them, one a line. They can be asked for, too,
             beside the list that comes with gags and what the scene was taught.
@@ -86,13 +87,14 @@ def export_page(
     direction = parse_up(up) if isinstance(up, str) else None if up is None else np.asarray(up, np.float64)
     words = read_words(words) if isinstance(words, Path) else list(words)
     scene = scene if isinstance(scene, Scene) else Scene.load(scene)
-    listed = listed_things(scene, words, progress=progress)
+    kept = KeptList(scene, words)
+    listed, pictures = kept.listed(progress), kept.pictures(progress)
     asked = list(dict.fromkeys([*scene.taught.names(), *words, *page_words()]))
     answers = answers_of_words(scene, asked, progress=progress)
     packed = Packed.of(scene.gaussians).coarser()
     colors = granularity(scene)
     content = _content(scene, packed, direction) | {
-        "things": listed.things,
+        "things": with_pictures(listed.things, pictures),
         "words": words_json(answers),
         "modes": {"granularity": {"legend": colors.legend}},
     }
@@ -145,7 +147,7 @@ def _content(scene: Scene, packed: Packed, up: np.ndarray | None) -> dict[str, A
         start.up,
         at,
         unit=None if frame.unit is None else frame.unit.to_json(),
-        mark=scene.field.splats_hash[:16],
+        mark=mark_of(scene),
     )
 
 

@@ -1,9 +1,8 @@
 """What the page lists: the tree of things with names, boxes and thumbnails, and whose Gaussians are whose."""
 
-import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,10 @@ from PIL import Image
 
 from gags.progress import SILENT, Reporter
 from gags.query.choose import Chooser
+from gags.query.examples import CERTAIN
 from gags.query.ids import thing_of_each
 from gags.query.instances import Instance, locate_instances
-from gags.query.names import EVERYDAY, Namer
+from gags.query.names import EVERYDAY, NAMES, Namer
 from gags.query.space import Space
 from gags.report.things import pictures_of_nodes, shown_nodes
 from gags.scene import Scene
@@ -33,22 +33,21 @@ class Listed:
     Attributes:
         things: One entry a node of the hierarchy, each after what it lies in: `id` (its row), `parent` (an
             id, or −1), `kind`, `listed`, `level`, `count` and `box`; of those that are listed also `name`,
-            `names` (words with scores), `sure`, `score` and `thumbnail` (a data URI, or null).
+            `names` (words with scores), `sure` and `score`.
         owner: Smallest thing of each Gaussian of the scene, −1 for none. int32 [N]
     """
 
     things: list[dict[str, Any]]
     owner: np.ndarray
 
+    @property
+    def ids(self) -> list[int]:
+        """Rows of the things that are listed."""
+        return [thing["id"] for thing in self.things if thing["listed"]]
 
-def listed_things(
-    scene: Scene,
-    words: Sequence[str] = EVERYDAY,
-    *,
-    thumbnails: bool = True,
-    progress: Reporter = SILENT,
-) -> Listed:
-    """Name, frame and picture the things of a scene.
+
+def list_of_words(scene: Scene, words: Sequence[str] = EVERYDAY, *, progress: Reporter = SILENT) -> Listed:
+    """Name and frame the things of a scene, by words alone: names that it was taught come later.
 
     A name is sure if the scene, asked for it, answers with the thing, with a part of it, or with what it is a
     part of: what fits a bare wall best of all words is no name of it.
@@ -56,39 +55,56 @@ def listed_things(
     Args:
         scene: The scene.
         words: Words to name things with.
-        thumbnails: Whether to make pictures of them, which reads photos.
         progress: Told about progress.
     """
     things, space = scene.things(progress), scene.space(progress)
+    namer = Namer.of_scene(scene.field, scene.queries(words), space.opacities, things)
     shown = shown_nodes(things, scene.photos_with_masks)
-    namer = Namer.of_scene(
-        scene.field, scene.queries(words), space.opacities, things, taught=scene.taught.examples()
-    )
     names = {node: namer.names(things[node]) for node in shown}
     answers = answers_of_words(scene, sorted({found[0][0] for found in names.values()}), progress=progress)
-    pictures = thumbnails_of(scene, shown, progress=progress) if thumbnails else {}
     kinds = things.kinds()
     rows: list[dict[str, Any]] = []
     for node in range(len(things)):
         row = {"id": node, "parent": int(things.parents[node]), "kind": kinds[node], "listed": node in names}
         if node in names:
-            word, score = names[node][0]
-            row |= {
-                "name": word,
-                "names": [[name, round(fit, 4)] for name, fit in names[node]],
-                "sure": _answers_with(answers[word], things, node),
-                "score": round(score, 4),
-                "thumbnail": pictures.get(node),
-            }
-        kept = space.without_floaters(things[node])
+            row |= _named(names[node], answers, things, node)
         row |= {"level": round(float(things.levels[node]), 3), "count": len(things[node])}
-        row["box"] = box_json(space.box(kept))
+        row["box"] = box_json(space.box(space.without_floaters(things[node])))
         rows.append(row)
     return Listed(rows, owners(things, space))
 
 
-def thumbnails_of(scene: Scene, nodes: Sequence[int], *, progress: Reporter = SILENT) -> dict[int, str]:
-    """A small picture of some things, a data URI by row; those that no photo shows are left out."""
+def with_taught_names(scene: Scene, listed: Listed, *, progress: Reporter = SILENT) -> Listed:
+    """The list with the names that the scene was taught before those of words."""
+    taught = scene.taught.examples()
+    if not taught or not listed.things:
+        return listed
+    things, opacities = scene.things(progress), scene.space(progress).opacities
+    names = {node: [one.name for one in taught if one.is_of(things[node], opacities)] for node in listed.ids}
+    names = {node: found for node, found in names.items() if found}
+    answers = answers_of_words(scene, sorted({found[0] for found in names.values()}), progress=progress)
+    rows = list(listed.things)
+    for node, found in names.items():
+        both = [*((name, CERTAIN) for name in found), *map(tuple, rows[node]["names"])][:NAMES]
+        rows[node] = rows[node] | _named(both, answers, things, node)
+    return replace(listed, things=rows)
+
+
+def _named(
+    names: Sequence[tuple[str, float]], answers: dict[str, list[Instance]], things: Things, node: int
+) -> dict[str, Any]:
+    """What an entry says of its names, best first."""
+    word, score = names[0]
+    return {
+        "name": word,
+        "names": [[name, round(fit, 4)] for name, fit in names],
+        "sure": _answers_with(answers[word], things, node),
+        "score": round(score, 4),
+    }
+
+
+def thumbnails_of(scene: Scene, nodes: Sequence[int], *, progress: Reporter = SILENT) -> dict[int, bytes]:
+    """A small picture of some things, a JPEG by row; those that no photo shows are left out."""
     pictures = pictures_of_nodes(scene, scene.things(progress), nodes, progress=progress)
     return {node: _thumbnail(picture) for node, (_, picture) in pictures.items()}
 
@@ -133,10 +149,10 @@ def answers_of_words(
     return found
 
 
-def _thumbnail(picture: np.ndarray) -> str:
-    """A small JPEG as a data URI. uint8 RGB [h, w, 3]"""
+def _thumbnail(picture: np.ndarray) -> bytes:
+    """A small JPEG. uint8 RGB [h, w, 3]"""
     image = Image.fromarray(picture)
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return buffer.getvalue()

@@ -1,6 +1,5 @@
 """What pages ask, checked: every value from a page is of its kind and within its range, or refused."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from gags.capture.camera import Camera
 from gags.errors import QueryError
 from gags.files.ranges import Range
+from gags.query.language import check_texts
 from gags.serve.settings import LONGEST_TEXT
 from gags.viewer.film import FPS, SECONDS, SIDES
 from gags.viewer.scene import Edits, ViewerScene
@@ -38,6 +38,7 @@ class Asked:
         found = self.values.get(name, "")
         if not isinstance(found, str) or len(found) > LONGEST_TEXT or not (found.strip() or empty):
             raise QueryError(f"{name} must be a text of 1 to {LONGEST_TEXT} characters")
+        check_texts([found])
         return found
 
     def number(self, name: str, within: Range, *, whole: bool = False) -> float:
@@ -124,8 +125,10 @@ def _whole(content: bytes) -> bytes:
 
 
 def _number(value: Any, name: str, within: Range, *, whole: bool = False) -> float:
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not fits or value not in within or (whole and value != int(value)):
+    fits = isinstance(value, int | float) and not isinstance(value, bool)
+    if (
+        not fits or value not in within or (whole and value != int(value))
+    ):  # what is not finite is in no range
         raise QueryError(f"{name} must be a {'whole ' if whole else ''}number {within}")
     return value
 

@@ -24,10 +24,12 @@ from gags.query.names import EVERYDAY, Namer
 from gags.query.reach import MATCHES, OPAQUE, Reach, needed_margin
 from gags.query.relevancy import Queries
 from gags.query.space import Space
+from gags.query.taught import Taught
 from gags.scene import Scene
 from gags.things.things import Things
 from gags.viewer.first_view import first_view
-from gags.viewer.listed import Listed, listed_things, thumbnails_of
+from gags.viewer.kept import KeptList, mark_of, with_pictures
+from gags.viewer.listed import Listed
 from gags.viewer.modes import ModeColors, granularity, meanings
 from gags.viewer.payload import Packed, owner_bytes, scene_json
 
@@ -97,9 +99,17 @@ class ViewerScene:
         scene: The scene.
         words: Words to name things with.
         up: What is up; None for what the scene was told, else what the photos and the ground say. [3]
+        write: Whether the list of things, which takes long to make, is kept in the scene's folder.
     """
 
-    def __init__(self, scene: Scene, words: Sequence[str] = EVERYDAY, up: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        words: Sequence[str] = EVERYDAY,
+        up: np.ndarray | None = None,
+        *,
+        write: bool = True,
+    ) -> None:
         self.scene = scene
         self.opacities = scene.gaussians.opacities.cpu().double().numpy()
         self.solid = self.opacities > OPAQUE
@@ -108,14 +118,15 @@ class ViewerScene:
         self._named: Queries | None = None
         self._needed: float | None = None
         self._namer: Namer | None = None
-        self._taught: list[str] = []  # names that `_namer` and `_listed` know; others may be taught meanwhile
+        self._taught: list[Taught] = []  # what `_namer` and `_listed` know; more may be taught meanwhile
+        self._kept = KeptList(scene, words, write=write)
         self._listed: Listed | None = None
         self._colors: dict[str, ModeColors] = {}
         self._asking = threading.RLock()  # for the encoder and the field
         # For the things: finding them takes long, and texts are answered meanwhile.
         self._finding = threading.RLock()
         self._listing = threading.RLock()  # for their names, which take longer still
-        self._pictures: dict[int, str] | None = None
+        self._pictures: dict[int, str] = {}
         self._picturing = threading.RLock()  # for their thumbnails, which come last
 
     def __len__(self) -> int:
@@ -127,6 +138,11 @@ class ViewerScene:
     def packed(self) -> Packed:
         """The Gaussians as the page gets them."""
         return Packed.of(self.scene.gaussians)
+
+    @cached_property
+    def mark(self) -> str:
+        """Tells pages whether a server that is back shows the same scene."""
+        return mark_of(self.scene)
 
     @cached_property
     def _place(self) -> np.ndarray:
@@ -165,23 +181,18 @@ class ViewerScene:
             },
             unit=None if frame.unit is None else frame.unit.to_json(),
             modes={mode: {} for mode in MODES},
-            mark=scene.field.splats_hash[:16],
+            mark=self.mark,
         )
 
     def things_json(self, progress: Reporter = SILENT) -> list[dict[str, Any]]:
         """The things for the page's list, named, thumbnails if made; see `gags.viewer.listed`."""
-        pictures = self._pictures or {}
-        return [
-            thing | {"thumbnail": pictures.get(thing["id"])} if thing["listed"] else thing
-            for thing in self._list(progress).things
-        ]
+        return with_pictures(self._list(progress).things, self._pictures)
 
     def thumbnails(self, progress: Reporter = SILENT) -> dict[int, str]:
         """Small pictures of the listed things, data URIs by id; made once, after the list is shown."""
-        listed = [thing["id"] for thing in self._list(progress).things if thing["listed"]]
+        self._list(progress)
         with self._picturing:
-            if self._pictures is None:
-                self._pictures = thumbnails_of(self.scene, listed, progress=progress)
+            self._pictures = self._kept.pictures(progress)
             return self._pictures
 
     def owner(self) -> bytes:
@@ -190,11 +201,12 @@ class ViewerScene:
 
     def _list(self, progress: Reporter = SILENT) -> Listed:
         self.find_things(progress)
-        self.warm_up()
         with self._listing:
+            if not self._kept.is_known():
+                self.warm_up()
             self._forget_names()
             if self._listed is None:
-                self._listed = listed_things(self.scene, self._words, thumbnails=False, progress=progress)
+                self._listed = self._kept.listed(progress)
             return self._listed
 
     # Questions
@@ -298,9 +310,9 @@ class ViewerScene:
 
     def _forget_names(self) -> None:
         """Forget names that were found before other ones were taught."""
-        names = self.scene.taught.names()
-        if names != self._taught:
-            self._taught, self._namer, self._listed = names, None, None
+        taught = self.scene.taught.entries()
+        if taught is not self._taught:
+            self._taught, self._namer, self._listed = taught, None, None
 
     def names(self, mask: np.ndarray) -> tuple[list[tuple[str, float]], bool]:
         """The words that name some Gaussians best, with their scores, and whether the first is sure.

@@ -66,9 +66,9 @@ class Viewer:
         up: np.ndarray | None = None,
         framed: bool = False,
     ) -> None:
-        self._shown = ViewerScene(scene, words, up)
-        self._outbox = Outbox()
         self._local = host in LOCAL_ADDRESSES
+        self._shown = ViewerScene(scene, words, up, write=self._local)
+        self._outbox = Outbox()
         self.sessions: set[Session] = set()
         self._listener = listening(host, port)
         self.port = int(self._listener.getsockname()[1])
@@ -103,6 +103,7 @@ class Viewer:
 
     def _app(self) -> FastAPI:
         app = FastAPI(title="gags", docs_url=None, redoc_url=None, openapi_url=None)
+        app.exception_handler(GagsError)(_told)
         app.get("/")(self.page)
         app.get("/favicon.ico")(lambda: Response(status_code=204))
         app.get("/scene.json")(self.scene)
@@ -185,6 +186,11 @@ class Viewer:
             f'<iframe src="{url}" width="100%" height="{FRAME_HEIGHT}" style="border:0" '
             f'title="The scene in 3D"></iframe><p><a href="{url}" target="_blank">{url}</a></p>'
         )
+
+
+def _told(request: Request, error: Exception) -> Response:
+    """What is wrong with the scene, in one line, for the page to show."""
+    return Response(" ".join(str(error).split()), 500, media_type="text/plain")
 
 
 def _sent(request: Request, content: bytes, kind: str) -> Response:

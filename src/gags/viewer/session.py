@@ -67,8 +67,8 @@ class Session:
 
     async def run(self) -> None:
         """Answer until the browser leaves."""
-        mark = self._shown.scene.field.splats_hash[:16]
-        await self.send({"hello": {"count": len(self._shown), "mark": mark, "writable": self._writable}})
+        hello = {"count": len(self._shown), "mark": self._shown.mark, "writable": self._writable}
+        await self.send({"hello": hello})
         try:
             while (event := await self._socket.receive())["type"] == "websocket.receive":
                 received = event.get("text")

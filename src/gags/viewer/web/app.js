@@ -46,6 +46,7 @@ class App {
     this._resize();
     this._stateChanged();
     requestAnimationFrame((now) => this._frame(now));
+    this.backend.onStatus((status) => status === "back" && this._cameBack());
     await this._load();
   }
 
@@ -121,7 +122,21 @@ class App {
     this.things.set(things, owner);
     this.list.show();
     this._stateChanged();
-    if (this.backend.can("thumbnails")) trying(async () => this.list.picture(await this.backend.thumbnails()));
+    this.modeColors.delete("things"); // made before they were known
+    if (this.renderer.look.mode === "things") this.setMode("things");
+    if (this.backend.can("thumbnails")) trying(() => this._loadThumbnails());
+  }
+
+  async _loadThumbnails() {
+    this.list.picture(await this.backend.thumbnails());
+    this.pictured = true;
+  }
+
+  /** The server is back: what was not answered before is asked again. */
+  _cameBack() {
+    if (!this.ready) return; // still on its way
+    if (!this.things.roots) trying(() => this._loadThings());
+    else if (!this.pictured) trying(() => this._loadThumbnails());
   }
 
   /** Size of what is there, and where its ground is, from a sample of what arrived. */

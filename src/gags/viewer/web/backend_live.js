@@ -4,6 +4,10 @@
 
 const RETRY_SECONDS = [1, 1, 2, 3, 5, 8]; // between attempts to reach a server that is gone
 const BUSY_AFTER = 1000; // ms after which the page says that something takes a while
+const OTHER_SCENE = "The server shows another scene now: reload the page.";
+
+/** What the server answers with an error; asking again would not help. */
+class Refused extends Error {}
 
 class LiveBackend extends Backend {
   constructor() {
@@ -33,8 +37,26 @@ class LiveBackend extends Backend {
     } catch {
       throw new Error("The server cannot be reached. Does `gags view` still run?");
     }
-    if (!response.ok) throw new Error(`The server does not have ${path} (${response.status}).`);
+    if (!response.ok) {
+      const said = response.headers.get("content-type")?.startsWith("text/plain") ? await response.text() : "";
+      throw new Refused(said || `The server does not have ${path} (${response.status}).`);
+    }
     return response;
+  }
+
+  /** Bytes of an address; waits for the server where it is gone. */
+  async _bytes(path) {
+    for (;;) {
+      try {
+        return new Uint8Array(await (await this._fetch(path)).arrayBuffer());
+      } catch (error) {
+        if (error instanceof Refused) throw error;
+        do await new Promise((resume) => setTimeout(resume, 500));
+        while (this.lost && !this.closed);
+        if (this.closed) throw error;
+        if (this.isOther) throw new Refused(OTHER_SCENE);
+      }
+    }
   }
 
   async splats(onChunk) {
@@ -48,7 +70,7 @@ class LiveBackend extends Backend {
   /** Chunks in order, the next one on its way while one is unpacked. */
   async _chunks(name, onChunk) {
     const chunks = Math.ceil(this.scene.count / this.scene.chunk);
-    const get = async (number) => new Uint8Array(await (await this._fetch(`${name}/${number}`)).arrayBuffer());
+    const get = (number) => this._bytes(`${name}/${number}`);
     let next = get(0);
     for (let number = 0; number < chunks; number++) {
       const bytes = await next;
@@ -180,7 +202,8 @@ class LiveBackend extends Backend {
     this.writable = writable;
     this.tries = 0;
     if (this.scene.mark !== mark || this.scene.count !== count) {
-      notify("The server shows another scene now: reload the page.", "error");
+      this.isOther = true;
+      notify(OTHER_SCENE, "error");
     } else if (this.lost) this._tell("back");
     this.lost = false;
   }

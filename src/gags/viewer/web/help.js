@@ -24,9 +24,9 @@ const HELP = [
 function fillHelp(dialog, app) {
   const tables = HELP.map(([title, rows]) => el("section", {}, el("h3", {}, title),
     el("dl", {}, ...rows.flatMap(([keys, does]) => [el("dt", {}, keys), el("dd", {}, does)]))));
-  dialog.replaceChildren(el("h2", {}, "Keys and gestures"), el("div", { class: "columns" }, ...tables),
-    el("p", { class: "quiet" }, `Drawn by ${app.renderer.device}.`),
-    el("form", { method: "dialog" }, el("button", { autofocus: true }, "Close")));
+  // The button comes first: the dialog shows what has the focus, which is to be its beginning.
+  dialog.replaceChildren(el("form", { method: "dialog" }, el("h2", {}, "Keys and gestures"), el("button", { autofocus: true }, "Close")),
+    el("div", { class: "columns" }, ...tables), el("p", { class: "quiet" }, `Drawn by ${app.renderer.device}.`));
 }
 
 /** Keys that work wherever no text is being typed. */

@@ -2,6 +2,8 @@
 // Lines over the picture: boxes of what is selected, the grid, axes, cameras of the photos, measures, and the
 // outline that a tool draws. They are drawn on a flat canvas, from the camera of the picture.
 
+const LONGEST_LABEL = 60; // letters
+
 class Overlay {
   constructor(canvas) {
     this.canvas = canvas;
@@ -63,6 +65,7 @@ class Overlay {
 
   text(x, y, text, color = "#fff") {
     const c = this.context, size = 13 * this.ratio, pad = 5 * this.ratio;
+    if (text.length > LONGEST_LABEL) text = `${text.slice(0, LONGEST_LABEL - 1)}…`;
     c.font = `${size}px system-ui, sans-serif`;
     const width = c.measureText(text).width;
     const left = clamp(x - width / 2, pad, Math.max(pad, this.canvas.width - width - pad));
