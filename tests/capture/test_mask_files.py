@@ -288,7 +288,7 @@ def test_views_that_show_nothing_else_are_left_out(tmp_path):
     # Degrees to the right of what counts: 90 to 180. A view reaches 45 to both sides.
     assert [v.name for v in capture if v.name[0] == "0"] == ["0/yaw090.png", "0/yaw135.png", "0/yaw180.png"]
     assert len(capture) == 3 + 8 * 8
-    assert all(view.kept() is None or view.kept().any() for view in capture)
+    assert all(kept is None or kept.any() for kept in (view.kept() for view in capture))
     assert "5 views show only what is to be ignored (0/yaw000.png, " in heard.said[-1]
 
 
