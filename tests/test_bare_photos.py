@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+import gags
 from gags import cli, pipeline
 from gags.capture import read_saved_capture
 from gags.errors import CaptureError
@@ -148,3 +149,51 @@ def test_photos_without_poses_have_no_copies_to_choose_from(toy, asked, tmp_path
     assert cli.main(command) == 1
     assert "--images images_2 chooses between copies of posed photos" in capsys.readouterr().err
     assert asked == []
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_lists_are_checked_before_poses_are_found(toy, asked, tmp_path, several):
+    sources = [toy / "images", toy] if several else toy / "images"
+    listed = tmp_path / "list.txt"
+    photos = pipeline.CaptureSettings(test_list=listed)
+    for text, message in ((None, "cannot be read"), ("view_99\n", r"names 1 views .*\(view_99\)")):
+        if text is not None:
+            listed.write_text(text)
+        with pytest.raises(CaptureError, match=message):
+            pipeline.capture_of(sources, photos)
+    listed.write_text("images/view_03\n" if several else "view_03.JPG\n")
+    assert pipeline.capture_of(sources, photos).capture is None
+
+
+@pytest.mark.parametrize(
+    ("chosen", "held_out"),
+    [({"test_every": 2}, {"p0", "p2"}), ({"test_every": 0}, set()), ({"list": "p1.png\n"}, {"p1"})],
+)
+def test_panoramas_are_held_out_whole(tmp_path, monkeypatch, chosen, held_out):
+    """What poses are found of are views, 4 a panorama: every second view would show what others show."""
+    for index in range(4):
+        write_photo(tmp_path / "photos" / f"p{index}.png", plain_photo(index, (200, 100)))
+
+    def find(source, out, settings, progress=None, masks="auto"):
+        write_colmap(out, [f"p{row}/yaw{turn:03d}.jpg" for row in range(4) for turn in (0, 90, 180, 270)])
+        return out
+
+    monkeypatch.setattr(inputs, "find_poses", find)
+    if "list" in chosen:
+        (tmp_path / "list.txt").write_text(chosen["list"])
+        chosen = {"test_list": tmp_path / "list.txt"}
+    photos = pipeline.CaptureSettings(camera="equirectangular", **chosen)
+    capture = pipeline.read_capture(tmp_path / "photos", photos, find_poses_in=tmp_path / "ws")
+    assert {view.name.split("/")[0] for view in capture.test} == held_out
+    assert len(capture.test) == 4 * len(held_out)
+
+
+def test_what_is_no_panorama_leaves_no_folder(toy, tmp_path):
+    photos = pipeline.CaptureSettings(camera="equirectangular")
+    for sources, message in (
+        (toy / "images", "a 360° panorama is twice as wide as high"),
+        ([toy / "images", toy], "panoramas cannot be merged"),
+    ):
+        with pytest.raises(CaptureError, match=message):
+            gags.reconstruct(sources, tmp_path / "ws", photos=photos)
+    assert not (tmp_path / "ws").exists()

@@ -272,3 +272,26 @@ def test_turned_photos_turn_their_masks(tmp_path):
     kept = view.kept()
     assert kept is not None
     assert np.array_equal(kept, (ignoring(right=30) > 0).T[:, ::-1])
+
+
+def test_views_that_show_nothing_else_are_left_out(tmp_path):
+    """A mask leaves something of every panorama, but of views of it nothing: they would count whole."""
+    names = [f"{index}.png" for index in range(9)]
+    write_nerfstudio(tmp_path, [f"images/{n}" for n in names], camera_model="EQUIRECTANGULAR", w=200, h=100)
+    for index, name in enumerate(names):
+        write_photo(tmp_path / "images" / name, plain_photo(index, (200, 100)))
+    mask = np.full((100, 200), 255, np.uint8)
+    mask[:, :150] = 0  # from behind over the left and ahead to the right
+    write_photo(tmp_path / "masks" / "0.png", mask)
+    heard = Heard()
+    capture = load_capture(tmp_path, progress=heard)
+    # Degrees to the right of what counts: 90 to 180. A view reaches 45 to both sides.
+    assert [v.name for v in capture if v.name[0] == "0"] == ["0/yaw090.png", "0/yaw135.png", "0/yaw180.png"]
+    assert len(capture) == 3 + 8 * 8
+    assert all(kept is None or kept.any() for kept in (view.kept() for view in capture))
+    assert "5 views show only what is to be ignored (0/yaw000.png, " in heard.said[-1]
+
+
+def test_masks_named_by_nothing_are_refused(colmap):
+    with pytest.raises(CaptureError, match="--masks names nothing; give a folder"):
+        load_capture(colmap, masks=" ")

@@ -9,15 +9,20 @@ import numpy as np
 import pytest
 from tests.helpers.alignment import similarity
 from tests.helpers.heard import Heard
+from tests.helpers.made_capture import write_colmap
 from tests.helpers.textured import HEIGHT, WIDTH, photo
 from tests.helpers.textured import camera as textured_camera
 from tests.poses.test_points import write_posed
 
 from gags import cli
 from gags.capture import load_capture, read_saved_capture, save_capture
+from gags.capture.photos import read_photo
+from gags.capture.settings import UndistortSettings
 from gags.errors import CaptureError
-from gags.poses import PoseSettings, poses
-from gags.poses.merge import merge_captures, visit_names
+from gags.poses import PoseSettings, merge, poses
+from gags.poses.merge import merge_captures, read_visits, visit_names
+from gags.poses.points import pinhole_photos
+from gags.progress import SILENT
 
 ANGLES = {"first": np.linspace(-0.6, 0.5, 6), "second": np.linspace(-0.35, 0.75, 5)}
 
@@ -193,3 +198,78 @@ def test_names_of_folders(tmp_path):
     (tmp_path / "walk.mp4").write_bytes(b"")
     paths = [tmp_path / "a" / "room", tmp_path / "b" / "Room", tmp_path / "c" / "room", tmp_path / "walk.mp4"]
     assert visit_names(paths) == ["room", "Room_2", "room_3", "walk"]
+
+
+def write_video(path, angles):
+    """A walk along the room, six frames a photo."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30.0, (WIDTH, HEIGHT))
+    for angle in angles:
+        for _ in range(6):
+            writer.write(photo(textured_camera(angle))[..., ::-1])
+    writer.release()
+
+
+def test_one_mask_of_all_holds_for_the_frames_of_a_video(visits, tmp_path):
+    folder, _ = visits
+    write_video(tmp_path / "walk.avi", np.linspace(-0.35, 0.5, 5))
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[:60] = 0
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    out = merge_captures(
+        [folder / "first", tmp_path / "walk.avi"], tmp_path / "out", masks=str(tmp_path / "mask.png")
+    )
+    capture = load_capture(out)
+    assert len(capture) == 11
+    assert {view.name.split("/")[0] for view in capture} == {"first", "walk"}
+    for view in capture:
+        kept = view.kept()
+        assert kept is not None
+        assert not kept[:58].any()
+
+
+def test_360_videos_are_refused_like_photos(visits, tmp_path, monkeypatch):
+    """Frames come after the folder is made: it goes, too."""
+    folder, _ = visits
+    write_video(tmp_path / "round.avi", np.linspace(-0.35, 0.5, 5))
+    frames = lambda photos: ([path for path, *_ in photos if path.name.startswith("frame")], [])  # noqa: E731
+    monkeypatch.setattr("gags.poses.panoramas.panoramas_among", frames)
+    with pytest.raises(CaptureError, match=r"round.avi: 5 photos are 360° panoramas"):
+        merge_captures([folder / "first", tmp_path / "round.avi"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def write_round(folder, names=("a.png", "b.png", "c.png"), size=(200, 150)):
+    """Photos of a fisheye with poses."""
+    params = [70.0, size[0] / 2, size[1] / 2, 0.01]
+    rng = np.random.default_rng(0)
+    write_colmap(
+        folder,
+        list(names),
+        model="SIMPLE_RADIAL_FISHEYE",
+        params=params,
+        size=size,
+        photo=lambda _: cv2.resize(rng.integers(0, 255, (12, 16, 3), np.uint8), size),
+    )
+
+
+def test_a_scene_of_smaller_fisheye_photos_gives_whole_ones(tmp_path):
+    """Its photos are larger than the lens that it keeps: no corner of them may be cut out."""
+    write_round(tmp_path / "c")
+    small, whole = load_capture(tmp_path / "c", downscale=2), load_capture(tmp_path / "c")
+    views = [merge._full_size(view) for view in small]
+    (photo, *_) = pinhole_photos(views, tmp_path / "out", SILENT)
+    expected = cv2.resize(whole.views[0].image(), (photo.width, photo.height)).astype(float)
+    written = read_photo(photo.path).astype(float)
+    assert abs(photo.width - whole.views[0].camera.width) <= 2
+    assert np.abs(written - expected).mean() < 4
+
+
+def test_posed_captures_are_read_as_the_settings_say(tmp_path):
+    for name in ("one", "two"):
+        write_round(tmp_path / name)
+    settings = PoseSettings(undistort=UndistortSettings(fov=60.0))
+    visits = read_visits([tmp_path / "one", tmp_path / "two"], settings)
+    for visit in visits:
+        assert visit.capture is not None
+        camera = visit.capture.views[0].camera
+        assert 2 * np.degrees(np.arctan(camera.width / 2 / camera.K[0, 0])) == pytest.approx(60, abs=1)
