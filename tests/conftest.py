@@ -5,6 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 # Before anything imports the hub's client: no test may depend on what a hub has, or fetch gigabytes.
 os.environ["HF_HUB_OFFLINE"] = "1"

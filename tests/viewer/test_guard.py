@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -31,7 +32,9 @@ def _asked(headers, *, kind="http", method="GET", local=True, framed=False):
 
     scope = {"type": kind, "method": method, "path": "/"}
     scope["headers"] = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-    asyncio.run(ViewerGuard(_app, local=local, framed=framed)(scope, receive, send))
+    guard = ViewerGuard(_app, local=local, framed=framed)
+    with ThreadPoolExecutor(1) as pool:  # this thread may have a browser's event loop
+        pool.submit(lambda: asyncio.run(guard(scope, receive, send))).result()
     return sent
 
 

@@ -26,7 +26,7 @@ UNSEEN = 3.0  # photos more, in which a node fits as is typical: of many that fe
 # How much speaks for a whole, by what it is compared with:
 ADDED = 2.0  # how well fits what it adds, in shares of the fit of the node that one starts from
 OWN = 1.0  # how well its own masks fit, in shares of the range of the text
-LEVEL = 1.0  # a level of masks (sub-part, part, whole) higher
+LEVEL = 1.2  # a level of masks (sub-part, part, whole) higher
 REPEATED = 0.75  # the logarithm of how many more photos cut it out
 GROUP = 1.0  # and against it, if it is several things that are cut out alone as often
 OFTEN = 0.7  # of the photos that see a node: to be cut out by more speaks no more for it
