@@ -76,8 +76,6 @@ def write_capture(
     pinholes = {}
     images = [model.image(number) for number in sorted(model.reg_image_ids())]
     folder = out / IMAGES
-    for old in (folder, out / MASKS):
-        shutil.rmtree(old, ignore_errors=True)
     with progress.stage("Undistorting photos", len(images), "photos") as bar:
         for image in images:
             source, lens = sources[image.name], lenses[image.camera_id]

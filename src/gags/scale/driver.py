@@ -195,8 +195,8 @@ def _needed(workspace: Workspace, stage: Stage, job: Job) -> list[Path]:
         kept = [workspace.description(photo) for photo in job.photos]
         own = [workspace.config, workspace.capture, workspace.splats, *kept]
         return [*(path for path in own if path.is_file()), *_below(workspace.poses)]
-    others = {workspace.run, workspace.answers, workspace.catalog, workspace.report, workspace.descriptions}
-    others.add(workspace.viewer)
+    made = {workspace.answers, workspace.catalog, workspace.report, workspace.viewer}
+    others = made | {workspace.run, workspace.descriptions}
     paths = [path for path in root.iterdir() if path.is_file() and not path.name.startswith(".")]
     for folder in root.iterdir():
         if folder.is_dir() and folder not in others:

@@ -126,9 +126,8 @@ def _whole(content: bytes) -> bytes:
 
 def _number(value: Any, name: str, within: Range, *, whole: bool = False) -> float:
     fits = isinstance(value, int | float) and not isinstance(value, bool)
-    if (
-        not fits or value not in within or (whole and value != int(value))
-    ):  # what is not finite is in no range
+    # What is not finite is in no range.
+    if not fits or value not in within or (whole and value != int(value)):
         raise QueryError(f"{name} must be a {'whole ' if whole else ''}number {within}")
     return value
 
