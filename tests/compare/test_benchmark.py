@@ -9,9 +9,12 @@ from tests.compare.test_harness import FAST, STAGES, _patch
 from tests.helpers.made_datasets import write_lerf_ovs, write_mip360_ovs
 
 from gags import cli
+from gags.compare import benchmark as module
 from gags.compare import harness, job
 from gags.compare.benchmark import BenchmarkSettings, benchmark, default_methods, preset_of
+from gags.compare.methods.autoencoder import AutoencoderSettings
 from gags.compare.methods.field import OneField
+from gags.compare.methods.langsplat import LangSplatSettings
 from gags.compare.methods.uplift import Uplift
 from gags.compare.paper import published
 from gags.compare.results import MethodResult
@@ -22,7 +25,9 @@ from gags.workspace import Workspace
 
 SCENES = ("ramen", "teatime")
 METHODS = ("--methods", "gags", "uplift")
-TWO = BenchmarkSettings(runs=2)
+TWO = BenchmarkSettings(
+    LangSplatSettings(steps=40, autoencoder=AutoencoderSettings(steps=200)), runs=2
+)  # as FAST
 
 
 @pytest.fixture(scope="session")
@@ -315,11 +320,13 @@ def test_mip360_ovs_has_photos_of_half_the_size_and_labels_by_position(tmp_path,
     assert "1 to 8" in reason
 
 
-def test_python_does_what_the_command_does(lerf, finished, calls):
-    found = benchmark(
-        "lerf-ovs", str(lerf), str(finished), ["gags", "uplift"], TWO, scenes=SCENES, stages=STAGES
-    )
+def test_python_does_what_the_command_does(lerf, finished, tmp_path, calls):
+    """All settings of the stages are the same as the few that the command changed."""
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    found = benchmark("lerf-ovs", str(lerf), str(out), ["gags", "uplift"], TWO, scenes=SCENES, stages=STAGES)
     assert calls == []
+    assert cli.main(_command(lerf, out, "--runs", "1", "--scenes", "ramen", "--methods", "gags")) == 0
     assert found.to_json()["entries"] == json.loads((finished / "benchmark.json").read_text())["entries"]
     assert found.page.exists()
 
@@ -374,3 +381,171 @@ def test_unknown_data_sets_and_empty_folders_are_one_line(lerf, tmp_path, capsys
     with pytest.raises(CompareError, match="holds no scene of LERF-OVS"):
         benchmark("lerf-ovs", tmp_path, tmp_path / "out", ["uplift"])
     assert not Workspace(tmp_path / "out").root.exists()
+
+
+def _entries(out):
+    return [
+        (entry["scene"], entry["run"], entry["method"])
+        for entry in json.loads((out / "benchmark.json").read_text())["entries"]
+    ]
+
+
+def test_scenes_methods_and_runs_can_be_asked_for_one_after_the_other(lerf, finished, tmp_path, calls):
+    """Each call does its own, and the tables in the end are those of one call."""
+    out = tmp_path / "out"
+    shutil.copytree(
+        finished, out, ignore=shutil.ignore_patterns("benchmark.json", "index.html", "compare.json")
+    )
+    together = json.loads((finished / "benchmark.json").read_text())
+    for scenes, methods, runs in [
+        (["teatime"], ["gags"], "2"),
+        (["ramen"], ["gags", "uplift"], "1"),
+        (["ramen", "teatime"], ["uplift"], "2"),
+        (["ramen"], ["gags"], "2"),
+    ]:
+        more = ["--scenes", *scenes, "--methods", *methods, "--runs", runs]
+        assert cli.main(_command(lerf, out, *more)) == 0
+    assert calls == []
+    content = json.loads((out / "benchmark.json").read_text())
+    assert content["scenes"] == list(SCENES)
+    by_key = {(e["scene"], e["run"], e["method"]): e for e in content["entries"]}
+    assert by_key == {(e["scene"], e["run"], e["method"]): e for e in together["entries"]}
+    assert content["standings"].keys() == together["standings"].keys()
+    assert all(content["standings"][name] == together["standings"][name] for name in content["standings"])
+    for table, expected in zip(content["tables"], together["tables"], strict=True):
+        assert {str(row) for row in table["rows"]} == {str(row) for row in expected["rows"]}
+    compared = json.loads((out / "teatime" / "run_1" / "compare.json").read_text())
+    assert {row["method"] for row in compared["methods"]} == {"gags", "uplift"}
+    assert "teatime" in (out / "index.html").read_text()
+
+
+def test_a_call_whose_every_scene_fails_loses_nothing(lerf, finished, tmp_path, calls, capsys):
+    """The photos are gone; once they are back, the failure goes from the list."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(lerf, data)
+    shutil.copytree(finished, out)
+    for scene in SCENES:
+        (data / scene / "images").rename(data / scene / "away")
+    before = _entries(out)
+    found = _reasons(out, capsys, _command(data, out, "--runs", "2"))
+    assert [(scene, run, method) for scene, run, method, _ in found] == [(s, None, None) for s in SCENES]
+    assert _entries(out) == before
+    assert "88.14" in (out / "index.html").read_text()
+    (data / "ramen" / "away").rename(data / "ramen" / "images")
+    assert cli.main(_command(data, out, "--scenes", "ramen", "--runs", "1")) == 0  # teatime was not asked for
+    failures = json.loads((out / "benchmark.json").read_text())["failures"]
+    assert [failure["scene"] for failure in failures] == ["teatime"]
+    assert "What could not be done" in (out / "index.html").read_text()
+    assert _entries(out) == before
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (["--protocol", "lerf-ovs"], "(protocol)"),
+        (["--distill.steps", "41"], "(stages)"),
+        (["--langsplat.steps", "41"], "(langsplat)"),
+        (["--test-every", "8"], "(photos)"),
+        (["--share-gaussians"], "(share_gaussians)"),
+    ],
+)
+def test_figures_of_other_settings_are_not_mixed(change, named, lerf, finished, tmp_path, calls, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert cli.main(_command(lerf, out, "--runs", "1", *change)) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("gags benchmark:")]
+    assert f"benchmark.json holds results made with other settings {named}" in line
+    assert "would not make 4 anew (the first: scene, run, method ramen, 1, gags)" in line
+    assert line.endswith("choose another --out")
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert calls == []
+
+
+def test_all_can_be_scored_by_other_rules(lerf, finished, tmp_path, calls, capsys):
+    """What was learnt stays; figures of the former rules go with the first new one, not before."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(lerf, data)
+    shutil.copytree(finished, out)
+    before = (out / "benchmark.json").read_bytes()
+    command = _command(data, out, "--runs", "2", "--protocol", "lerf-ovs")
+    for scene in SCENES:
+        (data / scene / "images").rename(data / scene / "away")
+    assert cli.main(command) == 1
+    assert (out / "benchmark.json").read_bytes() == before
+    for scene in SCENES:
+        (data / scene / "away").rename(data / scene / "images")
+    capsys.readouterr()
+    assert cli.main(command) == 0
+    assert len(calls) == 8
+    content = json.loads((out / "benchmark.json").read_text())
+    assert content["benchmark"]["protocol"] == "lerf-ovs"
+    assert len(content["entries"]) == 8
+    assert content["entries"] != json.loads(before)["entries"]
+
+
+def test_results_of_another_data_set_are_not_overwritten(finished, tmp_path, calls, capsys):
+    data, out = write_mip360_ovs(tmp_path / "data", ("room",)), tmp_path / "out"
+    shutil.copytree(finished, out)
+    before = (out / "benchmark.json").read_bytes()
+    command = ["benchmark", "mip360-ovs", str(data), "--out", str(out), *METHODS, *FAST]
+    assert cli.main(command) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("gags benchmark:")]
+    assert "holds results of lerf-ovs; choose another --out for mip360-ovs" in line
+    assert (out / "benchmark.json").read_bytes() == before
+    assert not (out / "room").exists()
+    assert calls == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"dataset": "lerf-ovs"}', '{"dataset": 3, "entries": [1]}'])
+def test_damaged_results_are_one_line(content, lerf, finished, tmp_path, calls, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    (out / "benchmark.json").write_text(content)
+    assert cli.main(_command(lerf, out, "--runs", "2")) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("gags benchmark:")]
+    assert "benchmark.json, the results so far, cannot be read" in line
+    assert (out / "benchmark.json").read_text() == content
+    (out / "benchmark.json").unlink()
+    assert cli.main(_command(lerf, out, "--runs", "2")) == 0
+    assert _entries(out) == _entries(finished)
+    assert calls == []
+
+
+def test_results_that_cannot_be_written_do_not_stop_the_other_scenes(
+    lerf, finished, tmp_path, monkeypatch, capsys
+):
+    """The disk is full for a while: what was learnt counts, and is in the file in the end."""
+    out, genuine, times = tmp_path / "out", module.write_json, []
+    shutil.copytree(finished, out, ignore=shutil.ignore_patterns("benchmark.json"))
+
+    def write_json(path, content):
+        times.append(path)
+        if path.name == "benchmark.json" and len(times) < 4:
+            raise OSError(28, "No space left on device")
+        return genuine(path, content)
+
+    monkeypatch.setattr(module, "write_json", write_json)
+    found = _reasons(out, capsys, _command(lerf, out, "--runs", "2"))
+    assert [(scene, run) for scene, run, *_ in found] == [("ramen", 0)]
+    assert "No space left on device" in found[0][3]
+    assert _entries(out) == _entries(finished)
+
+
+def test_without_gaussians_of_the_first_run_the_others_say_so(lerf, tmp_path, monkeypatch, calls, capsys):
+    """With --share-gaussians; each run is listed, and nothing is trained in their stead."""
+    out, trained = tmp_path / "out", []
+
+    def fail(*_, **__):
+        trained.append(1)
+        raise WorkspaceError("training came apart")
+
+    monkeypatch.setattr(module, "shared_scene", fail)
+    command = _command(lerf, out, "--runs", "2", "--share-gaussians", "--scenes", "ramen")
+    first, second = _reasons(out, capsys, command)
+    assert first == ("ramen", 0, None, "training came apart")
+    assert second[:3] == ("ramen", 1, None)
+    assert "run 0 has no Gaussians to share" in second[3]
+    assert len(trained) == 1
+    assert calls == []

@@ -18,6 +18,7 @@ from gags.compare.datasets import (
     find_scene,
     named_dataset,
 )
+from gags.compare.earlier import Earlier, check_goes_on, made_with, read_earlier
 from gags.compare.harness import (
     COMPARISON_FILE,
     SCENE_FOLDER,
@@ -42,6 +43,7 @@ from gags.pipeline.settings import check_settings
 from gags.progress import SILENT, Reporter
 from gags.report.pages import write_page
 from gags.store import plain
+from gags.workspace import Workspace
 
 BENCHMARK_FILE = "benchmark.json"  # in the folder of a benchmark
 BENCHMARK_PAGE = "index.html"
@@ -67,12 +69,14 @@ class Benchmark:
 
     Attributes:
         dataset: The data set.
-        scenes: The scenes that were asked for.
+        scenes: The scenes that were asked for, now or in an earlier call.
         settings: What was run, and how often.
         stages: Settings of the stages as they were asked for.
+        photos: How photos were read, as it was asked for.
         folder: Where everything lies.
-        entries: One a scene, run and method that could be done.
-        failures: What could not be done.
+        entries: One a scene, run and method that could be done, those of earlier calls included.
+        failures: What could not be done in this call.
+        failures_before: What could not be done in earlier calls, and was not asked for in this one.
         ran: Settings of the Gaussians and masks as they ran, of the first scene that has them.
     """
 
@@ -80,9 +84,11 @@ class Benchmark:
     scenes: tuple[str, ...]
     settings: BenchmarkSettings
     stages: RunSettings
+    photos: CaptureSettings
     folder: Path
     entries: list[Entry] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    failures_before: tuple[Failure, ...] = ()
     ran: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -96,9 +102,28 @@ class Benchmark:
         return paper_tables(self.standings, self.dataset)
 
     @property
+    def all_failures(self) -> tuple[Failure, ...]:
+        """What could not be done, in earlier calls and in this one."""
+        return (*self.failures_before, *self.failures)
+
+    @property
     def page(self) -> Path:
         """Everything to look at."""
         return self.folder / BENCHMARK_PAGE
+
+    def add(self, entry: Entry) -> None:
+        """Take an entry in: instead of that of the same scene, run and method, if there is one."""
+        places = {other.key: place for place, other in enumerate(self.entries)}
+        if entry.key in places:
+            self.entries[places[entry.key]] = entry
+        else:
+            self.entries.append(entry)
+        self.entries.sort(key=lambda each: (self.scenes.index(each.scene), each.run))
+
+    def drop(self, failure: Failure) -> None:
+        """Take out the earlier entry of a method that failed: what it was made from is stale or gone."""
+        key = (failure.scene, failure.run, failure.method)
+        self.entries[:] = [entry for entry in self.entries if entry.key != key]
 
     def to_json(self) -> dict[str, Any]:
         """As in `benchmark.json`: shares in [0, 1]; those of the tables in %, as printed."""
@@ -107,11 +132,12 @@ class Benchmark:
             "scenes": list(self.scenes),
             "benchmark": plain(self.settings),
             "stages": plain(self.stages),
+            "photos": plain(self.photos),
             "ran": self.ran,
             "versions": versions(),
             "machine": machine(),
             "entries": [entry.to_json() for entry in self.entries],
-            "failures": [vars(failure) for failure in self.failures],
+            "failures": [vars(failure) for failure in self.all_failures],
             "standings": self.standings.to_json(),
             "tables": [table.to_json() for table in self.tables],
         }
@@ -124,7 +150,10 @@ class Benchmark:
             "benchmark.html",
             benchmark=self,
             tables=self.tables,
-            settings=tomli_w.dumps(plain(self.settings) | {"asked": plain(self.stages), "ran": self.ran}),
+            settings=tomli_w.dumps(
+                plain(self.settings)
+                | {"asked": plain(self.stages), "photos": plain(self.photos), "ran": self.ran}
+            ),
             versions=versions(),
             machine=machine(),
             version=__version__,
@@ -154,7 +183,8 @@ def benchmark(
     """Run methods on the scenes of a data set, several times, and put the figures into the paper's tables.
 
     A benchmark that was stopped resumes; what has not changed is not done again. What fails is listed with
-    its reason, and the rest goes on.
+    its reason, and the rest goes on. Scenes, methods and runs can be asked for one after the other: what
+    earlier calls with the same settings came to stays in the tables.
 
     Args:
         dataset: Name of the data set, lerf-ovs or mip360-ovs.
@@ -173,7 +203,8 @@ def benchmark(
         All figures, also written to `benchmark.json` and to the page `index.html` in `out`.
 
     Raises:
-        GagsError: If nothing can be done as asked: an unknown name, a folder without any scene.
+        GagsError: If nothing can be done as asked: an unknown name, a folder without any scene, an `out` that
+            holds results of another data set, or of other settings that would be mixed with these.
     """
     check_value("settings", settings, BenchmarkSettings)
     known = named_dataset(dataset)
@@ -185,8 +216,10 @@ def benchmark(
     root = dataset_folder(known, Path(folder))
     if Path(out).is_file():
         raise CompareError(f"{out} is a file; choose a folder for the benchmark (--out)")
-    result = Benchmark(known, asked, settings, stages, Path(out))
-    work = _Work(result, names, photos, progress, progress_in_child)
+    earlier = read_earlier(Path(out) / BENCHMARK_FILE)
+    result = _begun(earlier, known, asked, names, settings, stages, photos, Path(out))
+    replaces = bool(earlier.entries) and not result.entries
+    work = _Work(result, names, photos, progress, progress_in_child, replaces)
     ready = []
     for name in asked:  # all scenes are looked at before the first of them takes hours
         with work.noting_failure(name):
@@ -195,9 +228,45 @@ def benchmark(
         for run in range(settings.runs):
             with work.noting_failure(files.name, run):
                 work.run(files, capture, run)
-            result.write()
-    result.write()
+            with work.noting_failure(files.name, run):
+                work.write()
+    work.write()
     return result
+
+
+def _begun(
+    earlier: Earlier,
+    dataset: Dataset,
+    scenes: tuple[str, ...],
+    methods: Sequence[str],
+    settings: BenchmarkSettings,
+    stages: RunSettings,
+    photos: CaptureSettings,
+    out: Path,
+) -> Benchmark:
+    """A benchmark with what earlier calls came to.
+
+    Raises:
+        CompareError: If that is of another data set, or would be mixed with other settings or lost.
+    """
+    path = out / BENCHMARK_FILE
+    wanted = made_with(plain(settings), plain(stages), plain(photos))
+    asked = [(scene, run, method) for scene in scenes for run in range(settings.runs) for method in methods]
+    if not check_goes_on(earlier, path, dataset.name, wanted, asked):
+        return Benchmark(dataset, scenes, settings, stages, photos, out)
+    together = tuple(name for name in dataset.scenes if name in (*scenes, *earlier.scenes))
+    left = tuple(failure for failure in earlier.failures if failure.untried(scenes, settings.runs, methods))
+    return Benchmark(
+        dataset,
+        scenes if set(together) == set(scenes) else together,
+        settings,
+        stages,
+        photos,
+        out,
+        list(earlier.entries),
+        failures_before=left,
+        ran=dict(earlier.ran),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +279,7 @@ class _Work:
         photos: How photos are read.
         progress: Told about progress.
         progress_in_child: Makes what is told about progress in a method's process.
+        replaces: Whether results of other settings lie there, which the first new one replaces.
     """
 
     result: Benchmark
@@ -217,6 +287,12 @@ class _Work:
     photos: CaptureSettings
     progress: Reporter
     progress_in_child: Callable[[], Reporter]
+    replaces: bool
+
+    def write(self) -> None:
+        """Write what the benchmark has come to; if that is nothing, results of other settings stay."""
+        if self.result.entries or not self.replaces:
+            self.result.write()
 
     @contextmanager
     def noting_failure(self, scene: str, run: int | None = None, method: str | None = None) -> Iterator[None]:
@@ -229,6 +305,7 @@ class _Work:
                 reason = f"unexpected {type(error).__name__}: {reason}"
             failure = Failure(scene, reason, run, method)
             self.result.failures.append(failure)
+            self.result.drop(failure)
             self.progress.warn(f"{failure.what}: {reason}")
 
     def read(self, root: Path, name: str, labels: Path | None) -> tuple[SceneFiles, Capture]:
@@ -258,7 +335,10 @@ class _Work:
         self.progress.say(f"{files.name}, run {run} ({run + 1} of {self.result.settings.runs})")
         folder, stages = self._folder(files.name, run), self._stages(run)
         if run and self.result.settings.share_gaussians:
-            take_gaussians(self._folder(files.name, 0) / SCENE_FOLDER, folder / SCENE_FOLDER)
+            first = self._folder(files.name, 0) / SCENE_FOLDER
+            if not Workspace(first).splats.exists():
+                raise CompareError(f"run 0 has no Gaussians to share ({first}); see why it failed")
+            take_gaussians(first, folder / SCENE_FOLDER)
         scene = shared_scene(capture, folder / SCENE_FOLDER, stages, progress=self.progress)
         about = {"reconstruct": scene.splats.settings, "describe": scene.masks.settings}
         self.result.ran.update({} if self.result.ran else about)
@@ -278,9 +358,11 @@ class _Work:
                     progress_in_child=self.progress_in_child,
                 )
                 results += compared.methods
-        self.result.entries.extend(Entry(files.name, run, preset_of(r, preset), r) for r in results)
+        for done in results:
+            self.result.add(Entry(files.name, run, preset_of(done, preset), done))
+        known = tuple(e.result for e in self.result.entries if (e.scene, e.run) == (files.name, run))
         if results:
-            together = Comparison(files.labels, self.result.settings.protocol, scene.encoder, tuple(results))
+            together = Comparison(files.labels, self.result.settings.protocol, scene.encoder, known)
             write_json(folder / COMPARISON_FILE, together.to_json())
 
     def _folder(self, scene: str, run: int) -> Path:

@@ -8,11 +8,11 @@ the runs. "overall" is the mean over the scenes of what stands in their columns,
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from gags.compare.datasets import Dataset
 from gags.compare.paper import PublishedRow, PublishedTable, published
-from gags.compare.results import MethodResult
+from gags.compare.results import MethodResult, SeedResult
 
 METRICS = {"mean_accuracy": "mAcc", "mean_iou": "mIoU"}
 OVERALL = "overall"
@@ -36,6 +36,11 @@ class Entry:
     preset: str
     result: MethodResult
 
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """Scene, run and method: a benchmark has one entry of each."""
+        return self.scene, self.run, self.result.method
+
     def share(self, metric: str) -> float:
         """A figure of `METRICS`, in [0, 1]."""
         return getattr(self.result.seeds[0], metric)
@@ -55,6 +60,36 @@ class Entry:
         counts = content.pop("scene")
         return about | content | {"counts": counts} | {key: seed[key] for key in kept if key in seed}
 
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """The entry that `to_json` wrote.
+
+        Raises:
+            KeyError: If something is missing.
+            TypeError: If something is of another kind.
+        """
+        overall = {
+            "pairs": len(content["rows"]),
+            "mean_accuracy": content["mAcc"],
+            "mean_iou": content["mIoU"],
+        }
+        splits = {key: content[key] for key in ("held_out", "trained_on") if key in content}
+        seconds = dict(content["seconds"])
+        seed = SeedResult(
+            seed=content["run"],
+            evaluation={"rows": content["rows"], "overall": overall} | splits,
+            language_seconds=seconds.pop("language"),
+            stages=content["stages"],
+            query_ms=content["query_ms"],
+            bytes_per_gaussian=content["bytes_per_gaussian"],
+            peak_memory_mb=content["peak_memory_mb"],
+            query_seconds=content["query_seconds"],
+            figures=content.get("figures", {}),
+        )
+        about = {name: content[name] for name in ("method", "title", "prompts")}
+        result = MethodResult(**about, scene=content["counts"] | {"seconds": seconds}, seeds=(seed,))
+        return cls(content["scene"], content["run"], content["preset"], result)
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -71,6 +106,12 @@ class Failure:
     reason: str
     run: int | None = None
     method: str | None = None
+
+    def untried(self, scenes: Sequence[str], runs: int, methods: Sequence[str]) -> bool:
+        """Whether a call for these scenes, runs 0 to `runs` − 1 and methods leaves this as it was."""
+        asked = self.scene in scenes
+        asked &= self.run is None or self.run < runs
+        return not (asked and (self.method is None or self.method in methods))
 
     @property
     def what(self) -> str:
