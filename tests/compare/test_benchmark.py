@@ -21,6 +21,7 @@ from gags.compare.results import MethodResult
 from gags.compare.scenes import Described
 from gags.embed.description import Description
 from gags.errors import CompareError, WorkspaceError
+from gags.files.locks import take
 from gags.workspace import Workspace
 
 SCENES = ("ramen", "teatime")
@@ -549,3 +550,18 @@ def test_without_gaussians_of_the_first_run_the_others_say_so(lerf, tmp_path, mo
     assert "run 0 has no Gaussians to share" in second[3]
     assert len(trained) == 1
     assert calls == []
+
+
+def test_two_at_once_in_one_folder_are_one_too_many(lerf, finished, tmp_path, calls, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    before = (out / "benchmark.json").read_bytes()
+    with (out / ".lock").open("w") as held:
+        assert take(held.fileno())
+        assert cli.main(_command(lerf, out, "--runs", "2", "--protocol", "lerf-ovs")) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("gags benchmark:")]
+    assert line.endswith("is being worked on by another gags process; wait until that one ends, or stop it")
+    assert (out / "benchmark.json").read_bytes() == before
+    assert calls == []
+    assert cli.main(_command(lerf, out, "--runs", "2")) == 0
+    assert not (out / ".lock").exists()

@@ -27,6 +27,7 @@ from gags.compare.harness import (
     check,
     check_protocol,
     compare,
+    working_in,
 )
 from gags.compare.measure import machine, versions
 from gags.compare.methods import all_methods, chosen_methods
@@ -216,21 +217,22 @@ def benchmark(
     root = dataset_folder(known, Path(folder))
     if Path(out).is_file():
         raise CompareError(f"{out} is a file; choose a folder for the benchmark (--out)")
-    earlier = read_earlier(Path(out) / BENCHMARK_FILE)
-    result = _begun(earlier, known, asked, names, settings, stages, photos, Path(out))
-    replaces = bool(earlier.entries) and not result.entries
-    work = _Work(result, names, photos, progress, progress_in_child, replaces)
-    ready = []
-    for name in asked:  # all scenes are looked at before the first of them takes hours
-        with work.noting_failure(name):
-            ready.append(work.read(root, name, labels))
-    for files, capture in ready:
-        for run in range(settings.runs):
-            with work.noting_failure(files.name, run):
-                work.run(files, capture, run)
-            with work.noting_failure(files.name, run):
-                work.write()
-    work.write()
+    with working_in(Path(out)):
+        earlier = read_earlier(Path(out) / BENCHMARK_FILE)
+        result = _begun(earlier, known, asked, names, settings, stages, photos, Path(out))
+        replaces = bool(earlier.entries) and not result.entries
+        work = _Work(result, names, photos, progress, progress_in_child, replaces)
+        ready = []
+        for name in asked:  # all scenes are looked at before the first of them takes hours
+            with work.noting_failure(name):
+                ready.append(work.read(root, name, labels))
+        for files, capture in ready:
+            for run in range(settings.runs):
+                with work.noting_failure(files.name, run):
+                    work.run(files, capture, run)
+                with work.noting_failure(files.name, run):
+                    work.write()
+        work.write()
     return result
 
 

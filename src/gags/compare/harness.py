@@ -1,6 +1,7 @@
 """All methods, all seeds, on one scene: `gags compare`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from gags.errors import CompareError
 from gags.evaluate.labels import LabelsBy, held_out_frames, load_labels, match_frames
 from gags.evaluate.protocols import named_protocol
 from gags.files import write_json
+from gags.files.locks import locked
 from gags.files.ranges import SEED, Range, Settings, check_value, ranged
 from gags.pipeline import CaptureSettings, RunSettings, chosen_settings, read_capture
 from gags.pipeline.settings import check_settings
 from gags.progress import SILENT, Reporter
-from gags.workspace import Workspace
+from gags.workspace import LOCK, Workspace
 
 SCENE_FOLDER = "scene"  # in the folder of a comparison
 PROMPTED: tuple[Prompts, ...] = ("uniform", "crops", *PRESETS)
@@ -113,23 +115,42 @@ def compare(
         raise CompareError("give either a CAPTURE, or a finished scene with --scene")
     check_value("settings", settings, CompareSettings)
     check_settings(stages)
-    if capture is None:
-        shared = Described.open(Path(scene or ""))
-        check(shared.capture, labels, methods, settings, progress=progress)
-    else:
-        if not isinstance(capture, Capture):
-            capture = read_capture(Path(capture), photos, require_points=splats is None, progress=progress)
-        check(capture, labels, methods, settings, progress=progress)
-        shared = shared_scene(capture, out / SCENE_FOLDER, stages, splats=splats, progress=progress)
-    distill = chosen_settings(
-        shared.workspace, stages, segmenter=shared.segmenter, encoder=shared.encoder
-    ).distill
-    chosen = check(shared.capture, labels, methods, settings, distill)
-    results = _results(chosen, shared, labels, out, settings, progress, progress_in_child)
-    tables = side_by_side() if settings.ablations else ()
-    comparison = Comparison(labels, settings.protocol, shared.encoder, results, tables)
-    write_json(out / COMPARISON_FILE, comparison.to_json())
+    shared = None if scene is None else Described.open(Path(scene))
+    if shared is not None:
+        capture = shared.capture
+    elif not isinstance(capture, Capture):
+        capture = read_capture(Path(capture or ""), photos, require_points=splats is None, progress=progress)
+    check(capture, labels, methods, settings, progress=progress)
+    with working_in(out):
+        if shared is None:
+            shared = shared_scene(capture, out / SCENE_FOLDER, stages, splats=splats, progress=progress)
+        distill = chosen_settings(
+            shared.workspace, stages, segmenter=shared.segmenter, encoder=shared.encoder
+        ).distill
+        chosen = check(shared.capture, labels, methods, settings, distill)
+        results = _results(chosen, shared, labels, out, settings, progress, progress_in_child)
+        tables = side_by_side() if settings.ablations else ()
+        comparison = Comparison(labels, settings.protocol, shared.encoder, results, tables)
+        write_json(out / COMPARISON_FILE, comparison.to_json())
     return comparison
+
+
+@contextmanager
+def working_in(out: Path) -> Iterator[None]:
+    """Keep other processes out of the folder of a comparison or benchmark; it is made if it is not there.
+
+    Raises:
+        CompareError: If the folder cannot be made.
+        WorkspaceError: If another process works in it.
+        FileError: If nothing can be written there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CompareError(f"cannot make {out} ({error.strerror}); choose another --out") from error
+    held = f"{out} is being worked on by another gags process; wait until that one ends, or stop it"
+    with locked(out / LOCK, held):
+        yield
 
 
 def check(
