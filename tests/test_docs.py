@@ -1,8 +1,10 @@
 """The docs say what the program does, and name only what is there."""
 
+import functools
 import importlib
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -15,6 +17,7 @@ import pytest
 import yaml
 
 import gags
+from gags import cli
 from gags.capture import Camera
 from gags.cli import COMMANDS
 from gags.distill.effects import DESCRIBE_NEEDS, DISTILL_NEEDS
@@ -75,6 +78,40 @@ def test_commands_that_the_documents_name_exist():
     named |= set(re.findall(r"`gags ([a-z]+)", text))
     assert {"run", "query", "poses", "demo", "compare"} <= named
     assert named <= set(COMMANDS)
+
+
+def shell_commands(path: Path) -> list[list[str]]:
+    """The `gags` commands of a document's shell examples, as words."""
+    found = []
+    for block in re.findall(r"```bash\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            while "&&" in words:
+                found.append(words[: words.index("&&")])
+                words = words[words.index("&&") + 1 :]
+            found.append(words)
+    return [words for words in found if words[:1] == ["gags"]]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in DOCUMENTS if shell_commands(path)], ids=lambda path: path.stem
+)
+def test_commands_of_the_examples_are_understood(path, monkeypatch, capsys):
+    """With all their options and values; nothing is run."""
+    genuine = cli.function_of
+
+    def parsed_only(name):
+        function = genuine(name)
+
+        @functools.wraps(function)
+        def nothing(*_, **__):
+            return 0
+
+        return nothing
+
+    monkeypatch.setattr(cli, "function_of", parsed_only)
+    for words in shell_commands(path):
+        assert cli.main(words[1:]) == 0, (words, capsys.readouterr())
 
 
 def test_options_that_the_docs_name_exist(hook):
@@ -168,6 +205,43 @@ def test_settings_on_the_method_page_are_those_of_the_presets(stage, needs):
             wanted = getattr(settings, setting)
             assert (cell == "–") == ignored, (name, setting)
             assert ignored or value_of(cell) == wanted, (name, setting)
+
+
+def figures_of(section: str) -> dict[tuple[str, str], str]:
+    """Rows of the first table of a section by their mAcc / mIoU on both captures, without bold and ranges."""
+    found = {}
+    (table, *_) = re.findall(r"(?:^\|.*\n)+", section, flags=re.MULTILINE)
+    for line in table.splitlines():
+        row = [re.sub(r"\*\*|\(.*\)", "", cell).strip() for cell in cells(line)]
+        if len(row) > 2 and re.fullmatch(r"[\d.]+ / [\d.]+", row[1]):
+            found[row[1], row[2]] = line
+    return found
+
+
+def test_the_comparison_of_the_readme_is_that_of_the_benchmarks():
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "benchmarks/README.md")]
+    ours = pages[0].split("\n## Beside other systems\n")[1].split("\n## ")[0]
+    measured = figures_of(pages[1].split("\n## Baselines\n")[1].split("\n## ")[0])
+    printed = figures_of(ours)
+    assert len(printed) > 8
+    for figures, line in printed.items():
+        assert figures in measured, line
+        wanted, query = cells(measured[figures]), cells(line)[-1]
+        assert cells(line)[3] == wanted[5], line  # bytes a Gaussian
+        seconds = sorted(int(text) / 1000 for text in wanted[4].split(","))
+        shown = [float(text) for text in re.findall(r"[\d.]+", query)]
+        assert len(shown) in (1, 2), line
+        for value, exact in zip((shown[0], shown[-1]), seconds, strict=True):
+            assert value == pytest.approx(exact, rel=0.25), (line, wanted[4])
+    for column in (0, 1):  # the best of each column is bold, in both
+        for metric in (0, 1):
+            best = max(float(figures[column].split("/")[metric]) for figures in measured)
+            for table in (printed, measured):
+                for figures, line in table.items():
+                    cell = re.sub(r"\(.*\)", "", cells(line)[1 + column])
+                    bold = " ".join(re.findall(r"\*\*(.*?)\*\*", cell))
+                    value = figures[column].split("/")[metric].strip()
+                    assert (value in bold.split()) == (float(value) == best), line
 
 
 def test_constants_on_the_method_page_are_those_of_the_code():

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
 
 import cv2
@@ -12,6 +12,7 @@ import torch
 
 import gags
 from gags import cli, models, pipeline, scene
+from gags.distill.presets import PRESETS
 from gags.embed.description import Description
 from gags.errors import SplatsError
 from gags.gaussians.ply import load_ply
@@ -347,6 +348,37 @@ def test_changed_distillation_keeps_gaussians_and_masks(workspace, toy_capture, 
     assert segmenter.encoded == 0
     assert (workspace / "splats.ply").read_bytes() == splats
     assert (workspace / "field.safetensors").read_bytes() != field
+
+
+def test_a_scene_has_the_preset_it_was_last_asked_for_with(workspace, segmenter, capsys):
+    """Also where two presets come to the same settings and nothing is made again: `distill` goes by it."""
+    describe = ["describe", str(workspace), "--describe.min-area", "6", "--describe.prompts-per-patch", "1"]
+    distill = ["distill", str(workspace), "--distill.steps", "3"]
+    assert cli.main([*describe, "--preset", "released"]) == 0
+    seen = segmenter.encoded
+    assert cli.main([*describe, "--preset", "paper", "--describe.prompts", "released"]) == 0
+    assert segmenter.encoded == seen
+    assert "describe has the preset paper now, not released" in " ".join(capsys.readouterr().err.split())
+    described = Workspace.open(workspace).record("describe").settings
+    assert described["preset"] == "paper"
+    assert described["changed"] == ["prompts", "prompts_per_patch", "min_area"]
+    assert cli.main(distill) == 0
+    record = Workspace.open(workspace).record("distill")
+    assert (record.settings["preset"], record.settings["decoder"]) == ("paper", "one-net")
+    # The same of the language field, whose settings are spelled out as changes to another preset.
+    changes = {name: record.settings[name] for name in record.settings["changed"]}
+    assert changes == {"steps": 3}
+    paper, lite = PRESETS["paper"].distill, PRESETS["lite"].distill
+    differing = {
+        f.name: getattr(paper, f.name)
+        for f in fields(paper)
+        if getattr(paper, f.name) != getattr(lite, f.name)
+    }
+    gags.distill(workspace, differing | {"steps": 3}, preset="lite")
+    again = Workspace.open(workspace).record("distill")
+    assert (again.stamp, again.finished, again.seconds) == (record.stamp, record.finished, record.seconds)
+    assert again.settings["preset"] == "lite"
+    assert set(again.settings["changed"]) == {*differing, "steps"}
 
 
 def test_stopped_run_goes_on_where_it_was(finished, toy_capture, tmp_path, monkeypatch):

@@ -299,6 +299,15 @@ class Workspace:
             table["stamp"] = stage_stamp or table["stamp"]
             self._write(config)
 
+    def rename_settings(self, stage: str, settings: Mapping[str, Any]) -> None:
+        """Note other names for what a finished stage ran with, as another preset of the same settings."""
+        config = self._read()
+        stages = config.get("stages", {})
+        table = stages.get(stage, stages.get(FORMER_NAMES.get(stage)))
+        if table is not None:
+            table["settings"] = {**table.get("settings", {}), **plain(settings)}
+            self._write(config)
+
     def update_metrics(self, figures: dict[str, Any]) -> None:
         """Merge figures into `report/metrics.json`; one that is None now is taken out."""
         merged = self.read_metrics() | figures

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gags import pipeline
 from gags.compare.scenes import (
     Described,
     crops_settings,
@@ -91,6 +92,27 @@ def test_a_scene_serves_itself_if_nothing_else_is_asked_for(tmp_path: Path) -> N
     own = _scene(tmp_path, asdict(crops_settings(DescribeSettings())))
     assert prompted_scene(own, "crops", tmp_path / "other") is own
     assert not (tmp_path / "other").exists()
+
+
+def test_scenes_of_other_prompts_say_of_which_preset_they_are(tmp_path: Path, monkeypatch) -> None:
+    """So that `gags distill` in such a folder goes on with what its masks were made with."""
+    source = Workspace.create(tmp_path / "source")
+    source.splats.touch()
+    source.capture.touch()
+    source.finish("reconstruct", "stamp", 1.0, {})
+    made = []
+    monkeypatch.setattr(pipeline, "describe", lambda workspace, settings, **more: made.append(more["preset"]))
+    monkeypatch.setattr(Described, "open", lambda root: None)
+    for before, prompts, after in (
+        ("released", "crops", "released"),
+        ("released", "paper", "paper"),
+        ("lite", "released", "released"),
+        ("of another version", "crops", "auto"),
+    ):
+        about = {"segment": {}, "segmenter": "some", "encoder": "other", "preset": before}
+        masks = StageRecord("stamp", 1.0, "2025-01-01", about)
+        prompted_scene(Described(source, None, masks, masks), prompts, tmp_path / prompts)  # type: ignore[arg-type]
+        assert made.pop() == after
 
 
 def test_gaussians_are_taken_once_and_again_when_they_were_made_anew(tmp_path: Path) -> None:

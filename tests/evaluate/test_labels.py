@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 from tests.helpers.heard import Heard
+from tests.helpers.made_datasets import write_mip360_ovs
 
-from gags.capture import Camera, Capture, View
+from gags.capture import Camera, Capture, View, load_capture, read_saved_capture, save_capture
 from gags.errors import LabelError
 from gags.evaluate.labels import (
     FrameLabels,
@@ -269,6 +270,28 @@ def test_photos_without_a_pose_count_by_position(tmp_path):
         with_photos([frame("frame_00002", "cup")], photos, "position")
     with pytest.raises(LabelError, match="count from 1 to 4"):
         with_photos([frame("frame_00005", "cup")], photos, "position")
+
+
+def test_posed_photos_that_are_not_there_count_by_position(tmp_path):
+    """As of a data set that was not downloaded as a whole: labels must not slip to the next photo."""
+    write_mip360_ovs(tmp_path, ("room",))
+    folder = tmp_path / "room"
+    whole = load_capture(folder)
+    names = [view.name for view in whole]
+    for name in (names[1], names[4]):
+        (folder / "images_2" / name).unlink()
+    some = load_capture(folder, images="images_2")
+    assert len(some) == len(whole) - 2
+    save_capture(some, tmp_path / "capture.json")
+    labels = [frame("frame_00001", "cup"), frame("frame_00004", "cup"), frame("frame_00008", "cup")]
+    for photos in (whole, some, read_saved_capture(tmp_path / "capture.json")):
+        placed = with_photos(labels, photos, "position")
+        assert [each.photo for each in placed] == [names[0], names[3], names[7]]
+    with pytest.raises(LabelError, match=rf"labels photo 5 by position, {names[4]}, which is not there in"):
+        with_photos([frame("frame_00005", "cup")], some, "position")
+    (folder / "sparse").rename(tmp_path / "sparse")  # the scene can still be asked; nobody knows the rest
+    placed = with_photos(labels[:2], some, "position")
+    assert [each.photo for each in placed] == [names[0], names[5]]
 
 
 def test_a_photo_of_the_same_name_is_not_taken_by_position():

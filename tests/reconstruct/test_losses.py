@@ -6,6 +6,7 @@ import torch
 from tests.helpers.scenes import HEIGHT, WIDTH, orbit_camera
 
 from gags.reconstruct.losses import photometric_loss, sparse_depth_loss, ssim
+from gags.reconstruct.settings import ReconstructSettings
 
 
 def plain_ssim(x: np.ndarray, y: np.ndarray) -> float:
@@ -52,6 +53,7 @@ def test_photometric_loss_of_flat_pictures():
     assert float(photometric_loss(x, y, 0.0)) == pytest.approx(0.25)
     assert float(photometric_loss(x, y, 1.0)) == pytest.approx(1 - luminance, abs=0.01)
     expected = 0.8 * 0.25 + 0.2 * float(photometric_loss(x, y, 1.0))
+    assert ReconstructSettings().lambda_dssim == 0.2  # Kerbl et al. 2023
     assert float(photometric_loss(x, y, 0.2)) == pytest.approx(expected)
     assert float(photometric_loss(x, x, 0.2)) == pytest.approx(0, abs=1e-6)
 

@@ -8,7 +8,7 @@ from typing import Any
 from gags import pipeline
 from gags.capture import Capture, read_capture_of
 from gags.compare.methods.learner import Prompts
-from gags.distill.presets import PRESETS
+from gags.distill.presets import AUTO_PRESET, PRESETS
 from gags.embed.description import Descriptions
 from gags.errors import CompareError, WorkspaceError
 from gags.files import atomic_write
@@ -61,6 +61,12 @@ class Described:
     def segmenter(self) -> str:
         """Name of the model that cut the masks."""
         return str(self.masks.settings["segmenter"])
+
+    @property
+    def preset(self) -> str:
+        """Name of the preset of its settings; "auto" if this version does not know it."""
+        name = self.masks.settings.get("preset")
+        return name if name in PRESETS else AUTO_PRESET
 
     def segment_settings(self) -> DescribeSettings:
         """Settings the masks were made with."""
@@ -145,7 +151,14 @@ def prompted_scene(
     if wanted == described:
         return scene
     workspace = take_gaussians(scene.workspace.root, folder)
-    pipeline.describe(workspace, wanted, segmenter=scene.segmenter, encoder=scene.encoder, progress=progress)
+    pipeline.describe(
+        workspace,
+        wanted,
+        preset=prompts if prompts in PRESETS else scene.preset,
+        segmenter=scene.segmenter,
+        encoder=scene.encoder,
+        progress=progress,
+    )
     return Described.open(folder)
 
 

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from gags.capture import Capture, View
+from gags.capture.formats.colmap import posed_photos
 from gags.capture.names import resolve
 from gags.capture.photos import listed, photos_in
-from gags.errors import LabelError
+from gags.errors import CaptureError, LabelError
 from gags.evaluate.outlines import FrameLabels, Label
 from gags.files import is_file
 from gags.files.text import read_json
@@ -164,8 +165,9 @@ def with_photos(labels: Sequence[FrameLabels], capture: Capture, labels_by: Labe
     """Labels that know the photos they label.
 
     By position, the number at the end of a label file's name counts all photos of the capture in the order of
-    their names, from 1, with those in the folder that COLMAP found no pose for: `frame_00007` labels the
-    seventh, trained on or held out. So are the labels of Mip-NeRF360-OVS numbered.
+    their names, from 1: `frame_00007` labels the seventh, trained on or held out. So are the labels of
+    Mip-NeRF360-OVS numbered. Of a COLMAP capture, photos in the folder that have no pose count, too, and so
+    do posed ones that are not there.
 
     Args:
         labels: Ground truth, from `load_labels`.
@@ -174,13 +176,13 @@ def with_photos(labels: Sequence[FrameLabels], capture: Capture, labels_by: Labe
 
     Raises:
         LabelError: If a file has no number, one that no photo has or that of another file, or if its photo
-            has no pose.
+            has no pose or is not there.
     """
     if labels_by == "name":
         return list(labels)
     if labels_by != "position":
         raise LabelError(f"labels are matched by name or by position, not by {labels_by!r} (--labels-by)")
-    names, posed = _photo_names(capture), {view.name for view in capture}
+    names, usable = _photo_names(capture), {view.name for view in capture}
     owners: dict[int, FrameLabels] = {}
     for frame in labels:
         place = _position(frame, capture, len(names))
@@ -189,22 +191,41 @@ def with_photos(labels: Sequence[FrameLabels], capture: Capture, labels_by: Labe
             raise LabelError(
                 f"{other.path} and {frame.path} both label photo {place} by position; remove one of them"
             )
-        if names[place - 1] not in posed:
+        name = names[place - 1]
+        if name not in usable:
+            reason, remedy = (
+                ("is not there", "put the photo back")
+                if name in _posed_names(capture)
+                else ("has no pose", "take poses of all photos")
+            )
             raise LabelError(
-                f"{frame.path} labels photo {place} by position, {names[place - 1]}, which has no pose in "
-                f"{capture.root}; remove the labels, or take poses of all photos"
+                f"{frame.path} labels photo {place} by position, {name}, which {reason} in {capture.root}; "
+                f"remove the labels, or {remedy}"
             )
     return [replace(frame, photo=names[place - 1]) for place, frame in owners.items()]
 
 
 def _photo_names(capture: Capture) -> list[str]:
-    """Names of all photos; those that COLMAP found no pose for lie in the folders of the posed ones."""
-    names = {view.name for view in capture}
+    """Names of all photos; those that COLMAP found no pose for lie in the folders of the posed ones.
+
+    A photo that is missing must not make the others move up: they would get the labels of their neighbours.
+    """
+    names = {view.name for view in capture} | _posed_names(capture)
     if capture.format == "colmap":
         folders = {view.path.parent: PurePosixPath(view.name).parent for view in capture}
         for folder, within in folders.items():
             names |= {(within / path.name).as_posix() for path in photos_in(folder, deep=False)}
     return sorted(names)
+
+
+def _posed_names(capture: Capture) -> set[str]:
+    """Names of the photos that a COLMAP model has poses of; none if the model itself has gone meanwhile."""
+    if capture.format != "colmap":
+        return set()
+    try:
+        return set(posed_photos(capture.root, images=capture.options.get("images")))
+    except CaptureError:
+        return set()
 
 
 def _position(frame: FrameLabels, capture: Capture, count: int) -> int:

@@ -22,6 +22,7 @@ from gags.pipeline.describing import (
     count_masks,
     describe_photos,
     finish_describe,
+    keep_preset,
     plan_describe,
     segmenting,
 )
@@ -265,6 +266,7 @@ def _describe(
     )
     if plan.is_done(workspace):
         progress.say(f"Masks and embeddings: done already for {len(capture.train)} photos")
+        keep_preset(workspace, "describe", chosen.describe, chosen.preset, progress)
         return
     started, segment = time.monotonic(), None
     if plan.unsegmented:
@@ -327,6 +329,7 @@ def _distill(
     gaussians = load_splats_of(workspace)
     if keeps_field(workspace, gaussians, wanted_stamp, content, progress):
         progress.say(f"Language field: done already, {workspace.field}")
+        keep_preset(workspace, "distill", settings, chosen.preset, progress)
         return
     started, checkpoint = time.monotonic(), workspace.distill_checkpoint
     field = train_field(

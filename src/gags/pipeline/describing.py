@@ -11,6 +11,7 @@ import numpy as np
 from gags.capture import Capture, View
 from gags.capture.photos import listed
 from gags.distill.presets import ChosenSettings, changed_fields
+from gags.distill.settings import DistillSettings
 from gags.embed.crops import embed_masks
 from gags.embed.description import Description, Descriptions
 from gags.embed.encoder import Encoder
@@ -165,6 +166,32 @@ def _segmented(
         else:
             kept = Description.load(workspace.description(view.name))
             yield view, image, kept.masks, kept.prompts
+
+
+def keep_preset(
+    workspace: Workspace,
+    stage: str,
+    settings: DescribeSettings | DistillSettings,
+    preset: str,
+    progress: Reporter = SILENT,
+) -> None:
+    """Note the preset that a finished stage was asked for with, where the same settings had another name.
+
+    Later stages take the preset that is recorded, so it has to be the one of the last call.
+
+    Args:
+        workspace: Folder of the scene.
+        stage: "describe" or "distill".
+        settings: What the stage ran with.
+        preset: Name of the preset that it was asked for with now.
+        progress: Told about it.
+    """
+    record = workspace.record(stage)
+    before = record.settings.get("preset") if record else None
+    if before in (None, preset):  # scenes of earlier versions have none
+        return
+    workspace.rename_settings(stage, {"preset": preset, "changed": changed_fields(settings, preset)})
+    progress.say(f"{workspace.config.name}: {stage} has the preset {preset} now, not {before}")
 
 
 def finish_describe(workspace: Workspace, capture: Capture, plan: DescribePlan, seconds: float) -> None:

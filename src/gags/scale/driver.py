@@ -12,7 +12,7 @@ from typing import Any
 
 from gags import pipeline
 from gags.errors import WorkspaceError
-from gags.pipeline.describing import DescribePlan, finish_describe, plan_describe
+from gags.pipeline.describing import DescribePlan, finish_describe, keep_preset, plan_describe
 from gags.progress import Bar, Reporter
 from gags.scale.copies import SCENE, inside, read_array, write_array
 from gags.scale.crew import Crew, Task, WorkerLostError
@@ -91,6 +91,7 @@ class SceneDriver:
         total = len(capture.train)
         if plan.is_done(workspace):
             self._progress.say(f"Masks and embeddings: done already for {total} photos")
+            keep_preset(workspace, "describe", plan.settings, plan.chosen.preset, self._progress)
             return
         started = time.monotonic()
         with self._progress.stage("Segmenting and embedding", total, "photos") as bar:

@@ -121,6 +121,7 @@ def test_entropy_is_sharper_from_step_1000_on(inputs, monkeypatch):
         return genuine(logits, truth, owners, codes, temperature)
 
     monkeypatch.setattr(goi, "goi_loss", loss)
+    assert goi.SHARPER_FROM == 1000
     monkeypatch.setattr(goi, "SHARPER_FROM", 3)
     pixels = goi.draw_pixels(inputs.gaussians, inputs.items, per_photo=20, top_k=4, seed=0, progress=SILENT)
     pixels = pixels.subset((pixels.masks >= 0).any(dim=1))

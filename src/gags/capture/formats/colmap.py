@@ -76,6 +76,20 @@ def read_colmap(root: Path, progress: Reporter = SILENT, *, images: str | None =
     return Source(poses, photos, points, points_rgb, folder=folder, broken=broken)
 
 
+def posed_photos(root: Path, *, images: str | None = None) -> list[str]:
+    """Names of the photos that a model has poses of, as `read_colmap` names them; also of those not there.
+
+    Raises:
+        CaptureError: If there is no model, or it is damaged.
+    """
+    model = model_folder(root)
+    if model is None:
+        raise CaptureError(f"{root} has no COLMAP model: sparse/0/cameras.bin (or .txt) is not there")
+    names = [image.name for image in read_images(model)]
+    files = files_of(names, _photos_of(root, model, images, SILENT), SILENT)
+    return [files[name][0] for name in names]
+
+
 def read_points(root: Path) -> Points:
     """The sparse points of a model alone, none if it has no file of them.
 

@@ -6,7 +6,8 @@ Written from the paper. What differs:
   mean, L2-normalised, of the embeddings of the masks that cover it, at most one of each level. Pixels without
   a mask take no part.
 - Grounding DINO and SAM look for a text in one photo, the one of several where it scores best, and the
-  hyperplane is fitted there. With other embeddings than APE's, the published start of the hyperplane selects
+  hyperplane is fitted there. The detector's second threshold, 0.25 on single words, is left out: a text is
+  one phrase. With other embeddings than APE's, the published start of the hyperplane selects
   nearly everything: see `gags.compare.hyperplane`.
 - Gaussians and their colours are given, so pixels of all photos are mixed in a step, from blending weights
   that are computed once.

@@ -8,7 +8,8 @@ Written from the paper. What differs:
   with that level alone, 11 % with "whole" alone, 30 % in this order.) The paper takes SAM's masks, which DEVA
   tracks through the photos as through a video.
 - A text is looked for by Grounding DINO and SAM in one photo, as in the paper, but in the one of several
-  where it scores best, not in a picture that is rendered in the first view that is asked.
+  where it scores best, not in a picture that is rendered in the first view that is asked. The detector's
+  second threshold, 0.45 on single words, is left out: a text is one phrase.
 - Gaussians and their colours are given; in the paper all is trained together. So pixels of all photos are
   mixed in a step, from blending weights that are computed once.
 - Where there is no Grounding DINO, the row is titled "asked by mask embeddings": a text chooses the one
