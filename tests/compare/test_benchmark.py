@@ -375,6 +375,27 @@ def test_a_file_is_no_place_for_a_benchmark(lerf, calls, tmp_path, capsys):
     assert calls == []
 
 
+@pytest.mark.parametrize("place", ["", "lerf_ovs", "lerf_ovs/ramen", "lerf_ovs/ramen/images"])
+def test_the_data_are_no_place_for_a_benchmark(place, lerf, calls, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(lerf, data / "lerf_ovs")
+    before = set(data.rglob("*"))
+    assert cli.main(_command(data, data / place)) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert line.endswith("holds the data; choose a folder of its own for the benchmark (--out)")
+    assert set(data.rglob("*")) == before
+    assert calls == []
+
+
+def test_a_scene_is_no_place_for_a_benchmark(lerf, finished, tmp_path, calls, capsys):
+    shutil.copytree(finished / "ramen" / "run_0" / "scene", tmp_path / "scene")
+    assert cli.main(_command(lerf, tmp_path / "scene")) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert "scene is a scene; choose a folder of its own for the benchmark (--out)" in line
+    assert calls == []
+    assert not (tmp_path / "scene" / "benchmark.json").exists()
+
+
 def test_unknown_data_sets_and_empty_folders_are_one_line(lerf, tmp_path, capsys):
     command = _command(lerf, tmp_path / "out")
     assert cli.main([command[0], "lerf", *command[2:]]) == 1

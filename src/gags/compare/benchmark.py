@@ -215,8 +215,7 @@ def benchmark(
     check_protocol(settings.protocol)
     check_settings(stages)
     root = dataset_folder(known, Path(folder))
-    if Path(out).is_file():
-        raise CompareError(f"{out} is a file; choose a folder for the benchmark (--out)")
+    _check_free(Path(out), known, Path(folder), root)
     with working_in(Path(out)):
         earlier = read_earlier(Path(out) / BENCHMARK_FILE)
         result = _begun(earlier, known, asked, names, settings, stages, photos, Path(out))
@@ -234,6 +233,27 @@ def benchmark(
                     work.write()
         work.write()
     return result
+
+
+def _check_free(out: Path, dataset: Dataset, given: Path, root: Path) -> None:
+    """Make sure that a benchmark may write into a folder.
+
+    Args:
+        out: The folder.
+        dataset: The data set.
+        given: Folder of the data as it was named.
+        root: Folder whose children are its scenes.
+
+    Raises:
+        CompareError: If it is a file, a scene, or holds the data.
+    """
+    if out.is_file():
+        raise CompareError(f"{out} is a file; choose a folder for the benchmark (--out)")
+    if Workspace(out).config.exists():
+        raise CompareError(f"{out} is a scene; choose a folder of its own for the benchmark (--out)")
+    place, scenes = out.resolve(), {(root / scene).resolve() for scene in dataset.scenes}
+    if place in (given.resolve(), root.resolve()) or scenes & {place, *place.parents}:
+        raise CompareError(f"{out} holds the data; choose a folder of its own for the benchmark (--out)")
 
 
 def _begun(
