@@ -37,7 +37,7 @@ TEXTS = 9  # of which the median time counts; every one is new
 STAGES = ("adopt", "train", "describe", "distill", "things", "ask", "open", "text")
 BY_PHOTOS = STAGES[:6]  # the others do not look at photos
 # How far a scene must be made before a stage: 0 copied, 1 with Gaussians, 2 described, 3 with a field.
-NEEDS = dict(zip(STAGES, (0, 0, 1, 2, 2, 3, 0, 0), strict=True))
+NEEDS: dict[str, int] = dict(zip(STAGES, (0, 0, 1, 2, 2, 3, 0, 0), strict=True))
 LEAVES = {"describe": 2, "distill": 3}  # how far a stage itself makes it
 ROWS = "rows.jsonl"
 VARIED = {"gaussians": "Gaussians", "photos": "photos", "pixels": "pixels"}
@@ -282,21 +282,21 @@ def main() -> None:
         print(json.dumps(asdict(row)))
         return
     rows = read_rows(given.folder)
-    compiled = set(STAGES) if given.compiled else {row.case.stage for row in rows}
-    made: dict[tuple[str, int], int] = {}  # how far every scene is, by name and photos
+    compiled: set[str] = set(STAGES) if given.compiled else {row.case.stage for row in rows}
+    prepared: dict[tuple[str, int], int] = {}  # how far every scene is, by name and photos
     for case in cases(given):
         if any(row.case == case for row in rows):
             continue
         key = case.name, case.photos
-        if made.get(key, -1) < NEEDS[case.stage]:
+        if prepared.get(key, -1) < NEEDS[case.stage]:
             measured(case, given.scene, given.folder, made=True)
-            made[key] = NEEDS[case.stage]
+            prepared[key] = NEEDS[case.stage]
         row = measured(case, given.scene, given.folder)
         if case.stage not in compiled:  # the first time, kernels were compiled; now they are on disk
             compiled.add(case.stage)
             row = measured(case, given.scene, given.folder)
         if row is not None:
-            made[key] = max(made[key], LEAVES.get(case.stage, 0))
+            prepared[key] = max(prepared[key], LEAVES.get(case.stage, 0))
             rows.append(row)
             with open(given.folder / ROWS, "a") as file:
                 file.write(json.dumps(asdict(row)) + "\n")
