@@ -6,7 +6,7 @@ SCENE is a finished scene with things, such as the demo's. Copies of it become l
 below DIR, where they stay for the next run. They have 30 photos; more are these under other names, which
 are described once where that is not what is measured. Segmenter and encoder are stand-ins: what is measured
 is all around the nets. Every measurement runs in a process of its own, the first of each stage twice, so that
-kernels are compiled.
+kernels are compiled; with `--compiled`, once.
 
 "peak" is the most that the process ever held (VmHWM, what `ru_maxrss` is without the parent's share), "grown"
 is that less what it held when the stage began, all modules imported. "needed" is the most of it that the
@@ -36,6 +36,9 @@ VIEW = (1440, 1080)  # px; the view that texts are asked in
 TEXTS = 9  # of which the median time counts; every one is new
 STAGES = ("adopt", "train", "describe", "distill", "things", "ask", "open", "text")
 BY_PHOTOS = STAGES[:6]  # the others do not look at photos
+# How far a scene must be made before a stage: 0 copied, 1 with Gaussians, 2 described, 3 with a field.
+NEEDS: dict[str, int] = dict(zip(STAGES, (0, 0, 1, 2, 2, 3, 0, 0), strict=True))
+LEAVES = {"describe": 2, "distill": 3}  # how far a stage itself makes it
 ROWS = "rows.jsonl"
 VARIED = {"gaussians": "Gaussians", "photos": "photos", "pixels": "pixels"}
 
@@ -200,7 +203,8 @@ def fitted(rows: list[Row], stage: str, varied: str) -> list[tuple[int, Row]]:
 
 def print_growth(rows: list[Row], expected: Iterable[int]) -> None:
     """Slopes of every stage, what a photo more takes, and what larger captures would take."""
-    columns = ["stage", "by", "processor s: slope", "grown MB: slope", "MB a photo", "expected"]
+    columns = ["stage", "by", "processor s: slope", "grown MB: slope"]
+    columns += ["grown MB a photo", "needed MB a photo", "expected"]
     print("\n| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for stage in STAGES:
         for varied, word in VARIED.items():
@@ -209,16 +213,17 @@ def print_growth(rows: list[Row], expected: Iterable[int]) -> None:
                 continue
             sizes = [size for size, _ in found]
             cells = [stage, word, f"{slope(sizes, [row.processor for _, row in found]):.2f}"]
-            cells += [f"{slope(sizes, [row.grown for _, row in found]):.2f}", "", ""]
-            if varied == "photos":
-                cells[4], cells[5] = more_photos(found, expected)
+            cells += [f"{slope(sizes, [row.grown for _, row in found]):.2f}"]
+            cells += more_photos(found, expected) if varied == "photos" else ["", "", ""]
             print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def more_photos(found: list[tuple[int, Row]], expected: Iterable[int]) -> tuple[str, str]:
-    """MB that a photo more takes, from the two largest captures; and what numbers not measured would take."""
+def more_photos(found: list[tuple[int, Row]], expected: Iterable[int]) -> list[str]:
+    """MB that a photo more takes, and those that it needs, from the two largest captures; and what numbers
+    not measured would take."""
     (less, row), (more, last) = found[-2:]
     per_photo = (last.grown - row.grown) / (more - less)
+    needed = (last.needed - row.needed) / (more - less)
     power = slope([less, more], [row.processor, last.processor])
     told = [
         f"{count} photos: {last.processor * (count / more) ** power:.0f} s, "
@@ -226,7 +231,14 @@ def more_photos(found: list[tuple[int, Row]], expected: Iterable[int]) -> tuple[
         for count in expected
         if count > more
     ]
-    return f"{per_photo:.2f}", "; ".join(told)
+    return [f"{per_photo:.2f}", f"{needed:.2f}", "; ".join(told)]
+
+
+def processor() -> str:
+    """What the processor says that it is, and how many of it there are (Linux)."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} × {names[0]}" if names else "an unknown processor"
 
 
 def arguments() -> argparse.Namespace:
@@ -236,6 +248,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("scene", type=Path)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="small sizes, a few minutes")
+    parser.add_argument("--compiled", action="store_true", help="kernels are compiled: measure once")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--gaussians", type=int, nargs="+", default=GAUSSIANS)
     parser.add_argument("--photos", type=int, nargs="+", default=PHOTOS)
@@ -268,16 +281,22 @@ def main() -> None:
         row = measure(Case(**json.loads(given.measure)), given.folder)
         print(json.dumps(asdict(row)))
         return
-    rows, compiled = read_rows(given.folder), set()
+    rows = read_rows(given.folder)
+    compiled: set[str] = set(STAGES) if given.compiled else {row.case.stage for row in rows}
+    prepared: dict[tuple[str, int], int] = {}  # how far every scene is, by name and photos
     for case in cases(given):
         if any(row.case == case for row in rows):
             continue
-        measured(case, given.scene, given.folder, made=True)
+        key = case.name, case.photos
+        if prepared.get(key, -1) < NEEDS[case.stage]:
+            measured(case, given.scene, given.folder, made=True)
+            prepared[key] = NEEDS[case.stage]
         row = measured(case, given.scene, given.folder)
         if case.stage not in compiled:  # the first time, kernels were compiled; now they are on disk
             compiled.add(case.stage)
             row = measured(case, given.scene, given.folder)
         if row is not None:
+            prepared[key] = max(prepared[key], LEAVES.get(case.stage, 0))
             rows.append(row)
             with open(given.folder / ROWS, "a") as file:
                 file.write(json.dumps(asdict(row)) + "\n")
@@ -287,6 +306,7 @@ def main() -> None:
                 flush=True,
             )
     rows.sort(key=lambda row: (STAGES.index(row.case.stage), *astuple(row.case)[1:]))
+    print(processor())
     print_rows(rows)
     print_growth(rows, given.expect)
 

@@ -19,6 +19,7 @@ from benchmarks.large import TEXTS, VIEW, Case
 from benchmarks.large_scene import DIFFERENT, Made, Thumbnails
 from gags import outputs, pipeline
 from gags.capture import Capture, load_capture, read_saved_capture
+from gags.embed.description import Description
 from gags.progress import Bar, Reporter
 from gags.query.relevancy import Queries, counted_phrases
 from gags.reconstruct.settings import ReconstructSettings
@@ -49,7 +50,7 @@ def prepare(made: Made, case: Case) -> None:
             pipeline.describe(scene, PROMPTS)
         else:
             prepare(made, replace(case, photos=DIFFERENT))
-            _describe_by_links(Workspace.open(made.scene(DIFFERENT)), Workspace.open(scene))
+            describe_alike(Workspace.open(made.scene(DIFFERENT)), Workspace.open(scene))
     if case.stage == "ask" and not (scene / "field.safetensors").exists():
         pipeline.distill(scene, {"steps": STEPS}, preset="lite")
 
@@ -181,17 +182,16 @@ def _capture(made: Made, photos: int) -> Capture:
     return repeated(load_capture(made.capture, test_every=0), photos)
 
 
-def _describe_by_links(described: Workspace, scene: Workspace) -> None:
-    """Give photos that are described elsewhere, under other names, the same masks."""
+def describe_alike(described: Workspace, scene: Workspace) -> None:
+    """Give photos that are described elsewhere, under other names, the same masks, under their own."""
     record, made = described.record("describe"), scene.record("reconstruct")
     if record is None or made is None:
         raise SystemExit(f"{described.root} is not described")
     views = read_saved_capture(scene.capture).train
-    for number, view in enumerate(views):
-        path = scene.description(view.name)
-        path.parent.mkdir(exist_ok=True)
-        path.unlink(missing_ok=True)
-        path.hardlink_to(described.description(views[number % DIFFERENT].name))
+    for number, view in enumerate(views[:DIFFERENT]):
+        known = Description.load(described.description(view.name))
+        for alike in views[number::DIFFERENT]:
+            known.save(scene.description(alike.name))
     scene.finish("describe", record.stamp, 0.0, record.settings | {"splats": made.stamp})
 
 

@@ -1,5 +1,8 @@
 """Which masks cover what the Gaussians show, and weighted means over them."""
 
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +113,8 @@ def test_evidence_in_blocks_and_files_is_that_of_one_sort(monkeypatch, tmp_path,
     values = torch.from_numpy(np.random.default_rng(1).standard_normal((35, 3)).astype(np.float32))
     lifted = uplift(wanted, values, torch.rand(35, generator=torch.Generator().manual_seed(0)))
     monkeypatch.setattr(entries, "BLOCK_ENTRIES", 500)
+    monkeypatch.setattr(evidence_module, "UPLIFTED_ENTRIES", 300)
+    monkeypatch.setattr(evidence_module, "READ_AT_ONCE", 20)
     if in_file:
         monkeypatch.setattr("gags.files.rows.available_bytes", lambda: 0)
     gathered, blocks = Gathered(count, tmp_path), []
@@ -137,7 +142,45 @@ def test_evidence_in_blocks_and_files_is_that_of_one_sort(monkeypatch, tmp_path,
     kept = np.flatnonzero(np.isin(wanted.view_of, photos))
     np.testing.assert_array_equal(dense(found.of_photos(photos)), matrix[:, kept])
     weights = torch.rand(35, generator=torch.Generator().manual_seed(0))
+    at_once, embedding_bag = [], evidence_module.embedding_bag
+
+    def noted(columns, *given, **named):
+        at_once.append(len(columns))
+        return embedding_bag(columns, *given, **named)
+
+    monkeypatch.setattr(evidence_module, "embedding_bag", noted)
     assert torch.equal(uplift(found, values, weights), lifted)
+    assert max(at_once) <= 300
+    assert sum(at_once) > 5 * 300
+
+
+def many_entries(folder: Path) -> Evidence:
+    """Forty photos of 2,000 Gaussians, each in two masks; 2 MB of entries, in a file below a folder."""
+    gathered, rows = Gathered(2000, folder), np.repeat(np.arange(2000, dtype=np.int32), 3)
+    masks = np.stack([np.arange(2000) % 3, 3 + np.arange(2000) % 2, np.full(2000, 5)], axis=1)
+    for _ in range(40):
+        weights = np.random.default_rng(0).random(len(rows), np.float32)
+        gathered.add(ViewEvidence(rows, masks.reshape(-1).astype(np.int32), weights, 5))
+    return gathered.merged()
+
+
+def test_memory_of_some_gaussians_does_not_grow_with_photos(monkeypatch, tmp_path):
+    monkeypatch.setattr(evidence_module, "READ_AT_ONCE", 2000)
+    monkeypatch.setattr("gags.files.rows.available_bytes", lambda: 0)
+    evidence = many_entries(tmp_path)
+    assert len(evidence.columns) == 240_000
+    tracemalloc.start()
+    found = evidence.of_gaussians(np.arange(0, 2000, 2))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found.columns) == 120_000
+    assert most < 120_000 * 8 / 4  # of the bytes of the entries, in memory
+
+
+def test_entries_that_lie_in_a_file_stay_in_its_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr("gags.files.rows.available_bytes", lambda: 0)
+    found = many_entries(tmp_path).of_gaussians(np.arange(10))
+    assert [(rows.in_file, rows.folder) for rows in found.stored] == [(True, tmp_path)] * 2
 
 
 def test_a_gaussian_of_more_entries_than_a_block_has_one_of_its_own():

@@ -127,7 +127,9 @@ def iou_of_overlaps(
     """
     count = overlaps.shape[1] - (int(view_of[-1]) + 1)
     shared, both = overlaps[:, :count], overlaps[:, count:]
-    union = both[:, view_of[:count]] + sizes[None] - shared
+    union = both[:, view_of[:count]]  # a copy, which is all that is made: there may be many masks
+    union += sizes
+    union -= shared
     iou = np.divide(shared, union, out=np.zeros_like(shared), where=union > 1e-6)
     iou[:, view_of[:count] == view_of[rows[0]]] = 0
     iou[np.arange(len(rows)), rows] = 1
@@ -189,7 +191,7 @@ def consensus(evidence: Evidence | DeviceEvidence, embeddings: Tensor) -> Consen
             first, end = evidence.masks_of(photos.start).start, evidence.masks_of(photos.stop - 1).stop
             agreed = agreement(compared, view, photos=photos)
             iou = torch.from_numpy(agreed.iou).to(embeddings)
-            weights = torch.where(iou >= CONSENSUS_IOU, iou.square(), torch.zeros_like(iou))
+            weights = torch.where(iou >= CONSENSUS_IOU, iou.square(), 0.0)
             mean = mean + weights @ embeddings[first:end]
             shares.append(agreed.visible_share)
             best.append(best_of_photos(agreed, evidence.view_of[first:end] - photos.start))

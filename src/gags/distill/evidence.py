@@ -21,6 +21,7 @@ from gags.progress import SILENT, Reporter
 from gags.render.cuda_view import to_device
 
 READ_AT_ONCE = 1 << 17  # entries of Gaussians here and there: each brings 64 KB of its file along
+UPLIFTED_ENTRIES = 1 << 21  # at once: of each, numbers of 40 bytes are made
 GRID_PIXELS = 40_000  # of every photo: enough that next to no visible Gaussian is missed
 
 
@@ -79,9 +80,10 @@ class Evidence:
         first, end = np.searchsorted(self.view_of[: self.mask_count], [view, view + 1]).tolist()
         return range(first, end)
 
-    def blocks(self) -> Iterator[tuple[int, int]]:
-        """First Gaussian of every block, and the end: with about as many entries as one works on at once."""
-        yield from blocks_of(self.starts, entries.BLOCK_ENTRIES, self.release)
+    def blocks(self, most: int | None = None) -> Iterator[tuple[int, int]]:
+        """First Gaussian of every block, and the end: with at most so many entries, by default as many as one
+        works on at once."""
+        yield from blocks_of(self.starts, entries.BLOCK_ENTRIES if most is None else most, self.release)
 
     def release(self) -> None:
         """Let go of entries that lie in a file; they are read anew when needed."""
@@ -110,16 +112,19 @@ class Evidence:
         return sums
 
     def of_gaussians(self, rows: np.ndarray) -> "Evidence":
-        """What is known of some Gaussians [n] alone, in memory; all masks and photos stay."""
+        """What is known of some Gaussians [n] alone; all masks and photos stay. Much of it lies in a file."""
         lengths = self.starts[rows + 1] - self.starts[rows]
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        places = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
-        columns, weights = np.empty(len(places), np.int32), np.empty(len(places), np.float32)
-        for first in range(0, len(places), READ_AT_ONCE):
-            part = slice(first, first + READ_AT_ONCE)
-            columns[part], weights[part] = self.columns[places[part]], self.weights[places[part]]
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        folder = self.stored[0].folder if self.stored else None
+        columns, weights = Rows((), np.int32, folder), Rows((), np.float32, folder)
+        for first, end in blocks_of(starts, READ_AT_ONCE):
+            here = lengths[first:end]
+            places = np.repeat(self.starts[rows[first:end]] - (starts[first:end] - starts[first]), here)
+            places += np.arange(len(places))
+            columns.append(self.columns[places])
+            weights.append(self.weights[places])
             self.release()
-        return Evidence(starts, columns, weights, self.view_of)
+        return Evidence(starts, columns.array(), weights.array(), self.view_of, (columns, weights))
 
     def of_photos(self, photos: np.ndarray) -> "Evidence":
         """What some photos [n], in order, and their masks say; both are numbered anew."""
@@ -306,7 +311,7 @@ def uplift(evidence: Evidence | DeviceEvidence, values: Tensor, mask_weights: Te
         return evidence_gpu.uplift(evidence, values, mask_weights)
     with_ones = torch.cat([values.float().cpu(), torch.ones(len(values), 1)], dim=1)
     counts, means = mask_weights.cpu(), [values[:0].float()]
-    for first, end in evidence.blocks():
+    for first, end in evidence.blocks(UPLIFTED_ENTRIES):
         begin, behind = evidence.starts[first], evidence.starts[end]
         is_mask = evidence.columns[begin:behind] < evidence.mask_count
         columns = torch.from_numpy(evidence.columns[begin:behind][is_mask].astype(np.int64))

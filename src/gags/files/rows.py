@@ -33,7 +33,7 @@ class Rows:
     ) -> None:
         self.shape, self.dtype = shape, np.dtype(dtype)
         self._most = min(MOST_IN_MEMORY, int(IN_MEMORY_SHARE * available_bytes())) if most is None else most
-        self._folder = folder
+        self.folder = folder
         self._parts: list[np.ndarray] = []
         self._file: IO[bytes] | None = None
         self._map: mmap.mmap | None = None
@@ -61,13 +61,13 @@ class Rows:
             return
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - lives with the rows
+                self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - lives with the rows
             for part in self._parts:
                 self._file.write(part.data)
             self._file.flush()
             self._parts = []
         except OSError as error:
-            where = self._folder or tempfile.gettempdir()
+            where = self.folder or tempfile.gettempdir()
             raise WorkspaceError(
                 f"{size / 1e6:.0f} MB that memory does not hold cannot be written to {where} "
                 f"({error.strerror}); make room there"

@@ -1,10 +1,15 @@
 """Masks of different photos that show the same surface, and the Gaussians that they cut out together."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 from gags.distill.consensus import agreement, on_landmarks, photo_blocks
 from gags.distill.evidence import Evidence
+from gags.files.rows import Rows
 
 # Masks of two photos with at least this IoU show one thing; at 0.5 an orange takes in its lemon.
 SAME_THING_IOU = 0.6
@@ -15,31 +20,75 @@ MIN_MASK_SHARE = 0.5
 MIN_VIEW_SHARE = 0.1
 
 
-def similar_masks(evidence: Evidence, least: float = SAME_THING_IOU) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Masks of other photos that show the same as each mask, and their IoU. int64 [n], float32 [n] each"""
-    rows: list[tuple[np.ndarray, np.ndarray]] = []
-    compared = on_landmarks(evidence)
+class SimilarMasks(Sequence[tuple[np.ndarray, np.ndarray]]):
+    """Masks of other photos that show the same as each mask, and their IoU: int64 [n], float32 [n] each.
+
+    Pairs grow with the square of the number of photos; many lie in a file.
+
+    Args:
+        folder: Where the file lies, see `gags.files.rows.Rows`.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._starts = [0]  # first pair of each mask, and the end
+        self._masks, self._ious = Rows((), np.int32, folder), Rows((), np.float32, folder)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, mask: Any) -> Any:
+        pairs = slice(self._starts[mask], self._starts[mask + 1])
+        return self._masks.array()[pairs].astype(np.int64), self._ious.array()[pairs]
+
+    @property
+    def in_file(self) -> bool:
+        """Whether pairs went into the file."""
+        return self._ious.in_file
+
+    def add(self, masks: list[np.ndarray], ious: list[np.ndarray]) -> None:
+        """Add what the next masks are similar to, if there are any; not after one was looked up."""
+        if not masks:
+            return
+        self._starts += (self._starts[-1] + np.cumsum([len(each) for each in masks])).tolist()
+        self._masks.append(np.concatenate(masks))
+        self._ious.append(np.concatenate(ious))
+
+    def release(self) -> None:
+        """Let go of pairs that lie in a file; they are read anew when needed."""
+        self._masks.release()
+        self._ious.release()
+
+
+def similar_masks(
+    evidence: Evidence, least: float = SAME_THING_IOU, folder: Path | None = None
+) -> SimilarMasks:
+    """Masks of other photos that have at least this IoU with each mask; `folder` as for `SimilarMasks`."""
+    similar, compared = SimilarMasks(folder), on_landmarks(evidence)
     for view in range(evidence.view_count):
         own = compared.masks_of(view)
-        parts: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in own]
+        found: list[list[np.ndarray]] = [[] for _ in own]
+        ious: list[list[np.ndarray]] = [[] for _ in own]
         for photos in photo_blocks(compared, view):
             first = compared.masks_of(photos.start).start
-            for part, mask, iou in zip(parts, own, agreement(compared, view, photos=photos).iou, strict=True):
+            for row, iou in enumerate(agreement(compared, view, photos=photos).iou):
                 same = np.flatnonzero(iou >= least)
-                same = same[first + same != mask]
-                part.append((first + same, iou[same]))
-        rows += [
-            (np.concatenate([m for m, _ in part]), np.concatenate([i for _, i in part])) for part in parts
-        ]
-    return rows
+                same = same[first + same != own[row]]
+                found[row].append(first + same)
+                ious[row].append(iou[same])
+        similar.add(list(map(np.concatenate, found)), list(map(np.concatenate, ious)))
+    return similar
 
 
-def clusters_of_masks(evidence: Evidence) -> list[np.ndarray]:
+def clusters_of_masks(evidence: Evidence, folder: Path | None = None) -> list[np.ndarray]:
     """Masks of each thing, those of most photos first. int64 [n] each
 
     Greedy clustering: take the mask with most support and all masks that agree with it, remove them, repeat.
+
+    Args:
+        evidence: Of all photos.
+        folder: Where pairs of many masks lie meanwhile, see `gags.files.rows.Rows`.
     """
-    similar = similar_masks(evidence)
+    similar = similar_masks(evidence, folder=folder)
     support = np.array([iou.sum() for _, iou in similar])
     free = np.ones(len(similar), bool)
     clusters = []
@@ -54,6 +103,7 @@ def clusters_of_masks(evidence: Evidence) -> list[np.ndarray]:
         for mask in masks:
             others, iou = similar[mask]
             support[others] -= iou
+        similar.release()
         support[~free] = 0
         if len(photos_of(evidence, masks)) >= PHOTOS_OF_A_THING:
             clusters.append(masks)

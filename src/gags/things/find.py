@@ -47,7 +47,7 @@ def find_things(
     evidence, levels = gather_evidence(
         gaussians, read, stage="Finding things", folder=folder, progress=progress
     )
-    clusters = clusters_of_masks(evidence)
+    clusters = clusters_of_masks(evidence, folder)
     if not clusters:
         return Things.none()
     rows, owners = members_of_clusters(evidence, clusters)
