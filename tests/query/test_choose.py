@@ -158,6 +158,26 @@ def test_a_piece_may_fit_worse_if_all_the_rest_fits_much_worse():
     assert lamp().pieces(fits(0.95, 0.7, 0.65, 0.5), 0, FOOT, []) == []
 
 
+@pytest.mark.parametrize(("parent", "found"), [(0, [3]), (-1, [])])
+def test_other_parts_of_the_answers_own_thing_are_no_rivals_of_a_piece(parent, found):
+    """The pole fits best, the rest of the foot less than the shade; as a thing of its own, it is a rival."""
+    rng = np.random.default_rng(0)
+    members = [np.arange(60), np.arange(30), np.arange(30, 60), np.arange(60, 90)]  # foot, pole, base, shade
+    means = rng.normal(size=(90, 3)) * np.repeat([[1.0], [1.0], [2.5]], 30, axis=0)
+    means[60:, 2] += 4
+    things = Things(
+        starts=np.cumsum([0] + [len(rows) for rows in members]),
+        members=np.concatenate(members).astype(np.int32),
+        parents=np.array([-1, 0, parent, -1], np.int32),
+        photos=np.full(4, 20, np.int32),
+        seen_by=np.full(4, 20, np.int32),
+        levels=np.full(4, 0.5, np.float32),
+        embeddings=np.zeros((4, 0), np.float16),
+    )
+    values = np.array([0.75, 0.95, 0.65, 0.7])[:, None]
+    assert Chooser(things, np.ones(90), means).pieces(Fits(values, values), 0, 1, []) == found
+
+
 def test_what_is_as_large_or_much_larger_is_no_piece():
     assert lamp(shade_size=1.1).pieces(fits(0.95, 0.85, 0.1, 0.1), 0, FOOT, []) == []
     assert lamp(shade_size=9.0).pieces(fits(0.95, 0.85, 0.1, 0.1), 0, FOOT, []) == []

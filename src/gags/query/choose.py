@@ -27,7 +27,7 @@ UNSEEN = 3.0  # photos more, in which a node fits as is typical: of many that fe
 ADDED = 2.0  # how well fits what it adds, in shares of the fit of the node that one starts from
 OWN = 1.0  # how well its own masks fit, in shares of the range of the text
 LEVEL = 1.2  # a level of masks (sub-part, part, whole) higher
-REPEATED = 0.75  # the logarithm of how many more photos cut it out
+REPEATED = 1.25  # the logarithm of how many more photos cut it out
 GROUP = 1.0  # and against it, if it is several things that are cut out alone as often
 OFTEN = 0.7  # of the photos that see a node: to be cut out by more speaks no more for it
 LEAST_ADDED = 0.05  # of a node's weight, below which a whole adds nothing that can be judged
@@ -132,8 +132,8 @@ class Chooser:
         """Further pieces of the node that answers a text.
 
         They lie beside it, are of another size, and fit nearly as well, or else clearly better than all the
-        rest of the scene. What is of one size is one more of the kind, or something else: an orange beside a
-        lemon.
+        rest of the scene but for the thing that the answer is a part of. What is of one size is one more of
+        the kind, or something else: an orange beside a lemon.
 
         Args:
             fit: Of all texts.
@@ -143,10 +143,11 @@ class Chooser:
         """
         where = fit.where[:, row]
         taken = np.any([self.related(node) for node in (first, *others)], axis=0) | self.things.is_group
+        same = self.things.within(self._outermost(first))  # no rival of a piece: it is of the same thing
         least, second = max(PIECE_FIT, where[first] - PIECE_WORSE), True
         found: list[int] = []
         for node in self._elsewhere(fit, row, taken, PIECE_LEAST):
-            rest = np.where(taken, -np.inf, where).max()
+            rest = np.where(taken | same, -np.inf, where).max()
             clear = second and where[node] >= PIECE_LEAST and where[node] - rest >= PIECE_CLEAR
             second = False
             if where[node] < least and not clear:
@@ -173,6 +174,11 @@ class Chooser:
             node = self._risen(start, fit, row, ~taken)
             taken |= self.related(node)
             yield node
+
+    def _outermost(self, node: int) -> int:
+        """The largest that a node lies in, itself included, but for groups of several things."""
+        single = [each for each in self.things.chain(node) if not self.things.is_group[each]]
+        return single[-1] if single else node
 
     def _gap(self, one: int, other: int) -> float:
         """How far two nodes are from each other where they are nearest, but for floaters; world units."""
