@@ -1,4 +1,4 @@
-"""A scene that is made anew while it is open: nothing of the former one is kept in its folder, and it is said."""
+"""A scene that is made anew while it is open: nothing of the former one is kept in its folder."""
 
 import io
 import json
@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tests.viewer.conftest import PATIENCE_MS
 
 from gags import scene as scene_module
 from gags.distill.field import LanguageField, splats_hash
+from gags.embed.description import Description
 from gags.errors import WorkspaceError
 from gags.gaussians.ply import load_ply, save_ply
 from gags.progress import Reporter
@@ -42,7 +44,7 @@ def root(finished_once, tmp_path):
 
 
 def make_anew(root):
-    """What `gags run` with other photos or settings leaves: fewer Gaussians, their field, things and names."""
+    """What `gags run` with other settings leaves: fewer Gaussians, their field, things and names."""
     workspace, rows = Workspace(root), torch.from_numpy(np.flatnonzero(LEFT))
     field = LanguageField.load(workspace.field)
     save_ply(load_ply(workspace.splats)[rows], workspace.splats)
@@ -126,9 +128,8 @@ def test_masks_that_change_while_things_are_found_keep_these_out(root, monkeypat
 
     def slowly(*asked, **more):
         found = finding(*asked, **more)
-        description = sorted((root / "features").iterdir())[0]
-        shutil.copy(sorted((root / "features").iterdir())[1], description)
-        description.unlink()
+        path = sorted((root / "features").iterdir())[0]
+        replace(Description.load(path), stamps={"embeddings": "of other settings"}).save(path)
         return found
 
     class Told(Reporter):
