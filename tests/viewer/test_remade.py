@@ -139,7 +139,7 @@ def test_masks_that_change_while_things_are_found_keep_these_out(root, monkeypat
     told = []
     monkeypatch.setattr(find, "find_things", slowly)
     assert len(scene.things(Told()))
-    assert told == [f"{root} was made anew meanwhile; things found are not kept in it"]
+    assert told == [f"{root} was made anew meanwhile; the things found are not kept in it"]
     assert not (root / "things.safetensors").exists()
 
 
