@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from gags.capture import Camera, Capture, View, read_capture_of
+from gags.capture.saved import saved_checksum
 from gags.distill.field import LanguageField
 from gags.embed import load_encoder
 from gags.embed.encoder import Encoder
-from gags.errors import QueryError, WorkspaceError
+from gags.errors import GagsError, QueryError, WorkspaceError
+from gags.files.looks import Watched, sample_of
 from gags.gaussians import Gaussians
 from gags.gaussians.own import load_splats_of
 from gags.models.device import scene_device
@@ -36,6 +38,7 @@ from gags.query.relevancy import Queries
 from gags.query.showing import ExampleMaker, Picture, Pointed
 from gags.query.space import Space
 from gags.query.taught import Taught, TaughtNames, plain_name
+from gags.store import load_checksum
 from gags.things.find import things_of_scene
 from gags.things.things import Things
 from gags.workspace import Workspace
@@ -71,29 +74,59 @@ class Scene(Edits):
         self.gaussians = gaussians
         self.field = field
         self._things: Things | None = None
+        self._things_file = Watched({})
         self._space: Space | None = None  # where its Gaussians are, see `space`
         self._chooser: Chooser | None = None
         self._renderer = Renderer(gaussians)
         # Of texts asked lately, with what they were taught to mean: they are asked view by view.
         self._located: dict[tuple[str, Example | None], list[Instance]] = {}
         self._negatives: Tensor | None = None  # canonical phrases of the encoder, once embedded
+        self._files = _files_of(workspace)
         self._maker = ExampleMaker(self)
         self.taught = TaughtNames(workspace.taught, self._maker.meaning)
 
     @classmethod
-    def load(cls, root: Path | str) -> "Scene":
+    def load(cls, root: Path | str, *, need_photos: bool = True) -> "Scene":
         """Load the scene of a folder, onto the device that Gaussians are rasterised on.
+
+        Args:
+            root: The folder.
+            need_photos: Whether the photos must be where they were. Without them a scene answers texts in 3D
+                all the same; what decodes a photo fails.
 
         Raises:
             WorkspaceError: If a piece is missing, damaged, or belongs to other Gaussians.
         """
         workspace = Workspace.open(root)
+        files = _files_of(workspace)  # as they are before they are read
         for stage, path in {"reconstruct": workspace.splats, "distill": workspace.field}.items():
             if not os.path.lexists(path):
                 raise WorkspaceError(f"{root} is not finished, there is no {path.name}; run `gags {stage}`")
-        gaussians, capture = load_splats_of(workspace), read_capture_of(workspace)
+        gaussians, capture = load_splats_of(workspace), read_capture_of(workspace, need_photos=need_photos)
         field, device = LanguageField.load(workspace.field, gaussians), scene_device()
-        return cls(workspace, capture, gaussians.to(device), field.to(device))
+        scene = cls(workspace, capture, gaussians.to(device), field.to(device))
+        scene._files = files
+        return scene
+
+    def changed(self) -> list[Path]:
+        """Files of the scene's folder that another process made anew since they were loaded, or removed.
+
+        While there are any, nothing is kept in the folder: no names, no unit, no up, no things.
+        """
+        known = [] if self._things is None else self._things_file.changed()
+        return [*self._files.changed(), *known]
+
+    def check_unchanged(self) -> None:
+        """Make sure that the folder still holds what was loaded.
+
+        Raises:
+            WorkspaceError: If it was made anew.
+        """
+        if changed := self.changed():
+            raise WorkspaceError(
+                f"{self.workspace.root} was made anew since it was loaded ({listed_names(changed)}), so "
+                "nothing of the former scene is kept in it; load it again"
+            )
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -261,6 +294,10 @@ class Scene(Edits):
         described = sum(self.workspace.description(view.name).exists() for view in self.capture.train)
         return described or len(self.capture.train)
 
+    def missing_photos(self) -> list[str]:
+        """Names of the photos that are no longer where they were; see `need_photos` of `load`."""
+        return [view.name for view in self.capture.views if not view.path.is_file()]
+
     def things(self, progress: Reporter = SILENT) -> Things:
         """The things of the scene and their parts, found from the masks of its photos.
 
@@ -268,9 +305,18 @@ class Scene(Edits):
         have changed.
         """
         if self._things is None:
-            self._things, _ = things_of_scene(
-                self.workspace, self.capture, self.gaussians, self.field.splats_hash, progress=progress
+            file = Watched({self.workspace.things: _checksum_of_things})
+            things, _ = things_of_scene(
+                self.workspace,
+                self.capture,
+                self.gaussians,
+                self.field.splats_hash,
+                unchanged=lambda: not self._files.changed(),
+                progress=progress,
             )
+            file.accept(self.workspace.things, things.checksum())
+            file.accept(self.workspace.things, "")
+            self._things_file, self._things = file, things
         return self._things
 
     def space(self, progress: Reporter = SILENT) -> Space:
@@ -346,6 +392,7 @@ class Scene(Edits):
             QueryError: If the name is empty or too long, or no thing is at the pixel.
             GagsError: If there is no such photo, or the scene's folder cannot be written.
         """
+        self.check_unchanged()
         return self.taught.add(self._maker.lesson(name, view, at, level, progress))
 
     def forget(self, name: str) -> int:
@@ -378,6 +425,7 @@ class Scene(Edits):
         """
         rows = np.flatnonzero(thing.mask.numpy()) if isinstance(thing, Instance) else self._rows_of(thing)
         lesson = self._maker.lesson_of(name, rows, progress)
+        self.check_unchanged()
         for other in self.taught.names_of(rows, self.space(progress).opacities):
             if plain_name(other) != plain_name(name):
                 with suppress(QueryError):  # its clicks were on Gaussians of a former training
@@ -414,6 +462,7 @@ class Scene(Edits):
             GagsError: If the scene's folder cannot be written.
         """
         unit = Unit.of_length(length_in_scene, length, name)
+        self.check_unchanged()
         save_frame(self.workspace.frame, self.frame.with_unit(unit), self.capture)
         return unit
 
@@ -424,10 +473,12 @@ class Scene(Edits):
             QueryError: If it is no direction.
             GagsError: If the scene's folder cannot be written.
         """
+        self.check_unchanged()
         save_frame(self.workspace.frame, self.frame.with_up(up), self.capture)
 
     def forget_unit(self) -> None:
         """Forget the unit; sizes are told in units of the capture again."""
+        self.check_unchanged()
         save_frame(self.workspace.frame, self.frame.with_unit(None), self.capture)
 
     # What rooms further up do with a scene
@@ -462,6 +513,29 @@ class Scene(Edits):
         import gags
 
         return gags.show(self, text, view, **example)
+
+
+def _files_of(workspace: Workspace) -> Watched:
+    """The files that a scene is loaded from; where photos are may change in a capture."""
+    return Watched(
+        {
+            workspace.capture: lambda path: saved_checksum(path) or sample_of(path),
+            workspace.splats: sample_of,
+            workspace.field: sample_of,
+        }
+    )
+
+
+def _checksum_of_things(path: Path) -> str:
+    """What the file of things says of itself; one that is not there, or not whole, is no other one."""
+    with suppress(GagsError):
+        return load_checksum(path, remedy="")
+    return ""
+
+
+def listed_names(paths: Sequence[Path]) -> str:
+    """Names of files, for messages."""
+    return ", ".join(path.name for path in paths)
 
 
 def by_view(best: list[list[View]]) -> list[tuple[View, list[int]]]:

@@ -54,11 +54,12 @@ def save_capture(capture: Capture, path: Path | str) -> None:
         temporary.write_text(_dumps(content), encoding="utf-8")
 
 
-def read_saved_capture(path: Path | str) -> Capture:
+def read_saved_capture(path: Path | str, *, need_photos: bool = True) -> Capture:
     """Read what `save_capture` wrote; sparse points are read from the capture's folder when first needed.
 
     Args:
         path: capture.json, or the folder that holds it.
+        need_photos: Whether the photos must be where they were; their cameras are known in any case.
 
     Raises:
         CaptureError: If the file is missing or damaged, its format is unknown, or photos are no longer where
@@ -93,7 +94,7 @@ def read_saved_capture(path: Path | str) -> Capture:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = error if type(error) is ValueError else repr(error)
         raise CaptureError(f"{path} is damaged ({reason}); run `gags run` with the capture again") from error
-    missing = [view.name for view in views if not view.path.is_file()]
+    missing = [view.name for view in views if not view.path.is_file()] if need_photos else []
     if missing:
         raise CaptureError(
             f"{len(missing)} of {len(views)} photos of {path} are no longer in {root} ({listed(missing)}); "
@@ -117,14 +118,18 @@ def saved_checksum(path: Path) -> str:
         return ""
 
 
-def read_capture_of(workspace: Workspace) -> Capture:
+def read_capture_of(workspace: Workspace, *, need_photos: bool = True) -> Capture:
     """Read capture.json of a scene, and make sure that it is the one that its Gaussians were made with.
+
+    Args:
+        workspace: The scene's folder.
+        need_photos: Whether the photos must be where they were.
 
     Raises:
         CaptureError: If the file is missing, damaged, that of another scene, or its photos are not there.
         NewerError: If a newer version of gags wrote it.
     """
-    capture = read_saved_capture(workspace.capture)
+    capture = read_saved_capture(workspace.capture, need_photos=need_photos)
     record = workspace.record("reconstruct")
     written = record.checksums.get(workspace.capture.name) if record else None
     if written is not None and written != saved_checksum(workspace.capture):

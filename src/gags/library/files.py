@@ -1,14 +1,12 @@
 """What tells whether a scene's folder still holds what was added to a library."""
 
-import hashlib
 import json
 from pathlib import Path
 
+from gags.files.looks import look_of, sample_of
 from gags.library.records import State
 from gags.store import stamp
 from gags.workspace import Workspace
-
-SAMPLE = 1 << 16  # bytes at the beginning, in the middle and at the end of a file that are looked at
 
 
 def files_of(workspace: Workspace) -> list[Path]:
@@ -22,14 +20,7 @@ def looks_of(workspace: Workspace) -> str:
     Returns:
         JSON; a file that is not there has none.
     """
-    looks: list[list[int] | None] = []
-    for path in files_of(workspace):
-        try:
-            status = path.stat()
-            looks.append([status.st_size, status.st_mtime_ns])
-        except OSError:
-            looks.append(None)
-    return json.dumps(looks)
+    return json.dumps([look_of(path) for path in files_of(workspace)])
 
 
 def scene_stamp(workspace: Workspace) -> str:
@@ -40,7 +31,7 @@ def scene_stamp(workspace: Workspace) -> str:
     Raises:
         OSError: If a file cannot be read.
     """
-    return stamp([_sample(path) for path in files_of(workspace)])
+    return stamp([sample_of(path) for path in files_of(workspace)])
 
 
 def state_of(path: str, looks: str, kept_stamp: str) -> State:
@@ -60,13 +51,3 @@ def state_of(path: str, looks: str, kept_stamp: str) -> State:
         return "unchanged" if scene_stamp(workspace) == kept_stamp else "changed"
     except OSError:
         return "changed"
-
-
-def _sample(path: Path) -> str:
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with open(path, "rb") as file:
-        for start in sorted({0, max(0, (size - SAMPLE) // 2), max(0, size - SAMPLE)}):
-            file.seek(start)
-            digest.update(file.read(SAMPLE))
-    return digest.hexdigest()

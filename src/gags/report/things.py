@@ -150,7 +150,7 @@ def pictures_of_nodes(
 
     Returns:
         Name of the photo, and the picture, uint8 RGB [h, w, 3], by node; nodes that no photo shows are left
-        out.
+        out, as are photos that are no longer where they were.
     """
     views = views_of_nodes(scene, things, nodes, progress)
     drawn: dict[int, tuple[str, np.ndarray]] = {}
@@ -177,8 +177,8 @@ def pictures_of_nodes(
 def views_of_nodes(
     scene: Scene, things: Things, nodes: Sequence[int], progress: Reporter
 ) -> list[View | None]:
-    """The photo that shows each node best, see `how_well_shown`; None if none does."""
-    photos = scene.capture.train
+    """Of the photos that are there, the one that shows each node best; None if none does."""
+    photos = [view for view in scene.capture.train if view.path.is_file()]
 
     def cameras(bar: Bar) -> Iterator[Camera]:
         for view in photos:
@@ -187,5 +187,5 @@ def views_of_nodes(
 
     with progress.stage("Looking for views", len(photos), "photos") as bar:
         scores = how_well_shown(scene.gaussians, cameras(bar), [things[node] for node in nodes])
-    best = scores.argmax(axis=0) if len(photos) else []
-    return [photos[row] if scores[row, number] > 0 else None for number, row in enumerate(best)]
+    best = scores.argmax(axis=0) if len(photos) else [-1] * len(nodes)
+    return [photos[row] if row >= 0 and scores[row, number] > 0 else None for number, row in enumerate(best)]

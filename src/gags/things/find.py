@@ -4,7 +4,7 @@ A mask of one photo may be a fragment, a thing, or several things at once. What 
 along the same border of the same surface is a thing, or a part of one that stands out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,18 +159,21 @@ def things_of_scene(
     gaussians: Gaussians,
     splats_hash: str,
     *,
+    unchanged: Callable[[], bool] = lambda: True,
     progress: Reporter = SILENT,
 ) -> tuple[Things, str]:
     """The things of a scene, as its folder has them; found anew when masks or Gaussians have changed.
 
-    What is found is kept in `things.safetensors`, if that can be written. While masks are being made again,
-    or some are not of this scene, things of its Gaussians stay what they were.
+    What is found is kept in `things.safetensors`, if that can be written and the folder still holds what it
+    was found from: another process may have made the scene anew meanwhile, or be about to. While masks are
+    being made again, or some are not of this scene, things of its Gaussians stay what they were.
 
     Args:
         workspace: Folder of the scene.
         capture: Its photos.
         gaussians: Its Gaussians.
         splats_hash: Their hash, see `gags.distill.field.splats_hash`.
+        unchanged: Whether the folder still holds these Gaussians and this capture.
         progress: Told about progress.
 
     Returns:
@@ -200,7 +203,15 @@ def things_of_scene(
     folder = workspace.root if workspace.is_writable() else None
     things = find_things(gaussians, items, folder=folder, progress=progress)
     try:
-        things.save(workspace.things, key, splats_hash)
+        with workspace.lock():
+            if unchanged() and key == stamp(splats_hash, Descriptions(workspace, views).stamps()):
+                things.save(workspace.things, key, splats_hash)
+            else:
+                progress.warn(
+                    f"{workspace.root} was made anew meanwhile; the things found are not kept in it"
+                )
+    except WorkspaceError as error:  # another process makes something of it
+        progress.say(f"the things found are not kept: {error}")
     except OSError:
         progress.say(
             f"{workspace.things} cannot be written; the things of the scene are found anew every time"

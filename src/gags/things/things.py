@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 
 from gags.errors import WorkspaceError
-from gags.files.contents import THINGS
+from gags.files.contents import THINGS, checksum
 from gags.simd.cache import kernel
 from gags.store import load_tensors, save_tensors
 
@@ -185,6 +185,10 @@ class Things:
         except (WorkspaceError, KeyError):
             return None
         return things if things.is_sound() else None
+
+    def checksum(self) -> str:
+        """Checksum of all numbers, which the file of them has, too."""
+        return checksum({name: getattr(self, name) for name in _TENSORS})
 
     def is_sound(self) -> bool:
         """Whether entries and sizes fit each other; what a damaged file holds does not."""

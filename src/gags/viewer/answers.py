@@ -9,7 +9,7 @@ import torch
 from gags.draw.paths import along, keys_from_json
 from gags.draw.video import color_picture, write_film
 from gags.draw.views import png_bytes
-from gags.errors import GagsError
+from gags.errors import GagsError, QueryError
 from gags.files.ranges import Range
 from gags.gaussians.files import save_splats
 from gags.progress import Reporter
@@ -26,13 +26,15 @@ THING = Range(0, 2**31 - 1)
 
 def things(asked: Asked, outbox: Outbox, progress: Reporter) -> Answer:
     """The list of things, and whose Gaussians are whose."""
-    listed = asked.shown.things_json(progress)
-    return {"things": listed}, {"owner": asked.shown.owner()}
+    listed, lacks = asked.shown.things_json(progress)
+    found = {"things": listed, "lacks": lacks, "mark": asked.shown.things_mark}
+    return found, {"owner": asked.shown.owner()}
 
 
 def thumbnails(asked: Asked, outbox: Outbox, progress: Reporter) -> Answer:
     """Pictures of the listed things, which take longer than their names."""
-    return {"thumbnails": {str(thing): uri for thing, uri in asked.shown.thumbnails(progress).items()}}, {}
+    pictures, lacks = asked.shown.thumbnails(progress)
+    return {"thumbnails": {str(thing): uri for thing, uri in pictures.items()}, "lacks": lacks}, {}
 
 
 def ask(asked: Asked, outbox: Outbox, progress: Reporter) -> Answer:
@@ -84,6 +86,8 @@ def alike(asked: Asked, outbox: Outbox, progress: Reporter) -> Answer:
 def rename(asked: Asked, outbox: Outbox, progress: Reporter) -> Answer:
     """Keep a name of a thing in the scene."""
     thing = int(asked.number("thing", THING, whole=True))
+    if asked.values.get("of", asked.shown.things_mark) != asked.shown.things_mark:
+        raise QueryError("the things were found anew since this page was loaded; reload the page")
     kept = asked.shown.rename(thing, asked.text("name"), progress)
     return {"message": f"“{kept}” is kept in the scene: from now on it finds this."}, {}
 

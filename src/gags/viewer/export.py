@@ -19,7 +19,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from gags.errors import QueryError
+from gags.errors import ModelError, QueryError
 from gags.files import atomic_write, listed_lines
 from gags.progress import SILENT, Reporter
 from gags.query.instances import Instance
@@ -30,6 +30,7 @@ from gags.viewer.kept import KeptList, mark_of, with_pictures
 from gags.viewer.listed import answers_of_words
 from gags.viewer.modes import granularity
 from gags.viewer.payload import Packed, owner_bytes, scene_json
+from gags.viewer.scene import missing_photos_text
 
 SCRIPTS = (
     *("math", "dom", "splats", "shaders", "sorter", "renderer", "backend", "camera", "state", "overlay"),
@@ -86,9 +87,15 @@ def export_page(
     out = checked_page(Path(out))
     direction = parse_up(up) if isinstance(up, str) else None if up is None else np.asarray(up, np.float64)
     words = read_words(words) if isinstance(words, Path) else list(words)
-    scene = scene if isinstance(scene, Scene) else Scene.load(scene)
+    scene = scene if isinstance(scene, Scene) else Scene.load(scene, need_photos=False)
     kept = KeptList(scene, words)
     listed, pictures = kept.listed(progress), kept.pictures(progress)
+    if listed.lacks:
+        raise ModelError(f"{scene.workspace.root} cannot become a page that answers words. {listed.lacks}")
+    if len(pictures) < len(listed.ids) and (lacks := missing_photos_text(scene)):
+        progress.warn(lacks)
+    if not listed.ids:
+        progress.warn(f"{scene.workspace.root} has no things, so the page answers no word")
     asked = list(dict.fromkeys([*scene.taught.names(), *words, *page_words()]))
     answers = answers_of_words(scene, asked, progress=progress)
     packed = Packed.of(scene.gaussians).coarser()

@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gags._version import __version__
-from gags.errors import DamagedError, GagsError
+from gags.errors import DamagedError, GagsError, ModelError
 from gags.files.contents import Contents, Expected, checksum
 from gags.progress import SILENT, Reporter
 from gags.query.frame import poses_stamp
@@ -25,8 +25,13 @@ from gags.query.names import EVERYDAY
 from gags.query.taught import Taught, plain_name
 from gags.scene import Scene
 from gags.store import load_metadata, load_tensors, save_tensors, stamp
-from gags.things.things import Things
-from gags.viewer.listed import Listed, list_of_words, thumbnails_of, with_taught_names
+from gags.viewer.listed import (
+    Listed,
+    list_of_words,
+    list_without_names,
+    thumbnails_of,
+    with_taught_names,
+)
 
 NAMES_FORMAT, PICTURES_FORMAT = "gags-list-1", "gags-pictures-1"
 NAMES: Contents = {"things": Expected("uint8", ("B",)), "owner": Expected("int32", ("N",), least=-1)}
@@ -57,15 +62,21 @@ class KeptList:
         return self._known() is not None
 
     def listed(self, progress: Reporter = SILENT) -> Listed:
-        """The list, with the names that the scene is taught now."""
+        """The list, with the names that the scene is taught now; without names if no text can be asked."""
         plain = self._known()
-        if plain is None:
-            plain = list_of_words(self._scene, self._words, progress=progress)
-            self._plain = self._names_stamp(), plain
-            text = json.dumps(plain.things, separators=(",", ":")).encode()
-            tensors = {"things": np.frombuffer(text, np.uint8), "owner": plain.owner.astype(np.int32)}
-            self._keep(self._folder / "names.safetensors", tensors, NAMES_FORMAT, self._plain[0])
-        return with_taught_names(self._scene, plain, progress=progress)
+        try:
+            if plain is None:
+                plain = list_of_words(self._scene, self._words, progress=progress)
+                self._plain = self._names_stamp(), plain
+                text = json.dumps(plain.things, separators=(",", ":")).encode()
+                tensors = {"things": np.frombuffer(text, np.uint8), "owner": plain.owner.astype(np.int32)}
+                self._keep(self._folder / "names.safetensors", tensors, NAMES_FORMAT, self._plain[0])
+            return with_taught_names(self._scene, plain, progress=progress)
+        except ModelError as error:
+            if plain is None:
+                lacks = f"The things have no names, and no text is answered: {error}"
+                return list_without_names(self._scene, lacks, progress=progress)
+            return replace(plain, lacks=f"Names that the scene was taught are not shown: {error}")
 
     def pictures(self, progress: Reporter = SILENT) -> dict[int, str]:
         """Small pictures of the listed things, data URIs by id; none of what no photo shows."""
@@ -75,7 +86,8 @@ class KeptList:
             self._pictures = _load_pictures(path, made_of)
             if self._pictures is None:
                 self._pictures = thumbnails_of(self._scene, ids, progress=progress)
-                self._keep(path, _pictures_as_tensors(self._pictures), PICTURES_FORMAT, made_of)
+                if not self._scene.missing_photos():  # else there are more once these are back
+                    self._keep(path, _pictures_as_tensors(self._pictures), PICTURES_FORMAT, made_of)
         return {thing: data_uri(jpeg) for thing, jpeg in self._pictures.items()}
 
     def _known(self) -> Listed | None:
@@ -86,8 +98,8 @@ class KeptList:
         return None if self._plain is None else self._plain[1]
 
     def _keep(self, path: Path, tensors: Mapping[str, np.ndarray], format: str, made_of: str) -> None:
-        """Write a file, if that can be done; a newer version's file stays."""
-        if not self._write or not self._scene.workspace.root.is_dir():
+        """Write a file, if that can be done; that of a newer version, or of a scene made anew, stays."""
+        if not self._write or not self._scene.workspace.root.is_dir() or self._scene.changed():
             return
         with suppress(GagsError, OSError):
             with suppress(DamagedError):  # then it is replaced
@@ -101,8 +113,7 @@ class KeptList:
     @cached_property
     def _of_scene(self) -> str:
         """What the list is made of that does not change while a scene is open."""
-        things = {f.name: getattr(self._scene.things(), f.name) for f in fields(Things)}
-        return stamp(__version__, mark_of(self._scene), checksum(things))
+        return stamp(__version__, mark_of(self._scene), self._scene.things().checksum())
 
     @cached_property
     def _of_photos(self) -> str:
@@ -167,7 +178,7 @@ def _load_pictures(path: Path, made_of: str) -> dict[int, bytes] | None:
     if tensors is None:
         return None
     ends, content = tensors["ends"].tolist(), tensors["jpeg"].tobytes()
-    starts = [0, *ends[:-1]]
+    starts = [0, *ends][: len(ends)]
     parts = [content[start:end] for start, end in zip(starts, ends, strict=True)]
     return dict(zip(tensors["ids"].tolist(), parts, strict=True))
 

@@ -1,7 +1,7 @@
 """What the page lists: the tree of things with names, boxes and thumbnails, and whose Gaussians are whose."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,10 +35,12 @@ class Listed:
             id, or −1), `kind`, `listed`, `level`, `count` and `box`; of those that are listed also `name`,
             `names` (words with scores), `sure` and `score`.
         owner: Smallest thing of each Gaussian of the scene, −1 for none. int32 [N]
+        lacks: What is missing in it and why, a sentence; empty if it is complete.
     """
 
     things: list[dict[str, Any]]
     owner: np.ndarray
+    lacks: str = ""
 
     @property
     def ids(self) -> list[int]:
@@ -59,19 +61,37 @@ def list_of_words(scene: Scene, words: Sequence[str] = EVERYDAY, *, progress: Re
     """
     things, space = scene.things(progress), scene.space(progress)
     namer = Namer.of_scene(scene.field, scene.queries(words), space.opacities, things)
-    shown = shown_nodes(things, scene.photos_with_masks)
-    names = {node: namer.names(things[node]) for node in shown}
+    names = {node: namer.names(things[node]) for node in shown_nodes(things, scene.photos_with_masks)}
     answers = answers_of_words(scene, sorted({found[0][0] for found in names.values()}), progress=progress)
+    named = {node: _named(found, answers, things, node) for node, found in names.items()}
+    return _listed(things, space, named)
+
+
+def list_without_names(scene: Scene, lacks: str, *, progress: Reporter = SILENT) -> Listed:
+    """The things of a scene by kind and number, for where no word can be compared with them.
+
+    Args:
+        scene: The scene.
+        lacks: Why they have no names.
+        progress: Told about progress.
+    """
+    things, space = scene.things(progress), scene.space(progress)
+    kinds, nodes = things.kinds(), shown_nodes(things, scene.photos_with_masks)
+    plain = {node: {"name": f"{kinds[node]} {node + 1}", "names": [], "score": 0.0} for node in nodes}
+    return _listed(things, space, plain, lacks)
+
+
+def _listed(things: Things, space: Space, named: Mapping[int, dict[str, Any]], lacks: str = "") -> Listed:
+    """The list, with what is said of the names of those that are listed, by row."""
     kinds = things.kinds()
     rows: list[dict[str, Any]] = []
     for node in range(len(things)):
-        row = {"id": node, "parent": int(things.parents[node]), "kind": kinds[node], "listed": node in names}
-        if node in names:
-            row |= _named(names[node], answers, things, node)
+        row = {"id": node, "parent": int(things.parents[node]), "kind": kinds[node], "listed": node in named}
+        row |= named.get(node, {})
         row |= {"level": round(float(things.levels[node]), 3), "count": len(things[node])}
         row["box"] = box_json(space.box(space.without_floaters(things[node])))
         rows.append(row)
-    return Listed(rows, owners(things, space))
+    return Listed(rows, owners(things, space), lacks)
 
 
 def with_taught_names(scene: Scene, listed: Listed, *, progress: Reporter = SILENT) -> Listed:

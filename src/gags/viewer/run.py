@@ -14,6 +14,7 @@ from gags.files.ranges import Range, check_value
 from gags.query.names import EVERYDAY, read_words
 from gags.scene import Scene
 from gags.viewer.first_view import parse_up
+from gags.viewer.scene import missing_photos_text
 
 if TYPE_CHECKING:
     from gags.viewer.server import Viewer
@@ -60,7 +61,7 @@ def view(
         )
     direction = parse_up(up) if isinstance(up, str) else None if up is None else np.asarray(up, np.float64)
     words = read_words(words) if isinstance(words, Path) else words
-    loaded = scene if isinstance(scene, Scene) else Scene.load(scene)
+    loaded = scene if isinstance(scene, Scene) else Scene.load(scene, need_photos=False)
     from gags.viewer.server import Viewer
 
     notebook = in_notebook()
@@ -68,6 +69,8 @@ def view(
     if notebook:
         return viewer
     with viewer:
+        if lacks := missing_photos_text(loaded):
+            print(f"{loaded.workspace.root}: {lacks}")
         if viewer.port != port:
             print(f"port {port} is taken, so it is {viewer.port}")
         print(f"{loaded.workspace.root}: {viewer.url} (Ctrl-C ends)", flush=True)

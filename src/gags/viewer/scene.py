@@ -6,6 +6,7 @@ comes from it or goes to it by Gaussian is in that order; `page_rows` and `mask`
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gags.errors import QueryError
+from gags.errors import ModelError, QueryError
 from gags.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
 from gags.query.edit import painted
@@ -25,7 +26,7 @@ from gags.query.reach import MATCHES, OPAQUE, Reach, needed_margin
 from gags.query.relevancy import Queries
 from gags.query.space import Space
 from gags.query.taught import Taught
-from gags.scene import Scene
+from gags.scene import Scene, listed_names
 from gags.things.things import Things
 from gags.viewer.first_view import first_view
 from gags.viewer.kept import KeptList, mark_of, with_pictures
@@ -144,6 +145,16 @@ class ViewerScene:
         """Tells pages whether a server that is back shows the same scene."""
         return mark_of(self.scene)
 
+    def changed(self) -> str:
+        """What another process did to the scene's folder since the scene was loaded; empty if nothing."""
+        files = self.scene.changed()
+        if not files:
+            return ""
+        return (
+            f"The scene was made anew since it was loaded ({listed_names(files)}). This is the former one: "
+            "names, unit and up are not kept any more."
+        )
+
     @cached_property
     def _place(self) -> np.ndarray:
         """Where each of the scene's Gaussians is in the page's order. int64 [N]"""
@@ -184,16 +195,26 @@ class ViewerScene:
             mark=self.mark,
         )
 
-    def things_json(self, progress: Reporter = SILENT) -> list[dict[str, Any]]:
-        """The things for the page's list, named, thumbnails if made; see `gags.viewer.listed`."""
-        return with_pictures(self._list(progress).things, self._pictures)
+    def things_json(self, progress: Reporter = SILENT) -> tuple[list[dict[str, Any]], str]:
+        """The things for the page's list, thumbnails if made; and what the list lacks, see `Listed`."""
+        listed = self._list(progress)
+        return with_pictures(listed.things, self._pictures), listed.lacks
 
-    def thumbnails(self, progress: Reporter = SILENT) -> dict[int, str]:
-        """Small pictures of the listed things, data URIs by id; made once, after the list is shown."""
-        self._list(progress)
+    @cached_property
+    def things_mark(self) -> str:
+        """Tells pages whether numbers of things mean the same."""
+        return self.scene.things().checksum()
+
+    def thumbnails(self, progress: Reporter = SILENT) -> tuple[dict[int, str], str]:
+        """Small pictures of the listed things, data URIs by id; and why some are missing, if they are.
+
+        They are made once, after the list is shown.
+        """
+        listed = self._list(progress)
         with self._picturing:
             self._pictures = self._kept.pictures(progress)
-            return self._pictures
+        lacks = missing_photos_text(self.scene) if len(self._pictures) < len(listed.ids) else ""
+        return self._pictures, lacks
 
     def owner(self) -> bytes:
         """The smallest thing that each of the page's Gaussians belongs to; see `owner_bytes`."""
@@ -203,11 +224,12 @@ class ViewerScene:
         self.find_things(progress)
         with self._listing:
             if not self._kept.is_known():
-                self.warm_up()
+                with suppress(ModelError):  # the list says so
+                    self.warm_up()
             self._forget_names()
-            if self._listed is None:
-                self._listed = self._kept.listed(progress)
-            return self._listed
+            listed = self._listed or self._kept.listed(progress)
+            self._listed = None if listed.lacks else listed
+            return listed
 
     # Questions
 
@@ -384,6 +406,17 @@ class ViewerScene:
                 self._colors[mode] = MODES[mode](self.scene)
             found = self._colors[mode]
         return found.rgb[self.packed.order].tobytes(), found.legend
+
+
+def missing_photos_text(scene: Scene) -> str:
+    """Which photos are not there and what that means; empty if all are there."""
+    missing, capture = scene.missing_photos(), scene.capture
+    if not missing:
+        return ""
+    return (
+        f"{len(missing)} of {len(capture.views)} photos are no longer in {capture.root}, so things that only "
+        "they show have no pictures in the list."
+    )
 
 
 def best_score(relevancy: np.ndarray, solid: np.ndarray) -> float:

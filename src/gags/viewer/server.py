@@ -9,6 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ START_SECONDS = 20.0
 LEAST_MESSAGE = 1 << 20  # bytes that every message may have …
 MESSAGE_PER_GAUSSIAN = 2  # … and those that a selection with changes takes
 MOST_BROWSERS = 64
+WATCH_SECONDS = 2.0  # between two looks at the scene's folder
+OTHER_SCENE = "The server shows another scene now: reload the page."
 FRAME_HEIGHT = 620  # px, in a notebook
 
 
@@ -67,7 +70,11 @@ class Viewer:
         framed: bool = False,
     ) -> None:
         self._local = host in LOCAL_ADDRESSES
+        self._words, self._up = words, up
         self._shown = ViewerScene(scene, words, up, write=self._local)
+        self._told = ""  # what was said of the scene's folder
+        self._reloading = threading.Lock()
+        self._ended = threading.Event()
         self._outbox = Outbox()
         self.sessions: set[Session] = set()
         self._listener = listening(host, port)
@@ -93,6 +100,7 @@ class Viewer:
             time.sleep(0.02)
         # So that the first question need not wait for the encoder.
         threading.Thread(target=self._warm_up, name="warm up", daemon=True).start()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
     def _serve(self) -> None:
         self._server.run(sockets=[self._listener])
@@ -100,6 +108,40 @@ class Viewer:
     def _warm_up(self) -> None:
         with contextlib.suppress(GagsError):  # the page that needs it is told
             self._shown.warm_up()
+
+    def _watch(self) -> None:
+        """Say so when another process makes the scene anew."""
+        while not self._ended.wait(WATCH_SECONDS):
+            changed = self._shown.changed()
+            if changed == self._told:
+                continue
+            self._told = changed
+            if changed:
+                print(f"{self._root}: {changed} Reload the page to see the new one.", flush=True)
+            for session in list(self.sessions):
+                session.tell_changed()
+
+    def reload(self) -> None:
+        """Show the scene as its folder has it now, if it was made anew; pages see it when they are reloaded.
+
+        Raises:
+            GagsError: If it cannot be loaded, as while a stage runs; the former one goes on being shown.
+        """
+        with self._reloading:
+            former = self._shown.scene
+            if not former.changed():
+                return
+            former.workspace.check_free()
+            scene = Scene.load(self._root, need_photos=False)
+            if scene.field.encoder_name == former.field.encoder_name and "encoder" in vars(former):
+                scene.encoder = former.encoder
+            self._shown, self._told = ViewerScene(scene, self._words, self._up, write=self._local), ""
+        print(f"{self._root}: loaded anew", flush=True)
+        threading.Thread(target=self._warm_up, name="warm up", daemon=True).start()
+
+    @property
+    def _root(self) -> Path:
+        return self._shown.scene.workspace.root
 
     def _app(self) -> FastAPI:
         app = FastAPI(title="gags", docs_url=None, redoc_url=None, openapi_url=None)
@@ -115,7 +157,7 @@ class Viewer:
 
     def page(self, request: Request) -> Response:
         """The page."""
-        title = self._shown.scene.workspace.root.resolve().name
+        title = self._root.resolve().name
         return _sent(request, live_page(title).encode(), "text/html; charset=utf-8")
 
     def scene(self, request: Request) -> Response:
@@ -123,16 +165,19 @@ class Viewer:
         content = json.dumps(self._shown.scene_json(), allow_nan=False, separators=(",", ":"))
         return _sent(request, content.encode(), "application/json")
 
-    def splats(self, request: Request, number: int) -> Response:
-        """A chunk of Gaussians."""
-        return self._chunk(request, number, harmonics=False)
+    def splats(self, request: Request, number: int, mark: str = "") -> Response:
+        """A chunk of Gaussians; with a mark, only of the scene that has it."""
+        return self._chunk(request, number, mark, harmonics=False)
 
-    def harmonics(self, request: Request, number: int) -> Response:
-        """The harmonics of a chunk."""
-        return self._chunk(request, number, harmonics=True)
+    def harmonics(self, request: Request, number: int, mark: str = "") -> Response:
+        """The harmonics of a chunk; with a mark, only of the scene that has it."""
+        return self._chunk(request, number, mark, harmonics=True)
 
-    def _chunk(self, request: Request, number: int, *, harmonics: bool) -> Response:
-        packed = self._shown.packed
+    def _chunk(self, request: Request, number: int, mark: str, *, harmonics: bool) -> Response:
+        shown = self._shown
+        if mark not in ("", shown.mark):
+            return Response(OTHER_SCENE, 409, media_type="text/plain")
+        packed = shown.packed
         if not 0 <= number < packed.chunk_count:
             raise HTTPException(404, "there is no such chunk")
         content = packed.harmonics(number) if harmonics else packed.chunk(number)
@@ -153,7 +198,13 @@ class Viewer:
             await socket.close(code=1013, reason="too many browsers are connected")
             return
         await socket.accept()
-        session = Session(socket, self._shown, self._outbox, writable=self._local)  # type: ignore[arg-type]
+        session = Session(
+            socket,  # type: ignore[arg-type]
+            self._shown,
+            self._outbox,
+            writable=self._local,
+            reload=self.reload,
+        )
         self.sessions.add(session)
         try:
             await session.run()
@@ -169,6 +220,7 @@ class Viewer:
         """Close the server."""
         for session in list(self.sessions):
             session.gone = True
+        self._ended.set()
         self._server.should_exit = True
         self._thread.join(5)
         self._outbox.close()

@@ -4,15 +4,14 @@ import asyncio
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from gags.errors import GagsError, QueryError
 from gags.progress import Bar, Reporter
 from gags.viewer.answers import ANSWERS, CHANGES
-from gags.viewer.messages import Asked
+from gags.viewer.messages import Asked, Handler
 from gags.viewer.outbox import Outbox
 from gags.viewer.scene import ViewerScene
 from gags.viewer.wire import packed, unpacked
@@ -53,13 +52,23 @@ class Session:
         shown: The scene, shared with other browsers.
         outbox: For files.
         writable: Whether what people correct is kept in the scene.
+        reload: Makes the server show the scene as its folder has it now.
 
     Attributes:
         gone: Whether the browser has left.
     """
 
-    def __init__(self, socket: Socket, shown: ViewerScene, outbox: Outbox, *, writable: bool = True) -> None:
+    def __init__(
+        self,
+        socket: Socket,
+        shown: ViewerScene,
+        outbox: Outbox,
+        *,
+        writable: bool = True,
+        reload: Callable[[], None] = lambda: None,
+    ) -> None:
         self._socket, self._shown, self._outbox, self._writable = socket, shown, outbox, writable
+        self._answers: dict[str, Handler] = {**ANSWERS, "reload": lambda *_: (reload(), ({}, {}))[1]}
         self._loop = asyncio.get_running_loop()
         self._sending = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,7 +77,7 @@ class Session:
     async def run(self) -> None:
         """Answer until the browser leaves."""
         hello = {"count": len(self._shown), "mark": self._shown.mark, "writable": self._writable}
-        await self.send({"hello": hello})
+        await self.send({"hello": hello, "changed": self._shown.changed()})
         try:
             while (event := await self._socket.receive())["type"] == "websocket.receive":
                 received = event.get("text")
@@ -86,7 +95,7 @@ class Session:
             return
         number, what = values.get("id"), values.get("do")
         problem = ""
-        if type(number) is not int or not isinstance(what, str) or what not in ANSWERS:
+        if type(number) is not int or not isinstance(what, str) or what not in self._answers:
             number, problem = None, "this is nothing that the viewer answers"
         elif len(self._tasks) >= MOST_AT_ONCE:
             problem = "too many questions wait; this one is left out"
@@ -104,7 +113,7 @@ class Session:
     async def _answer(self, number: int, what: str, asked: Asked) -> None:
         progress = PageReporter(self, number)
         try:
-            values, parts = await asyncio.to_thread(ANSWERS[what], asked, self._outbox, progress)
+            values, parts = await asyncio.to_thread(self._answers[what], asked, self._outbox, progress)
         except BrowserIsGone:
             return
         except GagsError as error:
@@ -135,8 +144,15 @@ class Session:
         """Tell how far a question is; from any thread."""
         if self.gone:
             raise BrowserIsGone("the browser has left")
-        message = {"id": number, "progress": text, "share": share}
-        self._loop.call_soon_threadsafe(partial(asyncio.ensure_future, loop=self._loop), self.send(message))
+        self._send_soon({"id": number, "progress": text, "share": share})
+
+    def tell_changed(self) -> None:
+        """Tell that the scene's folder was made anew, or is what it was again; from any thread."""
+        self._send_soon({"changed": self._shown.changed()})
+
+    def _send_soon(self, message: dict[str, Any]) -> None:
+        with suppress(RuntimeError):  # the server has ended
+            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self.send(message)))
 
 
 class PageReporter(Reporter):

@@ -118,8 +118,12 @@ class App {
   }
 
   async _loadThings() {
-    const { things, owner } = await this.backend.things();
+    const { things, owner, lacks } = await this.backend.things().catch((error) => {
+      this.list.failed(error);
+      throw error;
+    });
     this.things.set(things, owner);
+    this.list.lacks = lacks ?? "";
     this.list.show();
     this._stateChanged();
     this.modeColors.delete("things"); // made before they were known
@@ -452,7 +456,7 @@ class App {
     const before = found.findIndex((thing) => thing.id === now.info?.thing);
     const thing = found[(before + 1) % found.length];
     this.selectThing(thing.id, { how: joined });
-    if (!this.backend.can("name") || joined !== "new") return;
+    if (!this.backend.can("name") || joined !== "new" || !thing.names?.length) return;
     const step = this.history.now, { sure, names } = await this.backend.name(this.things.bits(thing.id).rows());
     if (this.history.now !== step || !names.length) return;
     Object.assign(step.info, { names, sure, title: sure ? names[0][0] : thing.name });

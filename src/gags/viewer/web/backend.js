@@ -8,7 +8,7 @@
 // {score, name, thing: id | null, box, gaussians: Uint32Array | null}; null stands for all of the thing.
 
 class Backend {
-  /** What this one can do, of: rename, thumbnails, unit, up, picture, video, save, name, suggest, alike. */
+  /** What this one can do, of: ask anything, rename, thumbnails, unit, up, picture, video, save, name, suggest, alike. */
   can(what) {
     return false;
   }
@@ -24,7 +24,7 @@ class Backend {
   /** Their harmonics above degree 0: onChunk(Uint8Array, number) once a chunk. */
   async harmonics(onChunk) {}
 
-  /** {things: [{id, parent, name, kind, listed, level, count, box, score, thumbnail}], owner: Int32Array}. */
+  /** {things: [{id, parent, name, kind, listed, level, count, box, score, thumbnail}], owner: Int32Array, lacks}; see `Listed`. */
   async things() {
     return { things: [], owner: null };
   }

@@ -21,7 +21,7 @@ class LiveBackend extends Backend {
 
   can(what) {
     if (["rename", "unit", "up"].includes(what)) return this.writable;
-    return ["thumbnails", "picture", "video", "save", "name", "suggest", "alike"].includes(what);
+    return ["ask anything", "thumbnails", "picture", "video", "save", "name", "suggest", "alike"].includes(what);
   }
 
   async open() {
@@ -70,7 +70,7 @@ class LiveBackend extends Backend {
   /** Chunks in order, the next one on its way while one is unpacked. */
   async _chunks(name, onChunk) {
     const chunks = Math.ceil(this.scene.count / this.scene.chunk);
-    const get = (number) => this._bytes(`${name}/${number}`);
+    const get = (number) => this._bytes(`${name}/${number}?mark=${encodeURIComponent(this.scene.mark)}`);
     let next = get(0);
     for (let number = 0; number < chunks; number++) {
       const bytes = await next;
@@ -84,14 +84,17 @@ class LiveBackend extends Backend {
   }
 
   async things() {
-    const [{ things }, { owner }] = await this._ask("things", {}, {}, "Finding things");
+    const [{ things, lacks, mark }, { owner }] = await this._ask("things", {}, {}, "Finding things");
+    this.thingsMark = mark;
     const { count } = this.scene, found = new Int32Array(count);
     for (let g = 0; g < count; g++) found[g] = owner[g] | (owner[count + g] << 8) | (owner[2 * count + g] << 16) | (owner[3 * count + g] << 24);
-    return { things, owner: found };
+    return { things, owner: found, lacks };
   }
 
   async thumbnails() {
-    return (await this._ask("thumbnails"))[0].thumbnails;
+    const { thumbnails, lacks } = (await this._ask("thumbnails"))[0];
+    if (lacks) notify(lacks);
+    return thumbnails;
   }
 
   async ask(text) {
@@ -114,7 +117,7 @@ class LiveBackend extends Backend {
   }
 
   async rename(thing, name) {
-    return (await this._ask("rename", { thing, name }, {}, "Keeping the name"))[0].message;
+    return (await this._ask("rename", { thing, name, of: this.thingsMark }, {}, "Keeping the name"))[0].message;
   }
 
   async setUnit(length, known, unit) {
@@ -186,7 +189,9 @@ class LiveBackend extends Backend {
         if (message.hello) {
           this._greeted(socket, message.hello);
           resolve();
-        } else this._received(message, parts);
+        }
+        if (message.changed !== undefined) this._changed(message.changed);
+        else this._received(message, parts);
       };
       socket.onclose = () => {
         this.connecting = null;
@@ -203,9 +208,22 @@ class LiveBackend extends Backend {
     this.tries = 0;
     if (this.scene.mark !== mark || this.scene.count !== count) {
       this.isOther = true;
-      notify(OTHER_SCENE, "error");
+      notify(OTHER_SCENE, "error", true);
     } else if (this.lost) this._tell("back");
     this.lost = false;
+  }
+
+  /** Another process made the scene anew, as `text` says; "" once it is what the server shows again. */
+  _changed(text) {
+    document.body.dataset.scene = text ? "changed" : "same";
+    this.former?.remove();
+    if (!text) return;
+    this.former = notify(text, "error", true);
+    const reload = async () => {
+      await this._ask("reload", {}, {}, "Loading the new scene");
+      location.reload();
+    };
+    this.former.children[0].append(" ", button("Show the new one", () => trying(reload), { class: "small" }));
   }
 
   _received({ id, result, error, progress, share }, parts) {
@@ -235,7 +253,7 @@ class LiveBackend extends Backend {
   _tell(status) {
     document.body.dataset.server = status;
     this.gone?.remove();
-    if (status === "gone") this.gone = notify("The server is gone. What is loaded can still be looked at; the page asks again until it is back.", "error");
+    if (status === "gone") this.gone = notify("The server is gone. What is loaded can still be looked at; the page asks again until it is back.", "error", true);
     else notify("The server is back.");
     this.listener?.(status);
   }

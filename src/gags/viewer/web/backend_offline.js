@@ -53,6 +53,7 @@ class OfflineBackend extends Backend {
   async ask(text) {
     const key = plain(text), named = this.scene.things.filter((thing) => thing.listed && plain(this.renamed[thing.id] ?? "") === key);
     if (named.length) return this._answer(text, named.map((thing) => [[thing.id], 1]), "");
+    if (!this.scene.things.length) return { ...this._unknown(text), message: "This page knows no things, so it answers no text; `gags view` does." };
     const known = this._known(key);
     if (!known) return this._unknown(text);
     const { word, found } = known, other = plain(word) !== key && singular(key) !== singular(plain(word));

@@ -40,14 +40,15 @@ function checkField(label, checked, onchange, attributes = {}) {
   return el("label", { class: "check" }, input, label);
 }
 
-/** Say something for a while; errors stay until they are closed. */
-function notify(text, kind = "note") {
+/** Say something for a while; errors stay until they are closed. `lasts`: as long as it is true, others give way. */
+function notify(text, kind = "note", lasts = false) {
   const box = byId("notices");
   for (const old of [...box.children]) if (old.dataset.text === text) old.remove();
-  const note = el("div", { class: `notice ${kind}`, "data-text": text }, el("span", {}, text));
+  const note = el("div", { class: `notice ${kind}`, "data-text": text, "data-lasts": lasts }, el("span", {}, text));
   note.append(button("×", () => note.remove(), { "aria-label": "Close this note" }));
   box.append(note);
-  while (box.children.length > 4) box.firstChild.remove();
+  const passing = [...box.querySelectorAll("[data-lasts=false]")];
+  while (box.children.length > 4 && passing.length > 1) passing.shift().remove();
   if (kind !== "error") setTimeout(() => note.remove(), 6000);
   return note;
 }

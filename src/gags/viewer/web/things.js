@@ -81,7 +81,7 @@ class Things {
 class ThingList {
   constructor(app) {
     this.app = app;
-    this.filter = "";
+    this.filter = this.lacks = this.problem = "";
     this.tree = el("ul", { id: "things", role: "tree", "aria-label": "Things in the scene" });
     this.status = el("p", { class: "quiet" }, "The things of the scene are being found …");
     const search = el("input", { type: "search", placeholder: "Filter the list …", "aria-label": "Filter the list",
@@ -97,9 +97,21 @@ class ThingList {
     const lines = this.tree.querySelectorAll(".thing"), shown = lines.length;
     if (shown) (this.tree.querySelector("[aria-selected=true] > .thing") ?? lines[0]).tabIndex = 0;
     this.tree.scrollTop = scrollTop;
-    this.status.textContent = !things.roots ? "The things of the scene are being found …" : !listed.length ? "No thing stands out in this scene."
-      : this.filter && !shown ? `None of ${listed.length} things has “${this.filter}” in its name.`
-      : `${listed.length} things and parts`;
+    this.status.textContent = this._said(things, listed.length, shown);
+  }
+
+  _said(things, count, shown) {
+    if (!things.roots) return this.problem || "The things of the scene are being found …";
+    if (!things.byId.size) return `No thing was found in this scene. ${this.app.backend.can("ask anything") ? "Texts are answered all the same." : "So this page answers no text; `gags view` does."}`;
+    if (!count) return "No thing stands out in this scene.";
+    if (this.filter && !shown) return `None of ${count} things has “${this.filter}” in its name.`;
+    return `${count} ${count === 1 ? "thing or part" : "things and parts"}${this.lacks ? `. ${this.lacks}` : ""}`;
+  }
+
+  /** The things could not be found. */
+  failed(error) {
+    this.problem = `The things of the scene could not be listed: ${error.message}`;
+    this.show();
   }
 
   /** Put pictures, by id, into the rows, which stay: one may be about to be renamed. */
