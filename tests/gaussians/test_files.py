@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.helpers.heard import Heard
+from tests.helpers.scenes import orbit_camera
 from tests.helpers.varied import pictures, varied
 
 import gags
@@ -97,11 +98,20 @@ def _smallest_three(row: np.ndarray) -> np.ndarray:
     return quat[[3, 0, 1, 2]]
 
 
+# What half a turn about x does to the harmonics of degrees 1 to 3, as the format's documentation lists them:
+# signs of y, z, x, xy, yz, 1, xz, 1, y, xyz, y, z, x, z, x.
+RDF_TO_RUB = np.array([-1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1])
+
+
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_spz_decodes_to_the_rounded_values(tmp_path, degree):
+    """In the axes of the format: right, up, back; a `.ply` has right, down, front."""
     gaussians = made(degree=degree)
     save_gaussians(gaussians, tmp_path / "a.spz")
     read = decode_spz((tmp_path / "a.spz").read_bytes())
+    read["means"] *= [1, -1, -1]
+    read["quats"] *= [1, 1, -1, -1]
+    read["rest"] *= RDF_TO_RUB[: read["rest"].shape[1], None]
     np.testing.assert_allclose(read["means"], gaussians.means, atol=2**-20)
     np.testing.assert_allclose(read["opacities"], gaussians.opacities, atol=0.51 / 255)
     np.testing.assert_allclose(read["dc"], gaussians.sh[:, 0], atol=0.51 / 255 / 0.15)
@@ -110,6 +120,20 @@ def test_spz_decodes_to_the_rounded_values(tmp_path, degree):
     units = gaussians.quats / gaussians.quats.norm(dim=1, keepdim=True)
     cosines = np.abs((read["quats"] * units.numpy()).sum(axis=1))
     assert cosines.min() > 1 - 1e-4
+
+
+def test_what_lies_in_a_spz_looks_the_same_to_a_camera_that_is_turned_along(tmp_path):
+    """As programs show it whose y goes up."""
+    scene, camera = varied(degree=3), orbit_camera(0.3)
+    save_gaussians(scene, tmp_path / "a.spz")
+    read = {k: torch.as_tensor(v).float() for k, v in decode_spz((tmp_path / "a.spz").read_bytes()).items()}
+    sh = torch.cat([read["dc"][:, None], read["rest"]], 1)
+    raw = Gaussians(read["means"], read["quats"], read["log_scales"], scene.logit_opacities, sh)
+    half_turn = np.diag([1.0, -1, -1, 1])
+    along = replace(camera, viewmat=camera.viewmat @ half_turn)
+    seen, wanted = gags.render(raw, along).colors, gags.render(scene, camera).colors
+    assert float((seen - wanted).abs().mean()) < 0.01
+    assert float((gags.render(raw, camera).colors - wanted).abs().mean()) > 0.05
 
 
 @pytest.mark.parametrize(("largest", "bits"), [(0.2, 20), (3.9, 20), (100.0, 16), (5000.0, 10)])
@@ -293,7 +317,7 @@ def test_spz_of_version_2_by_hand(tmp_path):
     body += bytes([51]) + bytes([255, 0, 128]) + bytes([96, 112, 128]) + bytes([128, 128, 255])
     (tmp_path / "a.spz").write_bytes(packed_spz(2, 1, body=body))
     one = load_gaussians(tmp_path / "a.spz")
-    torch.testing.assert_close(one.means, torch.tensor([[1.5, -2.25, 0.125]]))
+    torch.testing.assert_close(one.means, torch.tensor([[1.5, 2.25, -0.125]]))
     torch.testing.assert_close(one.log_scales, torch.tensor([[-4.0, -3.0, -2.0]]))
     torch.testing.assert_close(one.opacities, torch.tensor([0.2]))
     colors = (torch.tensor([255.0, 0, 128]) / 255 - 0.5) / 0.15
@@ -317,7 +341,7 @@ def test_one_gaussian_far_away_does_not_ruin_the_others(tmp_path, far):
     assert "1 of 300 Gaussians lie so far away" in heard.warned[0]
     read = decode_spz((tmp_path / "a.spz").read_bytes())
     rest = torch.arange(300) != 7
-    np.testing.assert_allclose(read["means"], gaussians.means[rest], atol=2**-19)
+    np.testing.assert_allclose(read["means"] * [1, -1, -1], gaussians.means[rest], atol=2**-19)
 
 
 def test_a_wide_scene_is_written_whole(tmp_path):

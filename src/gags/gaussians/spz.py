@@ -1,8 +1,13 @@
-"""Niantic's `.spz`, compressed, spherical harmonics included; gsply reads and writes it."""
+"""Niantic's `.spz`, compressed, spherical harmonics included; gsply reads and writes it.
+
+The format's axes point right, up and back (its README: "RUB"), those of a 3DGS `.ply` right, down and to the
+front ("RDF"); Niantic's own converter turns the one into the other, half a turn about x. gsply turns nothing.
+"""
 
 import math
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +22,7 @@ from gags.files import atomic_write
 from gags.gaussians.foreign import gathered
 from gags.gaussians.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
+from gags.render.reference import sh_basis
 
 SpzVersion = Literal[3, 4]
 
@@ -35,20 +41,41 @@ _MOST_EXPANSION, _ALWAYS_FINE = 50, 1 << 26
 _MOST_FRACTION_BITS = COORDINATE_BITS - 1
 
 
+def half_turned(gaussians: Gaussians) -> Gaussians:
+    """Gaussians turned by half about x, from the axes of a `.ply` to those of a `.spz` or back.
+
+    Only signs change, so that nothing is rounded: y and z of centres and rotations, and the harmonics that
+    change theirs with y and z.
+    """
+    like = gaussians.means
+    axes, halves = like.new_tensor([1, -1, -1]), like.new_tensor([1, 1, -1, -1])
+    degree = math.isqrt(gaussians.sh.shape[1]) - 1
+    direction = torch.tensor([[0.48, 0.6, 0.64]], dtype=torch.float64)  # in which no harmonic is 0
+    basis, turned = (sh_basis(d, degree)[0] for d in (direction, direction * axes.cpu()))
+    signs = (basis * turned).sign().to(gaussians.sh)
+    return replace(
+        gaussians,
+        means=like * axes,
+        quats=gaussians.quats * halves,
+        sh=gaussians.sh * signs[:, None],
+    )
+
+
 def save_spz(
     gaussians: Gaussians, path: Path, progress: Reporter = SILENT, *, version: SpzVersion = 3
 ) -> None:
     """Write version 3 or 4; the fraction of a coordinate gets the bits that the largest coordinate leaves.
 
-    A few Gaussians far away would take the bits from all others. They are left out, with a warning. Both
-    versions round alike; 3 is one gzip stream, which every viewer reads, 4 is one zstd stream a property.
+    They are turned into the format's axes. A few Gaussians far away would take the bits from all others: they
+    are left out, with a warning. Both versions round alike; 3 is one gzip stream, which every viewer reads, 4
+    is one zstd stream a property.
     """
     from gsply import GSData, write_spz
 
     if version not in (3, 4):
         raise SplatsError(f"SPZ is written in versions 3 and 4, not {version}; choose one of these")
 
-    g = gaussians.to("cpu")
+    g = half_turned(gaussians.to("cpu"))
     near = near_enough(g.means, g.scales)
     count = int((~near).sum())
     if count > MOST_STRAYS * len(g) + 1:
@@ -111,7 +138,7 @@ def reach(bits: int) -> float:
 
 
 def load_spz(path: Path, progress: Reporter = SILENT) -> Gaussians:
-    """Read versions 1 to 4; see `files.load_gaussians`.
+    """Read versions 1 to 4, and turn them into the axes of a `.ply`; see `files.load_gaussians`.
 
     Raises:
         SplatsError: If the file is missing, damaged, or no SPZ.
@@ -125,7 +152,8 @@ def load_spz(path: Path, progress: Reporter = SILENT) -> Gaussians:
         raise SplatsError(f"{path}, an SPZ file, cannot be read ({error}); export it again") from error
     rest = np.zeros((len(data.means), 0, 3), np.float32) if data.shN is None else data.shN
     sh = np.concatenate([np.asarray(data.sh0, np.float32)[:, None], rest], axis=1)
-    return gathered(data.means, data.quats, data.scales, data.opacities, sh, path=path, progress=progress)
+    read = gathered(data.means, data.quats, data.scales, data.opacities, sh, path=path, progress=progress)
+    return half_turned(read)
 
 
 def _check(path: Path) -> None:
