@@ -279,7 +279,7 @@ def test_labels_of_photos_that_the_capture_leaves_out_are_left_out(tmp_path, lab
     assert "(b.jpg)" in warning
     with pytest.raises(LabelError, match=r"1 of 1 labelled photos are left out .*\(b\.jpg\).*label others"):
         match_frames(labels[1:2], photos, labels_by)
-    with pytest.raises(LabelError, match="no photo of that name is in the capture|count from 1 to 4"):
+    with pytest.raises(LabelError, match=r"no photo of that name is in the capture|count from 1 to 4"):
         match_frames([*labels, frame("e_9", "cup")], photos, labels_by)
 
 

@@ -187,8 +187,9 @@ def with_photos(
         return placed
     kept = [frame for frame in placed if _left_out(frame, capture) not in gone]
     problem = (
-        f"{len(placed) - len(kept)} of {len(placed)} labelled photos are left out of the capture {capture.root} "
-        f"({listed(sorted(gone))}): they have no pose, cannot be read, or masks ignore all of them"
+        f"{len(placed) - len(kept)} of {len(placed)} labelled photos are left out of the capture "
+        f"{capture.root} ({listed(sorted(gone))}): they have no pose, cannot be read, or masks ignore all of "
+        "them"
     )
     if not any(frame.labels for frame in kept):
         raise LabelError(f"{problem}; label others, or take a capture that has them")
