@@ -338,12 +338,11 @@ def stand_ins() -> None:
     """Let a segmenter and an encoder that know only colours stand for the small models."""
     from tests.helpers.toy_capture import ColorEncoder, ColorSegmenter
 
-    from gags import models, pipeline
+    from gags import models, pipeline, scene
     from gags.models import own
-    from gags.scene import Scene  # noqa: F401  loaded before forks
 
     pipeline.load_segmenter = lambda name, progress=None: ColorSegmenter()
-    pipeline.load_encoder = lambda name, progress=None: ColorEncoder()
+    pipeline.load_encoder = scene.load_encoder = lambda name, progress=None: ColorEncoder()
     own.problems_of = lambda model: []
     own.files = lambda name: {}
     models.ensure = lambda name, progress=None: Path()
