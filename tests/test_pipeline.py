@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import fields, replace
 from itertools import product
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -408,6 +409,48 @@ def test_adopted_gaussians_are_kept_by_later_runs(finished, toy_capture, tmp_pat
     assert "keeping the ones adopted" in capsys.readouterr().err
 
 
+def darkened(photo: Path) -> None:
+    """Write another photo under the same name."""
+    cv2.imwrite(str(photo), cv2.imread(str(photo)) // 2)
+
+
+@pytest.mark.parametrize("stage", ["describe", "distill", "things"])
+def test_a_photo_that_changed_is_refused_by_a_stage_alone(finished, toy_capture, tmp_path, capsys, stage):
+    out, capture = tmp_path / "ws", tmp_path / "capture"
+    shutil.copytree(toy_capture, capture)
+    shutil.copytree(finished, out)
+    saved = (out / "capture.json").read_text().replace(str(toy_capture), str(capture))
+    (out / "capture.json").write_text(saved)
+    assert cli.main([stage, str(out)]) == 0
+    darkened(capture / "images" / "view_03.png")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert cli.main([stage, str(out)]) == 1
+    assert f"1 of 12 photos in {capture} have changed since the scene was made of them (view_03.png)" in (
+        capsys.readouterr().err
+    )
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_photo_that_changed_under_adopted_gaussians_is_described_again(
+    finished, toy_capture, tmp_path, capsys
+):
+    out, capture = tmp_path / "ws", tmp_path / "capture"
+    shutil.copytree(toy_capture, capture)
+    shutil.copy(finished / "splats.ply", tmp_path / "mine.ply")
+    assert _run(capture, out, "--splats", str(tmp_path / "mine.ply")) == 0
+    features = out / "features" / "view_03.png.safetensors"
+    before, splats = features.read_bytes(), (out / "splats.ply").read_bytes()
+    darkened(capture / "images" / "view_03.png")
+    capsys.readouterr()
+    assert _run(capture, out) == 0
+    assert "1 photos or their cameras have changed (first view_03.png)" in capsys.readouterr().err
+    assert features.read_bytes() != before
+    assert (out / "splats.ply").read_bytes() == splats
+    assert _run(capture, out) == 0
+    assert "done already for 10 photos" in capsys.readouterr().err
+
+
 def test_adopted_gaussians_with_other_cameras(finished, toy_capture, tmp_path, capsys):
     """Masks are those of the photos as they are seen now, and cameras that do not fit are refused."""
     out, photo = tmp_path / "ws", "view_10.png.safetensors"
@@ -420,7 +463,7 @@ def test_adopted_gaussians_with_other_cameras(finished, toy_capture, tmp_path, c
     assert (out / "features" / "view_06.png.safetensors").exists()
     assert Workspace(out).read_metrics()["psnr"] != psnr
     assert _run(toy_capture, out, "--test-every", "6", "--max-size", "128") == 0
-    assert "The cameras of 12 photos have changed (first view_00.png)" in capsys.readouterr().err
+    assert "12 photos or their cameras have changed (first view_00.png)" in capsys.readouterr().err
     assert Description.load(out / "features" / photo).masks.labels.shape == (3, 96, 128)
     assert (out / "features" / photo).read_bytes() != features
     assert _run(toy_capture, out, "--test-every", "6", "--max-size", "128") == 0

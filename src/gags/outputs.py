@@ -72,7 +72,7 @@ def evaluate(
     """
     frames = load_labels(Path(labels), progress) if isinstance(labels, str | Path) else labels
     loaded = _loaded(scene)
-    frames = with_photos(frames, loaded.capture, labels_by)
+    frames = with_photos(frames, loaded.capture, labels_by, progress)
     chosen = [rules.name for rules in protocols_called(protocol, frames, loaded.capture)]
     if protocol == ALL and len(chosen) < len(PROTOCOLS):
         progress.warn("protocol held-out is left out: no labelled photo was held out")
@@ -105,6 +105,7 @@ def report(
         Path of the first page, `report/index.html`.
     """
     loaded = _loaded(scene)
+    labels = with_photos(labels, loaded.capture, "name", progress)
     write_things_page(loaded, progress=progress)
     return write_scene_report(loaded, texts, labels=labels, evaluation=evaluation, progress=progress)
 

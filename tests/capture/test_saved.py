@@ -71,6 +71,23 @@ def test_moved_photos(root, tmp_path):
     assert loaded.views[0].path == moved / "images" / NAMES[0]
 
 
+def test_a_photo_that_changed_under_its_name_is_known(root, tmp_path):
+    """Wherever the photos lie; a file of before remembers none, and knows no change."""
+    save_capture(load_capture(root), tmp_path / "capture.json")
+    loaded = read_saved_capture(tmp_path)
+    assert loaded.changed_photos() == []
+    write_photo(root / "images" / NAMES[3], 255 - plain_photo(3))
+    assert loaded.changed_photos() == [NAMES[3]]
+    assert load_capture(root).changed_photos() == []  # nothing was made of it
+    assert load_capture(root).changed_photos(loaded) == [NAMES[3]]
+    content = json.loads((tmp_path / "capture.json").read_text())
+    for view in content["views"]:
+        del view["sample"]
+    del content["checksum"]
+    (tmp_path / "capture.json").write_text(json.dumps(content))
+    assert read_saved_capture(tmp_path).changed_photos() == []
+
+
 @pytest.mark.parametrize("content", [None, "", "{}", '{"version": 1, "root": "."}', '{"version": "99"}'])
 def test_damaged_file(tmp_path, content):
     if content is not None:

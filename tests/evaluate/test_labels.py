@@ -255,19 +255,40 @@ def test_by_position_numbers_count_all_photos_by_name_from_one():
     assert with_photos(labels, photos, "name") == labels
 
 
-def test_photos_without_a_pose_count_by_position(tmp_path):
-    """COLMAP left out the second of four photos: the numbers of the others stay as they are."""
-    folder = tmp_path / "images"
+def without_b(folder: Path) -> Capture:
+    """Of four photos in a folder, all but the second."""
     folder.mkdir()
     for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg"):
         (folder / name).touch()
     (folder / "notes.txt").touch()
     posed = capture("a.jpg", "c.jpg", "d.jpg")
-    photos = Capture(tmp_path, [replace(view, path=folder / view.name) for view in posed])
+    return Capture(folder.parent, [replace(view, path=folder / view.name) for view in posed])
+
+
+@pytest.mark.parametrize(
+    ("labels_by", "names"),
+    [("name", ("a", "b", "d")), ("name", ("a", "B.JPG", "d")), ("position", ("1", "2", "4"))],
+)
+def test_labels_of_photos_that_the_capture_leaves_out_are_left_out(tmp_path, labels_by, names):
+    """As masks do that ignore all of a photo; a name that no photo has is still an error."""
+    photos, heard = without_b(tmp_path / "images"), Heard()
+    labels = [frame(name, "cup") for name in names]
+    found = match_frames(labels, photos, labels_by, heard)
+    assert [view.name for _, view in found] == ["a.jpg", "d.jpg"]
+    (warning,) = heard.warned
+    assert "1 of 3 labelled photos are left out of the capture" in warning
+    assert "(b.jpg)" in warning
+    with pytest.raises(LabelError, match=r"1 of 1 labelled photos are left out .*\(b\.jpg\).*label others"):
+        match_frames(labels[1:2], photos, labels_by)
+    with pytest.raises(LabelError, match=r"no photo of that name is in the capture|count from 1 to 4"):
+        match_frames([*labels, frame("e_9", "cup")], photos, labels_by)
+
+
+def test_photos_without_a_pose_count_by_position(tmp_path):
+    """COLMAP left out the second of four photos: the numbers of the others stay as they are."""
+    photos = without_b(tmp_path / "images")
     found = match_frames([frame("frame_00003", "cup"), frame("frame_00004", "cup")], photos, "position")
     assert [view.name for _, view in found] == ["c.jpg", "d.jpg"]
-    with pytest.raises(LabelError, match=r"labels photo 2 by position, b\.jpg, which has no pose"):
-        with_photos([frame("frame_00002", "cup")], photos, "position")
     with pytest.raises(LabelError, match="count from 1 to 4"):
         with_photos([frame("frame_00005", "cup")], photos, "position")
 

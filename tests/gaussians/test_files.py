@@ -5,17 +5,19 @@ import struct
 from dataclasses import replace
 from itertools import pairwise
 
+import gsply
 import numpy as np
 import pytest
 import torch
 from tests.helpers.heard import Heard
+from tests.helpers.scenes import orbit_camera
 from tests.helpers.varied import pictures, varied
 
 import gags
 from gags.errors import SplatsError
 from gags.gaussians import Gaussians, files, ply
 from gags.gaussians.files import load_gaussians, save_gaussians
-from gags.gaussians.spz import fraction_bits
+from gags.gaussians.spz import fraction_bits, half_turned
 
 
 def made(count: int = 20, degree: int = 2) -> Gaussians:
@@ -110,6 +112,31 @@ def test_spz_decodes_to_the_rounded_values(tmp_path, degree):
     units = gaussians.quats / gaussians.quats.norm(dim=1, keepdim=True)
     cosines = np.abs((read["quats"] * units.numpy()).sum(axis=1))
     assert cosines.min() > 1 - 1e-4
+
+
+# What half a turn about x does to the harmonics of degrees 1 to 3, as the format's documentation lists them:
+# signs of y, z, x, xy, yz, 1, xz, 1, y, xyz, y, z, x, z, x.
+RDF_TO_RUB = torch.tensor([-1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1])
+
+
+def test_half_a_turn_leads_into_the_axes_of_the_format_and_back():
+    """A camera that is turned along sees the same picture, harmonics included."""
+    scene, camera = varied(degree=3), orbit_camera(0.3)
+    turned = half_turned(scene)
+    torch.testing.assert_close(turned.sh[:, 1:], scene.sh[:, 1:] * RDF_TO_RUB[:, None])
+    along = replace(camera, viewmat=camera.viewmat @ np.diag([1.0, -1, -1, 1]))
+    wanted = gags.render(scene, camera).colors
+    assert float((gags.render(turned, along).colors - wanted).abs().mean()) < 1e-5
+    assert float((gags.render(turned, camera).colors - wanted).abs().mean()) > 0.05
+    again = half_turned(turned)
+    assert all(torch.equal(getattr(again, name), getattr(scene, name)) for name in ("means", "quats", "sh"))
+
+
+def test_spz_has_the_positions_that_were_given(tmp_path):
+    """Read by another program: whatever the format's README says of axes, nothing is turned."""
+    gaussians = made()
+    save_gaussians(gaussians, tmp_path / "a.spz")
+    np.testing.assert_allclose(gsply.read_spz(tmp_path / "a.spz").means, gaussians.means, atol=2**-20)
 
 
 @pytest.mark.parametrize(("largest", "bits"), [(0.2, 20), (3.9, 20), (100.0, 16), (5000.0, 10)])

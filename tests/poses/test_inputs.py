@@ -7,18 +7,9 @@ from PIL import ExifTags, Image, ImageOps
 from tests.helpers.made_capture import CAPTURES
 
 from gags.errors import CaptureError
-from gags.poses.inputs import (
-    bare_photo,
-    bare_photos,
-    camera_groups,
-    extract_frames,
-    focal_pixels,
-    frame_interval,
-    is_video,
-    lacks_poses,
-    sharpest_of_each,
-    sharpness,
-)
+from gags.poses.bare import bare_photo, camera_groups, focal_pixels
+from gags.poses.inputs import bare_photos, lacks_poses
+from gags.poses.video import extract_frames, frame_interval, is_video, sharpest_of_each, sharpness
 
 
 def write(path, size=(40, 30), **tags):

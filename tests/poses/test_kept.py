@@ -15,8 +15,9 @@ from gags.errors import CaptureError
 from gags.files import write_json
 from gags.poses import find_poses, poses
 from gags.poses.inputs import bare_photos, held_out, lacks_poses
-from gags.poses.merge import merge_captures, read_visits
+from gags.poses.merge import merge_captures
 from gags.poses.record import prepare
+from gags.poses.visits import read_visits
 
 
 def content(folder):

@@ -9,8 +9,9 @@ from tests.helpers.textured import HEIGHT, WIDTH, write_photos
 
 from gags.capture import Lens, load_capture
 from gags.poses import PoseSettings, find, find_points, find_poses, points
+from gags.poses.bare import BarePhoto
 from gags.poses.database import photo_keypoints
-from gags.poses.inputs import BarePhoto, bare_photos
+from gags.poses.inputs import bare_photos
 from gags.poses.undistorted import write_mask
 
 

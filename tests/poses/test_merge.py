@@ -20,8 +20,9 @@ from gags.capture.photos import read_photo
 from gags.capture.settings import UndistortSettings
 from gags.errors import CaptureError
 from gags.poses import PoseSettings, merge, poses
-from gags.poses.merge import merge_captures, read_visits, visit_names
+from gags.poses.merge import merge_captures
 from gags.poses.points import pinhole_photos
+from gags.poses.visits import read_visits, visit_names
 from gags.progress import SILENT
 
 ANGLES = {"first": np.linspace(-0.6, 0.5, 6), "second": np.linspace(-0.35, 0.75, 5)}

@@ -167,13 +167,31 @@ def test_of_every_eighth_panorama_all_views_are_held_out(tmp_path):
     assert listed == [*(f"pano 3/{way}" for way in ways), "pano 5/yaw120"]
 
 
+def write_video(panoramas, video):
+    """A walk past the panoramas of a folder, six frames each."""
+    files = sorted(panoramas.iterdir())
+    height, width = cv2.imread(str(files[0])).shape[:2]
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 30.0, (width, height))
+    for file in files:
+        for _ in range(6):
+            writer.write(cv2.imread(str(file)))
+    writer.release()
+    return video
+
+
 @pytest.mark.slow
-def test_a_room_is_found_from_panoramas_alone(tmp_path):
+@pytest.mark.parametrize("source", ["photos", "video"])
+def test_a_room_is_found_from_panoramas_alone(tmp_path, source):
     truth = room.write_panoramas(tmp_path / "panos", 6, 256)
     settings = PoseSettings(camera="equirectangular", panorama=PanoramaSettings(around=6), max_features=800)
-    capture = load_capture(find_poses(tmp_path / "panos", tmp_path / "out", settings))
+    given = (
+        tmp_path / "panos" if source == "photos" else write_video(tmp_path / "panos", tmp_path / "walk.avi")
+    )
+    capture = load_capture(find_poses(given, tmp_path / "out", settings))
     assert len(capture) == 36
-    assert {view.name.split("/")[0] for view in capture.test} == {"pano 00"}
+    first = {view.name.split("/")[0] for view in capture.views[:6]}
+    assert {view.name.split("/")[0] for view in capture.test} == first
+    assert first == {"pano 00"} if source == "photos" else min(first) < "frame_000006"
     found = np.stack([view.camera.position for view in capture]).reshape(6, 6, 3)
     assert np.ptp(found, axis=1).max() < 1e-6 * np.ptp(found)  # all views of a panorama are at one place
     places = np.stack([-viewmat[:3, :3].T @ viewmat[:3, 3] for viewmat in truth])

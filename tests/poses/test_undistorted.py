@@ -13,7 +13,7 @@ from gags.capture.formats.colmap_files import lens_of_model
 from gags.capture.lens import Lens
 from gags.capture.settings import UndistortSettings
 from gags.capture.undistort import pinhole_intrinsics, pinhole_of, seen_pixels, undistort
-from gags.poses.inputs import BarePhoto
+from gags.poses.bare import BarePhoto
 from gags.poses.undistorted import lens_of, result_name, undistorted_points, write_capture
 
 KEEP = UndistortSettings(border="keep")

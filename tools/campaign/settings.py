@@ -3,6 +3,7 @@
     python -m tools.campaign.settings                         everything; prints a table, fails if a case does
     python -m tools.campaign.settings --only distill view     some commands
     python -m tools.campaign.settings --fields top_k hidden   some settings
+    python -m tools.campaign.settings --share 0.1 --seed 1    a random tenth of the cases
 
 A case is a command, a setting and a value. It runs in a process of its own, forked from one that has loaded
 everything, with a time limit. It went well if the command worked, or said one line and left every file of the
@@ -14,6 +15,7 @@ import argparse
 import hashlib
 import math
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -27,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_origin
 
+from gags.capture.settings import PanoramaSettings, UndistortSettings
 from gags.files.ranges import STEPS, Settings, fields_of, is_number, ranges_of, row_kinds
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +50,25 @@ TINY = {
     "describe": {"prompts_per_patch": 1},
     "distill": {"steps": 20, "batch_regions": 16, "pixels_per_photo": 500},
 }
+SIZES = ("0x0", "-1x5", "1e9x1e9", "99999x99999", "nanxnan", "5", "x", "5x5x5", "")
+POINTS = ("nan,0,0", "inf,0,0", "1,2", "1,2,3,4", "a,b,c", ",,", "1e308,1e308,1e308", "1,0,0", "")
+OPTIONS = {  # numbers of commands that have no settings of their own
+    ("units", "is"): NUMBERS,
+    ("units", "from"): POINTS,
+    ("render", "seconds"): NUMBERS,
+    ("render", "fps"): NUMBERS,
+    ("render", "size"): SIZES,
+    ("mesh", "cells"): NUMBERS,
+    ("library", "top"): NUMBERS,
+    ("run-many", "gpus-per-scene"): NUMBERS,
+    ("run-many", "cpus-per-scene"): NUMBERS,
+}
+BESIDE = {  # what these need besides
+    "units": {"from": "0,0,0", "to": "1,0,0", "is": 2},
+    "render": {"video": "out.mp4", "seconds": 1, "fps": 1, "size": "64x48"},
+    "mesh": {"out": "out.glb", "cells": 32},
+    "run-many": {"out": "out", "ray": True},
+}
 NEEDS = {  # what other settings must be for a setting to have an effect
     ("describe", "grid_side"): {"prompts": "grid"},
     ("describe", "contained_share"): {"drop_contained": True},
@@ -56,6 +78,12 @@ NEEDS = {  # what other settings must be for a setting to have an effect
     ("distill", "region_smoothing"): {"schedule": "photo", "region_aware": True},
     ("distill", "entropy_weight"): {"granularity": "distance"},
 }
+
+
+PARTS = {
+    PanoramaSettings: "panorama",
+    UndistortSettings: "undistort",
+}  # of other settings
 
 
 @dataclass(frozen=True)
@@ -104,6 +132,7 @@ def cases() -> Iterator[Case]:
     from gags.poses.settings import PoseSettings
     from gags.reconstruct.settings import ReconstructSettings
     from gags.segment.settings import DescribeSettings
+    from gags.serve.settings import ServeSettings
 
     yield from of_class("reconstruct", ReconstructSettings)
     yield from of_class("reconstruct", CaptureSettings)
@@ -112,10 +141,14 @@ def cases() -> Iterator[Case]:
     yield from of_class("poses", PoseSettings)
     yield from of_class("compare", CompareSettings)
     yield from of_class("benchmark", BenchmarkSettings)
+    yield from of_class("serve", ServeSettings)
     for value in NUMBERS:
         yield Case("view", "port", value, "shell", shell("view", "port", value))
     for value in (*NUMBERS, *IN_PYTHON):
         yield Case("view", "port", value, "Python", python("view", None, "port", value))
+    for (command, option), values in OPTIONS.items():
+        for value in values:
+            yield Case(command, option, value, "shell", shell(command, option, value))
     for command in ("describe", "run"):
         for option in ("segmenter", "encoder"):
             for name in MODELS:
@@ -152,7 +185,11 @@ def shell(command: str, name: str, value: Any) -> Callable[[Path], int]:
         options = {
             f"{command}.{other}": v for other, v in others.items() if other != field or prefix != command
         }
-        options |= {"run": {"out": folder / "scene"}}.get(command, {})
+        for other, v in BESIDE.get(command, {}).items():
+            options[other] = folder / v if isinstance(v, str) and v.startswith("out") else v
+        if command == "run":
+            options = {f"{stage}.{other}": v for stage, held in TINY.items() for other, v in held.items()}
+            options["out"] = folder / "scene"
         arguments = [command, *positional(command, folder)]
         for option, given in {**options, name: value}.items():
             spelled = option.replace("_", "-")
@@ -172,6 +209,9 @@ def positional(command: str, folder: Path) -> list[str]:
         "poses": [f"{capture}/images", "--out", out],
         "compare": [capture, "--labels", nowhere, "--out", out],
         "benchmark": ["lerf-ovs", nowhere, "--out", out],
+        "serve": [nowhere],
+        "library": ["search", nowhere, "red ball"],
+        "run-many": [nowhere],
     }.get(command, [scene])
 
 
@@ -198,6 +238,9 @@ def call(folder: Path, command: str, settings: type[Settings] | None, field: str
     from gags.reconstruct.settings import ReconstructSettings
 
     capture, scene, nowhere = folder / "capture", folder / "scene", folder / "nowhere"
+    if settings in PARTS and command in ("reconstruct", "poses"):
+        field, value = PARTS[settings], settings(**{field: value})
+        settings = CaptureSettings if command == "reconstruct" else gags.PoseSettings
     changes = TINY.get(command, {}) | NEEDS.get((command, field), {}) | {field: value}
     if command in ("describe", "distill"):
         getattr(gags, command)(scene, changes, **({"preset": "lite"} if command == "distill" else {}))
@@ -212,7 +255,7 @@ def call(folder: Path, command: str, settings: type[Settings] | None, field: str
         gags.poses(capture / "images", folder / "out", gags.PoseSettings(**{field: value}))
     else:
         assert settings is not None
-        settings(**{field: value})  # what compare and benchmark are given; nothing else is asked of them here
+        settings(**{field: value})  # of compare, benchmark and serve; nothing else is asked of them here
         assert not nowhere.exists()
 
 
@@ -295,12 +338,11 @@ def stand_ins() -> None:
     """Let a segmenter and an encoder that know only colours stand for the small models."""
     from tests.helpers.toy_capture import ColorEncoder, ColorSegmenter
 
-    from gags import models, pipeline
+    from gags import models, pipeline, scene
     from gags.models import own
-    from gags.scene import Scene  # noqa: F401  loaded before forks
 
     pipeline.load_segmenter = lambda name, progress=None: ColorSegmenter()
-    pipeline.load_encoder = lambda name, progress=None: ColorEncoder()
+    pipeline.load_encoder = scene.load_encoder = lambda name, progress=None: ColorEncoder()
     own.problems_of = lambda model: []
     own.files = lambda name: {}
     models.ensure = lambda name, progress=None: Path()
@@ -333,6 +375,8 @@ def main() -> int:
     parser.add_argument(
         "--fields", nargs="+", default=[], help="settings, without what stands before the dot"
     )
+    parser.add_argument("--share", type=float, default=1.0, help="share of the cases, chosen at random")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.prepare:
@@ -344,10 +388,22 @@ def main() -> int:
         subprocess.run(
             [sys.executable, "-m", "tools.campaign.settings", "--prepare", folder], check=True, cwd=ROOT
         )
-        return campaign(folder, arguments.only, arguments.fields)
+        chosen = chosen_cases(arguments.only, arguments.fields, arguments.share, arguments.seed)
+        return campaign(folder, chosen)
 
 
-def campaign(folder: Path, only: list[str], some: list[str]) -> int:
+def chosen_cases(only: list[str], some: list[str], share: float, seed: int) -> list[Case]:
+    """A random share of the cases of some commands and settings; of all if none are named."""
+    rng = random.Random(seed)
+    return [
+        case
+        for case in cases()
+        if (not only or case.command in only) and (not some or case.name.rpartition(".")[2] in some)
+        if rng.random() < share
+    ]
+
+
+def campaign(folder: Path, chosen: list[Case]) -> int:
     """All cases in a folder that was prepared; prints failures as they come, and a table."""
     import gags.cli.ask
     import gags.cli.score
@@ -355,11 +411,6 @@ def campaign(folder: Path, only: list[str], some: list[str]) -> int:
 
     stand_ins()
     table: dict[str, Counter[str]] = {}
-    chosen = [
-        case
-        for case in cases()
-        if (not only or case.command in only) and (not some or case.name.rpartition(".")[2] in some)
-    ]
     for number, case in enumerate(chosen):
         if number % TOLD_EVERY == 0:
             print(f"{number} of {len(chosen)} cases, {case.command} {case.name}", file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ from gags.capture.undistort import seen_pixels, undistort, undistort_kept
 from gags.errors import CaptureError
 
 Split = Literal["train", "test"]
+SAMPLE_DIGITS = 16  # of a hash: enough to tell photos apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class View:
             they lie in the file.
         mask: Picture that is black where the photo is to be ignored; None if there is none.
         alpha: Whether what is transparent in the photo itself is to be ignored.
+        sample: Hash of the photo that a scene was made of; empty if that is not known. See `changed_photos`.
     """
 
     name: str
@@ -48,6 +50,7 @@ class View:
     orientation: int = 1
     mask: Path | None = None
     alpha: bool = False
+    sample: str = ""
 
     @property
     def stem(self) -> str:
@@ -291,6 +294,31 @@ class Capture:
             if view.mask is not None:
                 digest.update(mask_digest(view.mask))
         return digest.hexdigest()
+
+    def samples(self, names: Iterable[str] | None = None) -> dict[str, str]:
+        """Hash of the photo of each of these views (of all by default) as it is now, by the view's name.
+
+        Raises:
+            CaptureError: If a photo cannot be read.
+        """
+        views = self.views if names is None else [self[name] for name in names]
+        paths = {view.path for view in views}  # several views may be cut out of one photo
+        files = {path: photo_sample(path).hex()[:SAMPLE_DIGITS] for path in paths}
+        return {view.name: files[view.path] for view in views}
+
+    def changed_photos(
+        self, before: "Capture | None" = None, *, names: Iterable[str] | None = None
+    ) -> list[str]:
+        """Names of views whose photo is another one now than that of which a scene was made.
+
+        Args:
+            before: The capture of that scene; this one by default.
+            names: Views to look at; all by default.
+        """
+        made_of = {view.name: view.sample for view in before or self if view.sample}
+        if not made_of:
+            return []
+        return [name for name, now in self.samples(names).items() if made_of.get(name, now) != now]
 
     def masks_digest(self) -> str:
         """Hash of what says which pixels of the training photos are to be ignored; empty if none are."""

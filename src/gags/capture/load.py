@@ -23,7 +23,7 @@ from gags.capture.panorama import (
     view_name,
 )
 from gags.capture.photos import is_scene, listed, photo_orientation, photo_size
-from gags.capture.projections import EQUIRECTANGULAR
+from gags.capture.projections import EQUIRECTANGULAR, PERSPECTIVE
 from gags.capture.settings import CameraKind, PanoramaSettings, UndistortSettings
 from gags.capture.split import held_out
 from gags.capture.undistort import pinhole_of
@@ -86,7 +86,7 @@ def load_capture(
             beside the photos, and what is transparent in the photos. A folder of masks, or one mask of all
             photos. "none": nothing.
         camera: "equirectangular" takes all photos as 360° panoramas, whatever the capture says of their
-            cameras; else these say which are.
+            cameras; else these say which are. "perspective" refuses those that are.
         undistort: How much is kept of photos of distorting lenses.
         panorama: How panoramas are cut.
         require_points: Whether a capture without sparse points is an error.
@@ -196,6 +196,12 @@ def _views(source: Source, cut: Cut, progress: Reporter) -> dict[str, list[View]
         photo, orientation = _turned_size(pose)
         if cut.camera == EQUIRECTANGULAR:
             pose = replace(pose, lens=lens_of_photo(pose.path, *photo))
+        elif cut.camera == PERSPECTIVE and pose.lens.projection == EQUIRECTANGULAR:
+            raise CaptureError(
+                f"photo {pose.path} has an equirectangular camera in the capture: it is a 360° panorama, and "
+                "its pose fits no other camera; leave out --camera perspective, or give the folder of the "
+                "photos alone"
+            )
         ratio = _size_ratio(pose, photo, copied=is_copy(source.folder))
         views[pose.name] = [replace(view, orientation=orientation) for view in _cut(pose, photo, cut)]
         if ratio != 1:

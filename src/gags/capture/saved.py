@@ -39,7 +39,7 @@ def save_capture(capture: Capture, path: Path | str) -> None:
     path = Path(path)
     root, home = Path(os.path.abspath(capture.root)), Path(os.path.abspath(path)).parent
     inside = home in root.parents  # a capture inside the scene's own folder moves with it
-    masks = _folder_of_masks(capture, root)
+    masks, samples = _folder_of_masks(capture, root), capture.samples()
     content = {
         "version": 1 if all(map(_is_plain, capture.views)) else _VERSION,
         "root": root.relative_to(home).as_posix() if inside else str(root),
@@ -47,7 +47,9 @@ def save_capture(capture: Capture, path: Path | str) -> None:
         "format": capture.format,
         "options": capture.options,
         "points": {"count": len(capture.points), "sha256": capture.points_digest()},
-        "views": [_view_to_json(view, root, masks) for view in capture.views],
+        "views": [
+            _view_to_json(view, root, masks) | {"sample": samples[view.name]} for view in capture.views
+        ],
     }
     content[_CHECKSUM] = _checksum(content)
     with atomic_write(path) as temporary:
@@ -220,6 +222,7 @@ def _view_from_json(record: dict[str, Any], root: Path, masks: Path) -> View:
         orientation=int(record.get("orientation", 1)),
         mask=Path(os.path.normpath(masks / record["mask"])) if "mask" in record else None,
         alpha=record.get("alpha", False) is True,
+        sample=str(record.get("sample", "")),
     )
 
 

@@ -180,7 +180,7 @@ def check(
         ModelError: If a method needs a model that is not here and cannot be fetched.
     """
     check_protocol(settings.protocol)
-    pairs = match_frames(load_labels(labels, progress), capture, settings.labels_by)
+    pairs = match_frames(load_labels(labels, progress), capture, settings.labels_by, progress)
     if named_protocol(settings.protocol).frames == "held-out":
         held_out_frames(pairs, capture)
     names = [*methods, *(ablation_methods() if settings.ablations else ())]

@@ -161,7 +161,9 @@ def match_view(frame: FrameLabels, capture: Capture) -> View:
     return found[0]
 
 
-def with_photos(labels: Sequence[FrameLabels], capture: Capture, labels_by: LabelsBy) -> list[FrameLabels]:
+def with_photos(
+    labels: Sequence[FrameLabels], capture: Capture, labels_by: LabelsBy, progress: Reporter = SILENT
+) -> list[FrameLabels]:
     """Labels that know the photos they label.
 
     By position, the number at the end of a label file's name counts all photos of the capture in the order of
@@ -173,16 +175,52 @@ def with_photos(labels: Sequence[FrameLabels], capture: Capture, labels_by: Labe
         labels: Ground truth, from `load_labels`.
         capture: The photos.
         labels_by: "name", which leaves the labels as they are, or "position".
+        progress: Warned of labels whose photo the capture leaves out, which are left out, too.
 
     Raises:
-        LabelError: If a file has no number, one that no photo has or that of another file, or if its photo
-            has no pose or is not there.
+        LabelError: If a file has no number, one that no photo has or that of another file, if its photo is
+            not there, or if the capture leaves out the photos of all labels.
     """
-    if labels_by == "name":
-        return list(labels)
-    if labels_by != "position":
+    if labels_by not in ("name", "position"):
         raise LabelError(f"labels are matched by name or by position, not by {labels_by!r} (--labels-by)")
-    names, usable = _photo_names(capture), {view.name for view in capture}
+    placed = list(labels) if labels_by == "name" else _by_position(labels, capture)
+    gone = {name for frame in placed if (name := _left_out(frame, capture))}
+    if not gone:
+        return placed
+    kept = [frame for frame in placed if _left_out(frame, capture) not in gone]
+    problem = (
+        f"{len(placed) - len(kept)} of {len(placed)} labelled photos are left out of the capture "
+        f"{capture.root} ({listed(sorted(gone))}): they have no pose, cannot be read, or masks ignore all of "
+        "them"
+    )
+    if not any(frame.labels for frame in kept):
+        raise LabelError(f"{problem}; label others, or take a capture that has them")
+    progress.warn(f"{problem}; their labels are not counted")
+    return kept
+
+
+def _left_out(frame: FrameLabels, capture: Capture) -> str:
+    """Name of the photo of a frame if it lies among those of a capture, which leaves it out; else empty."""
+    if frame.photo is not None:
+        return "" if frame.photo in capture else frame.photo
+    posed = [PurePosixPath(view.name).name for view in capture]
+    if frame.frame in [PurePosixPath(name).stem for name in posed] or resolve([frame.frame], posed):
+        return ""
+    beside = sorted({path.name for folder in _folders(capture) for path in photos_in(folder, deep=False)})
+    same = [name for name in beside if PurePosixPath(name).stem == frame.frame]
+    return same[0] if same else resolve([frame.frame], beside).get(frame.frame) or ""
+
+
+def _folders(capture: Capture) -> dict[Path, PurePosixPath]:
+    """Folders on disk that hold the photos of a capture, and what their names begin with."""
+    return {view.path.parent: PurePosixPath(view.name).parent for view in capture}
+
+
+def _by_position(labels: Sequence[FrameLabels], capture: Capture) -> list[FrameLabels]:
+    """Labels that know their photos by the number in their name; see `with_photos`."""
+    beside, posed = _names_beside(capture), _posed_names(capture)
+    # A photo that is missing must not make the others move up: they would get the labels of their neighbours.
+    names = sorted({view.name for view in capture} | beside | posed)
     owners: dict[int, FrameLabels] = {}
     for frame in labels:
         place = _position(frame, capture, len(names))
@@ -192,30 +230,23 @@ def with_photos(labels: Sequence[FrameLabels], capture: Capture, labels_by: Labe
                 f"{other.path} and {frame.path} both label photo {place} by position; remove one of them"
             )
         name = names[place - 1]
-        if name not in usable:
-            reason, remedy = (
-                ("is not there", "put the photo back")
-                if name in _posed_names(capture)
-                else ("has no pose", "take poses of all photos")
-            )
+        if name in posed - beside:
             raise LabelError(
-                f"{frame.path} labels photo {place} by position, {name}, which {reason} in {capture.root}; "
-                f"remove the labels, or {remedy}"
+                f"{frame.path} labels photo {place} by position, {name}, which is not there in "
+                f"{capture.root}; remove the labels, or put the photo back"
             )
     return [replace(frame, photo=names[place - 1]) for place, frame in owners.items()]
 
 
-def _photo_names(capture: Capture) -> list[str]:
-    """Names of all photos; those that COLMAP found no pose for lie in the folders of the posed ones.
-
-    A photo that is missing must not make the others move up: they would get the labels of their neighbours.
-    """
-    names = {view.name for view in capture} | _posed_names(capture)
-    if capture.format == "colmap":
-        folders = {view.path.parent: PurePosixPath(view.name).parent for view in capture}
-        for folder, within in folders.items():
-            names |= {(within / path.name).as_posix() for path in photos_in(folder, deep=False)}
-    return sorted(names)
+def _names_beside(capture: Capture) -> set[str]:
+    """Names of all photos in the folders of a COLMAP capture, also of those without a pose."""
+    if capture.format != "colmap":
+        return set()
+    return {
+        (within / path.name).as_posix()
+        for folder, within in _folders(capture).items()
+        for path in photos_in(folder, deep=False)
+    }
 
 
 def _posed_names(capture: Capture) -> set[str]:
@@ -246,7 +277,10 @@ def _position(frame: FrameLabels, capture: Capture, count: int) -> int:
 
 
 def match_frames(
-    labels: Sequence[FrameLabels], capture: Capture, labels_by: LabelsBy = "name"
+    labels: Sequence[FrameLabels],
+    capture: Capture,
+    labels_by: LabelsBy = "name",
+    progress: Reporter = SILENT,
 ) -> list[tuple[FrameLabels, View]]:
     """Every frame with its view.
 
@@ -254,6 +288,7 @@ def match_frames(
         labels: Ground truth, from `load_labels`.
         capture: The photos.
         labels_by: How labels find their photos; see `with_photos`.
+        progress: Warned of labels whose photo the capture leaves out.
 
     Raises:
         LabelError: If a frame matches no view or several, or one of other proportions, or nothing is
@@ -262,7 +297,8 @@ def match_frames(
     if not any(frame.labels for frame in labels):
         where = listed([str(frame.path) for frame in labels]) or "no label files"
         raise LabelError(f"nothing is labelled ({where}); label objects of some photos")
-    pairs = [(frame, match_view(frame, capture)) for frame in with_photos(labels, capture, labels_by)]
+    frames = with_photos(labels, capture, labels_by, progress)
+    pairs = [(frame, match_view(frame, capture)) for frame in frames]
     for frame, view in pairs:
         frame.scale_to(view.camera.width, view.camera.height)  # before any of them is scored
     return pairs

@@ -1,8 +1,14 @@
-"""Niantic's `.spz`, compressed, spherical harmonics included; gsply reads and writes it."""
+"""Niantic's `.spz`, compressed, spherical harmonics included; gsply reads and writes it.
+
+A file does not say which way its axes point. The format's README wants right, up and back ("RUB"); what most
+converters from `.ply` write, gsply among them, are those of the `.ply`: right, down and to the front ("RDF").
+gags turns nothing, so that positions are the same in all formats; `half_turned` leads from one to the other.
+"""
 
 import math
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +23,7 @@ from gags.files import atomic_write
 from gags.gaussians.foreign import gathered
 from gags.gaussians.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
+from gags.render.reference import sh_basis
 
 SpzVersion = Literal[3, 4]
 
@@ -33,6 +40,26 @@ _GZIP = b"\x1f\x8b"
 # A file of many equal Gaussians may unpack to more than its size says, but never to so much more.
 _MOST_EXPANSION, _ALWAYS_FINE = 50, 1 << 26
 _MOST_FRACTION_BITS = COORDINATE_BITS - 1
+
+
+def half_turned(gaussians: Gaussians) -> Gaussians:
+    """Gaussians turned by half about x, from the axes of a `.ply` to those of a `.spz` or back.
+
+    Only signs change, so that nothing is rounded: y and z of centres and rotations, and the harmonics that
+    change theirs with y and z.
+    """
+    like = gaussians.means
+    axes, halves = like.new_tensor([1, -1, -1]), like.new_tensor([1, 1, -1, -1])
+    degree = math.isqrt(gaussians.sh.shape[1]) - 1
+    direction = torch.tensor([[0.48, 0.6, 0.64]], dtype=torch.float64)  # in which no harmonic is 0
+    basis, turned = (sh_basis(d, degree)[0] for d in (direction, direction * axes.cpu()))
+    signs = (basis * turned).sign().to(gaussians.sh)
+    return replace(
+        gaussians,
+        means=like * axes,
+        quats=gaussians.quats * halves,
+        sh=gaussians.sh * signs[:, None],
+    )
 
 
 def save_spz(

@@ -2,16 +2,18 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from gags.capture import Capture, read_capture_of
+from gags.capture.photos import listed
 from gags.distill.field import splats_hash
 from gags.distill.presets import AUTO_PRESET, Changes, changed_fields
 from gags.distill.settings import DistillSettings
 from gags.distill.train import train_field
 from gags.embed import load_encoder
 from gags.embed.description import Descriptions
-from gags.errors import WorkspaceError
+from gags.errors import CaptureError, WorkspaceError
 from gags.files.ranges import check_value
 from gags.gaussians.own import load_splats_of, without_absurd
 from gags.gaussians.sog import META
@@ -378,12 +380,29 @@ def _opened(scene: Workspace | Path | str) -> Workspace:
     return scene if isinstance(scene, Workspace) else Workspace.open(scene)
 
 
-def reconstructed(workspace: Workspace) -> tuple[Capture, str]:
-    """Capture, and stamp of the Gaussians of a scene that has these."""
+def reconstructed(workspace: Workspace, photos: Sequence[str] | None = None) -> tuple[Capture, str]:
+    """Capture, and stamp of the Gaussians of a scene that has these.
+
+    Args:
+        workspace: The scene.
+        photos: Those that must be the ones that the scene was made of, by name; all by default.
+
+    Raises:
+        WorkspaceError: If there are none.
+        CaptureError: If the capture cannot be read, or photos are others now than those of the scene.
+    """
     record = workspace.record("reconstruct")
     if record is None or not os.path.lexists(workspace.splats):
         raise WorkspaceError(f"{workspace.root} has no Gaussians yet; run `gags reconstruct` first")
-    return read_capture_of(workspace), record.stamp
+    capture = read_capture_of(workspace)
+    changed = capture.changed_photos(names=photos)
+    if changed:
+        raise CaptureError(
+            f"{len(changed)} of {len(capture)} photos in {capture.root} have changed since the scene was "
+            f"made of them ({listed(changed)}); put the former ones back, or run `gags run` with the capture "
+            "again"
+        )
+    return capture, record.stamp
 
 
 def _recorded(workspace: Workspace, record: StageRecord, name: str) -> str:

@@ -16,12 +16,14 @@ from gags.errors import CaptureError
 from gags.files.ranges import check_value
 from gags.pipeline.settings import CaptureSettings
 from gags.poses import find_points, find_poses
-from gags.poses.inputs import bare_photos, check_video, is_video, lacks_poses
+from gags.poses.inputs import bare_photos, lacks_poses
 from gags.poses.learnt import check_features
 from gags.poses.mapping import check_mapper
-from gags.poses.merge import merge_captures, read_visits
+from gags.poses.merge import merge_captures
 from gags.poses.panoramas import check_panoramas
 from gags.poses.settings import PoseSettings
+from gags.poses.video import check_video, is_video
+from gags.poses.visits import read_visits
 from gags.progress import SILENT, Reporter
 from gags.workspace import Workspace
 

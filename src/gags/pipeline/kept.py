@@ -80,7 +80,7 @@ def keeps_gaussians(
         progress.say(f"Gaussians: done already, {workspace.splats}")
     try:
         before = read_capture_of(workspace)
-        same = before.fingerprint() == capture.fingerprint()
+        same = before.fingerprint() == capture.fingerprint() and not capture.changed_photos(before)
     except CaptureError as error:
         progress.warn(f"{error}: writing it again")
         before, same = None, False
@@ -112,12 +112,13 @@ def _stamp_with(
     """
     gaussians = load_splats_of(workspace).to(scene_device(progress))
     known = {} if before is None else {view.name: _seen_as(view) for view in before}
-    moved = [view.name for view in capture if known.get(view.name, _seen_as(view)) != _seen_as(view)]
+    changed = [] if before is None else capture.changed_photos(before)
+    moved = [v.name for v in capture if v.name in changed or known.get(v.name, _seen_as(v)) != _seen_as(v)]
     if moved or not any(view.name in known for view in capture):
         check_likeness(gaussians, capture, adopted, progress)
     if moved:
         progress.say(
-            f"The cameras of {len(moved)} photos have changed (first {moved[0]}); what was made of the "
+            f"{len(moved)} photos or their cameras have changed (first {moved[0]}); what was made of the "
             "photos is made again"
         )
     update_quality(workspace, gaussians, capture, progress)

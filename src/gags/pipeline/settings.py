@@ -44,8 +44,8 @@ class CaptureSettings(Settings):
     nothing; auto: by masks/ beside the photos, mask_path of transforms.json, and alpha channels."""
     camera: CameraKind = "auto"
     """equirectangular: the photos, or frames of a video, are 360° panoramas, which are cut into views.
-    perspective: they are ordinary photos, also if they look like panoramas. auto: what the capture says of
-    its cameras; of photos without poses, panoramas are refused."""
+    perspective: they are ordinary photos, also if they look like panoramas; a capture that says otherwise is
+    refused. auto: what the capture says of its cameras; of photos without poses, panoramas are refused."""
     panorama: PanoramaSettings = field(default_factory=PanoramaSettings)
     """How panoramas are cut."""
     undistort: UndistortSettings = field(default_factory=UndistortSettings)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gags.errors import CaptureError
-from gags.poses.inputs import DEFAULT_FISHEYE_FOCAL, DEFAULT_FOCAL, BarePhoto, camera_groups
+from gags.poses.bare import DEFAULT_FISHEYE_FOCAL, DEFAULT_FOCAL, BarePhoto, camera_groups
 from gags.poses.learnt import comparable, extraction_options
 from gags.poses.rigs import register_panoramas
 from gags.poses.settings import PoseSettings
@@ -20,7 +20,7 @@ from gags.progress import SILENT, Reporter
 @contextmanager
 def quiet_colmap() -> Iterator[None]:
     """COLMAP logs a line a step to stderr, and what fails also there: here it is told by exceptions."""
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     before = pycolmap.logging.minloglevel
     pycolmap.logging.minloglevel = int(pycolmap.logging.FATAL)
@@ -37,7 +37,7 @@ def open_database(path: Path) -> Iterator[Any]:
     Raises:
         CaptureError: If the file is no database.
     """
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     try:
         database = pycolmap.Database.open(path)
@@ -60,7 +60,7 @@ def find_keypoints(
         settings: Sizes and counts.
         progress: Told about progress.
     """
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     with quiet_colmap(), open_database(path) as database:
         known = {image.name: image.image_id for image in database.read_all_images()}
@@ -91,7 +91,7 @@ def descriptors_of(path: Path, photos: list[BarePhoto], most: int = 1024) -> lis
 
 def counts_of(path: Path) -> tuple[dict[str, int], dict[str, int]]:
     """By key of photo: how many keypoints, and how many verified matches with its best partner."""
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     with open_database(path) as database:
         names = {image.image_id: image.name for image in database.read_all_images()}
@@ -105,7 +105,7 @@ def counts_of(path: Path) -> tuple[dict[str, int], dict[str, int]]:
 
 def _register(database: Any, photos: list[BarePhoto], settings: PoseSettings) -> dict[str, int]:
     """Write cameras, one for photos that share it, and photos; COLMAP wants a rig and a frame of each."""
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     numbers = register_panoramas(database, photos)
     photos = [photo for photo in photos if not photo.panorama]
@@ -130,7 +130,7 @@ def _register(database: Any, photos: list[BarePhoto], settings: PoseSettings) ->
 
 def _camera(photo: BarePhoto, settings: PoseSettings) -> Any:
     """The camera of a photo, with what is known of it."""
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     fisheye = "FISHEYE" in settings.camera_model and photo.pinhole is None
     usual = DEFAULT_FISHEYE_FOCAL if fisheye else DEFAULT_FOCAL
@@ -162,7 +162,8 @@ def photo_keypoints(photo: BarePhoto, settings: PoseSettings) -> tuple[np.ndarra
         where the photo is to be ignored.
     """
     import cv2
-    import pycolmap
+
+    from gags.poses.colmap import pycolmap
 
     options = extraction_options(settings)
     pixels = photo.upright()

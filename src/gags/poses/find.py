@@ -26,7 +26,8 @@ from gags.errors import CaptureError
 from gags.files import read_table, write_json
 from gags.files.ranges import check_value
 from gags.poses import matching
-from gags.poses.inputs import LEAST_PHOTOS_TO_PLACE, BarePhoto, bare_photos, held_out, is_video, video_photos
+from gags.poses.bare import BarePhoto
+from gags.poses.inputs import LEAST_PHOTOS_TO_PLACE, bare_photos, held_out, video_photos
 from gags.poses.learnt import check_features
 from gags.poses.mapping import check_mapper, chosen_mapper, place_photos
 from gags.poses.merge import merge_captures
@@ -38,18 +39,18 @@ from gags.poses.record import (
     check_apart,
     check_free,
     database_file,
-    finish,
     frames_folder,
     photo_results,
     prepare,
     record_file,
-    remove_result,
+    replace_result,
     results_in,
     search_result,
     views_folder,
 )
 from gags.poses.settings import PoseSettings, kept_settings
-from gags.poses.undistorted import write_capture, write_test_list
+from gags.poses.undistorted import write_capture
+from gags.poses.video import is_video
 from gags.progress import SILENT, Reporter
 
 
@@ -137,11 +138,9 @@ def find_poses(
         matching.match_photos(photos, database_file(out), settings, progress, in_order=is_video(source))
         models = place_photos(database_file(out), len(photos), settings, progress)
         result = _check(photos, models, out, settings, progress)
-        remove_result(out)
-        write_capture(models[0], photos, out, settings.undistort, progress)
-        if stems is not None:
-            write_test_list(stems, out)
-        finish(out)
+        replace_result(
+            out, lambda: write_capture(models[0], photos, out, settings.undistort, progress), stems
+        )
     except OSError as error:
         raise cannot_write(out, error) from error
     progress.say(f"Poses: {result.summary}")

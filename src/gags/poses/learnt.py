@@ -14,7 +14,7 @@ def extraction_options(settings: PoseSettings) -> Any:
     Args:
         settings: Which features, and how many.
     """
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     options = pycolmap.FeatureExtractionOptions()
     options.num_threads = 1
@@ -32,7 +32,7 @@ def extraction_options(settings: PoseSettings) -> Any:
 
 def matching_options(settings: PoseSettings) -> Any:
     """`pycolmap.FeatureMatchingOptions` for the chosen features and matcher, without a GPU."""
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     options = pycolmap.FeatureMatchingOptions()
     options.use_gpu = False
@@ -51,7 +51,7 @@ def check_features(settings: PoseSettings) -> None:
     """
     if settings.features == "sift" and settings.matcher == "nearest":
         return
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     asked = f"--features {settings.features} --matcher {settings.matcher}"
     try:

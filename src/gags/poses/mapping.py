@@ -27,7 +27,7 @@ def check_mapper(settings: PoseSettings) -> None:
     Raises:
         CaptureError: If this version of pycolmap has no global mapper, or it is asked for panoramas.
     """
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     if chosen_mapper(settings) == "global" and not hasattr(pycolmap, "global_mapping"):
         raise CaptureError(
@@ -58,7 +58,7 @@ def place_photos(
     Raises:
         CaptureError: If the database cannot be used, or the mapper is not there.
     """
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     check_mapper(settings)
     pycolmap.set_random_seed(settings.seed)
@@ -97,7 +97,7 @@ def placed_one_by_one(
     Raises:
         RuntimeError: If COLMAP cannot work with the database.
     """
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     counter = _Counter(bar)
     return pycolmap.incremental_mapping(
@@ -111,7 +111,7 @@ def _placed_at_once(database: Path, folder: Path, seed: int) -> dict[int, Any]:
     It starts from focal lengths that are right, so these are calibrated from pairs of photos before, in a
     copy, since that changes the database.
     """
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     copy = folder / "database.db"
     shutil.copyfile(database, copy)
@@ -128,7 +128,7 @@ def _placed_at_once(database: Path, folder: Path, seed: int) -> dict[int, Any]:
 
 def mapper_options(count: int, seed: int) -> Any:
     """COLMAP's defaults, with seeds, and models of three photos allowed where there are few photos at all."""
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     options = pycolmap.IncrementalPipelineOptions()
     options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed

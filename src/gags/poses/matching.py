@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from gags.capture.lens import turned_to
+from gags.poses.bare import BarePhoto
 from gags.poses.database import descriptors_of, find_keypoints, open_database, quiet_colmap
-from gags.poses.inputs import BarePhoto
 from gags.poses.learnt import matching_options
 from gags.poses.settings import Matching, PoseSettings
 from gags.progress import SILENT, Reporter
@@ -192,7 +192,7 @@ def compare_pairs(
         settings: How keypoints are matched, and the seed of the robust estimation.
         progress: Told about progress.
     """
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     waiting = _waiting(keys, pairs, database)
     matching = matching_options(settings)
@@ -215,7 +215,7 @@ def compare_pairs(
 
 
 def _waiting(keys: list[str], pairs: list[Pair], database: Path) -> list[Pair]:
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     with open_database(database) as file:
         known = {image.name: image.image_id for image in file.read_all_images()}

@@ -5,40 +5,22 @@ Where none has, all are placed together. Photos are kept apart by folder: `kitch
 result is laid out as in `gags.poses.find`.
 """
 
-import hashlib
-import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gags.capture import Capture, load_capture, read_saved_capture
 from gags.capture.capture import View
-from gags.capture.load import capture_folder
 from gags.capture.mask_files import AUTO
-from gags.capture.masks import mask_digest
-from gags.capture.photos import is_scene, photo_sample
-from gags.capture.projections import EQUIRECTANGULAR
-from gags.capture.split import TEST_EVERY
 from gags.capture.undistort import is_own_pinhole, pinhole_of
 from gags.errors import CaptureError
 from gags.files import read_table, write_json
+from gags.poses.bare import BarePhoto, counting_order
 from gags.poses.database import quiet_colmap
-from gags.poses.inputs import (
-    LEAST_PHOTOS_TO_PLACE,
-    BarePhoto,
-    bare_photos,
-    check_video,
-    counting_order,
-    held_out,
-    is_video,
-    lacks_poses,
-    video_photos,
-)
+from gags.poses.inputs import LEAST_PHOTOS_TO_PLACE, video_photos
 from gags.poses.learnt import check_features
 from gags.poses.mapping import check_mapper, chosen_mapper, place_photos, placed_one_by_one
 from gags.poses.matching import match_photos
@@ -57,50 +39,20 @@ from gags.poses.record import (
     check_apart,
     check_free,
     database_file,
-    finish,
     frames_folder,
     photo_results,
     posed_folder,
     prepare,
     record_file,
-    remove_result,
+    replace_result,
     results_in,
     search_result,
 )
-from gags.poses.settings import PoseSettings, kept_settings
-from gags.poses.undistorted import MASKS, write_capture, write_test_list
+from gags.poses.settings import PoseSettings
+from gags.poses.undistorted import MASKS, write_capture
+from gags.poses.video import is_video
+from gags.poses.visits import Visit, held_out_of, key_of, read_visits, renamed
 from gags.progress import SILENT, Reporter
-
-
-@dataclass(frozen=True, eq=False)
-class Visit:
-    """One of the captures that are merged.
-
-    Attributes:
-        name: Of the folder that its photos get in the result.
-        source: Where it lies.
-        capture: Its photos with their poses; None if it has no poses.
-        photos: Its photos, if it has no poses; empty for a video whose frames are not chosen yet.
-    """
-
-    name: str
-    source: Path
-    capture: Capture | None = None
-    photos: tuple[BarePhoto, ...] = ()
-
-    def files(self) -> list[Path]:
-        """Its photos on disk, those that are read."""
-        views = [] if self.capture is None else self.capture.views
-        return [photo.path for photo in (*views, *self.photos)]
-
-    def names(self) -> list[str]:
-        """Its photos as the result calls them; none of a video whose frames are not chosen yet."""
-        views = [] if self.capture is None else [f"{self.name}/{view.name}" for view in self.capture.views]
-        return [*views, *(photo.name for photo in self.photos)]
-
-    def photo_folder(self) -> Path:
-        """Where the photos of a capture with poses lie."""
-        return self.source if self.capture is None else self.capture.views[0].path.parent
 
 
 def merge_captures(
@@ -138,88 +90,12 @@ def merge_captures(
     check_apart([path for visit in visits for path in visit.files()], out)
     with _as_before_unless_fit(out):
         visits = [_with_frames(visit, out, settings, masks, progress) for visit in visits]
-        if prepare(out, _key(visits, settings), "Poses", progress):
+        if prepare(out, key_of(visits, settings), "Poses", progress):
             return out
         try:
             return _merge(visits, out, settings, progress)
         except OSError as error:
             raise cannot_write(out, error) from error
-
-
-def read_visits(
-    sources: Sequence[Path | str],
-    settings: PoseSettings = PoseSettings(),
-    *,
-    ignore: Sequence[Path] = (),
-    masks: str = AUTO,
-    progress: Reporter = SILENT,
-) -> list[Visit]:
-    """Read what is to be merged; nothing is written.
-
-    Args:
-        sources: As in `merge_captures`.
-        settings: How wide lenses and panoramas are read.
-        ignore: Folders to leave out, such as those of an earlier result.
-        masks: Which pixels are ignored; those of a scene stay as they are.
-        progress: Told what is left out.
-
-    Raises:
-        CaptureError: If there are fewer than two, one is named twice, or one cannot be read; or panoramas
-            without poses are among them.
-    """
-    if settings.camera == EQUIRECTANGULAR:
-        raise CaptureError(
-            "panoramas cannot be merged with other captures; give those of all visits in one folder"
-        )
-    paths = [capture_folder(source) for source in sources]
-    places = [os.path.realpath(path) for path in paths]
-    if len(paths) < 2:
-        raise CaptureError("one capture alone cannot be merged; name two or more")
-    if len(set(places)) < len(places):
-        twice = next(path for path, place in zip(paths, places, strict=True) if places.count(place) > 1)
-        raise CaptureError(f"{twice} is named twice; name each capture once")
-    visits = []
-    for name, path in zip(visit_names(paths), paths, strict=True):
-        if is_video(path):
-            check_video(path)
-            visits.append(Visit(name, path))
-        elif is_scene(path) or (path / "capture.json").is_file():
-            visits.append(Visit(name, path, capture=read_saved_capture(path)))
-        elif lacks_poses(path):
-            photos = bare_photos(path, ignore=ignore, masks=masks, progress=progress)
-            check_ordinary(photos, path, settings, progress)
-            visits.append(Visit(name, path, photos=tuple(_renamed(photos, name))))
-        else:
-            capture = load_capture(
-                path,
-                masks=masks,
-                camera=settings.camera,
-                undistort=settings.undistort,
-                panorama=settings.panorama,
-                require_points=False,
-                progress=progress,
-            )
-            visits.append(Visit(name, path, capture=capture))
-    return visits
-
-
-def visit_names(paths: Sequence[Path]) -> list[str]:
-    """A name of a folder for each of several captures: its own, with a number where two have the same."""
-    names: list[str] = []
-    for path in paths:
-        own = Path(os.path.abspath(path))
-        name = (own.stem if own.is_file() else own.name) or "capture"
-        taken = {other.casefold() for other in names}  # on some disks, "Desk" and "desk" are one folder
-        number = 2
-        unique = name
-        while unique.casefold() in taken:
-            unique, number = f"{name}_{number}", number + 1
-        names.append(unique)
-    return names
-
-
-def _renamed(photos: Sequence[BarePhoto], name: str) -> list[BarePhoto]:
-    return [replace(photo, name=f"{name}/{photo.name}", visit=name) for photo in photos]
 
 
 def _with_frames(visit: Visit, out: Path, settings: PoseSettings, masks: str, progress: Reporter) -> Visit:
@@ -232,7 +108,7 @@ def _with_frames(visit: Visit, out: Path, settings: PoseSettings, masks: str, pr
         check_ordinary(frames, visit.source, settings, progress)
     except CaptureError as error:
         raise _UnfitError(str(error)) from error
-    return replace(visit, photos=tuple(_renamed(frames, visit.name)))
+    return replace(visit, photos=tuple(renamed(frames, visit.name)))
 
 
 class _UnfitError(CaptureError):
@@ -272,11 +148,8 @@ def _merge(visits: list[Visit], out: Path, settings: PoseSettings, progress: Rep
     else:
         models = [_placed_beside(base, photos, views, database, settings, progress)]
     summary = _check(visits, photos, models, out, settings, progress)
-    stems = [stem for visit in visits for stem in _held_out(visit)]
-    remove_result(out)
-    write_capture(models[0], photos, out, settings.undistort, progress)
-    write_test_list(stems, out)
-    finish(out)
+    stems = [stem for visit in visits for stem in held_out_of(visit)]
+    replace_result(out, lambda: write_capture(models[0], photos, out, settings.undistort, progress), stems)
     for folder in (posed, posed.with_name(MASKS)):
         shutil.rmtree(folder, ignore_errors=True)
     progress.say(f"Poses: {summary}")
@@ -322,7 +195,7 @@ def _placed_beside(
     Returns:
         `pycolmap.Reconstruction` of all photos that were placed.
     """
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     if chosen_mapper(settings) != "incremental":
         progress.say(
@@ -372,7 +245,7 @@ def _check_fit(base: Visit, model: Any, database: Path, progress: Reporter) -> N
 
 def _put_back(model: Any, known: dict[str, Any]) -> None:
     """Give photos with poses exactly these: they were kept, up to the last digits of quaternions."""
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     for image in model.images.values():
         if image.name in known:
@@ -427,29 +300,3 @@ def _apart(visits: list[Visit], apart: list[Visit], of: dict[str, Any], counts: 
         f"{names} cannot be merged with the rest ({counts} placed): the photos share too little of what they "
         "show; add photos that show what both do, or make scenes of their own (gags run-many)"
     )
-
-
-def _held_out(visit: Visit) -> list[str]:
-    """Stems of the photos that a capture holds out, as the result calls them."""
-    if visit.capture is not None:
-        return [f"{visit.name}/{view.stem}" for view in visit.capture.test]
-    stems = held_out(visit.source) if visit.source.is_dir() else None
-    if stems is not None:
-        return [f"{visit.name}/{stem}" for stem in stems]
-    names = sorted(photo.name for photo in visit.photos)
-    return [name.rsplit(".", 1)[0] for name in names[::TEST_EVERY]]
-
-
-def _key(visits: Sequence[Visit], settings: PoseSettings) -> str:
-    """Hash of everything the result depends on."""
-    digest = hashlib.sha256(json.dumps(kept_settings(settings), sort_keys=True, default=str).encode())
-    for visit in visits:
-        digest.update(f"{visit.name}\0".encode())
-        if visit.capture is not None:
-            digest.update(visit.capture.fingerprint().encode())
-        for photo in visit.photos:
-            digest.update(f"{photo.name}\0".encode())
-            digest.update(photo_sample(photo.path))
-            digest.update(b"alpha" * photo.alpha + (mask_digest(photo.mask) if photo.mask else b""))
-        digest.update(json.dumps(_held_out(visit)).encode())
-    return digest.hexdigest()[:16]

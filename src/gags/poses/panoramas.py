@@ -27,7 +27,7 @@ from gags.capture.split import TEST_EVERY
 from gags.capture.undistort import undistort, undistort_kept
 from gags.errors import CaptureError
 from gags.files import read_table, write_json
-from gags.poses.inputs import JPEG_QUALITY, BarePhoto
+from gags.poses.bare import JPEG_QUALITY, BarePhoto
 from gags.poses.rigs import by_panorama
 from gags.poses.settings import PoseSettings
 from gags.poses.undistorted import MASKS

@@ -18,8 +18,8 @@ from gags.capture.formats import format_named
 from gags.capture.mask_files import AUTO
 from gags.errors import CaptureError
 from gags.files import read_table, write_json
+from gags.poses.bare import BarePhoto, counting_order
 from gags.poses.database import counts_of, open_database, quiet_colmap
-from gags.poses.inputs import BarePhoto, counting_order
 from gags.poses.learnt import check_features
 from gags.poses.mapping import mapper_options
 from gags.poses.matching import match_photos
@@ -30,11 +30,10 @@ from gags.poses.record import (
     cannot_write,
     check_apart,
     database_file,
-    finish,
     posed_folder,
     prepare,
     record_file,
-    remove_result,
+    replace_result,
 )
 from gags.poses.settings import PoseSettings, kept_settings
 from gags.poses.undistorted import IMAGES, MASKS, result_name, write_mask, write_model, write_view
@@ -101,17 +100,19 @@ def find_points(
         viewmats = [view.camera.viewmat for view in views]
         model = triangulated(photos, viewmats, database_file(out), settings.seed, progress)
         summary = _check(source, views, model, out, progress)
-        remove_result(out)
-        for name, folder in ((IMAGES, posed_folder(out)), (MASKS, posed_folder(out).with_name(MASKS))):
-            if folder.is_dir():
-                os.replace(folder, out / name)
-        (out / "test.txt").write_text("".join(f"{view.stem}\n" for view in capture.test), encoding="utf-8")
-        write_model(model, out / IMAGES, out / "sparse" / "0")
-        finish(out)
+        replace_result(out, lambda: _move_result(model, out), [view.stem for view in capture.test])
     except OSError as error:
         raise cannot_write(out, error) from error
     progress.say(f"Points: {summary}")
     return out
+
+
+def _move_result(model: Any, out: Path) -> None:
+    """Photos and masks, which lie undistorted beside the database, and the model."""
+    for name, folder in ((IMAGES, posed_folder(out)), (MASKS, posed_folder(out).with_name(MASKS))):
+        if folder.is_dir():
+            os.replace(folder, out / name)
+    write_model(model, out / IMAGES, out / "sparse" / "0")
 
 
 def pinhole_photos(
@@ -165,7 +166,7 @@ def triangulated(
     Returns:
         `pycolmap.Reconstruction` of all photos under their own names, those that see no point included.
     """
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     options = tolerant_options(photos, seed)
     poses = {photo.key: viewmat for photo, viewmat in zip(photos, viewmats, strict=True)}
@@ -203,7 +204,7 @@ def posed_model(poses: dict[str, np.ndarray], database: Path) -> Any:
         poses: World-to-camera transforms by the database's names; photos without are left out. [4, 4] each
         database: COLMAP's.
     """
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     model = pycolmap.Reconstruction()
     with open_database(database) as file:
@@ -231,7 +232,7 @@ def fitting_share(model: Any, database: Path) -> float:
 
     Only matches between photos of the model count.
     """
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     points = {number: _point_numbers(image) for number, image in model.images.items()}
     fitting, count = 0, 0

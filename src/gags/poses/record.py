@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from gags.capture.formats.colmap import model_folder
 from gags.capture.photos import listed
 from gags.errors import CaptureError
 from gags.files import read_table, write_json
+from gags.poses.bare import BarePhoto
 from gags.poses.database import counts_of
-from gags.poses.inputs import BarePhoto
+from gags.poses.undistorted import write_test_list
 from gags.progress import Reporter
 
 FEW_KEYPOINTS = 300  # a photo of a textured place has thousands
@@ -222,15 +223,25 @@ def results_in(out: Path) -> list[Path]:
     return [out / name for name in (*RESULT, SEARCH)] if record_file(out).is_file() else []
 
 
-def remove_result(out: Path) -> None:
+def _remove_result(out: Path) -> None:
     """Remove what was found before, now that something else was; the model first: without it, nothing is."""
     for name in reversed(RESULT):
         path = out / name
         path.unlink(missing_ok=True) if path.is_file() else shutil.rmtree(path, ignore_errors=True)
 
 
-def finish(out: Path) -> None:
-    """Say in record.json that the result is there."""
+def replace_result(out: Path, write: Callable[[], None], stems: Sequence[str] | None) -> None:
+    """Put what was found in the place of what was found before, and say in record.json that it is there.
+
+    Args:
+        out: Folder of the capture.
+        write: Writes photos, masks and model.
+        stems: Photos that stay held out (`test.txt`); None if the sources say nothing of it.
+    """
+    _remove_result(out)
+    write()
+    if stems is not None:
+        write_test_list(stems, out)
     record = record_file(out)
     write_json(record, {name: value for name, value in read_table(record).items() if name != SEARCHING})
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gags.capture.lens import turned_to
-from gags.poses.inputs import BarePhoto
+from gags.poses.bare import BarePhoto
 
 
 def register_panoramas(database: Any, views: list[BarePhoto]) -> dict[str, int]:
@@ -23,7 +23,7 @@ def register_panoramas(database: Any, views: list[BarePhoto]) -> dict[str, int]:
     Returns:
         Number of each view, by its key.
     """
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     rigs: dict[tuple[Any, ...], tuple[dict[tuple[float, float], int], int]] = {}
     numbers = {}
@@ -45,7 +45,7 @@ def register_panoramas(database: Any, views: list[BarePhoto]) -> dict[str, int]:
 
 def _write_rig(database: Any, group: list[BarePhoto]) -> tuple[dict[tuple[float, float], int], int]:
     """Cameras of the views of one panorama, by direction, and their rig; the first view is its own frame."""
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     rig, cameras = pycolmap.Rig(), {}
     first = turned_to(group[0].direction)

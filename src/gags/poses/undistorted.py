@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,8 +17,8 @@ from gags.capture.projections import PERSPECTIVE
 from gags.capture.settings import UndistortSettings
 from gags.capture.undistort import pinhole_of, seen_pixels, undistort, undistort_kept
 from gags.errors import CaptureError
+from gags.poses.bare import JPEG_QUALITY, BarePhoto
 from gags.poses.database import quiet_colmap
-from gags.poses.inputs import JPEG_QUALITY, BarePhoto
 from gags.progress import SILENT, Reporter
 
 IMAGES = "images"
@@ -186,7 +187,7 @@ def write_mask(kept: np.ndarray, out: Path, name: str) -> Path:
 
 def _make_pinholes(model: Any, pinholes: dict[int, Lens]) -> None:
     """Give a reconstruction the cameras of undistorted photos."""
-    import pycolmap
+    from gags.poses.colmap import pycolmap
 
     for number, pinhole in pinholes.items():
         camera = model.camera(number)
@@ -213,7 +214,7 @@ def write_model(model: Any, images: Path, folder: Path) -> None:
     os.replace(temporary, folder)
 
 
-def write_test_list(stems: list[str], out: Path) -> None:
+def write_test_list(stems: Sequence[str], out: Path) -> None:
     """Write `test.txt`: photos that were held out stay held out, by stem, since suffixes may have changed."""
     images = out / IMAGES
     placed = {path.relative_to(images).with_suffix("").as_posix() for path in images.rglob("*.*")}

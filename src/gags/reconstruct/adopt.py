@@ -13,6 +13,7 @@ from gags.errors import SplatsError
 from gags.gaussians import Gaussians, render
 from gags.gaussians.files import load_gaussians
 from gags.gaussians.foreign import in_standard_form
+from gags.gaussians.spz import half_turned
 from gags.progress import SILENT, Reporter
 
 VIEWS_CHECKED = 6
@@ -54,8 +55,24 @@ def adopt(
         SplatsError: If the file cannot be read, or its Gaussians do not fit the capture.
     """
     gaussians = in_standard_form(load_gaussians(path, progress), path, progress).to(device)
+    if path.suffix.lower() == ".spz":
+        gaussians = _as_photos_show(gaussians, capture, path, progress)
     check_likeness(gaussians, capture, path, progress)
     return gaussians
+
+
+def _as_photos_show(gaussians: Gaussians, capture: Capture, path: Path, progress: Reporter) -> Gaussians:
+    """Gaussians of a `.spz`, half-turned if they then look more like the photos.
+
+    Some programs write the axes of the format into it, others those of a `.ply`, and nothing in the file says
+    which, see `gags.gaussians.spz`.
+    """
+    views, back = capture.train or capture.views, half_turned(gaussians)
+    as_read, turned = (measure_likeness(each, views) for each in (gaussians, back))
+    if turned.correlation < max(WRONG_CORRELATION, as_read.correlation):
+        return gaussians
+    progress.warn(f"{path} is turned by half about x: the photos say that its y and z point the other way")
+    return back
 
 
 def check_likeness(

@@ -256,7 +256,7 @@ class JobRunner:
         plan = job.plan
         assert plan is not None
         workspace = Workspace.open(scene.out)
-        capture, _ = pipeline.reconstructed(workspace)
+        capture, _ = pipeline.reconstructed(workspace, job.photos)
         views = [capture[name] for name in job.photos]
         known = Descriptions(workspace, views).stamps()
         for view in views:

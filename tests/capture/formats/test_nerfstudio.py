@@ -372,3 +372,11 @@ def test_photos_can_be_called_panoramas(tmp_path):
     capture = load_capture(tmp_path, camera="equirectangular")
     assert len(capture) == 72
     assert capture.options["camera"] == "equirectangular"
+    assert len(load_capture(tmp_path, camera="perspective", test_every=0)) == 9
+
+
+def test_panoramas_cannot_be_called_ordinary_photos(tmp_path):
+    """Their poses are those of panoramas, so that they cannot be obeyed; it was passed over before."""
+    write_panoramas(tmp_path, count=3)
+    with pytest.raises(CaptureError, match=r"pano_00\.png has an equirectangular .*--camera perspective"):
+        load_capture(tmp_path, camera="perspective")
