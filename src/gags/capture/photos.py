@@ -4,7 +4,6 @@ Pixels are taken as they lie in the file; an EXIF orientation is applied only if
 reads photos without it, so poses usually belong to the raw pixels.
 """
 
-import hashlib
 import re
 from collections.abc import Callable
 from functools import cache
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, features
 
 from gags.errors import CaptureError
+from gags.files.looks import sample_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm")
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")  # of telephones; with the extra `heif`
@@ -256,22 +256,16 @@ def decoded(path: Path, read: Callable[[Image.Image], np.ndarray], orientation: 
     return np.ascontiguousarray(_UPRIGHT[orientation](image)) if orientation in _UPRIGHT else image
 
 
-def photo_sample(path: Path, block: int = 1 << 16) -> bytes:
-    """Hash of a file's size in bytes and of its first, middle and last 64 KiB; changes when the photo does.
+def photo_sample(path: Path) -> bytes:
+    """Hash of a photo's file, which changes when the photo does; see `gags.files.looks.sample_of`.
 
     Raises:
         CaptureError: If the file cannot be read.
     """
     try:
-        size = path.stat().st_size
-        digest = hashlib.sha256(str(size).encode())
-        with open(path, "rb") as file:
-            for start in sorted({0, max(0, size // 2 - block // 2), max(0, size - block)}):
-                file.seek(start)
-                digest.update(file.read(block))
+        return bytes.fromhex(sample_of(path))
     except OSError as error:
         raise CaptureError(f"photo {path} cannot be read ({error.strerror}); put it back") from error
-    return digest.digest()
 
 
 def _rgb(photo: Image.Image) -> np.ndarray:

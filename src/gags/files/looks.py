@@ -17,7 +17,7 @@ def look_of(path: Path) -> list[int] | None:
 
 
 def sample_of(path: Path) -> str:
-    """Hash of the size of a file and of samples of what it holds.
+    """Hash of the size of a file and of its first, middle and last 64 KiB, 64 hex digits.
 
     Raises:
         OSError: If it cannot be read.
