@@ -81,6 +81,25 @@ def test_what_a_whole_adds_must_fit_too():
     assert chooser().best(fit(0.9, 0.1, 0.0), 0) == SCREEN
 
 
+@pytest.mark.parametrize(("base", "answer"), [(0.8, 0), (0.1, 2)])
+def test_a_thin_rim_that_fits_badly_does_not_hide_what_lies_beyond(base, answer):
+    """A pole, a rim around it, and the base: the whole is judged by all that it adds together."""
+    members = [np.arange(160), np.arange(114), np.arange(100)]
+    things = Things(
+        starts=np.cumsum([0] + [len(rows) for rows in members]),
+        members=np.concatenate(members).astype(np.int32),
+        parents=np.array([-1, 0, 1], np.int32),
+        photos=np.full(3, 20, np.int32),
+        seen_by=np.full(3, 20, np.int32),
+        levels=np.array([1.2, 0.55, 0.5], np.float32),
+        embeddings=np.zeros((3, 0), np.float16),
+    )
+    fitting = np.repeat([0.84, -0.1, base], [100, 14, 46])
+    field = np.array([fitting[rows].mean() for rows in members])[:, None]
+    masks = np.full((3, 1), 0.8)
+    assert Chooser(things, np.ones(160), np.zeros((160, 3))).best(Fits(field, masks), 0) == answer
+
+
 def test_what_its_own_masks_say_counts():
     against = [0.0, -0.6, 0.8, 0.8, 0.0, 0.8]
     assert chooser().best(fit(0.6, 0.8, 0.0, masks=against), 0) == KEYS

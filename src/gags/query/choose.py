@@ -24,8 +24,8 @@ from gags.things.things import Things
 OWN_SAY = 0.2  # of what a node's own masks say, against what its Gaussians say, in where a text is
 UNSEEN = 3.0  # photos more, in which a node fits as is typical: of many that few cut out, one fits by chance
 # How much speaks for a whole, by what it is compared with:
-ADDED = 2.0  # how well fits what it adds, in shares of the fit of the node that one starts from
-OWN = 1.0  # how well its own masks fit, in shares of the range of the text
+ADDED = 2.0  # how well fits all that it adds, in shares of the fit of the node that one starts from
+OWN = 1.3  # how well its own masks fit, in shares of the range of the text
 LEVEL = 1.2  # a level of masks (sub-part, part, whole) higher
 REPEATED = 1.25  # the logarithm of how many more photos cut it out
 GROUP = 1.0  # and against it, if it is several things that are cut out alone as often
@@ -192,15 +192,14 @@ class Chooser:
     def _risen(self, start: int, fit: Fits, row: int, within: np.ndarray | None) -> int:
         """The best of a node and its wholes."""
         field, masks = fit.of_gaussians[:, row], fit.of_masks[:, row]
-        best, best_score, added, below = start, 0.0, 1.0, start
+        best, best_score = start, 0.0
         for node in self.things.chain(start)[1:]:
             if within is not None and not within[node]:
                 break
-            more = self._mass[node] - self._mass[below]
-            if more > LEAST_ADDED * self._mass[below]:
-                rest = (field[node] * self._mass[node] - field[below] * self._mass[below]) / more
-                added = min(added, float(np.clip(rest / max(field[start], 0.05), -0.5, 1.0)))
-                below = node
+            added, more = 1.0, self._mass[node] - self._mass[start]
+            if more > LEAST_ADDED * self._mass[start]:
+                rest = (field[node] * self._mass[node] - field[start] * self._mass[start]) / more
+                added = float(np.clip(rest / max(field[start], 0.05), -0.5, 1.0))
             score = (
                 ADDED * (added - 1)
                 + OWN * (masks[node] - masks[start])
