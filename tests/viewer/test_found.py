@@ -137,3 +137,70 @@ def test_a_text_less_a_lasso_leaves_what_lies_outside_it(page):
     )
     assert 0.2 * before < len(places) < 0.8 * before
     assert max(place[0] for place in places) < x + 2  # px; as finely as an outline is drawn
+
+
+def test_nothing_is_dimmed_where_colours_are_read_or_lengths_measured(page):
+    click(page, "red ball")
+    page.locator("#selected strong").wait_for()
+    beside = "() => gagsApp.renderer.beside"
+    assert page.evaluate(beside) < 0.6
+    page.evaluate("() => { for (const one of document.querySelectorAll('details')) one.open = true; }")
+    x, y = (round(place) for place in place_of(page, "green ball"))
+    shown = page.get_by_label("What colours show")
+
+    def drawn() -> list[int]:
+        return page.evaluate(
+            """([x, y]) => gagsApp.still(gagsApp.view.camera(), false, () => {
+            const { width } = gagsApp.canvas, at = 4 * (y * width + x);
+            return [...gagsApp.renderer.pixels().slice(at, at + 3)]; })""",
+            [x, y],
+        )
+
+    try:
+        for mode in ("granularity", "depth", "things"):
+            shown.select_option(mode)
+            page.wait_for_function("(mode) => gagsApp.renderer.look.mode === mode", arg=mode)
+            assert selected(page) > 0
+            assert page.evaluate(beside) == 1
+            with_selection = drawn()
+            page.evaluate("() => gagsApp.history.undo()")
+            assert with_selection == drawn()
+            page.evaluate("() => gagsApp.history.redo()")
+    finally:
+        shown.select_option("colour")
+    dimmed = drawn()
+    assert page.evaluate(beside) < 0.6
+    page.keyboard.press("m")
+    assert page.evaluate(beside) == 1
+    assert sum(drawn()) > 1.5 * sum(dimmed)
+    page.keyboard.press("v")
+    assert page.evaluate(beside) < 0.6
+    assert drawn() == dimmed
+
+
+def test_grid_and_axes_are_switched_on_and_off(page):
+    page.evaluate("() => { for (const one of document.querySelectorAll('details')) one.open = true; }")
+    box = page.get_by_label("Grid and axes (G)")
+
+    def lines() -> int:
+        """Pixels that are drawn over the picture."""
+        return page.evaluate(
+            """() => { const { overlay, view } = gagsApp, { canvas, context } = overlay;
+            overlay.draw(view.camera());
+            const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+            return data.filter((v, k) => k % 4 === 3 && v > 0).length; }"""
+        )
+
+    assert not box.is_checked()
+    assert lines() == 0
+    box.check()
+
+    assert lines() > 2000
+    page.locator("#picture").focus()
+    page.keyboard.press("g")
+    assert not box.is_checked()
+    assert lines() == 0
+    page.keyboard.press("g")
+    assert box.is_checked()
+    assert lines() > 2000
+    box.uncheck()

@@ -565,6 +565,8 @@ class App {
     this.chooser.tool = tool;
     this.canvas.dataset.tool = tool;
     this.toolbar.show();
+    this.renderer.look.measuring = tool === "measure";
+    this.renderer.colorsStale = true;
     this.changed();
   }
 
