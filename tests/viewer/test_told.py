@@ -15,7 +15,7 @@ TO_BE_NAMED = {
 }
 
 
-def test_everything_that_can_be_used_has_a_name_of_its_own(page):
+def test_everything_that_can_be_used_has_a_name(page):
     page.locator("#text").fill("red ball")
     page.locator("#text").press("Enter")
     page.locator("#layers .layer").wait_for()
