@@ -9,62 +9,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
-from tests.helpers.finished_scene import write_scene
-from tests.viewer.conftest import PATIENCE_MS
+from tests.helpers.blobs import WORDS, make_scene
+from tests.viewer.conftest import NASTY, PATIENCE_MS, SIZE
+from tests.viewer.pointing import click, drag, place_of, selected
 
 import gags
-from gags import scene as scene_module
 from gags.capture.camera import Camera
 from gags.errors import FileError
 from gags.gaussians import render
 from gags.query.edit import painted
-from gags.scene import Scene
 from gags.viewer.payload import Packed
-
-NASTY = '<img src=x onerror="document.title=1">'
-SIZE = {"width": 900, "height": 640}
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scene_module, "load_encoder", lambda name, progress=None: ToyEncoder())
-        scene = Scene.load(write_scene(tmp_path_factory.mktemp("page"), degree=3))
-        assert scene.encoder.name == "toy"
-        yield scene
-
-
-@pytest.fixture(scope="module")
-def exported(scene, tmp_path_factory):
-    return gags.export_page(scene, tmp_path_factory.mktemp("out") / "page.html", words=[*WORDS, NASTY])
-
-
-@pytest.fixture(scope="module")
-def opened(exported, browser):
-    """The page, opened once: what a test changes it puts back."""
-    context = browser.new_context(viewport=SIZE, offline=True, reduced_motion="reduce")
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    page.asked_for, page.errors = [], []
-    page.on("request", lambda request: page.asked_for.append(request.url))
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.on("console", lambda message: message.type == "error" and page.errors.append(message.text))
-    page.goto(exported.path.as_uri())
-    page.locator("body[data-ready=true]").wait_for()
-    yield page
-    context.close()
-
-
-@pytest.fixture
-def page(opened):
-    yield opened
-    assert opened.errors == []
-    opened.evaluate(
-        """() => { const { history, texts, controls, view, canvas } = gagsApp;
-        history.jump(0); gagsApp.setTool("point"); texts.layers = []; texts.fill("");
-        controls.goTo(view.home, 0); canvas.focus(); }"""
-    )
 
 
 def picture(page, camera: Camera) -> np.ndarray:
@@ -92,32 +46,6 @@ def rendered(gaussians, camera: Camera) -> np.ndarray:
     """What gags' own rasteriser draws. uint8 [H, W, 3]"""
     colors = render(gaussians, camera).colors.clamp(0, 1)
     return (255 * colors).round().byte().numpy()
-
-
-def place_of(page, word: str) -> tuple[float, float]:
-    """Where the middle of a ball is in the page, px."""
-    toy = make_scene(12)
-    middle = toy.gaussians.means.numpy()[toy.owner == WORDS.index(word)].mean(axis=0).tolist()
-    script = """(p) => { const { view, canvas } = gagsApp, [x, y] = project(view.camera(), p);
-        return [x, y].map((v) => v * canvas.clientWidth / view.width); }"""
-    return tuple(page.evaluate(script, middle))
-
-
-def selected(page) -> int:
-    """How many Gaussians are selected."""
-    return page.evaluate("() => gagsApp.history.now.selected?.size ?? 0")
-
-
-def click(page, word: str) -> None:
-    page.mouse.click(*place_of(page, word))
-
-
-def drag(page, points: list[tuple[float, float]]) -> None:
-    page.mouse.move(*points[0])
-    page.mouse.down()
-    for point in points[1:]:
-        page.mouse.move(*point)
-    page.mouse.up()
 
 
 def test_colours_are_those_of_the_rasteriser(scene, page):

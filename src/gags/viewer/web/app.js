@@ -186,7 +186,10 @@ class App {
     requestAnimationFrame((later) => this._frame(later));
     if (this.controls.step(now) || this.output.step(now)) this.moved();
     const moving = performance.now() - (this.lastMove ?? -1e9) < RESTED;
-    if (this.wasMoving && !moving) this.changed(true); // all of it, once at rest
+    if (this.wasMoving && !moving) {
+      this.changed(true); // all of it, once at rest
+      this.texts.looked();
+    }
     this.wasMoving = moving;
     if (!this.stale || this.drawing || document.hidden) return;
     const camera = this.view.camera();
@@ -562,6 +565,8 @@ class App {
     this.chooser.tool = tool;
     this.canvas.dataset.tool = tool;
     this.toolbar.show();
+    this.renderer.look.measuring = tool === "measure";
+    this.renderer.colorsStale = true;
     this.changed();
   }
 

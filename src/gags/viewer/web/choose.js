@@ -79,7 +79,7 @@ class Chooser {
     if (!drag) return;
     const joined = how(event) === "new" ? drag.how : how(event);
     if (this.tool === "lasso") {
-      if (drag.points.length > 2) this.app.select(this._lassoed(drag.points), { title: "Lasso" }, joined, "Lasso");
+      if (drag.points.length > 2) this.app.select(this._lassoed(drag.points, joined), { title: "Lasso" }, joined, "Lasso");
     } else if (this.shape) {
       this.applyShape(joined);
       this._showNumbers();
@@ -104,8 +104,11 @@ class Chooser {
     });
   }
 
-  /** Gaussians whose centre lies in an outline; only those in front, unless `through`. */
-  _lassoed(points) {
+  /**
+   * Gaussians whose centre lies in an outline; only those in front, unless `through`. Taking away and keeping are
+   * about what is selected already, of which nothing unseen is to stay behind: they always go through.
+   */
+  _lassoed(points, joined) {
     const camera = this.app.view.camera(), { splats } = this.app, { count } = splats, hidden = this.app.hiddenFlags();
     const inside = insideOutline(points, camera.width, camera.height);
     const cell = 6, columns = Math.ceil(camera.width / cell), depths = new Float32Array(columns * Math.ceil(camera.height / cell)).fill(Infinity);
@@ -119,7 +122,8 @@ class Chooser {
       if (splats.opacity(g) > 0.4) depths[at] = Math.min(depths[at], z);
     }
     const depth = 0.04 * this.app.radius; // what lies so little behind the first belongs to the same surface
-    return Bits.of(count, found.filter(([, z, at]) => this.through || z <= depths[at] + depth).map(([g]) => g));
+    const through = this.through || joined === "subtract" || joined === "and";
+    return Bits.of(count, found.filter(([, z, at]) => through || z <= depths[at] + depth).map(([g]) => g));
   }
 
   _paint(overlay) {

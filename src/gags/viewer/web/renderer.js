@@ -28,7 +28,7 @@ class Renderer {
     this.presentProgram = this._program(WHOLE_TARGET, PRESENT_PASS);
     this._textures();
     this.states = new Uint8Array(4 * TEXTURE_WIDTH * splats.rows); // layer, strength, flags, paint
-    this.look = { mode: "colour", threshold: 0.5, anyLayer: false, highlight: false, depthRange: [1, 10] };
+    this.look = { mode: "colour", threshold: 0.5, anyLayer: false, highlight: false, measuring: false, depthRange: [1, 10] };
     this.background = [0.1, 0.1, 0.12];
     this.drawn = 0;
     this.colorsStale = true;
@@ -205,6 +205,7 @@ class Renderer {
     gl.uniform1i(u.mode, MODES[look.mode]);
     gl.uniform1f(u.threshold, look.threshold);
     gl.uniform1f(u.highlight, look.highlight ? 1 : 0);
+    gl.uniform1f(u.beside, this.beside);
     gl.uniform1i(u.anyLayer, look.anyLayer ? 1 : 0);
     gl.uniform2fv(u.depthRange, look.depthRange);
     gl.uniform1i(u.count, splats.arrived);
@@ -215,6 +216,14 @@ class Renderer {
     gl.drawArrays(gl.TRIANGLES, 0, 3);
     this.eye = eye;
     this.colorsStale = false;
+  }
+
+  /** How bright what is not selected is drawn while something is: as it is where colours are read or lengths measured. */
+  get beside() {
+    const { mode, anyLayer, highlight, measuring } = this.look;
+    if (!highlight || measuring || (mode !== "colour" && mode !== "relevancy")) return 1;
+    // What a text has dimmed already is dimmed less, or all around what was found would be black.
+    return mode === "relevancy" && anyLayer ? 0.75 : 0.42;
   }
 
   /** Whether colours depend on where the camera is. */

@@ -29,7 +29,7 @@ uniform vec2 colorRange;
 uniform vec3 bands; // what 127 means for degrees 1, 2, 3
 uniform vec3 eye;
 uniform int degree, mode;
-uniform float threshold, highlight; // byte / 255; 1: something is selected
+uniform float threshold, highlight, beside; // byte / 255; 1: something is selected; brightness of what is not
 uniform bool anyLayer;
 uniform vec2 depthRange;
 uniform int count;
@@ -96,9 +96,7 @@ void main() {
     rgb = mix(vec3(dot(rgb, GREY)), texelFetch(modeColors, at, 0).rgb, 0.8);
   }
   bool selected = (state.z & 1u) != 0u, hovered = (state.z & 4u) != 0u;
-  // What a text has dimmed already is dimmed less, or all around what was found would be black.
-  bool glowing = mode == ${MODES.relevancy} && anyLayer;
-  if (highlight > 0.5) rgb = selected ? mix(rgb, vec3(1.0), 0.18) : (glowing ? 0.75 : 0.42) * rgb;
+  if (highlight > 0.5) rgb = selected ? mix(rgb, vec3(1.0), 0.18) : beside * rgb;
   if (hovered) rgb = mix(rgb, vec3(1.0, 0.84, 0.25), 0.45);
   color = vec4(rgb, 1.0);
 }`;

@@ -140,6 +140,7 @@ class Texts {
   /** Say what was found, and offer to go there if it is out of sight. */
   _say({ text, answer }) {
     const { instances, matches } = answer, parts = [];
+    const unseen = (this.saidUnseen = this._unseen(answer));
     if (!matches || !instances.length) {
       parts.push(el("span", { class: "warn" }, answer.message || `Nothing in the scene matches “${text}”.`));
     } else {
@@ -148,11 +149,20 @@ class Texts {
       const number = this.shownInstance >= 0 && instances.length > 1 ? `, shown: ${at + 1}` : "";
       parts.push(el("span", {}, `${where}${number}, score ${instances[at].score.toFixed(2)}. `));
       if (answer.message) parts.push(el("span", { class: "quiet" }, `${answer.message} `));
-      const unseen = this.shownInstance < 0 && !this.app.isInSight(instances[0].box);
       if (unseen) parts.push(el("span", { class: "warn" }, "It lies outside the picture. "));
       parts.push(button(this.shownInstance < 0 ? (unseen ? "Show it" : "Go there") : instances.length > 1 ? "Next" : "Frame it", () => trying(() => this.enter()), { class: "small" }));
     }
     this.answer.replaceChildren(...parts);
+  }
+
+  /** Whether what a text found best is out of sight, and nothing of it was gone to yet. */
+  _unseen({ instances, matches }) {
+    return matches && instances.length > 0 && this.shownInstance < 0 && !this.app.isInSight(instances[0].box);
+  }
+
+  /** The camera rests somewhere else: what was in sight may not be any more. */
+  looked() {
+    if (this.draft && this._unseen(this.draft.answer) !== this.saidUnseen) this._say(this.draft);
   }
 
   show() {

@@ -97,6 +97,8 @@ class ThingList {
     const lines = this.tree.querySelectorAll(".thing"), shown = lines.length;
     if (shown) (this.tree.querySelector("[aria-selected=true] > .thing") ?? lines[0]).tabIndex = 0;
     this.tree.scrollTop = scrollTop;
+    // A row that is gone from under the pointer never says that the pointer left it.
+    if (!this.tree.querySelector(`[data-thing="${this.app.hovered}"]`)) this.app.hover(null);
     this.status.textContent = this._said(things, listed.length, shown);
   }
 
