@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from gags.files import is_file
+
 SAMPLE = 1 << 16  # bytes at the beginning, in the middle and at the end of a file that are looked at
 
 
@@ -44,7 +46,9 @@ class Watched:
         self._known = {path: {self.stamp(path)} for path in stamps}
 
     def stamp(self, path: Path) -> str | None:
-        """What tells a file from another one now; None if it is not there."""
+        """What tells a file from another one now; None if it is not there, or no file: a pipe would wait."""
+        if not is_file(path):
+            return None
         try:
             return self._stamps[path](path)
         except OSError:
