@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from gags.files import read_table
 from gags.files.looks import SAMPLE, Watched, sample_of
 
 
@@ -39,3 +40,13 @@ def test_nobody_waits_for_a_pipe(tmp_path):
     thread.start()
     thread.join(60)
     assert found == [[]]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_no_table(tmp_path):
+    os.mkfifo(tmp_path / "metrics.json")
+    found = []
+    thread = threading.Thread(target=lambda: found.append(read_table(tmp_path / "metrics.json")), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert found == [{}]

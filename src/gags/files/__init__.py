@@ -76,7 +76,9 @@ def is_file(path: Path) -> bool:
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """The object of a JSON file; empty if the file is missing, damaged, or holds something else."""
+    """The object of a JSON file; empty if it is no file, damaged, or holds something else."""
+    if not is_file(path):  # a pipe would wait for ever
+        return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
