@@ -7,6 +7,7 @@ has not returned from an empty `points3D.bin` after 20 s, and refuses a model fr
 (version 4.2.1; `benchmarks/damaged_colmap.py`). Tracks are not needed.
 """
 
+import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -177,8 +178,10 @@ def lens_of_model(model: str, width: int, height: int, params: Sequence[float]) 
 
 def viewmat_of(quat_wxyz: tuple[float, ...], translation: tuple[float, ...]) -> np.ndarray | None:
     """A rotation and translation as a matrix, float64 [4, 4]; None if they are none."""
-    with np.errstate(over="ignore"):
-        norm = float(np.linalg.norm(quat_wxyz))  # to the digit: hashes of captures hold the rotation
+    w, x, y, z = map(float, quat_wxyz)
+    # Hashes of captures hold the rotation, so this is the same to the digit on every processor: NumPy's norm
+    # rounds otherwise where it multiplies and adds in one step, and `sum` where it compensates.
+    norm = math.sqrt(w * w + x * x + y * y + z * z)
     if not 0 < norm < np.inf or not np.isfinite(translation).all():
         return None
     viewmat = np.eye(4)
