@@ -1,5 +1,6 @@
 """A capture put together by hand: points read when asked, split, lookup."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +79,26 @@ def test_the_bundled_capture_is_what_it_was():
     """Where its hash changes, every stage of every scene made by earlier versions counts as stale."""
     capture = load_capture(Path(gags.__file__).parent / "data" / "demo")
     assert capture.fingerprint() == "1db46ae5d2b1972272fadc4cc8fa61d026bb89e11f979ffdb286eac5d78dcfd1"
+
+
+@pytest.mark.parametrize(("by", "same"), [(1e-15, True), (1e-13, True), (1e-9, False)])
+@pytest.mark.parametrize("what", ["viewmat", "K"])
+def test_cameras_that_differ_by_rounding_are_those_of_an_earlier_reading(tmp_path, views, what, by, same):
+    """Hashes of captures hold every digit, and other processors round otherwise."""
+    before = Capture(tmp_path, views, POINTS, POINTS_RGB)
+    moved = []
+    for view in views:
+        other = getattr(view.camera, what).copy()
+        other[0, 2] += by * max(1.0, np.abs(other).max())
+        moved.append(replace(view, camera=replace(view.camera, **{what: other})))
+    now = Capture(tmp_path, moved, POINTS, POINTS_RGB)
+    assert now.fingerprint() != before.fingerprint()
+    settled = now.settled(before)
+    assert (settled.fingerprint() == before.fingerprint()) is same
+    assert same or settled.fingerprint() == now.fingerprint()
+
+
+def test_photos_that_came_are_not_settled(tmp_path, views):
+    before = Capture(tmp_path, views[:1], POINTS, POINTS_RGB)
+    now = Capture(tmp_path, views, POINTS, POINTS_RGB)
+    assert now.settled(before).fingerprint() == now.fingerprint()

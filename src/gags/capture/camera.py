@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+ROUNDING = 1e-12  # of the largest number: what two processors make of one capture is nearer
+
 
 @dataclass(frozen=True, eq=False)
 class Camera:
@@ -22,6 +24,16 @@ class Camera:
     K: np.ndarray
     width: int
     height: int
+
+    def is_nearly(self, other: "Camera") -> bool:
+        """Whether two cameras are the same but for how their numbers were rounded."""
+        if (self.width, self.height) != (other.width, other.height):
+            return False
+        pairs = ((self.viewmat[:3, :3], other.viewmat[:3, :3]), (self.viewmat[:3, 3], other.viewmat[:3, 3]))
+        return all(
+            bool(np.abs(mine - theirs).max() <= ROUNDING * max(1.0, np.abs(mine).max()))
+            for mine, theirs in (*pairs, (self.K, other.K))
+        )
 
     @property
     def position(self) -> np.ndarray:

@@ -256,7 +256,27 @@ class Capture:
     def with_split(self, test_names: Iterable[str]) -> "Capture":
         """The same capture with exactly these views, by name or stem, held out."""
         held_out = {self[name].name for name in test_names}
-        views = [replace(v, split="test" if v.name in held_out else "train") for v in self.views]
+        return self._with_views(
+            [replace(v, split="test" if v.name in held_out else "train") for v in self.views]
+        )
+
+    def settled(self, before: "Capture") -> "Capture":
+        """The same capture with the cameras of an earlier reading of it where they differ by rounding alone.
+
+        Linear algebra rounds otherwise on another processor. What was made on one is not made again on the
+        other, so hashes must not tell the two readings apart.
+        """
+        known = {view.name: view.camera for view in before}
+        cameras = [known.get(view.name, view.camera) for view in self.views]
+        return self._with_views(
+            [
+                replace(view, camera=camera) if view.camera.is_nearly(camera) else view
+                for view, camera in zip(self.views, cameras, strict=True)
+            ]
+        )
+
+    def _with_views(self, views: Iterable[View]) -> "Capture":
+        """The same capture with these views instead of its own."""
         return Capture(
             self.root,
             views,

@@ -35,6 +35,7 @@ from gags.pipeline.kept import (
     keep_gaussians,
     keeps_field,
     keeps_gaussians,
+    settled,
     update_quality,
 )
 from gags.pipeline.settings import CaptureSettings, RunSettings, check_settings, chosen_settings
@@ -155,7 +156,7 @@ def reconstruct(
     captured = capture_of(capture, photos, poses, require_points=splats is None, progress=progress)
     workspace = Workspace.create(out.root if isinstance(out, Workspace) else out)
     with workspace.lock():
-        capture = captured.completed(workspace, progress)
+        capture = settled(workspace, captured.completed(workspace, progress))
         check_names(workspace, capture)
         if splats is not None:
             wanted = stamp(ADOPTED, capture.fingerprint(), _stamp_of_splats(splats))

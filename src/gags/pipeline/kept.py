@@ -8,7 +8,7 @@ from typing import Any
 from gags.capture import Capture, View, read_capture_of, save_capture
 from gags.capture.saved import saved_checksum
 from gags.distill.field import LanguageField
-from gags.errors import CaptureError, WorkspaceError
+from gags.errors import CaptureError, GagsError, WorkspaceError
 from gags.gaussians import Gaussians
 from gags.gaussians.own import load_splats_of, save_splats_of, splats_are_whole
 from gags.models.device import scene_device
@@ -90,6 +90,14 @@ def keeps_gaussians(
         checksums = {workspace.capture.name: saved_checksum(workspace.capture)}
         workspace.remember("reconstruct", checksums, stamp_now)
     return True
+
+
+def settled(workspace: Workspace, capture: Capture) -> Capture:
+    """A capture with the cameras as the scene has them, where they differ by rounding alone."""
+    try:
+        return capture.settled(read_capture_of(workspace, need_photos=False))
+    except GagsError:  # there is none yet, or it is damaged, which is said where it matters
+        return capture
 
 
 def _stamp_with(
