@@ -122,7 +122,7 @@ def test_a_text_less_a_lasso_leaves_what_lies_outside_it(page):
     page.locator("#text").fill("red ball")
     page.locator("#text").press("Enter")
     page.locator("#layers .layer").wait_for()
-    page.get_by_role("button", name="Select red ball").click()
+    page.locator("#layers").get_by_role("button", name="Select red ball").click()
     before = selected(page)
     x, y = place_of(page, "red ball")
     outline = [(x, y - 300), (x + 300, y - 300), (x + 300, y + 300), (x, y + 300)]  # its right half

@@ -173,6 +173,7 @@ class App {
   /** The camera moved. */
   moved() {
     this.lastMove = performance.now();
+    this.wasMoving = true; // until a frame finds it at rest, however late that frame comes
     this.changed(true);
   }
 
@@ -187,10 +188,10 @@ class App {
     if (this.controls.step(now) || this.output.step(now)) this.moved();
     const moving = performance.now() - (this.lastMove ?? -1e9) < RESTED;
     if (this.wasMoving && !moving) {
+      this.wasMoving = false;
       this.changed(true); // all of it, once at rest
       this.texts.looked();
     }
-    this.wasMoving = moving;
     if (!this.stale || this.drawing || document.hidden) return;
     const camera = this.view.camera();
     if (this.unsorted) {
