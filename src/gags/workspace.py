@@ -16,7 +16,7 @@ import tomli_w
 from gags._version import __version__
 from gags.errors import DamagedError, WorkspaceError
 from gags.files import atomic_write, is_temporary, read_table, write_json
-from gags.files.locks import is_locked, locked
+from gags.files.locks import held_by_another, is_locked, locked
 from gags.files.trouble import check_file, refused
 from gags.store import newer_version, plain
 
@@ -136,7 +136,7 @@ class Workspace:
 
     @property
     def _held(self) -> str:
-        return f"{self.root} is being worked on by another gags process; wait until that one ends, or stop it"
+        return held_by_another(self.root)
 
     @property
     def config(self) -> Path:

@@ -280,7 +280,7 @@ def _begun(
     left = tuple(failure for failure in earlier.failures if failure.untried(scenes, settings.runs, methods))
     return Benchmark(
         dataset,
-        scenes if set(together) == set(scenes) else together,
+        together,
         settings,
         stages,
         photos,

@@ -101,7 +101,8 @@ def check_goes_on(
         raise CompareError(f"{path} holds results of {earlier.dataset}; choose another --out for {dataset}")
     common = earlier.made_with.keys() & wanted.keys()
     other = sorted(name for name in common if earlier.made_with[name] != wanted[name])
-    lost = [entry for entry in earlier.entries if entry.key not in set(asked)]
+    made = set(asked)
+    lost = [entry for entry in earlier.entries if entry.key not in made]
     if other and lost:
         first = ", ".join(map(str, lost[0].key))
         raise CompareError(

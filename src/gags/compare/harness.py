@@ -23,7 +23,7 @@ from gags.errors import CompareError
 from gags.evaluate.labels import LabelsBy, held_out_frames, load_labels, match_frames
 from gags.evaluate.protocols import named_protocol
 from gags.files import write_json
-from gags.files.locks import locked
+from gags.files.locks import held_by_another, locked
 from gags.files.ranges import SEED, Range, Settings, check_value, ranged
 from gags.pipeline import CaptureSettings, RunSettings, chosen_settings, read_capture
 from gags.pipeline.settings import check_settings
@@ -148,8 +148,7 @@ def working_in(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CompareError(f"cannot make {out} ({error.strerror}); choose another --out") from error
-    held = f"{out} is being worked on by another gags process; wait until that one ends, or stop it"
-    with locked(out / LOCK, held):
+    with locked(out / LOCK, held_by_another(out)):
         yield
 
 

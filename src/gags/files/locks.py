@@ -52,6 +52,11 @@ def locked(path: Path, held: str) -> Iterator[None]:
                 del _HELD[path]
 
 
+def held_by_another(root: Path) -> str:
+    """What `locked` says of a folder that another process works in."""
+    return f"{root} is being worked on by another gags process; wait until that one ends, or stop it"
+
+
 def is_locked(path: Path) -> bool:
     """Whether somebody holds the lock of a file; a file that is not there is not locked."""
     try:
