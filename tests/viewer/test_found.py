@@ -118,6 +118,23 @@ def test_the_filter_keeps_the_rows_that_match(page):
     assert names.all_inner_texts() == every
 
 
+def test_a_row_that_another_name_matches_says_which(page):
+    green = thing_of(page, "green ball")
+    page.evaluate("(id) => { gagsApp.things.byId.get(id).names.push(['<b>emerald', 0.4]); }", green)
+    field, names = page.get_by_role("searchbox", name="Filter the list"), page.locator("#things .name")
+    try:
+        field.fill("EMER")
+        assert names.all_inner_texts() == ["green ball or “<b>emerald”"]
+        assert "green ball, or <b>emerald," in page.get_by_role("treeitem").get_attribute("aria-label")
+        field.fill("green")
+        first, *others = names.all_inner_texts()
+        assert first == "green ball"
+        assert "blue ball or “green ball”" in others
+    finally:
+        page.evaluate("(id) => { gagsApp.things.byId.get(id).names.pop(); }", green)
+        field.fill("")
+
+
 def test_a_text_less_a_lasso_leaves_what_lies_outside_it(page):
     page.locator("#text").fill("red ball")
     page.locator("#text").press("Enter")

@@ -4,6 +4,7 @@ import io
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -109,6 +110,42 @@ def test_a_text_glows_and_what_is_found_is_gone_to(page):
     np.testing.assert_allclose([x, y], middle, atol=60)
     page.locator("#text").fill("tractor")
     page.get_by_text("Nothing in the scene matches “tractor”").wait_for()
+
+
+def test_a_film_is_saved_with_and_without_what_a_text_matches(page, tmp_path):
+    page.locator("#text").fill("red ball")
+    page.locator("#text").press("Enter")
+    page.locator("#layers .layer").wait_for()
+    page.evaluate("gagsApp.controls.goTo(gagsApp.view.home, 0)")
+    page.evaluate("() => { for (const one of document.querySelectorAll('details')) one.open = true; }")
+    for label, value in (("width", 160), ("height", 96), ("seconds", 0.5), ("frames a second", 10)):
+        page.get_by_label(label, exact=True).fill(str(value))
+        page.get_by_label(label, exact=True).press("Tab")
+    for _ in range(2):
+        page.get_by_role("button", name="Add this view (K)").click()
+
+    def film() -> list[np.ndarray]:
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="Render as mp4").click()
+        assert saved.value.suggested_filename.endswith("-film.mp4")
+        saved.value.save_as(tmp_path / "film.mp4")
+        reader, frames = cv2.VideoCapture(str(tmp_path / "film.mp4")), []
+        while (read := reader.read())[0]:
+            frames.append(read[1].astype(int))
+        return frames
+
+    plain = film()
+    page.get_by_label("Show what texts match").check()
+    glowing = film()
+    assert len(plain) == len(glowing) == 5
+    assert plain[0].shape == (96, 160, 3)
+    x, y = page.evaluate(
+        "(p) => { const [x, y] = project(gagsApp.view.camera(160, 96), p); return [x, y].map(Math.round); }",
+        make_scene(12).gaussians.means[make_scene(12).owner == RED].mean(dim=0).tolist(),
+    )
+    changed = abs(glowing[2] - plain[2]).max(axis=-1)
+    assert changed[y - 2 : y + 3, x - 2 : x + 3].mean() > 60
+    assert (changed > 40).mean() < 0.2
 
 
 def test_the_start_is_upright(page):

@@ -93,7 +93,10 @@ class ThingList {
 
   show() {
     const { things } = this.app, { scrollTop } = this.tree, listed = things.listed;
-    this.tree.replaceChildren(...(things.roots ?? []).flatMap((thing) => this._rows(thing, 1)));
+    // What bears the filter's words as its name comes before what may have that name.
+    const named = (thing) => (thing.listed && this._match(thing) === thing.name) || thing.within.some(named);
+    const roots = this.filter ? [true, false].flatMap((yes) => (things.roots ?? []).filter((one) => named(one) === yes)) : things.roots ?? [];
+    this.tree.replaceChildren(...roots.flatMap((thing) => this._rows(thing, 1)));
     const lines = this.tree.querySelectorAll(".thing"), shown = lines.length;
     if (shown) (this.tree.querySelector("[aria-selected=true] > .thing") ?? lines[0]).tabIndex = 0;
     this.tree.scrollTop = scrollTop;
@@ -125,14 +128,16 @@ class ThingList {
     }
   }
 
-  _matches(thing) {
-    return !this.filter || [thing.name, ...(thing.names ?? []).map(([word]) => word)].some((name) => name.toLowerCase().includes(this.filter));
+  /** The name by which the filter finds a thing: the shown one first, then others that fit it. */
+  _match(thing) {
+    const names = [thing.name, ...(thing.names ?? []).map(([word]) => word)];
+    return names.find((name) => name.toLowerCase().includes(this.filter));
   }
 
   _rows(thing, level) {
     const below = thing.within.flatMap((one) => this._rows(one, thing.listed ? level + 1 : level));
     if (!thing.listed) return below;
-    if (!this._matches(thing) && !below.length) return [];
+    if (this._match(thing) === undefined && !below.length) return [];
     return [this._row(thing, level, below)];
   }
 
@@ -149,14 +154,16 @@ class ThingList {
       this.show();
     }, { class: "twist", tabindex: -1, "aria-hidden": "true", disabled: !below.length });
     const picture = thumbnailOf(thing);
-    const name = el("span", { class: thing.sure === false ? "name unsure" : "name" }, thing.name + (thing.sure === false ? "?" : ""));
+    const match = this._match(thing), other = match !== undefined && match !== thing.name;
+    const name = el("span", { class: thing.sure === false ? "name unsure" : "name" }, thing.name + (thing.sure === false ? "?" : ""),
+      other ? el("span", { class: "quiet" }, ` or “${match}”`) : null);
     const eye = button(hidden ? "show" : "hide", (event) => { event.stopPropagation(); app.toggleHidden(thing.id); },
       { class: "small", "aria-label": `${hidden ? "Show" : "Hide"} ${thing.name}` });
     const rename = button("✎", (event) => { event.stopPropagation(); this._rename(thing, line); },
       { class: "small", "aria-label": `Rename ${thing.name}`, title: "Rename" });
     line.append(toggle, picture, name, rename, eye, el("span", { class: "count" }, grouped(thing.count)));
     const item = el("li", { role: "treeitem", "aria-level": level, "aria-selected": selected ? "true" : "false",
-      "aria-label": `${thing.name}, ${grouped(thing.count)} Gaussians`, "data-thing": thing.id,
+      "aria-label": `${thing.name}${other ? `, or ${match}` : ""}, ${grouped(thing.count)} Gaussians`, "data-thing": thing.id,
       class: hidden ? "hidden" : "" }, line);
     if (below.length) {
       item.setAttribute("aria-expanded", String(open));
