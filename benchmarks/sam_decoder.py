@@ -1,6 +1,6 @@
 """Measure SAM's mask decoder: as exported, run by onnxruntime, and in the cheaper forms of the package.
 
-    python -m benchmarks.sam_decoder PHOTO [--prompts 64] [--repeats 5]
+    python -m benchmarks.sam_decoder PHOTO [--prompts 64] [--repeats 5] [--no-bfloat16]
 
 Run it in the repository's root: the export with all masks as outputs comes from the tests. One photo is
 encoded once. Then each way decodes the same prompts, an even grid, to all three masks a prompt. The ways
@@ -86,9 +86,14 @@ def main() -> None:
     parser.add_argument("photo", type=Path)
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--no-bfloat16", action="store_true", help="leave out what takes long on processors without it"
+    )
     given = parser.parse_args()
     photo = np.asarray(Image.open(given.photo).convert("RGB"))
     decoders = ways(models.ensure("mobile-sam"), photo, given.prompts)
+    if given.no_bfloat16:
+        del decoders["FoldedDecoder, bfloat16"]
     answers = {name: decode() for name, decode in decoders.items()}  # compiles the kernels
     seconds: dict[str, list[float]] = {name: [] for name in decoders}
     for _ in range(given.repeats):

@@ -102,12 +102,12 @@ def no_permission(file: Path, twin: Path, rng: np.random.Generator) -> None:
 def newer(file: Path, twin: Path, rng: np.random.Generator) -> None:
     """A newer version of gags wrote it."""
     if file.suffix == ".toml":
-        file.write_text(file.read_text().replace("format = 1", "format = 2"))
+        file.write_text(file.read_text().replace("format = 1", "format = 99"))
     elif file.name == "capture.json":
-        file.write_text(file.read_text().replace('"version": 1', '"version": 2'))
+        file.write_text(file.read_text().replace('"version": 1', '"version": 99'))
     elif file.suffix == ".safetensors":
         tensors, metadata = _read(file)
-        _write(file, tensors, metadata | {"format": metadata["format"].replace("-1", "-2")})
+        _write(file, tensors, metadata | {"format": metadata["format"].replace("-1", "-99")})
     else:
         raise NotPossibleError
 

@@ -218,25 +218,6 @@ def test_norm_and_gelu(dtype: torch.dtype, tolerance: float):
         np.testing.assert_allclose(given.float(), expected(whole), rtol=tolerance, atol=4e-6)
 
 
-def test_scale_by_norm():
-    rows, update, weights = _random(512, 256), _random(49, 256, seed=1), _random(49, 512, seed=2)
-    rows, update = rows - rows.mean(1, keepdim=True), update - update.mean(1, keepdim=True)
-    before, scale = _random(512, seed=3).abs(), torch.empty(512)
-    scaled = weights.clone()
-    sam_kernels.scale_by_norm(
-        weights=scaled.numpy(),
-        along=(update @ rows.T).numpy(),
-        squares=(update @ update.T @ weights).numpy(),
-        lengths=rows.square().sum(1).numpy(),
-        before=before.numpy(),
-        scale=scale.numpy(),
-    )
-    whole = (before[:, None] * rows + weights.T @ update).double()
-    expected = 1 / (whole.var(1, correction=0) + 1e-5).sqrt()
-    np.testing.assert_allclose(scale, expected * before, rtol=1e-4)
-    np.testing.assert_allclose(scaled, weights * expected, rtol=1e-4)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gelu_and_masks(dtype: torch.dtype):
     x = _random(3, 5, 2, 2, 128, dtype=dtype)

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
-_FAST = {"fastmath": True, "error_model": "numpy", "nogil": True, "cache": True}
+FAST = {"fastmath": True, "error_model": "numpy", "nogil": True, "cache": True}
 _BLOCK = 256  # positions at a time; their values stay in the first-level cache between the steps of a loop
 
 # Eigen's rational approximation of erf on [−4, 4], good to a few units of the last place of float32.
@@ -91,7 +91,7 @@ def _store_typed(value: Any, like: Any) -> Any:
     return round_to_even if like == types.uint16 else keep
 
 
-@njit(inline="always", **_FAST)
+@njit(inline="always", **FAST)
 def _gelu(x: np.float32) -> np.float32:
     """x Φ(x), the exact GELU: Φ(x) = ½ (1 + erf(x / √2)), erf(y) ≈ y p(y²) / q(y²)."""
     y = x * np.float32(0.7071067811865476)
@@ -109,8 +109,8 @@ def _gelu(x: np.float32) -> np.float32:
     return np.float32(0.5) * x * (np.float32(1) + y * p / q)
 
 
-@njit(inline="always", **_FAST)
-def _exp(x: np.float32) -> np.float32:
+@njit(inline="always", **FAST)
+def exp(x: np.float32) -> np.float32:
     """e^x for x ≤ 0, as 2^whole · 2^part with |part| ≤ ½; 2^part by its Taylor polynomial."""
     y = x * np.float32(1.4426950408889634)
     if y < np.float32(-126):
@@ -125,7 +125,7 @@ def _exp(x: np.float32) -> np.float32:
     return p * _float(np.uint32((np.int32(whole) + np.int32(127)) << np.int32(23)))
 
 
-@njit(**_FAST)
+@njit(**FAST)
 def softmax_over_tokens(scores: np.ndarray, bias: np.ndarray, order: np.ndarray, weights: np.ndarray) -> None:
     """Weights of the attention of the image to the tokens; a group is one head of one prompt.
 
@@ -153,7 +153,7 @@ def softmax_over_tokens(scores: np.ndarray, bias: np.ndarray, order: np.ndarray,
             # exp(score − largest) of each token, and their sum over the tokens.
             for t in range(tokens):
                 for i in range(_BLOCK):
-                    value = _exp(block[t, i] - largest[i])
+                    value = exp(block[t, i] - largest[i])
                     block[t, i] = value
                     total[i] += value
             # Weights: each divided by the sum.
@@ -164,7 +164,7 @@ def softmax_over_tokens(scores: np.ndarray, bias: np.ndarray, order: np.ndarray,
                     weights[to, t, start + i] = _store(block[t, i] * total[i], weights[to, t, start + i])
 
 
-@njit(**_FAST)
+@njit(**FAST)
 def add_and_norm(
     residual: np.ndarray,
     delta: np.ndarray,
@@ -210,44 +210,7 @@ def add_and_norm(
                 positioned[n, p, c] = _store(value + _load(positions[p, c]), positioned[n, p, c])
 
 
-@njit(**_FAST)
-def scale_by_norm(
-    weights: np.ndarray,
-    along: np.ndarray,
-    squares: np.ndarray,
-    lengths: np.ndarray,
-    before: np.ndarray,
-    scale: np.ndarray,
-) -> None:
-    """Scale of the layer norm of rows s₀ x₀ + a B, from products of small rank; see `low_rank`.
-
-    Args:
-        weights: a, position by position; multiplied by the scale s. float32 [K, P], P a multiple of 256
-        along: B x₀. float32 [K, P]
-        squares: (B Bᵀ) a. float32 [K, P]
-        lengths: |x₀|². float32 [P]
-        before: s₀. float32 [P]
-        scale: Receives s₀ s. float32 [P]
-    """
-    count, positions = weights.shape
-    total = np.empty(_BLOCK, np.float32)
-    for start in range(0, positions, _BLOCK):
-        # |s₀ x₀ + a B|² = s₀² |x₀|² + a (2 s₀ B x₀ + (B Bᵀ) a)
-        for i in range(_BLOCK):
-            total[i] = before[start + i] * before[start + i] * lengths[start + i]
-        for k in range(count):
-            for i in range(_BLOCK):
-                product = np.float32(2) * before[start + i] * along[k, start + i] + squares[k, start + i]
-                total[i] += weights[k, start + i] * product
-        for i in range(_BLOCK):
-            total[i] = np.float32(1) / np.sqrt(total[i] * np.float32(1 / 256) + np.float32(1e-5))
-            scale[start + i] = total[i] * before[start + i]
-        for k in range(count):
-            for i in range(_BLOCK):
-                weights[k, start + i] *= total[i]
-
-
-@njit(**_FAST)
+@njit(**FAST)
 def norm_and_gelu(
     x: np.ndarray,
     bias: np.ndarray,
@@ -284,7 +247,7 @@ def norm_and_gelu(
             x[n, c] = _store(_gelu(row[c] * scale * weight[c] + shift[c]), x[n, c])
 
 
-@njit(**_FAST)
+@njit(**FAST)
 def gelu_and_masks(x: np.ndarray, bias: np.ndarray, hyper: np.ndarray, out: np.ndarray) -> None:
     """GELU of the upscaled image embedding and its product with the vectors of the masks, laid out as images.
 

@@ -12,9 +12,9 @@ upscaling. So a product X W is s (X₀ γ W) + (s A) (B γ W) + β W, where the 
 photo for all prompts, and the second has 49 columns instead of 256. For s, the squared length of a row is
 |x₀|² + 2 a (B x₀) + a (B Bᵀ) aᵀ. Rows are centred beforehand, as layer norm wants it.
 
-That is half of the arithmetic of `FoldedDecoder`, and the same masks but for rounding (see
-`benchmarks/sam_decoder.py`).
-It is used in float32 only: bfloat16 would round more, and there products cost little.
+That is half of the arithmetic of `FoldedDecoder`, and the same masks but for rounding. The loops over
+positions are in `passes`; `benchmarks/sam_decoder.py` measures. It is used in float32 only: bfloat16 would
+round more, and there products cost little.
 """
 
 import threading
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gags.segment.sam import kernels
+from gags.segment.sam import passes
 from gags.segment.sam.decoder import (
     EMBEDDING_CHANNELS,
     GRID_SIDE,
@@ -38,17 +38,14 @@ from gags.segment.sam.decoder import (
     TOKENS,
     MaskDecoder,
     PreparedImage,
-    front,
 )
-from gags.segment.sam.kernels import as_array
 
 FREE_TOKENS = TOKENS - 1  # whose weights are kept; that of the last is 1 minus these
-RANK = HEADS * FREE_TOKENS + 1  # of what one block adds to the image embedding: A, with its column of ones
+FREE = HEADS * FREE_TOKENS  # rows of A of one block, without the row of ones
+RANK = FREE + 1  # of what one block adds to the image embedding
 _FIRST, _SECOND = "layers.0.cross_attn_image_to_token", "layers.1.cross_attn_image_to_token"
 _TO_IMAGE, _FINAL = "layers.1.cross_attn_token_to_image", "final_attn_token_to_image"
-_ORDER = np.arange(HEADS)
-_NO_BIAS = np.zeros((HEADS, TOKENS), np.float32)
-_heads = MaskDecoder._by_head  # [T, 128] to [8, T, 16]
+_ONES_LAST = [*range(FREE), *range(RANK, RANK + FREE), FREE, RANK + FREE]  # rows of both blocks
 
 
 class Update(NamedTuple):
@@ -72,45 +69,79 @@ class Update(NamedTuple):
         """Rows of B without their means."""
         return Update(_centred(self.heads), _centred(self.bias))
 
-    def rows(self, values: Tensor, out: Tensor | None = None) -> Tensor:
-        """B, or B times the matrix.
-
-        Args:
-            values: Of a prompt's tokens. [8, 7, 16]
-            out: Receives the rows, if given.
+    def rows(self, values: "Values") -> Tensor:
+        """B, or B times the matrix, of each prompt.
 
         Returns:
-            [49, n]: what each token adds beyond the last one, head by head; then what the last ones add.
+            [N, 49, n]: what each token adds beyond the last one, head by head; then what the last ones add.
         """
-        n = self.heads.shape[-1]
-        out = torch.empty(RANK, n) if out is None else out
-        beyond = values[:, :FREE_TOKENS] - values[:, FREE_TOKENS:]
-        torch.bmm(beyond, self.heads, out=out[:-1].view(HEADS, FREE_TOKENS, n))
-        torch.addmv(self.bias, self.heads.view(-1, n).T, values[:, FREE_TOKENS].reshape(-1), out=out[-1])
-        return out
+        prompts, n = len(values.last), self.heads.shape[-1]
+        beyond = torch.bmm(values.beyond.transpose(0, 1).reshape(HEADS, -1, HEAD_DIM), self.heads)
+        beyond = beyond.view(HEADS, prompts, FREE_TOKENS, n).transpose(0, 1).reshape(prompts, FREE, n)
+        last = torch.addmm(self.bias, values.last.view(prompts, -1), self.heads.view(-1, n))
+        return torch.cat([beyond, last[:, None]], 1)
+
+
+class Values(NamedTuple):
+    """Values of the prompts' tokens in the attention of the image to them.
+
+    Attributes:
+        beyond: Of the first six, less those of the last. [N, 8, 6, 16]
+        last: Of the last. [N, 8, 1, 16]
+    """
+
+    beyond: Tensor
+    last: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor) -> "Values":
+        """From [N, 7, 128]."""
+        last = x[:, FREE_TOKENS:]
+        return cls(_heads(x[:, :FREE_TOKENS] - last), _heads(last))
+
+    def added(self, along: Update) -> passes.Added:
+        """What they add to the image embedding, beside what that has in common with it."""
+        return passes.Added(self.beyond.numpy(), self.last.numpy(), along.heads.numpy(), along.bias.numpy())
 
 
 class Projected(NamedTuple):
     """The photo's part of a projection, (X₀ γ W), and the part that has no factor s, (β + positions) W.
 
     Attributes:
-        scaled: [8, 16, 4096]
-        fixed: [8, 16, 4096]; [0] for values, whose part is added afterwards
+        scaled: [16, 8, 16, 256]
+        fixed: Likewise; [0] for values, whose part is added afterwards
     """
 
     scaled: Tensor
     fixed: Tensor
 
+    def asked(self, tokens: Tensor, rows: Sequence[Tensor]) -> passes.Projection:
+        """Scores of tokens with it.
+
+        Args:
+            tokens: [N, 8, T, 16]
+            rows: B times the projection, of each block. [N, 49, 128]
+        """
+        by_row = [torch.matmul(tokens, _heads(each).transpose(2, 3)).flatten(1, 2) for each in rows]
+        return passes.Projection(
+            tokens.numpy(),
+            self.scaled.numpy(),
+            self.fixed.numpy(),
+            torch.cat([each[..., :FREE] for each in by_row], 2).numpy(),
+            torch.stack([each[..., FREE] for each in by_row], 2).numpy(),
+        )
+
 
 @dataclass(eq=False)
 class SharedImage:
-    """What all prompts of a photo share.
+    """What all prompts of a photo share; what goes by position is in 16 blocks of 256, see `passes`.
 
     Attributes:
-        first: For the attentions before the image embedding changes.
+        first: For the attention of tokens before the image embedding changes.
+        first_queries: Queries of the image before it changes. [16, 8, 16, 256]
         lengths: |x|² of the centred rows that blocks 0 and 1 start from. [4096] each
         along: What the updates have in common with these rows, B x: block 0's in block 0, in block 1, and
-            block 1's in block 1; [8, 16, 4096] and [4096] each.
+            block 1's in block 1; [16, 8, 16, 256] and [4096] each.
         keys: Of the second attention to the image, and of the final one.
         values: Likewise.
         queries: Of the second attention of the image.
@@ -118,6 +149,7 @@ class SharedImage:
     """
 
     first: PreparedImage
+    first_queries: Tensor
     lengths: tuple[Tensor, Tensor]
     along: tuple[Update, Update, Update]
     keys: tuple[Projected, Projected]
@@ -130,15 +162,9 @@ class _Memory(threading.local):
     """Memory of one thread, see `gags.segment.sam.decoder`."""
 
     def __init__(self) -> None:
-        self.weights = torch.empty(
-            PROMPTS_A_CHUNK, 2 * RANK, POSITIONS
-        )  # A₁ s₁ above A₂, later both times s₂
-        self.scales = torch.empty(PROMPTS_A_CHUNK, 2, POSITIONS)  # s₁, s₁ s₂
-        self.along = torch.empty(2 * RANK, POSITIONS)
-        self.lengths = torch.empty(2 * RANK, POSITIONS)
-        self.scores = torch.empty(HEADS, TOKENS, POSITIONS)
-        self.attention = torch.empty(HEADS, TOKENS, POSITIONS)
-        self.ones = torch.ones(POSITIONS)
+        # For each prompt: A₁ times s₁, later s₁ s₂; A₂ s₂; then these scales, the factors of rows of ones.
+        blocks = POSITIONS // passes.BLOCK
+        self.weights = torch.empty(PROMPTS_A_CHUNK, blocks, 2 * RANK, passes.BLOCK)
         self.twice = torch.empty(POSITIONS, EMBEDDING_CHANNELS)
         self.four_times = torch.empty(4 * POSITIONS, 128)
 
@@ -188,16 +214,20 @@ class LowRankDecoder(MaskDecoder[SharedImage]):
 
         def projected(x: Tensor, beta: Tensor, name: str, projection: str) -> Projected:
             heads = w[f"{name}.{projection}.heads"]
-            fixed = torch.matmul(beta + self._positions, heads).transpose(1, 2).contiguous()
-            scaled = torch.matmul(x, heads).transpose(1, 2).contiguous()
-            return Projected(scaled, fixed if projection != "v_proj" else fixed.new_empty(0))
+            scaled = _blocks(torch.matmul(x, heads).transpose(1, 2))
+            if projection == "v_proj":
+                return Projected(scaled, scaled.new_empty(0))
+            bias = w[f"{name}.{projection}.bias"].view(HEADS, 1, HEAD_DIM)
+            fixed = torch.matmul(beta + self._positions, heads) + bias
+            return Projected(scaled, _blocks(fixed.transpose(1, 2)))
 
         def along(x: Tensor, name: str, more: Tensor | float = 0.0) -> Update:
-            heads = torch.matmul(w[name + ".out_proj.heads"], x.T).contiguous()
+            heads = _blocks(torch.matmul(w[name + ".out_proj.heads"], x.T))
             return Update(heads, x @ (w[name + ".out_proj.bias"] + more))
 
         return SharedImage(
             first=first,
+            first_queries=_blocks(first.queries),
             lengths=(image.square().sum(1), kept.square().sum(1)),
             along=(
                 along(image, _FIRST),
@@ -220,208 +250,136 @@ class LowRankDecoder(MaskDecoder[SharedImage]):
     def _decode(
         self, image: SharedImage, points: Tensor, size: tuple[int, int], min_iou: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        linear, memory, prompts = self._linear, self._memory, range(len(points))
+        linear, memory = self._linear, self._memory
         initial = self._initial_tokens(points)
         # Block 0: the image embedding is still that of the photo.
         tokens = self._norm(self._self_attention(initial, initial, "layers.0.self_attn"), "layers.0.norm1")
         attended = self._first_tokens_to_image(image.first, tokens + initial)
         tokens = self._norm(tokens + attended, "layers.0.norm2")
         tokens = self._norm(tokens + self._mlp(tokens, "layers.0.mlp"), "layers.0.norm3")
-        keys, values = (
-            linear(tokens + initial, _FIRST + ".k_proj"),
-            _values(linear(tokens, _FIRST + ".v_proj")),
-        )
-        for b in prompts:
-            self._update_first(image, _heads(keys[b]), values[b], b)
-        # Block 1: tokens to the image, then the image to the tokens.
+        keys = _heads(linear(tokens + initial, _FIRST + ".k_proj"))
+        values = Values.of(linear(tokens, _FIRST + ".v_proj"))
+        # Block 1 asks the image once block 0 has changed it: both in one pass over the image.
         tokens = tokens + self._self_attention(tokens + initial, tokens, "layers.1.self_attn")
         tokens = self._norm(tokens, "layers.1.norm1")
-        queries = linear(tokens + initial, _TO_IMAGE + ".q_proj") / HEAD_DIM**0.5
-        attended = [self._attend_second(image, _heads(queries[b]), values[b], b) for b in prompts]
-        tokens = self._norm(tokens + linear(torch.stack(attended), _TO_IMAGE + ".out_proj"), "layers.1.norm2")
+        queries = _heads(linear(tokens + initial, _TO_IMAGE + ".q_proj") / HEAD_DIM**0.5)
+        attended = self._first_pass(image, keys, queries, values)
+        tokens = self._norm(tokens + linear(attended, _TO_IMAGE + ".out_proj"), "layers.1.norm2")
         tokens = self._norm(tokens + self._mlp(tokens, "layers.1.mlp"), "layers.1.norm3")
-        keys = linear(tokens + initial, _SECOND + ".k_proj") / HEAD_DIM**0.5
-        last_values = _values(linear(tokens, _SECOND + ".v_proj"))
-        for b in prompts:
-            self._update_second(image, _heads(keys[b]), values[b], last_values[b], b)
+        keys = _heads(linear(tokens + initial, _SECOND + ".k_proj") / HEAD_DIM**0.5)
+        pair = values, Values.of(linear(tokens, _SECOND + ".v_proj"))
         # The last attention, only for the tokens that are read.
         tokens, initial = tokens[:, OUTPUT_TOKENS], initial[:, OUTPUT_TOKENS]
-        queries = linear(tokens + initial, _FINAL + ".q_proj") / HEAD_DIM**0.5
-        pairs = list(zip(values, last_values, strict=True))
-        attended = [self._attend_last(image, _heads(queries[b]), pairs[b], b) for b in prompts]
-        tokens = self._norm(tokens + linear(torch.stack(attended), _FINAL + ".out_proj"), "norm_final_attn")
+        queries = _heads(linear(tokens + initial, _FINAL + ".q_proj") / HEAD_DIM**0.5)
+        attended = self._second_pass(image, keys, queries, pair)
+        tokens = self._norm(tokens + linear(attended, _FINAL + ".out_proj"), "norm_final_attn")
+        upscaled = torch.cat(_rows(self._to_upscaled, pair), 1)[:, _ONES_LAST]
 
         def upscale(prompt: int, hyper: np.ndarray, out: np.ndarray) -> None:
-            weights, scale = memory.weights[prompt], memory.scales[prompt, 1]
-            weights, scale, shared = _covered(weights, scale, image.upscaled, size)
-            twice = torch.mm(
-                weights.T, _both(self._to_upscaled, pairs[prompt]), out=memory.twice[: len(scale)]
-            )
-            shared = shared.view(-1, 64), scale
+            weights, shared = _covered(memory.weights[prompt], image.upscaled, size)
+            blocks, positions = len(weights), weights.shape[-1]
+            rows = upscaled[prompt].expand(blocks, -1, -1)
+            twice = memory.twice[: blocks * positions].view(blocks, positions, EMBEDDING_CHANNELS)
+            torch.bmm(weights.mT, rows, out=twice)
+            twice = memory.twice[: len(shared)]
+            # The factor of the photo's part is that of block 0's row of ones.
+            factors = weights[:, 2 * FREE].reshape(-1)[: len(shared)].contiguous()
+            shared = shared.view(-1, 64), factors
             self._masks_of(twice.view(-1, 64), memory.four_times, self._upscale_bias, hyper, out, shared)
 
         return self._masks(tokens, size, min_iou, upscale)
 
-    def _update_first(self, image: SharedImage, keys: Tensor, values: Tensor, prompt: int) -> None:
-        """Block 0's attention of the image to the tokens: A₁ times s₁, and s₁."""
-        memory = self._memory
-        weights, scale = memory.weights[prompt, :RANK], memory.scales[prompt, 0]
-        torch.bmm(keys, image.first.queries, out=memory.scores)
-        self._weights_of_tokens(_NO_BIAS, weights)
-        along = image.along[0].rows(values, memory.along[:RANK])
+    def _first_pass(self, image: SharedImage, keys: Tensor, queries: Tensor, values: Values) -> Tensor:
+        """Block 0's attention of the image to the tokens, block 1's of them to the image. [N, 7, 128]"""
         added = self._added.rows(values)
-        self._normalise(weights, along, added, image.lengths[0], memory.ones, scale)
-
-    def _update_second(
-        self, image: SharedImage, keys: Tensor, values: Tensor, last_values: Tensor, prompt: int
-    ) -> None:
-        """Block 1's attention of the image to the tokens: A₁ s₁ s₂ above A₂ s₂, and s₁ s₂."""
-        memory, (scale, both) = self._memory, self._memory.scales[prompt]
-        weights = memory.weights[prompt]
-        rows = self._to_queries.rows(values)
-        self._scores(keys, image.queries, scale, rows, weights[:RANK], memory.scores)
-        bias = torch.bmm(keys, self._weights[_SECOND + ".q_proj.bias"].view(HEADS, HEAD_DIM, 1))
-        self._weights_of_tokens(bias[..., 0].numpy(), weights[RANK:])
-        image.along[1].rows(values, memory.along[:RANK])
-        image.along[2].rows(last_values, memory.along[RANK:])
-        added = torch.cat([self._kept.rows(values), self._added_last.rows(last_values)])
-        self._normalise(weights, memory.along, added, image.lengths[1], scale, both)
-
-    def _weights_of_tokens(self, bias: np.ndarray, weights: Tensor) -> None:
-        """A from the scores in memory: softmax over the tokens, the last left out; and a row of ones."""
-        kernels.softmax_over_tokens(
-            scores=as_array(self._memory.scores),
-            bias=bias,
-            order=_ORDER,
-            weights=as_array(weights[:-1].view(HEADS, FREE_TOKENS, POSITIONS)),
+        gram = added @ added.mT
+        sums = passes.first_pass(
+            keys.numpy(),
+            image.first_queries.numpy(),
+            values.added(image.along[0]),
+            image.lengths[0].numpy(),
+            gram.numpy(),
+            _upper(gram[:, :FREE, :FREE]),
+            image.keys[0].asked(queries, [self._to_keys.rows(values)]),
+            image.values[0].scaled.numpy(),
+            self._memory.weights.numpy(),
         )
-        weights[-1] = 1
+        return _attended(sums, [self._to_values.rows(values)]) + self._values_bias[0]
 
-    def _normalise(
-        self,
-        weights: Tensor,
-        along: Tensor,
-        added: Tensor,
-        lengths: Tensor,
-        before: Tensor,
-        scale: Tensor,
-    ) -> None:
-        """Multiply A by s, which is 1 over the standard deviation of a row of s₀ X₀ + A B.
-
-        Args:
-            weights: A. [K, 4096]
-            along: B X₀ᵀ. [K, 4096]
-            added: B. [K, 256]
-            lengths: Squared lengths of the rows of X₀. [4096]
-            before: s₀. [4096]
-            scale: Receives s₀ s. [4096]
-        """
-        squares = torch.mm(added @ added.T, weights, out=self._memory.lengths[: len(weights)])
-        kernels.scale_by_norm(
-            weights=as_array(weights),
-            along=as_array(along),
-            squares=as_array(squares),
-            lengths=as_array(lengths),
-            before=as_array(before),
-            scale=as_array(scale),
-        )
-
-    def _attend_second(self, image: SharedImage, queries: Tensor, values: Tensor, prompt: int) -> Tensor:
-        return self._attend(
-            queries,
-            image.keys[0],
-            image.values[0],
-            self._memory.scales[prompt, 0],
-            (self._to_keys.rows(values), self._to_values.rows(values)),
-            self._memory.weights[prompt, :RANK],
-            self._values_bias[0],
-        )
-
-    def _attend_last(
-        self, image: SharedImage, queries: Tensor, pair: tuple[Tensor, Tensor], prompt: int
+    def _second_pass(
+        self, image: SharedImage, keys: Tensor, queries: Tensor, pair: tuple[Values, Values]
     ) -> Tensor:
-        return self._attend(
-            queries,
-            image.keys[1],
-            image.values[1],
-            self._memory.scales[prompt, 1],
-            (_both(self._to_last_keys, pair), _both(self._to_last_values, pair)),
-            self._memory.weights[prompt],
-            self._values_bias[1],
+        """Block 1's attention of the image to the tokens, the last of them to the image. [N, 4, 128]"""
+        values, last_values = pair
+        added = torch.cat(_rows((self._kept, self._added_last), pair), 1)[:, _ONES_LAST]
+        gram = added @ added.mT
+        sums = passes.second_pass(
+            image.queries.asked(keys, [self._to_queries.rows(values)]),
+            values.added(image.along[1]),
+            last_values.added(image.along[2]),
+            image.lengths[1].numpy(),
+            gram.numpy(),
+            _upper(gram[:, : 2 * FREE, : 2 * FREE]),
+            image.keys[1].asked(queries, _rows(self._to_last_keys, pair)),
+            image.values[1].scaled.numpy(),
+            self._memory.weights.numpy(),
         )
-
-    def _attend(
-        self,
-        queries: Tensor,
-        keys: Projected,
-        values: Projected,
-        scale: Tensor,
-        rows: tuple[Tensor, Tensor],
-        weights: Tensor,
-        bias: Tensor,
-    ) -> Tensor:
-        """Attention of a prompt's tokens to its image embedding.
-
-        Args:
-            queries: [8, T, 16]
-            keys: The photo's part of the keys.
-            values: The photo's part of the values.
-            scale: s of the photo's part. [4096]
-            rows: B times the projections to keys and to values. [K, 128] each
-            weights: s A. [K, 4096]
-            bias: Added to the values. [128]
-
-        Returns:
-            Before the output projection. [T, 128]
-        """
-        tokens, memory = queries.shape[1], self._memory
-        shape = (HEADS, tokens, POSITIONS)
-        scores = self._scores(queries, keys, scale, rows[0], weights, front(memory.scores, shape))
-        attention = torch.softmax(scores, -1, out=front(memory.attention, shape))
-        per_row = torch.mm(attention.view(-1, POSITIONS), weights.T).view(HEADS, tokens, -1)
-        attention *= scale
-        attended = torch.bmm(attention, values.scaled.transpose(1, 2))
-        attended.baddbmm_(per_row, _heads(rows[1]))
-        return attended.transpose(0, 1).reshape(tokens, -1) + bias
-
-    def _scores(
-        self, tokens: Tensor, image: Projected, scale: Tensor, rows: Tensor, weights: Tensor, out: Tensor
-    ) -> Tensor:
-        """Products of tokens with a projection of the image embedding; see `_attend`. [8, T, 4096]"""
-        torch.bmm(tokens, image.scaled, out=out)
-        out *= scale
-        out.baddbmm_(tokens, image.fixed)
-        per_row = torch.bmm(tokens, _heads(rows).transpose(1, 2)).view(-1, len(rows))
-        out.view(-1, POSITIONS).addmm_(per_row, weights)
-        return out
+        return _attended(sums, _rows(self._to_last_values, pair)) + self._values_bias[1]
 
     def _matrix(self, name: str, projection: str) -> Tensor:
         """A projection as [256, 128], head by head."""
         return self._weights[f"{name}.{projection}.heads"].transpose(0, 1).reshape(EMBEDDING_CHANNELS, -1)
 
 
-def _both(updates: Sequence[Update], pair: tuple[Tensor, Tensor]) -> Tensor:
-    """Rows of what both blocks add. [98, n]"""
-    return torch.cat([update.rows(values) for update, values in zip(updates, pair, strict=True)])
+def _attended(sums: passes.Attended, rows: Sequence[Tensor]) -> Tensor:
+    """What tokens get from the image, before the bias and the output projection.
+
+    Args:
+        sums: Of a pass.
+        rows: B times the projection to values, of each block. [N, 49, 128]
+
+    Returns:
+        [N, T, 128]
+    """
+    attended = torch.from_numpy(sums.by_value).sum(-1)  # [N, 8, T, 16]
+    by_rank = torch.from_numpy(sums.by_rank).sum(-1).view(*attended.shape[:3], -1)
+    by_ones = torch.from_numpy(sums.by_ones).view(*attended.shape[:3], -1)
+    for n, each in enumerate(rows):
+        heads = _heads(each)
+        attended += torch.matmul(by_rank[..., FREE * n : FREE * (n + 1)], heads[:, :, :FREE])
+        attended += by_ones[..., n : n + 1] * heads[:, :, FREE:]
+    return attended.transpose(1, 2).flatten(2)
 
 
-def _covered(
-    weights: Tensor, scale: Tensor, upscaled: Tensor, size: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The positions that the photo covers: [K, p], [p], [p, 256]."""
+def _upper(gram: Tensor) -> np.ndarray:
+    """Symmetric matrices with twice what lies right of the diagonal, and nothing left of it."""
+    return (gram.triu() + gram.triu(1)).numpy()
+
+
+def _heads(x: Tensor) -> Tensor:
+    """[N, T, 128] to [N, 8, T, 16]"""
+    return x.view(len(x), -1, HEADS, HEAD_DIM).transpose(1, 2).contiguous()
+
+
+def _rows(updates: Sequence[Update], pair: tuple[Values, Values]) -> list[Tensor]:
+    """Rows of what both blocks add. [N, 49, n] each"""
+    return [update.rows(values) for update, values in zip(updates, pair, strict=True)]
+
+
+def _covered(weights: Tensor, upscaled: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The positions that the photo covers: [N, 98, up to 256], [p, 256]."""
     rows, columns = size
     if columns == GRID_SIDE:
-        covered = slice(0, rows * columns)
-        return weights[:, covered], scale[covered], upscaled[covered]
-    grid = (GRID_SIDE, GRID_SIDE)
-    weights = weights.view(-1, *grid)[:, :rows, :columns].reshape(len(weights), -1)
-    scale = scale.view(grid)[:rows, :columns].reshape(-1)
-    return weights, scale, upscaled.view(*grid, -1)[:rows, :columns].reshape(len(scale), -1)
+        return weights[: -(-rows * columns // passes.BLOCK)], upscaled[: rows * columns]
+    grid = weights.view(len(weights), weights.shape[1], -1, GRID_SIDE)
+    grid = grid[: -(-rows // grid.shape[2]), ..., :columns]
+    covered = upscaled.view(GRID_SIDE, GRID_SIDE, -1)[:rows, :columns]
+    return grid.reshape(*grid.shape[:2], -1), covered.reshape(rows * columns, -1)
 
 
-def _values(x: Tensor) -> list[Tensor]:
-    """Values of each prompt's tokens. [B, 7, 128] to B of [8, 7, 16]"""
-    return [_heads(each).contiguous() for each in x]
+def _blocks(x: Tensor) -> Tensor:
+    """Block by block of the positions. [8, 16, 4096] to [16, 8, 16, 256]"""
+    return x.reshape(HEADS, HEAD_DIM, -1, passes.BLOCK).permute(2, 0, 1, 3).contiguous()
 
 
 def _centred(x: Tensor) -> Tensor:
