@@ -10,11 +10,9 @@ Own code although onnxruntime runs the export, which takes 2 to 5 times as long 
 """
 
 import math
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -32,38 +30,27 @@ TOKENS = 7  # IoU token, four mask tokens, prompt, padding
 OUTPUT_TOKENS = [0, 2, 3, 4]  # the IoU token and those of the three masks; token 1 is for a single mask
 HEADS = 8
 HEAD_DIM = 16  # of attention between tokens and image
-PROMPTS_A_CHUNK = 4  # prompts of one thread at a time; their buffers must stay in the processor's cache
-MAX_THREADS = 8  # each has buffers of about 35 MB
+MAX_THREADS = 8  # each has buffers of 35 to 40 MB
 _MLP_LAYERS = ("lin1", "lin2")  # of the MLPs in the transformer's blocks
 _HEAD_LAYERS = ("layers.0", "layers.1", "layers.2")  # of the IoU head and the hypernetwork MLPs
 
 Image = TypeVar("Image")  # what all prompts of a photo share
 
 
-@dataclass(eq=False)
-class PreparedImage:
-    """What all prompts of a photo share before the image embedding becomes another one for each.
+class FirstProjections(NamedTuple):
+    """The image embedding before it becomes another one for each prompt, and its projections.
 
     Attributes:
-        embedding: Image embedding plus the embedding of "no mask given". [1, 4096, 256]
+        image: Image embedding plus the embedding of "no mask given". float32 [4096, 256]
         keys: Keys of the first attention of tokens to the image. float32 [8, 16, 4096]
-        values: Values of the same. float32 [8, 4096, 16]
+        values: Values of the same. float32 [8, 16, 4096]
         queries: Queries, scaled, of the first attention of the image to the tokens. float32 [8, 16, 4096]
     """
 
-    embedding: Tensor
+    image: Tensor
     keys: Tensor
     values: Tensor
     queries: Tensor
-
-
-class _FirstMemory(threading.local):
-    """Memory of one thread for the first attention to the image."""
-
-    def __init__(self) -> None:
-        shape = (HEADS, PROMPTS_A_CHUNK * TOKENS, POSITIONS)
-        self.scores = torch.empty(shape)
-        self.weights = torch.empty(shape)
 
 
 class MaskDecoder(ABC, Generic[Image]):
@@ -74,6 +61,9 @@ class MaskDecoder(ABC, Generic[Image]):
         dtype: float32, or bfloat16 for products over image positions.
     """
 
+    most_prompts: int
+    """Prompts of one thread at a time."""
+
     def __init__(self, weights: dict[str, Tensor], dtype: torch.dtype) -> None:
         self._weights = weights
         self._dtype = dtype
@@ -81,8 +71,8 @@ class MaskDecoder(ABC, Generic[Image]):
         grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1).view(-1, 2)
         self._positions = self._positional_encoding(grid)
         self._upscale = [weights[f"output_upscaling.{layer}.weight"].to(dtype) for layer in (0, 3)]
-        self._first_memory = _FirstMemory()
-        self._threads = single_threaded_pool(min(torch.get_num_threads(), MAX_THREADS), "mask-decoder")
+        threads = min(torch.get_num_threads(), MAX_THREADS)
+        self._threads, self._thread_count = single_threaded_pool(threads, "mask-decoder"), threads
 
     @abstractmethod
     def prepare(self, embedding: Tensor) -> Image:
@@ -98,22 +88,19 @@ class MaskDecoder(ABC, Generic[Image]):
     ) -> tuple[np.ndarray, np.ndarray]:
         """`decode` of a few prompts, in one thread."""
 
-    def _prepare_first(self, embedding: Tensor) -> PreparedImage:
+    def _project_first(self, embedding: Tensor) -> FirstProjections:
         image = embedding.reshape(EMBEDDING_CHANNELS, POSITIONS).T + self._weights["no_mask_embed"]
         positioned = image + self._positions
 
-        def heads(x: Tensor) -> Tensor:
-            return x.view(POSITIONS, HEADS, HEAD_DIM).transpose(0, 1)
+        def heads(x: Tensor, name: str) -> Tensor:
+            x = self._linear(x, f"layers.0.cross_attn_{name}_proj")
+            return x.view(POSITIONS, HEADS, HEAD_DIM).permute(1, 2, 0)
 
-        keys = heads(self._linear(positioned, "layers.0.cross_attn_token_to_image.k_proj"))
-        values = heads(self._linear(image, "layers.0.cross_attn_token_to_image.v_proj"))
-        queries = self._linear(positioned, "layers.0.cross_attn_image_to_token.q_proj")
-        queries = heads(queries) / HEAD_DIM**0.5
-        return PreparedImage(
-            embedding=image.to(self._dtype)[None].contiguous(),
-            keys=keys.transpose(1, 2).contiguous(),
-            values=values.contiguous(),
-            queries=queries.transpose(1, 2).contiguous(),
+        return FirstProjections(
+            image=image,
+            keys=heads(positioned, "token_to_image.k"),
+            values=heads(image, "token_to_image.v"),
+            queries=heads(positioned, "image_to_token.q") / HEAD_DIM**0.5,
         )
 
     def decode(
@@ -131,7 +118,8 @@ class MaskDecoder(ABC, Generic[Image]):
             Logits of the masks above `min_iou`, prompt by prompt, float32 [K, 4 rows, 4 columns]; predicted
             IoU of all masks, float32 [B, 3].
         """
-        chunks = points.split(PROMPTS_A_CHUNK)
+        # No thread is left idle for the sake of larger chunks.
+        chunks = points.split(max(1, min(self.most_prompts, -(-len(points) // self._thread_count))))
         done = list(self._threads.map(lambda chunk: self._decode(image, chunk, size, min_iou), chunks))
         return np.concatenate([logits for logits, _ in done]), np.concatenate([ious for _, ious in done])
 
@@ -171,17 +159,6 @@ class MaskDecoder(ABC, Generic[Image]):
         prompt = (self._positional_encoding(points) + w["point_embed"])[:, None]
         padding = w["not_a_point_embed"].expand(len(points), 1, -1)
         return torch.cat([output, prompt, padding], 1)
-
-    def _first_tokens_to_image(self, shared: PreparedImage, queries: Tensor) -> Tensor:
-        """Attention of the tokens to an image embedding that is the same for all prompts."""
-        name = "layers.0.cross_attn_token_to_image"
-        prompts, tokens, _ = queries.shape
-        queries = self._by_head(self._linear(queries, name + ".q_proj") / HEAD_DIM**0.5)
-        shape = (HEADS, prompts * tokens, POSITIONS)
-        scores = torch.bmm(queries, shared.keys, out=front(self._first_memory.scores, shape))
-        weights = torch.softmax(scores, -1, out=front(self._first_memory.weights, shape))
-        attended = torch.bmm(weights, shared.values).transpose(0, 1).reshape(prompts, tokens, -1)
-        return self._linear(attended, name + ".out_proj")
 
     def _masks_of(
         self,

@@ -5,6 +5,7 @@ Products over image positions may be bfloat16, the rest is float32.
 """
 
 import threading
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,21 +19,47 @@ from gags.segment.sam.decoder import (
     HEADS,
     OUTPUT_TOKENS,
     POSITIONS,
-    PROMPTS_A_CHUNK,
     TOKENS,
     MaskDecoder,
-    PreparedImage,
     front,
 )
 from gags.segment.sam.kernels import as_array
+
+_MOST_PROMPTS = 4  # of one thread at a time; their buffers must stay in the processor's cache
+
+
+@dataclass(eq=False)
+class PreparedImage:
+    """What all prompts of a photo share.
+
+    Attributes:
+        embedding: Image embedding plus the embedding of "no mask given". [1, 4096, 256]
+        keys: Keys of the first attention of tokens to the image. float32 [8, 16, 4096]
+        values: Values of the same. float32 [8, 4096, 16]
+        queries: Queries, scaled, of the first attention of the image to the tokens. float32 [8, 16, 4096]
+    """
+
+    embedding: Tensor
+    keys: Tensor
+    values: Tensor
+    queries: Tensor
+
+
+class _FirstMemory(threading.local):
+    """Memory of one thread for the first attention to the image."""
+
+    def __init__(self) -> None:
+        shape = (HEADS, _MOST_PROMPTS * TOKENS, POSITIONS)
+        self.scores = torch.empty(shape)
+        self.weights = torch.empty(shape)
 
 
 class _Buffers(threading.local):
     """Memory of one thread; fresh memory for every product would cost more time than the product."""
 
     def __init__(self, dtype: torch.dtype) -> None:
-        image = (PROMPTS_A_CHUNK, POSITIONS, EMBEDDING_CHANNELS)
-        attention = (PROMPTS_A_CHUNK, HEADS * TOKENS, POSITIONS)
+        image = (_MOST_PROMPTS, POSITIONS, EMBEDDING_CHANNELS)
+        attention = (_MOST_PROMPTS, HEADS * TOKENS, POSITIONS)
         self.image = torch.empty(image, dtype=dtype)  # image embedding of each prompt
         self.positioned = torch.empty(image, dtype=dtype)  # the same plus its positional encoding
         self.update = torch.empty(image, dtype=dtype)
@@ -48,15 +75,24 @@ class FoldedDecoder(MaskDecoder[PreparedImage]):
         dtype: float32, or bfloat16 for products over image positions.
     """
 
+    most_prompts = _MOST_PROMPTS
+
     def __init__(self, weights: dict[str, Tensor], dtype: torch.dtype) -> None:
         super().__init__(weights, dtype)
+        self._first_memory = _FirstMemory()
         self._typed_positions = self._positions.to(dtype)
         self._buffers = _Buffers(dtype)
 
     @torch.inference_mode()
     def prepare(self, embedding: Tensor) -> PreparedImage:
         """Compute what does not depend on the prompts, see `MaskDecoder.prepare`."""
-        return self._prepare_first(embedding)
+        first = self._project_first(embedding)
+        return PreparedImage(
+            embedding=first.image.to(self._dtype)[None].contiguous(),
+            keys=first.keys.contiguous(),
+            values=first.values.mT.contiguous(),
+            queries=first.queries.contiguous(),
+        )
 
     @torch.inference_mode()
     def _decode(
@@ -103,6 +139,17 @@ class FoldedDecoder(MaskDecoder[PreparedImage]):
         tokens, initial = tokens[:, OUTPUT_TOKENS], initial[:, OUTPUT_TOKENS]
         attended = self._tokens_to_image(image, positioned, tokens + initial, "final_attn_token_to_image")
         return self._norm(tokens + attended, "norm_final_attn")
+
+    def _first_tokens_to_image(self, shared: PreparedImage, queries: Tensor) -> Tensor:
+        """Attention of the tokens to an image embedding that is the same for all prompts."""
+        name = "layers.0.cross_attn_token_to_image"
+        prompts, tokens, _ = queries.shape
+        queries = self._by_head(self._linear(queries, name + ".q_proj") / HEAD_DIM**0.5)
+        shape = (HEADS, prompts * tokens, POSITIONS)
+        scores = torch.bmm(queries, shared.keys, out=front(self._first_memory.scores, shape))
+        weights = torch.softmax(scores, -1, out=front(self._first_memory.weights, shape))
+        attended = torch.bmm(weights, shared.values).transpose(0, 1).reshape(prompts, tokens, -1)
+        return self._linear(attended, name + ".out_proj")
 
     def _tokens_to_image(self, image: Tensor, positioned: Tensor, queries: Tensor, name: str) -> Tensor:
         """Attention of the tokens to the image embedding, projections folded onto the tokens.

@@ -34,12 +34,11 @@ from gags.segment.sam.decoder import (
     HEADS,
     OUTPUT_TOKENS,
     POSITIONS,
-    PROMPTS_A_CHUNK,
     TOKENS,
     MaskDecoder,
-    PreparedImage,
 )
 
+MOST_PROMPTS = 16  # of one thread at a time: the more, the less often threads wait for Python
 FREE_TOKENS = TOKENS - 1  # whose weights are kept; that of the last is 1 minus these
 FREE = HEADS * FREE_TOKENS  # rows of A of one block, without the row of ones
 RANK = FREE + 1  # of what one block adds to the image embedding
@@ -137,8 +136,7 @@ class SharedImage:
     """What all prompts of a photo share; what goes by position is in 16 blocks of 256, see `passes`.
 
     Attributes:
-        first: For the attention of tokens before the image embedding changes.
-        first_queries: Queries of the image before it changes. [16, 8, 16, 256]
+        first: Keys, values and queries before the image embedding changes. [16, 8, 16, 256] each
         lengths: |x|² of the centred rows that blocks 0 and 1 start from. [4096] each
         along: What the updates have in common with these rows, B x: block 0's in block 0, in block 1, and
             block 1's in block 1; [16, 8, 16, 256] and [4096] each.
@@ -148,8 +146,7 @@ class SharedImage:
         upscaled: The photo's part of the first upscaling. [4096, 256]
     """
 
-    first: PreparedImage
-    first_queries: Tensor
+    first: tuple[Tensor, Tensor, Tensor]
     lengths: tuple[Tensor, Tensor]
     along: tuple[Update, Update, Update]
     keys: tuple[Projected, Projected]
@@ -164,7 +161,7 @@ class _Memory(threading.local):
     def __init__(self) -> None:
         # For each prompt: A₁ times s₁, later s₁ s₂; A₂ s₂; then these scales, the factors of rows of ones.
         blocks = POSITIONS // passes.BLOCK
-        self.weights = torch.empty(PROMPTS_A_CHUNK, blocks, 2 * RANK, passes.BLOCK)
+        self.weights = torch.empty(MOST_PROMPTS, blocks, 2 * RANK, passes.BLOCK)
         self.twice = torch.empty(POSITIONS, EMBEDDING_CHANNELS)
         self.four_times = torch.empty(4 * POSITIONS, 128)
 
@@ -175,6 +172,8 @@ class LowRankDecoder(MaskDecoder[SharedImage]):
     Args:
         weights: SAM's weights, from `read_weights`.
     """
+
+    most_prompts = MOST_PROMPTS
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__(weights, torch.float32)
@@ -207,8 +206,8 @@ class LowRankDecoder(MaskDecoder[SharedImage]):
     def prepare(self, embedding: Tensor) -> SharedImage:
         """Compute what does not depend on the prompts, see `MaskDecoder.prepare`."""
         w, (gamma, last_gamma), (beta, last_beta) = self._weights, self._gamma, self._beta
-        first = self._prepare_first(embedding)
-        image = _centred(first.embedding[0])
+        first = self._project_first(embedding)
+        image = _centred(first.image)
         kept = _centred(image * gamma)  # within X₁ + A₂ B₂
         normed, last_normed = image * gamma, kept * last_gamma
 
@@ -226,8 +225,7 @@ class LowRankDecoder(MaskDecoder[SharedImage]):
             return Update(heads, x @ (w[name + ".out_proj.bias"] + more))
 
         return SharedImage(
-            first=first,
-            first_queries=_blocks(first.queries),
+            first=(_blocks(first.keys), _blocks(first.values), _blocks(first.queries)),
             lengths=(image.square().sum(1), kept.square().sum(1)),
             along=(
                 along(image, _FIRST),
@@ -254,7 +252,7 @@ class LowRankDecoder(MaskDecoder[SharedImage]):
         initial = self._initial_tokens(points)
         # Block 0: the image embedding is still that of the photo.
         tokens = self._norm(self._self_attention(initial, initial, "layers.0.self_attn"), "layers.0.norm1")
-        attended = self._first_tokens_to_image(image.first, tokens + initial)
+        attended = self._ask_photo(image, tokens + initial)
         tokens = self._norm(tokens + attended, "layers.0.norm2")
         tokens = self._norm(tokens + self._mlp(tokens, "layers.0.mlp"), "layers.0.norm3")
         keys = _heads(linear(tokens + initial, _FIRST + ".k_proj"))
@@ -289,13 +287,20 @@ class LowRankDecoder(MaskDecoder[SharedImage]):
 
         return self._masks(tokens, size, min_iou, upscale)
 
+    def _ask_photo(self, image: SharedImage, queries: Tensor) -> Tensor:
+        """Attention of the tokens to the image embedding of the photo. [N, 7, 256]"""
+        name, (keys, values, _) = "layers.0.cross_attn_token_to_image", image.first
+        queries = _heads(self._linear(queries, name + ".q_proj") / HEAD_DIM**0.5)
+        sums = passes.ask_photo(queries.numpy(), keys.numpy(), values.numpy())
+        return self._linear(_attended(sums, []), name + ".out_proj")
+
     def _first_pass(self, image: SharedImage, keys: Tensor, queries: Tensor, values: Values) -> Tensor:
         """Block 0's attention of the image to the tokens, block 1's of them to the image. [N, 7, 128]"""
         added = self._added.rows(values)
         gram = added @ added.mT
         sums = passes.first_pass(
             keys.numpy(),
-            image.first_queries.numpy(),
+            image.first[2].numpy(),
             values.added(image.along[0]),
             image.lengths[0].numpy(),
             gram.numpy(),

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from gags.errors import ModelError
-from gags.segment.sam.decoder import MaskDecoder, PreparedImage, fast_dtype
+from gags.segment.sam.decoder import MaskDecoder, fast_dtype
 from gags.segment.sam.embedding import sampled
 from gags.segment.sam.export import load_session, read_weights
-from gags.segment.sam.folded import FoldedDecoder
+from gags.segment.sam.folded import FoldedDecoder, PreparedImage
 from gags.segment.sam.low_rank import LowRankDecoder, SharedImage
 from gags.segment.segmenter import PromptedMasks
 

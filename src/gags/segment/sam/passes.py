@@ -406,6 +406,29 @@ def _norm(weights: np.ndarray, along: np.ndarray, squares: np.ndarray) -> None:
 
 
 @kernel(**FAST)
+def ask_photo(queries: np.ndarray, keys: np.ndarray, values: np.ndarray) -> Attended:
+    """Attention of the tokens to the image before it changes, when it is that of the photo for all prompts.
+
+    Args:
+        queries: Of the tokens of N prompts. [N, 8, 7, 16]
+        keys: Of the image. [P / 256, 8, 16, 256]
+        values: Likewise.
+    """
+    scores, nothing = np.empty((_HEADS * _TOKENS, BLOCK), np.float32), np.empty((0, BLOCK), np.float32)
+    scales = np.ones((1, BLOCK), np.float32)
+    sums = _no_sums(len(queries), len(scores), 0, 1)
+    for block in range(len(keys)):
+        start = BLOCK * block
+        for n in range(len(queries)):
+            scores[:] = np.float32(0)
+            for h in range(_HEADS):
+                rows = scores[_TOKENS * h : _TOKENS * (h + 1)]
+                _add_products(rows, queries[n, h], keys, _place(start, h))
+            _attend(scores, nothing, scales, values, start, sums, n)
+    return _finish(sums)
+
+
+@kernel(**FAST)
 def first_pass(
     keys: np.ndarray,
     queries: np.ndarray,
