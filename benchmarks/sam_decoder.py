@@ -1,6 +1,6 @@
-"""Measure SAM's mask decoder: as exported, run by onnxruntime, and in the cheaper forms of the package.
+"""Measure SAM's mask decoder: as exported, run by onnxruntime, and in the cheaper form of the package.
 
-    python -m benchmarks.sam_decoder PHOTO [--prompts 64] [--repeats 5] [--no-bfloat16]
+    python -m benchmarks.sam_decoder PHOTO [--prompts 64] [--repeats 5]
 
 Run it in the repository's root: the export with all masks as outputs comes from the tests. One photo is
 encoded once. Then each way decodes the same prompts, an even grid, to all three masks a prompt. The ways
@@ -23,8 +23,6 @@ from tests.helpers.exported import ExportedDecoder
 from gags import models
 from gags.segment.sam.decoder import MaskDecoder
 from gags.segment.sam.export import load_session, read_weights
-from gags.segment.sam.folded import FoldedDecoder
-from gags.segment.sam.low_rank import LowRankDecoder
 from gags.segment.sam.mobile import FRAME_SIDE, POSITION_SIDE, frame_size, to_frame
 from gags.segment.suppress import measure
 
@@ -50,23 +48,18 @@ def ways(folder: Path, photo: np.ndarray, prompts: int) -> dict[str, Decode]:
 
         return decode
 
-    def folded(decoder: MaskDecoder) -> Decode:
-        image = decoder.prepare(torch.from_numpy(embedding)[0])
-        shares = torch.from_numpy(points / FRAME_SIDE)
+    decoder = MaskDecoder(weights)
+    image = decoder.prepare(torch.from_numpy(embedding)[0])
 
-        def decode() -> tuple[np.ndarray, np.ndarray]:
-            logits, ious = decoder.decode(image, shares, (rows, columns), -1.0)
-            return logits.reshape(len(points), 3, 4 * rows, 4 * columns), ious
-
-        return decode
+    def decode() -> tuple[np.ndarray, np.ndarray]:
+        logits, ious = decoder.decode(image, torch.from_numpy(points / FRAME_SIDE), (rows, columns), -1.0)
+        return logits.reshape(len(points), 3, 4 * rows, 4 * columns), ious
 
     return {
         "export, onnxruntime, 1 prompt a call": as_exported(1),
         "export, onnxruntime, 4 prompts a call": as_exported(4),
         "export, onnxruntime, 16 prompts a call": as_exported(16),
-        "FoldedDecoder, float32": folded(FoldedDecoder(weights, torch.float32)),
-        "FoldedDecoder, bfloat16": folded(FoldedDecoder(weights, torch.bfloat16)),
-        "LowRankDecoder, float32": folded(LowRankDecoder(weights)),
+        "MaskDecoder": decode,
     }
 
 
@@ -86,14 +79,9 @@ def main() -> None:
     parser.add_argument("photo", type=Path)
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument(
-        "--no-bfloat16", action="store_true", help="leave out what takes long on processors without it"
-    )
     given = parser.parse_args()
     photo = np.asarray(Image.open(given.photo).convert("RGB"))
     decoders = ways(models.ensure("mobile-sam"), photo, given.prompts)
-    if given.no_bfloat16:
-        del decoders["FoldedDecoder, bfloat16"]
     answers = {name: decode() for name, decode in decoders.items()}  # compiles the kernels
     seconds: dict[str, list[float]] = {name: [] for name in decoders}
     for _ in range(given.repeats):

@@ -1,4 +1,4 @@
-"""SAM's decoder run as exported, but with all masks of many prompts: the reference of `FoldedDecoder`."""
+"""SAM's decoder run as exported, but with all masks of many prompts: the reference of `MaskDecoder`."""
 
 from pathlib import Path
 from typing import Any

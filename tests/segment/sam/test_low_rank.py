@@ -5,7 +5,17 @@ import torch
 from torch import Tensor
 
 from gags.segment.sam import passes
-from gags.segment.sam.low_rank import FREE, Projected, Update, Values, _attended, _blocks, _upper
+from gags.segment.sam.low_rank import (
+    FREE,
+    ONES_LAST,
+    Projected,
+    Update,
+    Values,
+    centred,
+    from_sums,
+    in_blocks,
+    upper,
+)
 
 PROMPTS, POSITIONS = 3, 2 * passes.BLOCK
 
@@ -52,11 +62,12 @@ class Layer:
     def along(self, image: Tensor) -> Update:
         """What it adds has in common with an image. [P, 256]"""
         heads = self.out @ image.T
-        return Update(_blocks(heads.float()), (image @ self.bias).float())
+        return Update(in_blocks(heads.float()), (image @ self.bias).float())
 
     def projected(self, image: Tensor) -> tuple[Projected, np.ndarray]:
         keys, values = (torch.matmul(image, each).mT for each in (self.to_keys, self.to_values))
-        return Projected(_blocks(keys.float()), _blocks(self.fixed.float())), _blocks(values.float()).numpy()
+        parts = [in_blocks(each.float()) for each in (keys, self.fixed, values)]
+        return Projected(*parts[:2]), parts[2].numpy()
 
     def rows(self, update: Update, values: Values) -> tuple[Tensor, Tensor]:
         """B times the projections to keys and to values."""
@@ -66,13 +77,9 @@ class Layer:
         )
 
 
-def _centred(x: Tensor) -> Tensor:
-    return x - x.mean(-1, keepdim=True)
-
-
 def test_both_passes_are_the_attentions_written_out():
     first, second = Layer(10), Layer(20)
-    image = _centred(_random(POSITIONS, 256, seed=1)) * (1 + torch.arange(POSITIONS)[:, None] / 99)
+    image = centred(_random(POSITIONS, 256, seed=1)) * (1 + torch.arange(POSITIONS)[:, None] / 99)
     asked = _random(8, 16, POSITIONS, seed=2)
     weights = torch.full((PROMPTS, POSITIONS // passes.BLOCK, 2 * FREE + 2, passes.BLOCK), torch.nan)
     half = _norm(image + first.added(first.keys @ asked))
@@ -83,24 +90,23 @@ def test_both_passes_are_the_attentions_written_out():
     to_keys, to_values = first.rows(update, values)
     sums = passes.first_pass(
         first.keys.float().numpy(),
-        _blocks(asked.float()).numpy(),
+        in_blocks(asked.float()).numpy(),
         values.added(first.along(image)),
         image.square().sum(1).float().numpy(),
         gram.numpy(),
-        _upper(gram[:, :FREE, :FREE]),
+        upper(gram[:, :FREE, :FREE]),
         projected.asked(first.queries.float(), [to_keys]),
         photo_values,
         weights.numpy(),
     )
-    np.testing.assert_allclose(_attended(sums, [to_values]), first.attended(half), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(from_sums(sums, [to_values]), first.attended(half), rtol=1e-3, atol=1e-3)
 
     # The second layer asks with projections of its own, and adds to what the first one left.
     image_queries, _ = second.projected(image)
     scores = second.keys @ (torch.einsum("npc,hcd->nhdp", half, second.to_keys) + second.fixed)
     whole = _norm(half + second.added(scores))
     last_values, last_update = second.values(), second.update()
-    order = [*range(FREE), *range(FREE + 1, 2 * FREE + 1), FREE, 2 * FREE + 1]
-    added = torch.cat([update.rows(values), last_update.rows(last_values)], 1)[:, order]
+    added = torch.cat([update.rows(values), last_update.rows(last_values)], 1)[:, ONES_LAST]
     gram = added @ added.mT
     rows = [second.rows(each, of) for each, of in ((update, values), (last_update, last_values))]
     projected, photo_values = second.projected(image)
@@ -110,12 +116,12 @@ def test_both_passes_are_the_attentions_written_out():
         last_values.added(second.along(image)),
         image.square().sum(1).float().numpy(),
         gram.numpy(),
-        _upper(gram[:, : 2 * FREE, : 2 * FREE]),
+        upper(gram[:, : 2 * FREE, : 2 * FREE]),
         projected.asked(second.queries[:, :, :4].float().contiguous(), [each[0] for each in rows]),
         photo_values,
         weights.numpy(),
     )
-    found = _attended(sums, [each[1] for each in rows])
+    found = from_sums(sums, [each[1] for each in rows])
     np.testing.assert_allclose(found, second.attended(whole, 4), rtol=1e-3, atol=1e-3)
     # What stays behind is the whole image: s₁ s₂ X₀ + A B.
     left = weights.transpose(1, 2).flatten(2)

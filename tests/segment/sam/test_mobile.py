@@ -1,6 +1,5 @@
-"""Both forms of the decoder against the export that they come from, and MobileSAM on photos of shapes."""
+"""The mask decoder against the export that it comes from, and MobileSAM on photos of shapes."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +13,8 @@ from gags.segment.photo import segment_photo
 from gags.segment.sam import kernels as sam_kernels
 from gags.segment.sam.decoder import MaskDecoder
 from gags.segment.sam.export import load_session, read_weights
-from gags.segment.sam.folded import FoldedDecoder
-from gags.segment.sam.low_rank import LowRankDecoder
 from gags.segment.sam.mobile import MobileSam, frame_size, to_frame
 from gags.segment.settings import DescribeSettings
-from gags.segment.suppress import measure
-
-Make = Callable[[dict[str, torch.Tensor]], MaskDecoder]
-EXACT = pytest.mark.parametrize(
-    "make",
-    [lambda weights: FoldedDecoder(weights, torch.float32), LowRankDecoder],
-    ids=["folded", "low-rank"],
-)
 
 
 @pytest.fixture(scope="module")
@@ -55,31 +44,17 @@ def answers(folder: Path, photo: np.ndarray) -> tuple[torch.Tensor, torch.Tensor
     return torch.from_numpy(np.asarray(embedding))[0], torch.from_numpy(points / 1024), logits, ious
 
 
-@EXACT
-def test_the_decoder_gives_the_logits_of_the_export(folder: Path, answers: tuple, make: Make):
+def test_the_decoder_gives_the_logits_of_the_export(folder: Path, answers: tuple):
     embedding, points, logits, ious = answers
-    decoder = make(read_weights(folder / "sam.onnx"))
+    decoder = MaskDecoder(read_weights(folder / "sam.onnx"))
     found, found_ious = decoder.decode(decoder.prepare(embedding), points, (64, 64), -1.0)
     np.testing.assert_allclose(found_ious, ious, atol=1e-4)
     np.testing.assert_allclose(found.reshape(logits.shape), logits, atol=2e-3)
 
 
-def test_masks_that_count_are_the_same_in_bfloat16(folder: Path, answers: tuple):
+def test_only_wanted_masks_of_the_wanted_part_are_upscaled(folder: Path, answers: tuple):
     embedding, points, logits, ious = answers
-    decoder = FoldedDecoder(read_weights(folder / "sam.onnx"), torch.bfloat16)
-    found, found_ious = decoder.decode(decoder.prepare(embedding), points, (64, 64), -1.0)
-    np.testing.assert_allclose(found_ious, ious, atol=0.02)
-    stabilities = measure(logits.reshape(-1, 256, 256), 1.0)[0].reshape(ious.shape)
-    count = (ious > 0.7) & (stabilities > 0.85)
-    assert count.sum() >= 5
-    mine, theirs = found.reshape(logits.shape)[count] > 0, logits[count] > 0
-    assert ((mine & theirs).sum((1, 2)) / (mine | theirs).sum((1, 2))).min() > 0.98
-
-
-@EXACT
-def test_only_wanted_masks_of_the_wanted_part_are_upscaled(folder: Path, answers: tuple, make: Make):
-    embedding, points, logits, ious = answers
-    decoder = make(read_weights(folder / "sam.onnx"))
+    decoder = MaskDecoder(read_weights(folder / "sam.onnx"))
     middle = float(np.median(ious))
     found, found_ious = decoder.decode(decoder.prepare(embedding), points, (36, 50), middle)
     assert len(found) == (ious > middle).sum()
@@ -87,10 +62,9 @@ def test_only_wanted_masks_of_the_wanted_part_are_upscaled(folder: Path, answers
     np.testing.assert_allclose(found, logits[ious > middle][:, :144, :200], atol=2e-3)
 
 
-@EXACT
-def test_prompts_do_not_depend_on_each_other(folder: Path, answers: tuple, make: Make):
+def test_prompts_do_not_depend_on_each_other(folder: Path, answers: tuple):
     embedding, points, _, _ = answers
-    decoder = make(read_weights(folder / "sam.onnx"))
+    decoder = MaskDecoder(read_weights(folder / "sam.onnx"))
     image = decoder.prepare(embedding)
     together = decoder.decode(image, points, (16, 64), -1.0)
     alone = [decoder.decode(image, point[None], (16, 64), -1.0) for point in points]
@@ -99,13 +73,8 @@ def test_prompts_do_not_depend_on_each_other(folder: Path, answers: tuple, make:
 
 def test_decoding_leaves_the_number_of_threads_alone(folder: Path):
     before = torch.get_num_threads()
-    FoldedDecoder(read_weights(folder / "sam.onnx"), torch.float32)
+    MaskDecoder(read_weights(folder / "sam.onnx"))
     assert torch.get_num_threads() == before
-
-
-def test_in_float32_the_low_rank_form_is_taken(folder: Path):
-    assert isinstance(MobileSam(folder, dtype=torch.float32)._decoder, LowRankDecoder)
-    assert not isinstance(MobileSam(folder, dtype=torch.bfloat16)._decoder, LowRankDecoder)
 
 
 @pytest.mark.parametrize(
@@ -153,80 +122,26 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path):
         load_session(tmp_path / "sam.onnx")
 
 
-TYPES = [(torch.float32, 2e-6), (torch.bfloat16, 1 / 128)]
+def _random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), TYPES)
-def test_softmax_over_tokens(dtype: torch.dtype, tolerance: float):
-    scores, bias = _random(4, 7, 512, dtype=dtype) * 8, _random(4, 7, seed=1)
-    weights = torch.empty(4, 7, 512, dtype=dtype)
-    order = np.array([2, 0, 3, 1])
-    sam_kernels.softmax_over_tokens(
-        sam_kernels.as_array(scores), bias.numpy(), order, sam_kernels.as_array(weights)
-    )
-    expected = torch.softmax(scores.float() + bias[..., None], 1)
-    np.testing.assert_allclose(weights.float()[order], expected, rtol=tolerance, atol=1e-7)
-    fewer = torch.empty(4, 6, 512, dtype=dtype)
-    sam_kernels.softmax_over_tokens(
-        sam_kernels.as_array(scores), bias.numpy(), order, sam_kernels.as_array(fewer)
-    )
-    assert torch.equal(fewer, weights[:, :6])
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), TYPES)
-def test_add_and_norm(dtype: torch.dtype, tolerance: float):
-    residual, update = _random(1, 9, 256, dtype=dtype), _random(2, 9, 256, dtype=dtype, seed=1)
-    bias, weight, shift = _random(3, 256, seed=2)
-    positions = _random(9, 256, dtype=dtype, seed=3)
-    out, positioned = torch.empty(2, 9, 256, dtype=dtype), torch.empty(2, 9, 256, dtype=dtype)
-    sam_kernels.add_and_norm(
-        residual=sam_kernels.as_array(residual),
-        delta=sam_kernels.as_array(update),
-        bias=bias.numpy(),
-        weight=weight.numpy(),
-        shift=shift.numpy(),
-        positions=sam_kernels.as_array(positions),
-        out=sam_kernels.as_array(out),
-        positioned=sam_kernels.as_array(positioned),
-    )
-    expected = torch.nn.functional.layer_norm(residual.float() + update.float() + bias, (256,), weight, shift)
-    np.testing.assert_allclose(out.float(), expected, rtol=tolerance, atol=2e-6)
-    np.testing.assert_allclose(positioned.float(), expected + positions.float(), rtol=tolerance, atol=2e-6)
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), TYPES)
-def test_norm_and_gelu(dtype: torch.dtype, tolerance: float):
-    x = _random(40, 64, dtype=dtype) * 3
+def test_norm_and_gelu():
+    x, shared, factors = _random(40, 64) * 3, _random(40, 64, seed=2), _random(10, seed=3)
     bias, weight, shift = _random(6, 64, seed=1).split([4, 1, 1])
     weight, shift = weight[0] * 4, shift[0]
-    shared, factors = _random(40, 64, seed=2), _random(10, seed=3)
-
-    def expected(x: torch.Tensor) -> torch.Tensor:
-        normed = torch.nn.functional.layer_norm(x + bias.repeat(10, 1), (64,), weight, shift, 1e-6)
-        return torch.nn.functional.gelu(normed)
-
-    for more in (None, (shared.numpy(), factors.numpy())):
-        given = x.clone()
-        sam_kernels.norm_and_gelu(
-            sam_kernels.as_array(given), bias.numpy(), weight.numpy(), shift.numpy(), *(more or (None, None))
-        )
-        whole = x.float() + (0 if more is None else shared * factors.repeat_interleave(4)[:, None])
-        np.testing.assert_allclose(given.float(), expected(whole), rtol=tolerance, atol=4e-6)
+    whole = x + shared * factors.repeat_interleave(4)[:, None] + bias.repeat(10, 1)
+    expected = torch.nn.functional.gelu(torch.nn.functional.layer_norm(whole, (64,), weight, shift, 1e-6))
+    given = [each.numpy() for each in (x, bias, weight, shift, shared, factors)]
+    sam_kernels.norm_and_gelu(*given)
+    np.testing.assert_allclose(x, expected, rtol=2e-6, atol=4e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_gelu_and_masks(dtype: torch.dtype):
-    x = _random(3, 5, 2, 2, 128, dtype=dtype)
-    bias, hyper = _random(128, seed=1), _random(2, 32, seed=2)
+def test_gelu_and_masks():
+    x, bias, hyper = _random(3, 5, 2, 2, 128), _random(128, seed=1), _random(2, 32, seed=2)
     out = np.empty((2, 12, 20), np.float32)
-    sam_kernels.gelu_and_masks(
-        sam_kernels.as_array(x), bias.numpy(), hyper.repeat_interleave(4, -1).numpy(), out
-    )
-    active = torch.nn.functional.gelu(x.float() + bias).view(3, 5, 2, 2, 32, 2, 2)
+    sam_kernels.gelu_and_masks(x.numpy(), bias.numpy(), hyper.repeat_interleave(4, -1).numpy(), out)
+    active = torch.nn.functional.gelu(x + bias).view(3, 5, 2, 2, 32, 2, 2)
     expected = torch.einsum("ijabkcd,mk->miacjbd", active, hyper).reshape(2, 12, 20)
     np.testing.assert_allclose(out, expected, atol=2e-5)
 

@@ -1,110 +1,186 @@
-"""SAM's prompt encoder and mask decoder in cheaper forms that give the same masks: what both forms share.
+"""SAM's prompt encoder and mask decoder in a cheaper form that gives the same masks.
 
 A prompt is 7 tokens. They attend to 4096 positions of the image embedding, and these attend to them. The
 usual form projects all positions to keys, queries and values again for every prompt, which takes most of its
-time. In the first block, where the image embedding is the same for every prompt, it is projected once a photo
-here. From then on, `folded` and `low_rank` differ. The transposed convolutions have stride and kernel 2: they
-are plain products, and only the part that the photo covers is upscaled.
+time. Here the image embedding is projected once a photo; what a prompt changes of it is kept as products of
+low rank (`low_rank`), and all else that is done to it is linear. That is a sixth of the arithmetic of the
+attentions. The transposed convolutions have stride and kernel 2: they are plain products, and only the part
+that the photo covers is upscaled.
 
-Own code although onnxruntime runs the export, which takes 2 to 5 times as long (`benchmarks/sam_decoder.py`).
+Own code although onnxruntime runs the export, which takes 5 times as long (`benchmarks/sam_decoder.py`).
 """
 
-import math
-from abc import ABC, abstractmethod
+import threading
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gags.segment.sam import kernels
-from gags.segment.sam.kernels import as_array
+from gags.segment.sam import kernels, passes
+from gags.segment.sam.low_rank import (
+    FREE,
+    HEAD_DIM,
+    HEADS,
+    ONES_LAST,
+    RANK,
+    TOKENS,
+    Projected,
+    Update,
+    Values,
+    by_head,
+    centred,
+    from_sums,
+    in_blocks,
+    rows_of,
+    upper,
+)
 from gags.threads import single_threaded_pool
 
 GRID_SIDE = 64  # image positions a side
 POSITIONS = GRID_SIDE * GRID_SIDE
 EMBEDDING_CHANNELS = 256  # of the image embedding and of the tokens
-TOKENS = 7  # IoU token, four mask tokens, prompt, padding
 OUTPUT_TOKENS = [0, 2, 3, 4]  # the IoU token and those of the three masks; token 1 is for a single mask
-HEADS = 8
-HEAD_DIM = 16  # of attention between tokens and image
-MAX_THREADS = 8  # each has buffers of 35 to 40 MB
+MOST_PROMPTS = 16  # of one thread at a time: the more, the less often threads wait for Python
+MAX_THREADS = 8  # each has memory of 38 MB
 _MLP_LAYERS = ("lin1", "lin2")  # of the MLPs in the transformer's blocks
 _HEAD_LAYERS = ("layers.0", "layers.1", "layers.2")  # of the IoU head and the hypernetwork MLPs
+_FIRST, _SECOND = "layers.0.cross_attn_image_to_token", "layers.1.cross_attn_image_to_token"
+_TO_IMAGE, _FINAL = "layers.1.cross_attn_token_to_image", "final_attn_token_to_image"
 
-Image = TypeVar("Image")  # what all prompts of a photo share
 
-
-class FirstProjections(NamedTuple):
-    """The image embedding before it becomes another one for each prompt, and its projections.
+@dataclass(eq=False)
+class SharedImage:
+    """What all prompts of a photo share; what goes by position is in 16 blocks of 256, see `passes`.
 
     Attributes:
-        image: Image embedding plus the embedding of "no mask given". float32 [4096, 256]
-        keys: Keys of the first attention of tokens to the image. float32 [8, 16, 4096]
-        values: Values of the same. float32 [8, 16, 4096]
-        queries: Queries, scaled, of the first attention of the image to the tokens. float32 [8, 16, 4096]
+        first: Keys, values and queries before the image embedding changes. [16, 8, 16, 256] each
+        lengths: |x|² of the centred rows that blocks 0 and 1 start from. [4096] each
+        along: What the updates have in common with these rows, B x: block 0's in block 0, in block 1, and
+            block 1's in block 1; [16, 8, 16, 256] and [4096] each.
+        keys: Of the second attention to the image, and of the final one.
+        values: Likewise.
+        queries: Of the second attention of the image.
+        upscaled: The photo's part of the first upscaling. [4096, 256]
     """
 
-    image: Tensor
-    keys: Tensor
-    values: Tensor
-    queries: Tensor
+    first: tuple[Tensor, Tensor, Tensor]
+    lengths: tuple[Tensor, Tensor]
+    along: tuple[Update, Update, Update]
+    keys: tuple[Projected, Projected]
+    values: tuple[Projected, Projected]
+    queries: Projected
+    upscaled: Tensor
 
 
-class MaskDecoder(ABC, Generic[Image]):
-    """Masks on three levels from single-point prompts: what both ways to compute them share.
+class _Memory(threading.local):
+    """Memory of one thread, so that none is asked for again."""
+
+    def __init__(self) -> None:
+        # For each prompt: A₁ times s₁, later s₁ s₂; A₂ s₂; then these scales, the factors of rows of ones.
+        blocks = POSITIONS // passes.BLOCK
+        self.weights = torch.empty(MOST_PROMPTS, blocks, 2 * RANK, passes.BLOCK)
+        self.twice = torch.empty(POSITIONS, EMBEDDING_CHANNELS)
+        self.four_times = torch.empty(4 * POSITIONS, 128)
+
+
+class MaskDecoder:
+    """Masks on three levels from single-point prompts; see the head of this file.
 
     Args:
         weights: SAM's weights, from `read_weights`.
-        dtype: float32, or bfloat16 for products over image positions.
     """
 
-    most_prompts: int
-    """Prompts of one thread at a time."""
-
-    def __init__(self, weights: dict[str, Tensor], dtype: torch.dtype) -> None:
-        self._weights = weights
-        self._dtype = dtype
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        self._weights = w = weights
         centres = (torch.arange(GRID_SIDE) + 0.5) / GRID_SIDE
         grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1).view(-1, 2)
         self._positions = self._positional_encoding(grid)
-        self._upscale = [weights[f"output_upscaling.{layer}.weight"].to(dtype) for layer in (0, 3)]
+        self._gamma = (w["layers.0.norm4.weight"], w["layers.1.norm4.weight"])
+        self._beta = (w["layers.0.norm4.bias"], w["layers.1.norm4.bias"])
+        first = Update(w[_FIRST + ".out_proj.heads"], w[_FIRST + ".out_proj.bias"])
+        second = Update(w[_SECOND + ".out_proj.heads"], w[_SECOND + ".out_proj.bias"] + self._beta[0])
+        # Block 0's update within X₀ + A₁ B₁, the same within X₁ + A₂ B₂, and block 1's there.
+        self._added = first.centred()
+        self._kept = self._added.times(self._gamma[0]).centred()
+        self._added_last = second.centred()
+        normed = self._added.times(self._gamma[0])
+        both = [each.times(self._gamma[1]) for each in (self._kept, self._added_last)]
+        self._to_keys = normed.times(self._matrix(_TO_IMAGE, "k_proj"))
+        self._to_values = normed.times(self._matrix(_TO_IMAGE, "v_proj"))
+        self._to_queries = normed.times(self._matrix(_SECOND, "q_proj"))
+        self._to_last_keys = [each.times(self._matrix(_FINAL, "k_proj")) for each in both]
+        self._to_last_values = [each.times(self._matrix(_FINAL, "v_proj")) for each in both]
+        self._to_upscaled = [each.times(w["output_upscaling.0.weight"]) for each in both]
+        self._values_bias = [
+            beta @ self._matrix(name, "v_proj") + w[name + ".v_proj.bias"]
+            for beta, name in zip(self._beta, (_TO_IMAGE, _FINAL), strict=True)
+        ]
+        cells = (self._beta[1] @ w["output_upscaling.0.weight"]).view(4, 64)
+        self._upscale_bias = cells + w["output_upscaling.0.bias"]
+        self._memory = _Memory()
         threads = min(torch.get_num_threads(), MAX_THREADS)
         self._threads, self._thread_count = single_threaded_pool(threads, "mask-decoder"), threads
 
-    @abstractmethod
-    def prepare(self, embedding: Tensor) -> Image:
+    @torch.inference_mode()
+    def prepare(self, embedding: Tensor) -> SharedImage:
         """Compute what does not depend on the prompts.
 
         Args:
             embedding: Image embedding, from the image encoder. float32 [256, 64, 64]
         """
+        w, (gamma, last_gamma), (beta, last_beta) = self._weights, self._gamma, self._beta
+        plain = embedding.reshape(EMBEDDING_CHANNELS, POSITIONS).T + w["no_mask_embed"]
+        positioned = plain + self._positions
+        image = centred(plain)
+        kept = centred(image * gamma)  # within X₁ + A₂ B₂
+        normed, last_normed = image * gamma, kept * last_gamma
 
-    @abstractmethod
-    def _decode(
-        self, image: Image, points: Tensor, size: tuple[int, int], min_iou: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """`decode` of a few prompts, in one thread."""
-
-    def _project_first(self, embedding: Tensor) -> FirstProjections:
-        image = embedding.reshape(EMBEDDING_CHANNELS, POSITIONS).T + self._weights["no_mask_embed"]
-        positioned = image + self._positions
-
-        def heads(x: Tensor, name: str) -> Tensor:
+        def first(x: Tensor, name: str) -> Tensor:
             x = self._linear(x, f"layers.0.cross_attn_{name}_proj")
-            return x.view(POSITIONS, HEADS, HEAD_DIM).permute(1, 2, 0)
+            return in_blocks(x.view(POSITIONS, HEADS, HEAD_DIM).permute(1, 2, 0))
 
-        return FirstProjections(
-            image=image,
-            keys=heads(positioned, "token_to_image.k"),
-            values=heads(image, "token_to_image.v"),
-            queries=heads(positioned, "image_to_token.q") / HEAD_DIM**0.5,
+        def projected(x: Tensor, beta: Tensor, name: str, projection: str) -> Projected:
+            heads = w[f"{name}.{projection}.heads"]
+            scaled = in_blocks(torch.matmul(x, heads).transpose(1, 2))
+            if projection == "v_proj":
+                return Projected(scaled, scaled.new_empty(0))
+            bias = w[f"{name}.{projection}.bias"].view(HEADS, 1, HEAD_DIM)
+            fixed = torch.matmul(beta + self._positions, heads) + bias
+            return Projected(scaled, in_blocks(fixed.transpose(1, 2)))
+
+        def along(x: Tensor, name: str, more: Tensor | float = 0.0) -> Update:
+            heads = in_blocks(torch.matmul(w[name + ".out_proj.heads"], x.T))
+            return Update(heads, x @ (w[name + ".out_proj.bias"] + more))
+
+        return SharedImage(
+            first=(
+                first(positioned, "token_to_image.k"),
+                first(plain, "token_to_image.v"),
+                first(positioned, "image_to_token.q") / HEAD_DIM**0.5,
+            ),
+            lengths=(image.square().sum(1), kept.square().sum(1)),
+            along=(
+                along(image, _FIRST),
+                along(centred(kept * gamma), _FIRST),
+                along(kept, _SECOND, beta),
+            ),
+            keys=(
+                projected(normed, beta, _TO_IMAGE, "k_proj"),
+                projected(last_normed, last_beta, _FINAL, "k_proj"),
+            ),
+            values=(
+                projected(normed, beta, _TO_IMAGE, "v_proj"),
+                projected(last_normed, last_beta, _FINAL, "v_proj"),
+            ),
+            queries=projected(normed, beta, _SECOND, "q_proj"),
+            upscaled=last_normed @ w["output_upscaling.0.weight"],
         )
 
     def decode(
-        self, image: Image, points: Tensor, size: tuple[int, int], min_iou: float
+        self, image: SharedImage, points: Tensor, size: tuple[int, int], min_iou: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Masks of many prompts.
 
@@ -119,9 +195,99 @@ class MaskDecoder(ABC, Generic[Image]):
             IoU of all masks, float32 [B, 3].
         """
         # No thread is left idle for the sake of larger chunks.
-        chunks = points.split(max(1, min(self.most_prompts, -(-len(points) // self._thread_count))))
+        chunks = points.split(max(1, min(MOST_PROMPTS, -(-len(points) // self._thread_count))))
         done = list(self._threads.map(lambda chunk: self._decode(image, chunk, size, min_iou), chunks))
         return np.concatenate([logits for logits, _ in done]), np.concatenate([ious for _, ious in done])
+
+    @torch.inference_mode()
+    def _decode(
+        self, image: SharedImage, points: Tensor, size: tuple[int, int], min_iou: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        linear, memory = self._linear, self._memory
+        initial = self._initial_tokens(points)
+        # Block 0: the image embedding is still that of the photo.
+        tokens = self._norm(self._self_attention(initial, initial, "layers.0.self_attn"), "layers.0.norm1")
+        attended = self._ask_photo(image, tokens + initial)
+        tokens = self._norm(tokens + attended, "layers.0.norm2")
+        tokens = self._norm(tokens + self._mlp(tokens, "layers.0.mlp"), "layers.0.norm3")
+        keys = by_head(linear(tokens + initial, _FIRST + ".k_proj"))
+        values = Values.of(linear(tokens, _FIRST + ".v_proj"))
+        # Block 1 asks the image once block 0 has changed it: both in one pass over the image.
+        tokens = tokens + self._self_attention(tokens + initial, tokens, "layers.1.self_attn")
+        tokens = self._norm(tokens, "layers.1.norm1")
+        queries = by_head(linear(tokens + initial, _TO_IMAGE + ".q_proj") / HEAD_DIM**0.5)
+        attended = self._first_pass(image, keys, queries, values)
+        tokens = self._norm(tokens + linear(attended, _TO_IMAGE + ".out_proj"), "layers.1.norm2")
+        tokens = self._norm(tokens + self._mlp(tokens, "layers.1.mlp"), "layers.1.norm3")
+        keys = by_head(linear(tokens + initial, _SECOND + ".k_proj") / HEAD_DIM**0.5)
+        pair = values, Values.of(linear(tokens, _SECOND + ".v_proj"))
+        # The last attention, only for the tokens that are read.
+        tokens, initial = tokens[:, OUTPUT_TOKENS], initial[:, OUTPUT_TOKENS]
+        queries = by_head(linear(tokens + initial, _FINAL + ".q_proj") / HEAD_DIM**0.5)
+        attended = self._second_pass(image, keys, queries, pair)
+        tokens = self._norm(tokens + linear(attended, _FINAL + ".out_proj"), "norm_final_attn")
+        upscaled = torch.cat(rows_of(self._to_upscaled, pair), 1)[:, ONES_LAST]
+
+        def upscale(prompt: int, hyper: np.ndarray, out: np.ndarray) -> None:
+            weights, shared = _covered(memory.weights[prompt], image.upscaled, size)
+            blocks, positions = len(weights), weights.shape[-1]
+            rows = upscaled[prompt].expand(blocks, -1, -1)
+            twice = memory.twice[: blocks * positions].view(blocks, positions, EMBEDDING_CHANNELS)
+            torch.bmm(weights.mT, rows, out=twice)
+            twice = memory.twice[: len(shared)]
+            # The factor of the photo's part is that of block 0's row of ones.
+            factors = weights[:, 2 * FREE].reshape(-1)[: len(shared)].contiguous()
+            self._masks_of(twice.view(-1, 64), shared.view(-1, 64), factors, hyper, out)
+
+        return self._masks(tokens, size, min_iou, upscale)
+
+    def _ask_photo(self, image: SharedImage, queries: Tensor) -> Tensor:
+        """Attention of the tokens to the image embedding of the photo. [N, 7, 256]"""
+        name, (keys, values, _) = "layers.0.cross_attn_token_to_image", image.first
+        queries = by_head(self._linear(queries, name + ".q_proj") / HEAD_DIM**0.5)
+        sums = passes.ask_photo(queries.numpy(), keys.numpy(), values.numpy())
+        return self._linear(from_sums(sums, []), name + ".out_proj")
+
+    def _first_pass(self, image: SharedImage, keys: Tensor, queries: Tensor, values: Values) -> Tensor:
+        """Block 0's attention of the image to the tokens, block 1's of them to the image. [N, 7, 128]"""
+        added = self._added.rows(values)
+        gram = added @ added.mT
+        sums = passes.first_pass(
+            keys.numpy(),
+            image.first[2].numpy(),
+            values.added(image.along[0]),
+            image.lengths[0].numpy(),
+            gram.numpy(),
+            upper(gram[:, :FREE, :FREE]),
+            image.keys[0].asked(queries, [self._to_keys.rows(values)]),
+            image.values[0].scaled.numpy(),
+            self._memory.weights.numpy(),
+        )
+        return from_sums(sums, [self._to_values.rows(values)]) + self._values_bias[0]
+
+    def _second_pass(
+        self, image: SharedImage, keys: Tensor, queries: Tensor, pair: tuple[Values, Values]
+    ) -> Tensor:
+        """Block 1's attention of the image to the tokens, the last of them to the image. [N, 4, 128]"""
+        values, last_values = pair
+        added = torch.cat(rows_of((self._kept, self._added_last), pair), 1)[:, ONES_LAST]
+        gram = added @ added.mT
+        sums = passes.second_pass(
+            image.queries.asked(keys, [self._to_queries.rows(values)]),
+            values.added(image.along[1]),
+            last_values.added(image.along[2]),
+            image.lengths[1].numpy(),
+            gram.numpy(),
+            upper(gram[:, : 2 * FREE, : 2 * FREE]),
+            image.keys[1].asked(queries, rows_of(self._to_last_keys, pair)),
+            image.values[1].scaled.numpy(),
+            self._memory.weights.numpy(),
+        )
+        return from_sums(sums, rows_of(self._to_last_values, pair)) + self._values_bias[1]
+
+    def _matrix(self, name: str, projection: str) -> Tensor:
+        """A projection as [256, 128], head by head."""
+        return self._weights[f"{name}.{projection}.heads"].transpose(0, 1).reshape(EMBEDDING_CHANNELS, -1)
 
     def _masks(
         self,
@@ -161,49 +327,43 @@ class MaskDecoder(ABC, Generic[Image]):
         return torch.cat([output, prompt, padding], 1)
 
     def _masks_of(
-        self,
-        twice: Tensor,
-        four_times: Tensor,
-        bias: Tensor,
-        hyper: np.ndarray,
-        out: np.ndarray,
-        shared: tuple[Tensor, Tensor] | None = None,
+        self, twice: Tensor, shared: Tensor, factors: Tensor, hyper: np.ndarray, out: np.ndarray
     ) -> None:
-        """Masks from the image embedding upscaled once, before its bias.
+        """Masks from the image embedding upscaled once: its part that belongs to the prompt, and the photo's.
 
         Args:
-            twice: Four cells a position; is changed. [rows · columns · 4, 64]
-            four_times: Memory for the second product. [at least rows · columns · 4, 128]
-            bias: Of each of the four cells. [4, 64]
+            twice: Four cells a position, of the prompt; is changed. [rows · columns · 4, 64]
+            shared: The same of the photo. [rows · columns · 4, 64]
+            factors: Of each position, for the photo's part. [rows · columns]
             hyper: Vectors from the hypernetwork MLPs, each value four times. float32 [M, 128]
             out: Receives the logits. float32 [M, 4 rows, 4 columns]
-            shared: What is missing in `twice`, and a factor of each position, if not all is there.
         """
         w, (rows, columns) = self._weights, (out.shape[1] // 4, out.shape[2] // 4)
         kernels.norm_and_gelu(
-            x=as_array(twice),
-            bias=bias.numpy(),
+            x=twice.numpy(),
+            bias=self._upscale_bias.numpy(),
             weight=w["output_upscaling.1.weight"].numpy(),
             shift=w["output_upscaling.1.bias"].numpy(),
-            shared=None if shared is None else shared[0].numpy(),
-            factors=None if shared is None else shared[1].numpy(),
+            shared=shared.numpy(),
+            factors=factors.numpy(),
         )
-        four_times = torch.mm(twice, self._upscale[1], out=four_times[: len(twice)])
+        four_times = self._memory.four_times[: len(twice)]
+        torch.mm(twice, w["output_upscaling.3.weight"], out=four_times)
         kernels.gelu_and_masks(
-            x=as_array(four_times.view(rows, columns, 2, 2, 128)),
+            x=four_times.view(rows, columns, 2, 2, 128).numpy(),
             bias=w["output_upscaling.3.bias"].numpy(),
             hyper=hyper,
             out=out,
         )
 
     def _self_attention(self, positioned: Tensor, tokens: Tensor, name: str) -> Tensor:
-        def heads(x: Tensor) -> Tensor:
+        def by_head(x: Tensor) -> Tensor:
             return x.view(len(x), TOKENS, HEADS, -1).transpose(1, 2)
 
         attended = functional.scaled_dot_product_attention(
-            heads(self._linear(positioned, name + ".q_proj")),
-            heads(self._linear(positioned, name + ".k_proj")),
-            heads(self._linear(tokens, name + ".v_proj")),
+            by_head(self._linear(positioned, name + ".q_proj")),
+            by_head(self._linear(positioned, name + ".k_proj")),
+            by_head(self._linear(tokens, name + ".v_proj")),
         )
         return self._linear(attended.transpose(1, 2).reshape(tokens.shape), name + ".out_proj")
 
@@ -227,19 +387,13 @@ class MaskDecoder(ABC, Generic[Image]):
         angles = 2 * torch.pi * ((2 * points - 1) @ self._weights["fourier_matrix"])
         return torch.cat([angles.sin(), angles.cos()], -1)
 
-    @staticmethod
-    def _by_head(x: Tensor) -> Tensor:
-        """[B, T, 128] to [8, B·T, 16]"""
-        return x.view(-1, HEADS, HEAD_DIM).transpose(0, 1)
 
-
-def front(buffer: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A contiguous tensor of some shape in the front part of a buffer."""
-    return buffer.view(-1)[: math.prod(shape)].view(shape)
-
-
-def fast_dtype() -> torch.dtype:
-    """bfloat16 where the processor multiplies it natively, else float32."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    native = ("avx512_bf16", "amx_bf16")
-    return torch.bfloat16 if any(capabilities.get(name) for name in native) else torch.float32
+def _covered(weights: Tensor, upscaled: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The positions that the photo covers: [N, 98, up to 256], [p, 256]."""
+    rows, columns = size
+    if columns == GRID_SIDE:
+        return weights[: -(-rows * columns // passes.BLOCK)], upscaled[: rows * columns]
+    grid = weights.view(len(weights), weights.shape[1], -1, GRID_SIDE)
+    grid = grid[: -(-rows // grid.shape[2]), ..., :columns]
+    covered = upscaled.view(GRID_SIDE, GRID_SIDE, -1)[:rows, :columns]
+    return grid.reshape(*grid.shape[:2], -1), covered.reshape(rows * columns, -1)

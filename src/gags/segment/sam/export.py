@@ -52,7 +52,7 @@ def _load_graph(path: Path) -> "onnx.GraphProto":
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Weights of the decoder from the export, in the shapes that `FoldedDecoder` takes.
+    """Weights of the decoder from the export, in the shapes that `MaskDecoder` takes.
 
     Names are SAM's without `mask_decoder.transformer.`. `NAME.heads` is a projection split by head:
     [8, 256, 16] into the heads, [8, 16, 256] out of them.

@@ -2,18 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from gags.errors import ModelError
-from gags.segment.sam.decoder import MaskDecoder, fast_dtype
+from gags.segment.sam.decoder import MaskDecoder, SharedImage
 from gags.segment.sam.embedding import sampled
 from gags.segment.sam.export import load_session, read_weights
-from gags.segment.sam.folded import FoldedDecoder, PreparedImage
-from gags.segment.sam.low_rank import LowRankDecoder, SharedImage
 from gags.segment.segmenter import PromptedMasks
 
 FRAME_SIDE = 1024  # of the square image that SAM takes, px
@@ -36,7 +33,7 @@ class EncodedPhoto:
         frame_height: Height of the photo in SAM's frame, px.
     """
 
-    image: PreparedImage | SharedImage
+    image: SharedImage
     embedding: torch.Tensor
     width: int
     height: int
@@ -49,7 +46,6 @@ class MobileSam:
 
     Args:
         folder: Holds `encoder.onnx` and `sam.onnx`.
-        dtype: Of the decoder's large products; None takes bfloat16 where the processor has it, else float32.
 
     Raises:
         ModelError: If a file is missing or is not such an export.
@@ -57,17 +53,12 @@ class MobileSam:
 
     name = "mobile-sam"
 
-    def __init__(self, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         for file in ("encoder.onnx", "sam.onnx"):
             if not (folder / file).is_file():
                 raise ModelError(f"{folder} has no {file}; run `gags models pull mobile-sam`")
         self._encoder = load_session(folder / "encoder.onnx")
-        weights, dtype = read_weights(folder / "sam.onnx"), dtype or fast_dtype()
-        self._decoder: MaskDecoder[Any]
-        if dtype == torch.float32:
-            self._decoder = LowRankDecoder(weights)
-        else:  # large products cost less than more passes over memory
-            self._decoder = FoldedDecoder(weights, dtype)
+        self._decoder = MaskDecoder(read_weights(folder / "sam.onnx"))
 
     def encode(self, image: np.ndarray) -> EncodedPhoto:
         """Run the image encoder on a photo, uint8 RGB [H, W, 3]."""
