@@ -119,7 +119,7 @@ def test_asking_a_damaged_scene(workspace, made, right, capsys, file, kind):
         assert after.get(file) == before.get(file)
 
 
-@pytest.mark.parametrize("kind", ["missing", "truncated", "scrambled", "swapped"])
+@pytest.mark.parametrize("kind", ["missing", "truncated", "scrambled", "swapped", "other_shape"])
 @pytest.mark.parametrize("file", [name for name in FILES if name != "config.toml"])
 def test_run_makes_again_what_is_damaged(workspace, made, capsys, file, kind):
     damage(workspace, made, file, kind)

@@ -194,6 +194,8 @@ def things_of_scene(
         known = Things.load(workspace.things, splats=splats_hash)
     if known is not None and len(known.members) and known.members.max() >= len(gaussians):
         known = None
+    if views and not doubt and known is not None and len(known) and not _has_length_of(items, known):
+        known = None
     if doubt and known is None:
         raise WorkspaceError(doubt)
     if doubt:
@@ -217,6 +219,11 @@ def things_of_scene(
             f"{workspace.things} cannot be written; the things of the scene are found anew every time"
         )
     return things, key
+
+
+def _has_length_of(items: Descriptions, things: Things) -> bool:
+    """Whether the embeddings of things are as long as those of the masks that they were found from."""
+    return things.embeddings.shape[1] == items[0][1].embeddings.shape[1]
 
 
 def _doubt(workspace: Workspace, items: Descriptions) -> str:
