@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from gags import models
 from gags.capture.saved import read_saved_capture
@@ -78,9 +77,8 @@ def main() -> None:
     parser.add_argument("scenes", type=Path, nargs="+")
     parser.add_argument("--photos", type=int, default=6)
     parser.add_argument("--novelty", type=float, nargs="+", default=[0.2])
-    parser.add_argument("--float32", action="store_true", help="as on processors without bfloat16")
     given = parser.parse_args()
-    sam = MobileSam(models.ensure("mobile-sam"), dtype=torch.float32 if given.float32 else None)
+    sam = MobileSam(models.ensure("mobile-sam"))
     encoder = LiteEncoder()
     words = encoder.encode_texts(encoder.negatives)
     ways = {"all": 0.0} | {f"novelty {novelty:g}": novelty for novelty in given.novelty}

@@ -14,7 +14,6 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmarks.describe import agreement, best_overlaps
 from gags import models
@@ -119,7 +118,7 @@ def main() -> None:
     parser.add_argument("--novelty", type=float, nargs="*", default=[0.1, 0.2, 0.3])
     parser.add_argument("--random", type=float, nargs="*", default=[0.9, 0.7, 0.5])
     given = parser.parse_args()
-    sam = MobileSam(models.ensure("mobile-sam"), dtype=torch.float32)
+    sam = MobileSam(models.ensure("mobile-sam"))
     print("| scene | way | " + " | ".join(COLUMNS) + " |")
     print("|" + "---|" * (2 + len(COLUMNS)))
     for scene in given.scenes:
