@@ -239,6 +239,22 @@ def test_box_and_sphere_are_drawn_and_set_by_numbers(page):
         assert selected(page) > inside.sum()
 
 
+@pytest.mark.parametrize("key", ["b", "o"])
+def test_box_and_sphere_leave_out_what_is_hidden_and_need_a_drag(page, key):
+    x, y = place_of(page, "red ball")
+    page.keyboard.press(key)
+    drag(page, [(x, y), (x + 60, y)])
+    before = selected(page)
+    page.mouse.click(*place_of(page, "green ball"))  # draws nothing
+    assert selected(page) == before > 5
+    page.evaluate("() => { gagsApp.history.jump(0); gagsApp.toggleHidden(gagsApp.things.listed[0].id); }")
+    hidden = page.evaluate("() => [...gagsApp.things.bits(gagsApp.things.listed[0].id).rows()]")
+    page.evaluate("() => { gagsApp.chooser.shape.size = [99, 99, 99]; gagsApp.chooser.shape.radius = 99; }")
+    page.evaluate("() => gagsApp.chooser.applyShape()")
+    everything = page.evaluate("() => gagsApp.scene.count")
+    assert selected(page) == everything - len(hidden) < everything
+
+
 def test_a_distance_is_measured_and_sets_the_scale(page):
     page.keyboard.press("m")
     places = [place_of(page, word) for word in ("red ball", "green ball")]

@@ -63,6 +63,7 @@ class Chooser {
       const camera = this.app.view.camera(), z = project(camera, this.drag.hit)[2];
       const radius = (Math.hypot(at[0] - this.drag.from[0], at[1] - this.drag.from[1]) * z) / camera.fx;
       this.shape = this._shapeAt(this.drag.hit, radius);
+      this.drag.drawn = true;
     }
     this.app.changed();
   }
@@ -80,7 +81,7 @@ class Chooser {
     const joined = how(event) === "new" ? drag.how : how(event);
     if (this.tool === "lasso") {
       if (drag.points.length > 2) this.app.select(this._lassoed(drag.points, joined), { title: "Lasso" }, joined, "Lasso");
-    } else if (this.shape) {
+    } else if (drag.drawn) { // not the shape before, at a click that draws none
       this.applyShape(joined);
       this._showNumbers();
     }
@@ -93,12 +94,13 @@ class Chooser {
   }
 
   _inside(shape) {
-    const { xyz, count } = this.app.splats, [cx, cy, cz] = shape.center;
+    const { xyz, count } = this.app.splats, [cx, cy, cz] = shape.center, hidden = this.app.hiddenFlags();
     if (shape.kind === "sphere") {
       const most = shape.radius ** 2;
-      return Bits.where(count, (g) => (xyz[3 * g] - cx) ** 2 + (xyz[3 * g + 1] - cy) ** 2 + (xyz[3 * g + 2] - cz) ** 2 <= most);
+      return Bits.where(count, (g) => !hidden[g] && (xyz[3 * g] - cx) ** 2 + (xyz[3 * g + 1] - cy) ** 2 + (xyz[3 * g + 2] - cz) ** 2 <= most);
     }
     return Bits.where(count, (g) => {
+      if (hidden[g]) return false;
       const offset = [xyz[3 * g] - cx, xyz[3 * g + 1] - cy, xyz[3 * g + 2] - cz];
       return shape.axes.every((axis, j) => 2 * Math.abs(dot(axis, offset)) <= shape.size[j]);
     });
