@@ -93,7 +93,7 @@ OWN_MODELS = (
     OwnModel(
         "mobile-sam",
         "segmenter",
-        "MobileSAM (TinyViT) as exported to ONNX; about 1 s a photo on two cores",
+        "MobileSAM (TinyViT) as exported to ONNX; some seconds a photo on two cores",
         "Apache-2.0 (npm package: MIT)",
         (
             ModelFile(
