@@ -134,6 +134,13 @@ def test_run_makes_again_what_is_damaged(workspace, made, capsys, file, kind):
         assert found[name] == expected[name], name
 
 
+@pytest.mark.parametrize("kind", ["flipped", "scrambled", "missing"])
+def test_damaged_masks_of_any_photo_leave_the_answer_as_it_is(workspace, made, right, capsys, kind):
+    damage(workspace, made, "features/view_01.png.safetensors", kind)
+    assert cli.main(["locate", str(workspace), "red ball", "--json"]) == 0
+    assert capsys.readouterr().out == right
+
+
 def test_a_field_whose_masks_changed_is_made_again(workspace, made, capsys):
     path = workspace / PHOTO
     described = Description.load(path)

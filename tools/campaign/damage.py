@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -102,12 +103,12 @@ def no_permission(file: Path, twin: Path, rng: np.random.Generator) -> None:
 def newer(file: Path, twin: Path, rng: np.random.Generator) -> None:
     """A newer version of gags wrote it."""
     if file.suffix == ".toml":
-        file.write_text(file.read_text().replace("format = 1", "format = 99"))
+        file.write_text(re.sub(r"(?m)^format = \d+$", "format = 99", file.read_text()))
     elif file.name == "capture.json":
-        file.write_text(file.read_text().replace('"version": 1', '"version": 99'))
+        file.write_text(re.sub(r'"version": \d+', '"version": 99', file.read_text()))
     elif file.suffix == ".safetensors":
         tensors, metadata = _read(file)
-        _write(file, tensors, metadata | {"format": metadata["format"].replace("-1", "-99")})
+        _write(file, tensors, metadata | {"format": re.sub(r"-\d+$", "-99", metadata["format"])})
     else:
         raise NotPossibleError
 

@@ -39,7 +39,7 @@ class Layer:
         self.tokens = _random(PROMPTS, 8, 7, 16, seed=seed + 4)  # values
         self.keys, self.queries = _random(2, PROMPTS, 8, 7, 16, seed=seed + 5)
         self.queries *= 0.7
-        self.queries[0] *= 40  # one weight holds nearly all, of positions of any block
+        self.queries[0] *= 40  # nearly all of the weight on one position, in any block
 
     def added(self, scores: Tensor) -> Tensor:
         """What the tokens add to the image, given scores. [N, 8, 7, P] to [N, P, 256]"""
@@ -60,7 +60,7 @@ class Layer:
         return Values.of(self.tokens.float().transpose(1, 2).flatten(2))
 
     def along(self, image: Tensor) -> Update:
-        """What it adds has in common with an image. [P, 256]"""
+        """Products of what it adds with the rows of an image. [P, 256]"""
         heads = self.out @ image.T
         return Update(in_blocks(heads.float()), (image @ self.bias).float())
 
@@ -127,3 +127,14 @@ def test_both_passes_are_the_attentions_written_out():
     left = weights.transpose(1, 2).flatten(2)
     made = left[:, 2 * FREE, :, None] * image + left.mT @ added
     np.testing.assert_allclose(made, whole, rtol=1e-3, atol=1e-3)
+
+
+def test_the_photo_is_asked_as_written_out():
+    layer = Layer(30)
+    image = _random(POSITIONS, 256, seed=3)
+    keys = torch.einsum("pc,hcd->hdp", image, layer.to_keys) + layer.fixed
+    values = torch.einsum("pc,hcd->hdp", image, layer.to_values)
+    parts = [in_blocks(each.float()).numpy() for each in (keys, values)]
+    sums = passes.ask_photo(layer.queries.float().numpy(), *parts)
+    expected = layer.attended(image.expand(PROMPTS, -1, -1))
+    np.testing.assert_allclose(from_sums(sums, []), expected, rtol=1e-3, atol=1e-3)

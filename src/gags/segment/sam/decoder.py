@@ -3,15 +3,14 @@
 A prompt is 7 tokens. They attend to 4096 positions of the image embedding, and these attend to them. The
 usual form projects all positions to keys, queries and values again for every prompt, which takes most of its
 time. Here the image embedding is projected once a photo; what a prompt changes of it is kept as products of
-low rank (`low_rank`), and all else that is done to it is linear. That is a sixth of the arithmetic of the
-attentions. The transposed convolutions have stride and kernel 2: they are plain products, and only the part
-that the photo covers is upscaled.
+low rank (`low_rank`), and all else that is done to it is linear. That is an eleventh of the usual arithmetic
+of the attentions. The transposed convolutions have stride and kernel 2: they are plain products, and only the
+part that the photo covers is upscaled.
 
 Own code although onnxruntime runs the export, which takes 5 times as long (`benchmarks/sam_decoder.py`).
 """
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +20,8 @@ from torch.nn import functional
 
 from gags.segment.sam import kernels, passes
 from gags.segment.sam.low_rank import (
-    FREE,
-    HEAD_DIM,
-    HEADS,
     ONES_LAST,
     RANK,
-    TOKENS,
     Projected,
     Update,
     Values,
@@ -37,6 +32,7 @@ from gags.segment.sam.low_rank import (
     rows_of,
     upper,
 )
+from gags.segment.sam.passes import BLOCK, FREE, HEAD_DIM, HEADS, ROW_OF_SCALES, TOKENS
 from gags.threads import single_threaded_pool
 
 GRID_SIDE = 64  # image positions a side
@@ -61,7 +57,7 @@ class SharedImage:
         along: What the updates have in common with these rows, B x: block 0's in block 0, in block 1, and
             block 1's in block 1; [16, 8, 16, 256] and [4096] each.
         keys: Of the second attention to the image, and of the final one.
-        values: Likewise.
+        values: Likewise, the part that belongs to the photo. [16, 8, 16, 256] each
         queries: Of the second attention of the image.
         upscaled: The photo's part of the first upscaling. [4096, 256]
     """
@@ -70,18 +66,18 @@ class SharedImage:
     lengths: tuple[Tensor, Tensor]
     along: tuple[Update, Update, Update]
     keys: tuple[Projected, Projected]
-    values: tuple[Projected, Projected]
+    values: tuple[Tensor, Tensor]
     queries: Projected
     upscaled: Tensor
 
 
 class _Memory(threading.local):
-    """Memory of one thread, so that none is asked for again."""
+    """Memory of one thread; fresh memory for every product would cost more time than the product."""
 
     def __init__(self) -> None:
         # For each prompt: A₁ times s₁, later s₁ s₂; A₂ s₂; then these scales, the factors of rows of ones.
-        blocks = POSITIONS // passes.BLOCK
-        self.weights = torch.empty(MOST_PROMPTS, blocks, 2 * RANK, passes.BLOCK)
+        blocks = POSITIONS // BLOCK
+        self.weights = torch.empty(MOST_PROMPTS, blocks, 2 * RANK, BLOCK)
         self.twice = torch.empty(POSITIONS, EMBEDDING_CHANNELS)
         self.four_times = torch.empty(4 * POSITIONS, 128)
 
@@ -142,14 +138,13 @@ class MaskDecoder:
             x = self._linear(x, f"layers.0.cross_attn_{name}_proj")
             return in_blocks(x.view(POSITIONS, HEADS, HEAD_DIM).permute(1, 2, 0))
 
+        def scaled(x: Tensor, name: str, projection: str) -> Tensor:
+            return in_blocks(torch.matmul(x, w[f"{name}.{projection}_proj.heads"]).transpose(1, 2))
+
         def projected(x: Tensor, beta: Tensor, name: str, projection: str) -> Projected:
-            heads = w[f"{name}.{projection}.heads"]
-            scaled = in_blocks(torch.matmul(x, heads).transpose(1, 2))
-            if projection == "v_proj":
-                return Projected(scaled, scaled.new_empty(0))
-            bias = w[f"{name}.{projection}.bias"].view(HEADS, 1, HEAD_DIM)
-            fixed = torch.matmul(beta + self._positions, heads) + bias
-            return Projected(scaled, in_blocks(fixed.transpose(1, 2)))
+            bias = w[f"{name}.{projection}_proj.bias"].view(HEADS, HEAD_DIM, 1)
+            fixed = torch.matmul(beta + self._positions, w[f"{name}.{projection}_proj.heads"])
+            return Projected(scaled(x, name, projection), in_blocks(fixed.transpose(1, 2) + bias))
 
         def along(x: Tensor, name: str, more: Tensor | float = 0.0) -> Update:
             heads = in_blocks(torch.matmul(w[name + ".out_proj.heads"], x.T))
@@ -168,14 +163,14 @@ class MaskDecoder:
                 along(kept, _SECOND, beta),
             ),
             keys=(
-                projected(normed, beta, _TO_IMAGE, "k_proj"),
-                projected(last_normed, last_beta, _FINAL, "k_proj"),
+                projected(normed, beta, _TO_IMAGE, "k"),
+                projected(last_normed, last_beta, _FINAL, "k"),
             ),
             values=(
-                projected(normed, beta, _TO_IMAGE, "v_proj"),
-                projected(last_normed, last_beta, _FINAL, "v_proj"),
+                scaled(normed, _TO_IMAGE, "v"),
+                scaled(last_normed, _FINAL, "v"),
             ),
-            queries=projected(normed, beta, _SECOND, "q_proj"),
+            queries=projected(normed, beta, _SECOND, "q"),
             upscaled=last_normed @ w["output_upscaling.0.weight"],
         )
 
@@ -194,8 +189,9 @@ class MaskDecoder:
             Logits of the masks above `min_iou`, prompt by prompt, float32 [K, 4 rows, 4 columns]; predicted
             IoU of all masks, float32 [B, 3].
         """
-        # No thread is left idle for the sake of larger chunks.
-        chunks = points.split(max(1, min(MOST_PROMPTS, -(-len(points) // self._thread_count))))
+        # As few chunks as memory allows, and as many for each thread.
+        chunks = max(1, self._thread_count * -(-len(points) // (self._thread_count * MOST_PROMPTS)))
+        chunks = points.split(max(1, -(-len(points) // chunks)))
         done = list(self._threads.map(lambda chunk: self._decode(image, chunk, size, min_iou), chunks))
         return np.concatenate([logits for logits, _ in done]), np.concatenate([ious for _, ious in done])
 
@@ -203,7 +199,7 @@ class MaskDecoder:
     def _decode(
         self, image: SharedImage, points: Tensor, size: tuple[int, int], min_iou: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        linear, memory = self._linear, self._memory
+        linear = self._linear
         initial = self._initial_tokens(points)
         # Block 0: the image embedding is still that of the photo.
         tokens = self._norm(self._self_attention(initial, initial, "layers.0.self_attn"), "layers.0.norm1")
@@ -227,19 +223,7 @@ class MaskDecoder:
         attended = self._second_pass(image, keys, queries, pair)
         tokens = self._norm(tokens + linear(attended, _FINAL + ".out_proj"), "norm_final_attn")
         upscaled = torch.cat(rows_of(self._to_upscaled, pair), 1)[:, ONES_LAST]
-
-        def upscale(prompt: int, hyper: np.ndarray, out: np.ndarray) -> None:
-            weights, shared = _covered(memory.weights[prompt], image.upscaled, size)
-            blocks, positions = len(weights), weights.shape[-1]
-            rows = upscaled[prompt].expand(blocks, -1, -1)
-            twice = memory.twice[: blocks * positions].view(blocks, positions, EMBEDDING_CHANNELS)
-            torch.bmm(weights.mT, rows, out=twice)
-            twice = memory.twice[: len(shared)]
-            # The factor of the photo's part is that of block 0's row of ones.
-            factors = weights[:, 2 * FREE].reshape(-1)[: len(shared)].contiguous()
-            self._masks_of(twice.view(-1, 64), shared.view(-1, 64), factors, hyper, out)
-
-        return self._masks(tokens, size, min_iou, upscale)
+        return self._masks(image, tokens, upscaled, size, min_iou)
 
     def _ask_photo(self, image: SharedImage, queries: Tensor) -> Tensor:
         """Attention of the tokens to the image embedding of the photo. [N, 7, 256]"""
@@ -253,15 +237,15 @@ class MaskDecoder:
         added = self._added.rows(values)
         gram = added @ added.mT
         sums = passes.first_pass(
-            keys.numpy(),
-            image.first[2].numpy(),
-            values.added(image.along[0]),
-            image.lengths[0].numpy(),
-            gram.numpy(),
-            upper(gram[:, :FREE, :FREE]),
-            image.keys[0].asked(queries, [self._to_keys.rows(values)]),
-            image.values[0].scaled.numpy(),
-            self._memory.weights.numpy(),
+            keys=keys.numpy(),
+            queries=image.first[2].numpy(),
+            added=values.added(image.along[0]),
+            lengths=image.lengths[0].numpy(),
+            gram=gram.numpy(),
+            upper=upper(gram[:, :FREE, :FREE]),
+            projection=image.keys[0].asked(queries, [self._to_keys.rows(values)]),
+            values=image.values[0].numpy(),
+            weights=self._memory.weights.numpy(),
         )
         return from_sums(sums, [self._to_values.rows(values)]) + self._values_bias[0]
 
@@ -273,15 +257,15 @@ class MaskDecoder:
         added = torch.cat(rows_of((self._kept, self._added_last), pair), 1)[:, ONES_LAST]
         gram = added @ added.mT
         sums = passes.second_pass(
-            image.queries.asked(keys, [self._to_queries.rows(values)]),
-            values.added(image.along[1]),
-            last_values.added(image.along[2]),
-            image.lengths[1].numpy(),
-            gram.numpy(),
-            upper(gram[:, : 2 * FREE, : 2 * FREE]),
-            image.keys[1].asked(queries, rows_of(self._to_last_keys, pair)),
-            image.values[1].scaled.numpy(),
-            self._memory.weights.numpy(),
+            to_tokens=image.queries.asked(keys, [self._to_queries.rows(values)]),
+            before=values.added(image.along[1]),
+            added=last_values.added(image.along[2]),
+            lengths=image.lengths[1].numpy(),
+            gram=gram.numpy(),
+            upper=upper(gram[:, : 2 * FREE, : 2 * FREE]),
+            projection=image.keys[1].asked(queries, rows_of(self._to_last_keys, pair)),
+            values=image.values[1].numpy(),
+            weights=self._memory.weights.numpy(),
         )
         return from_sums(sums, rows_of(self._to_last_values, pair)) + self._values_bias[1]
 
@@ -290,20 +274,16 @@ class MaskDecoder:
         return self._weights[f"{name}.{projection}.heads"].transpose(0, 1).reshape(EMBEDDING_CHANNELS, -1)
 
     def _masks(
-        self,
-        tokens: Tensor,
-        size: tuple[int, int],
-        min_iou: float,
-        upscale: Callable[[int, np.ndarray, np.ndarray], None],
+        self, image: SharedImage, tokens: Tensor, upscaled: Tensor, size: tuple[int, int], min_iou: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Predicted IoUs, and the masks above a least one; see `decode`.
 
         Args:
-            tokens: The output tokens. [B, 4, 256]
+            image: From `prepare`.
+            tokens: The output tokens. [N, 4, 256]
+            upscaled: B of both blocks times the first upscaling, the rows of ones last. [N, 98, 256]
             size: Rows and columns of image positions to upscale.
             min_iou: See `decode`.
-            upscale: Writes the masks of one prompt: its row, vectors of its masks, each value four times
-                [M, 128], where the logits go [M, 4 rows, 4 columns].
         """
         ious = self._mlp(tokens[:, 0], "iou_prediction_head")[:, 1:].numpy()
         # A mask is the product of the upscaled image with what the hypernetwork MLP makes of its token.
@@ -314,7 +294,8 @@ class MaskDecoder:
         done = 0
         for prompt in np.flatnonzero(wanted.any(1)).tolist():
             masks = hyper[prompt, wanted[prompt]]
-            upscale(prompt, masks, logits[done : done + len(masks)])
+            weights, shared = _covered(self._memory.weights[prompt], image.upscaled, size)
+            self._upscale(weights, upscaled[prompt], shared, masks, logits[done : done + len(masks)])
             done += len(masks)
         return logits, ious
 
@@ -326,31 +307,36 @@ class MaskDecoder:
         padding = w["not_a_point_embed"].expand(len(points), 1, -1)
         return torch.cat([output, prompt, padding], 1)
 
-    def _masks_of(
-        self, twice: Tensor, shared: Tensor, factors: Tensor, hyper: np.ndarray, out: np.ndarray
+    def _upscale(
+        self, weights: Tensor, rows: Tensor, shared: Tensor, hyper: np.ndarray, out: np.ndarray
     ) -> None:
-        """Masks from the image embedding upscaled once: its part that belongs to the prompt, and the photo's.
+        """Masks of one prompt.
 
         Args:
-            twice: Four cells a position, of the prompt; is changed. [rows · columns · 4, 64]
-            shared: The same of the photo. [rows · columns · 4, 64]
-            factors: Of each position, for the photo's part. [rows · columns]
+            weights: A of the positions that the photo covers, block by block. [blocks, 98, positions]
+            rows: B times the first upscaling. [98, 256]
+            shared: The photo's part of the upscaled image embedding. [rows · columns, 256]
             hyper: Vectors from the hypernetwork MLPs, each value four times. float32 [M, 128]
             out: Receives the logits. float32 [M, 4 rows, 4 columns]
         """
-        w, (rows, columns) = self._weights, (out.shape[1] // 4, out.shape[2] // 4)
+        w, memory, count = self._weights, self._memory, len(shared)
+        blocks, _, positions = weights.shape
+        twice = memory.twice[: blocks * positions].view(blocks, positions, EMBEDDING_CHANNELS)
+        torch.bmm(weights.mT, rows.expand(blocks, -1, -1), out=twice)
+        twice = memory.twice[:count].view(-1, 64)
         kernels.norm_and_gelu(
             x=twice.numpy(),
             bias=self._upscale_bias.numpy(),
             weight=w["output_upscaling.1.weight"].numpy(),
             shift=w["output_upscaling.1.bias"].numpy(),
-            shared=shared.numpy(),
-            factors=factors.numpy(),
+            shared=shared.view(-1, 64).numpy(),
+            # The factor of the photo's part is that of block 0's row of ones.
+            factors=weights[:, ROW_OF_SCALES].reshape(-1)[:count].contiguous().numpy(),
         )
-        four_times = self._memory.four_times[: len(twice)]
+        four_times = memory.four_times[: len(twice)]
         torch.mm(twice, w["output_upscaling.3.weight"], out=four_times)
         kernels.gelu_and_masks(
-            x=four_times.view(rows, columns, 2, 2, 128).numpy(),
+            x=four_times.view(out.shape[1] // 4, out.shape[2] // 4, 2, 2, 128).numpy(),
             bias=w["output_upscaling.3.bias"].numpy(),
             hyper=hyper,
             out=out,
@@ -389,10 +375,10 @@ class MaskDecoder:
 
 
 def _covered(weights: Tensor, upscaled: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The positions that the photo covers: [N, 98, up to 256], [p, 256]."""
+    """The positions that the photo covers: [blocks, 98, up to 256], [rows · columns, 256]."""
     rows, columns = size
     if columns == GRID_SIDE:
-        return weights[: -(-rows * columns // passes.BLOCK)], upscaled[: rows * columns]
+        return weights[: -(-rows * columns // BLOCK)], upscaled[: rows * columns]
     grid = weights.view(len(weights), weights.shape[1], -1, GRID_SIDE)
     grid = grid[: -(-rows // grid.shape[2]), ..., :columns]
     covered = upscaled.view(GRID_SIDE, GRID_SIDE, -1)[:rows, :columns]

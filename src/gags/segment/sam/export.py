@@ -12,13 +12,12 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
-# Attention whose projections the decoder applies on the side of the tokens.
-_FOLDED = (
-    "layers.0.cross_attn_image_to_token",
-    "layers.1.cross_attn_image_to_token",
-    "layers.1.cross_attn_token_to_image",
-    "final_attn_token_to_image",
-)
+_BY_HEAD = {  # projections of attentions that the decoder takes split by head
+    "layers.0.cross_attn_image_to_token": ("out",),
+    "layers.1.cross_attn_image_to_token": ("q", "out"),
+    "layers.1.cross_attn_token_to_image": ("k", "v"),
+    "final_attn_token_to_image": ("k", "v"),
+}
 
 
 def load_session(path: Path) -> "onnxruntime.InferenceSession":
@@ -74,15 +73,12 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         weights["fourier_matrix"] = stored[prompt + "pe_layer.positional_encoding_gaussian_matrix"]
         weights["point_embed"] = stored[prompt + "point_embeddings.1.weight"]
         weights["not_a_point_embed"] = stored[prompt + "not_a_point_embed.weight"]
-        for block in _FOLDED:
-            for projection in ("q_proj", "k_proj", "v_proj"):
-                weight = weights[f"{block}.{projection}.weight"]
-                weights[f"{block}.{projection}.heads"] = (
-                    weight.T.reshape(256, 8, 16).transpose(0, 1).contiguous()
-                )
-            weights[f"{block}.out_proj.heads"] = (
-                weights[f"{block}.out_proj.weight"].T.reshape(8, 16, 256).contiguous()
-            )
+        for block, projections in _BY_HEAD.items():
+            for projection in projections:
+                weight = weights[f"{block}.{projection}_proj.weight"].T
+                split = weight.reshape(8, 16, 256) if projection == "out" else weight.reshape(256, 8, 16)
+                split = split if projection == "out" else split.transpose(0, 1)
+                weights[f"{block}.{projection}_proj.heads"] = split.contiguous()
         first, second = (weights[f"output_upscaling.{layer}.weight"] for layer in (0, 3))
         # [in, out, 2, 2] to matrices; columns of the first go cell by cell of the 2×2, of the second channel
         # by channel.

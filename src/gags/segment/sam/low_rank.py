@@ -1,7 +1,7 @@
 """What a prompt changes of SAM's image embedding, kept as products of low rank.
 
-In each block of the mask decoder's transformer, every position p adds a mean of the
-7 tokens' values in each of the 8 heads, weighted by attention, then is normalised (layer norm):
+In each block of the mask decoder's transformer, to every position is added a mean of the 7 tokens' values in
+each of the 8 heads, weighted by attention; then it is normalised (layer norm):
 
     X₁ = s₁ (X₀ + A₁ B₁) γ₁ + β₁,  X₂ = s₂ (X₁ + A₂ B₂) γ₂ + β₂
 
@@ -23,12 +23,8 @@ import torch
 from torch import Tensor
 
 from gags.segment.sam import passes
+from gags.segment.sam.passes import BLOCK, FREE, FREE_TOKENS, HEAD_DIM, HEADS
 
-TOKENS = 7  # of a prompt: IoU token, four mask tokens, prompt, padding
-FREE_TOKENS = TOKENS - 1  # whose weights are kept; that of the last is 1 minus these
-HEADS = 8
-HEAD_DIM = 16  # of attention between tokens and image
-FREE = HEADS * FREE_TOKENS  # rows of A of one block, without the row of ones
 RANK = FREE + 1  # of what one block adds to the image embedding
 ONES_LAST = [*range(FREE), *range(RANK, RANK + FREE), FREE, RANK + FREE]  # rows of both blocks
 
@@ -85,7 +81,7 @@ class Values(NamedTuple):
         return cls(by_head(x[:, :FREE_TOKENS] - last), by_head(last))
 
     def added(self, along: Update) -> passes.Added:
-        """What they add to the image embedding, beside what that has in common with it."""
+        """What they add to the image embedding, and its products with the rows of that (`along`)."""
         return passes.Added(self.beyond.numpy(), self.last.numpy(), along.heads.numpy(), along.bias.numpy())
 
 
@@ -94,7 +90,7 @@ class Projected(NamedTuple):
 
     Attributes:
         scaled: [16, 8, 16, 256]
-        fixed: Likewise; [0] for values, whose part is added afterwards
+        fixed: Likewise.
     """
 
     scaled: Tensor
@@ -154,7 +150,7 @@ def rows_of(updates: Sequence[Update], pair: tuple[Values, Values]) -> list[Tens
 
 def in_blocks(x: Tensor) -> Tensor:
     """Block by block of the positions. [8, 16, 4096] to [16, 8, 16, 256]"""
-    return x.reshape(HEADS, HEAD_DIM, -1, passes.BLOCK).permute(2, 0, 1, 3).contiguous()
+    return x.reshape(HEADS, HEAD_DIM, -1, BLOCK).permute(2, 0, 1, 3).contiguous()
 
 
 def centred(x: Tensor) -> Tensor:

@@ -6,8 +6,6 @@ far are scaled down whenever a larger score comes (online softmax). Names are th
 split here: rows of its 48 free weights (6 tokens of 8 heads), and the row of ones, which are constants and
 factors instead. All arrays are float32 and contiguous, P is the number of positions, a multiple of 256.
 Arrays over positions go block by block: rows of 4096 numbers would all take the same few places of the cache.
-
-Products are written with vectors by hand: LLVM's own take twice the time here.
 """
 
 from typing import NamedTuple
@@ -15,22 +13,25 @@ from typing import NamedTuple
 import numpy as np
 
 from gags.segment.sam.kernels import exp
+from gags.segment.sam.products import BLOCK, FAST, add_products, add_sums
 from gags.simd.cache import kernel
-from gags.simd.memory import native_load, native_load_broadcast, store
+from gags.simd.memory import native_load, store
 from gags.simd.vectors import NATIVE_LANES, maximum
 
-FAST = {"fastmath": True, "error_model": "numpy", "nogil": True}
-
-BLOCK = 256  # positions at a time
-_HEADS, _TOKENS, _DIM = 8, 7, 16
-_FREE = _TOKENS - 1  # tokens whose weights are rows of A
-ROW_OF_SCALES = 2 * _HEADS * _FREE  # of the rows of weights, and the next one
+TOKENS = 7  # of a prompt: IoU token, four mask tokens, prompt, padding
+FREE_TOKENS = TOKENS - 1  # whose weights are kept; that of the last is 1 minus these
+HEADS = 8
+HEAD_DIM = 16  # of attention between tokens and image
+FREE = HEADS * FREE_TOKENS  # rows of A of one block of the transformer, without the row of ones
+ROW_OF_SCALES = 2 * FREE  # of the rows of weights, and the next one
 _EPSILON = 1e-5  # of the layer norms
-_LOWEST = -3e38  # below every score
+_LOWEST = -1e38  # below every score
 
 
 class Projection(NamedTuple):
-    """Scores of the tokens of N prompts with a projection of the image embedding, s (X₀ W + A B W) + X W.
+    """Scores of the tokens of N prompts with a projection of the image embedding.
+
+    The projection is s (X₀ W + A B W), and a part without s.
 
     Attributes:
         tokens: [N, 8, T, 16]
@@ -82,143 +83,6 @@ class Attended(NamedTuple):
 
 
 @kernel(**FAST)
-def _add_to_two_rows(
-    out: np.ndarray, o: int, left: np.ndarray, p: int, first: int, inner: int, right: np.ndarray, r: int
-) -> None:
-    """A strip of two rows of `_add_products`; places in the flat arrays, first column of `left`."""
-    below = o + BLOCK
-    a, b = native_load(out, o), native_load(out, o + NATIVE_LANES)
-    c, d = native_load(out, o + 2 * NATIVE_LANES), native_load(out, o + 3 * NATIVE_LANES)
-    e, f = native_load(out, below), native_load(out, below + NATIVE_LANES)
-    g, h = native_load(out, below + 2 * NATIVE_LANES), native_load(out, below + 3 * NATIVE_LANES)
-    for k in range(first, inner):
-        q = r + k * BLOCK
-        w, x = native_load(right, q), native_load(right, q + NATIVE_LANES)
-        y, z = native_load(right, q + 2 * NATIVE_LANES), native_load(right, q + 3 * NATIVE_LANES)
-        value = native_load_broadcast(left, p + k)
-        a, b, c, d = a + value * w, b + value * x, c + value * y, d + value * z
-        value = native_load_broadcast(left, p + inner + k)
-        e, f, g, h = e + value * w, f + value * x, g + value * y, h + value * z
-    store(out, o, a)
-    store(out, o + NATIVE_LANES, b)
-    store(out, o + 2 * NATIVE_LANES, c)
-    store(out, o + 3 * NATIVE_LANES, d)
-    store(out, below, e)
-    store(out, below + NATIVE_LANES, f)
-    store(out, below + 2 * NATIVE_LANES, g)
-    store(out, below + 3 * NATIVE_LANES, h)
-
-
-@kernel(**FAST)
-def _add_to_row(
-    out: np.ndarray, o: int, left: np.ndarray, p: int, inner: int, right: np.ndarray, r: int
-) -> None:
-    """A strip of one row of `_add_products`."""
-    a, b = native_load(out, o), native_load(out, o + NATIVE_LANES)
-    c, d = native_load(out, o + 2 * NATIVE_LANES), native_load(out, o + 3 * NATIVE_LANES)
-    for k in range(inner):
-        q = r + k * BLOCK
-        value = native_load_broadcast(left, p + k)
-        a = a + value * native_load(right, q)
-        b = b + value * native_load(right, q + NATIVE_LANES)
-        c = c + value * native_load(right, q + 2 * NATIVE_LANES)
-        d = d + value * native_load(right, q + 3 * NATIVE_LANES)
-    store(out, o, a)
-    store(out, o + NATIVE_LANES, b)
-    store(out, o + 2 * NATIVE_LANES, c)
-    store(out, o + 3 * NATIVE_LANES, d)
-
-
-@kernel(**FAST)
-def _add_products(
-    out: np.ndarray, left: np.ndarray, right: np.ndarray, start: int = 0, upper: bool = False
-) -> None:
-    """out += left · right.
-
-    Args:
-        out: [M, 256]
-        left: [M, K]
-        right: [K, 256], after other numbers
-        start: Place of its first number.
-        upper: Of `left`, what lies left of the diagonal is zero.
-    """
-    rows, inner = left.shape
-    for i in range(0, BLOCK, 4 * NATIVE_LANES):
-        for m in range(0, rows - 1, 2):
-            first = m if upper else 0
-            _add_to_two_rows(out, BLOCK * m + i, left, inner * m, first, inner, right, start + i)
-        if rows % 2:
-            last = rows - 1
-            _add_to_row(out, BLOCK * last + i, left, inner * last, inner, right, start + i)
-
-
-@kernel(**FAST)
-def _sum_two_rows(
-    out: np.ndarray, o: int, inner: int, left: np.ndarray, p: int, right: np.ndarray, r: int
-) -> None:
-    """Four sums of each of two rows of `_add_sums`; places in the flat arrays."""
-    below = o + inner * NATIVE_LANES
-    a, b = native_load(out, o), native_load(out, o + NATIVE_LANES)
-    c, d = native_load(out, o + 2 * NATIVE_LANES), native_load(out, o + 3 * NATIVE_LANES)
-    e, f = native_load(out, below), native_load(out, below + NATIVE_LANES)
-    g, h = native_load(out, below + 2 * NATIVE_LANES), native_load(out, below + 3 * NATIVE_LANES)
-    for i in range(0, BLOCK, NATIVE_LANES):
-        q = r + i
-        w, x = native_load(right, q), native_load(right, q + BLOCK)
-        y, z = native_load(right, q + 2 * BLOCK), native_load(right, q + 3 * BLOCK)
-        value = native_load(left, p + i)
-        a, b, c, d = a + value * w, b + value * x, c + value * y, d + value * z
-        value = native_load(left, p + BLOCK + i)
-        e, f, g, h = e + value * w, f + value * x, g + value * y, h + value * z
-    store(out, o, a)
-    store(out, o + NATIVE_LANES, b)
-    store(out, o + 2 * NATIVE_LANES, c)
-    store(out, o + 3 * NATIVE_LANES, d)
-    store(out, below, e)
-    store(out, below + NATIVE_LANES, f)
-    store(out, below + 2 * NATIVE_LANES, g)
-    store(out, below + 3 * NATIVE_LANES, h)
-
-
-@kernel(**FAST)
-def _sum_row(out: np.ndarray, o: int, left: np.ndarray, p: int, right: np.ndarray, r: int) -> None:
-    """Four sums of one row of `_add_sums`."""
-    a, b = native_load(out, o), native_load(out, o + NATIVE_LANES)
-    c, d = native_load(out, o + 2 * NATIVE_LANES), native_load(out, o + 3 * NATIVE_LANES)
-    for i in range(0, BLOCK, NATIVE_LANES):
-        q = r + i
-        value = native_load(left, p + i)
-        a = a + value * native_load(right, q)
-        b = b + value * native_load(right, q + BLOCK)
-        c = c + value * native_load(right, q + 2 * BLOCK)
-        d = d + value * native_load(right, q + 3 * BLOCK)
-    store(out, o, a)
-    store(out, o + NATIVE_LANES, b)
-    store(out, o + 2 * NATIVE_LANES, c)
-    store(out, o + 3 * NATIVE_LANES, d)
-
-
-@kernel(**FAST)
-def _add_sums(out: np.ndarray, left: np.ndarray, right: np.ndarray, start: int = 0) -> None:
-    """out += left · rightᵀ, each sum in as many parts as a vector has lanes.
-
-    Args:
-        out: [M, K, lanes], K a multiple of 4
-        left: [M, 256]
-        right: [K, 256], after other numbers
-        start: Place of its first number.
-    """
-    rows, inner, lanes = out.shape
-    for k in range(0, inner, 4):  # four rows of `right` stay in the first-level cache
-        place = start + k * BLOCK
-        for m in range(0, rows - 1, 2):
-            _sum_two_rows(out, (m * inner + k) * lanes, inner, left, BLOCK * m, right, place)
-        if rows % 2:
-            last = rows - 1
-            _sum_row(out, (last * inner + k) * lanes, left, BLOCK * last, right, place)
-
-
-@kernel(**FAST)
 def _softmax_over_tokens(scores: np.ndarray, weights: np.ndarray) -> None:
     """Attention weights of all tokens but the last, head by head.
 
@@ -227,29 +91,29 @@ def _softmax_over_tokens(scores: np.ndarray, weights: np.ndarray) -> None:
         weights: Receives them. [48, 256]
     """
     largest, total = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
-    for h in range(_HEADS):
+    for h in range(HEADS):
         largest[:] = np.float32(_LOWEST)
         total[:] = np.float32(0)
-        for t in range(_TOKENS):
+        for t in range(TOKENS):
             for i in range(BLOCK):
-                value = scores[_TOKENS * h + t, i]
+                value = scores[TOKENS * h + t, i]
                 largest[i] = value if value > largest[i] else largest[i]
-        for t in range(_TOKENS):
+        for t in range(TOKENS):
             for i in range(BLOCK):
-                value = exp(scores[_TOKENS * h + t, i] - largest[i])
-                scores[_TOKENS * h + t, i] = value
+                value = exp(scores[TOKENS * h + t, i] - largest[i])
+                scores[TOKENS * h + t, i] = value
                 total[i] += value
         for i in range(BLOCK):
             total[i] = np.float32(1) / total[i]
-        for t in range(_TOKENS - 1):
+        for t in range(TOKENS - 1):
             for i in range(BLOCK):
-                weights[(_TOKENS - 1) * h + t, i] = scores[_TOKENS * h + t, i] * total[i]
+                weights[(TOKENS - 1) * h + t, i] = scores[TOKENS * h + t, i] * total[i]
 
 
 @kernel(**FAST)
 def _place(start: int, head: int) -> int:
     """Where a head's numbers of a block of positions begin in an array [P / 256, 8, 16, 256]."""
-    return _HEADS * _DIM * start + _DIM * BLOCK * head
+    return HEADS * HEAD_DIM * start + HEAD_DIM * BLOCK * head
 
 
 @kernel(**FAST)
@@ -269,9 +133,9 @@ def _project(
     tokens = projection.tokens.shape[2]
     for m in range(out.shape[0]):
         out[m, :] = projection.by_ones[n, m, 0]
-    for h in range(_HEADS):
+    for h in range(HEADS):
         rows = out[tokens * h : tokens * (h + 1)]
-        _add_products(rows, projection.tokens[n, h], projection.scaled, _place(start, h))
+        add_products(rows, projection.tokens[n, h], projection.scaled, _place(start, h))
     for m in range(out.shape[0]):
         for i in range(BLOCK):
             out[m, i] *= scales[0, i]
@@ -279,18 +143,20 @@ def _project(
             ones = projection.by_ones[n, m, j]
             for i in range(BLOCK):
                 out[m, i] += ones * scales[j, i]
-    for h in range(_HEADS):
+    for h in range(HEADS):
         rows = out[tokens * h : tokens * (h + 1)]
-        _add_products(rows, projection.tokens[n, h], projection.fixed, _place(start, h))
-    _add_products(out, projection.by_rank[n], weights)
+        add_products(rows, projection.tokens[n, h], projection.fixed, _place(start, h))
+    add_products(out, projection.by_rank[n], weights)
 
 
 @kernel(**FAST)
 def _add_along(added: Added, n: int, start: int, along: np.ndarray, along_ones: np.ndarray) -> None:
     """Add B x of a prompt and a block of positions, and that of the row of ones. [48, 256], [1, 256]"""
-    for h in range(_HEADS):
-        _add_products(along[_FREE * h : _FREE * (h + 1)], added.beyond[n, h], added.along, _place(start, h))
-        _add_products(along_ones, added.last[n, h], added.along, _place(start, h))
+    for h in range(HEADS):
+        add_products(
+            along[FREE_TOKENS * h : FREE_TOKENS * (h + 1)], added.beyond[n, h], added.along, _place(start, h)
+        )
+        add_products(along_ones, added.last[n, h], added.along, _place(start, h))
     for i in range(BLOCK):
         along_ones[0, i] += added.along_bias[start + i]
 
@@ -326,7 +192,7 @@ def _attend(
         sums: Is changed.
         n: The prompt.
     """
-    tokens = scores.shape[0] // _HEADS
+    tokens = scores.shape[0] // HEADS
     lanes = np.empty(NATIVE_LANES, np.float32)
     for m in range(scores.shape[0]):
         before = sums.largest[n, m]
@@ -344,7 +210,7 @@ def _attend(
             sums.by_ones[n, m] *= factor
             sums.by_value[n, m // tokens, m % tokens] *= factor
         sums.total[n, m] += total
-    _add_sums(sums.by_rank[n], scores, weights)
+    add_sums(sums.by_rank[n], scores, weights)
     for m in range(scores.shape[0]):
         for j in range(1, scales.shape[0]):
             total = np.float32(0)
@@ -357,8 +223,8 @@ def _attend(
             scores[m, i] = value
             total += value
         sums.by_ones[n, m, 0] += total
-    for h in range(_HEADS):
-        _add_sums(sums.by_value[n, h], scores[tokens * h : tokens * (h + 1)], values, _place(start, h))
+    for h in range(HEADS):
+        add_sums(sums.by_value[n, h], scores[tokens * h : tokens * (h + 1)], values, _place(start, h))
 
 
 @kernel(**FAST)
@@ -368,7 +234,7 @@ def _no_sums(prompts: int, rows: int, rank: int, blocks: int) -> Attended:
         np.zeros((prompts, rows), np.float32),
         np.zeros((prompts, rows, rank, NATIVE_LANES), np.float32),
         np.zeros((prompts, rows, blocks), np.float32),
-        np.zeros((prompts, _HEADS, rows // _HEADS, _DIM, NATIVE_LANES), np.float32),
+        np.zeros((prompts, HEADS, rows // HEADS, HEAD_DIM, NATIVE_LANES), np.float32),
     )
 
 
@@ -391,14 +257,14 @@ def _norm(weights: np.ndarray, along: np.ndarray, squares: np.ndarray) -> None:
 
     Args:
         weights: a, is changed. [K, 256]
-        along: What its products with a are to be added to squares for. [K, 256]
-        squares: Squared lengths without these; receives the scale. [256]
+        along: Products with a that squared lengths still lack. [K, 256]
+        squares: Squared lengths; receives the scale. [256]
     """
     for k in range(weights.shape[0]):
         for i in range(BLOCK):
             squares[i] += weights[k, i] * along[k, i]
     for i in range(BLOCK):
-        mean = squares[i] * np.float32(1 / (2 * _HEADS * _DIM))
+        mean = max(squares[i], np.float32(0)) * np.float32(1 / (2 * HEADS * HEAD_DIM))  # rounding
         squares[i] = np.float32(1) / np.sqrt(mean + np.float32(_EPSILON))
     for k in range(weights.shape[0]):
         for i in range(BLOCK):
@@ -414,16 +280,16 @@ def ask_photo(queries: np.ndarray, keys: np.ndarray, values: np.ndarray) -> Atte
         keys: Of the image. [P / 256, 8, 16, 256]
         values: Likewise.
     """
-    scores, nothing = np.empty((_HEADS * _TOKENS, BLOCK), np.float32), np.empty((0, BLOCK), np.float32)
+    scores, nothing = np.empty((HEADS * TOKENS, BLOCK), np.float32), np.empty((0, BLOCK), np.float32)
     scales = np.ones((1, BLOCK), np.float32)
     sums = _no_sums(len(queries), len(scores), 0, 1)
     for block in range(len(keys)):
         start = BLOCK * block
         for n in range(len(queries)):
             scores[:] = np.float32(0)
-            for h in range(_HEADS):
-                rows = scores[_TOKENS * h : _TOKENS * (h + 1)]
-                _add_products(rows, queries[n, h], keys, _place(start, h))
+            for h in range(HEADS):
+                rows = scores[TOKENS * h : TOKENS * (h + 1)]
+                add_products(rows, queries[n, h], keys, _place(start, h))
             _attend(scores, nothing, scales, values, start, sums, n)
     return _finish(sums)
 
@@ -454,19 +320,19 @@ def first_pass(
         values: The photo's part of the image's values. [P / 256, 8, 16, 256]
         weights: Receives s₁ A₁ in its first 48 rows, s₁ in row 96. [N or more, P / 256, 98, 256]
     """
-    rank = _HEADS * _FREE
-    scores = np.empty((_HEADS * _TOKENS, BLOCK), np.float32)
+    rank = FREE
+    scores = np.empty((HEADS * TOKENS, BLOCK), np.float32)
     free, along = np.empty((rank, BLOCK), np.float32), np.empty((rank, BLOCK), np.float32)
     along_ones, scales = np.empty((1, BLOCK), np.float32), np.empty((1, BLOCK), np.float32)
-    sums = _no_sums(len(keys), _HEADS * _TOKENS, rank, 1)
+    sums = _no_sums(len(keys), HEADS * TOKENS, rank, 1)
     two = np.float32(2)
     for block in range(len(queries)):  # all prompts meet a block of the image while it is in the cache
         start = BLOCK * block
         for n in range(len(keys)):
             scores[:] = np.float32(0)
-            for h in range(_HEADS):
-                rows = scores[_TOKENS * h : _TOKENS * (h + 1)]
-                _add_products(rows, keys[n, h], queries, _place(start, h))
+            for h in range(HEADS):
+                rows = scores[TOKENS * h : TOKENS * (h + 1)]
+                add_products(rows, keys[n, h], queries, _place(start, h))
             _softmax_over_tokens(scores, free)
             # |x₀ + a B|² = |x₀|² + a (2 B x₀ + (B Bᵀ) a)
             along_ones[:] = np.float32(0)
@@ -474,7 +340,7 @@ def first_pass(
                 along[k, :] = gram[n, k, rank]
             _add_along(added, n, start, along, along_ones)
             along *= two
-            _add_products(along, upper[n], free, 0, True)
+            add_products(along, upper[n], free, 0, True)
             for i in range(BLOCK):
                 scales[0, i] = lengths[start + i] + two * along_ones[0, i] + gram[n, rank, rank]
             _norm(free, along, scales[0])
@@ -503,18 +369,17 @@ def second_pass(
         to_tokens: Keys of the tokens of N prompts, and the image's queries.
         before: What block 0 added.
         added: What block 1 adds.
-        lengths: |x|² of the rows of X₀. [P]
+        lengths: |x|² of the rows of X₀ γ, centred. [P]
         gram: B Bᵀ of both blocks, the rows of ones last. [N, 98, 98]
         upper: See `first_pass`. [N, 96, 96]
         projection: Queries of the tokens to the image, and its keys.
         values: The photo's part of the image's values. [P / 256, 8, 16, 256]
         weights: From the first pass; receives s₁ s₂ A₁, s₂ A₂, s₁ s₂, s₂. [N or more, P / 256, 98, 256]
     """
-    half = _HEADS * _FREE
-    rank, two = 2 * half, np.float32(2)
+    half, rank, two = FREE, 2 * FREE, np.float32(2)
     first, last = rank, rank + 1  # rows of ones
-    to_image = np.empty((_HEADS * _TOKENS, BLOCK), np.float32)
-    scores = np.empty((_HEADS * projection.tokens.shape[2], BLOCK), np.float32)
+    to_image = np.empty((HEADS * TOKENS, BLOCK), np.float32)
+    scores = np.empty((HEADS * projection.tokens.shape[2], BLOCK), np.float32)
     free, along = np.empty((rank, BLOCK), np.float32), np.empty((rank, BLOCK), np.float32)
     along_ones, scales = np.empty((2, BLOCK), np.float32), np.empty((2, BLOCK), np.float32)
     sums = _no_sums(len(gram), len(scores), rank, 2)
@@ -535,7 +400,7 @@ def second_pass(
                 constant = two * gram[n, k, last]
                 for i in range(BLOCK):
                     along[k, i] = two * scales[0, i] * along[k, i] + constant
-            _add_products(along, upper[n], free, 0, True)
+            add_products(along, upper[n], free, 0, True)
             for i in range(BLOCK):
                 s = scales[0, i]
                 square = s * (lengths[start + i] + two * along_ones[0, i] + gram[n, first, first])

@@ -60,6 +60,7 @@ class Chooser {
       const last = this.drag.points[this.drag.points.length - 1];
       if (Math.hypot(at[0] - last[0], at[1] - last[1]) > 3) this.drag.points.push(at);
     } else {
+      if (!this.drag.drawn && Math.hypot(at[0] - this.drag.from[0], at[1] - this.drag.from[1]) <= 3) return; // a click
       const camera = this.app.view.camera(), z = project(camera, this.drag.hit)[2];
       const radius = (Math.hypot(at[0] - this.drag.from[0], at[1] - this.drag.from[1]) * z) / camera.fx;
       this.shape = this._shapeAt(this.drag.hit, radius);

@@ -93,10 +93,7 @@ class ThingList {
 
   show() {
     const { things } = this.app, { scrollTop } = this.tree, listed = things.listed;
-    // What bears the filter's words as its name comes before what may have that name.
-    const named = (thing) => (thing.listed && this._match(thing) === thing.name) || thing.within.some(named);
-    const roots = this.filter ? [true, false].flatMap((yes) => (things.roots ?? []).filter((one) => named(one) === yes)) : things.roots ?? [];
-    this.tree.replaceChildren(...roots.flatMap((thing) => this._rows(thing, 1)));
+    this.tree.replaceChildren(...this._ordered(things.roots ?? []).flatMap((thing) => this._rows(thing, 1)));
     const lines = this.tree.querySelectorAll(".thing"), shown = lines.length;
     if (shown) (this.tree.querySelector("[aria-selected=true] > .thing") ?? lines[0]).tabIndex = 0;
     this.tree.scrollTop = scrollTop;
@@ -134,8 +131,15 @@ class ThingList {
     return names.find((name) => name.toLowerCase().includes(this.filter));
   }
 
+  /** With a filter, things whose own name matches come first, and what holds such things. */
+  _ordered(some) {
+    if (!this.filter) return some;
+    const named = (thing) => (thing.listed && this._match(thing) === thing.name) || thing.within.some(named);
+    return [true, false].flatMap((yes) => some.filter((thing) => named(thing) === yes));
+  }
+
   _rows(thing, level) {
-    const below = thing.within.flatMap((one) => this._rows(one, thing.listed ? level + 1 : level));
+    const below = this._ordered(thing.within).flatMap((one) => this._rows(one, thing.listed ? level + 1 : level));
     if (!thing.listed) return below;
     if (this._match(thing) === undefined && !below.length) return [];
     return [this._row(thing, level, below)];
@@ -155,7 +159,7 @@ class ThingList {
     }, { class: "twist", tabindex: -1, "aria-hidden": "true", disabled: !below.length });
     const picture = thumbnailOf(thing);
     const match = this._match(thing), other = match !== undefined && match !== thing.name;
-    const name = el("span", { class: thing.sure === false ? "name unsure" : "name" }, thing.name + (thing.sure === false ? "?" : ""),
+    const name = el("span", { class: thing.sure === false ? "name unsure" : "name", title: other ? `or “${match}”` : null }, thing.name + (thing.sure === false ? "?" : ""),
       other ? el("span", { class: "quiet" }, ` or “${match}”`) : null);
     const eye = button(hidden ? "show" : "hide", (event) => { event.stopPropagation(); app.toggleHidden(thing.id); },
       { class: "small", "aria-label": `${hidden ? "Show" : "Hide"} ${thing.name}` });
