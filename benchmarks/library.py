@@ -243,8 +243,9 @@ def ask(
     exact: dict[str, Exact],
 ) -> Iterator[dict[str, Any]]:
     """Ask with the settings of the package; with --sweep also with others."""
-    settings = [(index.PARTS_SEARCHED, index.READ_AGAIN)]
-    settings += list(product((8, 16, 32, 64), (1, 2, 4))) if options.sweep else []
+    settings = [(index.parts_searched(options.rows), index.READ_AGAIN)]
+    settings += list(product((8, 16, 32, 64, 128, 256), (1, 2, 4))) if options.sweep else []
+    index.SHARE_SEARCHED = 0.0
     for index.PARTS_SEARCHED, index.READ_AGAIN in settings:
         ask_all(tables, encoder, questions, exact, 5)  # warm
         figures = ask_all(tables, encoder, questions, exact, options.queries)

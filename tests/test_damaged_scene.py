@@ -19,8 +19,10 @@ from tools.campaign.damage import DAMAGES, NotPossibleError
 
 from gags import cli, files, models, pipeline, scene
 from gags.capture import load_capture
+from gags.capture.saved import read_capture_of
 from gags.embed.description import Description
 from gags.errors import CaptureError
+from gags.files import temporary_path
 from gags.files.locks import locked
 from gags.pipeline.kept import check_names
 from gags.workspace import Workspace
@@ -176,6 +178,18 @@ def test_without_config_the_scene_is_started_over(workspace, made, capsys):
     (workspace / "config.toml").unlink()
     assert cli.main(run) == 1
     assert "holds files that are not a gags scene" in capsys.readouterr().err
+
+
+def test_masks_that_are_being_written_are_not_those_of_another_scene(workspace):
+    """As another process sees it that reads while the first photo's masks are written."""
+    features = workspace / "features"
+    for path in features.iterdir():
+        path.unlink()
+    temporary_path(features / "view_01.png.safetensors").touch()
+    assert len(read_capture_of(Workspace(workspace))) == 6
+    (features / "other.png.safetensors").touch()
+    with pytest.raises(CaptureError, match="none of its 6 photos is among the 1 that have masks"):
+        read_capture_of(Workspace(workspace))
 
 
 def test_leftovers_of_a_killed_run_are_removed(workspace, made):

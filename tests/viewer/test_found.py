@@ -1,5 +1,6 @@
 """What is found, pointed at, chosen and switched on in the exported page is what the page shows."""
 
+import pytest
 from tests.viewer.pointing import click, drag, place_of, selected
 
 OUTSIDE = "It lies outside the picture."
@@ -133,6 +134,28 @@ def test_a_row_that_another_name_matches_says_which(page):
     finally:
         page.evaluate("(id) => { gagsApp.things.byId.get(id).names.pop(); }", green)
         field.fill("")
+
+
+@pytest.mark.parametrize("wait", [0, 300])
+def test_enter_waits_for_an_answer_that_is_on_the_way(page, wait):
+    """A text is asked 180 ms after the last key, or at Enter, whichever comes first."""
+    page.evaluate(
+        """() => { const { backend } = gagsApp, { ask } = backend; window.asked = 0;
+        backend.ask = async (text) => {
+          window.asked += 1;
+          await new Promise((go) => setTimeout(go, 900));
+          return ask.call(backend, text); };
+        window.putBack = () => { backend.ask = ask; }; }"""
+    )
+    try:
+        page.locator("#text").fill("red ball")
+        page.wait_for_timeout(wait)
+        page.locator("#text").press("Enter")
+        page.locator("#layers .layer").wait_for()
+        page.wait_for_function("() => gagsApp.history.now.selected?.size > 50")
+        assert page.evaluate("() => window.asked") == 1
+    finally:
+        page.evaluate("() => window.putBack()")
 
 
 def test_a_text_less_a_lasso_leaves_what_lies_outside_it(page):

@@ -139,7 +139,8 @@ def read_capture_of(workspace: Workspace, *, need_photos: bool = True) -> Captur
             f"{workspace.capture} is not that of this scene: its Gaussians were made with other photos or "
             "poses; run `gags run` with the capture again"
         )
-    described = list(workspace.descriptions.glob("**/*.safetensors"))
+    # Names with a dot in front are files that are being written.
+    described = list(workspace.descriptions.glob("**/[!.]*.safetensors"))
     if described and not any(workspace.description(view.name).exists() for view in capture.views):
         raise CaptureError(
             f"{workspace.capture} is not that of this scene: none of its {len(capture)} photos is among the "

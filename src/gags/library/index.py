@@ -15,7 +15,10 @@ BITS = 4  # of each number of a vector in the index; with 1, texts lose too many
 ROWS_PER_PARTITION = 8192  # about, of which a search reads some
 TRAINED_TIMES = 4  # how many times more rows than it was trained with an index takes before it is made anew
 LATE_SHARE = 0.05  # of the rows that may wait outside of the index: they are searched one by one
-PARTS_SEARCHED = 32  # partitions that a search reads
+PARTS_SEARCHED = 32  # partitions that a search reads, at least …
+SHARE_SEARCHED = (
+    0.1  # … and this share of them: texts lie far from all things, so many partitions are about as near
+)
 READ_AGAIN = 2  # times as many rows as are wanted are compared by their own vectors, not by the index's
 MOST_PIECES = 32  # of a table as it was written, each scene one, before they are put together …
 PIECES_SHARE = 0.05  # … and this share of all scenes: all that was put together before is written again
@@ -97,6 +100,11 @@ def make_index(table: Any, rows: int) -> None:
     table.create_index("vector", config=config, name=f"vectors_{rows}")
 
 
+def parts_searched(rows: int) -> int:
+    """How many partitions a search of a table reads, by its rows."""
+    return max(PARTS_SEARCHED, round(SHARE_SEARCHED * rows / ROWS_PER_PARTITION))
+
+
 def search(table: Any, vector: np.ndarray, count: int, where: str | None = None) -> Any:
     """A search for the largest dot products, ready to run; exact for rows outside of an index.
 
@@ -107,5 +115,5 @@ def search(table: Any, vector: np.ndarray, count: int, where: str | None = None)
         where: SQL that rows must fulfil.
     """
     asked = table.search(vector, vector_column_name="vector").distance_type("dot").limit(count)
-    asked = asked.nprobes(PARTS_SEARCHED).refine_factor(READ_AGAIN)
+    asked = asked.nprobes(parts_searched(table.count_rows())).refine_factor(READ_AGAIN)
     return asked if where is None else asked.where(where, prefilter=True)

@@ -12,6 +12,7 @@ class Texts {
     this.draft = null;
     this.shownInstance = -1;
     this.asked = "";
+    this.asking = Promise.resolve(null); // the answer to what was asked last
     this.number = 0;
     this.history = memory.get("asked") ?? [];
     this.input = byId("text");
@@ -54,11 +55,15 @@ class Texts {
     byId("suggestions").replaceChildren(...names.slice(0, 8).map((name) => el("option", { value: name })));
   }
 
-  /** Answer what is in the field; of several on the way the newest counts. */
-  async type() {
-    const text = this.input.value.trim().replace(/\s+/g, " "), number = ++this.number;
-    if (text === this.asked) return this.draft;
+  /** Answer what is in the field; of several on the way the newest counts. One that is on the way is waited for. */
+  type() {
+    const text = this.input.value.trim().replace(/\s+/g, " ");
+    if (text === this.asked) return this.asking;
     this.asked = text;
+    return (this.asking = this._answer(text, ++this.number));
+  }
+
+  async _answer(text, number) {
     this.shownInstance = -1;
     if (!text) {
       this.draft = null;
