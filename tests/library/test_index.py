@@ -61,7 +61,8 @@ def test_many_rows_get_an_index_that_finds_nearly_what_is_nearest(tmp_path, monk
     assert len(near.table["thing"].to_pylist()) < 750
 
 
-def test_the_partitions_that_are_read_grow_with_the_table():
+def test_the_partitions_that_are_read_grow_with_the_table(monkeypatch):
+    monkeypatch.setattr(module, "ROWS_PER_PARTITION", 8192)
     assert module.parts_searched(100_000) == module.parts_searched(1_000_000) == 32
     assert module.parts_searched(10_000_000) == 122
 
