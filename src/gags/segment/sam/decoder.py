@@ -32,7 +32,7 @@ from gags.segment.sam.low_rank import (
     rows_of,
     upper,
 )
-from gags.segment.sam.passes import BLOCK, FREE, HEAD_DIM, HEADS, ROW_OF_SCALES, TOKENS
+from gags.segment.sam.passes import BLOCK, FREE, HEAD_DIM, HEADS, ROW_OF_SCALES
 from gags.threads import single_threaded_pool
 
 GRID_SIDE = 64  # image positions a side
@@ -104,14 +104,14 @@ class MaskDecoder:
         self._added_last = second.centred()
         normed = self._added.times(self._gamma[0])
         both = [each.times(self._gamma[1]) for each in (self._kept, self._added_last)]
-        self._to_keys = normed.times(self._matrix(_TO_IMAGE, "k_proj"))
-        self._to_values = normed.times(self._matrix(_TO_IMAGE, "v_proj"))
-        self._to_queries = normed.times(self._matrix(_SECOND, "q_proj"))
-        self._to_last_keys = [each.times(self._matrix(_FINAL, "k_proj")) for each in both]
-        self._to_last_values = [each.times(self._matrix(_FINAL, "v_proj")) for each in both]
+        self._to_keys = normed.times(self._matrix(_TO_IMAGE, "k"))
+        self._to_values = normed.times(self._matrix(_TO_IMAGE, "v"))
+        self._to_queries = normed.times(self._matrix(_SECOND, "q"))
+        self._to_last_keys = [each.times(self._matrix(_FINAL, "k")) for each in both]
+        self._to_last_values = [each.times(self._matrix(_FINAL, "v")) for each in both]
         self._to_upscaled = [each.times(w["output_upscaling.0.weight"]) for each in both]
         self._values_bias = [
-            beta @ self._matrix(name, "v_proj") + w[name + ".v_proj.bias"]
+            beta @ self._matrix(name, "v") + w[name + ".v_proj.bias"]
             for beta, name in zip(self._beta, (_TO_IMAGE, _FINAL), strict=True)
         ]
         cells = (self._beta[1] @ w["output_upscaling.0.weight"]).view(4, 64)
@@ -189,9 +189,9 @@ class MaskDecoder:
             Logits of the masks above `min_iou`, prompt by prompt, float32 [K, 4 rows, 4 columns]; predicted
             IoU of all masks, float32 [B, 3].
         """
-        # As few chunks as memory allows, and as many for each thread.
-        chunks = max(1, self._thread_count * -(-len(points) // (self._thread_count * MOST_PROMPTS)))
-        chunks = points.split(max(1, -(-len(points) // chunks)))
+        # As many chunks for each thread, and no more than memory asks for.
+        rounds = max(1, -(-len(points) // (self._thread_count * MOST_PROMPTS)))
+        chunks = points.split(max(1, -(-len(points) // (self._thread_count * rounds))))
         done = list(self._threads.map(lambda chunk: self._decode(image, chunk, size, min_iou), chunks))
         return np.concatenate([logits for logits, _ in done]), np.concatenate([ious for _, ious in done])
 
@@ -271,7 +271,9 @@ class MaskDecoder:
 
     def _matrix(self, name: str, projection: str) -> Tensor:
         """A projection as [256, 128], head by head."""
-        return self._weights[f"{name}.{projection}.heads"].transpose(0, 1).reshape(EMBEDDING_CHANNELS, -1)
+        return (
+            self._weights[f"{name}.{projection}_proj.heads"].transpose(0, 1).reshape(EMBEDDING_CHANNELS, -1)
+        )
 
     def _masks(
         self, image: SharedImage, tokens: Tensor, upscaled: Tensor, size: tuple[int, int], min_iou: float
@@ -343,9 +345,6 @@ class MaskDecoder:
         )
 
     def _self_attention(self, positioned: Tensor, tokens: Tensor, name: str) -> Tensor:
-        def by_head(x: Tensor) -> Tensor:
-            return x.view(len(x), TOKENS, HEADS, -1).transpose(1, 2)
-
         attended = functional.scaled_dot_product_attention(
             by_head(self._linear(positioned, name + ".q_proj")),
             by_head(self._linear(positioned, name + ".k_proj")),

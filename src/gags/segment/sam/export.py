@@ -76,8 +76,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         for block, projections in _BY_HEAD.items():
             for projection in projections:
                 weight = weights[f"{block}.{projection}_proj.weight"].T
-                split = weight.reshape(8, 16, 256) if projection == "out" else weight.reshape(256, 8, 16)
-                split = split if projection == "out" else split.transpose(0, 1)
+                out = projection == "out"
+                split = weight.reshape(8, 16, 256) if out else weight.reshape(256, 8, 16).transpose(0, 1)
                 weights[f"{block}.{projection}_proj.heads"] = split.contiguous()
         first, second = (weights[f"output_upscaling.{layer}.weight"] for layer in (0, 3))
         # [in, out, 2, 2] to matrices; columns of the first go cell by cell of the 2×2, of the second channel

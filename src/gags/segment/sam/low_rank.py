@@ -139,8 +139,8 @@ def upper(gram: Tensor) -> np.ndarray:
 
 
 def by_head(x: Tensor) -> Tensor:
-    """[N, T, 128] to [N, 8, T, 16]"""
-    return x.view(len(x), -1, HEADS, HEAD_DIM).transpose(1, 2).contiguous()
+    """[N, T, C] to [N, 8, T, C / 8]"""
+    return x.unflatten(-1, (HEADS, -1)).transpose(1, 2).contiguous()
 
 
 def rows_of(updates: Sequence[Update], pair: tuple[Values, Values]) -> list[Tensor]:

@@ -105,15 +105,23 @@ def _softmax_over_tokens(scores: np.ndarray, weights: np.ndarray) -> None:
                 total[i] += value
         for i in range(BLOCK):
             total[i] = np.float32(1) / total[i]
-        for t in range(TOKENS - 1):
+        for t in range(FREE_TOKENS):
             for i in range(BLOCK):
-                weights[(TOKENS - 1) * h + t, i] = scores[TOKENS * h + t, i] * total[i]
+                weights[FREE_TOKENS * h + t, i] = scores[TOKENS * h + t, i] * total[i]
 
 
 @kernel(**FAST)
 def _place(start: int, head: int) -> int:
     """Where a head's numbers of a block of positions begin in an array [P / 256, 8, 16, 256]."""
     return HEADS * HEAD_DIM * start + HEAD_DIM * BLOCK * head
+
+
+@kernel(**FAST)
+def _add_heads(out: np.ndarray, left: np.ndarray, right: np.ndarray, start: int) -> None:
+    """Add products of every head with a block of positions: [8, T, 16] · [P / 256, 8, 16, 256]."""
+    rows = left.shape[1]
+    for h in range(HEADS):
+        add_products(out[rows * h : rows * (h + 1)], left[h], right, _place(start, h))
 
 
 @kernel(**FAST)
@@ -130,12 +138,9 @@ def _project(
         start: First position of the block.
         out: Receives the scores. [M, 256]
     """
-    tokens = projection.tokens.shape[2]
     for m in range(out.shape[0]):
         out[m, :] = projection.by_ones[n, m, 0]
-    for h in range(HEADS):
-        rows = out[tokens * h : tokens * (h + 1)]
-        add_products(rows, projection.tokens[n, h], projection.scaled, _place(start, h))
+    _add_heads(out, projection.tokens[n], projection.scaled, start)
     for m in range(out.shape[0]):
         for i in range(BLOCK):
             out[m, i] *= scales[0, i]
@@ -143,19 +148,15 @@ def _project(
             ones = projection.by_ones[n, m, j]
             for i in range(BLOCK):
                 out[m, i] += ones * scales[j, i]
-    for h in range(HEADS):
-        rows = out[tokens * h : tokens * (h + 1)]
-        add_products(rows, projection.tokens[n, h], projection.fixed, _place(start, h))
+    _add_heads(out, projection.tokens[n], projection.fixed, start)
     add_products(out, projection.by_rank[n], weights)
 
 
 @kernel(**FAST)
 def _add_along(added: Added, n: int, start: int, along: np.ndarray, along_ones: np.ndarray) -> None:
     """Add B x of a prompt and a block of positions, and that of the row of ones. [48, 256], [1, 256]"""
+    _add_heads(along, added.beyond[n], added.along, start)
     for h in range(HEADS):
-        add_products(
-            along[FREE_TOKENS * h : FREE_TOKENS * (h + 1)], added.beyond[n, h], added.along, _place(start, h)
-        )
         add_products(along_ones, added.last[n, h], added.along, _place(start, h))
     for i in range(BLOCK):
         along_ones[0, i] += added.along_bias[start + i]
@@ -287,9 +288,7 @@ def ask_photo(queries: np.ndarray, keys: np.ndarray, values: np.ndarray) -> Atte
         start = BLOCK * block
         for n in range(len(queries)):
             scores[:] = np.float32(0)
-            for h in range(HEADS):
-                rows = scores[TOKENS * h : TOKENS * (h + 1)]
-                add_products(rows, queries[n, h], keys, _place(start, h))
+            _add_heads(scores, queries[n], keys, start)
             _attend(scores, nothing, scales, values, start, sums, n)
     return _finish(sums)
 
@@ -330,9 +329,7 @@ def first_pass(
         start = BLOCK * block
         for n in range(len(keys)):
             scores[:] = np.float32(0)
-            for h in range(HEADS):
-                rows = scores[TOKENS * h : TOKENS * (h + 1)]
-                add_products(rows, keys[n, h], queries, _place(start, h))
+            _add_heads(scores, keys[n], queries, start)
             _softmax_over_tokens(scores, free)
             # |x₀ + a B|² = |x₀|² + a (2 B x₀ + (B Bᵀ) a)
             along_ones[:] = np.float32(0)

@@ -8,10 +8,30 @@ import numpy as np
 
 from gags.simd.cache import kernel
 from gags.simd.memory import native_load, native_load_broadcast, store
-from gags.simd.vectors import NATIVE_LANES
+from gags.simd.vectors import NATIVE_LANES, Vector
 
 FAST = {"fastmath": True, "error_model": "numpy", "nogil": True}
 BLOCK = 256  # positions at a time
+
+
+@kernel(**FAST)
+def _four(array: np.ndarray, at: int, step: int = NATIVE_LANES) -> tuple[Vector, Vector, Vector, Vector]:
+    """Four vectors, so many numbers apart."""
+    return (
+        native_load(array, at),
+        native_load(array, at + step),
+        native_load(array, at + 2 * step),
+        native_load(array, at + 3 * step),
+    )
+
+
+@kernel(**FAST)
+def _keep(array: np.ndarray, at: int, a: Vector, b: Vector, c: Vector, d: Vector) -> None:
+    """Store four vectors, one after the other."""
+    store(array, at, a)
+    store(array, at + NATIVE_LANES, b)
+    store(array, at + 2 * NATIVE_LANES, c)
+    store(array, at + 3 * NATIVE_LANES, d)
 
 
 @kernel(**FAST)
@@ -20,26 +40,16 @@ def _add_to_two_rows(
 ) -> None:
     """A strip of two rows of `add_products`; places in the flat arrays, first column of `left`."""
     below = o + BLOCK
-    a, b = native_load(out, o), native_load(out, o + NATIVE_LANES)
-    c, d = native_load(out, o + 2 * NATIVE_LANES), native_load(out, o + 3 * NATIVE_LANES)
-    e, f = native_load(out, below), native_load(out, below + NATIVE_LANES)
-    g, h = native_load(out, below + 2 * NATIVE_LANES), native_load(out, below + 3 * NATIVE_LANES)
+    a, b, c, d = _four(out, o)
+    e, f, g, h = _four(out, below)
     for k in range(first, inner):
-        q = r + k * BLOCK
-        w, x = native_load(right, q), native_load(right, q + NATIVE_LANES)
-        y, z = native_load(right, q + 2 * NATIVE_LANES), native_load(right, q + 3 * NATIVE_LANES)
+        w, x, y, z = _four(right, r + k * BLOCK)
         value = native_load_broadcast(left, p + k)
         a, b, c, d = a + value * w, b + value * x, c + value * y, d + value * z
         value = native_load_broadcast(left, p + inner + k)
         e, f, g, h = e + value * w, f + value * x, g + value * y, h + value * z
-    store(out, o, a)
-    store(out, o + NATIVE_LANES, b)
-    store(out, o + 2 * NATIVE_LANES, c)
-    store(out, o + 3 * NATIVE_LANES, d)
-    store(out, below, e)
-    store(out, below + NATIVE_LANES, f)
-    store(out, below + 2 * NATIVE_LANES, g)
-    store(out, below + 3 * NATIVE_LANES, h)
+    _keep(out, o, a, b, c, d)
+    _keep(out, below, e, f, g, h)
 
 
 @kernel(**FAST)
@@ -47,19 +57,12 @@ def _add_to_row(
     out: np.ndarray, o: int, left: np.ndarray, p: int, inner: int, right: np.ndarray, r: int
 ) -> None:
     """A strip of one row of `add_products`."""
-    a, b = native_load(out, o), native_load(out, o + NATIVE_LANES)
-    c, d = native_load(out, o + 2 * NATIVE_LANES), native_load(out, o + 3 * NATIVE_LANES)
+    a, b, c, d = _four(out, o)
     for k in range(inner):
-        q = r + k * BLOCK
+        w, x, y, z = _four(right, r + k * BLOCK)
         value = native_load_broadcast(left, p + k)
-        a = a + value * native_load(right, q)
-        b = b + value * native_load(right, q + NATIVE_LANES)
-        c = c + value * native_load(right, q + 2 * NATIVE_LANES)
-        d = d + value * native_load(right, q + 3 * NATIVE_LANES)
-    store(out, o, a)
-    store(out, o + NATIVE_LANES, b)
-    store(out, o + 2 * NATIVE_LANES, c)
-    store(out, o + 3 * NATIVE_LANES, d)
+        a, b, c, d = a + value * w, b + value * x, c + value * y, d + value * z
+    _keep(out, o, a, b, c, d)
 
 
 @kernel(**FAST)
@@ -91,44 +94,27 @@ def _sum_two_rows(
 ) -> None:
     """Four sums of each of two rows of `add_sums`; places in the flat arrays."""
     below = o + inner * NATIVE_LANES
-    a, b = native_load(out, o), native_load(out, o + NATIVE_LANES)
-    c, d = native_load(out, o + 2 * NATIVE_LANES), native_load(out, o + 3 * NATIVE_LANES)
-    e, f = native_load(out, below), native_load(out, below + NATIVE_LANES)
-    g, h = native_load(out, below + 2 * NATIVE_LANES), native_load(out, below + 3 * NATIVE_LANES)
+    a, b, c, d = _four(out, o)
+    e, f, g, h = _four(out, below)
     for i in range(0, BLOCK, NATIVE_LANES):
-        q = r + i
-        w, x = native_load(right, q), native_load(right, q + BLOCK)
-        y, z = native_load(right, q + 2 * BLOCK), native_load(right, q + 3 * BLOCK)
+        w, x, y, z = _four(right, r + i, BLOCK)
         value = native_load(left, p + i)
         a, b, c, d = a + value * w, b + value * x, c + value * y, d + value * z
         value = native_load(left, p + BLOCK + i)
         e, f, g, h = e + value * w, f + value * x, g + value * y, h + value * z
-    store(out, o, a)
-    store(out, o + NATIVE_LANES, b)
-    store(out, o + 2 * NATIVE_LANES, c)
-    store(out, o + 3 * NATIVE_LANES, d)
-    store(out, below, e)
-    store(out, below + NATIVE_LANES, f)
-    store(out, below + 2 * NATIVE_LANES, g)
-    store(out, below + 3 * NATIVE_LANES, h)
+    _keep(out, o, a, b, c, d)
+    _keep(out, below, e, f, g, h)
 
 
 @kernel(**FAST)
 def _sum_row(out: np.ndarray, o: int, left: np.ndarray, p: int, right: np.ndarray, r: int) -> None:
     """Four sums of one row of `add_sums`."""
-    a, b = native_load(out, o), native_load(out, o + NATIVE_LANES)
-    c, d = native_load(out, o + 2 * NATIVE_LANES), native_load(out, o + 3 * NATIVE_LANES)
+    a, b, c, d = _four(out, o)
     for i in range(0, BLOCK, NATIVE_LANES):
-        q = r + i
+        w, x, y, z = _four(right, r + i, BLOCK)
         value = native_load(left, p + i)
-        a = a + value * native_load(right, q)
-        b = b + value * native_load(right, q + BLOCK)
-        c = c + value * native_load(right, q + 2 * BLOCK)
-        d = d + value * native_load(right, q + 3 * BLOCK)
-    store(out, o, a)
-    store(out, o + NATIVE_LANES, b)
-    store(out, o + 2 * NATIVE_LANES, c)
-    store(out, o + 3 * NATIVE_LANES, d)
+        a, b, c, d = a + value * w, b + value * x, c + value * y, d + value * z
+    _keep(out, o, a, b, c, d)
 
 
 @kernel(**FAST)

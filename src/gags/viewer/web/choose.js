@@ -94,17 +94,13 @@ class Chooser {
     this.app.select(this._inside(shape), { title: name }, joined, name);
   }
 
+  /** Gaussians that are not hidden and whose centre lies in a box or sphere. */
   _inside(shape) {
-    const { xyz, count } = this.app.splats, [cx, cy, cz] = shape.center, hidden = this.app.hiddenFlags();
-    if (shape.kind === "sphere") {
-      const most = shape.radius ** 2;
-      return Bits.where(count, (g) => !hidden[g] && (xyz[3 * g] - cx) ** 2 + (xyz[3 * g + 1] - cy) ** 2 + (xyz[3 * g + 2] - cz) ** 2 <= most);
-    }
-    return Bits.where(count, (g) => {
-      if (hidden[g]) return false;
-      const offset = [xyz[3 * g] - cx, xyz[3 * g + 1] - cy, xyz[3 * g + 2] - cz];
-      return shape.axes.every((axis, j) => 2 * Math.abs(dot(axis, offset)) <= shape.size[j]);
-    });
+    const { xyz, count } = this.app.splats, hidden = this.app.hiddenFlags();
+    const offset = (g) => shape.center.map((middle, k) => xyz[3 * g + k] - middle);
+    const holds = shape.kind === "sphere" ? (at) => dot(at, at) <= shape.radius ** 2
+      : (at) => shape.axes.every((axis, j) => 2 * Math.abs(dot(axis, at)) <= shape.size[j]);
+    return Bits.where(count, (g) => !hidden[g] && holds(offset(g)));
   }
 
   /**
