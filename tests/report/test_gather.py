@@ -11,6 +11,7 @@ from tests.helpers.finished_scene import write_scene
 from gags import scene as scene_module
 from gags.embed.description import Description
 from gags.evaluate.labels import FrameLabels, Label
+from gags.report import gather as gather_module
 from gags.report.gather import gather, spread
 from gags.report.pages import write_scene_report
 from gags.scene import Scene
@@ -78,3 +79,21 @@ def test_a_scene_s_page_is_in_its_folder(scene):
     page = write_scene_report(scene, WORDS[1:3])
     assert page == scene.workspace.report / "index.html"
     assert len(list((page.parent / "pictures").glob("answer_*.jpg"))) == 6
+
+
+def test_words_that_are_suggested_name_whole_things_and_find_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(scene_module, "load_encoder", lambda name, progress=None: ToyEncoder())
+    monkeypatch.setattr(gather_module, "EVERYDAY", ("anvil", *WORDS, "zebra"))
+    whole = Scene.load(write_scene(tmp_path))
+    found = gather_module._words_of_things(whole)
+    assert set(found) <= set(WORDS)
+    assert {"red ball", "blue ball"} <= set(found)
+    located = Scene.locate
+
+    def elsewhere(self, texts):
+        answers = located(self, texts)
+        answers[list(texts).index("red ball")] = located(self, "blue ball")[0]
+        return answers
+
+    monkeypatch.setattr(Scene, "locate", elsewhere)
+    assert gather_module._words_of_things(whole) == [word for word in found if word != "red ball"]

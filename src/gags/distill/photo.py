@@ -162,7 +162,8 @@ class PhotoSchedule:
             For each pixel that may be drawn. int8 [P]
         """
         side = self.settings.region_smoothing
-        omega = decoder.granularity(image).softmax(dim=-1).movedim(-1, 0)
+        parts = [decoder.granularity(part) for part in decoder.chunks(image.flatten(0, 1))]
+        omega = torch.cat(parts).softmax(dim=-1).T.reshape(-1, *image.shape[:2])
         # At the photo's edge, the mean is one over the pixels that are there.
         smooth = avg_pool2d(omega, side, stride=1, padding=side // 2, count_include_pad=False)
         smooth = smooth.flatten(1)[:, photo.places].T

@@ -85,9 +85,7 @@ def catalog(
     entries: list[Entry] = []
     row_of: dict[int, int] = {}  # of the things that are listed
     for thing in range(len(things)):
-        whole = things.whole_of(thing)
-        while whole is not None and things.photos[whole] < LISTED_SHARE * photos:
-            whole = things.whole_of(whole)  # a union that hardly any mask holds
+        whole = known_whole(things, thing, photos)
         rare = things.photos[thing] < LISTED_SHARE * photos
         unlisted = rare or things.is_group[thing] or not things.apart_from(thing, whole)
         if thing not in named and (unlisted or not (whole is None or whole in row_of)):
@@ -105,3 +103,17 @@ def catalog(
         part_of = None if whole is None else row_of[whole]
         entries.append(Entry(names, torch.from_numpy(mask), box, agree, part_of))
     return entries
+
+
+def known_whole(things: Things, thing: int, photos: int) -> int | None:
+    """What a thing is a part of, unions that hardly any mask holds passed over; None if it is no part.
+
+    Args:
+        things: The things of a scene.
+        thing: One of them.
+        photos: Number of photos that they were found from.
+    """
+    whole = things.whole_of(thing)
+    while whole is not None and things.photos[whole] < LISTED_SHARE * photos:
+        whole = things.whole_of(whole)
+    return whole

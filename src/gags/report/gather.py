@@ -18,7 +18,10 @@ from gags.evaluate.metrics import Evaluation, Summary
 from gags.gaussians import render
 from gags.progress import SILENT, Reporter
 from gags.query.answers import granularity_map, render_features
-from gags.query.names import suggest_texts
+from gags.query.catalog import LISTED_SHARE, known_whole
+from gags.query.choose import UNSEEN
+from gags.query.instances import Instance
+from gags.query.names import EVERYDAY, Namer, suggest_texts
 from gags.query.relevancy import Queries
 from gags.reconstruct.quality import likeness
 from gags.render import Rendering
@@ -33,11 +36,15 @@ from gags.report.data import (
 )
 from gags.scene import Scene, by_view
 from gags.segment.masks import LEVELS
+from gags.things.things import Things
 
 VIEWS_SHOWN = 4  # half of them held out, if there are such
 VIEWS_A_TEXT = 3  # in which a text is answered
 IGNORED_GREY = np.uint8(200)
 TEXTS_SUGGESTED = 6  # asked where the user gave none
+WORDS_TRIED = 24  # of which the suggested ones are chosen
+SAME_THING = 0.5  # IoU of what a word answers with and what is called so
+PHOTOS_LOOKED_AT = 24  # for words, where there are no things
 
 
 def gather(
@@ -208,9 +215,47 @@ def spread(views: Sequence[View], count: int) -> list[View]:
 def _default_texts(scene: Scene, labels: Sequence[FrameLabels]) -> list[str]:
     if labels:
         return list(dict.fromkeys(label.category for frame in labels for label in frame.labels))
-    photos = (_description_of(scene, view) for view in spread(scene.capture.train, 24))
-    suggested = suggest_texts((p for p in photos if p is not None), scene.encoder, count=TEXTS_SUGGESTED)
-    return list(dict.fromkeys([*scene.taught.names(), *suggested]))
+    found = _words_of_things(scene)
+    if not found:  # few photos, no things that they agree on
+        photos = (_description_of(scene, view) for view in spread(scene.capture.train, PHOTOS_LOOKED_AT))
+        found = suggest_texts((p for p in photos if p is not None), scene.encoder, count=TEXTS_SUGGESTED)
+    return list(dict.fromkeys([*scene.taught.names(), *found]))
+
+
+def _words_of_things(scene: Scene) -> list[str]:
+    """Names of whole things that answer when they are asked for by them, the surest names first.
+
+    A word that fits only a part of something else best, such as bread for the feet of a teddy bear, is none.
+    """
+    things, photos = scene.things(), scene.photos_with_masks
+    often = things.photos >= max(1, LISTED_SHARE * photos)
+    wholes = np.flatnonzero(often & ~things.is_group).tolist()
+    wholes = [thing for thing in wholes if known_whole(things, thing, photos) is None]
+    space = scene.space()
+    namer = Namer.of_scene(scene.field, scene.queries(EVERYDAY), space.opacities, things)
+    names = {thing: namer.names(space.without_floaters(things[thing]), 1)[0] for thing in wholes}
+    sure = {
+        thing: names[thing][1] * things.photos[thing] / (things.photos[thing] + UNSEEN) for thing in wholes
+    }
+    named: dict[str, int] = {}
+    for thing in sorted(wholes, key=lambda thing: -sure[thing]):
+        named.setdefault(names[thing][0], thing)
+    words = list(named)[:WORDS_TRIED]
+    answers = scene.locate(words) if words else []
+    agreed = [
+        word
+        for word, instances in zip(words, answers, strict=True)
+        if instances and _iou(things, instances[0], named[word]) >= SAME_THING
+    ]
+    return agreed[:TEXTS_SUGGESTED]
+
+
+def _iou(things: Things, answer: Instance, thing: int) -> float:
+    """IoU of the Gaussians of an answer, from masks, and of a thing."""
+    nodes = [] if answer.thing is None else [answer.thing, *answer.also]
+    rows = np.unique(np.concatenate([things.members[:0], *(things[node] for node in nodes)]))
+    shared = len(np.intersect1d(rows, things[thing]))
+    return shared / (len(rows) + len(things[thing]) - shared)
 
 
 def _description_of(scene: Scene, view: View) -> Description | None:
