@@ -6,7 +6,7 @@ import torch
 import gags.query.maps as maps_module
 from gags.capture.camera import Camera
 from gags.gaussians import Gaussians, render
-from gags.query.maps import Renderer, render_values, seen_in, visible
+from gags.query.maps import KNOWN_ALPHA, Renderer, render_values, seen_in, visible
 
 
 def _row_of_balls() -> Gaussians:
@@ -53,6 +53,20 @@ def test_the_view_asked_last_is_kept(monkeypatch):
         assert torch.equal(found.values, wanted.values)
         assert torch.equal(found.known, wanted.known)
     assert [camera.viewmat[2, 3] for camera in made] == [0.0, 1.0, 0.0]
+
+
+def test_maps_are_means_of_what_pixels_show_and_zero_where_nothing_is_known():
+    balls, camera = _row_of_balls(), camera_of(0.5)
+    values = torch.randn(600, 35, generator=torch.Generator().manual_seed(0))  # more than one call renders
+    found = render_values(balls, values, camera)
+    drawn = render(balls, camera, values)
+    known = drawn.alphas >= KNOWN_ALPHA
+    assert torch.equal(found.known, known)
+    assert 0 < known.sum() < known.numel()
+    means = drawn.colors / drawn.alphas.clamp(min=0.1)[..., None]
+    wanted = torch.where(known[..., None], means, 0.0).permute(2, 0, 1)
+    torch.testing.assert_close(found.values, wanted, rtol=1e-5, atol=1e-6)
+    assert (found.values[:, ~known] == 0).all()
 
 
 def test_visible_is_what_projection_and_depth_say():

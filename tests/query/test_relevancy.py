@@ -138,3 +138,16 @@ def test_margins_are_kept_for_whoever_asks_next_in_the_same_field(field, monkeyp
     monkeypatch.setattr("gags.query.relevancy.KEPT_MARGINS", 4 * 10 * 2 - 1)
     many = Queries.encode(["red ball", "floor"], ToyEncoder(), field)
     assert many.margins_of_gaussians(field) is not many.margins_of_gaussians(field)
+
+
+def test_relevancies_are_kept_as_margins_are(field, monkeypatch):
+    queries = Queries.encode(["red ball", "floor"], ToyEncoder(), field)
+    other = LanguageField(-field.features, field.decoder, "toy", "")
+    first = queries.of_gaussians(field)
+    assert queries.of_gaussians(field) is first
+    assert torch.equal(first, torch.sigmoid(10.0 * queries.margins_of_gaussians(field)))
+    assert torch.equal(queries.of_gaussians(other), torch.sigmoid(10.0 * queries.margins_of_gaussians(other)))
+    assert torch.equal(queries.of_gaussians(field), first)
+    monkeypatch.setattr("gags.query.relevancy.KEPT_MARGINS", 4 * 10 * 2 - 1)
+    many = Queries.encode(["red ball", "floor"], ToyEncoder(), field)
+    assert many.of_gaussians(field) is not many.of_gaussians(field)

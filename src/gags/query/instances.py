@@ -178,7 +178,7 @@ class Compared:
         fit = fits_of_means(scores, margins_of_masks(things, queries), reaches)
         if things.embeddings.shape[1] == queries.vectors.shape[1]:
             scores = scores + things.embeddings.astype(np.float32) @ queries.vectors.cpu().numpy().T
-        relevancies = queries.relevancy_of_margins(tensor).numpy()
+        relevancies = queries.of_gaussians(field).cpu().numpy()
         return cls(queries, margins, relevancies, reaches, fit, scores)
 
     def chosen(self, chooser: Chooser, row: int, there: bool = False) -> int | None:

@@ -120,9 +120,24 @@ def render_values(
         some = values[:, first : first + MAPS_AT_ONCE].to(means).contiguous()
         drawn = renderer(camera, some) if renderer else render(gaussians, camera, some, backend=backend)
         known = drawn.alphas >= KNOWN_ALPHA
-        mean = drawn.colors / drawn.alphas.clamp(min=1e-6)[..., None]
-        maps[first : first + MAPS_AT_ONCE] = (mean * known[..., None]).permute(2, 0, 1)
+        into = maps[first : first + MAPS_AT_ONCE]
+        if means.device.type == "cpu":
+            _mean_values(drawn.colors.numpy(), drawn.alphas.numpy(), into.numpy())
+        else:
+            mean = drawn.colors / drawn.alphas.clamp(min=KNOWN_ALPHA)[..., None]
+            into.copy_((mean * known[..., None]).permute(2, 0, 1))
     return ValueMaps(maps, known)
+
+
+@kernel(parallel=True)
+def _mean_values(sums, alphas, means) -> None:  # pragma: no cover - compiled
+    """Mean values of pixels, 0 where nothing is known: sums [H, W, C] over alphas [H, W], as [C, H, W]."""
+    for row in prange(len(alphas)):
+        for column in range(alphas.shape[1]):
+            alpha = alphas[row, column]
+            known = alpha >= np.float32(KNOWN_ALPHA)
+            for k in range(sums.shape[2]):
+                means[k, row, column] = sums[row, column, k] / alpha if known else np.float32(0)
 
 
 SEEN_SHARE = 0.2  # of an instance that a photo must show to see it: from any side, half of a thing is hidden

@@ -194,6 +194,7 @@ class Queries:
     examples: tuple[Example, ...] = ()
     example_of: tuple[int, ...] = ()
     _margins: "tuple[LanguageField, Tensor] | None" = dataclass_field(default=None, init=False, repr=False)
+    _relevancies: tuple[Tensor, Tensor] | None = dataclass_field(default=None, init=False, repr=False)
 
     @classmethod
     def encode(
@@ -300,8 +301,14 @@ class Queries:
         )
 
     def of_gaussians(self, field: LanguageField) -> Tensor:
-        """Relevancy of every Gaussian of a field to every text (Eq. 8). [N, T]"""
-        return self.relevancy_of_margins(self.margins_of_gaussians(field))
+        """Relevancy of every Gaussian of a field to every text (Eq. 8); kept as margins are. [N, T]"""
+        margins, kept = self.margins_of_gaussians(field), self._relevancies
+        if kept is not None and kept[0] is margins:
+            return kept[1]
+        relevancies = self.relevancy_of_margins(margins)
+        if self._margins is not None and self._margins[1] is margins:
+            self._relevancies = margins, relevancies
+        return relevancies
 
     def relevancy_of_margins(self, margins: Tensor) -> Tensor:
         """Eq. 8 from margins: sigmoid(τ m). [...] → [...]"""

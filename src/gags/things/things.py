@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import numba
 import numpy as np
 from numba import prange
 
@@ -149,7 +150,8 @@ class Things:
             float64 [C, T]
         """
         means = np.zeros((len(self), values.shape[1]))
-        _means_of_things(self.starts, self.members, np.ascontiguousarray(values), weights, means)
+        threads = numba.get_num_threads()
+        _means_of_things(threads, self.starts, self.members, np.ascontiguousarray(values), weights, means)
         return means
 
     def save(self, path: Path, stamp: str, splats: str = "") -> None:
@@ -214,14 +216,15 @@ class Things:
 
 
 @kernel(parallel=True)
-def _means_of_things(starts, members, values, weights, means) -> None:  # pragma: no cover - compiled
+def _means_of_things(threads, starts, members, values, weights, means) -> None:  # pragma: no cover - compiled
     """Weighted mean of values [N, T] over the members of every thing, written. float64 [C, T]"""
-    for thing in prange(len(means)):
-        total = 0.0
-        for k in range(starts[thing], starts[thing + 1]):
-            row = members[k]
-            total += weights[row]
+    for thread in prange(threads):
+        for thing in range(thread, len(means), threads):  # large ones come first: each thread gets some
+            total = 0.0
+            for k in range(starts[thing], starts[thing + 1]):
+                row = members[k]
+                total += weights[row]
+                for t in range(values.shape[1]):
+                    means[thing, t] += weights[row] * values[row, t]
             for t in range(values.shape[1]):
-                means[thing, t] += weights[row] * values[row, t]
-        for t in range(values.shape[1]):
-            means[thing, t] /= max(total, 1e-12)
+                means[thing, t] /= max(total, 1e-12)
