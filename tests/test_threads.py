@@ -148,3 +148,37 @@ def test_importing_the_package_is_enough_and_comes_before_torch():
 def test_one_variable_holds_for_all_libraries():
     code = "import gags, torch, numba; print(torch.get_num_threads(), numba.get_num_threads())"
     assert _in_new_process(code, OMP_NUM_THREADS="1") == "1 1"
+
+
+def test_a_command_leaves_products_of_numpy_to_one_thread_unless_the_user_wants_otherwise():
+    environment: dict[str, str] = {}
+    threads.settle_command(environment)
+    assert environment == {"OPENBLAS_NUM_THREADS": "1"}
+    environment = {"OPENBLAS_NUM_THREADS": "3"}
+    threads.settle_command(environment)
+    assert environment == {"OPENBLAS_NUM_THREADS": "3"}
+
+
+def test_a_command_says_so_before_numpy_is_loaded():
+    code = (
+        "import os, sys; from gags.cli import main; sys.argv = ['gags', '--version']; main();"
+        "assert 'numpy' not in sys.modules; assert os.environ['OPENBLAS_NUM_THREADS'] == '1'"
+    )
+    clean = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    subprocess.run([sys.executable, "-c", code], env=clean, check=True)
+
+
+def test_threads_of_a_pool_do_not_start_further_ones():
+    """In a process of its own: PyTorch's number of threads, once used, cannot be told from the default."""
+    code = """
+import torch
+from gags.threads import single_threaded_pool
+torch.set_num_threads(3)
+with single_threaded_pool(2, "test") as pool:
+    def work(_):
+        torch.randn(300, 300) @ torch.randn(300, 300)  # a thread that first works may take the default
+        return torch.get_num_threads()
+    assert list(pool.map(work, range(4))) == [1] * 4
+assert torch.get_num_threads() == 3
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

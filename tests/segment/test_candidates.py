@@ -1,5 +1,6 @@
 """Masks that are good enough on their own, and how they are resized to the photo."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -168,3 +169,35 @@ def test_masks_that_a_crop_cuts_off_are_dropped_and_prompts_are_shifted(at: str)
     found = candidate_masks(None, ONE + 300, segmenter, settings, frame, (400, 300))
     assert segmenter.points == [[105, 255]]
     assert [c.box.round().tolist() for c in found] == [[240, 90, 360, 210], [240, 90, 400, 210]]
+
+
+class _TwoAtOnce(_Given):
+    """Answers only when it is asked twice at once, the first call last."""
+
+    prompts_a_call, calls_at_once = 3, 2
+
+    def __init__(self) -> None:
+        logits = np.stack([np.full((8, 8), -9, np.float32)] * 3)
+        for row in range(3):
+            logits[row, 2:6, 2 : 4 + row] = 9
+        super().__init__(logits, [0.9, 0.9, 0.9])
+        self.both, self.second_done = threading.Barrier(2, timeout=10), threading.Event()
+
+    def predict(self, encoded: Any, points: np.ndarray, *, min_iou: float = 0.0) -> PromptedMasks:
+        assert len(points) == 3
+        self.both.wait()
+        if points[0, 0] == 0:
+            assert self.second_done.wait(10)
+        answers = super().predict(encoded, points)
+        answers.prompts[:] = range(3)
+        answers.ious[:] -= points[0, 0] / 100
+        if points[0, 0] > 0:
+            self.second_done.set()
+        return answers
+
+
+def test_calls_at_once_give_candidates_in_the_order_of_the_prompts():
+    prompts = np.array([[x, 5] for x in range(6)], np.float32)
+    found = candidate_masks(None, prompts, _TwoAtOnce(), DescribeSettings(), Frame(0, 0, 32, 32), (32, 32))
+    assert [round(candidate.iou, 3) for candidate in found] == [0.9] * 3 + [0.87] * 3
+    assert [candidate.box[2] for candidate in found] == [4, 5, 6] * 2

@@ -1,6 +1,8 @@
 """Machine code on disk: loaded while what it was made of is the same, compiled anew when that changes."""
 
 import importlib
+import os
+import subprocess
 import sys
 from itertools import count
 from pathlib import Path
@@ -167,3 +169,31 @@ def test_fingerprints_of_the_package():
         patch.setattr(vectors, "EXP2_NUMBERS", (1.0,) * 7)  # inside the LLVM code that an intrinsic writes
         assert fingerprint(weights.weigh) != before_weigh
     assert fingerprint(blend.blend) == before
+
+
+def test_parallel_kernels_wait_for_each_other_where_numba_has_no_openmp():
+    """As on macOS: two at once would end the process."""
+    code = """
+import threading
+import numba
+import numpy as np
+from gags.segment.suppress import measure
+from gags.things.things import Things
+logits = np.random.default_rng(0).normal(size=(20, 100, 100)).astype(np.float32)
+things = Things.build(np.arange(5000), np.arange(5000) // 50, [np.arange(3)] * 100)
+values, weights = np.random.default_rng(1).normal(size=(5000, 3)), np.ones(5000)
+wanted = measure(logits, 1.0)[0], things.means(values, weights)
+assert numba.threading_layer() == "workqueue"
+found = []
+def work():
+    for _ in range(100):
+        found.append((measure(logits, 1.0)[0], things.means(values, weights)))
+threads = [threading.Thread(target=work) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert len(found) == 400
+assert all((a == wanted[0]).all() and (b == wanted[1]).all() for a, b in found)
+"""
+    settings = os.environ | {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
+    ended = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

@@ -67,7 +67,10 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 done, 1 failed, 2 wrong usage)."""
     from gags.cli import terminal
+    from gags.threads import settle_command
 
+    if argv is None:  # this process is ours
+        settle_command()
     terminal.settle_streams()
     try:
         code = _main(argv)

@@ -1,5 +1,7 @@
 """From prompts to candidates: masks on the segmenter's grid that are good enough on their own."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,7 @@ from gags.segment.segmenter import PromptedMasks, SeesPlaces, Segmenter
 from gags.segment.settings import DescribeSettings
 
 LEAST_KEPT = 0.5  # of a mask that must lie where the photo counts; the rest is cut off
-PROMPTS_A_CALL = 64  # prompts decoded at a time; bounds the memory
+PROMPTS_A_CALL = 64  # prompts decoded at a time, unless the segmenter says how many; bounds the memory
 
 
 @dataclass(eq=False)
@@ -83,8 +85,7 @@ def candidate_masks(
             novelty.answered(rows, answers.holding(points, size, len(rows)), answers.there(len(rows)))
             rows = novelty.next(settings.least_novelty)
     else:
-        for start in range(0, len(points), PROMPTS_A_CALL):
-            answers = asking.ask(points[start : start + PROMPTS_A_CALL])
+        for start, answers in asking.ask_all(points):
             found += zip((start + answers.prompts).tolist(), answers.candidates, strict=True)
     return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
 
@@ -131,6 +132,14 @@ class _Asking:
     settings: DescribeSettings
     frame: Frame
     photo_size: tuple[int, int]
+
+    def ask_all(self, points: np.ndarray) -> Iterator[tuple[int, _Answers]]:
+        """The masks of any number of prompts, call by call; each with the row of its first prompt. [P, 2]"""
+        size: int = getattr(self.segmenter, "prompts_a_call", PROMPTS_A_CALL)
+        starts = range(0, len(points), size)
+        calls = (points[start : start + size] for start in starts)
+        with ThreadPoolExecutor(getattr(self.segmenter, "calls_at_once", 1), "prompts") as threads:
+            yield from zip(starts, threads.map(self.ask, calls), strict=True)
 
     def ask(self, points: np.ndarray) -> _Answers:
         """The masks of prompts, in px of the frame, that pass. float32 [B, 2]"""

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from gags.capture.camera import Camera
+from gags.simd.cache import kernel
 
 COMPARED_WIDTH = 160  # px; of the depth maps that are compared between views
 VISIBLE_WITHIN = 0.25  # a point is visible if it is this close to the rendered depth, as a share of that
@@ -94,7 +95,7 @@ def upscale_nearest(nearest: np.ndarray, small: np.ndarray, depth: np.ndarray) -
     return depth * ratio[np.ix_(np.arange(H) * h // H, np.arange(W) * w // W)]
 
 
-@njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def _nearest(
     depths: np.ndarray, offsets: np.ndarray, shapes: np.ndarray, viewmats: np.ndarray, intrinsics: np.ndarray
 ) -> np.ndarray:

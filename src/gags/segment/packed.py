@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
+from gags.simd.cache import kernel
+
 WORD = 64  # px of a row that one word holds
 
 
@@ -114,7 +116,7 @@ def count_bits(word: Any) -> Any:
     return (word * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
-@njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def _overlaps(words: np.ndarray, starts: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Number of bits set in both of each two packed masks, counted where their boxes meet.
 

@@ -4,9 +4,10 @@ import numpy as np
 from numba import njit, prange
 
 from gags.segment.packed import count_bits
+from gags.simd.cache import kernel
 
 
-@njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def measure(logits: np.ndarray, offset: float) -> tuple[np.ndarray, np.ndarray]:
     """Stability and box of masks given as logits, in one pass.
 
@@ -49,7 +50,7 @@ def measure(logits: np.ndarray, offset: float) -> tuple[np.ndarray, np.ndarray]:
     return stabilities, boxes
 
 
-@njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def measure_resized(
     logits: np.ndarray,
     wanted: np.ndarray,

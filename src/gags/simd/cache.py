@@ -11,14 +11,17 @@ Numba offers no hook for that: this file relies on its private `numba.core.cachi
 import functools
 import hashlib
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
 from numba.core.caching import FunctionCache
+from numba.np.ufunc.parallel import threading_layer
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -40,9 +43,41 @@ def kernel(**options: Any) -> Callable[[Function], Function]:
                 compiled._cache = _KernelCache(function)
             except RuntimeError as error:
                 _warn_once(str(error))
+        if options.get("parallel") and hasattr(compiled, "py_func"):
+            compiled = _InTurn(compiled)
         return compiled
 
     return decorate
+
+
+class _InTurn:
+    """A parallel kernel that may be called while another thread runs one.
+
+    Where Numba finds no OpenMP, and its wheels find none on macOS, its own threads ("workqueue") end the
+    process if two parallel kernels start at once. There, one waits for the other.
+
+    Args:
+        compiled: The kernel.
+    """
+
+    _turn = threading.RLock()
+    _together = False  # whether kernels may run at once; known after the first has run
+
+    def __init__(self, compiled: Any) -> None:
+        functools.update_wrapper(self, compiled.py_func)
+        self._compiled = compiled
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        if _InTurn._together:
+            return self._compiled(*args, **named)
+        with self._turn:
+            result = self._compiled(*args, **named)
+            with suppress(ValueError):  # no parallel loop has run yet
+                _InTurn._together = threading_layer() != "workqueue"
+            return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._compiled, name)
 
 
 @functools.cache

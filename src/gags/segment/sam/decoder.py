@@ -117,8 +117,8 @@ class MaskDecoder:
         cells = (self._beta[1] @ w["output_upscaling.0.weight"]).view(4, 64)
         self._upscale_bias = cells + w["output_upscaling.0.bias"]
         self._memory = _Memory()
-        threads = min(torch.get_num_threads(), MAX_THREADS)
-        self._threads, self._thread_count = single_threaded_pool(threads, "mask-decoder"), threads
+        self.threads = min(torch.get_num_threads(), MAX_THREADS)
+        self._pool = single_threaded_pool(self.threads, "mask-decoder")
 
     @torch.inference_mode()
     def prepare(self, embedding: Tensor) -> SharedImage:
@@ -190,9 +190,9 @@ class MaskDecoder:
             IoU of all masks, float32 [B, 3].
         """
         # As many chunks for each thread, and no more than memory asks for.
-        rounds = max(1, -(-len(points) // (self._thread_count * MOST_PROMPTS)))
-        chunks = points.split(max(1, -(-len(points) // (self._thread_count * rounds))))
-        done = list(self._threads.map(lambda chunk: self._decode(image, chunk, size, min_iou), chunks))
+        rounds = max(1, -(-len(points) // (self.threads * MOST_PROMPTS)))
+        chunks = points.split(max(1, -(-len(points) // (self.threads * rounds))))
+        done = list(self._pool.map(lambda chunk: self._decode(image, chunk, size, min_iou), chunks))
         return np.concatenate([logits for logits, _ in done]), np.concatenate([ious for _, ious in done])
 
     @torch.inference_mode()

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from gags.errors import ModelError
-from gags.segment.sam.decoder import MaskDecoder, SharedImage
+from gags.segment.sam.decoder import MOST_PROMPTS, MaskDecoder, SharedImage
 from gags.segment.sam.embedding import sampled
 from gags.segment.sam.export import load_session, read_weights
 from gags.segment.segmenter import PromptedMasks
@@ -16,6 +16,7 @@ from gags.segment.segmenter import PromptedMasks
 FRAME_SIDE = 1024  # of the square image that SAM takes, px
 POSITION_SIDE = 16  # px of the frame per position of the image embedding
 CELL_SIDE = 4  # px of the frame per cell of the mask logits
+PROMPTS_A_CALL = 64  # at most: logits of two calls, 75 MB
 _MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 _STD = np.array([58.395, 57.12, 57.375], np.float32)
 
@@ -52,6 +53,9 @@ class MobileSam:
     """
 
     name = "mobile-sam"
+    calls_at_once = (
+        2  # the decoder's threads go on while the other call's masks are put together and measured
+    )
 
     def __init__(self, folder: Path) -> None:
         for file in ("encoder.onnx", "sam.onnx"):
@@ -59,6 +63,7 @@ class MobileSam:
                 raise ModelError(f"{folder} has no {file}; run `gags models pull mobile-sam`")
         self._encoder = load_session(folder / "encoder.onnx")
         self._decoder = MaskDecoder(read_weights(folder / "sam.onnx"))
+        self.prompts_a_call = min(MOST_PROMPTS * self._decoder.threads, PROMPTS_A_CALL)
 
     def encode(self, image: np.ndarray) -> EncodedPhoto:
         """Run the image encoder on a photo, uint8 RGB [H, W, 3]."""
