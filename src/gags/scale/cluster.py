@@ -16,6 +16,7 @@ from gags.models.choose import AUTO, SMALL_ENCODER, SMALL_SEGMENTER
 from gags.models.known import Kind
 from gags.pipeline.settings import RunSettings
 from gags.progress import Reporter, seconds
+from gags.threads import settle_command
 
 LOCAL = "local"
 """Address that stands for a cluster on this machine, which ends with the run."""
@@ -45,8 +46,11 @@ class Share:
 
     def environment(self) -> dict[str, str]:
         """Variables that hold a worker's threads to its share; read when PyTorch and Numba are loaded."""
-        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # Numba's: `gags.threads`
-        return dict.fromkeys(names, str(self.cpus))
+        found = dict.fromkeys(
+            ("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.cpus)
+        )  # Numba's: `gags.threads`
+        settle_command(found)
+        return found
 
     def __str__(self) -> str:
         gpus = f"{self.gpus:g} GPU and " if self.gpus else ""
