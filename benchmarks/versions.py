@@ -1,6 +1,6 @@
 """Two versions of the package side by side, stage by stage, alone and beside busy processes.
 
-    python -m benchmarks.versions CAPTURE [CAPTURE …] --before CHECKOUT [--photos 6] [--rounds 2] [--busy 2]
+    python -m benchmarks.versions CAPTURE … --before CHECKOUT [--photos 6] [--rounds 2] [--busy CORES]
 
 CAPTURE is a folder of photos with poses from COLMAP; a few of its photos, spread evenly, become a capture
 of their own. CHECKOUT is an earlier version, 0.1.0 or later. Both versions reconstruct, describe and distil
@@ -37,7 +37,7 @@ STAGES = {
 }
 STEPS = {"reconstruct": 400, "distill": 150}
 PACKAGE = Path(__file__).parents[1] / "src"
-RUN = "import sys; from gags.cli import main; sys.exit(main(sys.argv[1:]))"
+RUN = "import sys; from gags.cli import main; sys.exit(main())"
 TOOK = re.compile(r"^(?P<stage>[\w ]+): .* in (?:(?P<minutes>\d+) min )?(?P<seconds>[\d.]+) s$")
 
 

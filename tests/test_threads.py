@@ -2,6 +2,7 @@
 
 import math
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -150,8 +151,12 @@ def test_one_variable_holds_for_all_libraries():
     assert _in_new_process(code, OMP_NUM_THREADS="1") == "1 1"
 
 
-def test_a_command_leaves_products_of_numpy_to_one_thread_unless_the_user_wants_otherwise():
+def test_a_command_leaves_products_of_numpy_to_one_thread_unless_the_user_wants_otherwise(monkeypatch):
     environment: dict[str, str] = {}
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    threads.settle_command(environment)
+    assert environment == {}  # there PyTorch may multiply by OpenBLAS
+    monkeypatch.setattr(platform, "machine", lambda: "AMD64")
     threads.settle_command(environment)
     assert environment == {"OPENBLAS_NUM_THREADS": "1"}
     environment = {"OPENBLAS_NUM_THREADS": "3"}
@@ -161,7 +166,8 @@ def test_a_command_leaves_products_of_numpy_to_one_thread_unless_the_user_wants_
 
 def test_a_command_says_so_before_numpy_is_loaded():
     code = (
-        "import os, sys; from gags.cli import main; sys.argv = ['gags', '--version']; main();"
+        "import os, platform, sys; platform.machine = lambda: 'x86_64';"
+        "from gags.cli import main; sys.argv = ['gags', '--version']; main();"
         "assert 'numpy' not in sys.modules; assert os.environ['OPENBLAS_NUM_THREADS'] == '1'"
     )
     clean = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}

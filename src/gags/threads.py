@@ -10,6 +10,7 @@ so `import gags` sets it, before them, and only what the user has not set.
 
 import math
 import os
+import platform
 import threading
 from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -51,13 +52,14 @@ def settle_command(environment: MutableMapping[str, str] = os.environ) -> None:
     """Let NumPy's products run in one thread, in processes that are the package's own.
 
     OpenBLAS's idle threads spin for 30 ms after every product: a tenth of all describing, taken from threads
-    that work. No product here is worth that. In a user's process other products may be, so `settle` leaves
-    them alone.
+    that work. Few products here are large. In a user's process others may be, so `settle` leaves them alone.
+    On other processors than x86, PyTorch may multiply by OpenBLAS, too; there nothing is set.
 
     Args:
         environment: Variables of the process; a number that the user has set stays.
     """
-    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        environment.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:

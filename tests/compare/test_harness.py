@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
 import statistics
-import time
 from dataclasses import replace
 
 import pytest
@@ -23,8 +21,6 @@ from gags.compare.methods.goi import GoiSettings
 from gags.compare.methods.grouping import GroupingSettings
 from gags.compare.methods.langsplat import LangSplatSettings
 from gags.compare.scenes import Described, crops_settings
-from gags.distill import optimize as optimize_module
-from gags.distill.mixed import MixedSchedule
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
 from gags.errors import CompareError, LabelError, WorkspaceError
@@ -402,38 +398,3 @@ def test_bad_input_is_one_line_before_any_work(
     assert expected in lines[0]
     assert calls == []
     assert not (tmp_path / "out" / "scene").exists()
-
-
-def test_a_field_that_was_stopped_is_learnt_further(finished, toy_capture, calls, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    shutil.copytree(finished, out)
-    folder = out / "methods" / "gags" / "seed_0"
-    wanted, learnt = (
-        (folder / "language.safetensors").read_bytes(),
-        json.loads((folder / "language.json").read_text()),
-    )
-    shutil.rmtree(folder)
-    monkeypatch.setattr(optimize_module, "CHECKPOINT_SECONDS", 0.0)
-    genuine, steps = MixedSchedule.terms, []
-
-    def terms(self, features, decoder, step):
-        steps.append(step)
-        if len(steps) == 30:
-            raise KeyboardInterrupt
-        return genuine(self, features, decoder, step)
-
-    monkeypatch.setattr(MixedSchedule, "terms", terms)
-    command = _command(toy_capture, out, "--seeds", "1", "--methods", "gags")
-    assert cli.main(command) == 130
-    checkpoint = folder / "learning.safetensors"
-    os.utime(checkpoint, (time.time() + 1000,) * 2)  # as if the first 29 steps had taken that long
-    assert cli.main(command) == 0
-    assert steps == [*range(30), *range(29, 40)]
-    assert (folder / "language.safetensors").read_bytes() == wanted
-    again = json.loads((folder / "language.json").read_text())
-    assert again["seconds"] > 1000 > learnt["seconds"]
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "language.json",
-        "language.safetensors",
-        "scores.json",
-    ]

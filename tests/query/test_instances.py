@@ -39,8 +39,8 @@ class MadeQueries:
     def example(self, row):
         return None
 
-    def of_gaussians(self, field):
-        return torch.sigmoid(self.temperature * self.margins_of_gaussians(field))
+    def relevancy_of_margins(self, margins):
+        return torch.sigmoid(self.temperature * margins)
 
 
 FIELD = SimpleNamespace(features=None)

@@ -88,12 +88,12 @@ def test_words_that_are_suggested_name_whole_things_and_find_them(tmp_path, monk
     found = gather_module._words_of_things(whole)
     assert set(found) <= set(WORDS)
     assert {"red ball", "blue ball"} <= set(found)
-    located = Scene.locate
+    located = gather_module.locate_instances
 
-    def elsewhere(self, texts):
-        answers = located(self, texts)
-        answers[list(texts).index("red ball")] = located(self, "blue ball")[0]
+    def elsewhere(gaussians, field, queries, *more, **named):
+        answers = located(gaussians, field, queries, *more, **named)
+        answers[queries.texts.index("red ball")] = answers[queries.texts.index("blue ball")]
         return answers
 
-    monkeypatch.setattr(Scene, "locate", elsewhere)
+    monkeypatch.setattr(gather_module, "locate_instances", elsewhere)
     assert gather_module._words_of_things(whole) == [word for word in found if word != "red ball"]

@@ -1,5 +1,6 @@
 """Connecting to a cluster, dividing it, and refusing one that cannot do the work."""
 
+import platform
 import socket
 import sys
 
@@ -59,7 +60,8 @@ def test_what_a_worker_takes(offers, pairs, scenes, asked, expected):
     assert choose_share(scenes, *asked) == expected
 
 
-def test_threads_of_a_worker_follow_its_share():
+def test_threads_of_a_worker_follow_its_share(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     settled = {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "1"}
     assert Share(3).environment() == settled
 

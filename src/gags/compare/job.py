@@ -7,13 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gags.compare.measure import StageClock, peak_memory_mb, query_ms, query_seconds, query_stopwatch
-from gags.compare.methods.learner import (
-    Inputs,
-    Method,
-    bytes_per_gaussian,
-    checkpoint_beside,
-    learnt_figures,
-)
+from gags.compare.methods.learner import Inputs, Method, bytes_per_gaussian, learnt_figures
 from gags.compare.results import SeedResult
 from gags.compare.scenes import Described
 from gags.embed import load_encoder
@@ -112,35 +106,18 @@ def _inputs(scene: Described) -> Inputs:
 
 
 def _learn(job: Job, scene: Described, clock: StageClock) -> None:
-    inputs, begun = _inputs(scene), job.folder / "learning.json"
-    before = _seconds_before(job, scene)
-    record = {"stamp": job.language_stamp(scene), "began": time.time(), "before": before}
-    write_json(begun, record)
+    inputs = _inputs(scene)
     began = time.perf_counter()
     job.method.learner.learn(inputs, job.seed, job.language, clock)
     record = {
         "stamp": job.language_stamp(scene),
-        "seconds": round(before + time.perf_counter() - began, 2),
+        "seconds": round(time.perf_counter() - began, 2),
         "stages": {name: round(seconds, 2) for name, seconds in clock.seconds.items()},
         "bytes_per_gaussian": bytes_per_gaussian(job.language, len(inputs.gaussians)),
         "peak_memory_mb": peak_memory_mb(),
         "figures": learnt_figures(job.language),
     }
     write_json(job.folder / "language.json", record)
-    for rest in (begun, checkpoint_beside(job.language)):
-        rest.unlink(missing_ok=True)
-
-
-def _seconds_before(job: Job, scene: Described) -> float:
-    """Seconds of learning that an earlier run left in a checkpoint; one of other inputs is taken away."""
-    begun, checkpoint = read_table(job.folder / "learning.json"), checkpoint_beside(job.language)
-    try:
-        if begun.get("stamp") == job.language_stamp(scene):
-            return float(begun["before"]) + max(0.0, checkpoint.stat().st_mtime - float(begun["began"]))
-    except (OSError, KeyError, TypeError, ValueError):  # no checkpoint, or a damaged record
-        pass
-    checkpoint.unlink(missing_ok=True)
-    return 0.0
 
 
 def _score(job: Job, scene: Described, clock: StageClock) -> None:

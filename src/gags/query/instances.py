@@ -166,8 +166,8 @@ class Compared:
 
     @classmethod
     def of(cls, field: LanguageField, queries: Queries, things: Things, space: Space) -> "Compared":
-        tensor = queries.margins_of_gaussians(field).cpu()
-        margins, weights = tensor.numpy(), space.opacities
+        tensor = queries.margins_of_gaussians(field)
+        margins, weights = tensor.cpu().numpy(), space.opacities
         needed = needed_margin(field, queries, weights)
         reaches = [
             # An example's margins say themselves what is needed.
@@ -178,7 +178,7 @@ class Compared:
         fit = fits_of_means(scores, margins_of_masks(things, queries), reaches)
         if things.embeddings.shape[1] == queries.vectors.shape[1]:
             scores = scores + things.embeddings.astype(np.float32) @ queries.vectors.cpu().numpy().T
-        relevancies = queries.of_gaussians(field).cpu().numpy()
+        relevancies = queries.relevancy_of_margins(tensor).cpu().numpy()
         return cls(queries, margins, relevancies, reaches, fit, scores)
 
     def chosen(self, chooser: Chooser, row: int, there: bool = False) -> int | None:

@@ -301,18 +301,18 @@ class Queries:
         )
 
     def of_gaussians(self, field: LanguageField) -> Tensor:
-        """Relevancy of every Gaussian of a field to every text (Eq. 8); kept as margins are. [N, T]"""
-        margins, kept = self.margins_of_gaussians(field), self._relevancies
-        if kept is not None and kept[0] is margins:
-            return kept[1]
-        relevancies = self.relevancy_of_margins(margins)
-        if self._margins is not None and self._margins[1] is margins:
-            self._relevancies = margins, relevancies
-        return relevancies
+        """Relevancy of every Gaussian of a field to every text (Eq. 8). [N, T]"""
+        return self.relevancy_of_margins(self.margins_of_gaussians(field))
 
     def relevancy_of_margins(self, margins: Tensor) -> Tensor:
-        """Eq. 8 from margins: sigmoid(τ m). [...] → [...]"""
-        return torch.sigmoid(self.temperature * margins)
+        """Eq. 8 from margins: sigmoid(τ m); kept while these margins are. [...] → [...]"""
+        kept, margins_kept = self._relevancies, self._margins
+        if kept is not None and kept[0] is margins:
+            return kept[1]
+        relevancies = torch.sigmoid(self.temperature * margins)
+        if margins_kept is not None and margins_kept[1] is margins:
+            self._relevancies = margins, relevancies
+        return relevancies
 
     def margins_of_gaussians(self, field: LanguageField) -> Tensor:
         """Margin of every Gaussian to every text, see `margins_from_cosines`. [N, T]
@@ -338,7 +338,7 @@ class Queries:
             if (example := self.example(row)) is not None:
                 margins[:, row] = example.margins(field, self.temperature)
         if margins.numel() * 4 <= KEPT_MARGINS:
-            self._margins = field, margins
+            self._margins, self._relevancies = (field, margins), None
         return margins
 
     def relevancy_from_cosines(self, cosines: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from gags.progress import SILENT, Reporter
 from gags.query.answers import granularity_map, render_features
 from gags.query.catalog import LISTED_SHARE, known_whole
 from gags.query.choose import UNSEEN
-from gags.query.instances import Instance
+from gags.query.instances import Instance, locate_instances
 from gags.query.names import EVERYDAY, Namer, suggest_texts
 from gags.query.relevancy import Queries
 from gags.reconstruct.quality import likeness
@@ -59,7 +59,7 @@ def gather(
 
     Args:
         scene: The scene.
-        texts: What to ask it; by default what its own masks suggest, or the labelled categories.
+        texts: What to ask it; by default words that name its things, or the labelled categories.
         labels: Ground truth; with it, answers are shown in the labelled frames beside the truth.
         evaluation: Figures against the truth.
         progress: Told about progress.
@@ -231,17 +231,17 @@ def _words_of_things(scene: Scene) -> list[str]:
     often = things.photos >= max(1, LISTED_SHARE * photos)
     wholes = np.flatnonzero(often & ~things.is_group).tolist()
     wholes = [thing for thing in wholes if known_whole(things, thing, photos) is None]
-    space = scene.space()
-    namer = Namer.of_scene(scene.field, scene.queries(EVERYDAY), space.opacities, things)
+    if not wholes:
+        return []
+    space, taught = scene.space(), scene.taught.examples()
+    namer = Namer.of_scene(scene.field, scene.queries(EVERYDAY), space.opacities, things, taught=taught)
     names = {thing: namer.names(space.without_floaters(things[thing]), 1)[0] for thing in wholes}
-    sure = {
-        thing: names[thing][1] * things.photos[thing] / (things.photos[thing] + UNSEEN) for thing in wholes
-    }
+    known = {thing: things.photos[thing] / (things.photos[thing] + UNSEEN) for thing in wholes}
     named: dict[str, int] = {}
-    for thing in sorted(wholes, key=lambda thing: -sure[thing]):
+    for thing in sorted(wholes, key=lambda thing: -names[thing][1] * known[thing]):
         named.setdefault(names[thing][0], thing)
     words = list(named)[:WORDS_TRIED]
-    answers = scene.locate(words) if words else []
+    answers = locate_instances(scene.gaussians, scene.field, scene.queries(words), things, space=space)
     agreed = [
         word
         for word, instances in zip(words, answers, strict=True)

@@ -46,9 +46,8 @@ class Share:
 
     def environment(self) -> dict[str, str]:
         """Variables that hold a worker's threads to its share; read when PyTorch and Numba are loaded."""
-        found = dict.fromkeys(
-            ("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.cpus)
-        )  # Numba's: `gags.threads`
+        count = str(self.cpus)
+        found = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}  # Numba's: `gags.threads`
         settle_command(found)
         return found
 

@@ -85,8 +85,8 @@ def candidate_masks(
             novelty.answered(rows, answers.holding(points, size, len(rows)), answers.there(len(rows)))
             rows = novelty.next(settings.least_novelty)
     else:
-        for start, answers in asking.ask_all(points):
-            found += zip((start + answers.prompts).tolist(), answers.candidates, strict=True)
+        for rows, candidates in asking.ask_all(points):
+            found += zip(rows, candidates, strict=True)
     return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -133,13 +133,21 @@ class _Asking:
     frame: Frame
     photo_size: tuple[int, int]
 
-    def ask_all(self, points: np.ndarray) -> Iterator[tuple[int, _Answers]]:
-        """The masks of any number of prompts, call by call; each with the row of its first prompt. [P, 2]"""
+    def ask_all(self, points: np.ndarray) -> Iterator[tuple[list[int], list[Candidate]]]:
+        """The masks of any number of prompts [P, 2] that pass, call by call, and their prompts' rows."""
         size: int = getattr(self.segmenter, "prompts_a_call", PROMPTS_A_CALL)
+        at_once: int = getattr(self.segmenter, "calls_at_once", 1)
+
+        def passed(start: int) -> tuple[list[int], list[Candidate]]:
+            answers = self.ask(points[start : start + size])
+            return (start + answers.prompts).tolist(), answers.candidates
+
         starts = range(0, len(points), size)
-        calls = (points[start : start + size] for start in starts)
-        with ThreadPoolExecutor(getattr(self.segmenter, "calls_at_once", 1), "prompts") as threads:
-            yield from zip(starts, threads.map(self.ask, calls), strict=True)
+        if at_once == 1:
+            yield from map(passed, starts)
+            return
+        with ThreadPoolExecutor(at_once, "prompts") as threads:
+            yield from threads.map(passed, starts)
 
     def ask(self, points: np.ndarray) -> _Answers:
         """The masks of prompts, in px of the frame, that pass. float32 [B, 2]"""

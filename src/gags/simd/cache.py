@@ -77,6 +77,8 @@ class _InTurn:
             return result
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_compiled":  # of a copy that is being made
+            raise AttributeError(name)
         return getattr(self._compiled, name)
 
 

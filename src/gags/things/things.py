@@ -219,7 +219,7 @@ class Things:
 def _means_of_things(threads, starts, members, values, weights, means) -> None:  # pragma: no cover - compiled
     """Weighted mean of values [N, T] over the members of every thing, written. float64 [C, T]"""
     for thread in prange(threads):
-        for thing in range(thread, len(means), threads):  # large ones come first: each thread gets some
+        for thing in range(thread, len(means), threads):  # in turn: wholes, which are large, come first
             total = 0.0
             for k in range(starts[thing], starts[thing + 1]):
                 row = members[k]

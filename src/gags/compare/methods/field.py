@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gags.compare.methods.learner import Inputs, Method, checkpoint_beside
+from gags.compare.methods.learner import Inputs, Method
 from gags.compare.paper import ablations, paper_losses
 from gags.distill.field import LanguageField
 from gags.distill.settings import DistillSettings
@@ -20,11 +20,9 @@ class OneField:
     """Settings of distillation; the seed is that of the run."""
 
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
-        """Distil, or go on where it was stopped; see `Learner.learn`."""
-        settings, checkpoint = replace(self.settings, seed=seed), checkpoint_beside(path)
-        train_field(inputs.gaussians, inputs.items, settings, checkpoint=checkpoint, progress=progress).save(
-            path
-        )
+        """Distil; see `Learner.learn`."""
+        settings = replace(self.settings, seed=seed)
+        train_field(inputs.gaussians, inputs.items, settings, progress=progress).save(path)
 
     def load(self, path: Path, inputs: Inputs) -> FieldAnswerer:
         """What `learn` wrote."""

@@ -75,11 +75,6 @@ class Inputs:
         return torch.from_numpy(np.concatenate(parts)).long().to(self.gaussians.means.device)
 
 
-def checkpoint_beside(path: Path) -> Path:
-    """Where a learner that writes to `path` may keep its state meanwhile, to go on from if it is stopped."""
-    return path.with_name("learning.safetensors")
-
-
 class Learner(Protocol):
     """Learns language for a scene.
 

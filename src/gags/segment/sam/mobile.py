@@ -16,7 +16,7 @@ from gags.segment.segmenter import PromptedMasks
 FRAME_SIDE = 1024  # of the square image that SAM takes, px
 POSITION_SIDE = 16  # px of the frame per position of the image embedding
 CELL_SIDE = 4  # px of the frame per cell of the mask logits
-PROMPTS_A_CALL = 64  # at most: logits of two calls, 75 MB
+PROMPTS_A_CALL = 64  # at most: their logits take 38 MB
 _MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 _STD = np.array([58.395, 57.12, 57.375], np.float32)
 
@@ -53,9 +53,7 @@ class MobileSam:
     """
 
     name = "mobile-sam"
-    calls_at_once = (
-        2  # the decoder's threads go on while the other call's masks are put together and measured
-    )
+    calls_at_once = 2  # one call's masks are put together and measured while the other's are decoded
 
     def __init__(self, folder: Path) -> None:
         for file in ("encoder.onnx", "sam.onnx"):
