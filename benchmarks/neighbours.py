@@ -21,8 +21,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 STAGES = ("reconstruct", "describe", "distill", "query")
@@ -91,6 +91,18 @@ def measure(stage: str, capture: Path, scene: Path, repeats: int) -> list[float]
     return seconds
 
 
+@contextmanager
+def busy_processes(count: int, nice: int = 0) -> Iterator[None]:
+    """Processes beside this one that do nothing but work, of its own priority or a lower one."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            spin = ["nice", "-n", str(nice), sys.executable, "-c", "while True: pass"]
+            neighbour = subprocess.Popen(spin)
+            stack.callback(neighbour.wait)
+            stack.callback(neighbour.kill)
+        yield
+
+
 def in_own_process(given: argparse.Namespace, stage: str, busy: int, nice: int, wait: str) -> list[float]:
     """`measure` in a new process, with busy ones beside it from when it is ready."""
     environment = {k: v for k, v in os.environ.items() if k not in SETTLED}
@@ -98,12 +110,7 @@ def in_own_process(given: argparse.Namespace, stage: str, busy: int, nice: int, 
         environment["OMP_WAIT_POLICY"] = wait
     command = [sys.executable, "-m", "benchmarks.neighbours", str(given.capture), str(given.scene)]
     command += ["--measure", stage, "--repeats", str(given.repeats)]
-    with ExitStack() as stack:
-        for _ in range(busy):
-            spin = ["nice", "-n", str(nice), sys.executable, "-c", "while True: pass"]
-            neighbour = subprocess.Popen(spin)
-            stack.callback(neighbour.wait)
-            stack.callback(neighbour.kill)
+    with busy_processes(busy, nice):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

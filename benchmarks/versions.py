@@ -24,11 +24,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pycolmap
+
+from benchmarks.neighbours import busy_processes
 
 STAGES = {
     "reconstruct": "Training Gaussians",
@@ -107,11 +108,7 @@ def run(
     seconds = {}
     for stage in STAGES:
         arguments = command_of(stage, capture, scene, first_names=(source / "gags" / "splats").is_dir())
-        with ExitStack() as stack:
-            for _ in range(busy):
-                neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-                stack.callback(neighbour.wait)
-                stack.callback(neighbour.kill)
+        with busy_processes(busy):
             seconds[stage] = seconds_of(stage, source, arguments, limit)
         if seconds[stage] == float("inf") and made is not None:
             shutil.rmtree(scene)

@@ -16,9 +16,7 @@ ROWS_PER_PARTITION = 8192  # about, of which a search reads some
 TRAINED_TIMES = 4  # how many times more rows than it was trained with an index takes before it is made anew
 LATE_SHARE = 0.05  # of the rows that may wait outside of the index: they are searched one by one
 PARTS_SEARCHED = 32  # partitions that a search reads, at least …
-SHARE_SEARCHED = (
-    0.1  # … and this share of them: texts lie far from all things, so many partitions are about as near
-)
+SHARE_SEARCHED = 0.1  # … and this share of them: to a text, which lies far from all things, many are as near
 READ_AGAIN = 2  # times as many rows as are wanted are compared by their own vectors, not by the index's
 MOST_PIECES = 32  # of a table as it was written, each scene one, before they are put together …
 PIECES_SHARE = 0.05  # … and this share of all scenes: all that was put together before is written again

@@ -97,10 +97,10 @@ class Example:
 
     def is_of(self, rows: np.ndarray, weights: np.ndarray) -> bool:
         """Whether some Gaussians [n] are what was pointed at, by the weights of all Gaussians [N]."""
-        return any(_iou(rows, match.rows, weights) >= ONE_THING for match in self.pointed)
+        return any(iou_of_sets(rows, match.rows, weights) >= ONE_THING for match in self.pointed)
 
 
-def _iou(one: np.ndarray, other: np.ndarray, weights: np.ndarray) -> float:
+def iou_of_sets(one: np.ndarray, other: np.ndarray, weights: np.ndarray) -> float:
     """IoU of two sets of Gaussians by their weights. [n], [m], [N]"""
     union = weights[np.union1d(one, other)].sum()
     return float(weights[np.intersect1d(one, other)].sum() / max(union, 1e-12))

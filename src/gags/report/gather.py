@@ -20,6 +20,7 @@ from gags.progress import SILENT, Reporter
 from gags.query.answers import granularity_map, render_features
 from gags.query.catalog import LISTED_SHARE, known_whole
 from gags.query.choose import UNSEEN
+from gags.query.examples import iou_of_sets
 from gags.query.instances import Instance, locate_instances
 from gags.query.names import EVERYDAY, Namer, suggest_texts
 from gags.query.relevancy import Queries
@@ -228,7 +229,7 @@ def _words_of_things(scene: Scene) -> list[str]:
     A word that fits only a part of something else best, such as bread for the feet of a teddy bear, is none.
     """
     things, photos = scene.things(), scene.photos_with_masks
-    often = things.photos >= max(1, LISTED_SHARE * photos)
+    often = things.photos >= LISTED_SHARE * photos
     wholes = np.flatnonzero(often & ~things.is_group).tolist()
     wholes = [thing for thing in wholes if known_whole(things, thing, photos) is None]
     if not wholes:
@@ -241,21 +242,21 @@ def _words_of_things(scene: Scene) -> list[str]:
     for thing in sorted(wholes, key=lambda thing: -names[thing][1] * known[thing]):
         named.setdefault(names[thing][0], thing)
     words = list(named)[:WORDS_TRIED]
+    alike = np.ones(len(scene.gaussians))
     answers = locate_instances(scene.gaussians, scene.field, scene.queries(words), things, space=space)
     agreed = [
         word
         for word, instances in zip(words, answers, strict=True)
-        if instances and _iou(things, instances[0], named[word]) >= SAME_THING
+        if instances and _agreement(things, instances[0], named[word], alike) >= SAME_THING
     ]
     return agreed[:TEXTS_SUGGESTED]
 
 
-def _iou(things: Things, answer: Instance, thing: int) -> float:
-    """IoU of the Gaussians of an answer, from masks, and of a thing."""
+def _agreement(things: Things, answer: Instance, thing: int, weights: np.ndarray) -> float:
+    """IoU of the Gaussians of an answer, from masks, and of a thing; `weights` are those of all Gaussians."""
     nodes = [] if answer.thing is None else [answer.thing, *answer.also]
     rows = np.unique(np.concatenate([things.members[:0], *(things[node] for node in nodes)]))
-    shared = len(np.intersect1d(rows, things[thing]))
-    return shared / (len(rows) + len(things[thing]) - shared)
+    return iou_of_sets(rows, things[thing], weights)
 
 
 def _description_of(scene: Scene, view: View) -> Description | None:

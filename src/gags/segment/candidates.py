@@ -16,7 +16,7 @@ from gags.segment.segmenter import PromptedMasks, SeesPlaces, Segmenter
 from gags.segment.settings import DescribeSettings
 
 LEAST_KEPT = 0.5  # of a mask that must lie where the photo counts; the rest is cut off
-PROMPTS_A_CALL = 64  # prompts decoded at a time, unless the segmenter says how many; bounds the memory
+PROMPTS_A_CALL = 64  # prompts decoded at a time, at most; bounds the memory
 
 
 @dataclass(eq=False)
@@ -135,7 +135,7 @@ class _Asking:
 
     def ask_all(self, points: np.ndarray) -> Iterator[tuple[list[int], list[Candidate]]]:
         """The masks of any number of prompts [P, 2] that pass, call by call, and their prompts' rows."""
-        size: int = getattr(self.segmenter, "prompts_a_call", PROMPTS_A_CALL)
+        size = min(getattr(self.segmenter, "prompts_a_call", PROMPTS_A_CALL), PROMPTS_A_CALL)
         at_once: int = getattr(self.segmenter, "calls_at_once", 1)
 
         def passed(start: int) -> tuple[list[int], list[Candidate]]:

@@ -77,8 +77,8 @@ class PromptedMasks:
 class Segmenter(Protocol):
     """A model of the SAM family.
 
-    An attribute `prompts_a_call` may say how many prompts `predict` is given at a time, `calls_at_once` how
-    many threads may call it at once: while one looks through its answers, another's prompts are answered.
+    An attribute `prompts_a_call` may say how many prompts suit a call of `predict`, `calls_at_once` how many
+    threads may call it at once: while one looks through its answers, another's prompts are answered.
 
     Attributes:
         name: Identifies model and weights; stored in every file made with it.

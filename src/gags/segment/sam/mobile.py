@@ -16,7 +16,6 @@ from gags.segment.segmenter import PromptedMasks
 FRAME_SIDE = 1024  # of the square image that SAM takes, px
 POSITION_SIDE = 16  # px of the frame per position of the image embedding
 CELL_SIDE = 4  # px of the frame per cell of the mask logits
-PROMPTS_A_CALL = 64  # at most: their logits take 38 MB
 _MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 _STD = np.array([58.395, 57.12, 57.375], np.float32)
 
@@ -61,7 +60,7 @@ class MobileSam:
                 raise ModelError(f"{folder} has no {file}; run `gags models pull mobile-sam`")
         self._encoder = load_session(folder / "encoder.onnx")
         self._decoder = MaskDecoder(read_weights(folder / "sam.onnx"))
-        self.prompts_a_call = min(MOST_PROMPTS * self._decoder.threads, PROMPTS_A_CALL)
+        self.prompts_a_call = MOST_PROMPTS * self._decoder.threads
 
     def encode(self, image: np.ndarray) -> EncodedPhoto:
         """Run the image encoder on a photo, uint8 RGB [H, W, 3]."""
