@@ -32,7 +32,7 @@ from gags.query.frame import Frame, Unit, load_frame, save_frame
 from gags.query.instances import Instance, locate_instances
 from gags.query.language import language_hint
 from gags.query.maps import Renderer, seen_in
-from gags.query.names import EVERYDAY, read_words
+from gags.query.names import EVERYDAY, Namer, read_words
 from gags.query.pointed import Level
 from gags.query.relevancy import Queries
 from gags.query.showing import ExampleMaker, Picture, Pointed
@@ -76,6 +76,7 @@ class Scene(Edits):
         self._things: Things | None = None
         self._things_file = Watched({})
         self._space: Space | None = None  # where its Gaussians are, see `space`
+        self._namer: tuple[list[Taught], Namer] | None = None  # with the names that it knows
         self._chooser: Chooser | None = None
         self._renderer = Renderer(gaussians)
         # Of texts asked lately, with what they were taught to mean: they are asked view by view.
@@ -324,6 +325,15 @@ class Scene(Edits):
         if self._space is None:
             self._space = Space.build(self.gaussians, self.things(progress))
         return self._space
+
+    def namer(self, progress: Reporter = SILENT) -> Namer:
+        """Everyday words and taught names for Gaussians of the scene; made once, and when more is taught."""
+        known = self.taught.entries()
+        if self._namer is None or self._namer[0] is not known:
+            words, things, space = self.queries(EVERYDAY), self.things(progress), self.space(progress)
+            taught = self.taught.examples()
+            self._namer = known, Namer.of_scene(self.field, words, space.opacities, things, taught=taught)
+        return self._namer[1]
 
     def extract(
         self,

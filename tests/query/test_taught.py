@@ -143,6 +143,18 @@ def test_a_loaded_scene_hears_what_another_process_teaches(folder, owner):
     assert certain(scene) == []
 
 
+def test_words_for_things_are_compared_once_and_hear_what_is_taught_elsewhere(folder, owner):
+    scene = gags.Scene.load(folder)
+    before = scene.namer()
+    assert scene.namer() is before
+    teach(folder, owner)
+    (ball,) = [one for one in scene.locate(NAME)[0] if one.certain]
+    rows = np.flatnonzero(ball.mask.numpy())
+    assert before.names(rows, 1)[0][0] != NAME
+    assert scene.namer().names(rows, 1)[0][0] == NAME
+    assert scene.namer() is scene.namer()
+
+
 def test_names_go_on_to_work_when_things_are_numbered_anew(folder, owner):
     scene = teach(folder, owner)
     before = scene.locate(NAME)[0][0]

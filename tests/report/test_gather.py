@@ -83,7 +83,7 @@ def test_a_scene_s_page_is_in_its_folder(scene):
 
 def test_words_that_are_suggested_name_whole_things_and_find_them(tmp_path, monkeypatch):
     monkeypatch.setattr(scene_module, "load_encoder", lambda name, progress=None: ToyEncoder())
-    monkeypatch.setattr(gather_module, "EVERYDAY", ("anvil", *WORDS, "zebra"))
+    monkeypatch.setattr(scene_module, "EVERYDAY", ("anvil", *WORDS, "zebra"))
     whole = Scene.load(write_scene(tmp_path))
     found = gather_module._words_of_things(whole)
     assert set(found) <= set(WORDS)

@@ -23,7 +23,7 @@ from gags.things.things import Things
 def scene(tmp_path_factory) -> Scene:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scene_module, "load_encoder", lambda name, progress=None: ToyEncoder())
-        patch.setattr(module, "EVERYDAY", WORDS)
+        patch.setattr(scene_module, "EVERYDAY", WORDS)
         loaded = Scene.load(write_scene(tmp_path_factory.mktemp("things")))
         assert loaded.encoder.name == "toy"
     return loaded
@@ -38,7 +38,7 @@ def nested(parents: list[int], photos: list[int]) -> Things:
 
 
 def test_the_page_shows_every_thing_with_a_picture(scene, monkeypatch):
-    monkeypatch.setattr(module, "EVERYDAY", WORDS)
+    monkeypatch.setattr(scene_module, "EVERYDAY", WORDS)
     page = Page(write_things_page(scene).read_text())
     things = scene.things()
     assert len(things) > 3
@@ -51,7 +51,7 @@ def test_the_page_shows_every_thing_with_a_picture(scene, monkeypatch):
 
 
 def test_sizes_are_told_in_the_unit_that_was_set_and_only_then(scene, monkeypatch):
-    monkeypatch.setattr(module, "EVERYDAY", WORDS)
+    monkeypatch.setattr(scene_module, "EVERYDAY", WORDS)
     before = Page(write_things_page(scene).read_text())
     assert not any("×" in line for line in before.lines)
     unit = scene.set_unit(2.0, 50, "cm")
@@ -68,7 +68,7 @@ def test_sizes_are_told_in_the_unit_that_was_set_and_only_then(scene, monkeypatc
 
 
 def test_nodes_below_others_are_nested(scene, monkeypatch):
-    monkeypatch.setattr(module, "EVERYDAY", WORDS)
+    monkeypatch.setattr(scene_module, "EVERYDAY", WORDS)
     things = scene.things()
     page = Page(write_things_page(scene).read_text())
     holders = {int(parent) for parent in things.parents if parent >= 0}

@@ -22,7 +22,7 @@ from gags.query.catalog import LISTED_SHARE, known_whole
 from gags.query.choose import UNSEEN
 from gags.query.examples import iou_of_sets
 from gags.query.instances import Instance, locate_instances
-from gags.query.names import EVERYDAY, Namer, suggest_texts
+from gags.query.names import suggest_texts
 from gags.query.relevancy import Queries
 from gags.reconstruct.quality import likeness
 from gags.render import Rendering
@@ -234,8 +234,7 @@ def _words_of_things(scene: Scene) -> list[str]:
     wholes = [thing for thing in wholes if known_whole(things, thing, photos) is None]
     if not wholes:
         return []
-    space, taught = scene.space(), scene.taught.examples()
-    namer = Namer.of_scene(scene.field, scene.queries(EVERYDAY), space.opacities, things, taught=taught)
+    space, namer = scene.space(), scene.namer()
     names = {thing: namer.names(space.without_floaters(things[thing]), 1)[0] for thing in wholes}
     known = {thing: things.photos[thing] / (things.photos[thing] + UNSEEN) for thing in wholes}
     named: dict[str, int] = {}

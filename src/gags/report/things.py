@@ -16,7 +16,6 @@ from gags.query.boxes import OrientedBox
 from gags.query.catalog import LISTED_SHARE
 from gags.query.frame import Unit
 from gags.query.maps import MAPS_AT_ONCE, how_well_shown, render_values
-from gags.query.names import EVERYDAY, Namer
 from gags.report.images import PageImage, Picture, page_images
 from gags.report.pages import write_page
 from gags.scene import Scene
@@ -114,11 +113,7 @@ def shown_nodes(things: Things, photos: int) -> list[int]:
 
 def _nodes(scene: Scene, things: Things, shown: Sequence[int]) -> list[Node]:
     """The nodes with their names, and sizes if a unit is known, without pictures."""
-    words = scene.queries(EVERYDAY)
-    opacities = scene.gaussians.opacities.cpu().double().numpy()
-    taught = scene.taught.examples()
-    namer = Namer.of_scene(scene.field, words, opacities, things, taught=taught)
-    kinds, unit, space = things.kinds(), scene.frame.unit, scene.space()
+    namer, kinds, unit, space = scene.namer(), things.kinds(), scene.frame.unit, scene.space()
     return [
         Node(
             thing,
