@@ -25,7 +25,7 @@ import torch
 from gags import pipeline, scene
 from gags.capture import Camera
 from gags.cli.console import ConsoleReporter
-from gags.compare.measure import StageClock, peak_memory_mb
+from gags.compare.measure import peak_memory_mb
 from gags.demo import demo_capture
 from gags.distill.settings import DistillSettings
 from gags.evaluate.answerer import FieldAnswerer
@@ -34,7 +34,7 @@ from gags.gaussians import Gaussians, blend_weights, render
 from gags.models.choose import SMALL_ENCODER, SMALL_SEGMENTER
 from gags.models.device import scene_device
 from gags.pipeline import RunSettings
-from gags.progress import Bar
+from gags.progress import Bar, StageClock
 from gags.query import lerf_ovs
 from gags.reconstruct.settings import ReconstructSettings
 from gags.scene import Scene

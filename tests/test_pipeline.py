@@ -1,6 +1,7 @@
 """The whole pipeline and its commands on a toy capture: right answers, resume, clear errors."""
 
 import json
+import re
 import shutil
 from dataclasses import fields, replace
 from itertools import product
@@ -325,10 +326,17 @@ def _pieces(workspace):
 def test_a_lost_photo_is_described_again_alone(workspace, toy_capture, segmenter):
     features = workspace / "features" / "view_03.png.safetensors"
     before = Description.load(features).masks.labels
+    config = (workspace / "config.toml").read_text()
+    took = re.search(r"\[stages\.describe\][^\[]*?seconds = ([\d.]+)", config)
+    assert took is not None
+    (workspace / "config.toml").write_text(config[: took.start(1)] + "1000.0" + config[took.end(1) :])
     features.write_bytes(b"damaged")
     assert _run(toy_capture, workspace) == 0
     assert segmenter.encoded == 1
     np.testing.assert_array_equal(Description.load(features).masks.labels, before)
+    record = Workspace(workspace).record("describe")
+    assert record is not None
+    assert record.seconds > 900  # nine of ten photos are those of then
 
 
 def test_describe_reads_the_stamps_of_every_photo_once(workspace, monkeypatch):
@@ -388,6 +396,10 @@ def test_stopped_run_goes_on_where_it_was(finished, toy_capture, tmp_path, monke
     monkeypatch.setattr(pipeline, "load_segmenter", lambda name, progress=None: stopping)
     assert _run(toy_capture, out) == 130
     assert len(list((out / "features").iterdir())) == 4
+    spent = out / ".run" / "describe.json"
+    noted = json.loads(spent.read_text())
+    assert 0 < noted["seconds"] < 1000
+    spent.write_text(json.dumps(noted | {"seconds": 1000.0}))  # as if these four had taken so long
     second = ColorSegmenter()
     monkeypatch.setattr(pipeline, "load_segmenter", lambda name, progress=None: second)
     assert _run(toy_capture, out) == 0
@@ -395,6 +407,26 @@ def test_stopped_run_goes_on_where_it_was(finished, toy_capture, tmp_path, monke
     expected = Description.load(finished / "features" / "view_10.png.safetensors")
     actual = Description.load(out / "features" / "view_10.png.safetensors")
     np.testing.assert_array_equal(actual.masks.labels, expected.masks.labels)
+    record = Workspace(out).record("describe")
+    assert record is not None
+    assert 1000 < record.seconds < 2000
+    assert not spent.exists()
+
+
+@pytest.mark.parametrize("noted", [{"stamp": "other", "seconds": 1000.0}, {"seconds": "long"}, {}, []])
+def test_a_time_that_is_of_something_else_or_none_does_not_count(workspace, toy_capture, noted):
+    record = Workspace(workspace).record("describe")
+    assert record is not None
+    spent = workspace / ".run" / "describe.json"
+    spent.parent.mkdir(exist_ok=True)
+    spent.write_text(json.dumps({"stamp": record.stamp} | noted if isinstance(noted, dict) else noted))
+    shutil.rmtree(workspace / "features")
+    assert _run(toy_capture, workspace) == 0
+    again = Workspace(workspace).record("describe")
+    assert again is not None
+    assert again.stamp == record.stamp
+    assert 0 < again.seconds < 1000
+    assert not spent.exists()
 
 
 def test_adopted_gaussians_are_kept_by_later_runs(finished, toy_capture, tmp_path, capsys):

@@ -1,9 +1,9 @@
-"""A stopwatch that counts the seconds of named parts, by a clock of its own."""
+"""A stopwatch that counts the seconds of named parts, and a clock that counts those of stages."""
 
 import pytest
 
 from gags import progress
-from gags.progress import Stopwatch, part
+from gags.progress import Bar, StageClock, Stopwatch, part
 
 
 @pytest.fixture
@@ -52,3 +52,32 @@ def test_an_inner_stopwatch_takes_over(clock):
         with Stopwatch() as inner, part("rendering"):
             clock[0] += 2
     assert (outer.seconds, inner.seconds) == ({"answering": 3}, {"rendering": 2})
+
+
+def test_a_clock_adds_up_stages_by_name_and_what_earlier_runs_spent_on_them(clock):
+    stages = StageClock()
+    for steps, earlier in ((3, 0.0), (5, 100.0)):
+        with stages.stage("Training", 10) as bar:
+            clock[0] += 1
+            bar.resume(steps, earlier)
+            clock[0] += 2
+            bar.advance(10 - steps)
+        assert (bar.done, bar.earlier) == (10, earlier)
+        clock[0] += 8  # between stages
+    with stages.stage("Reading", 1):
+        clock[0] += 16
+    assert stages.seconds == {"Training": 106.0, "Reading": 16.0}
+    assert stages.earlier == 100.0
+    assert stages.elapsed == 3 + 8 + 3 + 8 + 16 + 100
+
+
+def test_a_bar_that_resumes_advances():
+    class Shown(Bar):
+        def advance(self, steps=1, note=""):
+            super().advance(steps, note)
+            shown.append(steps)
+
+    shown = []
+    Shown(10).resume(0, 0.0)
+    Shown(10).resume(4, 1.0)
+    assert shown == [0, 4]

@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from gags import store
 from gags.errors import DamagedError, FileError, NewerError, WorkspaceError
 from gags.files.contents import checksum
-from gags.progress import Reporter
+from gags.progress import Bar, Reporter
 from gags.store import (
     Checkpoint,
     digest,
@@ -100,6 +101,42 @@ def test_a_checkpoint_belongs_to_one_run(tmp_path):
     assert "is damaged" in heard.warned[0]
     assert Checkpoint(tmp_path / "none", "run a", 60).load(heard) is None
     assert Checkpoint(None, "run a", 60).load(heard) is None
+
+
+def test_a_checkpoint_counts_the_seconds_of_all_runs_that_led_to_it(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(store.time, "monotonic", lambda: now[0])
+    path = tmp_path / "c.safetensors"
+    for run, (before, spent) in enumerate(((0.0, 8.0), (8.0, 16.0), (16.0, 24.0))):
+        keeper, bar = Checkpoint(path, "run", 60), Bar(30)
+        assert (keeper.load() is None) == (run == 0)
+        now[0] += 100  # what is prepared before the steps is prepared by every run
+        keeper.begin(bar, 10 * run)
+        assert (bar.done, bar.earlier) == (10 * run, before)
+        now[0] += 8
+        keeper.save(10 * run + 10, {})
+        assert load_metadata(path, remedy="")["seconds"] == f"{spent:.2f}"
+        now[0] += 4  # until it was killed: these steps are done again
+
+
+def test_a_checkpoint_that_is_refused_or_of_an_older_version_has_taken_no_time(tmp_path):
+    path = tmp_path / "c.safetensors"
+    save_tensors(path, {}, {"step": "7", "key": "run"})
+    old = Checkpoint(path, "run", 60)
+    assert old.load() == (7, {})
+    assert old.earlier == 0.0
+    save_tensors(path, {}, {"step": "7", "key": "run", "seconds": "50"})
+    for key, refused in (("other", False), ("run", True)):
+        keeper, heard = Checkpoint(path, key, 60), Heard()
+        keeper.load(heard)
+        if refused:
+            keeper.refuse(heard)
+        assert keeper.earlier == 0.0
+    save_tensors(path, {}, {"step": "7", "key": "run", "seconds": "long"})
+    keeper, heard = Checkpoint(path, "run", 60), Heard()
+    assert keeper.load(heard) is None
+    assert "damaged" in heard.warned[0]
+    assert keeper.earlier == 0.0
 
 
 def test_a_checkpoint_is_due_after_its_interval(tmp_path):

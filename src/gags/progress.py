@@ -12,17 +12,29 @@ class Bar:
     Attributes:
         total: Steps of the whole stage.
         done: Steps finished so far.
+        earlier: Seconds that earlier runs, which were stopped, spent on those of them that still count.
     """
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.done = 0
+        self.earlier = 0.0
+
+    def resume(self, steps: int, seconds: float) -> None:
+        """Count what earlier runs finished: before the first new step, also if it is nothing.
+
+        Args:
+            steps: How many steps that was.
+            seconds: How long they took.
+        """
+        self.earlier = seconds
+        self.advance(steps)
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count finished steps.
 
         Args:
-            steps: How many; steps that an earlier run finished are counted at once, before the first new one.
+            steps: How many.
             note: A short status such as "PSNR 24.1 dB".
         """
         self.done += steps
@@ -44,6 +56,45 @@ class Reporter:
 
 
 SILENT = Reporter()
+
+
+class StageClock(Reporter):
+    """Passes progress on to another reporter and keeps the seconds of every stage.
+
+    Args:
+        inner: The other reporter.
+
+    Attributes:
+        seconds: Time of the stages so far, by name, with that of earlier runs that a stage resumed.
+        earlier: Seconds of earlier runs in all of them.
+    """
+
+    def __init__(self, inner: Reporter = SILENT) -> None:
+        self._inner, self._began = inner, time.perf_counter()
+        self.seconds: dict[str, float] = {}
+        self.earlier = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this clock was made, and those of earlier runs."""
+        return time.perf_counter() - self._began + self.earlier
+
+    @contextmanager
+    def stage(self, name: str, total: int, unit: str = "steps") -> Iterator[Bar]:
+        """Open a stage of the other reporter and time it."""
+        began = time.perf_counter()
+        with self._inner.stage(name, total, unit) as bar:
+            yield bar
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began + bar.earlier
+        self.earlier += bar.earlier
+
+    def say(self, message: str) -> None:
+        """Passed on."""
+        self._inner.say(message)
+
+    def warn(self, message: str) -> None:
+        """Passed on."""
+        self._inner.warn(message)
 
 
 def seconds(duration: float) -> str:

@@ -20,7 +20,7 @@ from gags.files import atomic_write
 from gags.files.contents import Contents, check_contents, checksum
 from gags.files.ranges import Range, range_metadata
 from gags.files.trouble import check_file, check_readable, refused
-from gags.progress import SILENT, Reporter
+from gags.progress import SILENT, Bar, Reporter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -276,11 +276,15 @@ class Checkpoint:
         path: The file; None keeps nothing.
         key: Describes the run: its settings and inputs. A file with another key is not used.
         seconds: Least time between two saves, see `due`.
+
+    Attributes:
+        earlier: Seconds of the steps that led to the state that was loaded; 0 if none was.
     """
 
     def __init__(self, path: Path | None, key: str, seconds: float) -> None:
         self.path, self.key, self.seconds = path, key, seconds
-        self._saved = time.monotonic()
+        self.earlier = 0.0
+        self._began = self._saved = time.monotonic()
 
     def load(self, progress: Reporter = SILENT) -> "tuple[int, dict[str, Tensor]] | None":
         """Steps done, and the state after them; None if there is nothing that this run can use.
@@ -297,7 +301,8 @@ class Checkpoint:
                     f"{self.path} belongs to other photos or settings; training starts from the beginning"
                 )
                 return None
-            return int(stored.metadata["step"]), stored.tensors
+            step, self.earlier = int(stored.metadata["step"]), float(stored.metadata.get("seconds", 0))
+            return step, stored.tensors
         except FileNotFoundError:
             return None
         except (WorkspaceError, KeyError, ValueError):
@@ -306,7 +311,13 @@ class Checkpoint:
 
     def refuse(self, progress: Reporter) -> None:
         """Warn of a checkpoint that cannot be used."""
+        self.earlier = 0.0
         progress.warn(f"checkpoint {self.path} is damaged; training starts from the beginning")
+
+    def begin(self, bar: Bar, done: int) -> None:
+        """The steps begin: tell their bar what the loaded state has done of it, and count their seconds."""
+        bar.resume(done, self.earlier)
+        self._began = time.monotonic()
 
     @property
     def due(self) -> bool:
@@ -316,7 +327,8 @@ class Checkpoint:
     def save(self, step: int, tensors: "Mapping[str, Tensor]") -> None:
         """Write the state after `step` steps."""
         if self.path is not None:
-            save_tensors(self.path, tensors, {"step": str(step), "key": self.key})
+            spent = self.earlier + time.monotonic() - self._began
+            save_tensors(self.path, tensors, {"step": str(step), "key": self.key, "seconds": f"{spent:.2f}"})
             self._saved = time.monotonic()
 
 

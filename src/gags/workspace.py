@@ -15,7 +15,7 @@ import tomli_w
 
 from gags._version import __version__
 from gags.errors import DamagedError, WorkspaceError
-from gags.files import atomic_write, is_temporary, read_table, write_json
+from gags.files import atomic_write, is_temporary, read_table, remove_temporaries, write_json
 from gags.files.locks import held_by_another, is_locked, locked
 from gags.files.trouble import check_file, refused
 from gags.store import newer_version, plain
@@ -35,7 +35,7 @@ class StageRecord:
 
     Attributes:
         stamp: Hash of the settings and inputs it ran with.
-        seconds: Time of the run that finished it.
+        seconds: How long it took, with the parts that earlier runs did before they were stopped.
         finished: When, ISO 8601, UTC.
         settings: The settings as they ran.
         checksums: Of files that it wrote, by their names; of scenes of 0.1.0 none are known.
@@ -111,9 +111,7 @@ class Workspace:
             raise WorkspaceError(self._held)
         with locked(self.root / LOCK, self._held):
             for folder in (self.root, self.descriptions, self.viewer):
-                for leftover in folder.glob(".*.tmp*"):
-                    if is_temporary(leftover.name):
-                        leftover.unlink(missing_ok=True)
+                remove_temporaries(folder)
             yield
 
     @contextmanager
@@ -165,8 +163,13 @@ class Workspace:
 
     @property
     def run(self) -> Path:
-        """Folder of locks: who makes something of the scene now, on one machine or many."""
+        """Folder of what there is while the scene is made: locks, on one machine or many, and times."""
         return self.root / ".run"
+
+    @property
+    def describe_time(self) -> Path:
+        """How long describing has taken so far; gone once all photos are described."""
+        return self.run / "describe.json"
 
     @property
     def descriptions(self) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import statistics
 from dataclasses import replace
 
@@ -21,6 +22,8 @@ from gags.compare.methods.goi import GoiSettings
 from gags.compare.methods.grouping import GroupingSettings
 from gags.compare.methods.langsplat import LangSplatSettings
 from gags.compare.scenes import Described, crops_settings
+from gags.distill import optimize as optimize_module
+from gags.distill.mixed import MixedSchedule
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
 from gags.errors import CompareError, LabelError, WorkspaceError
@@ -29,6 +32,7 @@ from gags.pipeline import RunSettings
 from gags.progress import SILENT
 from gags.reconstruct.settings import ReconstructSettings
 from gags.segment.settings import DescribeSettings
+from gags.store import load_tensors, save_tensors
 
 FAST = [
     *("--reconstruct.steps", "60", "--describe.min-area", "6", "--describe.prompts-per-patch", "1"),
@@ -398,3 +402,43 @@ def test_bad_input_is_one_line_before_any_work(
     assert expected in lines[0]
     assert calls == []
     assert not (tmp_path / "out" / "scene").exists()
+
+
+def test_a_field_that_was_stopped_is_learnt_further(finished, toy_capture, calls, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    folder = out / "methods" / "gags" / "seed_0"
+    wanted, learnt = (
+        (folder / "language.safetensors").read_bytes(),
+        json.loads((folder / "language.json").read_text()),
+    )
+    shutil.rmtree(folder)
+    monkeypatch.setattr(optimize_module, "CHECKPOINT_SECONDS", 0.0)
+    genuine, steps = MixedSchedule.terms, []
+
+    def terms(self, features, decoder, step):
+        steps.append(step)
+        if len(steps) == 30:
+            raise KeyboardInterrupt
+        return genuine(self, features, decoder, step)
+
+    monkeypatch.setattr(MixedSchedule, "terms", terms)
+    command = _command(toy_capture, out, "--seeds", "1", "--methods", "gags")
+    assert cli.main(command) == 130
+    checkpoint = folder / "checkpoint.safetensors"
+    kept = load_tensors(checkpoint, remedy="")
+    assert 0 < float(kept.metadata["seconds"]) < 1000
+    longer = kept.metadata | {"seconds": "1000"}  # as if they had taken so long
+    save_tensors(checkpoint, kept.tensors, longer)
+    (folder / f".language.{os.getpid()}.tmp.safetensors").touch()  # killed while it wrote
+    assert cli.main(command) == 0
+    assert steps == [*range(30), *range(29, 40)]
+    assert (folder / "language.safetensors").read_bytes() == wanted
+    again = json.loads((folder / "language.json").read_text())
+    for record, least in ((learnt, 0), (again, 1000)):
+        assert least < record["stages"]["Distilling language"] < record["seconds"] < least + 1000
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "language.json",
+        "language.safetensors",
+        "scores.json",
+    ]

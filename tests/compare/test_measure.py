@@ -16,7 +16,6 @@ from gags.compare import grounding
 from gags.compare.grounding import Grounder
 from gags.compare.hyperplane import Hyperplane, fit
 from gags.compare.measure import (
-    StageClock,
     in_own_process,
     machine,
     peak_memory_mb,
@@ -25,7 +24,7 @@ from gags.compare.measure import (
     versions,
 )
 from gags.errors import CompareError, QueryError
-from gags.progress import SILENT, part
+from gags.progress import part
 
 PATIENCE = 60  # s, that a loaded machine may take
 
@@ -71,16 +70,6 @@ def test_errors_come_through_and_keep_their_traceback():
 def test_a_process_that_dies_is_a_clear_error(function, code):
     with pytest.raises(CompareError, match=rf"{function.__name__} died \(exit code {code}\).*memory"):
         in_own_process(function)
-
-
-def test_stages_are_timed_by_name():
-    clock = StageClock(SILENT)
-    for _ in range(2):
-        with clock.stage("Sleeping", 1) as bar:
-            time.sleep(0.02)
-            bar.advance()
-    assert list(clock.seconds) == ["Sleeping"]
-    assert 0.04 <= clock.seconds["Sleeping"] < 1
 
 
 SCRIPT = """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gags.compare.measure import StageClock, peak_memory_mb, query_ms, query_seconds, query_stopwatch
+from gags.compare.measure import peak_memory_mb, query_ms, query_seconds, query_stopwatch
 from gags.compare.methods.learner import Inputs, Method, bytes_per_gaussian, learnt_figures
 from gags.compare.results import SeedResult
 from gags.compare.scenes import Described
@@ -14,10 +14,10 @@ from gags.embed import load_encoder
 from gags.evaluate.labels import LabelsBy, load_labels, match_frames, with_photos
 from gags.evaluate.protocols import named_protocol
 from gags.evaluate.score import evaluate
-from gags.files import read_table, write_json
+from gags.files import read_table, remove_temporaries, write_json
 from gags.gaussians.own import load_splats_of
 from gags.models.device import scene_device
-from gags.progress import Reporter
+from gags.progress import Reporter, StageClock
 from gags.store import file_stamp, stamp
 
 RESULT_FORMAT = 1  # raised when a learner or a measurement changes, so that older results count as stale
@@ -107,11 +107,13 @@ def _inputs(scene: Described) -> Inputs:
 
 def _learn(job: Job, scene: Described, clock: StageClock) -> None:
     inputs = _inputs(scene)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(job.folder)
     began = time.perf_counter()
     job.method.learner.learn(inputs, job.seed, job.language, clock)
     record = {
         "stamp": job.language_stamp(scene),
-        "seconds": round(time.perf_counter() - began, 2),
+        "seconds": round(time.perf_counter() - began + clock.earlier, 2),
         "stages": {name: round(seconds, 2) for name, seconds in clock.seconds.items()},
         "bytes_per_gaussian": bytes_per_gaussian(job.language, len(inputs.gaussians)),
         "peak_memory_mb": peak_memory_mb(),

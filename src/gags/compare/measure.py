@@ -8,10 +8,10 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -29,7 +29,7 @@ from gags.errors import CompareError
 from gags.evaluate.answerer import Answerer
 from gags.evaluate.protocols import Protocol, judge
 from gags.evaluate.score import make_asker
-from gags.progress import Bar, Reporter, Stopwatch
+from gags.progress import Stopwatch
 
 T = TypeVar("T")
 TIMED_QUERIES = 9
@@ -38,34 +38,6 @@ QUERY_PARTS = {"IE": "image encoding", "Rend.": "rendering", "Pred.": "answering
 neither of the others is prediction: decoding, relevancy, masks and peaks, texts."""
 PACKAGES = ("torch", "numpy", "numba", "transformers", "gsplat")  # whose versions may change a figure
 SECONDS_TO_STOP = 5.0  # that an interrupted process has before it is killed
-
-
-class StageClock(Reporter):
-    """Passes progress on to another reporter and keeps the seconds of every stage.
-
-    Attributes:
-        seconds: Time of the stages so far, by name.
-    """
-
-    def __init__(self, inner: Reporter) -> None:
-        self._inner = inner
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str, total: int, unit: str = "steps") -> Iterator[Bar]:
-        """Open a stage of the other reporter and time it."""
-        began = time.perf_counter()
-        with self._inner.stage(name, total, unit) as bar:
-            yield bar
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-
-    def say(self, message: str) -> None:
-        """Passed on."""
-        self._inner.say(message)
-
-    def warn(self, message: str) -> None:
-        """Passed on."""
-        self._inner.warn(message)
 
 
 def query_ms(

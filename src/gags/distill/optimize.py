@@ -65,11 +65,13 @@ def optimize(
     keeper = Checkpoint(checkpoint, key, CHECKPOINT_SECONDS)
     saved = keeper.load(progress)
     first = restore_adam(learnt, optimizer, *saved) if saved else 0
-    if saved and first:
+    if saved and not first:
+        keeper.refuse(progress)
+    elif saved:
         kept = {k.removeprefix(_SCHEDULE): v for k, v in saved[1].items() if k.startswith(_SCHEDULE)}
         schedule.restore(kept)
     with progress.stage("Distilling language", settings.steps, "steps") as bar:
-        bar.advance(first)
+        keeper.begin(bar, first)
         for step in range(first, settings.steps):
             loss = schedule.terms(features, field.decoder, step).total(settings, step)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):

@@ -55,6 +55,13 @@ def is_temporary(name: str) -> bool:
     return re.fullmatch(r"\..+\.\d+\.tmp(\..*)?", name, re.DOTALL) is not None
 
 
+def remove_temporaries(folder: Path) -> None:
+    """Remove what a process that was killed left half written in a folder that no other one writes now."""
+    for path in folder.glob(".*.tmp*"):
+        if is_temporary(path.name):
+            path.unlink(missing_ok=True)
+
+
 def _is_within(path: Path, named: str | bytes) -> bool:
     """Whether an error about `named` is about writing `path`: itself, its temporary file, or its folders."""
     return Path(os.fsdecode(named)) in (path, temporary_path(path), *path.parents)

@@ -21,6 +21,7 @@ from gags.models.choose import AUTO, choose_encoder, choose_segmenter
 from gags.models.device import scene_device
 from gags.outputs import report as write_report
 from gags.pipeline.describing import (
+    SpentTime,
     count_masks,
     describe_photos,
     finish_describe,
@@ -40,7 +41,7 @@ from gags.pipeline.kept import (
 )
 from gags.pipeline.settings import CaptureSettings, RunSettings, check_settings, chosen_settings
 from gags.poses.settings import PoseSettings
-from gags.progress import SILENT, Reporter
+from gags.progress import SILENT, Reporter, StageClock
 from gags.reconstruct.adopt import adopt
 from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.train import train_gaussians
@@ -164,17 +165,17 @@ def reconstruct(
             wanted = stamp(TRAINED, capture.fingerprint(), settings)
         if keeps_gaussians(workspace, capture, wanted, splats, progress):
             return workspace
-        started, device = time.monotonic(), scene_device(progress)
+        clock, device = StageClock(progress), scene_device(progress)
         checkpoint = workspace.reconstruct_checkpoint
         if splats is not None:
-            gaussians = adopt(splats, capture, device=device, progress=progress)
+            gaussians = adopt(splats, capture, device=device, progress=clock)
             gaussians = without_absurd(gaussians, splats, progress)
         else:
             gaussians = train_gaussians(
-                capture, settings, checkpoint=checkpoint, device=device, progress=progress
+                capture, settings, checkpoint=checkpoint, device=device, progress=clock
             )
         keep_gaussians(
-            workspace, capture, gaussians, wanted, started, {ADOPTED: str(splats)} if splats else settings
+            workspace, capture, gaussians, wanted, clock, {ADOPTED: str(splats)} if splats else settings
         )
         checkpoint.unlink(missing_ok=True)
         update_quality(workspace, gaussians, capture, progress)
@@ -271,16 +272,19 @@ def _describe(
         progress.say(f"Masks and embeddings: done already for {len(capture.train)} photos")
         keep_preset(workspace, "describe", chosen.describe, chosen.preset, progress)
         return
-    started, segment = time.monotonic(), None
+    clock, segment = StageClock(progress), None
     if plan.unsegmented:
         model = load_segmenter(segmenter, progress)
         segment = segmenting(workspace, capture, plan.settings, model, progress=progress)
     waiting = [capture[name] for name in plan.waiting]
-    with progress.stage("Segmenting and embedding", len(capture.train), "photos") as bar:
-        bar.advance(len(capture.train) - len(waiting))
+    with clock.stage("Segmenting and embedding", len(capture.train), "photos") as bar:
+        spent = SpentTime(workspace, plan)
+        spent.begin(bar, len(capture.train) - len(waiting))
         for view, masks in describe_photos(workspace, waiting, plan, embedder, segment):
+            spent.save()
             bar.advance(note=f"{masks} masks in {view.name}")
-    finish_describe(workspace, capture, plan, time.monotonic() - started)
+    finish_describe(workspace, capture, plan, clock.elapsed)
+    spent.forget()
 
 
 def distill(
@@ -334,16 +338,12 @@ def _distill(
         progress.say(f"Language field: done already, {workspace.field}")
         keep_preset(workspace, "distill", settings, chosen.preset, progress)
         return
-    started, checkpoint = time.monotonic(), workspace.distill_checkpoint
-    field = train_field(
-        gaussians.to(scene_device()), items, settings, checkpoint=checkpoint, progress=progress
-    )
+    clock, checkpoint = StageClock(progress), workspace.distill_checkpoint
+    field = train_field(gaussians.to(scene_device()), items, settings, checkpoint=checkpoint, progress=clock)
     field.save(workspace.field)
     as_run = {"preset": chosen.preset, "changed": changed_fields(settings, chosen.preset)}
     checksums = {workspace.descriptions.name: content} if content else None
-    workspace.finish(
-        "distill", wanted_stamp, time.monotonic() - started, as_run | plain(settings), checksums=checksums
-    )
+    workspace.finish("distill", wanted_stamp, clock.elapsed, as_run | plain(settings), checksums=checksums)
     checkpoint.unlink(missing_ok=True)
 
 

@@ -3,8 +3,10 @@
 `gags.pipeline.describe` puts them together in one process; on a cluster the photos go to many.
 """
 
+import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
@@ -15,9 +17,10 @@ from gags.distill.settings import DistillSettings
 from gags.embed.crops import embed_masks
 from gags.embed.description import Description, Descriptions
 from gags.embed.encoder import Encoder
+from gags.files import read_table, write_json
 from gags.gaussians.own import load_splats_of
 from gags.models.device import scene_device
-from gags.progress import SILENT, Reporter
+from gags.progress import SILENT, Bar, Reporter
 from gags.segment.masks import LEVELS, Masks
 from gags.segment.photo import is_kept, segment_photo
 from gags.segment.prompts import PromptPlacer
@@ -192,6 +195,46 @@ def keep_preset(
         return
     workspace.rename_settings(stage, {"preset": preset, "changed": changed_fields(settings, preset)})
     progress.say(f"{workspace.config.name}: {stage} has the preset {preset} now, not {before}")
+
+
+class SpentTime:
+    """Seconds that photos took to describe so far, in a file, so that one that resumes adds its own to them.
+
+    Args:
+        workspace: Folder of the scene.
+        plan: What is to do; the time of another plan does not count.
+    """
+
+    def __init__(self, workspace: Workspace, plan: DescribePlan) -> None:
+        self._path, self._stamp = workspace.describe_time, plan.stamp
+        self._finished = workspace.record("describe")
+        self._earlier, self._began = 0.0, time.monotonic()
+
+    def begin(self, bar: Bar, done: int) -> None:
+        """The photos begin: tell their bar how many are done, and how long these took."""
+        self._earlier = self._spent_on(done, bar.total)
+        bar.resume(done, self._earlier)
+        self._path.parent.mkdir(exist_ok=True)
+        self._began = time.monotonic()
+
+    def _spent_on(self, done: int, total: int) -> float:
+        """Seconds of a run that was stopped; else the share of a finished one that lost some of its files."""
+        stopped, finished = read_table(self._path), self._finished
+        seconds = stopped.get("seconds")
+        if stopped.get("stamp") == self._stamp and isinstance(seconds, float) and isfinite(seconds):
+            return seconds
+        if finished is None or finished.stamp != self._stamp:
+            return 0.0
+        return finished.seconds * done / total
+
+    def save(self) -> None:
+        """Note the time after a photo."""
+        spent = self._earlier + time.monotonic() - self._began
+        write_json(self._path, {"stamp": self._stamp, "seconds": round(spent, 2)})
+
+    def forget(self) -> None:
+        """All photos are done."""
+        self._path.unlink(missing_ok=True)
 
 
 def finish_describe(workspace: Workspace, capture: Capture, plan: DescribePlan, seconds: float) -> None:

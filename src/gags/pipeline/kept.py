@@ -1,7 +1,6 @@
 """What of a scene is done and whole, so that a stage keeps it; and what must be sure before long work."""
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from gags.errors import CaptureError, GagsError, WorkspaceError
 from gags.gaussians import Gaussians
 from gags.gaussians.own import load_splats_of, save_splats_of, splats_are_whole
 from gags.models.device import scene_device
-from gags.progress import Reporter
+from gags.progress import Reporter, StageClock
 from gags.reconstruct.adopt import check_likeness
 from gags.reconstruct.quality import held_out_quality
 from gags.reconstruct.settings import ReconstructSettings
@@ -159,17 +158,16 @@ def keep_gaussians(
     capture: Capture,
     gaussians: Gaussians,
     made_from: str,
-    started: float,
+    clock: StageClock,
     settings: ReconstructSettings | dict[str, str],
 ) -> None:
-    """Write capture and Gaussians of a scene, and their record."""
+    """Write capture and Gaussians of a scene, and their record, with the time of a clock."""
     save_capture(capture, workspace.capture)
     checksums = {
         workspace.capture.name: saved_checksum(workspace.capture),
         workspace.splats.name: save_splats_of(workspace, gaussians),
     }
-    seconds = time.monotonic() - started
-    workspace.finish("reconstruct", made_from, seconds, settings, checksums=checksums)
+    workspace.finish("reconstruct", made_from, clock.elapsed, settings, checksums=checksums)
 
 
 def keeps_field(

@@ -67,7 +67,7 @@ def _train(training: Training, state: TrainingState, keeper: Checkpoint, progres
     work, steps = training.work(), training.settings.steps
     recent = Average(len(training.views))
     with progress.stage("Training Gaussians", work[-1], "Mpx") as bar:
-        bar.advance(work[state.step])
+        keeper.begin(bar, work[state.step])
         while state.step < steps:
             divisor = training.divisor(state.step)
             psnr = training.step(state)

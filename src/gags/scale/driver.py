@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
@@ -12,8 +11,8 @@ from typing import Any
 
 from gags import pipeline
 from gags.errors import WorkspaceError
-from gags.pipeline.describing import DescribePlan, finish_describe, keep_preset, plan_describe
-from gags.progress import Bar, Reporter
+from gags.pipeline.describing import DescribePlan, SpentTime, finish_describe, keep_preset, plan_describe
+from gags.progress import Bar, Reporter, StageClock
 from gags.scale.copies import SCENE, inside, read_array, write_array
 from gags.scale.crew import Crew, Task, WorkerLostError
 from gags.scale.events import Described, Event, FileGone, FileMade, Replay
@@ -93,17 +92,18 @@ class SceneDriver:
             self._progress.say(f"Masks and embeddings: done already for {total} photos")
             keep_preset(workspace, "describe", plan.settings, plan.chosen.preset, self._progress)
             return
-        started = time.monotonic()
-        with self._progress.stage("Segmenting and embedding", total, "photos") as bar:
-            bar.advance(total - len(plan.waiting))
+        clock, spent = StageClock(self._progress), SpentTime(workspace, plan)
+        with clock.stage("Segmenting and embedding", total, "photos") as bar:
+            spent.begin(bar, total - len(plan.waiting))
             size = max(1, min(MOST_PHOTOS, len(plan.waiting) // (ROUNDS * self._workers)))
             parts = [plan.waiting[start : start + size] for start in range(0, len(plan.waiting), size)]
-            _all_done([self._describe_some(begun, plan, part, bar) for part in parts])
+            _all_done([self._describe_some(begun, plan, part, bar, spent) for part in parts])
         look_again(workspace)
-        finish_describe(workspace, capture, plan, time.monotonic() - started)
+        finish_describe(workspace, capture, plan, clock.elapsed)
+        spent.forget()
 
     def _describe_some(
-        self, begun: Begun, plan: DescribePlan, photos: tuple[str, ...], bar: Bar
+        self, begun: Begun, plan: DescribePlan, photos: tuple[str, ...], bar: Bar, spent: SpentTime
     ) -> "Future[Any]":
         replay, left = Replay(self._progress), set(photos)
         short = replace(plan, waiting=photos, unsegmented=plan.unsegmented & left)
@@ -115,6 +115,7 @@ class SceneDriver:
                 left.discard(event.photo)
                 note = "" if event.masks is None else f"{event.masks} masks in {event.photo}"
                 with self._lock:
+                    spent.save()
                     bar.advance(note=note)
 
         return self._submit(Job(self._scene, "describe", begun, short, photos), hear, replay.stop, left)

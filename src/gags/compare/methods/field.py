@@ -11,6 +11,8 @@ from gags.distill.train import train_field
 from gags.evaluate.answerer import FieldAnswerer
 from gags.progress import Reporter
 
+CHECKPOINT = "checkpoint.safetensors"  # beside what is learnt, until it is
+
 
 @dataclass(frozen=True)
 class OneField:
@@ -20,9 +22,13 @@ class OneField:
     """Settings of distillation; the seed is that of the run."""
 
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
-        """Distil; see `Learner.learn`."""
-        settings = replace(self.settings, seed=seed)
-        train_field(inputs.gaussians, inputs.items, settings, progress=progress).save(path)
+        """Distil, or go on where an earlier run was stopped; see `Learner.learn`."""
+        settings, checkpoint = replace(self.settings, seed=seed), path.with_name(CHECKPOINT)
+        field = train_field(
+            inputs.gaussians, inputs.items, settings, checkpoint=checkpoint, progress=progress
+        )
+        field.save(path)
+        checkpoint.unlink(missing_ok=True)
 
     def load(self, path: Path, inputs: Inputs) -> FieldAnswerer:
         """What `learn` wrote."""
