@@ -132,6 +132,11 @@ def test_a_checkpoint_that_is_refused_or_of_an_older_version_has_taken_no_time(t
         if refused:
             keeper.refuse(heard)
         assert keeper.earlier == 0.0
+    for absurd in ("nan", "inf", "-5"):
+        save_tensors(path, {}, {"step": "7", "key": "run", "seconds": absurd})
+        keeper = Checkpoint(path, "run", 60)
+        assert keeper.load() is not None
+        assert keeper.earlier == 0.0
     save_tensors(path, {}, {"step": "7", "key": "run", "seconds": "long"})
     keeper, heard = Checkpoint(path, "run", 60), Heard()
     assert keeper.load(heard) is None

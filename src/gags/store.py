@@ -301,7 +301,8 @@ class Checkpoint:
                     f"{self.path} belongs to other photos or settings; training starts from the beginning"
                 )
                 return None
-            step, self.earlier = int(stored.metadata["step"]), float(stored.metadata.get("seconds", 0))
+            step, seconds = int(stored.metadata["step"]), float(stored.metadata.get("seconds", 0))
+            self.earlier = seconds if math.isfinite(seconds) and seconds > 0 else 0.0
             return step, stored.tensors
         except FileNotFoundError:
             return None

@@ -110,7 +110,7 @@ class Workspace:
         if self.root.absolute() not in _DRIVEN.get() and is_locked(self.run / DRIVER_LOCK):
             raise WorkspaceError(self._held)
         with locked(self.root / LOCK, self._held):
-            for folder in (self.root, self.descriptions, self.viewer):
+            for folder in (self.root, self.run, self.descriptions, self.viewer):
                 remove_temporaries(folder)
             yield
 
@@ -163,12 +163,12 @@ class Workspace:
 
     @property
     def run(self) -> Path:
-        """Folder of what there is while the scene is made: locks, on one machine or many, and times."""
+        """Folder of what is known of runs: locks, on one machine or many, and times."""
         return self.root / ".run"
 
     @property
     def describe_time(self) -> Path:
-        """How long describing has taken so far; gone once all photos are described."""
+        """How long describing took for how many photos, by all runs that did a part of it."""
         return self.run / "describe.json"
 
     @property

@@ -92,6 +92,14 @@ def test_a_stage_that_fails_says_how_far_it_came(clock: FakeClock) -> None:
     assert out.getvalue().splitlines()[-1] == "Reading: stopped after 3/10 files, 0.0 s"
 
 
+def test_what_earlier_runs_did_of_a_stage_is_in_its_last_line_with_its_time(clock: FakeClock) -> None:
+    progress, out = plain(clock)
+    with progress.stage("Training", 1000) as bar:
+        bar.resume(400, 3600.0)
+        bar.advance(600)
+    assert out.getvalue().splitlines()[-1] == "Training: 1000 steps in 1 h 00 min"
+
+
 def test_messages_are_one_line_however_long_and_markup_is_text(clock: FakeClock) -> None:
     progress, out = plain(clock)
     progress.warn("a photo\nwithout a pose [bold]" + " is left out" * 10)

@@ -1,5 +1,6 @@
 """Scenes on a cluster of two machines (two Ray nodes): the same files, whatever is killed on the way."""
 
+import json
 import os
 import signal
 import subprocess
@@ -158,6 +159,12 @@ def test_a_driver_killed_and_a_machine_stopped(cluster, tiny, expected, tmp_path
     assert [result.error for result in results] == [None, None]
     assert {name: results_of(tmp_path / name) for name in ("one", "two")} == expected
     assert {path: path.stat().st_mtime_ns for path in done} == done
+    for name in ("one", "two"):
+        scene = Workspace.open(tmp_path / name)
+        noted, record = json.loads(scene.describe_time.read_text()), scene.record("describe")
+        assert record is not None
+        assert noted["photos"] == len(list(scene.descriptions.glob("*.safetensors")))
+        assert 0 < noted["seconds"] < record.seconds + 0.1
 
 
 def _wait_until(condition, seconds: float = 600.0) -> None:

@@ -62,10 +62,10 @@ class ConsoleReporter(Reporter):
             try:
                 yield bar
             except BaseException:
-                took = seconds(self._clock() - start)
+                took = seconds(self._clock() - start + bar.earlier)
                 self._line(f"{name}: stopped after {bar.done}/{total} {unit}, {took}")
                 raise
-        self._line(f"{name}: {bar.done} {unit} in {seconds(self._clock() - start)}")
+        self._line(f"{name}: {bar.done} {unit} in {seconds(self._clock() - start + bar.earlier)}")
 
     def say(self, message: str) -> None:
         """One line on stderr."""

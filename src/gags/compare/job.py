@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gags.compare.measure import peak_memory_mb, query_ms, query_seconds, query_stopwatch
-from gags.compare.methods.learner import Inputs, Method, bytes_per_gaussian, learnt_figures
+from gags.compare.methods.learner import Inputs, Method, bytes_per_gaussian, checkpoint_beside, learnt_figures
 from gags.compare.results import SeedResult
 from gags.compare.scenes import Described
 from gags.embed import load_encoder
@@ -106,13 +106,16 @@ def _inputs(scene: Described) -> Inputs:
 
 
 def _learn(job: Job, scene: Described, clock: StageClock) -> None:
-    inputs = _inputs(scene)
-    job.folder.mkdir(parents=True, exist_ok=True)
+    inputs, wanted = _inputs(scene), job.language_stamp(scene)
+    begun, checkpoint = job.folder / "learning.json", checkpoint_beside(job.language)
+    if read_table(begun).get("stamp") != wanted:
+        checkpoint.unlink(missing_ok=True)  # of other masks or settings, or of an earlier version
+    write_json(begun, {"stamp": wanted})
     remove_temporaries(job.folder)
     began = time.perf_counter()
     job.method.learner.learn(inputs, job.seed, job.language, clock)
     record = {
-        "stamp": job.language_stamp(scene),
+        "stamp": wanted,
         "seconds": round(time.perf_counter() - began + clock.earlier, 2),
         "stages": {name: round(seconds, 2) for name, seconds in clock.seconds.items()},
         "bytes_per_gaussian": bytes_per_gaussian(job.language, len(inputs.gaussians)),
@@ -120,6 +123,8 @@ def _learn(job: Job, scene: Described, clock: StageClock) -> None:
         "figures": learnt_figures(job.language),
     }
     write_json(job.folder / "language.json", record)
+    for rest in (checkpoint, begun):
+        rest.unlink(missing_ok=True)
 
 
 def _score(job: Job, scene: Described, clock: StageClock) -> None:

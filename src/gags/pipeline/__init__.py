@@ -284,7 +284,6 @@ def _describe(
             spent.save()
             bar.advance(note=f"{masks} masks in {view.name}")
     finish_describe(workspace, capture, plan, clock.elapsed)
-    spent.forget()
 
 
 def distill(

@@ -198,43 +198,36 @@ def keep_preset(
 
 
 class SpentTime:
-    """Seconds that photos took to describe so far, in a file, so that one that resumes adds its own to them.
+    """Seconds that photos took to describe, kept in a file, so that a run that resumes adds its own to them.
 
     Args:
         workspace: Folder of the scene.
-        plan: What is to do; the time of another plan does not count.
+        plan: What is to do. The time of another plan does not count, also where its masks are kept.
     """
 
     def __init__(self, workspace: Workspace, plan: DescribePlan) -> None:
         self._path, self._stamp = workspace.describe_time, plan.stamp
-        self._finished = workspace.record("describe")
-        self._earlier, self._began = 0.0, time.monotonic()
+        self._photos, self._earlier, self._began = 0, 0.0, time.monotonic()
 
     def begin(self, bar: Bar, done: int) -> None:
         """The photos begin: tell their bar how many are done, and how long these took."""
-        self._earlier = self._spent_on(done, bar.total)
+        self._photos, self._earlier = done, self._spent_on(done)
         bar.resume(done, self._earlier)
-        self._path.parent.mkdir(exist_ok=True)
         self._began = time.monotonic()
 
-    def _spent_on(self, done: int, total: int) -> float:
-        """Seconds of a run that was stopped; else the share of a finished one that lost some of its files."""
-        stopped, finished = read_table(self._path), self._finished
-        seconds = stopped.get("seconds")
-        if stopped.get("stamp") == self._stamp and isinstance(seconds, float) and isfinite(seconds):
-            return seconds
-        if finished is None or finished.stamp != self._stamp:
+    def _spent_on(self, done: int) -> float:
+        """Seconds that so many photos took; of those in the file, some may be lost."""
+        known = read_table(self._path)
+        seconds, photos = known.get("seconds"), known.get("photos")
+        if known.get("stamp") != self._stamp or not isinstance(seconds, float) or not isinstance(photos, int):
             return 0.0
-        return finished.seconds * done / total
+        return seconds * min(1.0, done / photos) if isfinite(seconds) and seconds > 0 < photos else 0.0
 
     def save(self) -> None:
-        """Note the time after a photo."""
-        spent = self._earlier + time.monotonic() - self._began
-        write_json(self._path, {"stamp": self._stamp, "seconds": round(spent, 2)})
-
-    def forget(self) -> None:
-        """All photos are done."""
-        self._path.unlink(missing_ok=True)
+        """Note the time after one more photo."""
+        self._photos += 1
+        seconds = round(self._earlier + time.monotonic() - self._began, 2)
+        write_json(self._path, {"stamp": self._stamp, "photos": self._photos, "seconds": seconds})
 
 
 def finish_describe(workspace: Workspace, capture: Capture, plan: DescribePlan, seconds: float) -> None:

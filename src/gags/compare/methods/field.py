@@ -3,15 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gags.compare.methods.learner import Inputs, Method
+from gags.compare.methods.learner import Inputs, Method, checkpoint_beside
 from gags.compare.paper import ablations, paper_losses
 from gags.distill.field import LanguageField
 from gags.distill.settings import DistillSettings
 from gags.distill.train import train_field
 from gags.evaluate.answerer import FieldAnswerer
 from gags.progress import Reporter
-
-CHECKPOINT = "checkpoint.safetensors"  # beside what is learnt, until it is
 
 
 @dataclass(frozen=True)
@@ -23,12 +21,11 @@ class OneField:
 
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
         """Distil, or go on where an earlier run was stopped; see `Learner.learn`."""
-        settings, checkpoint = replace(self.settings, seed=seed), path.with_name(CHECKPOINT)
+        settings, checkpoint = replace(self.settings, seed=seed), checkpoint_beside(path)
         field = train_field(
             inputs.gaussians, inputs.items, settings, checkpoint=checkpoint, progress=progress
         )
         field.save(path)
-        checkpoint.unlink(missing_ok=True)
 
     def load(self, path: Path, inputs: Inputs) -> FieldAnswerer:
         """What `learn` wrote."""

@@ -75,6 +75,14 @@ class Inputs:
         return torch.from_numpy(np.concatenate(parts)).long().to(self.gaussians.means.device)
 
 
+def checkpoint_beside(path: Path) -> Path:
+    """Where a learner that writes to `path` may keep its state meanwhile, to go on from if it is stopped.
+
+    Whoever calls the learner removes it: one of another task before, its own once the result is on record.
+    """
+    return path.with_name("checkpoint.safetensors")
+
+
 class Learner(Protocol):
     """Learns language for a scene.
 
