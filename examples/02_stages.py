@@ -19,8 +19,8 @@ def main(
     gags.describe(out, describe)  # features/: masks on three levels and an embedding a mask
     print("masks:", files.read_metrics()["masks"])
     gags.distill(out, distill)  # field.safetensors: one short language feature a Gaussian
-    things = gags.things(out)  # things.safetensors: which Gaussians are one thing
-    print("things:", int((things.parents < 0).sum()), "parts:", int((things.parents >= 0).sum()))
+    kinds = gags.things(out).kinds()  # things.safetensors: which Gaussians are one thing
+    print("things:", kinds.count("thing"), "parts:", kinds.count("part"))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def evaluate(
     Args:
         scene: The scene, or its folder.
         labels: Folder of `<photo>.json` files in the LERF-OVS format, or what `load_labels` made of it.
-        protocol: Named rules of scoring (lerf-ovs, lerf-ovs-strict, held-out, select-3d), or all.
+        protocol: Named rules of scoring (lerf-ovs, lerf-ovs-strict, held-out, select-3d, things), or all.
         labels_by: Whether label files find their photos by "name", or by "position": `frame_00007` labels
             the seventh of all photos by name, as in Mip-NeRF360-OVS.
         progress: Told about progress.

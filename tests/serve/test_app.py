@@ -218,24 +218,28 @@ def test_a_fault_of_the_program_is_json_as_well(client, shelf, monkeypatch):
     [
         ("/scenes/nowhere/locate", {"texts": ["red ball"]}, 404, "nowhere"),
         ("/scenes/toy/query", {"texts": ["red ball"], "views": ["nosuch.jpg"]}, 404, "nosuch.jpg"),
-        ("/scenes/toy/locate", {"texts": ["  "]}, 422, ""),
-        ("/scenes/toy/locate", {"texts": []}, 422, ""),
-        ("/scenes/toy/locate", {"texts": ["x" * 201]}, 422, ""),
-        ("/scenes/toy/locate", {"texts": ["x"] * 33}, 422, ""),
-        ("/scenes/toy/locate", {"texts": ["red ball"], "views": []}, 422, ""),
-        ("/scenes/toy/extract", {"texts": ["red ball"], "format": "exe"}, 422, ""),
+        ("/scenes/toy/locate", {"texts": ["  "]}, 422, "body.texts.0: String should match"),
+        ("/scenes/toy/locate", {"texts": []}, 422, "body.texts: List should have at least 1 item"),
+        ("/scenes/toy/locate", {"texts": ["x" * 201]}, 422, "at most 200 characters"),
+        ("/scenes/toy/locate", {"texts": ["x"] * 33}, 422, "at most 32 items"),
+        ("/scenes/toy/locate", {"texts": ["red ball"], "views": []}, 422, "body.views: Extra inputs"),
+        ("/scenes/toy/extract", {"texts": ["red ball"], "format": "exe"}, 422, "body.format: Input"),
         ("/search", {}, 400, "one of text, image and like"),
         ("/search", {"text": "a", "like": "b:1"}, 400, "one of text, image and like"),
         ("/search", {"image": "no image"}, 400, "PNG or JPEG"),
         ("/search", {"image": base64.b64encode(b"GIF89a broken").decode()}, 400, "PNG or JPEG"),
         ("/search", {"image": base64.b64encode(LARGE).decode()}, 400, "more than 50,000,000 pixels"),
-        ("/search", {"text": "a", "top": 0}, 422, ""),
+        ("/scenes/toy/locate", {"text": "red ball"}, 422, "body.texts: Field required (and 1 more)"),
+        ("/scenes/toy/locate", [1, 2], 422, "body: "),
+        ("/search", {"text": "a", "top": 0}, 422, "body.top: Input should be greater"),
     ],
 )
 def test_bad_questions_are_told_what_is_wrong(client, path, body, status, words):
     answer = client.post(path, json=body)
     assert answer.status_code == status
-    assert words in str(answer.json()["detail"])
+    (detail,) = answer.json().values()
+    assert words in detail
+    assert "\n" not in detail
 
 
 def test_nothing_to_cut_out_is_said_so(client, scene):

@@ -17,7 +17,7 @@ GLOBAL_SINCE = "4.0"  # version of pycolmap that has the global mapper; before, 
 
 
 def chosen_mapper(settings: PoseSettings) -> Mapper:
-    """What `auto` means: incremental, whatever the number of photos (`benchmarks/mappers.py` says why)."""
+    """What `auto` means: incremental, whatever the number of photos (`benchmarks/poses.py` says why)."""
     return "incremental" if settings.mapper == "auto" else settings.mapper
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
@@ -65,6 +66,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         401: "The token is missing or wrong.",
         404: "There is no such scene, view or library, or nothing matches.",
         413: "The request is too large.",
+        422: "The question is malformed: too many texts, too long ones, or fields that there are not.",
         429: "Too many requests.",
         500: "The scene or the library cannot be read, or its models are not there.",
         503: "Too many questions wait.",
@@ -99,6 +101,7 @@ class Service:
         self.app.include_router(self._routes())
         self.app.middleware("http")(self._measured)
         self.app.add_exception_handler(GagsError, _problem)
+        self.app.add_exception_handler(RequestValidationError, _malformed)
         self.app.add_exception_handler(Exception, _fault)
         hosts = (*LOCAL_ADDRESSES, "testserver") if settings.host in LOCAL_ADDRESSES else ()
         self.app.add_middleware(
@@ -273,6 +276,16 @@ async def _fault(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": f"unexpected {type(error).__name__}; please report it"}, 500)
 
 
+async def _malformed(request: Request, error: Exception) -> Response:
+    """One line for a question that does not fit its description: the first place that is wrong."""
+    assert isinstance(error, RequestValidationError)
+    first, *others = error.errors()
+    where = ".".join(map(str, first["loc"]))
+    more = f" (and {len(others)} more)" if others else ""
+    line = f"{where}: {first['msg']}{more}; see /docs"
+    return JSONResponse({"detail": " ".join(line.split())}, 422)
+
+
 async def _result(answer: Future) -> Any:
     return await asyncio.wrap_future(answer)
 
@@ -284,7 +297,7 @@ async def _problem(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": " ".join(str(error).split())}, status, headers)
 
 
-_ABOUT = """Scenes that answer texts. Every route but /health wants the header `Authorization: Bearer TOKEN`.
+_ABOUT = """Scenes that answer texts. Routes, but /health, want the header `Authorization: Bearer TOKEN`.
 
 Coordinates and lengths are in the frame and units of each capture. Cameras look along +z, with x to the right
 and y down; pixel (0, 0) is the upper left one."""
