@@ -260,13 +260,15 @@ def test_numbers_of_prompts_on_the_method_page_are_those_of_the_code():
         describe = PRESETS[row[0].strip("`")].describe
         for ratio, printed in zip(head[1:], row[1:], strict=True):
             depth = np.full((80, 80), float(ratio), np.float32)
+            least = np.ones_like(depth)
             count = partial(prompts_per_patch, exponent=describe.exponent)
             if describe.prompts == "released":
                 # A Gaussian in the middle of each patch, at the depth of the surface.
                 x, y = np.meshgrid(np.arange(5, 80, 10), np.arange(5, 80, 10))
                 rays = np.stack([(x - 40) / 40, (y - 40) / 40, np.ones_like(x)], axis=-1).reshape(-1, 3)
                 count = partial(released_per_patch, camera=camera, means=rays * float(ratio))
-            counts = count(depth, np.ones_like(depth), base=describe.prompts_per_patch)
+                least = np.ones(len(rays))
+            counts = count(depth, least, base=describe.prompts_per_patch)
             assert counts.sum() == int(printed), (row[0], ratio)
 
 

@@ -8,6 +8,7 @@ from gags.capture.camera import Camera
 from gags.gaussians import Gaussians
 from gags.segment.prompts import (
     PromptPlacer,
+    lower_to_seen,
     prompt_density,
     prompts_per_patch,
     released_per_patch,
@@ -90,7 +91,7 @@ def test_prompts_of_a_photo_whose_patches_are_all_alike(ratio: float, prompts: i
     depth, nearest = np.full((64, 64), 2 * ratio, np.float32), np.full((64, 64), 2, np.float32)
     centres = camera.unproject(_one_pixel_a_patch(), np.full(64, 2.0 * ratio))
     assert prompts_per_patch(depth, nearest, base=16).sum() == prompts
-    assert released_per_patch(depth, nearest, camera, centres, base=16).sum() == prompts
+    assert released_per_patch(depth, np.full(64, 2.0), camera, centres, base=16).sum() == prompts
     assert prompts_per_patch(depth, nearest, base=4).sum() == prompts // 4
 
 
@@ -109,43 +110,69 @@ def _one_pixel_a_patch() -> np.ndarray:
 
 
 def test_the_released_law_has_a_cliff():
-    camera = _camera(64, 64, focal=64)
-    depth, nearest = np.full((64, 64), 2, np.float32), np.full((64, 64), 2, np.float32)
+    camera, depth = _camera(64, 64, focal=64), np.full((64, 64), 2, np.float32)
     centres = camera.unproject(_one_pixel_a_patch()[:-1], np.full(63, 2.0))  # none in the last patch
-    nearest[:8, :8] = 2.001  # ρ just below 1
-    nearest[:8, 8:16] = 2.0
-    nearest[:8, 16:24] = 2 / 1.2499  # 4 ρ just below 5
-    nearest[:8, 24:32] = 2 / 1.2501
-    nearest[:8, 32:40] = 0.3  # ρ = 6.7: 26² would be too many
-    nearest[8:16, :8] = 0  # undefined
-    counts = released_per_patch(depth, nearest, camera, centres, base=16)
+    least = np.full(63, 2.0)
+    # ρ just below 1; 1; 4 ρ just below and above 5; ρ = 6.7, of which 26² would be too many
+    least[:5] = [2.001, 2.0, 2 / 1.2499, 2 / 1.2501, 0.3]
+    counts = released_per_patch(depth, least, camera, centres, base=16)
     assert counts[0].tolist() == [1, 16, 16, 25, 400, 16, 16, 16]
-    assert counts[1].tolist() == [1, *[16] * 7]
     assert counts[-1].tolist() == [*[16] * 7, 1]
-    assert released_per_patch(depth, depth, camera, centres, base=10)[0, 0] == 9  # ⌊√10⌋²
+    assert (counts[1:-1] == 16).all()
+    assert released_per_patch(depth, least, camera, centres, base=10)[0, 1] == 9  # ⌊√10⌋²
 
 
 def test_the_released_law_looks_only_at_pixels_of_centres_and_takes_the_ratio_of_means():
     camera = _camera(64, 64, focal=64)
-    depth, nearest = np.full((64, 64), 4, np.float32), np.full((64, 64), 1, np.float32)
+    depth = np.full((64, 64), 4, np.float32)
     pixels = np.array([[1.5, 1.5], [2.5, 1.5]])
-    depth[1, 1:3], nearest[1, 1:3] = [1, 3], [1, 1]
+    depth[1, 1:3] = [1, 3]
     centres = camera.unproject(pixels, np.array([1.0, 3.0]))
     hidden = camera.unproject(np.array([[5.5, 5.5]]), np.array([9.0]))
-    twice = np.concatenate([centres, centres[:1], hidden])  # a pixel counts once
+    twice = np.concatenate([centres[:1], centres, hidden])  # a pixel counts once, by its least
     # ρ = (1 + 3) / (1 + 1) = 2; the mean of the ratios' squares would be 5.
-    assert released_per_patch(depth, nearest, camera, twice, base=16)[0, 0] == 64
-    assert released_per_patch(depth, nearest, camera, twice, base=16)[3, 3] == 1
+    counts = released_per_patch(depth, np.array([1.2, 1, 1, 1]), camera, twice, base=16)
+    assert counts[0, 0] == 64
+    assert counts[3, 3] == 1
 
 
 def test_maps_smaller_than_the_photo_are_looked_up_at_their_pixels():
     camera = _camera(128, 64, focal=64)
-    depth, nearest = np.full((16, 32), 2, np.float32), np.full((16, 32), 1, np.float32)
-    nearest[:2] = 2  # the first row of patches
+    depth = np.full((16, 32), 4, np.float32)
+    depth[:2] = 2  # the first row of patches
     columns = np.arange(8) * 16 + 8.5
     pixels = np.concatenate([np.stack([columns, np.full(8, y)], 1) for y in (4.5, 12.5)])
-    counts = released_per_patch(depth, nearest, camera, camera.unproject(pixels, np.full(16, 2.0)), base=16)
+    centres = camera.unproject(pixels, np.repeat([2.0, 4.0], 8))
+    counts = released_per_patch(depth, np.full(16, 2.0), camera, centres, base=16)
     assert counts[:2].tolist() == [[16] * 8, [64] * 8]
+
+
+def test_a_centre_s_least_depth_is_that_in_the_view_that_sees_it_from_nearest():
+    far, near = _camera(64, 64, focal=64), _camera(64, 64, focal=64)
+    near.viewmat[2, 3] = -2
+    # On the surface; behind it within a quarter, and beyond that; in front of it; beside both views.
+    means = np.array([[0, 0, 4], [0, 0, 4.4], [0, 0, 5.2], [0, 0, 3.2], [9, 0, 4]], float)
+    least = np.full(5, np.inf)
+    lower_to_seen(least, far, means, np.full((64, 64), 4, np.float32))
+    np.testing.assert_allclose(least, [4, 4.4, np.inf, 3.2, np.inf])
+    lower_to_seen(least, near, means, np.full((32, 32), 2, np.float32))
+    np.testing.assert_allclose(least, [2, 2.4, np.inf, 3.2, np.inf])
+    lower_to_seen(least, far, means, np.full((64, 64), 4, np.float32))
+    np.testing.assert_allclose(least, [2, 2.4, np.inf, 3.2, np.inf])
+
+
+def test_centres_behind_the_surface_are_below_the_cliff_in_the_view_from_nearest_alone():
+    far, near = _camera(64, 64, focal=64), _camera(64, 64, focal=64)
+    near.viewmat[2, 3] = -2
+    means = far.unproject(_one_pixel_a_patch(), np.full(64, 4.1))
+    depths, least = [np.full((64, 64), 4, np.float32), np.full((64, 64), 2, np.float32)], np.full(64, np.inf)
+    for camera, depth in zip((far, near), depths, strict=True):
+        lower_to_seen(least, camera, means, depth)
+    seen = [released_per_patch(d, least, c, means, base=16) for c, d in zip((far, near), depths, strict=True)]
+    assert (seen[1] == 1).all()  # ρ = 2 / 2.1
+    # The near view sees the inner half: ρ = 4 / 2.1, and of the rest 4 / 4.1.
+    assert (seen[0][2:6, 2:6] == 49).all()
+    assert (seen[0][[0, 1, 6, 7]] == 1).all()
 
 
 def test_every_patch_gets_its_count_of_pixel_centres():
@@ -250,8 +277,8 @@ def test_the_released_law_of_a_scene():
     counts = np.zeros((8, 8), int)
     np.add.at(counts, ((points[:, 1] // 8).astype(int), (points[:, 0] // 8).astype(int)), 1)
     assert (counts[3:5, 3:5] == 64).all()
-    assert (counts[[1, 6], 1] == 16).all()
     assert (counts[0] == 1).all()  # beside the wall: no centre
+    assert set(counts[[1, 6], 1].tolist()) <= {1, 16}  # on the cliff: seen from nowhere nearer
 
 
 @pytest.mark.parametrize(("prompts", "count"), [("grid", 9), ("crops", 45)])
