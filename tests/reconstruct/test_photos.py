@@ -8,12 +8,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from gags.capture import Camera, View
 from gags.errors import CaptureError
 from gags.reconstruct import photos as photos_module
-from gags.reconstruct.photos import AHEAD, HELD_SHARE, MOST_HELD, Photos
+from gags.reconstruct.photos import AHEAD, HELD_SHARE, MOST_HELD, Photos, mask_of
 
 WIDTH, HEIGHT = 32, 24
 BYTES = WIDTH * HEIGHT * 3
@@ -129,3 +130,48 @@ def test_a_photo_that_cannot_be_read_fails_when_it_is_wanted(views):
 def test_the_budget_is_a_share_of_what_is_available(monkeypatch, available, budget):
     monkeypatch.setattr(photos_module, "available_bytes", lambda: available)
     assert Photos().budget == budget
+
+
+def masked(views: list[View], tmp_path) -> list[View]:
+    """The same photos, every other one with a mask that leaves out its left half."""
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[:, : WIDTH // 2] = 0
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    return [replace(v, mask=tmp_path / "mask.png") if n % 2 else v for n, v in enumerate(views)]
+
+
+@pytest.mark.parametrize("budget", [0, 3 * BYTES, 100 * BYTES])
+def test_photos_that_stay_on_a_gpu_are_decoded_once(views, tmp_path, monkeypatch, budget):
+    alive, views = Alive(monkeypatch), masked(views, tmp_path)
+    monkeypatch.setattr(photos_module, "free_bytes", lambda device: 1 << 30)
+    photos, device = Photos(budget), torch.device("cpu")
+    order = views * 3
+    for step, view in enumerate(order):
+        photo, _ = photos.at(view, 1, here=False)
+        kept = photos.kept(view)
+        photos.expect((later, 1) for later in order[step + 1 : step + 1 + AHEAD])
+        there = photos.on_device(view.name, photo, device, len(views))
+        assert np.array_equal(there, np.asarray(Image.open(view.path)))
+        assert (kept is None) == (view.mask is None)
+        if kept is not None:
+            on_gpu = photos.on_device(mask_of(view.name), kept, device, 2 * len(views))
+            assert on_gpu.float().mean() == 0.5
+    photos.close()
+    assert sorted(name for name, _ in alive.decoded) == sorted(view.name for view in views)
+    assert photos.held == {}
+    assert photos._bytes == 0
+    pixels, _ = photos.at(views[1], 1)  # filling holes looks at them here
+    assert pixels.shape == (HEIGHT, WIDTH, 3)
+    found = photos.kept(views[1])
+    assert found is not None
+    assert found.mean() == 0.5
+
+
+def test_photos_that_do_not_fit_a_gpu_are_decoded_again(views, monkeypatch):
+    alive = Alive(monkeypatch)
+    monkeypatch.setattr(photos_module, "free_bytes", lambda device: 0)
+    photos = Photos(budget=0)
+    for view in views * 2:
+        photo, _ = photos.at(view, 1, here=False)
+        assert photos.on_device(view.name, photo, torch.device("cpu"), len(views)).shape == photo.shape
+    assert len(alive.decoded) == 2 * len(views)

@@ -25,6 +25,8 @@ HELD_SHARE = 0.25  # of the memory that is available
 MOST_HELD = 1 << 30  # bytes
 AHEAD = 3  # photos that are decoded ahead; more only where one step is faster than a photo is decoded
 GPU_SHARE = 0.25  # of a GPU's free memory that photos may stay in
+ELSEWHERE = np.zeros((0, 0, 3), np.uint8)  # stands for a photo that stays on a GPU
+_MASKED = np.zeros((0, 0), bool)  # for its mask
 
 Wanted = tuple[str, int]
 """Name of a photo, and what it is shrunk by."""
@@ -51,16 +53,26 @@ class Photos:
         self._reader: ThreadPoolExecutor | None = None
         self._on_gpu: dict[str, Tensor] = {}  # those that stay there
 
-    def at(self, view: View, divisor: int) -> tuple[np.ndarray, Camera]:
-        """A photo shrunk by a divisor, uint8 [H, W, 3], and its camera."""
+    def at(self, view: View, divisor: int, *, here: bool = True) -> tuple[np.ndarray, Camera]:
+        """A photo shrunk by a divisor, uint8 [H, W, 3], and its camera.
+
+        Args:
+            view: The photo.
+            divisor: What it is shrunk by.
+            here: Whether its pixels are needed in any case. Else, of a photo that stays on a GPU, they are
+                not decoded again: it comes as `ELSEWHERE`, and `on_device` has it.
+        """
         if divisor != self.divisor:
             self.divisor, self.held, self._bytes, self._on_gpu, self._kept = divisor, {}, 0, {}, {}
         camera = resized(view.camera, divisor)
+        if not here and self._stays(view.name):
+            self._let_go(view.name)
+            return ELSEWHERE, camera
         photo = self.held.get(view.name)
         if photo is None:
             coming = self._coming.pop((view.name, divisor), None)
             photo, kept = seen(view, divisor) if coming is None else coming.result()
-            if self._latest not in self.held:
+            if self._latest not in self.held and not self._stays(self._latest):
                 self._kept.pop(self._latest, None)
             self._kept[view.name], self._latest = kept, view.name
             size = photo.nbytes + (0 if kept is None else kept.nbytes)
@@ -70,15 +82,31 @@ class Photos:
         return photo, camera
 
     def kept(self, view: View) -> np.ndarray | None:
-        """Which pixels count of a photo that `at` gave last, or holds: bool [H, W]; None if all do."""
+        """Which pixels count of a photo that `at` gave last, or holds: bool [H, W]; None if all do.
+
+        Of a photo that came as `ELSEWHERE`, an empty array stands for those of a mask; `on_device` has it.
+        """
         return self._kept[view.name]
+
+    def _stays(self, name: str) -> bool:
+        """Whether a photo of the size in use is on a GPU to stay, with its mask if it has one."""
+        if name not in self._on_gpu or name not in self._kept:
+            return False
+        return self._kept[name] is None or mask_of(name) in self._on_gpu
+
+    def _let_go(self, name: str) -> None:
+        """Hold a photo no longer, and its mask, which are on a GPU."""
+        kept, photo = self._kept[name], self.held.pop(name, None)
+        if photo is not None:
+            self._bytes -= photo.nbytes + (0 if kept is None else kept.nbytes)
+        self._kept[name] = None if kept is None else _MASKED
 
     def expect(self, coming: Iterable[tuple[View, int]]) -> None:
         """Decode photos that are asked for next, with their divisors, in a thread; others are forgotten."""
         wanted = {
             (view.name, divisor): view
             for view, divisor in coming
-            if divisor != self.divisor or view.name not in self.held
+            if divisor != self.divisor or not (view.name in self.held or self._stays(view.name))
         }
         for left in self._coming.keys() - wanted.keys():
             self._coming.pop(left).cancel()
@@ -95,13 +123,25 @@ class Photos:
         self._reader, self._coming = None, {}
 
     def on_device(self, name: str, photo: np.ndarray, device: torch.device, count: int) -> Tensor:
-        """A photo that `at` gave, on a GPU; kept there if all `count` photos of its size may be."""
+        """What `at` or `kept` gave, on a GPU; it stays there if all `count` of its size may.
+
+        Args:
+            name: Name of the photo, or `mask_of` it.
+            photo: The photo, or its mask.
+            device: The GPU.
+            count: How many of them there are.
+        """
         if name in self._on_gpu:
             return self._on_gpu[name]
         there = to_device(photo, device)
         if there.numel() * (count - len(self._on_gpu)) < GPU_SHARE * free_bytes(device):
             self._on_gpu[name] = there
         return there
+
+
+def mask_of(name: str) -> str:
+    """What the mask of a photo of this name is called; no photo is."""
+    return f"{name}\0kept"
 
 
 def seen(view: View, divisor: int) -> Shrunk:

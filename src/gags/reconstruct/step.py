@@ -19,7 +19,7 @@ from gags.reconstruct import losses_cpu, losses_gpu
 from gags.reconstruct.adam import adam_step
 from gags.reconstruct.density import Densifier, floating, nearest_depths, strongest_weights
 from gags.reconstruct.holes import SmallPhoto, fill_holes
-from gags.reconstruct.photos import AHEAD, Photos, resized, shrunk_kept
+from gags.reconstruct.photos import AHEAD, Photos, mask_of, resized, shrunk_kept
 from gags.reconstruct.settings import ReconstructSettings
 from gags.reconstruct.start import gaussians_at_points, scene_extent
 from gags.reconstruct.state import PARAMETERS, TrainingState
@@ -105,7 +105,8 @@ class Training:
         """Improve the Gaussians by one photo; returns the PSNR before, or None if not computed."""
         step = state.step
         state.grow_sh(self.sh_degree(step))
-        photo, camera = self.photos.at(self.view(step), self.divisor(step))
+        on_cpu = self.device.type == "cpu"
+        photo, camera = self.photos.at(self.view(step), self.divisor(step), here=on_cpu)
         coming = range(step + 1, min(step + 1 + AHEAD, self.settings.steps))
         self.photos.expect((self.view(later), self.divisor(later)) for later in coming)
         leaves = Gaussians(*(getattr(state.gaussians, name).detach().requires_grad_() for name in PARAMETERS))
@@ -151,7 +152,7 @@ class Training:
         name, count = self.view(step).name, len(self.views)
         photo_there, kept_there = self.photos.on_device(name, photo, self.device, count), None
         if kept is not None:
-            kept_there = self.photos.on_device(f"{name}\0kept", kept, self.device, 2 * count)
+            kept_there = self.photos.on_device(mask_of(name), kept, self.device, 2 * count)
         g_colors = losses_gpu.photometric_gradient(colors, photo_there, settings.lambda_dssim, kept_there)
         targets = self.depth_targets(self.view(step).name, self.divisor(step))
         g_depths = losses_gpu.sparse_depth_gradient(depths, targets, settings.depth_weight)
