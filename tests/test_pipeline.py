@@ -24,6 +24,7 @@ from gags.pipeline.describing import DescribePlan, SpentTime
 from gags.progress import Bar
 from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace
+from tests.helpers.heard import Heard
 from tests.helpers.html_page import Page
 from tests.helpers.toy_capture import HEIGHT, WIDTH, ColorEncoder, ColorSegmenter, write_capture
 
@@ -391,6 +392,37 @@ def test_a_scene_has_the_preset_it_was_last_asked_for_with(workspace, segmenter,
     assert (again.stamp, again.finished, again.seconds) == (record.stamp, record.finished, record.seconds)
     assert again.settings["preset"] == "lite"
     assert set(again.settings["changed"]) == {*differing, "steps"}
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "encoder", "told"),
+    [
+        ("mobile-sam", "lite", "Preset: lite, for mobile-sam and lite"),
+        (
+            "facebook/sam-vit-huge@a1",
+            "laion/CLIP-ViT-B-16-laion2B-s34B-b88K@b2",
+            "Preset: paper, for facebook/sam-vit-huge",
+        ),
+    ],
+)
+def test_the_preset_that_the_models_get_is_told_in_one_line(tmp_path, segmenter, encoder, told):
+    heard, workspace = Heard(), Workspace.create(tmp_path / "ws")
+    models = {"segmenter": segmenter, "encoder": encoder}
+    chosen = pipeline.chosen_settings(workspace, pipeline.RunSettings(), **models, progress=heard)
+    (line,) = heard.said
+    assert line.startswith(told)
+    assert line.endswith("(--preset chooses another)")
+    assert f" {chosen.preset}," in line
+    pipeline.chosen_settings(workspace, pipeline.RunSettings(preset="released"), **models, progress=heard)
+    assert len(heard.said) == 1  # whoever names one knows it
+
+
+def test_a_scene_keeps_its_preset_and_says_so(workspace):
+    heard = Heard()
+    models = {"segmenter": "facebook/sam-vit-huge", "encoder": "openai/clip-vit-base-patch16"}
+    chosen = pipeline.chosen_settings(Workspace(workspace), pipeline.RunSettings(), **models, progress=heard)
+    assert chosen.preset == "lite"
+    assert heard.said == ["Preset: lite, as before (--preset chooses another)"]
 
 
 def test_stopped_run_goes_on_where_it_was(finished, toy_capture, tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """What counts as a match is the same for any temperature, and for cosines as close together as CLIP's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ from gags.query.instances import Instance, locate_instances
 from gags.query.reach import MATCHES, Reach, needed_margin
 from gags.query.relevancy import Queries
 from gags.things.find import find_things
+from gags.things.things import Things
 
 WORLDS = range(4)  # seeds
 THINGS = ("floor", "mug", "cup", "bowl", "plate")  # what the floor and the balls are; the balls are alike
@@ -119,6 +120,8 @@ class World:
     phrases: np.ndarray  # [4, D]
     pictures: np.ndarray  # of the things, [5, D]
     gaussians: np.ndarray  # [N, D]
+    common: np.ndarray  # what all texts share, [D]
+    parts: dict[str, np.ndarray] = field(default_factory=dict)  # names of parts, and with their wholes
 
     temperature = 10.0
     name = "made up"
@@ -130,6 +133,7 @@ class World:
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         known = dict(zip((*THINGS, *ABSENT, *self.negatives), [*self.names, *self.phrases], strict=True))
+        known |= self.parts
         return np.stack([known[text] for text in texts]).astype(np.float32)
 
     def encode_images(self, crops: np.ndarray) -> np.ndarray:
@@ -162,7 +166,7 @@ def make_world(owner: np.ndarray, seed: int) -> World:
     look = 0.15 * directions(len(THINGS))
     pictures = 0.24 * common + 0.9 * directions(1, common) + 0.12 * own[: len(THINGS)] + look
     noise = 0.3 * directions(len(owner))
-    return World(names, phrases, unit(pictures), unit(pictures[owner] + noise))
+    return World(names, phrases, unit(pictures), unit(pictures[owner] + noise), common)
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +235,57 @@ def test_nothing_is_listed_for_most_of_what_is_not_there(listed):
     assert sum(not rows for rows in located) >= 0.7 * len(located)
     assert old.count(0) <= 0.5 * len(old)
     assert sum(map(len, located)) <= 0.4 * sum(old)
+
+
+# --- Parts
+
+
+MUG, HANDLE = 1, 5  # of the floor, four balls, and the upper half of the first
+NO_PARTS = (
+    "screen",
+    "lid",
+    "cap",
+    "spout",
+    "legs",
+    "wheels",
+    "pages",
+    "strings",
+)  # words for parts that no ball has
+
+
+def with_a_handle(scene: blobs.Scene, world: World) -> tuple[World, Things]:
+    """The first ball is a mug whose upper half is its handle."""
+    height = scene.gaussians.means[:, 2].numpy()
+    ball = np.flatnonzero(scene.owner == MUG)
+    half = ball[height[ball] >= np.median(height[ball])]
+    members = [np.flatnonzero(scene.owner == thing) for thing in range(len(THINGS))] + [half]
+    owners = np.repeat(np.arange(len(members)), list(map(len, members)))
+    things = Things.build(np.concatenate(members), owners, [np.arange(12)] * len(members))
+    things.parents[HANDLE] = MUG
+    rng = np.random.default_rng(7)
+    common = world.common
+    own = {word: unit(rng.normal(size=DIM)) for word in ("handle", *NO_PARTS)}
+    parts = {word: unit(np.sqrt(0.65) * common + np.sqrt(0.35) * mine) for word, mine in own.items()}
+    parts |= {f"mug {word}": unit(world.names[MUG] + vector) for word, vector in parts.items()}
+    gaussians = world.gaussians.copy()
+    mug = unit(world.names[MUG] - np.sqrt(0.65) * world.common)
+    gaussians[half] = unit(gaussians[half] + 0.15 * own["handle"])
+    rest = np.setdiff1d(ball, half)
+    gaussians[rest] = unit(gaussians[rest] + 0.15 * mug)
+    return replace(world, gaussians=gaussians, parts=parts), things
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.25])
+def test_a_part_that_is_there_answers_and_one_that_is_not_does_not(scene, worlds, factor):
+    asked = ("mug handle", *(f"mug {word}" for word in NO_PARTS))
+    wrong = []
+    for bare in worlds:
+        world, things = with_a_handle(scene, bare)
+        field, queries = world.field(factor), world.queries(*asked)
+        handle, *others = locate_instances(scene.gaussians, field, queries, things)
+        assert [one.thing for one in handle] == [HANDLE]
+        wrong += [bool(found) and found[0].thing == HANDLE for found in others]
+    assert sum(wrong) <= 0.2 * len(wrong)  # the bar is rough, see `needed_margin`
 
 
 # --- Scale

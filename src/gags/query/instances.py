@@ -226,15 +226,34 @@ class Compared:
         part = None if holder is None else chooser.part(self._mixed(parts, row, name), 0, holder)
         if holder is None or part is None:
             return plain
-        least = self.queries.least_match
-        if not there and least is not None and parts.scores[part, name] < least - PART_UNSURE:
+        if not (there or parts.is_called(part, name, chooser.things)):
             return None if plain is None or chooser.related(holder)[plain] else plain
         if wholes.queries.example(whole) is not None:  # it is certain what the whole is
             return part
         if plain is None or (plain != holder and chooser.things.within(holder)[plain]):
             return part
-        both = min(wholes.scores[holder, whole], self.scores[part, row])
-        return part if both >= PART_SCORE * self.scores[plain, row] else plain
+        both = min(wholes.weight(holder, whole), self.weight(part, row))
+        return part if both >= PART_SCORE * self.weight(plain, row) else plain
+
+    def is_called(self, part: int, row: int, things: Things) -> bool:
+        """Whether the name of a part fits a node.
+
+        By its score, where the encoder says from which on (`least_match`); else if any of its Gaussians has
+        the margin that everything in the scene needs to match.
+        """
+        least = self.queries.least_match
+        if least is not None:
+            return bool(self.scores[part, row] >= least - PART_UNSURE)
+        return bool(self.margins[things[part], row].max() >= self.reaches[row].needed)
+
+    def weight(self, node: int, row: int) -> float:
+        """How well a text fits a node, to be compared with how well another one does.
+
+        Its score, where the encoder's scores say something by themselves; else the share of the text's range.
+        With CLIP, cosines of all texts with everything lie close together, and far from 0.
+        """
+        of = self.fit.where if self.queries.least_match is None else self.scores
+        return float(of[node, row])
 
     def _mixed(self, parts: "Compared", row: int, name: int) -> Fits:
         """How well nodes fit a text and the name of the part that it asks for. [C, 1]"""

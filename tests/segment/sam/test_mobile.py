@@ -109,6 +109,20 @@ def test_the_mask_of_a_rectangle_lies_on_its_pixels(sam: MobileSam, width: int, 
     assert np.abs(masks.boxes[best] - [x1, y1, x2, y2]).max() <= 2
 
 
+def test_idle_threads_of_onnxruntime_do_not_spin(tmp_path: Path):
+    helper = pytest.importorskip("onnx.helper")
+    kind = helper.TensorProto.FLOAT
+    ends = [helper.make_tensor_value_info(name, kind, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "same", ends[:1], ends[1:])
+    operators = [helper.make_opsetid("", 17)]
+    (tmp_path / "same.onnx").write_bytes(
+        helper.make_model(graph, opset_imports=operators, ir_version=8).SerializeToString()
+    )
+    options = load_session(tmp_path / "same.onnx").get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.intra_op_num_threads == torch.get_num_threads()
+
+
 @pytest.mark.parametrize("missing", ["encoder.onnx", "sam.onnx"])
 def test_a_missing_file_is_named(tmp_path: Path, missing: str):
     (tmp_path / ({"encoder.onnx", "sam.onnx"} - {missing}).pop()).write_bytes(b"")
