@@ -586,3 +586,37 @@ def test_two_at_once_in_one_folder_are_one_too_many(lerf, finished, tmp_path, ca
     assert calls == []
     assert cli.main(_command(lerf, out, "--runs", "2")) == 0
     assert not (out / ".lock").exists()
+
+
+@pytest.mark.slow
+def test_all_systems_of_the_papers_tables_and_its_ablations_fill_them(lerf, tmp_path, calls):
+    out, scene = tmp_path / "out", "teatime"
+    command = ["benchmark", "lerf-ovs", str(lerf.parent), "--out", str(out), "--scenes", scene, *FAST]
+    command += ["--runs", "1", "--preset", "paper", "--ablations", "--share-gaussians", "--debug"]
+    for system in ("grouping", "goi", "legaussians"):
+        command += [f"--{system}.steps", "30"]
+    assert cli.main([*command, "--legaussians.codebook-steps", "30"]) == 0
+    content = json.loads((out / "benchmark.json").read_text())
+    entries = {entry["method"]: entry for entry in content["entries"]}
+    assert set(default_methods()) <= entries.keys()
+    filled = {
+        table["number"]: {
+            row["method"] for row in table["rows"] if row["method"] and None not in row["cells"]
+        }
+        for table in content["tables"]
+    }
+    assert all(set(default_methods()) <= filled[number] for number in "123")
+    assert filled["4"] == {"sub-part", "part", "whole"} | {
+        f"{prompts}{row}"
+        for prompts in ("", "uniform-", "crops-")
+        for row in ("average", "by-distance-alone")
+    }
+    assert filled["5"] == {"gags", "n2f2"}
+    assert filled["6"] == {f"losses-{which}" for which in ("none", "region", "entropy", "all")}
+    assert entries["goi"]["query_seconds"].keys() == {"Rend.", "Pred.", "OSH"}
+    assert all(entry["preset"] == "paper" for entry in content["entries"])
+    pairs = {
+        method: [(row["frame"], row["category"]) for row in entry["rows"]]
+        for method, entry in entries.items()
+    }
+    assert all(found == pairs["gags"] for found in pairs.values())
