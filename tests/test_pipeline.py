@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import cast
 import cv2
 import numpy as np
 import pytest
+import tomli_w
 import torch
 
 import gags
@@ -316,6 +318,15 @@ def test_query_says_that_nothing_matches(workspace, tmp_path, capsys, monkeypatc
     assert capsys.readouterr().out.count("nothing in the scene matches in view_") == 3
 
 
+def test_what_a_run_that_was_killed_after_its_record_left_does_not_stay(workspace, toy_capture):
+    record, spent = Workspace.open(workspace).record("describe"), Workspace(workspace).describe_time
+    assert record is not None
+    write_json(spent, {"stamp": record.stamp, "photos": 10, "seconds": 5000.0})
+    assert _run(toy_capture, workspace) == 0
+    assert not spent.parent.exists()
+    assert Workspace.open(workspace).record("describe") == record
+
+
 def test_second_run_does_nothing(workspace, toy_capture, segmenter, capsys):
     before = {path: path.stat().st_mtime_ns for path in _pieces(workspace)}
     assert _run(toy_capture, workspace) == 0
@@ -331,9 +342,9 @@ def _pieces(workspace):
 def test_a_lost_photo_is_described_again_alone(workspace, toy_capture, segmenter):
     features = workspace / "features" / "view_03.png.safetensors"
     before = Description.load(features).masks.labels
-    spent = workspace / ".run" / "describe.json"
-    noted = json.loads(spent.read_text())
-    spent.write_text(json.dumps(noted | {"seconds": 1000.0}))
+    config = tomllib.loads((workspace / "config.toml").read_text())
+    config["stages"]["describe"]["seconds"] = 1000.0
+    (workspace / "config.toml").write_text(tomli_w.dumps(config))
     features.write_bytes(b"damaged")
     assert _run(toy_capture, workspace) == 0
     assert segmenter.encoded == 1
@@ -446,7 +457,7 @@ def test_stopped_run_goes_on_where_it_was(finished, toy_capture, tmp_path, monke
     record = Workspace(out).record("describe")
     assert record is not None
     assert 1000 < record.seconds < 2000
-    assert json.loads(spent.read_text())["photos"] == 10
+    assert not spent.parent.exists()
 
 
 NOTED = {"stamp": "of it", "photos": 8, "seconds": 1000.0}
@@ -470,7 +481,7 @@ NOTED = {"stamp": "of it", "photos": 8, "seconds": 1000.0}
     ],
 )
 def test_seconds_of_earlier_runs_count_for_the_photos_that_are_left_of_them(tmp_path, noted, done, expected):
-    workspace, bar = Workspace(tmp_path), Bar(20)
+    workspace, bar = Workspace.create(tmp_path), Bar(20)
     if noted is not None:
         write_json(workspace.describe_time, noted)
     plan = SimpleNamespace(stamp="of it")

@@ -168,7 +168,7 @@ class Workspace:
 
     @property
     def describe_time(self) -> Path:
-        """How long describing took for how many photos, by all runs that did a part of it."""
+        """How long describing took for how many photos so far; gone once all are described."""
         return self.run / "describe.json"
 
     @property

@@ -1,6 +1,5 @@
 """Scenes on a cluster of two machines (two Ray nodes): the same files, whatever is killed on the way."""
 
-import json
 import os
 import signal
 import subprocess
@@ -161,10 +160,10 @@ def test_a_driver_killed_and_a_machine_stopped(cluster, tiny, expected, tmp_path
     assert {path: path.stat().st_mtime_ns for path in done} == done
     for name in ("one", "two"):
         scene = Workspace.open(tmp_path / name)
-        noted, record = json.loads(scene.describe_time.read_text()), scene.record("describe")
+        assert not scene.describe_time.exists()
+        record = scene.record("describe")
         assert record is not None
-        assert noted["photos"] == len(list(scene.descriptions.glob("*.safetensors")))
-        assert 0 < noted["seconds"] < record.seconds + 0.1
+        assert record.seconds > 0
 
 
 def _wait_until(condition, seconds: float = 600.0) -> None:

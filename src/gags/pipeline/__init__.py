@@ -268,7 +268,9 @@ def _describe(
         embeddings=(embedder.name, embedder.dim),
         progress=progress,
     )
+    spent = SpentTime(workspace, plan)
     if plan.is_done(workspace):
+        spent.forget()
         progress.say(f"Masks and embeddings: done already for {len(capture.train)} photos")
         keep_preset(workspace, "describe", chosen.describe, chosen.preset, progress)
         return
@@ -278,12 +280,12 @@ def _describe(
         segment = segmenting(workspace, capture, plan.settings, model, progress=progress)
     waiting = [capture[name] for name in plan.waiting]
     with clock.stage("Segmenting and embedding", len(capture.train), "photos") as bar:
-        spent = SpentTime(workspace, plan)
         spent.begin(bar, len(capture.train) - len(waiting))
         for view, masks in describe_photos(workspace, waiting, plan, embedder, segment):
             spent.save()
             bar.advance(note=f"{masks} masks in {view.name}")
     finish_describe(workspace, capture, plan, clock.elapsed)
+    spent.forget()
 
 
 def distill(

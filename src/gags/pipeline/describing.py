@@ -5,6 +5,7 @@
 
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 
@@ -198,7 +199,7 @@ def keep_preset(
 
 
 class SpentTime:
-    """Seconds that photos took to describe, kept in a file, so that a run that resumes adds its own to them.
+    """Seconds that photos took to describe, in a file until all are done, so that a resumed run adds its own.
 
     Args:
         workspace: Folder of the scene.
@@ -207,27 +208,37 @@ class SpentTime:
 
     def __init__(self, workspace: Workspace, plan: DescribePlan) -> None:
         self._path, self._stamp = workspace.describe_time, plan.stamp
+        self._finished = workspace.record("describe")
         self._photos, self._earlier, self._began = 0, 0.0, time.monotonic()
 
     def begin(self, bar: Bar, done: int) -> None:
         """The photos begin: tell their bar how many are done, and how long these took."""
-        self._photos, self._earlier = done, self._spent_on(done)
+        self._photos, self._earlier = done, self._spent_on(done, bar.total)
         bar.resume(done, self._earlier)
         self._began = time.monotonic()
 
-    def _spent_on(self, done: int) -> float:
-        """Seconds that so many photos took; of those in the file, some may be lost."""
-        known = read_table(self._path)
+    def _spent_on(self, done: int, total: int) -> float:
+        """Seconds that so many photos took: of a run that was stopped, or their share of a finished one."""
+        known, finished = read_table(self._path), self._finished
         seconds, photos = known.get("seconds"), known.get("photos")
-        if known.get("stamp") != self._stamp or not isinstance(seconds, float) or not isinstance(photos, int):
+        if known.get("stamp") == self._stamp and isinstance(seconds, float) and isinstance(photos, int):
+            known_well = isfinite(seconds) and seconds > 0 < photos
+            return seconds * min(1.0, done / photos) if known_well else 0.0
+        if finished is None or finished.stamp != self._stamp:
             return 0.0
-        return seconds * min(1.0, done / photos) if isfinite(seconds) and seconds > 0 < photos else 0.0
+        return finished.seconds * done / total
 
     def save(self) -> None:
         """Note the time after one more photo."""
         self._photos += 1
         seconds = round(self._earlier + time.monotonic() - self._began, 2)
         write_json(self._path, {"stamp": self._stamp, "photos": self._photos, "seconds": seconds})
+
+    def forget(self) -> None:
+        """All photos are done, and on record."""
+        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # locks of other runs are there
+            self._path.parent.rmdir()
 
 
 def finish_describe(workspace: Workspace, capture: Capture, plan: DescribePlan, seconds: float) -> None:

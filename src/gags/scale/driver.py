@@ -100,6 +100,7 @@ class SceneDriver:
             _all_done([self._describe_some(begun, plan, part, bar, spent) for part in parts])
         look_again(workspace)
         finish_describe(workspace, capture, plan, clock.elapsed)
+        spent.forget()
 
     def _describe_some(
         self, begun: Begun, plan: DescribePlan, photos: tuple[str, ...], bar: Bar, spent: SpentTime
