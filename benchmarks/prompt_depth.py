@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gags.capture import read_capture_of
+from gags.capture import Camera, read_capture_of
 from gags.distill.presets import PRESETS
+from gags.gaussians import Gaussians
 from gags.gaussians.own import load_splats_of
-from gags.segment import prompts as prompts_module
 from gags.segment.nearest import COMPARED_WIDTH, nearest_depths
 from gags.segment.prompts import DEPTH_WIDTH, prompts_per_patch, render_depth
 from gags.workspace import Workspace
@@ -23,13 +23,9 @@ from gags.workspace import Workspace
 FULL = 1 << 20  # px, wider than any photo
 
 
-def counts(scene: Path, rendered: int, compared: int) -> np.ndarray:
+def counts(gaussians: Gaussians, cameras: list[Camera], rendered: int, compared: int) -> np.ndarray:
     """Prompts of each patch of all photos, depth being so wide. int64 [V, 8, 8]"""
-    workspace = Workspace.open(scene)
-    gaussians, capture = load_splats_of(workspace), read_capture_of(workspace)
-    cameras = [view.camera for view in capture.train]
-    prompts_module.DEPTH_WIDTH = rendered
-    depths = [render_depth(gaussians, camera) for camera in cameras]
+    depths = [render_depth(gaussians, camera, rendered) for camera in cameras]
     nearest = nearest_depths(depths, cameras, width=compared)
     base = PRESETS["paper"].describe.prompts_per_patch
     return np.stack([prompts_per_patch(d, n, base=base) for d, n in zip(depths, nearest, strict=True)])
@@ -43,9 +39,12 @@ def main() -> None:
     print("| scene | depth px | compared px | prompts | other number, % of patches | differ by, % |")
     print("|---|---|---|---|---|---|")
     for scene in given.scenes:
-        full = counts(scene, FULL, FULL)
+        workspace = Workspace.open(scene)
+        gaussians = load_splats_of(workspace)
+        cameras = [view.camera for view in read_capture_of(workspace).train]
+        full = counts(gaussians, cameras, FULL, FULL)
         for rendered, compared in ((FULL, FULL), (FULL, COMPARED_WIDTH), (DEPTH_WIDTH, COMPARED_WIDTH)):
-            found = counts(scene, rendered, compared)
+            found = full if compared == FULL else counts(gaussians, cameras, rendered, compared)
             other, apart = 100 * np.mean(found != full), 100 * np.abs(found - full).mean() / full.mean()
             sizes = " | ".join("full" if px == FULL else str(px) for px in (rendered, compared))
             print(f"| {scene.name} | {sizes} | {found.sum()} | {other:.1f} | {apart:.1f} |", flush=True)

@@ -207,8 +207,7 @@ class SpentTime:
     """
 
     def __init__(self, workspace: Workspace, plan: DescribePlan) -> None:
-        self._path, self._stamp = workspace.describe_time, plan.stamp
-        self._finished = workspace.record("describe")
+        self._workspace, self._path, self._stamp = workspace, workspace.describe_time, plan.stamp
         self._photos, self._earlier, self._began = 0, 0.0, time.monotonic()
 
     def begin(self, bar: Bar, done: int) -> None:
@@ -219,11 +218,11 @@ class SpentTime:
 
     def _spent_on(self, done: int, total: int) -> float:
         """Seconds that so many photos took: of a run that was stopped, or their share of a finished one."""
-        known, finished = read_table(self._path), self._finished
+        known, finished = read_table(self._path), self._workspace.record("describe")
         seconds, photos = known.get("seconds"), known.get("photos")
         if known.get("stamp") == self._stamp and isinstance(seconds, float) and isinstance(photos, int):
-            known_well = isfinite(seconds) and seconds > 0 < photos
-            return seconds * min(1.0, done / photos) if known_well else 0.0
+            sound = isfinite(seconds) and seconds > 0 < photos
+            return seconds * min(1.0, done / photos) if sound else 0.0
         if finished is None or finished.stamp != self._stamp:
             return 0.0
         return finished.seconds * done / total

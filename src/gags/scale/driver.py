@@ -87,12 +87,13 @@ class SceneDriver:
             embeddings=begun.embeddings,
             progress=self._progress,
         )
-        total = len(capture.train)
+        total, spent = len(capture.train), SpentTime(workspace, plan)
         if plan.is_done(workspace):
+            spent.forget()
             self._progress.say(f"Masks and embeddings: done already for {total} photos")
             keep_preset(workspace, "describe", plan.settings, plan.chosen.preset, self._progress)
             return
-        clock, spent = StageClock(self._progress), SpentTime(workspace, plan)
+        clock = StageClock(self._progress)
         with clock.stage("Segmenting and embedding", total, "photos") as bar:
             spent.begin(bar, total - len(plan.waiting))
             size = max(1, min(MOST_PHOTOS, len(plan.waiting) // (ROUNDS * self._workers)))

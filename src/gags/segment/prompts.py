@@ -1,7 +1,7 @@
 """How many prompts each part of a photo gets, and where: denser where a surface is seen from farther away."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -48,17 +48,20 @@ class PromptPlacer:
         if settings.prompts in ("grid", "crops"):
             return
         self._means = gaussians.means.cpu().numpy()
-        self._least = np.full(len(gaussians), np.inf)  # d_min of each centre, by the released law
-        self._small = []
-        with progress.stage("Rendering depth", len(cameras), "views") as bar:
-            for camera in cameras:
-                depth = render_depth(gaussians, camera)
-                if settings.prompts == "released":
-                    lower_to_seen(self._least, camera, self._means, depth)
-                else:
-                    self._small.append(sample_depth(depth))
+        if settings.prompts == "released":
+            self._least = np.full(len(gaussians), np.inf)  # d_min of each centre
+            for camera, depth in self._rendered(progress):
+                lower_to_seen(self._least, camera, self._means, depth)
+        else:
+            self._small = [sample_depth(depth) for _, depth in self._rendered(progress)]
+            self._nearest = nearest_of_small(self._small, cameras)
+
+    def _rendered(self, progress: Reporter) -> Iterator[tuple[Camera, np.ndarray]]:
+        """Every camera with what `render_depth` shows."""
+        with progress.stage("Rendering depth", len(self._cameras), "views") as bar:
+            for camera in self._cameras:
+                yield camera, render_depth(self._gaussians, camera)
                 bar.advance()
-        self._nearest = nearest_of_small(self._small, cameras[: len(self._small)])
 
     def place(self, row: int, name: str) -> np.ndarray:
         """Prompts of one photo.
@@ -92,9 +95,9 @@ class PromptPlacer:
         )
 
 
-def render_depth(gaussians: Gaussians, camera: Camera) -> np.ndarray:
-    """Expected depth of a view, at most `DEPTH_WIDTH` wide, 0 where nothing is. float32 [h, w]"""
-    factor = min(1.0, DEPTH_WIDTH / camera.width)
+def render_depth(gaussians: Gaussians, camera: Camera, width: int = DEPTH_WIDTH) -> np.ndarray:
+    """Expected depth of a view, at most `width` px wide, 0 where nothing is. float32 [h, w]"""
+    factor = min(1.0, width / camera.width)
     small = camera.resized(round(camera.width * factor), round(camera.height * factor))
     rendering = render(gaussians, small, gaussians.means.new_zeros(len(gaussians), 1))
     opaque = rendering.alphas >= SURFACE_ALPHA
