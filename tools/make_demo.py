@@ -17,6 +17,9 @@ quick look:
 `--capture kinds --out DIR` makes another one, for measuring (see `benchmarks/kinds.py`): several of a kind,
 things in and on others, parts with names, things that photos cut. Beside the labels, `truth/<photo>.png`
 holds a number a pixel, and `truth.json` which numbers answer which text, an answer a thing.
+
+`--truth DIR` traces no photo: DIR gets `instance/<photo>.png`, a number a pixel, of every photo of a capture,
+and `objects.json`, what they are, as `benchmarks/granularity` and `benchmarks/controlled` read them.
 """
 
 import argparse
@@ -89,6 +92,24 @@ def take(
     return photos.develop(np.load(kept).astype(np.float64), np.random.default_rng([seed, 3, index]))
 
 
+def table_of_things(layout: Layout) -> list[dict[str, object]]:
+    """Every thing and every named part of one, and the numbers (from 1) of its leaves; names are unique."""
+    every, used = leaves(layout), {}
+    table: list[dict[str, object]] = []
+    whole = ""
+    for number, leaf in enumerate(every, 1):
+        used[leaf.name] = used.get(leaf.name, 0) + 1
+        name = leaf.name if used[leaf.name] == 1 else f"{leaf.name} {used[leaf.name]}"
+        if leaf.materials is None:
+            whole = name
+            own = [n for n, other in enumerate(every, 1) if other.thing == leaf.thing]
+            about = {"kind": "object", "ids": own, "part_of": None}
+        else:
+            about = {"kind": "part", "ids": [number], "part_of": whole}
+        table.append({"name": name, "queries": [leaf.name]} | about)
+    return table
+
+
 def labelled_masks(
     view: cameras.Viewpoint,
     numbers: np.ndarray,
@@ -119,16 +140,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="by default that of the bundled demo")
     parser.add_argument("--samples", type=int, default=8, help="paths a pixel")
     parser.add_argument("--preview", type=Path, help="write only a sheet of the views to this PNG")
+    parser.add_argument("--truth", type=Path, help="write only what each pixel of all photos shows, to here")
     parser.add_argument("--views", nargs="*", help="stems of the views of the preview")
     parser.add_argument("--scale", type=float, default=1.0, help="of the preview")
     arguments = parser.parse_args()
     layout = CAPTURES[arguments.capture]
-    if arguments.out is None and not arguments.preview:
+    if arguments.out is None and not (arguments.preview or arguments.truth):
         if not layout.bundled:
             parser.error("--out says where to")
         arguments.out = OUT
     scene, triangles = build(layout, unpack(arguments.package, arguments.work))
     views = cameras.viewpoints(np.random.default_rng([layout.seed, 4]), layout.counts)
+    if arguments.truth:
+        for view in views:
+            numbers, _ = photos.look_through(scene, view, [str(n) for n in range(len(triangles))])
+            truth.write_numbers(arguments.truth / "instance", view.stem, numbers)
+        truth.write_objects(arguments.truth, table_of_things(layout))
+        return
     if arguments.preview:
         sheet = [
             take(scene, view, i, layout.seed, arguments, arguments.scale)

@@ -93,6 +93,12 @@ def write_numbers(folder: Path, stem: str, numbers: np.ndarray) -> None:
     cv2.imwrite(str(folder / f"{stem}.png"), numbers, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
+def write_objects(folder: Path, table: list[dict[str, object]]) -> None:
+    """Write `objects.json`: things by row (from 1), each with its name, kind, numbers and what it is part of."""
+    rows = {str(row): thing for row, thing in enumerate(table, 1)}
+    (folder / "objects.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
 def project(view: Viewpoint, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pixel coordinates [P,2] and z-depths [P] of world points [P,3]."""
     local = points @ view.viewmat[:3, :3].T + view.viewmat[:3, 3]
