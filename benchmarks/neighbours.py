@@ -3,9 +3,11 @@
 CAPTURE is a folder of photos with poses, SCENE a scene finished from it. Each stage does a piece of its work
 over and over in a process of its own:
 
+    poses         keypoints of twelve photos, their matches, cameras and points
     reconstruct   300 training steps from the start
     describe      one photo: prompts answered, masks embedded
     distill       120 steps, without consensus
+    things        of twelve photos
     query         four texts, each to its heat map in one view
 
 alone, beside some busy processes of the lowest priority (nice 19), and beside as many of its own priority:
@@ -17,6 +19,7 @@ for ms): "before". Ways alternate; a figure is the median. Leave the machine alo
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -24,8 +27,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-STAGES = ("reconstruct", "describe", "distill", "query")
+if TYPE_CHECKING:
+    from gags.capture.capture import View
+
+STAGES = ("poses", "reconstruct", "describe", "distill", "things", "query")
+SOME_PHOTOS = 12  # the first ones, of stages that take all photos of a scene
 SETTLED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 WAITS = {"before": "ACTIVE", "now": ""}  # OMP_WAIT_POLICY; left to the package if empty
 TEXTS = ("laptop", "coffee mug", "bottle", "table")
@@ -39,6 +48,8 @@ def work_of(stage: str, capture: Path, scene: Path) -> Callable[[], object]:
 
     workspace = Workspace(scene)
     photos = read_saved_capture(workspace.capture)
+    if stage == "poses":
+        return _pose_finder(photos.train[:SOME_PHOTOS])
     if stage == "reconstruct":
         from gags.capture import load_capture
         from gags.reconstruct.settings import ReconstructSettings
@@ -71,12 +82,33 @@ def work_of(stage: str, capture: Path, scene: Path) -> Callable[[], object]:
         from gags.distill.train import train_field
         from gags.embed.description import Descriptions
 
-        gaussians, items = load_ply(workspace.splats), Descriptions(workspace, photos.train[:12])
+        gaussians, items = load_ply(workspace.splats), Descriptions(workspace, photos.train[:SOME_PHOTOS])
         return lambda: train_field(gaussians, items, DistillSettings(consensus=False, steps=120))
+    if stage == "things":
+        from gags.embed.description import Descriptions
+        from gags.things.find import find_things
+
+        gaussians, items = load_ply(workspace.splats), Descriptions(workspace, photos.train[:SOME_PHOTOS])
+        return lambda: find_things(gaussians, items)
     import gags
 
     loaded = gags.Scene.load(scene)
     return lambda: [loaded.query(text, view=photos.train[0].name) for text in TEXTS]
+
+
+def _pose_finder(views: list[View]) -> Callable[[], object]:
+    """Finds the poses of some photos, in a new folder each time."""
+    from gags.poses import poses
+
+    def find() -> None:
+        with TemporaryDirectory() as folder:
+            photos = Path(folder, "photos")
+            photos.mkdir()
+            for view in views:
+                shutil.copy(view.path, photos)
+            poses(photos, Path(folder, "out"))
+
+    return find
 
 
 def measure(stage: str, capture: Path, scene: Path, repeats: int) -> list[float]:
