@@ -120,6 +120,17 @@ def test_a_part_is_asked_for_within_its_whole():
     assert chooser().part(some, 0, MUG) is None
 
 
+def test_a_part_is_no_worse_for_being_cut_out_as_a_sub_part():
+    """Alone, a text that fits the key best is answered by the keyboard; as a part of a laptop, by the key."""
+    named = fit(0.1, 0.8, 0.1, key=1.0)
+    often = made(
+        photos=np.array([20, 30, 40, 40, 40, 40], np.int32),
+        levels=np.array([1.9, 1.8, 0.6, 1.2, 1.6, 0.0], np.float32),
+    )
+    assert chooser(often).best(named, 0) == KEYS
+    assert chooser(often).part(named, 0, LAPTOP) == KEY
+
+
 def test_others_of_the_kind_fit_as_well_and_lie_elsewhere():
     assert chooser().others(fit(0.9, 0.9, 0.9 - AS_GOOD / 2), 0, LAPTOP) == [MUG]
     assert chooser().others(fit(0.9, 0.9, 0.9 - 2 * AS_GOOD), 0, LAPTOP) == []

@@ -106,6 +106,16 @@ def test_a_group_is_what_holds_several_that_masks_take_for_wholes():
     assert things.is_group.tolist() == [False] * 5
 
 
+def test_two_that_share_most_of_themselves_are_not_several():
+    things = made([*range(20)], [*range(12)], [*range(6, 18)], [*range(15, 20)], photos=[10, 9, 8, 2])
+    things.parents = np.array([-1, 0, 0, 0], np.int32)
+    things.levels = np.array([1.8, 1.5, 1.5, 1.5], np.float32)
+    assert things.is_group.tolist() == [False] * 4
+    del things.is_group
+    things.photos[3] = 9  # a third one that is apart from the first
+    assert things.is_group.tolist() == [True, False, False, False]
+
+
 def test_what_holds_a_group_is_one():
     things = made([*range(9)], [*range(8)], [0, 1], [2, 3], photos=[9, 9, 9, 9])
     things.parents = np.array([-1, 0, 1, 1], np.int32)

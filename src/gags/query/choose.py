@@ -85,7 +85,9 @@ class Chooser:
         things = self.things
         self._mass = np.array([self.weights[things[node]].sum() for node in range(len(things))])
         often = np.minimum(things.photos, OFTEN * np.maximum(things.photos, things.seen_by))
-        self._prior = LEVEL * things.levels + REPEATED * np.log1p(often) - GROUP * things.is_group
+        # A part is no less of one for being cut out as a sub-part.
+        self._prior_of_parts = REPEATED * np.log1p(often) - GROUP * things.is_group
+        self._prior = self._prior_of_parts + LEVEL * things.levels
         # What no photo cuts out by itself, such as a wall, is known from the photos that see it.
         known = np.where(things.is_leftover, things.seen_by, things.photos)
         self._certainty = known / (known + UNSEEN)
@@ -99,7 +101,7 @@ class Chooser:
             row: The text.
             within: Nodes that may answer; None for all. bool [C]
         """
-        return self._risen(self.first(fit, row, within), fit, row, within)
+        return self._risen(self.first(fit, row, within), fit, row, within, self._prior)
 
     def first(self, fit: Fits, row: int, within: np.ndarray | None = None) -> int:
         """The node that a text surely fits best, however small; see `best`."""
@@ -115,7 +117,9 @@ class Chooser:
     def part(self, fit: Fits, row: int, whole: int) -> int | None:
         """The part of a node that answers a text, None if it has no parts."""
         within = self.things.within(whole) & (self._mass < SMALLER * self._mass[whole])
-        return self.best(fit, row, within) if within.any() else None
+        if not within.any():
+            return None
+        return self._risen(self.first(fit, row, within), fit, row, within, self._prior_of_parts)
 
     def others(self, fit: Fits, row: int, first: int) -> list[int]:
         """Further nodes of the kind of the one that answers a text: as good, as alike, and elsewhere."""
@@ -171,7 +175,7 @@ class Chooser:
         where = fit.where[:, row]
         while (candidates := ~taken & (where >= least)).any():
             start = int(np.where(candidates, where, -np.inf).argmax())
-            node = self._risen(start, fit, row, ~taken)
+            node = self._risen(start, fit, row, ~taken, self._prior)
             taken |= self.related(node)
             yield node
 
@@ -189,8 +193,8 @@ class Chooser:
         apart = np.linalg.norm(points[:, None] - beside[None], axis=2)
         return float(min(np.quantile(apart.min(axis=axis), NEAREST) for axis in (0, 1)))
 
-    def _risen(self, start: int, fit: Fits, row: int, within: np.ndarray | None) -> int:
-        """The best of a node and its wholes."""
+    def _risen(self, start: int, fit: Fits, row: int, within: np.ndarray | None, prior: np.ndarray) -> int:
+        """The best of a node and its wholes; `prior` is what speaks for each, whatever the text. [C]"""
         field, masks = fit.of_gaussians[:, row], fit.of_masks[:, row]
         best, best_score = start, 0.0
         for node in self.things.chain(start)[1:]:
@@ -200,12 +204,7 @@ class Chooser:
             if more > LEAST_ADDED * self._mass[start]:
                 rest = (field[node] * self._mass[node] - field[start] * self._mass[start]) / more
                 added = float(np.clip(rest / max(field[start], 0.05), -0.5, 1.0))
-            score = (
-                ADDED * (added - 1)
-                + OWN * (masks[node] - masks[start])
-                + self._prior[node]
-                - self._prior[start]
-            )
+            score = ADDED * (added - 1) + OWN * (masks[node] - masks[start]) + prior[node] - prior[start]
             if score > best_score:
                 best, best_score = node, score
         return best

@@ -14,9 +14,12 @@ from gags.files.rows import Rows
 # Masks of two photos with at least this IoU show one thing; at 0.5 an orange takes in its lemon.
 SAME_THING_IOU = 0.6
 PHOTOS_OF_A_THING = 3  # that must agree on a thing: what two photos share may be a coincidence
+# Masks that agree with one so far say the same: none of them starts a cluster of its own beside it.
+SAYS_THE_SAME_IOU = 0.8
 # A Gaussian belongs to a thing only if the thing's masks hold this share of its weight in the thing's photos.
 MIN_MASK_SHARE = 0.5
-# And only if the thing's photos hold this share of its weight in all photos.
+# And only if the thing's photos are this share of all photos that see it. From afar, where masks take in most
+# of a thing, it covers few pixels: so photos count, not how much of it they see.
 MIN_VIEW_SHARE = 0.1
 
 
@@ -79,16 +82,24 @@ def similar_masks(
     return similar
 
 
-def clusters_of_masks(evidence: Evidence, folder: Path | None = None) -> list[np.ndarray]:
+def clusters_of_masks(
+    evidence: Evidence, folder: Path | None = None, *, shared: bool = False
+) -> list[np.ndarray]:
     """Masks of each thing, those of most photos first. int64 [n] each
 
     Greedy clustering: take the mask with most support and all masks that agree with it, remove them, repeat.
 
+    A mask of a whole thing often agrees with those of the largest part of it, which are more. Where clusters
+    share masks, it counts for both: removed are only masks that say the same as the one taken, and the
+    others, too, may start a cluster.
+
     Args:
         evidence: Of all photos.
         folder: Where pairs of many masks lie meanwhile, see `gags.files.rows.Rows`.
+        shared: Whether clusters share masks; else each mask is in one at most.
     """
     similar = similar_masks(evidence, folder=folder)
+    least = SAYS_THE_SAME_IOU if shared else SAME_THING_IOU
     support = np.array([iou.sum() for _, iou in similar])
     free = np.ones(len(similar), bool)
     clusters = []
@@ -97,10 +108,11 @@ def clusters_of_masks(evidence: Evidence, folder: Path | None = None) -> list[np
         # Fewer than two others agree with it; half a mask for rounding.
         if support[center] < SAME_THING_IOU * (PHOTOS_OF_A_THING - 1.5):
             break
-        others = similar[center][0]
-        masks = np.append(others[free[others]], center)
-        free[masks] = False
-        for mask in masks:
+        others, agreed = similar[center]
+        removed = np.append(others[free[others] & (agreed >= least)], center)
+        masks = np.append(others, center) if shared else removed
+        free[removed] = False
+        for mask in removed:
             others, iou = similar[mask]
             support[others] -= iou
         similar.release()
@@ -117,29 +129,33 @@ def photos_of(evidence: Evidence, masks: np.ndarray) -> np.ndarray:
 
 
 def members_of_clusters(evidence: Evidence, clusters: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of a Gaussian and a cluster it belongs to. int64 [E], int64 [E]"""
-    cluster_of = np.full(evidence.mask_count, -1, np.int64)
-    part = np.zeros(evidence.mask_count, np.float32)  # masks of one photo share its weight
+    """Pairs of a Gaussian and a cluster it belongs to; clusters may share masks. int64 [E], int64 [E]"""
+    shares: list[np.ndarray] = []  # masks of one photo share its weight
     sees = np.zeros((len(clusters), evidence.view_count), bool)
     for number, masks in enumerate(clusters):
         views = evidence.view_of[masks]
-        cluster_of[masks] = number
-        part[masks] = 1 / np.bincount(views)[views]
+        shares.append(1 / np.bincount(views)[views])
         sees[number, views] = True
+    owners = np.repeat(np.arange(len(clusters)), [len(masks) for masks in clusters])
+    masks = np.concatenate([np.zeros(0, np.int64), *clusters])
+    order = np.argsort(masks, kind="stable")
+    firsts = np.zeros(evidence.mask_count + 1, np.int64)
+    np.cumsum(np.bincount(masks, minlength=evidence.mask_count), out=firsts[1:])
     pairs = []
     for first, end in evidence.blocks():
-        rows, owners = _pairs_of_most_weight(
+        rows, found = _pairs_of_most_weight(
             evidence.starts[first : end + 1],
             evidence.columns,
             evidence.weights,
             evidence.view_of,
-            cluster_of,
-            part,
+            firsts,
+            owners[order],
+            np.concatenate([np.zeros(0), *shares])[order].astype(np.float32),
             sees,
         )
-        pairs.append((rows + first, owners))
-    rows, owners = (np.concatenate([np.zeros(0, np.int64), *each]) for each in zip(*pairs, strict=True))
-    return rows, owners
+        pairs.append((rows + first, found))
+    rows, found = (np.concatenate([np.zeros(0, np.int64), *each]) for each in zip(*pairs, strict=True))
+    return rows, found
 
 
 @njit(cache=True)
@@ -148,8 +164,9 @@ def _pairs_of_most_weight(
     columns: np.ndarray,
     weights: np.ndarray,
     view_of: np.ndarray,
-    cluster_of: np.ndarray,
-    part: np.ndarray,
+    firsts: np.ndarray,
+    owners: np.ndarray,
+    shares: np.ndarray,
     sees: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
     """Pairs of a Gaussian and a cluster whose masks hold most of its weight in the cluster's photos.
@@ -159,40 +176,42 @@ def _pairs_of_most_weight(
         columns: Mask of each entry, or M + photo for the photo as a whole. int32 [E]
         weights: Weight of each entry. float32 [E]
         view_of: Photo of each column. [M + V]
-        cluster_of: Cluster of each mask, -1 for none. int64 [M]
-        part: How much each mask counts: masks of one photo and cluster share its weight. float32 [M]
+        firsts: First of the clusters of each mask in `owners`, and the end. int64 [M + 1]
+        owners: Clusters of the masks, one mask after the other. int64 [O]
+        shares: How much the mask counts there: masks of one photo and cluster share its weight. float32 [O]
         sees: Whether each photo has a mask of each cluster. bool [C, V]
 
     Returns:
         Place in `starts` and cluster of each pair. int64 [P], int64 [P]
     """
-    mask_count = len(cluster_of)
+    mask_count = len(firsts) - 1
     held = np.zeros(len(sees), np.float32)
     touched = np.empty(len(sees), np.int64)
+    photos = np.empty(sees.shape[1], np.int64)
     gaussians, clusters = [0 for _ in range(0)], [0 for _ in range(0)]
     for gaussian in range(len(starts) - 1):
-        begin, end = starts[gaussian], starts[gaussian + 1]
-        # Its weight in all photos, and what the masks of each cluster that it touches hold of it.
-        found, total = 0, np.float32(0)
-        for e in range(begin, end):
+        # The photos that see it, and what the masks of each cluster that it touches hold of it.
+        found, seen = 0, 0
+        for e in range(starts[gaussian], starts[gaussian + 1]):
             column = columns[e]
             if column >= mask_count:
-                total += weights[e]
+                photos[seen] = e
+                seen += 1
                 continue
-            cluster = cluster_of[column]
-            if cluster < 0:
-                continue
-            if held[cluster] == 0:
-                touched[found] = cluster
-                found += 1
-            held[cluster] += weights[e] * part[column]
+            for at in range(firsts[column], firsts[column + 1]):
+                cluster = owners[at]
+                if held[cluster] == 0:
+                    touched[found] = cluster
+                    found += 1
+                held[cluster] += weights[e] * shares[at]
         # Compare that with its weight in the photos of the cluster.
         for k in range(found):
-            cluster, in_photos = touched[k], np.float32(0)
-            for e in range(begin, end):
-                if columns[e] >= mask_count and sees[cluster, view_of[columns[e]]]:
+            cluster, count, in_photos = touched[k], 0, np.float32(0)
+            for e in photos[:seen]:
+                if sees[cluster, view_of[columns[e]]]:
+                    count += 1
                     in_photos += weights[e]
-            if held[cluster] >= MIN_MASK_SHARE * in_photos and in_photos >= MIN_VIEW_SHARE * total:
+            if held[cluster] >= MIN_MASK_SHARE * in_photos and count >= MIN_VIEW_SHARE * seen:
                 gaussians.append(gaussian)
                 clusters.append(cluster)
             held[cluster] = 0  # ready for the next Gaussian

@@ -17,11 +17,12 @@ from gags.errors import DamagedError, WorkspaceError
 from gags.gaussians import Gaussians
 from gags.progress import SILENT, Reporter
 from gags.store import stamp
-from gags.things.clusters import clusters_of_masks, members_of_clusters
+from gags.things.pieces import pieces_of_masks
 from gags.things.things import Things
 from gags.things.tree import OWN_IOU, Overlap, Tree, grow
 from gags.workspace import Workspace
 
+WAY = "pieces by repeatability"  # things that were found in another way are found anew
 OUTLIER = 3.0  # standard deviations below the mean: embeddings of masks that fit a thing less are dropped
 
 
@@ -47,15 +48,12 @@ def find_things(
     evidence, levels = gather_evidence(
         gaussians, read, stage="Finding things", folder=folder, progress=progress
     )
-    clusters = clusters_of_masks(evidence, folder)
-    if not clusters:
+    pieces = pieces_of_masks(evidence, folder)
+    if not pieces:
         return Things.none()
-    rows, owners = members_of_clusters(evidence, clusters)
-    order = np.argsort(owners, kind="stable")
-    pieces = np.split(rows[order], np.cumsum(np.bincount(owners, minlength=len(clusters)))[:-1])
     means = gaussians.means.cpu().double().numpy()
     opacities = gaussians.opacities.cpu().double().numpy()
-    tree = grow(evidence, [piece for piece in pieces if len(piece)], means, opacities)
+    tree = grow(evidence, pieces, means, opacities)
     if not tree.members:  # what few photos cut out is seen by too many others
         return Things.none()
     embeddings, scores = np.concatenate(read.embeddings), np.concatenate(read.scores)
@@ -185,7 +183,7 @@ def things_of_scene(
     """
     views = [view for view in capture.train if workspace.description(view.name).exists()]
     items = Descriptions(workspace, views)
-    key = stamp(splats_hash, items.stamps())
+    key = _stamp(splats_hash, items)
     doubt = _doubt(workspace, Descriptions(workspace, capture.train)) if views else ""
     # Without masks nothing can be found anew, so what was found of these Gaussians stays.
     if views and not doubt:
@@ -206,7 +204,7 @@ def things_of_scene(
     things = find_things(gaussians, items, folder=folder, progress=progress)
     try:
         with workspace.lock():
-            if unchanged() and key == stamp(splats_hash, Descriptions(workspace, views).stamps()):
+            if unchanged() and key == _stamp(splats_hash, Descriptions(workspace, views)):
                 things.save(workspace.things, key, splats_hash)
             else:
                 progress.warn(
@@ -219,6 +217,11 @@ def things_of_scene(
             f"{workspace.things} cannot be written; the things of the scene are found anew every time"
         )
     return things, key
+
+
+def _stamp(splats_hash: str, items: Descriptions) -> str:
+    """Of all that things are found from, and of the way."""
+    return stamp(splats_hash, items.stamps(), WAY)
 
 
 def _has_length_of(items: Descriptions, things: Things) -> bool:

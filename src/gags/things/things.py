@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from gags.store import load_tensors, save_tensors
 
 PART_PHOTOS = 0.5  # of the photos that agree on the whole, for a part to be more than a fragment of it
 AS_WHOLE = 0.7  # of the level of what holds it, for a thing to be no part of it but one of several in it
+APART = 0.3  # of the Gaussians of the smaller of two, up to which they may share some and are two things
 WHOLE_LEVEL = 1.0  # and at least this mean level: what masks take for a sub-part is no thing of its own
 FILE_FORMAT = "gags-things-2"
 Kind = Literal["group", "thing", "part"]
@@ -109,11 +111,21 @@ class Things:
         parents = self.parents.clip(min=0)
         alone = inside & (self.levels >= np.maximum(AS_WHOLE * self.levels[parents], WHOLE_LEVEL))
         alone &= self.photos >= PART_PHOTOS * self.photos[parents]
-        groups = np.bincount(self.parents[alone], minlength=len(self)) >= 2
+        groups = np.zeros(len(self), bool)
+        for whole in np.unique(self.parents[alone]).tolist():
+            groups[whole] = self._are_several(np.flatnonzero(alone & (self.parents == whole)))
         for thing in range(len(self) - 1, -1, -1):  # what holds a group is one
             if groups[thing] and inside[thing]:
                 groups[self.parents[thing]] = True
         return groups
+
+    def _are_several(self, things: np.ndarray) -> bool:
+        """Whether two of some things [n] at least are apart from each other."""
+        for one, two in combinations((self[thing] for thing in things.tolist()), 2):
+            common = np.intersect1d(one, two, assume_unique=True)
+            if len(common) <= APART * min(len(one), len(two)):
+                return True
+        return False
 
     @cached_property
     def is_leftover(self) -> np.ndarray:

@@ -50,7 +50,7 @@ def grow(evidence: Evidence, pieces: list[np.ndarray], means: np.ndarray, opacit
 
     Args:
         evidence: Which masks of which photos cover every Gaussian.
-        pieces: Gaussians that masks cut out alike, those that most photos agree on first. int64 [n] each
+        pieces: Gaussians that masks cut out alike, those that photos repeat best first. int64 [n] each
         means: Centres of all Gaussians, world units. float64 [N, 3]
         opacities: float64 [N]
 
@@ -100,9 +100,9 @@ def _sum_pairs(
 def _without_strays(pieces: list[np.ndarray], weights: np.ndarray, voxels: Voxels) -> list[np.ndarray]:
     """Pieces without small islands that lie in another piece: there, masks bled into something else.
 
-    Of several pieces that an island may lie in, the one that most photos agree on counts.
+    Of several pieces that an island may lie in, the first counts.
     """
-    first = np.full(len(weights), -1)  # piece of most photos that holds each Gaussian
+    first = np.full(len(weights), -1)  # the first piece that holds each Gaussian
     for number in range(len(pieces) - 1, -1, -1):
         first[pieces[number]] = number
     kept = []
