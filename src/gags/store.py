@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 _ADDED = "added"  # metadata of fields made by `added`
 _CHECKSUM = "checksum"  # of the tensors, in the metadata of every file; those of 0.1.0 have none
-STAMP_FORMAT = 1  # raised when a stage's result changes although settings and inputs do not
+# Raised when results of all stages change although settings and inputs do not; `gags.things.find.WAY` is for
+# things alone.
+STAMP_FORMAT = 1
 
 
 def stamp(*parts: Any) -> str:

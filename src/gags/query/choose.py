@@ -4,9 +4,9 @@ First the node of the hierarchy that fits the text best is found, however small,
 out count less. Then its wholes are looked at, from itself upwards: a whole is better if what it adds fits the
 text as well, if its own masks still say so, if it is what the segmenter calls a whole, and if many photos cut
 it out. So a text for a laptop that fits its keyboard best gets the laptop. A text that names a part of
-something ("mug handle") is answered by a part of what answers the whole ("mug"). What no mask ever cut out in
-one piece, such as a lamp whose pole is thin, is put together at the question, of neighbours that all fit the
-text.
+something ("mug handle") is answered by a part of what answers the whole ("mug"), whatever the segmenter takes
+that part for. What no mask ever cut out in one piece, such as a lamp whose pole is thin, is put together at
+the question, of neighbours that all fit the text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -85,7 +85,7 @@ class Chooser:
         things = self.things
         self._mass = np.array([self.weights[things[node]].sum() for node in range(len(things))])
         often = np.minimum(things.photos, OFTEN * np.maximum(things.photos, things.seen_by))
-        # A part is no less of one for being cut out as a sub-part.
+        # Where a part is asked for, its level says nothing.
         self._prior_of_parts = REPEATED * np.log1p(often) - GROUP * things.is_group
         self._prior = self._prior_of_parts + LEVEL * things.levels
         # What no photo cuts out by itself, such as a wall, is known from the photos that see it.

@@ -14,12 +14,12 @@ from gags.files.rows import Rows
 # Masks of two photos with at least this IoU show one thing; at 0.5 an orange takes in its lemon.
 SAME_THING_IOU = 0.6
 PHOTOS_OF_A_THING = 3  # that must agree on a thing: what two photos share may be a coincidence
-# Masks that agree with one so far say the same: none of them starts a cluster of its own beside it.
+# Masks that agree so far say the same: beside one of them, none of the others starts a cluster of its own.
 SAYS_THE_SAME_IOU = 0.8
 # A Gaussian belongs to a thing only if the thing's masks hold this share of its weight in the thing's photos.
 MIN_MASK_SHARE = 0.5
-# And only if the thing's photos are this share of all photos that see it. From afar, where masks take in most
-# of a thing, it covers few pixels: so photos count, not how much of it they see.
+# And only if the thing's photos are this share of all that see it, or hold this share of its weight: wholes
+# are often cut out from afar, where a Gaussian covers few pixels, and small things from near alone.
 MIN_VIEW_SHARE = 0.1
 
 
@@ -85,39 +85,39 @@ def similar_masks(
 def clusters_of_masks(
     evidence: Evidence, folder: Path | None = None, *, shared: bool = False
 ) -> list[np.ndarray]:
-    """Masks of each thing, those of most photos first. int64 [n] each
+    """Masks of each thing, those of most photos first. int32 or int64 [n] each
 
-    Greedy clustering: take the mask with most support and all masks that agree with it, remove them, repeat.
-
-    A mask of a whole thing often agrees with those of the largest part of it, which are more. Where clusters
-    share masks, it counts for both: removed are only masks that say the same as the one taken, and the
-    others, too, may start a cluster.
+    Greedy clustering: take the mask with most support and all that agree with it; remove them, or, where
+    clusters share masks, only those that say the same; repeat. A mask of a whole often agrees with those of
+    its largest part, which are more: only where clusters share masks, it may start one, too.
 
     Args:
         evidence: Of all photos.
         folder: Where pairs of many masks lie meanwhile, see `gags.files.rows.Rows`.
-        shared: Whether clusters share masks; else each mask is in one at most.
+        shared: Whether clusters share masks; else each mask is in one at most. No two clusters are equal.
     """
     similar = similar_masks(evidence, folder=folder)
     least = SAYS_THE_SAME_IOU if shared else SAME_THING_IOU
     support = np.array([iou.sum() for _, iou in similar])
     free = np.ones(len(similar), bool)
-    clusters = []
+    clusters, known = [], set()
     while len(support):
         center = int(support.argmax())
-        # Fewer than two others agree with it; half a mask for rounding.
+        # Fewer than two of those that are left agree with it; half a mask for rounding.
         if support[center] < SAME_THING_IOU * (PHOTOS_OF_A_THING - 1.5):
             break
         others, agreed = similar[center]
         removed = np.append(others[free[others] & (agreed >= least)], center)
-        masks = np.append(others, center) if shared else removed
+        masks = np.append(others, center).astype(np.int32) if shared else removed
         free[removed] = False
         for mask in removed:
             others, iou = similar[mask]
             support[others] -= iou
         similar.release()
         support[~free] = 0
-        if len(photos_of(evidence, masks)) >= PHOTOS_OF_A_THING:
+        content = np.sort(masks).tobytes()
+        if content not in known and len(photos_of(evidence, masks)) >= PHOTOS_OF_A_THING:
+            known.add(content)
             clusters.append(masks)
     clusters.sort(key=lambda masks: -len(photos_of(evidence, masks)))
     return clusters
@@ -130,17 +130,18 @@ def photos_of(evidence: Evidence, masks: np.ndarray) -> np.ndarray:
 
 def members_of_clusters(evidence: Evidence, clusters: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of a Gaussian and a cluster it belongs to; clusters may share masks. int64 [E], int64 [E]"""
-    shares: list[np.ndarray] = []  # masks of one photo share its weight
     sees = np.zeros((len(clusters), evidence.view_count), bool)
+    shares = [np.zeros(0, np.float32)]  # masks of one photo share its weight
     for number, masks in enumerate(clusters):
         views = evidence.view_of[masks]
-        shares.append(1 / np.bincount(views)[views])
+        shares.append((1 / np.bincount(views)[views]).astype(np.float32))
         sees[number, views] = True
-    owners = np.repeat(np.arange(len(clusters)), [len(masks) for masks in clusters])
+    owners = np.repeat(np.arange(len(clusters), dtype=np.int32), [len(masks) for masks in clusters])
     masks = np.concatenate([np.zeros(0, np.int64), *clusters])
     order = np.argsort(masks, kind="stable")
     firsts = np.zeros(evidence.mask_count + 1, np.int64)
     np.cumsum(np.bincount(masks, minlength=evidence.mask_count), out=firsts[1:])
+    owners, share = owners[order], np.concatenate(shares)[order]
     pairs = []
     for first, end in evidence.blocks():
         rows, found = _pairs_of_most_weight(
@@ -149,8 +150,8 @@ def members_of_clusters(evidence: Evidence, clusters: list[np.ndarray]) -> tuple
             evidence.weights,
             evidence.view_of,
             firsts,
-            owners[order],
-            np.concatenate([np.zeros(0), *shares])[order].astype(np.float32),
+            owners,
+            share,
             sees,
         )
         pairs.append((rows + first, found))
@@ -186,23 +187,27 @@ def _pairs_of_most_weight(
     """
     mask_count = len(firsts) - 1
     held = np.zeros(len(sees), np.float32)
+    touched_by = np.full(len(sees), -1)  # the last Gaussian that touched each cluster
     touched = np.empty(len(sees), np.int64)
     photos = np.empty(sees.shape[1], np.int64)
     gaussians, clusters = [0 for _ in range(0)], [0 for _ in range(0)]
     for gaussian in range(len(starts) - 1):
-        # The photos that see it, and what the masks of each cluster that it touches hold of it.
-        found, seen = 0, 0
+        # Its weight in all photos, and what the masks of each cluster that it touches hold of it.
+        found, seen, total = 0, 0, np.float32(0)
         for e in range(starts[gaussian], starts[gaussian + 1]):
             column = columns[e]
             if column >= mask_count:
                 photos[seen] = e
                 seen += 1
+                total += weights[e]
                 continue
             for at in range(firsts[column], firsts[column + 1]):
                 cluster = owners[at]
-                if held[cluster] == 0:
+                if touched_by[cluster] != gaussian:
+                    touched_by[cluster] = gaussian
                     touched[found] = cluster
                     found += 1
+                    held[cluster] = 0
                 held[cluster] += weights[e] * shares[at]
         # Compare that with its weight in the photos of the cluster.
         for k in range(found):
@@ -211,8 +216,8 @@ def _pairs_of_most_weight(
                 if sees[cluster, view_of[columns[e]]]:
                     count += 1
                     in_photos += weights[e]
-            if held[cluster] >= MIN_MASK_SHARE * in_photos and count >= MIN_VIEW_SHARE * seen:
+            often = count >= MIN_VIEW_SHARE * seen or in_photos >= MIN_VIEW_SHARE * total
+            if often and held[cluster] >= MIN_MASK_SHARE * in_photos:
                 gaussians.append(gaussian)
                 clusters.append(cluster)
-            held[cluster] = 0  # ready for the next Gaussian
     return np.array(gaussians), np.array(clusters)

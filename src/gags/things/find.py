@@ -49,13 +49,11 @@ def find_things(
         gaussians, read, stage="Finding things", folder=folder, progress=progress
     )
     pieces = pieces_of_masks(evidence, folder)
-    if not pieces:
+    if not pieces:  # no masks; or what few photos cut out is seen by too many others
         return Things.none()
     means = gaussians.means.cpu().double().numpy()
     opacities = gaussians.opacities.cpu().double().numpy()
     tree = grow(evidence, pieces, means, opacities)
-    if not tree.members:  # what few photos cut out is seen by too many others
-        return Things.none()
     embeddings, scores = np.concatenate(read.embeddings), np.concatenate(read.scores)
     return things_of_tree(tree, evidence, levels, embeddings, scores)
 
@@ -188,6 +186,9 @@ def things_of_scene(
     # Without masks nothing can be found anew, so what was found of these Gaussians stays.
     if views and not doubt:
         known = Things.load(workspace.things, stamp=key)
+        if known is None and not workspace.is_writable():
+            # What cannot be kept would be found anew each time: the former way's things do, too.
+            known = Things.load(workspace.things, stamp=stamp(splats_hash, items.stamps()))
     else:
         known = Things.load(workspace.things, splats=splats_hash)
     if known is not None and len(known.members) and known.members.max() >= len(gaussians):

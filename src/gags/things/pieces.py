@@ -7,12 +7,13 @@ part that belongs to one of them alone. Of such pieces that one stays which phot
 from pathlib import Path
 
 import numpy as np
+from numba import njit
 
 from gags.distill.evidence import Evidence
 from gags.things.clusters import clusters_of_masks, members_of_clusters
-from gags.things.tree import ALIKE_IOU, INSIDE, OWN_IOU, Overlap, shared_sizes
+from gags.things.tree import ALIKE_IOU, INSIDE, LARGER, OWN_IOU, Overlap
 
-APART = 0.25  # of the smaller of two pieces, up to which they may share something and still lie side by side
+APART = 0.35  # of the smaller of two pieces, by weight, up to which they may share some and lie side by side
 UNSURE = 3.0  # photos more, in which a piece is not repeated: of many, one fits a few masks by chance
 
 
@@ -34,8 +35,9 @@ def pieces_of_masks(evidence: Evidence, folder: Path | None = None) -> list[np.n
     counts = np.bincount(owners, minlength=len(clusters))
     pieces = [piece for piece in np.split(rows[order], np.cumsum(counts)[:-1]) if len(piece)]
     sizes = evidence.sizes()
-    repeated = np.array([repeatability(Overlap.of(evidence, piece), evidence, sizes) for piece in pieces])
-    return [pieces[piece] for piece in _consistent(shared_sizes(pieces, evidence.seen()), repeated)]
+    repeated = [repeatability(Overlap.of(evidence, piece), evidence, sizes) for piece in pieces]
+    best_first = [pieces[piece] for piece in np.argsort(-np.array(repeated), kind="stable")]
+    return consistent(best_first, evidence.seen())
 
 
 def repeatability(overlap: Overlap, evidence: Evidence, sizes: np.ndarray) -> float:
@@ -58,19 +60,66 @@ def repeatability(overlap: Overlap, evidence: Evidence, sizes: np.ndarray) -> fl
     return float(best.mean()) * cut_out / (cut_out + UNSURE) if len(best) else 0.0
 
 
-def _consistent(shared: np.ndarray, repeated: np.ndarray) -> list[int]:
-    """Pieces, the best first, without those that are about a better one, or neither nested nor beside it.
+def consistent(pieces: list[np.ndarray], weights: np.ndarray) -> list[np.ndarray]:
+    """Pieces without those that are about a better one that stays, or neither nested with it nor beside it.
 
     Args:
-        shared: Weight of what each two have in common. [n, n]
-        repeated: Repeatability of each. [n]
+        pieces: Gaussians of each, the best piece first. int64 [n] each
+        weights: Weight of every Gaussian. float64 [N]
+
+    Returns:
+        Those that stay, in their order.
     """
-    size = shared.diagonal()
-    iou = shared / np.maximum(size[:, None] + size - shared, 1e-12)
-    of_smaller = shared / np.maximum(np.minimum(size[:, None], size), 1e-12)
-    excluded = (iou >= ALIKE_IOU) | ((of_smaller > APART) & (of_smaller < INSIDE))
-    kept: list[int] = []
-    for piece in np.argsort(-repeated, kind="stable").tolist():
-        if not excluded[piece, kept].any():
-            kept.append(piece)
-    return kept
+    starts = np.cumsum([0] + [len(piece) for piece in pieces])
+    members = np.concatenate([np.zeros(0, np.int64), *pieces])
+    return [pieces[piece] for piece in np.flatnonzero(_stay(starts, members, weights.astype(np.float64)))]
+
+
+@njit(cache=True)
+def _stay(starts: np.ndarray, members: np.ndarray, weights: np.ndarray) -> np.ndarray:  # pragma: no cover
+    """Which pieces stay, see `consistent`; memory does not grow with the square of their number.
+
+    Args:
+        starts: First entry of each in `members`, and the end. int64 [P + 1]
+        members: Gaussians of the pieces, one piece after the other. int64 [E]
+        weights: float64 [N]
+
+    Returns:
+        bool [P]
+    """
+    count = len(starts) - 1
+    stays, size = np.zeros(count, np.bool_), np.zeros(count)
+    # Pieces that stay, by Gaussian: entries of one Gaussian are a list, each entry names the one before it.
+    last, before = np.full(len(weights), -1), np.full(len(members), -1)
+    piece_of = np.empty(len(members), np.int64)
+    shared, touched_by, touched = np.zeros(count), np.full(count, -1), np.empty(count, np.int64)
+    for piece in range(count):
+        found = 0
+        for e in range(starts[piece], starts[piece + 1]):
+            size[piece] += weights[members[e]]
+            entry = last[members[e]]
+            while entry >= 0:
+                other = piece_of[entry]
+                if touched_by[other] != piece:
+                    touched_by[other] = piece
+                    shared[other] = 0
+                    touched[found] = other
+                    found += 1
+                shared[other] += weights[members[e]]
+                entry = before[entry]
+        fits = size[piece] > 0
+        for other in touched[:found]:
+            common = shared[other]
+            small, large = min(size[piece], size[other]), max(size[piece], size[other])
+            nested = common >= INSIDE * small and large >= LARGER * small
+            alike = common >= ALIKE_IOU * (small + large - common)
+            if alike or (common > APART * small and not nested):
+                fits = False
+                break
+        if fits:
+            stays[piece] = True
+            for e in range(starts[piece], starts[piece + 1]):
+                piece_of[e] = piece
+                before[e] = last[members[e]]
+                last[members[e]] = e
+    return stays
