@@ -30,7 +30,7 @@ DESATURATION = 0.55  # of the photo under a heat map, so that its own colours do
 HEAT_OPACITY = 0.75  # the rest lets the structure of the photo through
 HEAT_STARTS = 0.4  # share of the relevancy's range below which the photo stays a photo
 HEAT_FULL = 0.9  # share of it from which the heat is as opaque as it gets
-LARGE_PIECE_SHARE = 0.2  # of the largest piece's area; so that specks far away do not widen a cut-out
+LARGE_PIECE_SHARE = 0.1  # of the largest piece's area; so that specks far away do not widen a cut-out
 
 
 def desaturate(photo: np.ndarray, amount: float = DESATURATION) -> np.ndarray:
@@ -132,7 +132,7 @@ def cutout(
     background: Literal["checker", "dim"] = "checker",
     margin: float = 0.08,
 ) -> np.ndarray:
-    """What the mask covers, cropped to its large pieces (those of at least a fifth of the largest).
+    """What the mask covers, cropped to its large pieces (those of at least a tenth of the largest).
 
     Args:
         photo: uint8 RGB [H, W, 3]
