@@ -28,7 +28,8 @@ def shown(scene: Scene, truth: Truth) -> np.ndarray:
     for view in scene.capture.train:
         camera = view.camera
         ys, xs = np.mgrid[0 : camera.height : EVERY, 0 : camera.width : EVERY].reshape(2, -1)
-        blend = blend_weights(scene.gaussians, camera, torch.from_numpy(np.stack([xs, ys], axis=-1)))
+        pixels = torch.from_numpy(np.stack([xs, ys], axis=-1)).to(scene.gaussians.means.device)
+        blend = blend_weights(scene.gaussians, camera, pixels)
         indices = blend.indices.cpu().numpy()
         there = indices >= 0
         leaves = np.broadcast_to(truth.ids(view.stem, camera.width, camera.height)[ys, xs, None], there.shape)
@@ -46,6 +47,8 @@ def best_nodes(scene: Scene, truth: Truth) -> dict[str, tuple[float, float]]:
         if thing.kind not in ("object", "part"):
             continue
         own = weights[:, list(thing.leaves)].sum(axis=1)
+        if not own.any():  # no training photo shows it
+            continue
         shared = np.array([own[rows].sum() for rows in things])
         ious = shared / np.maximum(own.sum() + sizes - shared, 1e-9)
         best = int(ious.argmax())
@@ -63,6 +66,8 @@ def main() -> None:
         parser.error("a scene is wanted for each capture")
     for folder, root in zip(inputs[::2], inputs[1::2], strict=True):
         scene = Scene.load(root)
+        if not len(scene.things()):
+            parser.error(f"{root} has no things; describe it first")
         found = best_nodes(scene, Truth.load(folder))
         ious, recalls = 100 * np.array(list(found.values())).T
         listed = ", ".join(f"{name} {100 * iou:.0f}" for name, (iou, _) in found.items())

@@ -27,7 +27,6 @@ import numpy as np
 import onnxruntime
 import torch
 from efficientnet_lite_pytorch import EfficientNet
-from gags.query.words import EVERYDAY
 from torch import nn
 from torch.nn import functional
 
@@ -36,6 +35,7 @@ from gags.embed.description import Description
 from gags.embed.lite.encoder import LiteEncoder
 from gags.embed.lite.tables import class_texts
 from gags.models import own as models
+from gags.query.names import EVERYDAY
 from gags.scene import Scene
 
 WEIGHTS = "efficientnet-lite2-9656183e.pth"

@@ -96,7 +96,7 @@ def work_of(stage: str, capture: Path, scene: Path) -> Callable[[], object]:
     return lambda: [loaded.query(text, view=photos.train[0].name) for text in TEXTS]
 
 
-def _pose_finder(views: list[View]) -> Callable[[], object]:
+def _pose_finder(views: "list[View]") -> Callable[[], object]:
     """Finds the poses of some photos, in a new folder each time."""
     from gags.poses import poses
 

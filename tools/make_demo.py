@@ -145,6 +145,8 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of the preview")
     arguments = parser.parse_args()
     layout = CAPTURES[arguments.capture]
+    if arguments.truth and (arguments.preview or arguments.out):
+        parser.error("--truth writes nothing else; leave --preview and --out out")
     if arguments.out is None and not (arguments.preview or arguments.truth):
         if not layout.bundled:
             parser.error("--out says where to")

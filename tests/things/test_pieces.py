@@ -39,7 +39,7 @@ def test_a_whole_that_some_photos_cut_out_is_a_piece_beside_its_largest_part(lap
     assert sets(pieces_of_masks(laptop)) == [SCREEN, LAPTOP, BASE, DESK]
 
 
-def test_a_whole_that_agrees_with_its_largest_part_starts_a_cluster_where_clusters_share_masks():
+def test_clusters_that_share_masks_are_never_equal():
     """Twelve photos see a laptop, eight of them its lid and base apart; a base is 0.64 of a laptop."""
     base, lid = [*range(9, 25)], [*range(9)]
     evidence = evidence_of([(1.0, [base, lid])] * 8 + [(1.0, [LAPTOP])] * 2 + [(1.0, [LAPTOP, lid])] * 2)
@@ -133,12 +133,38 @@ def test_shares_go_by_weight():
     assert len(consistent([np.arange(100), np.arange(60, 160)], weights)) == 2
 
 
+def test_what_is_cut_out_from_afar_belongs_to_its_cluster_only_where_that_is_enough(laptop):
+    laptops = [np.array([21, 23, 25, 27, 29])]  # of five photos that hold 1 % of the weight each
+    assert members_of_clusters(laptop, laptops)[0].tolist() == []
+    assert members_of_clusters(laptop, laptops, from_afar=True)[0].tolist() == LAPTOP
+
+
 def test_small_things_that_few_photos_are_near_enough_for_are_pieces():
     """Of 120 photos ten are near a mug, and these alone cut it out; from the others it is a few pixels."""
     evidence = evidence_of([(100.0, [SCREEN])] * 10 + [(1.0, [])] * 110)
     assert sets(pieces_of_masks(evidence)) == [SCREEN]
 
 
-def test_the_piece_that_photos_repeat_best_comes_first():
-    evidence = evidence_of([(1.0, [SCREEN, BASE])] * 4 + [(1.0, [BASE])] * 4)
+def test_of_a_conflict_the_piece_stays_that_photos_repeat_best_though_fewer_cut_it_out():
+    """Seven photos cut something out, each in another way; six always alike what shares half with it."""
+    firm, vague = [*range(15)], [*range(8, 25)]
+    cuts = [[x for x in vague if not 8 + 2 * i <= x < 11 + 2 * i] for i in range(7)]
+    evidence = evidence_of([(1.0, [firm, cut]) for cut in cuts[:6]] + [(1.0, [cuts[6]]), (1.0, [])])
+    clusters = clusters_of_masks(evidence, shared=True)
+    assert [len(masks) for masks in clusters] == [7, 6]
+    assert sets(pieces_of_masks(evidence)) == [firm]
+
+
+def test_pieces_come_in_the_order_of_their_repeatability():
+    evidence = evidence_of([(1.0, [SCREEN[:-1], BASE])] * 3 + [(1.0, [SCREEN, BASE])] * 5)
     assert [piece.tolist() for piece in pieces_of_masks(evidence)] == [BASE, SCREEN]
+
+
+def test_gaussians_are_looked_up_block_by_block(laptop, monkeypatch):
+    clusters = clusters_of_masks(laptop, shared=True)
+    rows, owners = members_of_clusters(laptop, clusters)
+    monkeypatch.setattr("gags.distill.entries.BLOCK_ENTRIES", 50)
+    assert len(list(laptop.blocks())) > 5
+    again = members_of_clusters(laptop, clusters)
+    assert again[0].tolist() == rows.tolist()
+    assert again[1].tolist() == owners.tolist()

@@ -94,7 +94,7 @@ def write_numbers(folder: Path, stem: str, numbers: np.ndarray) -> None:
 
 
 def write_objects(folder: Path, table: list[dict[str, object]]) -> None:
-    """Write `objects.json`: things by row (from 1), each with its name, kind, numbers and what it is part of."""
+    """Write `objects.json`: things by row (from 1), with name, kind, numbers, and what each is part of."""
     rows = {str(row): thing for row, thing in enumerate(table, 1)}
     (folder / "objects.json").write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -1,5 +1,6 @@
 """Masks of different photos that show the same surface, and the Gaussians that they cut out together."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ PHOTOS_OF_A_THING = 3  # that must agree on a thing: what two photos share may b
 SAYS_THE_SAME_IOU = 0.8
 # A Gaussian belongs to a thing only if the thing's masks hold this share of its weight in the thing's photos.
 MIN_MASK_SHARE = 0.5
-# And only if the thing's photos are this share of all that see it, or hold this share of its weight: wholes
-# are often cut out from afar, where a Gaussian covers few pixels, and small things from near alone.
+# And only if the thing's photos hold this share of its weight in all photos, or, from afar, are this share of
+# the photos that see it: wholes are often cut out from afar, where a Gaussian covers few pixels.
 MIN_VIEW_SHARE = 0.1
 
 
@@ -85,7 +86,7 @@ def similar_masks(
 def clusters_of_masks(
     evidence: Evidence, folder: Path | None = None, *, shared: bool = False
 ) -> list[np.ndarray]:
-    """Masks of each thing, those of most photos first. int32 or int64 [n] each
+    """Masks of each thing, those of most photos first. int32 [n] each
 
     Greedy clustering: take the mask with most support and all that agree with it; remove them, or, where
     clusters share masks, only those that say the same; repeat. A mask of a whole often agrees with those of
@@ -103,19 +104,19 @@ def clusters_of_masks(
     clusters, known = [], set()
     while len(support):
         center = int(support.argmax())
-        # Fewer than two of those that are left agree with it; half a mask for rounding.
+        # Of those that are left, fewer than two agree with it; half a mask for rounding.
         if support[center] < SAME_THING_IOU * (PHOTOS_OF_A_THING - 1.5):
             break
         others, agreed = similar[center]
         removed = np.append(others[free[others] & (agreed >= least)], center)
-        masks = np.append(others, center).astype(np.int32) if shared else removed
+        masks = (np.append(others, center) if shared else removed).astype(np.int32)
         free[removed] = False
         for mask in removed:
             others, iou = similar[mask]
             support[others] -= iou
         similar.release()
         support[~free] = 0
-        content = np.sort(masks).tobytes()
+        content = hashlib.sha256(np.sort(masks).tobytes()).digest()
         if content not in known and len(photos_of(evidence, masks)) >= PHOTOS_OF_A_THING:
             known.add(content)
             clusters.append(masks)
@@ -128,8 +129,20 @@ def photos_of(evidence: Evidence, masks: np.ndarray) -> np.ndarray:
     return np.unique(evidence.view_of[masks])
 
 
-def members_of_clusters(evidence: Evidence, clusters: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of a Gaussian and a cluster it belongs to; clusters may share masks. int64 [E], int64 [E]"""
+def members_of_clusters(
+    evidence: Evidence, clusters: list[np.ndarray], *, from_afar: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of a Gaussian and a cluster it belongs to.
+
+    Args:
+        evidence: Of all photos.
+        clusters: Masks of each; they may share masks.
+        from_afar: Whether it is enough that a cluster's photos are many of those that see a Gaussian, however
+            little of its weight they hold.
+
+    Returns:
+        int64 [E], int64 [E]
+    """
     sees = np.zeros((len(clusters), evidence.view_count), bool)
     shares = [np.zeros(0, np.float32)]  # masks of one photo share its weight
     for number, masks in enumerate(clusters):
@@ -137,7 +150,7 @@ def members_of_clusters(evidence: Evidence, clusters: list[np.ndarray]) -> tuple
         shares.append((1 / np.bincount(views)[views]).astype(np.float32))
         sees[number, views] = True
     owners = np.repeat(np.arange(len(clusters), dtype=np.int32), [len(masks) for masks in clusters])
-    masks = np.concatenate([np.zeros(0, np.int64), *clusters])
+    masks = np.concatenate([np.zeros(0, np.int32), *clusters])
     order = np.argsort(masks, kind="stable")
     firsts = np.zeros(evidence.mask_count + 1, np.int64)
     np.cumsum(np.bincount(masks, minlength=evidence.mask_count), out=firsts[1:])
@@ -153,6 +166,7 @@ def members_of_clusters(evidence: Evidence, clusters: list[np.ndarray]) -> tuple
             owners,
             share,
             sees,
+            from_afar,
         )
         pairs.append((rows + first, found))
     rows, found = (np.concatenate([np.zeros(0, np.int64), *each]) for each in zip(*pairs, strict=True))
@@ -169,6 +183,7 @@ def _pairs_of_most_weight(
     owners: np.ndarray,
     shares: np.ndarray,
     sees: np.ndarray,
+    from_afar: bool,
 ) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
     """Pairs of a Gaussian and a cluster whose masks hold most of its weight in the cluster's photos.
 
@@ -178,9 +193,10 @@ def _pairs_of_most_weight(
         weights: Weight of each entry. float32 [E]
         view_of: Photo of each column. [M + V]
         firsts: First of the clusters of each mask in `owners`, and the end. int64 [M + 1]
-        owners: Clusters of the masks, one mask after the other. int64 [O]
+        owners: Clusters of the masks, one mask after the other. int32 [O]
         shares: How much the mask counts there: masks of one photo and cluster share its weight. float32 [O]
         sees: Whether each photo has a mask of each cluster. bool [C, V]
+        from_afar: See `members_of_clusters`.
 
     Returns:
         Place in `starts` and cluster of each pair. int64 [P], int64 [P]
@@ -216,7 +232,7 @@ def _pairs_of_most_weight(
                 if sees[cluster, view_of[columns[e]]]:
                     count += 1
                     in_photos += weights[e]
-            often = count >= MIN_VIEW_SHARE * seen or in_photos >= MIN_VIEW_SHARE * total
+            often = in_photos >= MIN_VIEW_SHARE * total or (from_afar and count >= MIN_VIEW_SHARE * seen)
             if often and held[cluster] >= MIN_MASK_SHARE * in_photos:
                 gaussians.append(gaussian)
                 clusters.append(cluster)

@@ -158,7 +158,7 @@ def things_of_scene(
     unchanged: Callable[[], bool] = lambda: True,
     progress: Reporter = SILENT,
 ) -> tuple[Things, str]:
-    """The things of a scene, as its folder has them; found anew when masks or Gaussians have changed.
+    """The things of a scene, as its folder has them; found anew when masks, Gaussians or the way changed.
 
     What is found is kept in `things.safetensors`, if that can be written and the folder still holds what it
     was found from: another process may have made the scene anew meanwhile, or be about to. While masks are
@@ -173,8 +173,8 @@ def things_of_scene(
         progress: Told about progress.
 
     Returns:
-        The things, none if no photo ever had masks; and the stamp of all that they are found from: the
-        Gaussians, and the masks of the photos.
+        The things, none if no photo ever had masks; and the stamp of all that they are found from, today: the
+        Gaussians, the masks of the photos, and the way.
 
     Raises:
         WorkspaceError: If masks are damaged or of another scene, and no things are known.
@@ -187,7 +187,7 @@ def things_of_scene(
     if views and not doubt:
         known = Things.load(workspace.things, stamp=key)
         if known is None and not workspace.is_writable():
-            # What cannot be kept would be found anew each time: the former way's things do, too.
+            # What cannot be kept would be found anew each time: things of the former way will do.
             known = Things.load(workspace.things, stamp=stamp(splats_hash, items.stamps()))
     else:
         known = Things.load(workspace.things, splats=splats_hash)

@@ -7,9 +7,9 @@ part that belongs to one of them alone. Of such pieces that one stays which phot
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
 from gags.distill.evidence import Evidence
+from gags.simd.cache import kernel
 from gags.things.clusters import clusters_of_masks, members_of_clusters
 from gags.things.tree import ALIKE_IOU, INSIDE, LARGER, OWN_IOU, Overlap
 
@@ -30,10 +30,11 @@ def pieces_of_masks(evidence: Evidence, folder: Path | None = None) -> list[np.n
     clusters = clusters_of_masks(evidence, folder, shared=True)
     if not clusters:
         return []
-    rows, owners = members_of_clusters(evidence, clusters)
-    order = np.argsort(owners, kind="stable")
+    rows, owners = members_of_clusters(evidence, clusters, from_afar=True)
     counts = np.bincount(owners, minlength=len(clusters))
-    pieces = [piece for piece in np.split(rows[order], np.cumsum(counts)[:-1]) if len(piece)]
+    rows = rows[np.argsort(owners, kind="stable")]
+    del clusters, owners  # there may be many
+    pieces = [piece for piece in np.split(rows, np.cumsum(counts)[:-1]) if len(piece)]
     sizes = evidence.sizes()
     repeated = [repeatability(Overlap.of(evidence, piece), evidence, sizes) for piece in pieces]
     best_first = [pieces[piece] for piece in np.argsort(-np.array(repeated), kind="stable")]
@@ -75,7 +76,7 @@ def consistent(pieces: list[np.ndarray], weights: np.ndarray) -> list[np.ndarray
     return [pieces[piece] for piece in np.flatnonzero(_stay(starts, members, weights.astype(np.float64)))]
 
 
-@njit(cache=True)
+@kernel()
 def _stay(starts: np.ndarray, members: np.ndarray, weights: np.ndarray) -> np.ndarray:  # pragma: no cover
     """Which pieces stay, see `consistent`; memory does not grow with the square of their number.
 
