@@ -79,3 +79,12 @@ def test_names_that_no_file_of_a_scene_can_have():
         check_names(["a.jpg", "x" * (MOST_NAME_BYTES + 1)], "here")
     with pytest.raises(CaptureError, match=r"1 photos have names that are not UTF-8 \(K\\udcfc\.jpg\)"):
         check_names(["K\udcfc.jpg"], "here")
+
+
+def test_of_a_name_that_is_a_whole_page_a_line_is_shown():
+    with pytest.raises(CaptureError) as caught:
+        check_names(["a\n[" * 5000], "here")
+    message = str(caught.value)
+    assert message.startswith("here: the name of photo a?[a?[")
+    assert len(message) < 300
+    assert "\n" not in message

@@ -18,6 +18,7 @@ from gags.errors import CaptureError
 ENCODINGS = ("cp1252", "gb18030", "shift_jis", "euc_kr", "cp1251")
 # A file of a scene is called as its photo with ".safetensors" behind; file systems take 255 bytes at most.
 MOST_NAME_BYTES = 255 - len(".safetensors")
+MOST_SHOWN = 60  # letters of a name that is too long
 _MOST_PARTS = 4  # of a name that lies elsewhere, which are compared from its end
 _DRIVE = re.compile(r"^[A-Za-z]:/")
 
@@ -165,9 +166,14 @@ def check_names(names: Iterable[str], where: object) -> None:
     longest = max(names, key=_longest_part, default="")
     if _longest_part(longest) > MOST_NAME_BYTES:
         raise CaptureError(
-            f"{where}: the name of photo {longest} has {_longest_part(longest)} bytes, and "
+            f"{where}: the name of photo {_begin(longest)} has {_longest_part(longest)} bytes, and "
             f"{MOST_NAME_BYTES} are the most; rename it, and its pose"
         )
+
+
+def _begin(name: str) -> str:
+    """The first letters of a name that is too long, as one line: a damaged file may have a page of it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:MOST_SHOWN]) + "…"
 
 
 def _longest_part(name: str) -> int:

@@ -110,6 +110,7 @@ def clusters_of_masks(
         others, agreed = similar[center]
         removed = np.append(others[free[others] & (agreed >= least)], center)
         masks = (np.append(others, center) if shared else removed).astype(np.int32)
+        left = np.append(others[free[others]], center)  # which no other cluster explains
         free[removed] = False
         for mask in removed:
             others, iou = similar[mask]
@@ -117,7 +118,7 @@ def clusters_of_masks(
         similar.release()
         support[~free] = 0
         content = hashlib.sha256(np.sort(masks).tobytes()).digest()
-        if content not in known and len(photos_of(evidence, masks)) >= PHOTOS_OF_A_THING:
+        if content not in known and len(photos_of(evidence, left)) >= PHOTOS_OF_A_THING:
             known.add(content)
             clusters.append(masks)
     clusters.sort(key=lambda masks: -len(photos_of(evidence, masks)))

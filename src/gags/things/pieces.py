@@ -11,8 +11,9 @@ import numpy as np
 from gags.distill.evidence import Evidence
 from gags.simd.cache import kernel
 from gags.things.clusters import clusters_of_masks, members_of_clusters
-from gags.things.tree import ALIKE_IOU, INSIDE, LARGER, OWN_IOU, Overlap
+from gags.things.tree import INSIDE, LARGER, OWN_IOU, Overlap
 
+ABOUT_THE_SAME = 0.7  # IoU of two pieces, from which on they are about the same
 APART = 0.35  # of the smaller of two pieces, by weight, up to which they may share some and lie side by side
 UNSURE = 3.0  # photos more, in which a piece is not repeated: of many, one fits a few masks by chance
 
@@ -113,7 +114,7 @@ def _stay(starts: np.ndarray, members: np.ndarray, weights: np.ndarray) -> np.nd
             common = shared[other]
             small, large = min(size[piece], size[other]), max(size[piece], size[other])
             nested = common >= INSIDE * small and large >= LARGER * small
-            alike = common >= ALIKE_IOU * (small + large - common)
+            alike = common >= ABOUT_THE_SAME * (small + large - common)
             if alike or (common > APART * small and not nested):
                 fits = False
                 break
