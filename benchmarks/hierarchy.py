@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.controlled.truth import Truth
+from benchmarks.controlled.truth import LEAVES, Truth
 from gags.gaussians import blend_weights
 from gags.scene import Scene
 
 EVERY = 2  # pixels that are looked at in each direction
-LEAVES = 256
 
 
 def shown(scene: Scene, truth: Truth) -> np.ndarray:
@@ -50,9 +49,9 @@ def best_nodes(scene: Scene, truth: Truth) -> dict[str, tuple[float, float]]:
         if not own.any():  # no training photo shows it
             continue
         shared = np.array([own[rows].sum() for rows in things])
-        ious = shared / np.maximum(own.sum() + sizes - shared, 1e-9)
+        ious = shared / (own.sum() + sizes - shared)
         best = int(ious.argmax())
-        found[thing.name] = (float(ious[best]), float(shared[best] / max(own.sum(), 1e-9)))
+        found[thing.name] = (float(ious[best]), float(shared[best] / own.sum()))
     return found
 
 

@@ -47,10 +47,8 @@ def test_clusters_that_share_masks_are_never_equal():
     assert len(np.concatenate(apart)) == len(np.unique(np.concatenate(apart)))
     assert [len(masks) for masks in apart] == [12, 10]
     shared = clusters_of_masks(evidence, shared=True)
-    assert [len(masks) for masks in shared] == [
-        12,
-        10,
-    ]  # bases and laptops once, though a laptop is left, too
+    # Bases and laptops once, though a laptop is left, too.
+    assert [len(masks) for masks in shared] == [12, 10]
     assert sorted(shared[0].tolist()) == sorted(apart[0].tolist())
 
 

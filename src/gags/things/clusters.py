@@ -90,7 +90,8 @@ def clusters_of_masks(
 
     Greedy clustering: take the mask with most support and all that agree with it; remove them, or, where
     clusters share masks, only those that say the same; repeat. A mask of a whole often agrees with those of
-    its largest part, which are more: only where clusters share masks, it may start one, too.
+    its largest part, which are more: only where clusters share masks, it may start one, too. Each cluster has
+    masks of three photos at least that were not removed with another one.
 
     Args:
         evidence: Of all photos.

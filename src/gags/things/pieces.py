@@ -74,7 +74,7 @@ def consistent(pieces: list[np.ndarray], weights: np.ndarray) -> list[np.ndarray
     """
     starts = np.cumsum([0] + [len(piece) for piece in pieces])
     members = np.concatenate([np.zeros(0, np.int64), *pieces])
-    return [pieces[piece] for piece in np.flatnonzero(_stay(starts, members, weights.astype(np.float64)))]
+    return [pieces[piece] for piece in np.flatnonzero(_stay(starts, members, weights))]
 
 
 @kernel()
