@@ -315,6 +315,25 @@ def test_posed_photos_that_are_not_there_count_by_position(tmp_path):
     assert [each.photo for each in placed] == [names[0], names[5]]
 
 
+def test_copies_of_another_suffix_and_case_count_once_by_position(tmp_path):
+    """As images_2 that was made anew as PNG: a photo is called as its pose, and so are its labels."""
+    write_mip360_ovs(tmp_path, ("room",))
+    folder = tmp_path / "room"
+    names = [view.name for view in load_capture(folder)]
+    for photo in (folder / "images_2").iterdir():
+        cv2.imwrite(str(photo.with_name(photo.stem.lower() + ".png")), cv2.imread(str(photo)))
+        photo.unlink()
+    (folder / "images_2" / names[1].lower()).with_suffix(".png").unlink()
+    copies = load_capture(folder, images="images_2")
+    assert len(copies) == len(names) - 1
+    labels = [frame(f"frame_{place:05d}", "cup") for place in (1, 3, len(names))]
+    assert [each.photo for each in with_photos(labels, copies, "position")] == [names[0], names[2], names[-1]]
+    with pytest.raises(LabelError, match=f"photo 2 by position, {names[1]}, which is not there"):
+        with_photos([frame("frame_00002", "cup")], copies, "position")
+    with pytest.raises(LabelError, match=f"count from 1 to {len(names)}"):
+        with_photos([frame(f"frame_{len(names) + 1:05d}", "cup")], copies, "position")
+
+
 def test_a_photo_of_the_same_name_is_not_taken_by_position():
     photos = capture("frame_00001.jpg", "frame_00002.jpg", "frame_00005.jpg")
     ((_, by_name),) = match_frames([frame("frame_00002", "cup")], photos)

@@ -1,7 +1,7 @@
 """Ground truth in the format of LERF-OVS: one JSON file of polygons a frame, and the view it belongs to."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -218,9 +218,11 @@ def _folders(capture: Capture) -> dict[Path, PurePosixPath]:
 
 def _by_position(labels: Sequence[FrameLabels], capture: Capture) -> list[FrameLabels]:
     """Labels that know their photos by the number in their name; see `with_photos`."""
-    beside, posed = _names_beside(capture), _posed_names(capture)
+    posed = _posed_names(capture)
+    called = posed | {view.name for view in capture}
+    beside = _names_beside(capture, called)
     # A photo that is missing must not make the others move up: they would get the labels of their neighbours.
-    names = sorted({view.name for view in capture} | beside | posed)
+    names = sorted(called | beside)
     owners: dict[int, FrameLabels] = {}
     for frame in labels:
         place = _position(frame, capture, len(names))
@@ -238,15 +240,20 @@ def _by_position(labels: Sequence[FrameLabels], capture: Capture) -> list[FrameL
     return [replace(frame, photo=names[place - 1]) for place, frame in owners.items()]
 
 
-def _names_beside(capture: Capture) -> set[str]:
-    """Names of all photos in the folders of a COLMAP capture, also of those without a pose."""
+def _names_beside(capture: Capture, called: Set[str]) -> set[str]:
+    """Names of all photos in the folders of a COLMAP capture, also of those without a pose.
+
+    A file that has a pose is called as its pose, whatever its own suffix and case, so that it counts once.
+    """
     if capture.format != "colmap":
         return set()
-    return {
+    files = {
         (within / path.name).as_posix()
         for folder, within in _folders(capture).items()
         for path in photos_in(folder, deep=False)
     }
+    names = {file: name for name, file in resolve(sorted(called), files).items()}
+    return {names.get(file, file) for file in files}
 
 
 def _posed_names(capture: Capture) -> set[str]:
