@@ -259,13 +259,13 @@ def batch() -> SimpleNamespace:
     )
 
 
-def paper_terms(batch: SimpleNamespace) -> Terms:
+def paper_terms(batch: SimpleNamespace, density: Tensor | None = None) -> Terms:
     shape = (REGIONS, GROUP, -1)
     samples = Samples(
         batch.indices.reshape(shape),
         torch.ones(shape[:2])[..., None],
         batch.masks.reshape(shape),
-        torch.ones(shape[:2]),
+        torch.ones(shape[:2]) if density is None else density,
         torch.ones(REGIONS, dtype=torch.int64),
         torch.full((3 * REGIONS,), float(GROUP)),
     )
@@ -282,6 +282,20 @@ def released_terms(batch: SimpleNamespace) -> Terms:
     nothing = SimpleNamespace(means=torch.zeros(0, 3))
     schedule = PhotoSchedule(nothing, [photo], batch.targets, PRESETS["released"].distill)  # pyright: ignore[reportArgumentType]
     return schedule.pixel_terms(batch.features, batch.decoder, photo, places)
+
+
+def test_the_entropy_of_paper_is_the_mean_over_the_photo(batch: SimpleNamespace):
+    """Half of the pixels were drawn ten times as densely, as those of small masks are; each is a tenth."""
+    density = torch.ones(REGIONS, GROUP)
+    density[: REGIONS // 2] = 10.0
+    omega = batch.decoder.logits.double().softmax(-1)
+    each = -(omega * omega.log()).sum(-1).reshape(REGIONS, GROUP)
+    few, many = each[: REGIONS // 2].sum() / 10, each[REGIONS // 2 :].sum()
+    expected = (few + many) / (REGIONS // 2 * GROUP * 1.1)
+    found = paper_terms(batch, density).entropy
+    assert found is not None
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    assert abs(float(each.mean()) / float(expected) - 1) > 1e-4  # all alike would be another value
 
 
 def test_the_terms_of_paper_weigh_as_those_of_released_do(batch: SimpleNamespace):

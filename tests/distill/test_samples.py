@@ -89,6 +89,14 @@ def test_one_gaussian_stands_for_a_share_of_the_pixels_as_often_as_it_weighs():
     assert torch.equal(found, one_gaussian(weights, 0.4, torch.Generator().manual_seed(0)))
 
 
+def test_where_the_background_shows_one_gaussian_is_drawn_all_the_same():
+    """Weights that sum to alpha, as where pixels are asked: padding is not drawn, nor the last too often."""
+    weights = torch.tensor([[0.3, 0.2, *[0.0] * 14]]).repeat(20_000, 1)
+    found = one_gaussian(weights, 1.0, torch.Generator().manual_seed(0))
+    assert torch.equal(found.sum(dim=-1), torch.ones(20_000))
+    torch.testing.assert_close(found.mean(dim=0)[:2], torch.tensor([0.6, 0.4]), atol=0.02, rtol=0)
+
+
 def test_padding_and_empty_pixels_never_stand_for_anything():
     weights = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]).repeat(500, 1)
     assert torch.equal(one_gaussian(weights, 1.0, torch.Generator().manual_seed(0)), weights)

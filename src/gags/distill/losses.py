@@ -80,6 +80,23 @@ def entropy(omega: Tensor) -> Tensor:
     return -(omega * omega.clamp(min=TINY).log()).sum(dim=-1)
 
 
+def mean_entropy(omega: Tensor, density: Tensor | None = None) -> Tensor:
+    """Eq. 4: the mean of `entropy` over the pixels of the photos.
+
+    Pixels drawn with a density q(p) count 1 / q(p): small masks give more samples than their area does.
+
+    Args:
+        omega: Granularity weights. [P, L]
+        density: How many samples were drawn per px at each pixel; None if all were drawn alike. [P]
+
+    Returns:
+        []
+    """
+    if density is None:
+        return entropy(omega).mean()
+    return (entropy(omega) / density).sum() / density.reciprocal().sum()
+
+
 def divergence(omega: Tensor, target: Tensor) -> Tensor:
     """Kullback-Leibler divergence Σ_l ω_l log (ω_l / ω*_l) of weights ω from what they should be.
 

@@ -60,10 +60,10 @@ class MixedSchedule:
         rendered = embedding_bag(indices, features, per_sample_weights=weights, mode="sum")
         valid = (masks >= 0) & (weights.sum(dim=-1, keepdim=True) > 0)
         masks = masks.clamp(min=0)
-        weighed = weigh_levels(decoder, rendered, valid, masks, self.targets, settings)
+        density = samples.density[batch].flatten()
+        weighed = weigh_levels(decoder, rendered, valid, masks, self.targets, settings, density)
         omega = weighed.omega
         pixel_loss = pixel_losses(decoder, weighed, masks, self.targets, settings)
-        density = samples.density[batch].flatten()
         areas = samples.areas[masks] if settings.region_aware else torch.ones_like(omega)
         covered = omega.sum(dim=-1) > 0
         pixel_loss = pixel_loss * covered * losses.region_weights(omega, areas, density)

@@ -109,6 +109,7 @@ def weigh_levels(
     masks: Tensor,
     targets: Targets,
     settings: DistillSettings,
+    density: Tensor | None = None,
 ) -> Weighed:
     """Decode rendered features, and weigh the three levels at each pixel.
 
@@ -122,6 +123,8 @@ def weigh_levels(
         masks: Which mask does, anything where none does. int64 [P, 3]
         targets: What the masks say.
         settings: Settings.
+        density: How many samples were drawn per px at each pixel, so that the mean of Eq. 4 is that over the
+            photos; None if all were drawn alike. [P]
     """
     if targets.logits is not None:
         fixed = targets.logits[masks]
@@ -130,7 +133,7 @@ def weigh_levels(
     decoded, logits = decoder.decode(rendered, detach_granularity=settings.detach_granularity)
     omega = losses.granularity_weights(logits, valid)
     if targets.repeatability_logits is None:
-        mean = losses.entropy(omega).mean() * Units.of(settings, decoder).entropy
+        mean = losses.mean_entropy(omega, density) * Units.of(settings, decoder).entropy
         return Weighed(decoded, omega, entropy=mean, logits=logits)
     wanted = losses.granularity_weights(targets.repeatability_logits[masks], valid)
     divergence = losses.divergence(omega, wanted).mean()

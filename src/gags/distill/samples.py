@@ -158,6 +158,9 @@ def _draw_level(
     return flat, np.repeat(members, groups[members])
 
 
+ROUNDING = 1e-5  # of a sum of weights
+
+
 def one_gaussian(weights: Tensor, share: float, rng: torch.Generator) -> Tensor:
     """Let some pixels be made up of one of their Gaussians alone, drawn by its weight.
 
@@ -165,7 +168,8 @@ def one_gaussian(weights: Tensor, share: float, rng: torch.Generator) -> Tensor:
     only single Gaussians are fitted, each takes the mean of what its pixels show, blurred where things meet.
 
     Args:
-        weights: Blending weights of P pixels over their sums. [P, K]
+        weights: Blending weights of P pixels, 0 for padding. They sum to 1, or to less where the rest is
+            background. [P, K]
         share: Share of the pixels.
         rng: Random generator; on the CPU.
 
@@ -173,9 +177,12 @@ def one_gaussian(weights: Tensor, share: float, rng: torch.Generator) -> Tensor:
         The weights, one-hot at the chosen pixels; pixels of which nothing was hit stay 0. [P, K]
     """
     uniform = to_device(torch.rand(2, len(weights), 1, generator=rng), weights.device)
-    drawn = (weights.cumsum(dim=-1) < uniform[0]).sum(dim=-1, keepdim=True).clamp(max=weights.shape[1] - 1)
+    summed, total = weights.cumsum(dim=-1), weights.sum(dim=-1, keepdim=True)
+    whole = torch.where(total < 1 - ROUNDING, total, 1.0)
+    last = torch.where(weights > 0, torch.arange(weights.shape[1], device=weights.device), 0).amax(-1, True)
+    drawn = (summed < uniform[0] * whole).sum(dim=-1, keepdim=True).minimum(last)
     alone = torch.zeros_like(weights).scatter_(1, drawn, 1.0)
-    chosen = (uniform[1] < share) & (weights.sum(dim=-1, keepdim=True) > 0)
+    chosen = (uniform[1] < share) & (total > 0)
     return torch.where(chosen, alone, weights)
 
 
