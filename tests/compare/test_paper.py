@@ -114,7 +114,7 @@ def test_rows_stand_beside_the_method_that_they_are():
         "How levels are fused": [
             ("averaged", "average", 59.45, 84.88),
             ("weighted fusion (N2F2, Eq. 9)", "n2f2", None, 83.56),
-            ("learnt by distance, as the paper does", "by-distance-alone", 63.94, 88.67),
+            ("learnt by distance", "by-distance-alone", 63.94, 88.67),
             ("learnt by repeatability", "no-consensus"),
             ("learnt by distance, with consensus", "by-distance"),
             ("averaged, with consensus", "average-consensus"),
@@ -144,7 +144,10 @@ def test_ablations_start_from_the_papers_settings_whatever_the_preset():
     for method in ("gags", "losses-all", "by-distance-alone"):
         assert with_paper[method].learner == OneField(paper)
     ours = {"consensus": False, "granularity": "distance", "region_aware": True}
-    weights = {"entropy_weight": 0.002, "consistency_weight": 0.1}
+    weights = {"entropy_weight": 0.01, "consistency_weight": 0.0939, "consistency_by": "region"}
+    own = PRESETS["paper"].distill  # λ belong to the units of the terms: sums of squares, as in `lite`
+    assert (lite.units, lite.loss) == (own.units, own.loss)
+    assert weights == {name: getattr(own, name) for name in weights}
     assert with_lite["losses-all"].learner == OneField(replace(lite, **ours, **weights))
     for known, base in ((with_lite, replace(lite, **ours, **weights)), (with_paper, paper)):
         none = replace(base, region_aware=False, entropy_weight=0.0, consistency_weight=0.0)

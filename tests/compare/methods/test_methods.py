@@ -78,7 +78,7 @@ def test_losses_are_added_one_after_the_other():
     rows = [row.method for row in losses.rows]
     settings = [known[name].learner.settings for name in rows]
     terms = [(s.region_aware, s.entropy_weight, s.consistency_weight) for s in settings]
-    assert terms == [(False, 0, 0), (True, 0, 0), (True, 0.002, 0), (True, 0.002, 0.1)]
+    assert terms == [(False, 0, 0), (True, 0, 0), (True, 0.01, 0), (True, 0.01, 0.0939)]
     common = {replace(s, region_aware=True, entropy_weight=0, consistency_weight=0) for s in settings}
     assert common == {
         replace(
@@ -88,6 +88,7 @@ def test_losses_are_added_one_after_the_other():
             region_aware=True,
             entropy_weight=0,
             consistency_weight=0,
+            consistency_by="region",
         )
     }
 
