@@ -45,6 +45,9 @@ def test_idle_threads_sleep_soon_unless_the_user_wants_otherwise():
         (math.inf, {"OMP_NUM_THREADS": "9"}, {"OMP_NUM_THREADS": "9", "NUMBA_NUM_THREADS": "4"}),
         (math.inf, {"OMP_NUM_THREADS": "many"}, {"OMP_NUM_THREADS": "many"}),
         (1.5, {"NUMBA_NUM_THREADS": "3"}, {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "3"}),
+        (1.5, {"NUMBA_NUM_THREADS": ""}, {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}),
+        (1.5, {"OMP_NUM_THREADS": "+03"}, {"OMP_NUM_THREADS": "+03", "NUMBA_NUM_THREADS": "3"}),
+        (1.5, {"OMP_NUM_THREADS": " 4 , 2"}, {"OMP_NUM_THREADS": " 4 , 2", "NUMBA_NUM_THREADS": "4"}),
     ],
 )
 def test_threads_are_as_many_as_the_user_says_or_the_share_of_time_allows(
@@ -55,6 +58,22 @@ def test_threads_are_as_many_as_the_user_says_or_the_share_of_time_allows(
     environment = {"OMP_WAIT_POLICY": "ACTIVE", **given}
     threads.settle(environment)
     assert environment == {"OMP_WAIT_POLICY": "ACTIVE", **expected}
+
+
+@pytest.mark.parametrize("value", ["", " ", "abc", "0", "-3", "4,", "4,x", "2,0", "4.5", "٣", "9" * 5000])
+def test_a_number_of_threads_that_is_none_does_not_lift_the_quota(
+    monkeypatch: pytest.MonkeyPatch, value: str
+):
+    """OpenMP passes over each of these, and takes all cores."""
+    monkeypatch.setattr(threads, "_allowed_cores", lambda: 4)
+    monkeypatch.setattr(threads, "_quota", lambda own, root: 1.5)
+    environment = {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": value}
+    threads.settle(environment)
+    assert environment == {
+        "OMP_WAIT_POLICY": "ACTIVE",
+        "OMP_NUM_THREADS": "2",
+        "NUMBA_NUM_THREADS": "2",
+    }
 
 
 def _write(folder: Path, **files: str) -> None:
@@ -91,6 +110,17 @@ def test_the_quota_of_control_groups_of_version_1(tmp_path: Path):
     assert threads._quota(own, mount) == 3
     _write(mount / "memory/job", cpu__cfs_quota_us="1\n", cpu__cfs_period_us="100000\n")
     assert threads._quota(own, mount) == 3  # not the group of the processor
+
+
+@pytest.mark.parametrize("mounted", ["cpu,cpuacct", "cpu"])
+def test_a_controller_of_version_1_is_found_whatever_its_folder_is_called(tmp_path: Path, mounted: str):
+    """The kernel lists controllers in one order, and systemd mounts them in another one."""
+    own, mount = tmp_path / "own", tmp_path / "cgroup"
+    own.write_text("4:cpuacct,cpu:/job\n")
+    _write(mount / "cpuset/job", cpu__cfs_quota_us="100000\n", cpu__cfs_period_us="100000\n")
+    assert threads._quota(own, mount) == math.inf
+    _write(mount / mounted / "job", cpu__cfs_quota_us="300000\n", cpu__cfs_period_us="100000\n")
+    assert threads._quota(own, mount) == 3
 
 
 def test_a_machine_without_control_groups_has_no_quota(tmp_path: Path):

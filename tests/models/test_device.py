@@ -11,6 +11,7 @@ from tests.helpers.heard import Heard
 from tests.helpers.pretend_gpu import GPU, marked, pretend_gpu
 
 from gags.errors import GagsError, ModelError
+from gags.files import memory
 from gags.models import device
 from gags.models.cuda import CudaFacts
 from gags.models.device import (
@@ -57,13 +58,13 @@ def test_free_memory_of_a_mac(monkeypatch: pytest.MonkeyPatch, available: int, e
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 900)
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 600)
     monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: 200)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=available))
+    monkeypatch.setattr(device, "available_bytes", lambda: available)
     assert free_bytes(torch.device("mps")) == expected
 
 
 def test_free_memory_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 << 20 < free_bytes(torch.device("cpu")) <= psutil.virtual_memory().total
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1_024_000))
+    monkeypatch.setattr(memory, "_left_in_groups", lambda own, root: iter([1_024_000]))  # a container's
     assert free_bytes(torch.device("cpu")) == 1_024_000
 
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
 from gags.errors import GagsError, ModelError
+from gags.files.memory import available_bytes
 from gags.models.cuda import cuda_facts, cuda_problem, torch_problem
 from gags.models.kernels import kernels_problem
 from gags.progress import SILENT, Reporter
@@ -118,12 +118,12 @@ def neural_dtype(device: torch.device) -> torch.dtype:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that a computation on a device may still take."""
+    """Memory that a computation on a device may still take; in a container, what it leaves."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + kept
-    free = psutil.virtual_memory().available
+    free = available_bytes()
     if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):  # torch 2.5 or newer
         # What torch keeps for later is free for tensors. The GPU shares the memory of the system.
         used = torch.mps.current_allocated_memory()
