@@ -134,6 +134,20 @@ def test_usable_cores_are_at_least_one_and_at_most_those_allowed(monkeypatch: py
         assert threads.usable_cores() == cores
 
 
+def test_libraries_that_read_no_environment_get_the_number_of_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(threads, "usable_cores", lambda: 3)
+    for given, expected in (("2", 2), ("4,2", 4), ("none", 3), ("", 3)):
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        assert threads.wished_threads() == expected
+
+
+def test_cores_in_words(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    for usable, expected in ((8, "8 cores"), (2, "2 of 8 cores")):
+        monkeypatch.setattr(threads, "usable_cores", lambda usable=usable: usable)
+        assert threads.cores_in_words() == expected
+
+
 def test_the_next_item_is_made_while_the_caller_works_on_the_last():
     made, asked = [], threading.Event()
 

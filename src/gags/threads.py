@@ -108,6 +108,17 @@ def usable_cores() -> int:
     return max(1, math.ceil(min(_allowed_cores(), _quota(cgroups.OWN, cgroups.ROOT))))
 
 
+def cores_in_words() -> str:
+    """How many cores this process may use, and of how many: "8 cores", "2 of 8 cores"."""
+    usable, there = usable_cores(), os.cpu_count() or 1
+    return f"{usable} of {there} cores" if usable < there else f"{usable} cores"
+
+
+def wished_threads() -> int:
+    """How many threads a library may start that reads no environment: OMP_NUM_THREADS, else one a core."""
+    return _whole(os.environ.get("OMP_NUM_THREADS", "")) or usable_cores()
+
+
 def _allowed_cores() -> int:
     """Cores that the scheduler may give this process."""
     try:
