@@ -54,7 +54,7 @@ def scene_device(progress: Reporter = SILENT) -> torch.device:
         return torch.device("cuda")
     if chosen == "cuda":
         raise _refused(chosen, problem)
-    progress.say(f"Gaussians stay on the CPU: {problem}")
+    progress.say_once(f"Gaussians stay on the CPU: {problem}")
     return torch.device("cpu")
 
 
