@@ -29,7 +29,7 @@ from gags.models.device import (
 @pytest.mark.parametrize(
     ("cuda", "mps", "expected", "dtype"),
     [
-        (True, False, "cuda", torch.float16),
+        (True, False, "cuda:0", torch.float16),
         (False, True, "mps", torch.float32),
         (False, False, "cpu", torch.float32),
     ],
@@ -39,6 +39,7 @@ def test_the_fastest_device(
 ) -> None:
     monkeypatch.delenv("GAGS_DEVICE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     monkeypatch.setattr(device, "gpu_computes", lambda: True)
     assert neural_device() == torch.device(expected)
@@ -73,7 +74,10 @@ WORKS = CudaFacts(True, "12.8", True, gsplat="1.5.3", compiled=True)
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict:
-    """A machine with the NVIDIA GPU that its "facts" tell of, and where loading kernels ends in "problem"."""
+    """A machine with the NVIDIA GPU that its "facts" tell of, and where loading kernels ends in "problem".
+
+    It has another one, but this one, the second, was chosen.
+    """
     found = {"facts": WORKS, "problem": "", "loaded": []}
 
     def load(facts: CudaFacts, progress: object, *, again: bool) -> str:
@@ -82,6 +86,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict:
 
     monkeypatch.delenv("GAGS_DEVICE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: found["facts"].torch_sees_gpu)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(device, "cuda_facts", lambda: found["facts"])
     monkeypatch.setattr(device, "kernels_problem", load)
@@ -91,7 +96,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict:
 
 def test_gaussians_go_where_gsplat_works(machine: dict) -> None:
     listener = Heard()
-    assert scene_device(listener) == torch.device("cuda")
+    assert scene_device(listener) == torch.device("cuda:1")
     assert machine["loaded"] == [False]
     machine["facts"] = replace(WORKS, torch_sees_gpu=False)
     assert scene_device(listener) == torch.device("cpu")
@@ -105,7 +110,7 @@ def test_a_gpu_without_gsplat_is_told(machine: dict) -> None:
     assert scene_device(listener) == torch.device("cpu")
     assert len(listener.said) == 1
     assert "pip install 'gags[cuda]'" in listener.said[0]
-    assert neural_device() == torch.device("cuda")  # nets need no gsplat
+    assert neural_device() == torch.device("cuda:1")  # nets need no gsplat
     assert machine["loaded"] == []
 
 
@@ -128,7 +133,7 @@ def test_the_choice_of_the_user(machine: dict, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("GAGS_DEVICE", "cpu")
     assert scene_device() == neural_device() == torch.device("cpu")
     monkeypatch.setenv("GAGS_DEVICE", " CUDA ")
-    assert scene_device() == neural_device() == torch.device("cuda")
+    assert scene_device() == neural_device() == torch.device("cuda:1")
     machine["facts"] = replace(WORKS, gsplat="")
     with pytest.raises(GagsError, match="GAGS_DEVICE is cuda, but GPU found, gsplat missing"):
         scene_device()

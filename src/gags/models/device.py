@@ -51,7 +51,7 @@ def scene_device(progress: Reporter = SILENT) -> torch.device:
         return torch.device("cpu")
     problem = scene_problem(progress, again=chosen == "cuda")
     if not problem:
-        return torch.device("cuda")
+        return _current_gpu()
     if chosen == "cuda":
         raise _refused(chosen, problem)
     progress.say_once(f"Gaussians stay on the CPU: {problem}")
@@ -67,6 +67,11 @@ def scene_problem(progress: Reporter = SILENT, *, again: bool = False) -> str:
     """
     facts = cuda_facts()
     return cuda_problem(facts) or kernels_problem(facts, progress, again=again)
+
+
+def _current_gpu() -> torch.device:
+    """The GPU that this thread is set to, by number: without one, another thread would take the first GPU."""
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def _choice() -> str:
@@ -90,7 +95,7 @@ def neural_device() -> torch.device:
     """
     chosen = _choice()
     if chosen in ("auto", "cuda") and torch.cuda.is_available() and gpu_computes():
-        return torch.device("cuda")
+        return _current_gpu()
     if chosen == "cuda":
         raise _refused(chosen, torch_problem(cuda_facts()) or "torch fails to compute on the GPU")
     if chosen in ("auto", "mps") and torch.backends.mps.is_available():
