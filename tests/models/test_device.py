@@ -1,5 +1,7 @@
 """Which device Gaussians and neural nets take, in which precision; faked machines."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,6 +19,8 @@ from gags.models.cuda import CudaFacts
 from gags.models.device import (
     free_bytes,
     in_batches,
+    in_turn,
+    net_lock,
     neural_device,
     neural_dtype,
     out_of_memory,
@@ -161,6 +165,31 @@ def test_apples_gpu_can_be_chosen(machine: dict, monkeypatch: pytest.MonkeyPatch
     listener = Heard()
     assert scene_device(listener) == torch.device("cpu")
     assert listener.said == []
+
+
+def test_nets_on_apples_gpu_share_one_lock() -> None:
+    """Others have one each: they may compute side by side."""
+    for name, shared in (("mps", True), ("cpu", False), ("cuda", False)):
+        assert (net_lock(torch.device(name)) is net_lock(torch.device(name))) is shared
+
+
+def test_one_thread_at_a_time_is_in_a_net() -> None:
+    class Net:
+        def __init__(self) -> None:
+            self._lock, self.inside, self.most = net_lock(torch.device("mps")), 0, 0
+
+        @in_turn
+        def work(self, number: int, *, more: int = 0) -> int:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            time.sleep(0.01)
+            self.inside -= 1
+            return number + more
+
+    net = Net()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda number: net.work(number, more=1), range(4))) == [1, 2, 3, 4]
+    assert net.most == 1
 
 
 def test_nets_leave_a_gpu_that_torch_was_not_built_for(

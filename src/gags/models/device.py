@@ -7,8 +7,9 @@ variable `GAGS_DEVICE` (auto, cpu, cuda or mps) overrides both choices.
 
 import functools
 import os
+import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from gags.models.kernels import kernels_problem
 from gags.progress import SILENT, Reporter
 
 Result = TypeVar("Result")
+Given = ParamSpec("Given")
+
+_MPS_LOCK = threading.RLock()
 
 DEVICE_VARIABLE = "GAGS_DEVICE"
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -112,6 +116,26 @@ def gpu_computes() -> bool:
         return (torch.ones(2, device="cuda") + 1).sum().item() == 4
     except RuntimeError:
         return False
+
+
+def net_lock(device: torch.device) -> Any:
+    """What a thread holds while it uses a net or its results on a device, a `threading.RLock`.
+
+    On Apple's GPU it is one for the whole process: two threads that compute there at once can end it
+    (pytorch#197805), whatever the nets. Elsewhere it is a new one.
+    """
+    return _MPS_LOCK if device.type == "mps" else threading.RLock()
+
+
+def in_turn(method: Callable[Concatenate[Any, Given], Result]) -> Callable[Concatenate[Any, Given], Result]:
+    """A method that one thread at a time is in, of an object that keeps its `net_lock` as `_lock`."""
+
+    @functools.wraps(method)
+    def run(self: Any, *args: Given.args, **kwargs: Given.kwargs) -> Result:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return run
 
 
 def neural_dtype(device: torch.device) -> torch.dtype:
