@@ -17,13 +17,17 @@ import torch
 
 import gags
 from gags import cli, models, pipeline, scene
+from gags.compare import job
+from gags.compare.scenes import Described
 from gags.distill.presets import PRESETS
+from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
 from gags.errors import SplatsError
 from gags.files import write_json
 from gags.gaussians.ply import load_ply
+from gags.models import device
 from gags.pipeline.describing import DescribePlan, SpentTime
-from gags.progress import Bar
+from gags.progress import Bar, StageClock
 from gags.segment.settings import DescribeSettings
 from gags.workspace import Workspace
 from tests.helpers.heard import Heard
@@ -54,6 +58,7 @@ def segmenter(monkeypatch):
     monkeypatch.setattr(pipeline, "load_segmenter", lambda name, progress=None: chosen)
     monkeypatch.setattr(pipeline, "load_encoder", lambda name, progress=None: ColorEncoder())
     monkeypatch.setattr(scene, "load_encoder", lambda name, progress=None: ColorEncoder())
+    monkeypatch.setattr(job, "load_encoder", lambda name, progress=None: ColorEncoder())
     monkeypatch.setattr(models, "ensure", lambda name, progress=None: None)
     return chosen
 
@@ -90,6 +95,31 @@ def test_run_leaves_every_piece(finished):
     assert len(list((finished / "features").iterdir())) == 10  # 12 photos, every 8th held out
     assert {"psnr", "ssim", "gaussians", "masks"} <= workspace.read_metrics().keys()
     assert list(finished.rglob("*.tmp*")) == []
+
+
+def test_every_way_says_once_why_gaussians_stay_on_the_cpu(workspace, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(device, "gpu_computes", lambda: False)
+    monkeypatch.setattr(device, "scene_problem", lambda progress, *, again: "no gsplat")
+    made = Workspace.open(workspace)
+    shutil.rmtree(made.descriptions)
+    made.things.unlink()
+
+    def told(work) -> list[str]:
+        listener = Heard()
+        work(listener)
+        return [line for line in listener.said if line == "Gaussians stay on the CPU: no gsplat"]
+
+    settings = DescribeSettings(min_area=6, prompts_per_patch=1)
+    ways = [
+        lambda progress: gags.describe(workspace, settings, progress=progress),
+        lambda progress: gags.distill(workspace, DistillSettings(steps=2), progress=progress),
+        lambda progress: gags.things(workspace, progress=progress),
+        lambda progress: gags.Scene.load(workspace, progress=progress),
+        lambda progress: gags.report(workspace, progress=progress),
+        lambda progress: job._inputs(Described.open(workspace), StageClock(progress)),
+    ]
+    assert [len(told(way)) for way in ways] == [1] * len(ways)
 
 
 def test_query_finds_each_ball(finished, toy_capture, tmp_path, capsys):

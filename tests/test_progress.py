@@ -4,6 +4,7 @@ import pytest
 
 from gags import progress
 from gags.progress import Bar, StageClock, Stopwatch, part
+from tests.helpers.heard import Heard
 
 
 @pytest.fixture
@@ -52,6 +53,15 @@ def test_an_inner_stopwatch_takes_over(clock):
         with Stopwatch() as inner, part("rendering"):
             clock[0] += 2
     assert (outer.seconds, inner.seconds) == ({"answering": 3}, {"rendering": 2})
+
+
+def test_what_several_stages_find_out_is_said_once():
+    listener = Heard()
+    for _ in range(2):
+        for reporter in (listener, StageClock(listener)):
+            reporter.say_once("on the CPU")
+    Heard().say_once("on the CPU")
+    assert listener.said == ["on the CPU"]
 
 
 def test_a_clock_adds_up_stages_by_name_and_what_earlier_runs_spent_on_them(clock):

@@ -45,6 +45,9 @@ def test_idle_threads_sleep_soon_unless_the_user_wants_otherwise():
         (math.inf, {"OMP_NUM_THREADS": "9"}, {"OMP_NUM_THREADS": "9", "NUMBA_NUM_THREADS": "4"}),
         (math.inf, {"OMP_NUM_THREADS": "many"}, {"OMP_NUM_THREADS": "many"}),
         (1.5, {"NUMBA_NUM_THREADS": "3"}, {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "3"}),
+        (1.5, {"NUMBA_NUM_THREADS": ""}, {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}),
+        (1.5, {"OMP_NUM_THREADS": "+03"}, {"OMP_NUM_THREADS": "+03", "NUMBA_NUM_THREADS": "3"}),
+        (1.5, {"OMP_NUM_THREADS": " 4 , 2"}, {"OMP_NUM_THREADS": " 4 , 2", "NUMBA_NUM_THREADS": "4"}),
     ],
 )
 def test_threads_are_as_many_as_the_user_says_or_the_share_of_time_allows(
@@ -55,6 +58,22 @@ def test_threads_are_as_many_as_the_user_says_or_the_share_of_time_allows(
     environment = {"OMP_WAIT_POLICY": "ACTIVE", **given}
     threads.settle(environment)
     assert environment == {"OMP_WAIT_POLICY": "ACTIVE", **expected}
+
+
+@pytest.mark.parametrize("value", ["", " ", "abc", "0", "-3", "4,", "4,x", "2,0", "4.5", "٣", "9" * 5000])
+def test_a_number_of_threads_that_is_none_does_not_lift_the_quota(
+    monkeypatch: pytest.MonkeyPatch, value: str
+):
+    """OpenMP passes over each of these, and takes all cores."""
+    monkeypatch.setattr(threads, "_allowed_cores", lambda: 4)
+    monkeypatch.setattr(threads, "_quota", lambda own, root: 1.5)
+    environment = {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": value}
+    threads.settle(environment)
+    assert environment == {
+        "OMP_WAIT_POLICY": "ACTIVE",
+        "OMP_NUM_THREADS": "2",
+        "NUMBA_NUM_THREADS": "2",
+    }
 
 
 def _write(folder: Path, **files: str) -> None:
@@ -93,6 +112,17 @@ def test_the_quota_of_control_groups_of_version_1(tmp_path: Path):
     assert threads._quota(own, mount) == 3  # not the group of the processor
 
 
+@pytest.mark.parametrize("mounted", ["cpu,cpuacct", "cpu"])
+def test_a_controller_of_version_1_is_found_whatever_its_folder_is_called(tmp_path: Path, mounted: str):
+    """The kernel lists controllers in one order, and systemd mounts them in another one."""
+    own, mount = tmp_path / "own", tmp_path / "cgroup"
+    own.write_text("4:cpuacct,cpu:/job\n")
+    _write(mount / "cpuset/job", cpu__cfs_quota_us="100000\n", cpu__cfs_period_us="100000\n")
+    assert threads._quota(own, mount) == math.inf
+    _write(mount / mounted / "job", cpu__cfs_quota_us="300000\n", cpu__cfs_period_us="100000\n")
+    assert threads._quota(own, mount) == 3
+
+
 def test_a_machine_without_control_groups_has_no_quota(tmp_path: Path):
     assert threads._quota(tmp_path, tmp_path / "nothing") == math.inf
 
@@ -102,6 +132,20 @@ def test_usable_cores_are_at_least_one_and_at_most_those_allowed(monkeypatch: py
     for quota, cores in ((0.01, 1), (2.0, 2), (2.1, 3), (64.0, 4), (math.inf, 4)):
         monkeypatch.setattr(threads, "_quota", lambda own, root, quota=quota: quota)
         assert threads.usable_cores() == cores
+
+
+def test_libraries_that_read_no_environment_get_the_number_of_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(threads, "usable_cores", lambda: 3)
+    for given, expected in (("2", 2), ("4,2", 4), ("none", 3), ("", 3)):
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        assert threads.wished_threads() == expected
+
+
+def test_cores_in_words(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    for usable, expected in ((8, "8 cores"), (2, "2 of 8 cores")):
+        monkeypatch.setattr(threads, "usable_cores", lambda usable=usable: usable)
+        assert threads.cores_in_words() == expected
 
 
 def test_the_next_item_is_made_while_the_caller_works_on_the_last():

@@ -71,7 +71,7 @@ def evaluate(
         LabelError: If labels cannot be read, match no photo, or the protocol is unknown.
     """
     frames = load_labels(Path(labels), progress) if isinstance(labels, str | Path) else labels
-    loaded = _loaded(scene)
+    loaded = _loaded(scene, progress)
     frames = with_photos(frames, loaded.capture, labels_by, progress)
     chosen = [rules.name for rules in protocols_called(protocol, frames, loaded.capture)]
     if protocol == ALL and len(chosen) < len(PROTOCOLS):
@@ -104,7 +104,7 @@ def report(
     Returns:
         Path of the first page, `report/index.html`.
     """
-    loaded = _loaded(scene)
+    loaded = _loaded(scene, progress)
     labels = with_photos(labels, loaded.capture, "name", progress)
     write_things_page(loaded, progress=progress)
     return write_scene_report(loaded, texts, labels=labels, evaluation=evaluation, progress=progress)
@@ -140,7 +140,7 @@ def write_answers(
     """
     if not texts and image is None and like is None:
         raise QueryError('nothing to look for; add a text, as in: gags query WS "red mug"')
-    loaded = _loaded(scene)
+    loaded = _loaded(scene, progress)
     chosen = [loaded.capture[view] if isinstance(view, str) else view for view in views] or None
     folder = loaded.workspace.answers if out is None else Path(out)
     queries = loaded.queries(texts, image=image, like=like)
@@ -169,7 +169,7 @@ def write_catalog(
         QueryError: If the words cannot be read or the folder cannot be written.
     """
     words = read_words(words) if isinstance(words, Path) else words
-    loaded = _loaded(scene)
+    loaded = _loaded(scene, progress)
     entries = loaded.catalog(words, progress=progress)
     folder = loaded.workspace.catalog if out is None else Path(out)
     picture = picture_of_entries(loaded, entries)
@@ -221,7 +221,7 @@ def write_views(
     if size is not None:
         width, height = size
         size = check_value("size", width, int, SIDES), check_value("size", height, int, SIDES)
-    loaded = _loaded(scene)
+    loaded = _loaded(scene, progress)
     chosen = [loaded.capture[view] if isinstance(view, str) else view for view in views]
     folder = loaded.workspace.root / "views" if out is None else Path(out)
     queries = loaded.queries(texts) if "relevancy" in what else None
@@ -260,7 +260,7 @@ def convert(
     if ids and not is_scene:
         raise SplatsError(f"{source} is no scene, and things are a scene's; leave --ids out")
     if ids:
-        return save_scene(Scene.load(source), out, ids=True, progress=progress)
+        return save_scene(Scene.load(source, progress=progress), out, ids=True, progress=progress)
     file = Workspace(source).splats if is_scene else source
     if out.resolve() == file.resolve() or (out.exists() and file.exists() and out.samefile(file)):
         raise SplatsError(f"{out} is what is read, which is never changed; choose another name to write")
@@ -295,7 +295,7 @@ def save_scene(
         SplatsError: If the file is the scene itself, cannot be written, or is of a format that is not
             written or holds no ids.
     """
-    loaded, out = _loaded(scene), Path(out)
+    loaded, out = _loaded(scene, progress), Path(out)
     loaded.check_output(out, ids=ids)
     count = len(loaded.gaussians)
     mask = torch.ones(count, dtype=torch.bool) if mask is None else mask.cpu()
@@ -354,7 +354,7 @@ def mesh(
     if cells is not None and not 8 <= cells <= 4096:
         raise QueryError(f"--cells {cells} is out of range; choose 8 to 4096")
     texts = [texts] if isinstance(texts, str) else list(texts)
-    loaded = _loaded(scene)
+    loaded = _loaded(scene, progress)
     made = scene_meshes(loaded, texts, cells or (THING_CELLS if texts else SCENE_CELLS), progress)
     if not made:
         return None
@@ -366,5 +366,5 @@ def mesh(
     return whole
 
 
-def _loaded(scene: Scene | Path | str) -> Scene:
-    return scene if isinstance(scene, Scene) else Scene.load(scene)
+def _loaded(scene: Scene | Path | str, progress: Reporter) -> Scene:
+    return scene if isinstance(scene, Scene) else Scene.load(scene, progress=progress)

@@ -51,6 +51,13 @@ class Reporter:
     def say(self, message: str) -> None:
         """Tell the user something worth a line."""
 
+    def say_once(self, message: str) -> None:
+        """The same, for what several stages find out: a line that was said before is not said again."""
+        said: set[str] = vars(self).setdefault("_said_once", set())
+        if message not in said:
+            said.add(message)
+            self.say(message)
+
     def warn(self, message: str) -> None:
         """Tell the user that something was left out or looks wrong, and what that means."""
 
@@ -91,6 +98,10 @@ class StageClock(Reporter):
     def say(self, message: str) -> None:
         """Passed on."""
         self._inner.say(message)
+
+    def say_once(self, message: str) -> None:
+        """Passed on."""
+        self._inner.say_once(message)
 
     def warn(self, message: str) -> None:
         """Passed on."""

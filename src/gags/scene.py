@@ -87,13 +87,14 @@ class Scene(Edits):
         self.taught = TaughtNames(workspace.taught, self._maker.meaning)
 
     @classmethod
-    def load(cls, root: Path | str, *, need_photos: bool = True) -> "Scene":
+    def load(cls, root: Path | str, *, need_photos: bool = True, progress: Reporter = SILENT) -> "Scene":
         """Load the scene of a folder, onto the device that Gaussians are rasterised on.
 
         Args:
             root: The folder.
             need_photos: Whether the photos must be where they were. Without them a scene answers texts in 3D
                 all the same; what decodes a photo fails.
+            progress: Told what keeps Gaussians from a GPU that is there.
 
         Raises:
             WorkspaceError: If a piece is missing, damaged, or belongs to other Gaussians.
@@ -104,7 +105,7 @@ class Scene(Edits):
             if not os.path.lexists(path):
                 raise WorkspaceError(f"{root} is not finished, there is no {path.name}; run `gags {stage}`")
         gaussians, capture = load_splats_of(workspace), read_capture_of(workspace, need_photos=need_photos)
-        field, device = LanguageField.load(workspace.field, gaussians), scene_device()
+        field, device = LanguageField.load(workspace.field, gaussians), scene_device(progress)
         scene = cls(workspace, capture, gaussians.to(device), field.to(device))
         scene._files = files
         return scene

@@ -11,6 +11,7 @@ so `import gags` sets it, before them, and only what the user has not set.
 import math
 import os
 import platform
+import re
 import threading
 from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,8 +32,8 @@ _WAIT_POLICY = "OMP_WAIT_POLICY"  # the same for all of them, if the user says s
 def settle(environment: MutableMapping[str, str] = os.environ) -> None:
     """Let threads sleep while they wait for long, and let there be no more than this process may use.
 
-    Variables that are set already stay as they are. A number of threads in OMP_NUM_THREADS holds for Numba,
-    too.
+    Variables that are set already stay as they are, but for numbers of threads that are none: libraries pass
+    over these, and take all cores. A number of threads in OMP_NUM_THREADS holds for Numba, too.
 
     Args:
         environment: Variables of the process.
@@ -42,10 +43,10 @@ def settle(environment: MutableMapping[str, str] = os.environ) -> None:
             environment.setdefault(name, value)
     cores, wished = usable_cores(), _whole(environment.get("OMP_NUM_THREADS", ""))
     if wished is None and cores < _allowed_cores():  # the libraries know the allowed cores, not the share
-        environment.setdefault("OMP_NUM_THREADS", str(cores))
+        environment["OMP_NUM_THREADS"] = str(cores)
         wished = cores
-    if wished is not None:
-        environment.setdefault("NUMBA_NUM_THREADS", str(max(1, min(wished, _allowed_cores()))))
+    if wished is not None and _whole(environment.get("NUMBA_NUM_THREADS", "")) is None:
+        environment["NUMBA_NUM_THREADS"] = str(max(1, min(wished, _allowed_cores())))
 
 
 def settle_command(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -107,6 +108,17 @@ def usable_cores() -> int:
     return max(1, math.ceil(min(_allowed_cores(), _quota(cgroups.OWN, cgroups.ROOT))))
 
 
+def cores_in_words() -> str:
+    """How many cores this process may use, and of how many: "8 cores", "2 of 8 cores"."""
+    usable, there = usable_cores(), os.cpu_count() or 1
+    return f"{usable} of {there} cores" if usable < there else f"{usable} cores"
+
+
+def wished_threads() -> int:
+    """How many threads a library may start that reads no environment: OMP_NUM_THREADS, else one a core."""
+    return _whole(os.environ.get("OMP_NUM_THREADS", "")) or usable_cores()
+
+
 def _allowed_cores() -> int:
     """Cores that the scheduler may give this process."""
     try:
@@ -142,6 +154,6 @@ def _quota_of_folder(folder: Path) -> float:
 
 
 def _whole(text: str) -> int | None:
-    """The first whole number of a list such as "4,2"; None if there is none above 0."""
-    first = text.split(",")[0].strip()
-    return int(first) if first.isdecimal() and int(first) > 0 else None
+    """The first number of a list such as "4,2", as OpenMP reads it; None unless all are whole and above 0."""
+    numbers = [re.fullmatch(r"\s*\+?0*([1-9][0-9]{0,8})\s*", part) for part in text.split(",")]
+    return int(numbers[0][1]) if numbers[0] and all(numbers) else None

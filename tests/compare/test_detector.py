@@ -7,6 +7,7 @@ import pytest
 import torch
 from tests.helpers.heard import Heard
 from tests.helpers.tiny_models import MEAN, STD, write_detector, write_sam
+from tests.helpers.turns import Turns
 
 from gags import models
 from gags.compare import detector
@@ -124,3 +125,13 @@ def test_weights_that_are_missing_are_told(folder, tmp_path):
     with pytest.raises(ModelError, match=r"1 are missing or of another shape \(model.query_position"):
         load_detector(str(tmp_path))
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "grounding-dino"
+
+
+def test_all_that_it_computes_is_in_its_turn(folder, monkeypatch):
+    turns = Turns()
+    monkeypatch.setattr(detector, "net_lock", lambda device: turns.lock)
+    net = GroundingDino(folder)
+    with turns:
+        net.detect(_photo(), "ball", 0.5)
+    assert "linear" in turns.inside
+    assert turns.outside == []

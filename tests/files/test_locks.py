@@ -7,23 +7,25 @@ import threading
 import pytest
 
 from gags.errors import WorkspaceError
-from gags.files.locks import locked
+from gags.files.locks import locked, locked_in_turn
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from gags.files.locks import locked
-with locked(Path(sys.argv[1]), "held"):
+from gags.files.locks import locked, locked_in_turn
+with {lock}:
     print("mine", flush=True)
     time.sleep(60)
 """
+AT_ONCE = HOLD.format(lock='locked(Path(sys.argv[1]), "held")')
+IN_TURN = HOLD.format(lock="locked_in_turn(Path(sys.argv[1]))")
 
 
-@pytest.fixture
-def other(tmp_path):
+@pytest.fixture(params=[AT_ONCE])
+def other(tmp_path, request):
     """Another process that holds a lock."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    command = [sys.executable, "-c", HOLD, str(tmp_path / ".lock")]
+    command = [sys.executable, "-c", request.param, str(tmp_path / ".lock")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
     assert process.stdout is not None
     assert process.stdout.readline() == b"mine\n"
@@ -74,3 +76,21 @@ def test_what_goes_wrong_inside_frees_it(tmp_path):
         raise KeyError
     with locked(tmp_path / ".lock", "busy"):
         pass
+
+
+@pytest.mark.parametrize("other", [IN_TURN], indirect=True)
+def test_a_lock_is_waited_for_until_the_other_process_is_gone(tmp_path, other):
+    path, told = tmp_path / ".lock", []
+    with pytest.raises(WorkspaceError, match="busy"), locked_in_turn(path, seconds=0.2, busy="busy"):
+        pass
+
+    def tell():
+        told.append(other.poll())
+        other.send_signal(signal.SIGKILL)
+
+    with locked_in_turn(path, tell=tell):
+        assert other.wait() == -signal.SIGKILL
+    assert told == [None]
+    with locked_in_turn(path, tell=tell):
+        pass
+    assert told == [None]

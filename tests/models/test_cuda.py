@@ -153,7 +153,16 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def look(monkeypatch: pytest.MonkeyPatch) -> CudaFacts:
     """Facts as a new process would find them: torch looks for the toolkit when it is imported."""
     monkeypatch.setattr(cpp_extension, "CUDA_HOME", cpp_extension._find_cuda_home())
+    cuda._output.cache_clear()
     return cuda_facts()
+
+
+def test_the_compiler_is_asked_once_a_process(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_nvcc(machine, "12.8")
+    facts = look(monkeypatch)
+    (machine / "bin" / "nvcc").unlink()
+    assert facts.toolkit.nvcc == "12.8"
+    assert cuda_facts() == facts
 
 
 def test_facts_of_a_made_up_machine(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

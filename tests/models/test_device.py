@@ -1,5 +1,7 @@
 """Which device Gaussians and neural nets take, in which precision; faked machines."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,11 +13,14 @@ from tests.helpers.heard import Heard
 from tests.helpers.pretend_gpu import GPU, marked, pretend_gpu
 
 from gags.errors import GagsError, ModelError
+from gags.files import memory
 from gags.models import device
 from gags.models.cuda import CudaFacts
 from gags.models.device import (
     free_bytes,
     in_batches,
+    in_turn,
+    net_lock,
     neural_device,
     neural_dtype,
     out_of_memory,
@@ -28,7 +33,7 @@ from gags.models.device import (
 @pytest.mark.parametrize(
     ("cuda", "mps", "expected", "dtype"),
     [
-        (True, False, "cuda", torch.float16),
+        (True, False, "cuda:0", torch.float16),
         (False, True, "mps", torch.float32),
         (False, False, "cpu", torch.float32),
     ],
@@ -38,6 +43,7 @@ def test_the_fastest_device(
 ) -> None:
     monkeypatch.delenv("GAGS_DEVICE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     monkeypatch.setattr(device, "gpu_computes", lambda: True)
     assert neural_device() == torch.device(expected)
@@ -57,13 +63,13 @@ def test_free_memory_of_a_mac(monkeypatch: pytest.MonkeyPatch, available: int, e
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 900)
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 600)
     monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: 200)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=available))
+    monkeypatch.setattr(device, "available_bytes", lambda: available)
     assert free_bytes(torch.device("mps")) == expected
 
 
 def test_free_memory_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 << 20 < free_bytes(torch.device("cpu")) <= psutil.virtual_memory().total
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1_024_000))
+    monkeypatch.setattr(memory, "_left_in_groups", lambda own, root: iter([1_024_000]))  # a container's
     assert free_bytes(torch.device("cpu")) == 1_024_000
 
 
@@ -72,7 +78,10 @@ WORKS = CudaFacts(True, "12.8", True, gsplat="1.5.3", compiled=True)
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict:
-    """A machine with the NVIDIA GPU that its "facts" tell of, and where loading kernels ends in "problem"."""
+    """A machine with the NVIDIA GPU that its "facts" tell of, and where loading kernels ends in "problem".
+
+    It has another one, but this one, the second, was chosen.
+    """
     found = {"facts": WORKS, "problem": "", "loaded": []}
 
     def load(facts: CudaFacts, progress: object, *, again: bool) -> str:
@@ -81,6 +90,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict:
 
     monkeypatch.delenv("GAGS_DEVICE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: found["facts"].torch_sees_gpu)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(device, "cuda_facts", lambda: found["facts"])
     monkeypatch.setattr(device, "kernels_problem", load)
@@ -90,7 +100,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict:
 
 def test_gaussians_go_where_gsplat_works(machine: dict) -> None:
     listener = Heard()
-    assert scene_device(listener) == torch.device("cuda")
+    assert scene_device(listener) == torch.device("cuda:1")
     assert machine["loaded"] == [False]
     machine["facts"] = replace(WORKS, torch_sees_gpu=False)
     assert scene_device(listener) == torch.device("cpu")
@@ -104,7 +114,7 @@ def test_a_gpu_without_gsplat_is_told(machine: dict) -> None:
     assert scene_device(listener) == torch.device("cpu")
     assert len(listener.said) == 1
     assert "pip install 'gags[cuda]'" in listener.said[0]
-    assert neural_device() == torch.device("cuda")  # nets need no gsplat
+    assert neural_device() == torch.device("cuda:1")  # nets need no gsplat
     assert machine["loaded"] == []
 
 
@@ -127,7 +137,7 @@ def test_the_choice_of_the_user(machine: dict, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("GAGS_DEVICE", "cpu")
     assert scene_device() == neural_device() == torch.device("cpu")
     monkeypatch.setenv("GAGS_DEVICE", " CUDA ")
-    assert scene_device() == neural_device() == torch.device("cuda")
+    assert scene_device() == neural_device() == torch.device("cuda:1")
     machine["facts"] = replace(WORKS, gsplat="")
     with pytest.raises(GagsError, match="GAGS_DEVICE is cuda, but GPU found, gsplat missing"):
         scene_device()
@@ -155,6 +165,31 @@ def test_apples_gpu_can_be_chosen(machine: dict, monkeypatch: pytest.MonkeyPatch
     listener = Heard()
     assert scene_device(listener) == torch.device("cpu")
     assert listener.said == []
+
+
+def test_nets_on_apples_gpu_share_one_lock() -> None:
+    """Others have one each: they may compute side by side."""
+    for name, shared in (("mps", True), ("cpu", False), ("cuda", False)):
+        assert (net_lock(torch.device(name)) is net_lock(torch.device(name))) is shared
+
+
+def test_one_thread_at_a_time_is_in_a_net() -> None:
+    class Net:
+        def __init__(self) -> None:
+            self._lock, self.inside, self.most = net_lock(torch.device("mps")), 0, 0
+
+        @in_turn
+        def work(self, number: int, *, more: int = 0) -> int:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            time.sleep(0.01)
+            self.inside -= 1
+            return number + more
+
+    net = Net()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda number: net.work(number, more=1), range(4))) == [1, 2, 3, 4]
+    assert net.most == 1
 
 
 def test_nets_leave_a_gpu_that_torch_was_not_built_for(

@@ -32,6 +32,12 @@ def test_everything_needed_works_here(capsys: pytest.CaptureFixture[str]) -> Non
     assert "`gags run` works here" in capsys.readouterr().out
 
 
+def test_cores_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "cores_in_words", lambda: "2 of 64 cores")
+    (check,) = found("cpu", rasterize)
+    assert "rasteriser in Numba, 2 of 64 cores, torch uses" in check.finding
+
+
 def test_a_broken_rasteriser_is_told_and_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

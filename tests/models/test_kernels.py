@@ -2,27 +2,33 @@
 
 import os
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
 import torch
 from tests.helpers.heard import Heard
 from tests.helpers.pretend_gpu import pretend_gpu
 
+from gags.errors import GagsError
 from gags.models import kernels
 from gags.models.cuda import CudaFacts
 from gags.models.kernels import build_jobs, first_cause, kernels_problem, output_to_stderr
+from gags.render.cuda_view import load_gsplat
 
 FACTS = CudaFacts(True, "12.8", True, gsplat="1.5.3", compiled=False)
 
 PACKAGE = """
 import torch
 
+__version__ = "1.5.3"
+
 def quat_scale_to_covar_preci(quats, scales, compute_preci=True):
+    {run}
     return torch.diag_embed(scales ** 2) * {factor}, None
 """
 
@@ -56,11 +62,11 @@ def gsplat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNa
         for name in [name for name in sys.modules if name.split(".")[0] == "gsplat"]:
             del sys.modules[name]
 
-    def write(last: str, factor: float = 1.0) -> None:
+    def write(last: str, factor: float = 1.0, run: str = "") -> None:
         forget()
         folder = tmp_path / "site" / "gsplat"
         (folder / "cuda").mkdir(parents=True, exist_ok=True)
-        (folder / "__init__.py").write_text(PACKAGE.format(factor=factor))
+        (folder / "__init__.py").write_text(PACKAGE.format(factor=factor, run=run))
         (folder / "cuda" / "__init__.py").touch()
         (folder / "cuda" / "_backend.py").write_text(BACKEND.format(last=last))
 
@@ -152,6 +158,86 @@ def test_other_failures_are_told(gsplat: SimpleNamespace, last: str, told: str) 
         assert load() == ""
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: all CUDA-capable devices are busy or unavailable",
+        "CUDA unknown error - this may be due to an incorrectly set up environment",
+        "initialization error",
+        "cannot allocate memory",
+    ],
+)
+@pytest.mark.parametrize("where", ["building", "running"])
+def test_what_may_pass_is_tried_again(gsplat: SimpleNamespace, where: str, message: str) -> None:
+    raising = f"raise RuntimeError({message!r})"
+    gsplat.write(raising) if where == "building" else gsplat.write("_C = object()", run=raising)
+    assert message in load()
+    gsplat.write("_C = object()")
+    assert load() == ""
+
+
+def test_a_failed_trial_of_what_was_built_is_not_remembered(gsplat: SimpleNamespace) -> None:
+    """Trying again takes no build."""
+    gsplat.write("_C = object()", run="raise RuntimeError('the driver does not like it')")
+    assert "does not like it" in load()
+    gsplat.write("_C = object()")
+    assert load() == ""
+
+
+def beside_a_build(listener: Heard, meanwhile: Callable[[], None]) -> str:
+    """What a process finds that comes while another one builds, which does something before it ends."""
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(load(listener=listener)))
+    with kernels._build_lock():
+        thread.start()
+        deadline = time.monotonic() + 60
+        while not listener.said and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert found == []
+        meanwhile()
+    thread.join(60)
+    assert len(found) == 1
+    return found[0]
+
+
+def test_a_build_of_another_process_is_waited_for(gsplat: SimpleNamespace) -> None:
+    gsplat.write("_C = object()")
+    built = gsplat.root / "extensions" / "py312_cu128" / "gsplat_cuda"
+
+    def build() -> None:
+        assert gsplat.loads() == []
+        built.mkdir(parents=True)
+        (built / "gsplat_cuda.so").touch()
+
+    listener = Heard()
+    assert beside_a_build(listener, build) == ""
+    assert [line.split(":")[0] for line in listener.said] == [
+        "Waiting for another process that sets up gsplat's kernels"
+    ]
+    assert len(gsplat.loads()) == 1
+
+
+def test_a_build_that_failed_meanwhile_is_not_repeated(gsplat: SimpleNamespace) -> None:
+    gsplat.write("_C = object()")
+    failed = kernels._Loaded("no nvcc", lasting=True)
+    found = beside_a_build(Heard(), lambda: kernels._remember(FACTS, failed))
+    assert found == "no nvcc (as found before; `gags doctor` tries again)"
+    assert gsplat.loads() == []
+
+
+def test_who_rasterises_at_once_builds_in_the_same_way(
+    gsplat: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(kernels, "build_jobs", lambda: 5)
+    gsplat.write("_C = object()")
+    assert load_gsplat() is load_gsplat() is sys.modules["gsplat"]
+    assert gsplat.loads() == ["5"]
+    assert capfd.readouterr().out == ""
+    gsplat.write("raise RuntimeError('nvcc fatal : no')")
+    with pytest.raises(GagsError, match="cannot be compiled: nvcc fatal : no"):
+        load_gsplat()
+
+
 def test_a_kernel_is_run(gsplat: SimpleNamespace) -> None:
     """Kernels for another GPU are loaded without complaint."""
     gsplat.write("_C = object()", factor=0.5)
@@ -176,8 +262,9 @@ def test_the_environment_is_as_before(gsplat: SimpleNamespace, monkeypatch: pyte
 def test_as_many_jobs_as_memory_and_cores_allow(
     monkeypatch: pytest.MonkeyPatch, gigabytes: int, cores: int, expected: int
 ) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=gigabytes * 10**9))
+    """A container's, where there is one: both count control groups."""
+    monkeypatch.setattr(kernels, "usable_cores", lambda: cores)
+    monkeypatch.setattr(kernels, "available_bytes", lambda: gigabytes * 10**9)
     assert build_jobs() == expected
 
 

@@ -1,10 +1,12 @@
 """Networks and the global mapper: refused in one line where pycolmap lacks them; old searches stay done."""
 
+from contextlib import nullcontext
+
 import pycolmap
 import pytest
 
 from gags.errors import CaptureError
-from gags.poses import PoseSettings, find_poses
+from gags.poses import PoseSettings, database, find_poses, mapping
 from gags.poses.learnt import check_features, extraction_options, matching_options
 from gags.poses.mapping import check_mapper, chosen_mapper
 from gags.poses.settings import kept_settings
@@ -45,6 +47,28 @@ def test_types_that_pycolmap_is_asked_for():
         assert matching_options(settings).type == matching
     assert extraction_options(PoseSettings(max_features=77)).sift.max_num_features == 77
     check_features(PoseSettings())
+
+
+def test_as_many_threads_as_the_user_or_a_container_allows(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    options = mapping.mapper_options(10, 0)
+    assert (options.num_threads, options.mapper.num_threads) == (3, 3)
+    assert matching_options(PoseSettings()).num_threads == 3
+    asked: list[int] = []
+    monkeypatch.setattr(pycolmap, "calibrate_view_graph", lambda *_: None)
+    monkeypatch.setattr(
+        pycolmap,
+        "global_mapping",
+        lambda *given: asked.extend([given[-1].num_threads, given[-1].mapper.num_threads]),
+    )
+    (tmp_path / "in.db").touch()
+    mapping._placed_at_once(tmp_path / "in.db", tmp_path, 0)
+    assert asked == [3, 3]
+    monkeypatch.setattr(
+        database, "ThreadPoolExecutor", lambda workers: asked.append(workers) or nullcontext()
+    )
+    assert list(database._keypoints([], PoseSettings())) == []
+    assert asked[2:] == [3]
 
 
 def test_a_version_without_the_global_mapper(monkeypatch):

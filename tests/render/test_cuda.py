@@ -36,6 +36,7 @@ def fake_package(monkeypatch, kernels, version="1.5.3"):
     package = SimpleNamespace(_backend=backend)
     monkeypatch.setitem(sys.modules, "gsplat", SimpleNamespace(cuda=package, __version__=version))
     monkeypatch.setitem(sys.modules, "gsplat.cuda", package)
+    monkeypatch.setitem(sys.modules, "gsplat.cuda._backend", backend)
 
 
 def test_gsplat_without_a_compiler_is_told(monkeypatch):

@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
+import torch
 from tests.helpers.blobs import ToyEncoder
 
 from gags.serve.pool import MEMORY_OF_FILES, ScenePool, SceneUnreadable
@@ -47,6 +49,27 @@ def test_one_scene_is_held_however_small_the_budget(folders):
     pool.get("a")
     pool.get("b")
     assert pool.loaded == ["b"]
+
+
+@pytest.mark.parametrize(("there", "host"), [(100, 900), (900, 100)])
+def test_scenes_on_a_gpu_count_against_its_memory(monkeypatch, there, host):
+    monkeypatch.setattr("gags.serve.pool.scene_device", lambda progress: torch.device("cuda:1"))
+    monkeypatch.setattr("gags.serve.pool.available_bytes", lambda: host)
+    monkeypatch.setattr("gags.serve.pool.free_bytes", {torch.device("cuda:1"): there}.__getitem__)
+    assert ScenePool({}).budget == 50
+    assert ScenePool({}, 70).budget == 70
+
+
+def test_memory_of_scenes_that_leave_is_free_at_once(folders):
+    """Parts of a scene know it; so it would stay until Python looks for such circles."""
+    pool = ScenePool(folders, 1)
+    first = weakref.ref(pool.get("a").gaussians.means)
+    second = weakref.ref(pool.get("b").gaussians.means)
+    assert first() is None
+    assert not pool.make_room("b")
+    assert pool.make_room("c")
+    assert pool.loaded == []
+    assert second() is None
 
 
 def test_a_changed_scene_is_loaded_again(folders):

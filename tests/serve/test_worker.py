@@ -4,6 +4,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 pytest.importorskip("fastapi")
 from gags.errors import QueryError
@@ -23,6 +24,7 @@ class StandIn:
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
+        self.room: list[str] = []  # what other scenes could leave
 
     def queries(self, texts):
         self.batches.append(list(texts))
@@ -31,6 +33,8 @@ class StandIn:
         return Queries(texts)
 
     def locate(self, queries):
+        if "large" in queries.texts and self.room:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return [[] for _ in queries.texts]
 
 
@@ -41,7 +45,10 @@ def scenes():
 
 @pytest.fixture
 def worker(scenes):
-    worker = Worker(SimpleNamespace(get=scenes.__getitem__), 6)  # type: ignore[arg-type]
+    pool = SimpleNamespace(
+        get=scenes.__getitem__, make_room=lambda keep: bool(scenes[keep].room and scenes[keep].room.pop())
+    )
+    worker = Worker(pool, 6)  # type: ignore[arg-type]
     yield worker
     worker.close()
 
@@ -122,3 +129,30 @@ def test_after_the_end_nothing_is_taken(worker):
     worker.close()
     with pytest.raises(TooManyWaiting):
         worker.ask("a", ["x"], texts_of)
+
+
+def test_a_question_that_runs_out_of_memory_is_asked_again_without_other_scenes(worker, scenes):
+    scenes["a"].room = ["b"]
+    go_on = held(worker)
+    answers = [worker.ask("a", ["large"], texts_of), worker.ask("a", ["x"], texts_of)]
+    go_on.set()
+    assert [answer.result(10) for answer in answers] == [("large",), ("x",)]
+    assert scenes["a"].room == []
+
+    tried: list[str] = []
+
+    def work(scene, queries):
+        tried.extend(queries.texts)
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    scenes["b"].room = ["a", "c"]
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        worker.ask("b", ["y"], work).result(10)
+    assert tried == ["y"] * 3  # as long as there is something to drop
+
+
+def test_other_errors_drop_no_scenes(worker, scenes):
+    scenes["a"].room = ["b"]
+    with pytest.raises(QueryError):
+        worker.ask("a", ["bad"], texts_of).result(10)
+    assert scenes["a"].room == ["b"]

@@ -85,9 +85,10 @@ def locate(
     if texts or (image is None and like is None):
         _check_texts(texts)
     shown = None if like is None else parse_pixel(like)
-    loaded = Scene.load(scene)
+    progress = ConsoleReporter()
+    loaded = Scene.load(scene, progress=progress)
     queries = loaded.queries(texts, image=image, like=shown)
-    found, unit = loaded.locate(queries, progress=ConsoleReporter()), loaded.frame.unit
+    found, unit = loaded.locate(queries, progress=progress), loaded.frame.unit
     if json:
         _print_json([instance.to_json(unit) for rows in found for instance in rows])
         return
@@ -210,9 +211,10 @@ def _located(folder: Path, texts: tuple[str, ...], out: Path) -> tuple[Scene, li
     """A scene, and what the texts name in it, printed; `out` is checked before the work."""
     _check_texts(texts)
     writer_for(out)  # before the scene is loaded, which takes a while
-    scene = Scene.load(folder)
+    progress = ConsoleReporter()
+    scene = Scene.load(folder, progress=progress)
     scene.check_output(out)
-    found = scene.locate(texts, progress=ConsoleReporter())
+    found = scene.locate(texts, progress=progress)
     for text, instances in zip(texts, found, strict=True):
         scores = ", ".join(f"{instance.score:.2f}" for instance in instances)
         words = f"{len(instances)} found, score {scores}" if instances else "nothing in the scene matches"
@@ -277,7 +279,9 @@ def view(
             "look at the scene, ask it and download it; there is no password and no encryption",
             file=sys.stderr,
         )
-    gags.view(scene, port=port, host=host, words=words or EVERYDAY, up=up, open=open)
+    gags.view(
+        scene, port=port, host=host, words=words or EVERYDAY, up=up, open=open, progress=ConsoleReporter()
+    )
 
 
 def _export(scene: Path, out: Path, words: Path | None, up: str | None, open: bool) -> None:

@@ -6,6 +6,7 @@ import tyro
 
 import gags
 from gags.cli.arguments import Flat
+from gags.cli.console import ConsoleReporter
 from gags.serve.settings import ServeSettings
 
 Folders = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="WS|LIB [WS|LIB ...]")]
@@ -20,4 +21,4 @@ def serve(folders: Folders, /, *, settings: Annotated[ServeSettings, Flat] = Ser
         folders: Scenes, and libraries of scenes.
         settings: Where to listen, who may ask, and how much.
     """
-    gags.serve(folders, settings)
+    gags.serve(folders, settings, progress=ConsoleReporter())

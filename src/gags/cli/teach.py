@@ -51,7 +51,7 @@ def teach(
     if forget is not None:
         if name is not None or view is not None or at is not None or list:
             raise QueryError("--forget takes only the name to forget, as in: gags teach WS --forget NAME")
-        count = Scene.load(scene).forget(forget)
+        count = Scene.load(scene, progress=ConsoleReporter()).forget(forget)
         print(f"forgot {forget!r}, {count} click{'s' if count > 1 else ''}")
     elif name is None and view is None and at is None:
         _print_list(scene, json)
@@ -65,7 +65,7 @@ def teach(
 
 def _teach(folder: Path, name: str, view: str, at: tuple[int, int], level: Level | None) -> None:
     progress = ConsoleReporter()
-    scene = Scene.load(folder)
+    scene = Scene.load(folder, progress=progress)
     taught = scene.teach(name, view, at, level=level, progress=progress)
     instances = scene.locate(taught.name, progress=progress)[0]
     (answer,) = gags.write_answers(scene, taught.name, [taught.view], progress=progress)

@@ -44,7 +44,7 @@ def units(
         forget: Forget the unit.
         json: Print what is known as JSON.
     """
-    loaded = Scene.load(scene)
+    loaded = Scene.load(scene, progress=ConsoleReporter())
     given = [value is not None for value in (start, end, thing, length)]
     if forget:
         if any(given):

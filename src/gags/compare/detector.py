@@ -16,7 +16,7 @@ from torch import Tensor
 from gags import models
 from gags.embed.clip.encoder import Tokens
 from gags.errors import ModelError
-from gags.models.device import neural_device
+from gags.models.device import in_turn, net_lock, neural_device
 from gags.models.hub import HubError, read_json
 from gags.models.pretrained import (
     IMAGENET_MEAN,
@@ -104,7 +104,10 @@ class GroundingDino:
 
         _check_type(folder)
         self._device = device or neural_device()
-        self._model = load_pretrained(transformers.GroundingDinoForObjectDetection, folder).to(self._device)
+        self._lock = net_lock(self._device)
+        model = load_pretrained(transformers.GroundingDinoForObjectDetection, folder)
+        with self._lock:
+            self._model = model.to(self._device)
         self._tokens = Tokens(folder, self._model.config.max_text_len, siglip=False)
         self._pixels = read_pixel_rule(folder, PixelRule(IMAGENET_MEAN, IMAGENET_STD))
         size = read_processor(folder).get("size") or {}
@@ -112,6 +115,7 @@ class GroundingDino:
         self._longest = int(size.get("longest_edge") or LONGEST_SIDE)
 
     @torch.inference_mode()
+    @in_turn
     def detect(self, image: np.ndarray, text: str, threshold: float) -> Detections:
         """Boxes of what one text names.
 

@@ -95,9 +95,9 @@ def run_job(job: Job, progress: Callable[[], Reporter] = Reporter) -> None:
     _score(job, scene, clock)
 
 
-def _inputs(scene: Described) -> Inputs:
+def _inputs(scene: Described, progress: Reporter) -> Inputs:
     return Inputs(
-        load_splats_of(scene.workspace).to(scene_device()),
+        load_splats_of(scene.workspace).to(scene_device(progress)),
         scene.descriptions(),
         load_encoder(scene.encoder),
         scene.capture.train,
@@ -106,7 +106,7 @@ def _inputs(scene: Described) -> Inputs:
 
 
 def _learn(job: Job, scene: Described, clock: StageClock) -> None:
-    inputs, wanted = _inputs(scene), job.language_stamp(scene)
+    inputs, wanted = _inputs(scene, clock), job.language_stamp(scene)
     begun, checkpoint = job.folder / "learning.json", checkpoint_beside(job.language)
     if read_table(begun).get("stamp") != wanted:
         checkpoint.unlink(missing_ok=True)  # of other masks or settings, or of an earlier version
@@ -128,7 +128,7 @@ def _learn(job: Job, scene: Described, clock: StageClock) -> None:
 
 
 def _score(job: Job, scene: Described, clock: StageClock) -> None:
-    inputs = _inputs(scene)
+    inputs = _inputs(scene, clock)
     answerer, encoder = job.method.learner.load(job.language, inputs), inputs.encoder
     labels = with_photos(load_labels(job.labels), scene.capture, job.labels_by)
     with query_stopwatch() as watch:

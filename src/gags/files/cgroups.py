@@ -1,5 +1,6 @@
 """Control groups: how much of the machine Linux lets this process use (containers, jobs of a cluster)."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +27,17 @@ def folders(controller: str, own: Path, root: Path) -> Iterator[tuple[int, Path]
         version = 2 if number == "0" and not controllers else 1
         if version == 1 and controller not in controllers.split(","):
             continue
-        mount = root / controllers if version == 1 else root
+        mount = _mount(controller, root) if version == 1 else root
         # A container may see its own group mounted as the root, under a path of the machine outside.
         inner = Path(path.lstrip("/"))
         for folder in (inner, *inner.parents):
             yield version, mount / folder
+
+
+def _mount(controller: str, root: Path) -> Path:
+    """Where a controller of version 1 is mounted: its folder is called after it and others, in any order."""
+    try:
+        names = sorted(os.listdir(root))
+    except OSError:
+        names = []
+    return root / next((name for name in names if controller in name.split(",")), controller)

@@ -1,15 +1,18 @@
 """Locks between processes: held by the process itself, and so gone when it ends, however that happens."""
 
 import errno
+import math
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gags.errors import WorkspaceError
 from gags.files.trouble import refused
 
+_POLL_SECONDS = 0.1
 _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 _HELD: dict[Path, tuple[int, int]] = {}  # thread that holds a lock, and how many times
 _GUARD = threading.Lock()
@@ -50,6 +53,42 @@ def locked(path: Path, held: str) -> Iterator[None]:
                 _HELD[path] = thread, times
             else:
                 del _HELD[path]
+
+
+@contextmanager
+def locked_in_turn(
+    path: Path,
+    *,
+    tell: Callable[[], None] = lambda: None,
+    seconds: float = math.inf,
+    busy: str = "",
+    shared: bool = False,
+) -> Iterator[None]:
+    """Hold a lock; waits while another process or thread holds it.
+
+    Where the file system knows no locks, nothing is locked.
+
+    Args:
+        path: File that stands for the lock. It stays, and is no lock while nobody holds it.
+        tell: Called once if it has to be waited for.
+        seconds: How long to wait.
+        busy: What is wrong if it is held for longer, for the error.
+        shared: Whether others may share the lock, see `take`.
+
+    Raises:
+        WorkspaceError: If it is still held after that time.
+        OSError: If the file cannot be made.
+    """
+    with open(path, "a") as file:
+        until, told = time.monotonic() + seconds, False
+        while not take(file.fileno(), shared=shared):
+            if not told:
+                tell()
+                told = True
+            if time.monotonic() >= until:
+                raise WorkspaceError(busy)
+            time.sleep(_POLL_SECONDS)
+        yield
 
 
 def held_by_another(root: Path) -> str:

@@ -71,7 +71,7 @@ class Library:
             LibraryError: If it has no things, if the name is none, or if the library has another scene of
                 that name.
         """
-        scene = workspace if isinstance(workspace, Scene) else Scene.load(workspace)
+        scene = workspace if isinstance(workspace, Scene) else Scene.load(workspace, progress=progress)
         root = scene.workspace.root.resolve()
         name = name or root.name
         self._check_name(name, root)

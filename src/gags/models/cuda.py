@@ -5,6 +5,7 @@ compiler. What is missing is found out beforehand, where torch would look for it
 does so with a page of compiler output. Whether the build works is left to `gags.models.kernels`.
 """
 
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -292,8 +293,9 @@ def _compilers_own_folders() -> list[str]:
     return ["/usr/include", *filter(None, os.pathsep.join(listed).split(os.pathsep))]
 
 
+@functools.cache
 def _output(*command: str) -> str:
-    """What a program prints; empty if it cannot be run or fails."""
+    """What a program prints, asked once a process; empty if it cannot be run or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):

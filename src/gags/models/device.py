@@ -7,20 +7,24 @@ variable `GAGS_DEVICE` (auto, cpu, cuda or mps) overrides both choices.
 
 import functools
 import os
+import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
 from gags.errors import GagsError, ModelError
+from gags.files.memory import available_bytes
 from gags.models.cuda import cuda_facts, cuda_problem, torch_problem
 from gags.models.kernels import kernels_problem
 from gags.progress import SILENT, Reporter
 
 Result = TypeVar("Result")
+Given = ParamSpec("Given")
+
+_MPS_LOCK = threading.RLock()
 
 DEVICE_VARIABLE = "GAGS_DEVICE"
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -51,10 +55,10 @@ def scene_device(progress: Reporter = SILENT) -> torch.device:
         return torch.device("cpu")
     problem = scene_problem(progress, again=chosen == "cuda")
     if not problem:
-        return torch.device("cuda")
+        return _current_gpu()
     if chosen == "cuda":
         raise _refused(chosen, problem)
-    progress.say(f"Gaussians stay on the CPU: {problem}")
+    progress.say_once(f"Gaussians stay on the CPU: {problem}")
     return torch.device("cpu")
 
 
@@ -67,6 +71,11 @@ def scene_problem(progress: Reporter = SILENT, *, again: bool = False) -> str:
     """
     facts = cuda_facts()
     return cuda_problem(facts) or kernels_problem(facts, progress, again=again)
+
+
+def _current_gpu() -> torch.device:
+    """The GPU that this thread is set to, by number: without one, another thread would take the first GPU."""
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def _choice() -> str:
@@ -90,7 +99,7 @@ def neural_device() -> torch.device:
     """
     chosen = _choice()
     if chosen in ("auto", "cuda") and torch.cuda.is_available() and gpu_computes():
-        return torch.device("cuda")
+        return _current_gpu()
     if chosen == "cuda":
         raise _refused(chosen, torch_problem(cuda_facts()) or "torch fails to compute on the GPU")
     if chosen in ("auto", "mps") and torch.backends.mps.is_available():
@@ -109,6 +118,26 @@ def gpu_computes() -> bool:
         return False
 
 
+def net_lock(device: torch.device) -> Any:
+    """What a thread holds while it uses a net or its results on a device, a `threading.RLock`.
+
+    On Apple's GPU it is one for the whole process: two threads that compute there at once can end it
+    (pytorch#197805), whatever the nets. Elsewhere it is a new one.
+    """
+    return _MPS_LOCK if device.type == "mps" else threading.RLock()
+
+
+def in_turn(method: Callable[Concatenate[Any, Given], Result]) -> Callable[Concatenate[Any, Given], Result]:
+    """A method that one thread at a time is in, of an object that keeps its `net_lock` as `_lock`."""
+
+    @functools.wraps(method)
+    def run(self: Any, *args: Given.args, **kwargs: Given.kwargs) -> Result:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return run
+
+
 def neural_dtype(device: torch.device) -> torch.dtype:
     """Half precision on an NVIDIA GPU, as the paper runs its models; single elsewhere.
 
@@ -118,12 +147,12 @@ def neural_dtype(device: torch.device) -> torch.dtype:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that a computation on a device may still take."""
+    """Memory that a computation on a device may still take; in a container, what it leaves."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + kept
-    free = psutil.virtual_memory().available
+    free = available_bytes()
     if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):  # torch 2.5 or newer
         # What torch keeps for later is free for tensors. The GPU shares the memory of the system.
         used = torch.mps.current_allocated_memory()

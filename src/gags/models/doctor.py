@@ -1,6 +1,5 @@
 """What works on this machine, and what to do about the rest."""
 
-import os
 import platform
 import shutil
 import tempfile
@@ -28,6 +27,7 @@ from gags.models.device import (
 )
 from gags.models.known import OWN_MODELS, PAPER_ENCODER, PAPER_SEGMENTER
 from gags.progress import SILENT, Reporter
+from gags.threads import cores_in_words
 
 Rasterize = Callable[..., Any]
 """`gags.render.rasterize`; handed in, because rendering builds on this room."""
@@ -61,7 +61,7 @@ def examine(rasterize: Rasterize, progress: Reporter = SILENT) -> list[Check]:
     """
     system = f"Python {platform.python_version()}, torch {torch.__version__}, {platform.platform()}"
     checks = [Check("gags", True, f"{__version__}, {system}")]
-    threads = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
+    threads = f"{cores_in_words()}, torch uses {torch.get_num_threads()} threads"
     checks.append(_backend(rasterize, "cpu", f"rasteriser in Numba, {threads}", needed=True))
     checks += [_cuda(rasterize, progress), _device(), _nets()]
     defaults = (*(own.name for own in OWN_MODELS), PAPER_SEGMENTER, PAPER_ENCODER)

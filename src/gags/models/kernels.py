@@ -1,8 +1,8 @@
 """Load gsplat's kernels, once a process, and remember where they do not work.
 
 At first use they are compiled, which takes minutes and prints what compilers print; here that goes to stderr,
-because stdout may carry a command's JSON. A build that failed is not tried again by the commands that follow,
-unless something it depends on has changed; `gags doctor` always tries.
+because stdout may carry a command's JSON. One process at a time does so. A build that failed is not tried
+again by the commands that follow, unless something it depends on has changed; `gags doctor` always tries.
 """
 
 import contextlib
@@ -16,15 +16,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import psutil
 import torch
 
 from gags.files import read_table, write_json
+from gags.files.locks import locked_in_turn
+from gags.files.memory import available_bytes
 from gags.models.cuda import CudaFacts, build_path
 from gags.models.own import cache_folder
 from gags.progress import SILENT, Reporter
+from gags.threads import usable_cores
 
 BYTES_A_JOB = 3e9
 """Memory that nvcc takes for the largest of gsplat's files, rounded up; as many jobs run as fit."""
@@ -35,7 +37,13 @@ _CAUSE = re.compile(r"\berror\b|fatal|unsupported|no such file|not found|kill|ca
 _NO_CAUSE = re.compile(
     r"^(Error building extension|ninja: build stopped|FAILED:|\[\d+/\d+\])| -c .* -o ", re.I
 )
-_PASSING = re.compile(r"kill|out of memory|no space left", re.I)
+_PASSING = re.compile(
+    r"kill|interrupted|out of memory|(can ?not|can't) allocate memory|memory exhausted|bad_alloc"
+    r"|no space left|quota exceeded|temporarily unavailable"
+    r"|CUDA (unknown )?error|initialization error|cudaGetDeviceCount|no CUDA GPUs",
+    re.I,
+)
+_BACKEND = "gsplat.cuda._backend"  # gsplat compiles its kernels when this is imported
 
 
 def kernels_problem(facts: CudaFacts, progress: Reporter = SILENT, *, again: bool = False) -> str:
@@ -47,32 +55,65 @@ def kernels_problem(facts: CudaFacts, progress: Reporter = SILENT, *, again: boo
         again: Try even where an earlier process failed on the same machine.
     """
     if _load.cache_info().currsize:
-        return _load()
-    known = {} if again else read_table(_record())
-    if known.get("machine") == _machine(facts):
-        return f"{known.get('problem')} (as found before; `gags doctor` tries again)"
-    if not facts.compiled and not _built_before():
-        jobs = os.environ.get("MAX_JOBS") or build_jobs()
-        progress.say(f"Compiling gsplat's kernels, {jobs} files at a time: minutes, but only once")
-    problem = _load()
-    _remember(facts, problem)
-    return problem
+        return _load().problem
+    with _build_lock(progress):
+        known = {} if again else read_table(_record())
+        if known.get("machine") == _machine(facts):
+            return f"{known.get('problem')} (as found before; `gags doctor` tries again)"
+        if not facts.compiled and not _built_before():
+            jobs = os.environ.get("MAX_JOBS") or build_jobs()
+            progress.say(f"Compiling gsplat's kernels, {jobs} files at a time: minutes, but only once")
+        loaded = _load()
+        _remember(facts, loaded)
+    return loaded.problem
+
+
+def load_backend() -> Any:
+    """gsplat's module that holds its kernels, compiled if need be; for those who did not look for a problem.
+
+    Raises:
+        Exception: Whatever gsplat, the compiler or the linker raises.
+    """
+    if _BACKEND in sys.modules:  # or another thread is importing it, and is waited for
+        return importlib.import_module(_BACKEND)
+    with _build_lock():
+        return _import_backend()
+
+
+class _Loaded(NamedTuple):
+    """How loading the kernels ended.
+
+    Attributes:
+        problem: Why it failed, in one line; empty if it worked.
+        lasting: Whether it will fail again: the build did, and not for a reason that may pass.
+    """
+
+    problem: str
+    lasting: bool
 
 
 @functools.cache
-def _load() -> str:
-    """Load the kernels and run one. Returns why that failed, in one line; empty if it worked."""
+def _load() -> _Loaded:
+    """Load the kernels and run one."""
+    built = False
     try:
-        with output_to_stderr(), _build_environment():
-            backend = importlib.import_module("gsplat.cuda._backend")
-            if backend._C is None:
-                return "gsplat finds neither compiled kernels nor a CUDA toolkit to compile them with"
-            _run_one(importlib.import_module("gsplat"))
+        if _import_backend()._C is None:
+            problem = "gsplat finds neither compiled kernels nor a CUDA toolkit to compile them with"
+            return _Loaded(problem, lasting=True)
+        built = True
+        _run_one(importlib.import_module("gsplat"))
     except Exception as error:  # a compiler's, a linker's, a driver's: each raises its own
         if isinstance(error, ImportError) and isinstance(error.__context__, OSError):
             error = error.__context__  # after which gsplat looked for kernels that were never built
-        return f"gsplat's kernels do not work here: {first_cause(str(error)) or type(error).__name__}"
-    return ""
+        cause = first_cause(str(error)) or type(error).__name__
+        lasting = not built and not _PASSING.search(cause)
+        return _Loaded(f"gsplat's kernels do not work here: {cause}", lasting)
+    return _Loaded("", lasting=False)
+
+
+def _import_backend() -> Any:
+    with output_to_stderr(), _build_environment():
+        return importlib.import_module(_BACKEND)
 
 
 def _run_one(gsplat: Any) -> None:
@@ -106,6 +147,30 @@ def output_to_stderr() -> Iterator[None]:
 
 
 @contextmanager
+def _build_lock(progress: Reporter = SILENT) -> Iterator[None]:
+    """While kernels are built and loaded: no other process does so, and none removes what is half built.
+
+    gsplat removes the lock of torch and the folder that another process builds in.
+
+    Args:
+        progress: Told if another process has to be waited for.
+    """
+
+    def tell() -> None:
+        progress.say(
+            "Waiting for another process that sets up gsplat's kernels: minutes, if it compiles them"
+        )
+
+    root = _extensions()
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # where nothing can be written, nothing is built either
+            if root is not None:
+                root.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked_in_turn(root / "gsplat_cuda.lock", tell=tell))
+        yield
+
+
+@contextmanager
 def _build_environment() -> Iterator[None]:
     """While kernels are built: as many jobs as memory allows, unless the user says how many; ninja found."""
     changed = {"PATH": build_path()}
@@ -124,18 +189,24 @@ def _build_environment() -> Iterator[None]:
 
 def build_jobs() -> int:
     """Compilers at a time: one a core, as far as memory goes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, int(psutil.virtual_memory().available / BYTES_A_JOB)))
+    return max(1, min(usable_cores(), int(available_bytes() / BYTES_A_JOB)))
+
+
+def _extensions() -> Path | None:
+    """The folder that torch compiles extensions in; None if it cannot compile any."""
+    try:
+        from torch.utils import cpp_extension
+    except ImportError:  # without setuptools
+        return None
+    return Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root())
 
 
 def _built_before() -> bool:
     """Whether torch's folder of extensions holds gsplat's kernels; they may be of another torch."""
-    try:
-        from torch.utils import cpp_extension
-    except ImportError:  # without setuptools
-        return False
-    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root())
-    return any(path.suffix in (".so", ".pyd") for path in root.glob("**/gsplat_cuda/gsplat_cuda*"))
+    root = _extensions()
+    return root is not None and any(
+        path.suffix in (".so", ".pyd") for path in root.glob("**/gsplat_cuda/gsplat_cuda*")
+    )
 
 
 def _record() -> Path:
@@ -149,10 +220,10 @@ def _machine(facts: CudaFacts) -> str:
     return hashlib.sha256(repr((facts, torch.__version__, compiler, chosen)).encode()).hexdigest()[:16]
 
 
-def _remember(facts: CudaFacts, problem: str) -> None:
+def _remember(facts: CudaFacts, loaded: _Loaded) -> None:
     """Keep for the commands that follow that a build failed; not what may pass, like a lack of memory."""
     with contextlib.suppress(OSError):  # they try once more
-        if problem and not _PASSING.search(problem):
-            write_json(_record(), {"machine": _machine(facts), "problem": problem})
+        if loaded.lasting:
+            write_json(_record(), {"machine": _machine(facts), "problem": loaded.problem})
         else:
             _record().unlink(missing_ok=True)

@@ -115,7 +115,7 @@ def _run(
     describe(workspace, chosen.describe, preset=chosen.preset, **models, progress=progress)
     distill(workspace, chosen.distill, preset=chosen.preset, progress=progress)
     things(workspace, progress=progress)
-    scene = Scene.load(workspace.root)
+    scene = Scene.load(workspace.root, progress=progress)
     if report:
         write_report(scene, progress=progress)
     return scene
@@ -340,7 +340,8 @@ def _distill(
         keep_preset(workspace, "distill", settings, chosen.preset, progress)
         return
     clock, checkpoint = StageClock(progress), workspace.distill_checkpoint
-    field = train_field(gaussians.to(scene_device()), items, settings, checkpoint=checkpoint, progress=clock)
+    gaussians = gaussians.to(scene_device(progress))
+    field = train_field(gaussians, items, settings, checkpoint=checkpoint, progress=clock)
     field.save(workspace.field)
     as_run = {"preset": chosen.preset, "changed": changed_fields(settings, chosen.preset)}
     checksums = {workspace.descriptions.name: content} if content else None
@@ -370,7 +371,7 @@ def things(scene: Workspace | Path | str, *, progress: Reporter = SILENT) -> Thi
                 f"{workspace.root} has no masks yet; run `gags describe {workspace.root}` first"
             )
         Descriptions(workspace, capture.train).check(described.stamp)
-        gaussians = load_splats_of(workspace).to(scene_device())
+        gaussians = load_splats_of(workspace).to(scene_device(progress))
         started, record = time.monotonic(), workspace.record("things")
         found, key = things_of_scene(workspace, capture, gaussians, splats_hash(gaussians), progress=progress)
         if record is None or record.stamp != key:

@@ -119,7 +119,7 @@ def segmenting(
     """A function from a photo of the capture, and its pixels, to its masks and the prompts asked."""
     rows = {view.name: row for row, view in enumerate(capture.train)}
     cameras = [view.camera for view in capture.train]
-    gaussians = load_splats_of(workspace).to(scene_device())
+    gaussians = load_splats_of(workspace).to(scene_device(progress))
     placer = PromptPlacer(gaussians, cameras, settings, progress=progress)
 
     def segment(view: View, image: np.ndarray) -> tuple[Masks, np.ndarray]:

@@ -1,6 +1,5 @@
 """Keypoints of photos in COLMAP's database, photo by photo, so that a stopped run resumes."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from gags.poses.learnt import comparable, extraction_options
 from gags.poses.rigs import register_panoramas
 from gags.poses.settings import PoseSettings
 from gags.progress import SILENT, Reporter
+from gags.threads import wished_threads
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def _camera(photo: BarePhoto, settings: PoseSettings) -> Any:
 
 def _keypoints(photos: list[BarePhoto], settings: PoseSettings) -> Iterator[tuple[np.ndarray, Any]]:
     """Keypoints (x, y and shape, px of the whole photo) and descriptors, photo by photo, in order."""
-    workers = max(1, min(8, os.cpu_count() or 1))
+    workers = min(8, wished_threads())
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(photos), 2 * workers):  # a few at a time, so that memory stays small
             block = photos[start : start + 2 * workers]

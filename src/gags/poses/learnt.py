@@ -6,6 +6,7 @@ import numpy as np
 
 from gags.errors import CaptureError
 from gags.poses.settings import PoseSettings
+from gags.threads import wished_threads
 
 
 def extraction_options(settings: PoseSettings) -> Any:
@@ -35,7 +36,7 @@ def matching_options(settings: PoseSettings) -> Any:
     from gags.poses.colmap import pycolmap
 
     options = pycolmap.FeatureMatchingOptions()
-    options.use_gpu = False
+    options.use_gpu, options.num_threads = False, wished_threads()
     family = "SIFT" if settings.features == "sift" else "ALIKED"
     way = "LIGHTGLUE" if settings.matcher == "lightglue" else "BRUTEFORCE"
     if (family, way) != ("SIFT", "BRUTEFORCE"):

@@ -11,6 +11,7 @@ from gags.poses.database import open_database, quiet_colmap
 from gags.poses.rigs import hold_rigs
 from gags.poses.settings import Mapper, PoseSettings
 from gags.progress import SILENT, Bar, Reporter
+from gags.threads import wished_threads
 
 LEAST_GROUP = 3  # so many photos that are connected by matches become a model of their own
 GLOBAL_SINCE = "4.0"  # version of pycolmap that has the global mapper; before, it was a program of its own
@@ -122,16 +123,21 @@ def _placed_at_once(database: Path, folder: Path, seed: int) -> dict[int, Any]:
     mapper = options.mapper
     options.random_seed = mapper.random_seed = mapper.rotation_averaging.random_seed = seed
     mapper.global_positioning.random_seed = mapper.retriangulation.random_seed = seed
+    options.num_threads = mapper.num_threads = wished_threads()
     options.min_model_size = LEAST_GROUP
     return pycolmap.global_mapping(copy, folder, folder, options)
 
 
 def mapper_options(count: int, seed: int) -> Any:
-    """COLMAP's defaults, with seeds, and models of three photos allowed where there are few photos at all."""
+    """COLMAP's defaults, with seeds, and models of three photos allowed where there are few photos at all.
+
+    Threads are as many as this process may use; COLMAP would take all cores.
+    """
     from gags.poses.colmap import pycolmap
 
     options = pycolmap.IncrementalPipelineOptions()
     options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed
+    options.num_threads = options.mapper.num_threads = wished_threads()
     options.min_model_size = max(LEAST_GROUP, min(10, count // 4))
     options.extract_colors = False  # done on the undistorted photos
     return options

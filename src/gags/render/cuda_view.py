@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gags.capture.camera import Camera
 from gags.errors import GagsError
+from gags.models.kernels import load_backend
 from gags.render.types import EPS2D, NEAR_PLANE
 
 TILE_SIZE = 16
@@ -23,6 +24,8 @@ _CAMERAS_KEPT = 4096  # on a GPU, 512 bytes each
 
 def load_gsplat() -> Any:
     """The package, its kernels compiled: at the first use on a machine that takes minutes.
+
+    Most ways here have loaded them before (`gags.models.device.scene_device`).
 
     Raises:
         GagsError: If it is missing, of another version, or without kernels.
@@ -37,12 +40,12 @@ def load_gsplat() -> Any:
             "run: pip install 'gags[cuda]'"
         )
     try:
-        from gsplat.cuda import _backend  # pyright: ignore[reportMissingImports]
+        backend = load_backend()
     except (ImportError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise GagsError(f"gsplat's kernels cannot be compiled: {reason}; `gags doctor` tells more") from error
     # Without a CUDA compiler gsplat only prints a line and goes on with None.
-    if getattr(_backend, "_C", None) is None:
+    if getattr(backend, "_C", None) is None:
         raise GagsError("gsplat has no compiled kernels and finds no CUDA compiler; `gags doctor` tells more")
     return gsplat
 

@@ -1,6 +1,5 @@
 """What the report of a finished scene shows: gathered from the scene and drawn as cards."""
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,6 +37,7 @@ from gags.report.data import (
 from gags.scene import Scene, by_view
 from gags.segment.masks import LEVELS
 from gags.things.things import Things
+from gags.threads import cores_in_words
 
 VIEWS_SHOWN = 4  # half of them held out, if there are such
 VIEWS_A_TEXT = 3  # in which a text is answered
@@ -341,7 +341,7 @@ def _data(
         gaussians=len(scene.gaussians),
         encoder=scene.field.encoder_name,
         segmenter=str(described.settings.get("segmenter", "")) if described else "",
-        device=f"{scene.gaussians.means.device.type.upper()}, {os.cpu_count()} cores",
+        device=f"{scene.gaussians.means.device.type.upper()}, {cores_in_words()}",
         stages=[StageTime(title, record.seconds) for title, record in times if record],
         answers=answers,
         views=views,

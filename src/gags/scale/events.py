@@ -283,6 +283,10 @@ class LinesOnly(Reporter):
         """Pass a line on."""
         self._progress.say(message)
 
+    def say_once(self, message: str) -> None:
+        """Pass a line on that others may have said."""
+        self._progress.say_once(message)
+
     def warn(self, message: str) -> None:
         """Pass a warning on."""
         self._progress.warn(message)

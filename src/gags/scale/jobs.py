@@ -249,7 +249,7 @@ class JobRunner:
         elif job.stage == "things":
             pipeline.things(scene.out, progress=teller)
         else:
-            report(Scene.load(scene.out), progress=teller)
+            report(Scene.load(scene.out, progress=teller), progress=teller)
         return None
 
     def _describe(self, job: Job, scene: SceneWork, teller: Teller, copy: OwnCopy | None) -> None:

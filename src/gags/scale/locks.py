@@ -7,19 +7,16 @@ for that lock, then leaves its own mark in the folder; a worker that finds anoth
 
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from gags.errors import WorkspaceError
 from gags.files import atomic_write
-from gags.files.locks import take
+from gags.files.locks import locked_in_turn
 from gags.progress import Reporter
 from gags.workspace import DRIVER_LOCK, Workspace
 
 WAIT_SECONDS = 180.0  # a cluster notices in half a minute that a driver or a machine is gone
-POLL_SECONDS = 0.1
 _TEMPORARY = re.compile(r"\..+\.tmp(\..*)?")
 
 
@@ -38,9 +35,13 @@ def driving(workspace: Workspace, run: str, progress: Reporter) -> Iterator[None
     folder = workspace.run
     folder.mkdir(parents=True, exist_ok=True)
     busy = f"{workspace.root} is being worked on by another run; wait until that ends, or stop it"
-    with _locked(folder / DRIVER_LOCK, busy, seconds=0):
+
+    def tell() -> None:
+        progress.say(f"{workspace.root}: waiting until workers of an earlier run have ended")
+
+    with locked_in_turn(folder / DRIVER_LOCK, seconds=0, busy=busy):
         still = f"workers of an earlier run are busy in {workspace.root}; try again when they have ended"
-        with _locked(folder / "work.lock", still, seconds=WAIT_SECONDS, progress=progress):
+        with locked_in_turn(folder / "work.lock", tell=tell, seconds=WAIT_SECONDS, busy=still):
             with atomic_write(folder / "mark") as path:
                 path.write_text(run)
             _remove_leftovers(workspace)
@@ -62,7 +63,7 @@ def working(workspace: Workspace, run: str, *, alone: bool) -> Iterator[None]:
         WorkspaceError: If another driver has taken over, or another worker does not end.
     """
     busy = f"another worker is still busy in {workspace.root}"
-    with _locked(workspace.run / "work.lock", busy, seconds=WAIT_SECONDS, shared=not alone):
+    with locked_in_turn(workspace.run / "work.lock", seconds=WAIT_SECONDS, busy=busy, shared=not alone):
         look_again(workspace)
         if mark(workspace) != run:
             raise WorkspaceError(f"another run has taken over {workspace.root}; this one has ended")
@@ -96,20 +97,3 @@ def _remove_leftovers(workspace: Workspace) -> None:
         for path in folder.rglob(".*.tmp*") if folder != workspace.root else folder.glob(".*.tmp*"):
             if _TEMPORARY.fullmatch(path.name) and path.is_file():
                 path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(
-    path: Path, busy: str, *, seconds: float, shared: bool = False, progress: Reporter | None = None
-) -> Iterator[None]:
-    """Hold the lock of a file, which ends with the process at the latest."""
-    with open(path, "a") as file:
-        until = time.monotonic() + seconds
-        while not take(file.fileno(), shared=shared):
-            if progress is not None:
-                progress.say(f"{path.parent.parent}: waiting until workers of an earlier run have ended")
-                progress = None
-            if time.monotonic() >= until:
-                raise WorkspaceError(busy)
-            time.sleep(POLL_SECONDS)
-        yield

@@ -160,7 +160,7 @@ def run_on_ray(
     _on_cluster([scene], ray, share, ended, report=report, named=False, progress=progress)
     if errors:
         raise errors[0]
-    return Scene.load(out)
+    return Scene.load(out, progress=progress)
 
 
 def _works(

@@ -24,6 +24,7 @@ from gags.errors import (
     ModelError,
     WorkspaceError,
 )
+from gags.progress import SILENT, Reporter
 from gags.serve import answers
 from gags.serve.answers import NothingMatches
 from gags.serve.guard import Guard, Rates
@@ -81,6 +82,7 @@ class Service:
         scenes: Folders of scenes by name.
         libraries: Libraries by name: objects with `search`, see `gags.Library`.
         settings: What is allowed.
+        progress: Told what keeps scenes from a GPU that is there.
 
     Attributes:
         app: The ASGI application.
@@ -88,11 +90,16 @@ class Service:
     """
 
     def __init__(
-        self, scenes: Mapping[str, Path], libraries: Mapping[str, Any], settings: ServeSettings
+        self,
+        scenes: Mapping[str, Path],
+        libraries: Mapping[str, Any],
+        settings: ServeSettings,
+        *,
+        progress: Reporter = SILENT,
     ) -> None:
         self.token = secrets.token_urlsafe(24) if settings.token is None else settings.token
         self._libraries = dict(libraries)
-        self._pool = ScenePool(scenes, int(settings.memory_gb * 1e9))
+        self._pool = ScenePool(scenes, int(settings.memory_gb * 1e9), progress=progress)
         self._worker = Worker(
             self._pool, settings.waiting, lambda count: self._metrics.batches.observe(count)
         )

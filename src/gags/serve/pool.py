@@ -1,6 +1,7 @@
 """Scenes that are asked over HTTP: loaded at their first question, dropped when memory runs short."""
 
 import contextlib
+import gc
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from gags.embed import load_encoder
 from gags.embed.encoder import Encoder
 from gags.errors import GagsError, ModelError
 from gags.files.memory import available_bytes
+from gags.models.device import free_bytes, scene_device
+from gags.progress import SILENT, Reporter
 from gags.scene import Scene
 from gags.workspace import Workspace
 
@@ -34,12 +37,15 @@ class ScenePool:
 
     Args:
         folders: Their folders by name.
-        budget: Bytes that scenes may take together, but one is always held; 0 takes half of what is free now.
+        budget: Bytes that scenes may take together, but one is always held; 0 takes half of what is free now
+            where they lie, on a GPU or not, and in the machine.
+        progress: Told what keeps scenes from a GPU that is there.
     """
 
-    def __init__(self, folders: Mapping[str, Path], budget: int = 0) -> None:
+    def __init__(self, folders: Mapping[str, Path], budget: int = 0, *, progress: Reporter = SILENT) -> None:
         self.folders = dict(folders)
-        self.budget = budget or available_bytes() // 2
+        self._progress = progress
+        self.budget = budget or min(free_bytes(scene_device(progress)), available_bytes()) // 2
         self._held: OrderedDict[str, _Held] = OrderedDict()  # least recently asked first
         self._encoders: dict[str, Encoder] = {}
 
@@ -64,12 +70,25 @@ class ScenePool:
         self._held[name] = held
         return held.scene
 
+    def make_room(self, keep: str | None) -> bool:
+        """Drop all scenes but one, because memory ran out.
+
+        Returns:
+            Whether there were any, so that it is worth another try.
+        """
+        others = [name for name in self._held if name != keep]
+        for name in others:
+            del self._held[name]
+        gc.collect()
+        return bool(others)
+
     def _loaded(self, name: str, workspace: Workspace, stamp: tuple[tuple[int, int], ...]) -> _Held:
         needed = MEMORY_OF_FILES * sum(size for _, size in stamp)
         while self._held and sum(held.bytes for held in self._held.values()) + needed > self.budget:
             self._held.popitem(last=False)
+        gc.collect()  # a scene has parts that know it: until then its memory is not free
         try:
-            scene = Scene.load(self.folders[name])
+            scene = Scene.load(self.folders[name], progress=self._progress)
         except GagsError as error:
             raise SceneUnreadable(str(error)) from error
         encoder = scene.field.encoder_name

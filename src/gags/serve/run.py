@@ -8,18 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from gags.errors import GagsError, WorkspaceError
+from gags.progress import SILENT, Reporter
 from gags.serve.settings import LOCAL_ADDRESSES, ServeSettings
 from gags.workspace import Workspace
 
 NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 
 
-def serve(folders: Sequence[Path | str] | Path | str, settings: ServeSettings | None = None) -> None:
+def serve(
+    folders: Sequence[Path | str] | Path | str,
+    settings: ServeSettings | None = None,
+    *,
+    progress: Reporter = SILENT,
+) -> None:
     """Answer questions about scenes and libraries over HTTP until Ctrl-C; the address is printed.
 
     Args:
         folders: Folders of scenes, or libraries of scenes.
         settings: Where to listen, who may ask, and how much.
+        progress: Told what keeps scenes from a GPU that is there.
 
     Raises:
         GagsError: If the extra `serve` is not installed, the address cannot be listened on, or a folder is
@@ -38,7 +45,7 @@ def serve(folders: Sequence[Path | str] | Path | str, settings: ServeSettings | 
     from gags.serve.app import Service
 
     with _listening(settings.host, settings.port) as listener:
-        service = Service(scenes, libraries, settings)
+        service = Service(scenes, libraries, settings, progress=progress)
         server = uvicorn.Server(uvicorn.Config(service.app, log_level="warning", access_log=False))
         _greet(settings, listener.getsockname()[1], service.token, len(scenes), len(libraries))
         try:

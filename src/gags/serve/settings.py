@@ -24,7 +24,7 @@ class ServeSettings(Settings, prefix=""):
     """What clients send as `Authorization: Bearer TOKEN`; "" lets everybody in, None makes one up."""
     memory_gb: float = ranged(0.0, Range(0, 100_000))
     """Scenes are dropped, those asked longest ago first, once they take more than this; 0 takes half of the
-    memory that is free."""
+    memory that is free, of a GPU if they lie on one."""
     rate: float = ranged(100.0, Range(0, 1_000_000, low_open=True))
     """Requests a second that one address may send, for long; for a moment twice as many."""
     waiting: int = ranged(256, Range(1, 100_000))

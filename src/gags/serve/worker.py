@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gags.errors import GagsError
+from gags.models.device import out_of_memory
 from gags.query.relevancy import Queries
 from gags.scene import Scene
 from gags.serve.pool import ScenePool
@@ -119,6 +120,7 @@ class Worker:
             return batch
 
     def _answer(self, batch: list[_Job]) -> None:
+        again: list[_Job] = []  # with the memory of other scenes, once the error has let go of its own
         try:
             scene = None if batch[0].scene is None else self._pool.get(batch[0].scene)
             texts = list(dict.fromkeys(text for job in batch for text in job.texts))
@@ -127,12 +129,23 @@ class Worker:
                 queries = scene.queries(texts)
                 scene.locate(queries)  # remembered by the scene, so that each job finds its own done
         except Exception as error:
-            if len(batch) > 1:  # one of them may be to blame, and fails alone
+            if self._has_room_now(error, batch[0].scene):
+                again = batch
+            elif len(batch) > 1:  # one of them may be to blame, and fails alone
                 for job in batch:
                     self._answer([job])
             else:
                 batch[0].answer.set_exception(error)
-            return
+        else:
+            again = self._finish(batch, scene, texts, queries)
+        if again:
+            self._answer(again)
+
+    def _finish(
+        self, batch: list[_Job], scene: Scene | None, texts: list[str], queries: Queries | None
+    ) -> list[_Job]:
+        """Do the rest of each job alone; returns those for which memory was made meanwhile."""
+        again = []
         for job in batch:
             given: list[Any] = [] if scene is None else [scene]
             if queries is not None:
@@ -140,4 +153,12 @@ class Worker:
             try:
                 job.answer.set_result(job.work(*given))
             except Exception as error:
-                job.answer.set_exception(error)
+                if self._has_room_now(error, job.scene):
+                    again.append(job)
+                else:
+                    job.answer.set_exception(error)
+        return again
+
+    def _has_room_now(self, error: Exception, scene: str | None) -> bool:
+        """Whether memory ran out, and other scenes could be dropped."""
+        return out_of_memory(error) and self._pool.make_room(scene)

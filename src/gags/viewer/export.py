@@ -87,7 +87,8 @@ def export_page(
     out = checked_page(Path(out))
     direction = parse_up(up) if isinstance(up, str) else None if up is None else np.asarray(up, np.float64)
     words = read_words(words) if isinstance(words, Path) else list(words)
-    scene = scene if isinstance(scene, Scene) else Scene.load(scene, need_photos=False)
+    if not isinstance(scene, Scene):
+        scene = Scene.load(scene, need_photos=False, progress=progress)
     kept = KeptList(scene, words)
     listed, pictures = kept.listed(progress), kept.pictures(progress)
     if listed.lacks:

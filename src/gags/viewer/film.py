@@ -55,7 +55,7 @@ def write_video(
     check_film(Path(out))
     texts = [texts] if isinstance(texts, str) else list(texts)
     keys = load_path(Path(path)) if isinstance(path, str | Path) else path
-    loaded = scene if isinstance(scene, Scene) else Scene.load(scene)
+    loaded = scene if isinstance(scene, Scene) else Scene.load(scene, progress=progress)
     opacities = loaded.gaussians.opacities.cpu().double().numpy()
     if keys is None:
         keys = _keys_of_photos(loaded, opacities)

@@ -11,6 +11,7 @@ import numpy as np
 
 from gags.errors import GagsError
 from gags.files.ranges import Range, check_value
+from gags.progress import SILENT, Reporter
 from gags.query.names import EVERYDAY, read_words
 from gags.scene import Scene
 from gags.viewer.first_view import parse_up
@@ -31,6 +32,7 @@ def view(
     words: Sequence[str] | Path = EVERYDAY,
     up: Sequence[float] | np.ndarray | str | None = None,
     open: bool = False,
+    progress: Reporter = SILENT,
 ) -> "Viewer | None":
     """Show a scene in the browser until Ctrl-C; the address is printed. In a notebook, show it in the cell.
 
@@ -44,6 +46,7 @@ def view(
         up: What is up: an axis, as "z" or "-y", or three numbers. Default: what the page was told, else what
             the photos and the ground say.
         open: Open the page in the browser.
+        progress: Told what keeps Gaussians from a GPU that is there.
 
     Returns:
         In a notebook the viewer, which goes on until its `stop`; else nothing, when it has ended.
@@ -61,7 +64,7 @@ def view(
         )
     direction = parse_up(up) if isinstance(up, str) else None if up is None else np.asarray(up, np.float64)
     words = read_words(words) if isinstance(words, Path) else words
-    loaded = scene if isinstance(scene, Scene) else Scene.load(scene, need_photos=False)
+    loaded = scene if isinstance(scene, Scene) else Scene.load(scene, need_photos=False, progress=progress)
     from gags.viewer.server import Viewer
 
     notebook = in_notebook()

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tests.helpers.heard import Heard
 from tests.helpers.pretend_gpu import pretend_gpu
 from tests.helpers.tiny_models import CLIP_SIDE, TEXT_LENGTH, write_clip
+from tests.helpers.turns import Turns
 from torch import nn
 from torch.nn.functional import normalize
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -433,3 +434,16 @@ def test_a_gpu_in_half_precision_agrees_with_the_cpu(folders: dict[str, Path], k
     image, masks, texts = photo(60, 90), blob_masks(60, 90), ["red ball", "object"]
     assert (embed_masks(image, masks, cpu) * embed_masks(image, masks, gpu)).sum(1).min() > 0.999
     assert (cpu.encode_texts(texts) * gpu.encode_texts(texts)).sum(1).min() > 0.999
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_that_it_computes_is_in_its_turn(folders, monkeypatch, kind):
+    """Apple's GPU bears one thread at a time."""
+    turns = Turns()
+    monkeypatch.setattr(clip, "net_lock", lambda device: turns.lock)
+    net = load_clip(folders[kind], device=CPU)
+    with turns:
+        net.encode_images(np.zeros((2, 1, CLIP_SIDE, CLIP_SIDE, 3), np.uint8))
+        net.encode_texts(["a mug"])
+    assert "linear" in turns.inside
+    assert turns.outside == []

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from tests.helpers.heard import Heard
 from tests.helpers.tiny_models import MEAN, STD, write_sam
 from tests.helpers.tiny_vit import DIM, PATCH, write_vit
+from tests.helpers.turns import Turns
 from torch.nn.functional import interpolate, layer_norm
 
 from gags.embed.dino import encoder
@@ -145,3 +146,13 @@ def test_a_part_of_the_weights_is_not_enough(tmp_path):
     save_file(kept, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match="not those of a whole ViTModel: 2 are missing"):
         Dino(folder)
+
+
+def test_all_that_it_computes_is_in_its_turn(folder, photo, monkeypatch):
+    turns = Turns()
+    monkeypatch.setattr(encoder, "net_lock", lambda device: turns.lock)
+    net = Dino(folder, device=CPU)
+    with turns:
+        net.keys(photo)
+    assert "linear" in turns.inside
+    assert turns.outside == []

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tests.helpers.heard import Heard
 from tests.helpers.pretend_gpu import GPU, pretend_gpu
 from tests.helpers.tiny_models import MEAN, SAM_SIDE, STD, write_sam
+from tests.helpers.turns import Turns
 from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
 from gags.errors import ModelError
@@ -300,6 +301,34 @@ def test_boxes_too_large_for_half_precision_are_computed_in_single(folders: dict
     assert found.shape == (2, 10, 16)
     assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 0.12
     assert len(listener.warned) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_that_it_computes_is_in_its_turn(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Apple's GPU bears one thread at a time; so masks that lie there wait for their turn, too."""
+    turns = Turns()
+    for module in (sam_hub, on_device):
+        monkeypatch.setattr(module, "net_lock", lambda device: turns.lock)
+        monkeypatch.setattr(module, "to_host", lambda tensor: tensor.cpu().numpy())
+    monkeypatch.setattr(sam_hub, "free_bytes", lambda device: 1 << 30)
+    image, points = photo(80, 48), prompts(80, 48)
+    with pretend_gpu():
+        net = HubSam(folders[kind], device=GPU, dtype=torch.float32)
+        with turns:
+            encoded = net.encode(image)
+            net.features_at(encoded, points)
+            net.predict_boxes(encoded, np.array([[2, 3, 40, 30]], np.float32))
+            found = net.predict(encoded, points)
+            assert isinstance(found, DeviceMasks)
+            found.measure(1.0)
+            found.measure_resized(found.ious > 0, offset=1.0, width=80, height=48)
+            found.holds(np.array([0]), np.array([[3, 4]]))
+            found.cut(np.array([0]), np.array([[2, 3, 8, 6]]))
+            assert found.logits.dtype == np.float32
+    assert "linear" in turns.inside
+    assert turns.outside == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,7 +2,6 @@
 
 import re
 import string
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from torch.nn.functional import normalize
 from gags.embed.clip.open_clip import renamed
 from gags.embed.encoder import CropRule
 from gags.errors import ModelError
-from gags.models.device import in_batches, neural_device, neural_dtype, to_host
+from gags.models.device import in_batches, in_turn, net_lock, neural_device, neural_dtype, to_host
 from gags.models.hub import OPEN_CLIP_WEIGHTS, WEIGHTS, read_json
 from gags.models.pretrained import PixelRule, load_pretrained, quiet, read_pixel_rule, read_processor
 from gags.progress import SILENT, Reporter
@@ -157,8 +156,9 @@ class ClipEncoder:
         dtype: torch.dtype | None = None,
         progress: Reporter = SILENT,
     ) -> None:
-        self._progress, self._lock = progress, threading.RLock()
+        self._progress = progress
         self._device = device or neural_device()
+        self._lock = net_lock(self._device)
         self._dtype = dtype or neural_dtype(self._device)
         self._family = family
         self._tokens = tokens
@@ -173,7 +173,8 @@ class ClipEncoder:
         scale = float(model.logit_scale.exp())
         self.temperature = CLIP_TEMPERATURE if family == "clip" else SHARE_OF_LOGIT_SCALE * scale
         self._patch: int = config.vision_config.patch_size
-        self._model = model.to(self._device, self._dtype)
+        with self._lock:
+            self._model = model.to(self._device, self._dtype)
 
     @torch.inference_mode()
     def encode_images(self, crops: np.ndarray) -> np.ndarray:
@@ -197,6 +198,7 @@ class ClipEncoder:
 
         return self._embed(len(texts), TEXTS_A_BATCH, features)
 
+    @in_turn
     def _embed(self, count: int, most: int, features: Callable[[int, int], Any]) -> np.ndarray:
         """Unit vectors of what `features` computes for a range of things at a time. float32 [count, D]"""
 
@@ -211,8 +213,7 @@ class ClipEncoder:
                 raise ModelError(f"{self.name} gives embeddings that are no numbers; fetch its weights again")
             return embeddings
 
-        with self._lock:
-            parts = in_batches(count, most, run, name=self.name, device=self._device)
+        parts = in_batches(count, most, run, name=self.name, device=self._device)
         return np.concatenate([np.empty((0, self.dim), np.float32), *parts])
 
 

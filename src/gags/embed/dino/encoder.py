@@ -17,7 +17,7 @@ from torch import Tensor
 from gags import models
 from gags.errors import ModelError
 from gags.models.choose import AUTO
-from gags.models.device import neural_device, neural_dtype
+from gags.models.device import in_turn, net_lock, neural_device, neural_dtype
 from gags.models.hub import HubError, read_json
 from gags.models.pretrained import (
     IMAGENET_MEAN,
@@ -71,15 +71,18 @@ class Dino:
     ) -> None:
         self.name = name or str(folder)
         self._device = device or neural_device()
+        self._lock = net_lock(self._device)
         self._dtype = dtype or neural_dtype(self._device)
         model = _load(folder)
         self._pixels = read_pixel_rule(folder, DINO_PIXELS)
         self._patch: int = model.config.patch_size
         self.dim: int = model.config.hidden_size
-        self._model = model.to(self._device, self._dtype)
+        with self._lock:
+            self._model = model.to(self._device, self._dtype)
         self._projection = _last_key_projection(model)
 
     @torch.inference_mode()
+    @in_turn
     def keys(self, image: np.ndarray) -> np.ndarray:
         """Keys of all patches of a photo, which lie over it edge to edge.
 

@@ -6,9 +6,18 @@ from torch.nn import functional
 
 
 def sampled(embedding: torch.Tensor, shares: np.ndarray) -> np.ndarray:
-    """An image embedding [C, h, w] at places given as shares of its frame. [P, 2] to float32 [P, C]"""
-    places = torch.from_numpy((2 * shares - 1).astype(np.float32))[None, None].to(embedding.device)
+    """An image embedding [C, h, w] at places given as shares of its frame. [P, 2] to float32 [P, C]
+
+    Beyond the centres of its outermost cells, the nearest of these counts.
+    """
+    height, width = embedding.shape[1:]
+    # What padding_mode="border" does; Apple's GPU has that only since torch 2.13.
+    inner = 1 - 1 / np.array([width, height])
+    places = torch.from_numpy(np.clip(2 * shares - 1, -inner, inner).astype(np.float32))
     found = functional.grid_sample(
-        embedding.float()[None], places, padding_mode="border", align_corners=False
+        embedding.float()[None],
+        places[None, None].to(embedding.device),
+        padding_mode="zeros",
+        align_corners=False,
     )
     return found[0, :, 0].T.cpu().numpy()

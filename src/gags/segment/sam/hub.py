@@ -1,6 +1,5 @@
 """SAM, SAM-HQ and SAM 2 through `transformers`, from a folder in the hub's format."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,16 @@ from PIL import Image
 from torch import Tensor
 
 from gags.errors import ModelError
-from gags.models.device import free_bytes, in_batches, neural_device, neural_dtype, to_device, to_host
+from gags.models.device import (
+    free_bytes,
+    in_batches,
+    in_turn,
+    net_lock,
+    neural_device,
+    neural_dtype,
+    to_device,
+    to_host,
+)
 from gags.models.hub import read_json
 from gags.models.pretrained import (
     IMAGENET_MEAN,
@@ -87,10 +95,12 @@ class HubSam:
         progress: Reporter = SILENT,
     ) -> None:
         self.name = name or str(folder)
-        self._progress, self._lock = progress, threading.RLock()
+        self._progress = progress
         self._device = device or neural_device()
+        self._lock = net_lock(self._device)
         self._family, model = _load(folder)
-        self._model = model.to(self._device)
+        with self._lock:
+            self._model = model.to(self._device)
         prompts = model.config.prompt_encoder_config
         self._frame: int = prompts.image_size
         self._grid: int = prompts.image_size // prompts.patch_size
@@ -99,13 +109,13 @@ class HubSam:
         self._use(dtype or neural_dtype(self._device))
 
     @torch.inference_mode()
+    @in_turn
     def encode(self, image: np.ndarray) -> EncodedPhoto:
         """Run the image encoder on a photo, uint8 RGB [H, W, 3]."""
         height, width = image.shape[:2]
         columns, rows = frame_size(width, height, self._frame, stretch=self._family == "sam2")
         pixels = to_frame(image, (columns, rows), self._frame, self._pixels, self._device)
-        with self._lock:
-            (inputs,) = self._in_batches(1, 1, lambda start, end: self._encode(pixels))
+        (inputs,) = self._in_batches(1, 1, lambda start, end: self._encode(pixels))
         cells = CELLS_A_POSITION * self._grid / self._frame
         return EncodedPhoto(
             inputs=inputs,
@@ -114,6 +124,7 @@ class HubSam:
         )
 
     @torch.inference_mode()
+    @in_turn
     def predict(self, encoded: EncodedPhoto, points: np.ndarray, *, min_iou: float = 0.0) -> PromptedMasks:
         """Masks on three levels for each prompt, see `Segmenter.predict`."""
         columns, rows = (int(np.ceil(cells)) for cells in encoded.extent)
@@ -124,8 +135,7 @@ class HubSam:
             good = to_device(np.flatnonzero(ious > min_iou), self._device)
             return logits.flatten(0, 1)[good, :rows, :columns], ious
 
-        with self._lock:
-            parts = self._in_batches(len(points), self._batch(), decode)
+        parts = self._in_batches(len(points), self._batch(), decode)
         ious = np.concatenate([np.empty((0, 3), np.float32), *(part[1] for part in parts)])
         prompts, levels = np.nonzero(ious > min_iou)
         nothing = torch.empty(0, rows, columns, device=self._device)
@@ -136,11 +146,13 @@ class HubSam:
         return DeviceMasks(logits, good, *told, encoded.extent)
 
     @torch.inference_mode()
+    @in_turn
     def features_at(self, encoded: EncodedPhoto, points: np.ndarray) -> np.ndarray:
         """The image embedding at places, see `SeesPlaces.features_at`. float32 [P, C]"""
         return sampled(encoded.inputs["image_embeddings"][0], points * encoded.scale / self._frame)
 
     @torch.inference_mode()
+    @in_turn
     def predict_boxes(self, encoded: EncodedPhoto, boxes: np.ndarray) -> np.ndarray:
         """Logits of the mask for prompts without ambiguity, one a box.
 
@@ -158,8 +170,7 @@ class HubSam:
             logits, _ = self._checked(lambda: self._decode_boxes(encoded, corners[start:end]))
             return to_host(logits[:, 0, :rows, :columns].float())
 
-        with self._lock:
-            parts = self._in_batches(len(boxes), min(MAX_BOXES, self._batch()), decode)
+        parts = self._in_batches(len(boxes), min(MAX_BOXES, self._batch()), decode)
         return np.concatenate([np.empty((0, rows, columns), np.float32), *parts])
 
     def _in_batches(self, count: int, most: int, run: Callable[[int, int], Any]) -> list[Any]:

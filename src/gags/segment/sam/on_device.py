@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gags.models.device import to_device, to_host
+from gags.models.device import in_turn, net_lock, to_device, to_host
 from gags.segment.segmenter import PromptedMasks
 
 RESIZED_BYTES = 512 << 20
@@ -35,18 +35,21 @@ class DeviceMasks(PromptedMasks):
         prompts: np.ndarray,
         extent: tuple[float, float],
     ) -> None:
-        self.on_device = on_device
+        self.on_device, self._lock = on_device, net_lock(on_device.device)
         self.ious, self.levels, self.prompts, self.extent = ious, levels, prompts, extent
 
     @cached_property
+    @in_turn
     def logits(self) -> np.ndarray:  # type: ignore[override]
         """Mask logits. float32 [K, h, w]"""
         return to_host(self.on_device.float())
 
+    @in_turn
     def measure(self, offset: float) -> tuple[np.ndarray, np.ndarray]:
         """Stability and box of every mask on the grid, computed on the device."""
         return measure(self.on_device, offset)
 
+    @in_turn
     def measure_resized(
         self, wanted: np.ndarray, *, offset: float, width: int, height: int
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -56,12 +59,14 @@ class DeviceMasks(PromptedMasks):
         )
 
     @torch.inference_mode()
+    @in_turn
     def holds(self, rows: np.ndarray, cells: np.ndarray) -> np.ndarray:
         """Whether some masks hold cells of the grid; nothing else of them leaves the device."""
         device = self.on_device.device
         row, (x, y) = to_device(rows, device)[:, None], to_device(cells.T, device)
         return to_host(self.on_device[row, y, x] > 0)
 
+    @in_turn
     def cut(self, rows: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """Logits of some masks inside their boxes; nothing else of them leaves the device."""
         windows = self._windows(boxes)
