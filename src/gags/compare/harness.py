@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from gags.capture import Capture
 from gags.compare.job import Job, labels_stamp, run_job
@@ -49,6 +50,31 @@ class MethodSettings(Settings):
     """Training of the baseline Gaussian Grouping."""
     goi: GoiSettings = field(default_factory=GoiSettings)
     """Training of the baseline GOI."""
+
+
+OfMethods = TypeVar("OfMethods", bound=MethodSettings)
+METHOD_MODELS = {"legaussians": "features", "grouping": "detector", "goi": "detector"}
+"""Systems that have a model of their own, with the setting that names it."""
+
+
+def having_models(methods: Sequence[str]) -> list[str]:
+    """Those of `METHOD_MODELS` that some methods, by name, belong to."""
+    return [system for system in METHOD_MODELS if any(system in method for method in methods)]
+
+
+def with_models(settings: OfMethods, methods: Sequence[str], progress: Reporter = SILENT) -> OfMethods:
+    """The same settings with the models that are meant on this machine, of the systems that are asked for.
+
+    Args:
+        settings: Settings of single methods.
+        methods: Methods by name.
+        progress: Told about models that are fetched, and what "auto" stands for.
+
+    Raises:
+        ModelError: If a method needs a model that is not here and cannot be fetched.
+    """
+    ready = {system: getattr(settings, system).ready(progress) for system in having_models(methods)}
+    return replace(settings, **ready)
 
 
 @dataclass(frozen=True)
@@ -183,15 +209,9 @@ def check(
     if named_protocol(settings.protocol).frames == "held-out":
         held_out_frames(pairs, capture)
     names = [*methods, *(ablation_methods() if settings.ablations else ())]
-    legaussians = settings.legaussians
-    if any("legaussians" in name for name in names):
-        legaussians = legaussians.ready(progress)
-    grouping, goi = settings.grouping, settings.goi
-    if any("grouping" in name for name in names):
-        grouping = grouping.ready(progress)
-    if any("goi" in name for name in names):
-        goi = goi.ready(progress)
-    return chosen_methods(names, all_methods(distill, settings.langsplat, legaussians, grouping, goi))
+    own = with_models(settings, names, progress)
+    known = all_methods(distill, own.langsplat, own.legaussians, own.grouping, own.goi)
+    return chosen_methods(names, known)
 
 
 def check_protocol(name: str) -> None:

@@ -29,12 +29,15 @@ class Entry:
         run: Number of the run, from 0; also the seed of everything in it.
         preset: Preset of the settings.
         result: What came out; it has one seed.
+        data: Which photos, points and labels it was made from, see `data_stamp`; empty in results of earlier
+            versions.
     """
 
     scene: str
     run: int
     preset: str
     result: MethodResult
+    data: str = ""
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -57,6 +60,7 @@ class Entry:
         (seed,) = content.pop("seeds")
         kept = ("rows", "stages", "query_seconds", "figures", "held_out", "trained_on")
         about = {"scene": self.scene, "run": self.run, "preset": self.preset}
+        about |= {"data": self.data} if self.data else {}
         counts = content.pop("scene")
         return about | content | {"counts": counts} | {key: seed[key] for key in kept if key in seed}
 
@@ -88,7 +92,8 @@ class Entry:
         )
         about = {name: content[name] for name in ("method", "title", "prompts")}
         result = MethodResult(**about, scene=content["counts"] | {"seconds": seconds}, seeds=(seed,))
-        return cls(content["scene"], content["run"], content["preset"], result)
+        data = str(content.get("data", ""))
+        return cls(content["scene"], content["run"], content["preset"], result, data)
 
 
 @dataclass(frozen=True)
