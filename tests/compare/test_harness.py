@@ -21,6 +21,7 @@ from gags.compare.methods.field import OneField
 from gags.compare.methods.goi import GoiSettings
 from gags.compare.methods.grouping import GroupingSettings
 from gags.compare.methods.langsplat import LangSplatSettings
+from gags.compare.methods.uplift import Uplift
 from gags.compare.scenes import Described, crops_settings
 from gags.distill import optimize as optimize_module
 from gags.distill.mixed import MixedSchedule
@@ -336,6 +337,22 @@ def test_nothing_needs_to_be_held_out(toy_capture, calls, tmp_path, capsys):
     assert figures["train_psnr"] > 15
     assert cli.main(command) == 0
     assert "lerf-ovs" in capsys.readouterr().out
+
+
+def test_a_method_that_answers_otherwise_is_only_scored_again(toy_capture, finished, tmp_path, monkeypatch):
+    arguments = [None, toy_capture / "labels", tmp_path / "out", ["uplift"], ONE_SEED]
+    folder = tmp_path / "out" / "methods" / "uplift" / "seed_0"
+
+    def written():
+        compare(*arguments, scene=finished / "scene")
+        return [(folder / name).stat().st_mtime_ns for name in ("language.json", "scores.json")]
+
+    before = written()
+    assert written() == before
+    monkeypatch.setattr(Uplift, "answers", Uplift.answers + 1)
+    learnt, scored = written()
+    assert learnt == before[0]
+    assert scored > before[1]
 
 
 def test_a_damaged_result_is_made_again(toy_capture, finished, calls, tmp_path):
