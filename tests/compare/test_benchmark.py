@@ -9,21 +9,27 @@ from tests.compare.test_harness import FAST, STAGES, _patch
 from tests.helpers.made_datasets import write_lerf_ovs, write_mip360_ovs
 
 from gags import cli, pipeline
+from gags.cli.score import benchmark_table
+from gags.cli.terminal import ResultConsole
 from gags.compare import benchmark as module
 from gags.compare import harness, job
-from gags.compare.benchmark import BenchmarkSettings, benchmark, default_methods, preset_of
+from gags.compare.benchmark import Benchmark, BenchmarkSettings, benchmark, default_methods, preset_of
+from gags.compare.datasets import named_dataset
+from gags.compare.methods import all_methods
 from gags.compare.methods.autoencoder import AutoencoderSettings
 from gags.compare.methods.field import OneField
 from gags.compare.methods.langsplat import LangSplatSettings
 from gags.compare.methods.uplift import Uplift
 from gags.compare.paper import published
-from gags.compare.results import MethodResult
+from gags.compare.results import MethodResult, SeedResult
 from gags.compare.scenes import Described
+from gags.compare.standings import Entry
 from gags.embed.description import Description
 from gags.errors import CompareError, WorkspaceError
 from gags.files.locks import take
 from gags.models import choose
 from gags.models.known import PAPER_ENCODER
+from gags.pipeline import CaptureSettings
 from gags.workspace import Workspace
 
 SCENES = ("ramen", "teatime")
@@ -343,6 +349,23 @@ def test_rows_with_a_preset_of_their_own_are_named_by_it():
         "lite",
         "paper",
     ]
+
+
+def test_printed_tables_and_the_page_say_what_our_langsplat_is(tmp_path, capsys):
+    """The paper's has prompts of its own."""
+    overall = {"pairs": 1, "mean_accuracy": 0.5, "mean_iou": 0.5}
+    seed = SeedResult(0, {"rows": [], "overall": overall}, 1.0, {}, 1.0, 1.0, None)
+    method = all_methods()["langsplat"]
+    seconds = {"seconds": {"gaussians": 1.0, "masks": 1.0}, "prompts": 1, "masks": {}}
+    result = MethodResult(method.name, method.title, method.prompts, seconds, (seed,))
+    known, settings = named_dataset("lerf-ovs"), BenchmarkSettings(runs=1)
+    entries = [Entry("ramen", 0, "lite", result)]
+    found = Benchmark(known, ("ramen",), settings, STAGES, CaptureSettings(), tmp_path, entries)
+    found.write()
+    note = "langsplat: LangSplat (three fields, masks of all methods)"
+    assert note in (tmp_path / "index.html").read_text()
+    ResultConsole().print(benchmark_table(found.tables[0]))
+    assert note in " ".join(capsys.readouterr().out.split())
 
 
 def test_default_methods_are_the_systems_of_the_papers_tables():

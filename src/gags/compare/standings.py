@@ -220,12 +220,14 @@ class TableRow:
         source: Whose figures they are: "paper", or method, preset, and best or median of how many runs.
         method: The method of ours; None for the paper's figures.
         cells: One figure a column; None where there is none.
+        title: What the method of ours is; empty for the paper's figures.
     """
 
     system: str
     source: str
     method: str | None
     cells: tuple[float | None, ...]
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,12 @@ class BenchmarkTable:
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
     decimals: int = 2
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What methods of ours are, where their titles say more than the paper's row; one line a method."""
+        titles = {row.method: row.title for row in self.rows if row.method and row.title != row.system}
+        return tuple(f"{method}: {title}" for method, title in titles.items())
 
     def to_json(self) -> dict[str, Any]:
         """As in `benchmark.json`."""
@@ -336,7 +344,8 @@ def _own_rows(
     for name in ("best",) if runs == "1" else ("best", "median"):
         cells = tuple(100 * getattr(s, name)[metric] if s else None for metric, s in found)
         words = "1 run" if runs == "1" else f"{name} of {runs}"
-        rows.append(TableRow(system, f"{about}, {words}", method, cells))
+        title = standings.first(method).result.title
+        rows.append(TableRow(system, f"{about}, {words}", method, cells, title))
     return rows
 
 
@@ -369,8 +378,9 @@ def _time_table(
     def add(system: str, method: str) -> None:
         parts = [standings.time(method, lambda entry, h=h: times(entry).get(h)) for h in headings]
         known = [part for part in parts if part is not None]
-        source = f"{method} ({standings.first(method).preset})"
-        rows.append(TableRow(system, source, method, (*parts, sum(known) if known else None)))
+        first = standings.first(method)
+        cells = (*parts, sum(known) if known else None)
+        rows.append(TableRow(system, f"{method} ({first.preset})", method, cells, first.result.title))
 
     for row in table.rows.values():
         figures = row.figures[metric]

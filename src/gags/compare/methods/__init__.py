@@ -41,7 +41,7 @@ def all_methods(
     by_gaussian = replace(three_fields, asked="gaussians")
     systems = [
         Method("gags", "GAGS", OneField(distill)),
-        Method("langsplat", "LangSplat (three fields)", three_fields),
+        Method("langsplat", "LangSplat (three fields, masks of all methods)", three_fields),
         Method("langsplat-gaussians", "LangSplat, asked by Gaussian", by_gaussian),
         Method("langsplat-uncompressed", "LangSplat, uncompressed, by Gaussian", Uncompressed(distill.top_k)),
         Method("n2f2", "N2F2, fused after training", FusedLevels(replace(distill, consensus=False))),
