@@ -382,6 +382,9 @@ def test_default_methods_are_the_systems_of_the_papers_tables():
         (["--protocol", "lerf"], "unknown protocol 'lerf'"),
         (["--preset", "peper"], "there is no preset 'peper'; --preset takes auto, lite, paper, released"),
         (["--preset", "paper", "--distill.hidden", "64"], "hidden has no effect with decoder one-net"),
+        (["--reconstruct.seed", "7"], "--reconstruct.seed 7 would have no effect: the seeds of a benchmark"),
+        (["--describe.seed", "7"], "--describe.seed 7 would have no effect: the seeds of a benchmark"),
+        (["--distill.seed", "0"], "--distill.seed 0 would have no effect: the seeds of a benchmark are"),
     ],
 )
 def test_bad_input_is_one_line_before_any_work(change, expected, lerf, calls, tmp_path, capsys):

@@ -156,7 +156,8 @@ def compare(
         comparison: What is compared.
         json: Print compare.json on stdout instead of tables.
         photos: How photos are read.
-        settings: Settings of the stages.
+        settings: Settings of the stages. gags-lite, gags-paper and gags-released take those of --describe and
+            --distill that have an effect with their preset; the seeds of learning are those of --seeds.
     """
     result = gags.compare(
         capture,

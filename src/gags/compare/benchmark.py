@@ -41,7 +41,7 @@ from gags.errors import CompareError, GagsError
 from gags.files import write_json
 from gags.files.ranges import Range, check_value, ranged
 from gags.pipeline import CaptureSettings, RunSettings, read_capture
-from gags.pipeline.settings import check_settings
+from gags.pipeline.settings import check_settings, given_seed
 from gags.progress import SILENT, Reporter
 from gags.report.pages import write_page
 from gags.store import plain
@@ -237,6 +237,7 @@ def benchmark(
     names = [method.name for method in chosen_methods(wanted, all_methods())]
     check_protocol(settings.protocol)
     check_settings(stages)
+    _check_seeds(stages)
     root = dataset_folder(known, Path(folder))
     _check_free(Path(out), known, Path(folder), root)
     with working_in(Path(out)):
@@ -261,6 +262,21 @@ def benchmark(
                     work.write()
         work.write()
     return result
+
+
+def _check_seeds(stages: RunSettings) -> None:
+    """Refuse seeds of stages, since those of a benchmark are the numbers of its runs.
+
+    Raises:
+        CompareError: If there is one.
+    """
+    for name in ("reconstruct", "describe", "distill"):
+        seed = given_seed(getattr(stages, name))
+        if seed is not None:
+            raise CompareError(
+                f"--{name}.seed {seed} would have no effect: the seeds of a benchmark are the numbers of its "
+                "runs (--runs); leave it out"
+            )
 
 
 def _check_free(out: Path, dataset: Dataset, given: Path, root: Path) -> None:

@@ -1,5 +1,6 @@
 """What a run can be asked for, and which preset it takes; light to import, for the command line."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,6 +96,13 @@ def check_settings(settings: RunSettings) -> None:
         models.find(settings.segmenter, "segmenter")
     if settings.encoder != AUTO:
         models.find(settings.encoder, "encoder")
+
+
+def given_seed(settings: Settings | Changes | None) -> int | None:
+    """The seed that a user asked for with the settings of a stage; None for none, or the default."""
+    if isinstance(settings, Mapping):
+        return settings.get("seed")
+    return getattr(settings, "seed", None) or None
 
 
 def chosen_settings(
