@@ -778,6 +778,18 @@ def test_figures_go_with_the_gaussians_that_they_were_made_from(
     assert _entries(out) == [key for key in _entries(finished) if key[0] == "teatime"]  # as it was
 
 
+def test_methods_that_are_not_asked_for_lose_figures_of_masks_that_are_gone(lerf, finished, tmp_path, capsys):
+    """A file of masks was damaged, and is made again."""
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    masks = next((out / "ramen" / "run_0" / "scene" / "features").rglob("*.safetensors"))
+    masks.write_bytes(masks.read_bytes()[:100])
+    assert cli.main(_command(lerf, out, "--scenes", "ramen", "--runs", "1", "--methods", "gags")) == 0
+    assert _entries(out) == [key for key in _entries(finished) if key != ("ramen", 0, "uplift")]
+    told = " ".join(capsys.readouterr().err.split())
+    assert "ramen, run 0: Gaussians or masks were made again, so figures of uplift from the former" in told
+
+
 @pytest.mark.slow
 def test_all_systems_of_the_papers_tables_and_its_ablations_fill_them(lerf, tmp_path, calls):
     out, scene = tmp_path / "out", "teatime"

@@ -408,7 +408,7 @@ class _Work:
         """Data of the scenes that are not asked for and have results, as far as they are there; by name."""
         found = {}
         for name in dict.fromkeys(e.scene for e in self.result.entries if e.data and e.scene not in asked):
-            with suppress(GagsError):
+            with suppress(GagsError, OSError):
                 found[name] = self.read(root, name, labels).stamp
         return found
 
@@ -471,7 +471,13 @@ class _Work:
         finally:
             now = _written(workspace)
             if any(now.get(path) != state for path, state in before.items()):
+                gone = [e.result.method for e in self.result.entries if (e.scene, e.run) == (scene, run)]
                 self.result.drop(scene, run)
+                if others := ", ".join(method for method in gone if method not in self.methods):
+                    self.progress.warn(
+                        f"{scene}, run {run}: Gaussians or masks were made again, so figures of {others} "
+                        "from the former ones are left out; run the same line with these methods"
+                    )
 
     def _folder(self, scene: str, run: int) -> Path:
         return self.result.folder / scene / f"run_{run}"
