@@ -8,20 +8,28 @@ import pytest
 from tests.compare.test_harness import FAST, STAGES, _patch
 from tests.helpers.made_datasets import write_lerf_ovs, write_mip360_ovs
 
-from gags import cli
+from gags import cli, pipeline
+from gags.cli.score import benchmark_table
+from gags.cli.terminal import ResultConsole
 from gags.compare import benchmark as module
 from gags.compare import harness, job
-from gags.compare.benchmark import BenchmarkSettings, benchmark, default_methods, preset_of
+from gags.compare.benchmark import Benchmark, BenchmarkSettings, benchmark, default_methods, preset_of
+from gags.compare.datasets import named_dataset
+from gags.compare.methods import all_methods
 from gags.compare.methods.autoencoder import AutoencoderSettings
 from gags.compare.methods.field import OneField
 from gags.compare.methods.langsplat import LangSplatSettings
 from gags.compare.methods.uplift import Uplift
 from gags.compare.paper import published
-from gags.compare.results import MethodResult
+from gags.compare.results import MethodResult, SeedResult
 from gags.compare.scenes import Described
+from gags.compare.standings import Entry
 from gags.embed.description import Description
 from gags.errors import CompareError, WorkspaceError
 from gags.files.locks import take
+from gags.models import choose
+from gags.models.known import PAPER_ENCODER
+from gags.pipeline import CaptureSettings
 from gags.workspace import Workspace
 
 SCENES = ("ramen", "teatime")
@@ -343,6 +351,23 @@ def test_rows_with_a_preset_of_their_own_are_named_by_it():
     ]
 
 
+def test_printed_tables_and_the_page_say_what_our_langsplat_is(tmp_path, capsys):
+    """The paper's has prompts of its own."""
+    overall = {"pairs": 1, "mean_accuracy": 0.5, "mean_iou": 0.5}
+    seed = SeedResult(0, {"rows": [], "overall": overall}, 1.0, {}, 1.0, 1.0, None)
+    method = all_methods()["langsplat"]
+    seconds = {"seconds": {"gaussians": 1.0, "masks": 1.0}, "prompts": 1, "masks": {}}
+    result = MethodResult(method.name, method.title, method.prompts, seconds, (seed,))
+    known, settings = named_dataset("lerf-ovs"), BenchmarkSettings(runs=1)
+    entries = [Entry("ramen", 0, "lite", result)]
+    found = Benchmark(known, ("ramen",), settings, STAGES, CaptureSettings(), tmp_path, entries)
+    found.write()
+    note = "langsplat: LangSplat (three fields, masks of all methods)"
+    assert note in (tmp_path / "index.html").read_text()
+    ResultConsole().print(benchmark_table(found.tables[0]))
+    assert note in " ".join(capsys.readouterr().out.split())
+
+
 def test_default_methods_are_the_systems_of_the_papers_tables():
     assert default_methods() == ["grouping", "legaussians", "goi", "langsplat", "gags", "n2f2"]
     assert all(row.methods[0] in default_methods() for row in published("times").rows.values())
@@ -357,6 +382,9 @@ def test_default_methods_are_the_systems_of_the_papers_tables():
         (["--protocol", "lerf"], "unknown protocol 'lerf'"),
         (["--preset", "peper"], "there is no preset 'peper'; --preset takes auto, lite, paper, released"),
         (["--preset", "paper", "--distill.hidden", "64"], "hidden has no effect with decoder one-net"),
+        (["--reconstruct.seed", "7"], "--reconstruct.seed 7 would have no effect: the seeds of a benchmark"),
+        (["--describe.seed", "7"], "--describe.seed 7 would have no effect: the seeds of a benchmark"),
+        (["--distill.seed", "0"], "--distill.seed 0 would have no effect: the seeds of a benchmark are"),
     ],
 )
 def test_bad_input_is_one_line_before_any_work(change, expected, lerf, calls, tmp_path, capsys):
@@ -586,6 +614,180 @@ def test_two_at_once_in_one_folder_are_one_too_many(lerf, finished, tmp_path, ca
     assert calls == []
     assert cli.main(_command(lerf, out, "--runs", "2")) == 0
     assert not (out / ".lock").exists()
+
+
+# --- what a benchmark settles once ---
+
+
+def _changed_json(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def _without_records(content):
+    """As an earlier version wrote it: without what "auto" stood for, and without what the data were."""
+    del content["chosen"]
+    for entry in content["entries"]:
+        del entry["data"]
+
+
+def _hub_is_there(monkeypatch):
+    """As if every model could be fetched now."""
+    monkeypatch.setattr(choose, "_have", lambda name, kind, progress: name)
+
+
+def _refused(command, capsys):
+    assert cli.main(command) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("gags benchmark:")]
+    return line
+
+
+def test_every_scene_and_run_has_the_models_of_the_first(lerf, tmp_path, monkeypatch, calls, capsys):
+    """The hub is there for the first scene only; "auto" is asked once for all."""
+    asked = []
+
+    def shared(capture, folder, stages, **more):
+        asked.append((stages.segmenter, stages.encoder, stages.preset))
+        monkeypatch.setattr(choose, "_have", genuine)
+        raise WorkspaceError("enough")
+
+    genuine = choose._have
+    _hub_is_there(monkeypatch)
+    monkeypatch.setattr(module, "shared_scene", shared)
+    assert cli.main(_command(lerf, tmp_path / "out", "--runs", "2")) == 1
+    assert asked == [("mobile-sam", PAPER_ENCODER, "lite")] * 4
+    chosen = json.loads((tmp_path / "out" / "benchmark.json").read_text())["chosen"]
+    assert chosen == {"segmenter": "mobile-sam", "encoder": PAPER_ENCODER, "preset": "lite"}
+
+
+@pytest.mark.parametrize("earlier_version", [False, True])
+def test_later_calls_have_the_models_of_the_results(
+    earlier_version, lerf, finished, tmp_path, monkeypatch, calls, capsys
+):
+    """Made offline with the small models; the hub is there now. Another encoder is refused if it is named."""
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    if earlier_version:
+        _changed_json(out / "benchmark.json", _without_records)
+    _hub_is_there(monkeypatch)
+    few = ["--runs", "1", "--methods", "gags"]
+    assert cli.main(_command(lerf, out, *few)) == 0
+    content = json.loads((out / "benchmark.json").read_text())
+    assert content["chosen"] == {"segmenter": "mobile-sam", "encoder": "lite", "preset": "lite"}
+    assert len(content["entries"]) == 8
+    assert cli.main(_command(lerf, out, *few, "--encoder", "lite", "--preset", "lite")) == 0  # what "auto" is
+    before = (out / "benchmark.json").read_bytes()
+    line = _refused(_command(lerf, out, *few, "--encoder", "some/clip"), capsys)
+    assert "made with other settings (encoder lite, now some/clip), of which this call would not" in line
+    line = _refused(_command(lerf, out, *few, "--preset", "paper"), capsys)
+    assert "made with other settings (preset lite, now paper), of which" in line
+    assert (out / "benchmark.json").read_bytes() == before
+    assert calls == []
+
+
+def test_without_its_json_a_benchmark_has_the_models_of_its_scenes(
+    lerf, finished, tmp_path, monkeypatch, calls
+):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out, ignore=shutil.ignore_patterns("benchmark.json"))
+    _hub_is_there(monkeypatch)
+    assert cli.main(_command(lerf, out, "--runs", "2")) == 0
+    assert _entries(out) == _entries(finished)
+    assert calls == []
+
+
+def test_data_that_were_moved_are_the_same(lerf, finished, tmp_path, calls):
+    data, labels, out = tmp_path / "data", tmp_path / "labels", tmp_path / "out"
+    shutil.copytree(lerf, data)
+    (data / "label").rename(labels)
+    shutil.copytree(finished, out)
+    assert cli.main(_command(data, out, "--runs", "1", "--labels", str(labels))) == 0
+    assert calls == []
+    assert (data / "teatime").rename(tmp_path / "away")  # made already, and gone to make room
+    few = ["--runs", "1", "--scenes", "ramen", "--methods", "gags"]
+    assert cli.main(_command(data, out, *few, "--labels", str(labels))) == 0
+    assert _entries(out) == _entries(finished)
+
+
+def _fewer_labels(data, scene):
+    (path, *_) = sorted((data / "label" / scene).glob("*.json"))
+    _changed_json(path, lambda content: content["objects"].pop())
+
+
+def _another_photo(data, scene):
+    (path, *_) = sorted((data / scene / "images").glob("*.jpg"))
+    path.write_bytes(path.read_bytes() + b" ")
+
+
+@pytest.mark.parametrize("change", [_fewer_labels, _another_photo])
+@pytest.mark.parametrize("few", [["--scenes", "teatime"], ["--methods", "gags"], ["--runs", "1"]])
+def test_figures_of_other_data_are_not_mixed(change, few, lerf, finished, tmp_path, calls, capsys):
+    """Whether the scene that has changed is asked for or stays in the tables."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(lerf, data)
+    change(data, "ramen")
+    shutil.copytree(finished, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    line = _refused(_command(data, out, "--runs", "2", *few), capsys)
+    assert "holds results of ramen made from other photos, points or labels than it has now, of which" in line
+    assert line.endswith("choose another --out")
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert calls == []
+
+
+def test_a_scene_whose_labels_changed_can_be_made_anew(lerf, finished, tmp_path, calls):
+    """One run of two fails: nothing of the former labels stays beside the other."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(lerf, data)
+    _fewer_labels(data, "ramen")
+    shutil.copytree(finished, out)
+    (out / "ramen" / "run_1" / "scene" / "config.toml").write_text("damaged")
+    assert cli.main(_command(data, out, "--runs", "2", "--scenes", "ramen")) == 1
+    assert calls == [("ramen", "gags", 0), ("ramen", "uplift", 0)]
+    kept = [key for key in _entries(finished) if key[:2] != ("ramen", 1)]
+    assert _entries(out) == kept
+    stamps = {e["scene"]: e["data"] for e in json.loads((out / "benchmark.json").read_text())["entries"]}
+    former = {e["scene"]: e["data"] for e in json.loads((finished / "benchmark.json").read_text())["entries"]}
+    assert stamps["teatime"] == former["teatime"]
+    assert stamps["ramen"] != former["ramen"]
+
+
+def test_figures_go_with_the_gaussians_that_they_were_made_from(
+    lerf, finished, tmp_path, monkeypatch, capsys
+):
+    """A photo has changed. What fails before the Gaussians are replaced loses nothing."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(lerf, data)
+    shutil.copytree(finished, out)
+    _another_photo(data, "ramen")
+
+    def fail(*_, **__):
+        raise WorkspaceError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "reconstruct", fail)
+        found = _reasons(out, capsys, _command(data, out, "--runs", "2"))
+    scenes = [(scene, run, None) for scene in SCENES for run in (0, 1)]
+    assert [failure[:3] for failure in found] == scenes
+    assert _entries(out) == _entries(finished)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "describe", fail)
+        found = _reasons(out, capsys, _command(data, out, "--runs", "2"))
+    assert [failure[:3] for failure in found] == scenes
+    assert _entries(out) == [key for key in _entries(finished) if key[0] == "teatime"]  # as it was
+
+
+def test_methods_that_are_not_asked_for_lose_figures_of_masks_that_are_gone(lerf, finished, tmp_path, capsys):
+    """A file of masks was damaged, and is made again."""
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    masks = next((out / "ramen" / "run_0" / "scene" / "features").rglob("*.safetensors"))
+    masks.write_bytes(masks.read_bytes()[:100])
+    assert cli.main(_command(lerf, out, "--scenes", "ramen", "--runs", "1", "--methods", "gags")) == 0
+    assert _entries(out) == [key for key in _entries(finished) if key != ("ramen", 0, "uplift")]
+    told = " ".join(capsys.readouterr().err.split())
+    assert "ramen, run 0: Gaussians or masks were made again, so figures of uplift from the former" in told
 
 
 @pytest.mark.slow

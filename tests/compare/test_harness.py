@@ -21,9 +21,11 @@ from gags.compare.methods.field import OneField
 from gags.compare.methods.goi import GoiSettings
 from gags.compare.methods.grouping import GroupingSettings
 from gags.compare.methods.langsplat import LangSplatSettings
-from gags.compare.scenes import Described, crops_settings
+from gags.compare.methods.uplift import Uplift
+from gags.compare.scenes import Described, crops_settings, prompted_scene
 from gags.distill import optimize as optimize_module
 from gags.distill.mixed import MixedSchedule
+from gags.distill.presets import PRESETS
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
 from gags.errors import CompareError, LabelError, WorkspaceError
@@ -214,6 +216,84 @@ def test_langsplats_own_prompts_are_made_on_the_same_gaussians(toy_capture, fini
     assert (result.prompts, result.scene["prompts"]) == ("crops", crops.prompts())
 
 
+def _asked_of_presets(monkeypatch):
+    """Learner's settings, and those of the masks, by method; nothing is made."""
+    found = {}
+
+    def results(methods, shared, labels, out, settings, presets, *rest):
+        for method in methods:
+            masks = presets[method.prompts].describe if method.prompts in presets else None
+            found[method.name] = (method.learner.settings, masks)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(harness, "_results", results)
+    return found
+
+
+def test_methods_that_are_a_preset_take_changes_that_have_an_effect_there(
+    finished, toy_capture, tmp_path, monkeypatch, capsys
+):
+    """As `--preset released --distill.steps 500` does; what only fits others is left out and said."""
+    found = _asked_of_presets(monkeypatch)
+    more = ["--methods", "gags", "gags-lite", "gags-released", "--distill.hidden", "64"]
+    more += ["--describe.exponent", "1.5", "--preset", "lite"]
+    assert cli.main(_command(toy_capture, tmp_path / "out", *more)) == cli.INTERRUPTED
+    lite, released = PRESETS["lite"], PRESETS["released"]
+    changes = {"steps": 40, "batch_regions": 64, "hidden": 64}
+    assert found["gags"] == (replace(lite.distill, **changes), None)
+    masks = replace(lite.describe, min_area=6, prompts_per_patch=1.0, exponent=1.5)
+    assert found["gags-lite"] == (replace(lite.distill, **changes), masks)
+    masks = replace(released.describe, min_area=6, prompts_per_patch=1.0)
+    assert found["gags-released"] == (replace(released.distill, steps=40), masks)
+    told = capsys.readouterr()
+    lines = [line for line in (told.out + told.err).splitlines() if "leaves a setting out" in line]
+    assert [line.split(": ", 1)[1] for line in lines] == [
+        "exponent has no effect with prompts released",
+        "hidden has no effect with decoder two-nets",
+        "batch_regions has no effect with schedule photo",
+    ]
+
+
+def test_changes_reach_the_prompts_and_masks_of_a_preset(finished, toy_capture, tmp_path, monkeypatch):
+    scene, asked = Described.open(finished / "scene"), []
+    monkeypatch.setattr(pipeline, "describe", lambda workspace, settings, **_: asked.append(settings))
+    monkeypatch.setattr(Described, "open", lambda root: root.name)  # nothing was made
+    own = DescribeSettings(min_area=9)
+    assert prompted_scene(scene, "lite", tmp_path / "own", own=own) == "own"
+    assert prompted_scene(scene, "lite", tmp_path / "preset") == "preset"
+    assert asked == [own, DescribeSettings()]
+
+
+def test_settings_that_stand_for_themselves_are_not_those_of_a_preset(
+    finished, toy_capture, tmp_path, monkeypatch
+):
+    found, heard = _asked_of_presets(monkeypatch), Heard()
+    arguments = [None, toy_capture / "labels", tmp_path / "out", ["gags", "gags-paper"], ONE_SEED]
+    with pytest.raises(KeyboardInterrupt):
+        compare(*arguments, scene=finished / "scene", stages=STAGES, progress=heard)
+    paper = PRESETS["paper"]
+    assert found == {"gags": (STAGES.distill, None), "gags-paper": (paper.distill, paper.describe)}
+    assert "gags-paper keeps the settings of its preset for describe and distill" in heard.said
+
+
+def test_a_seed_of_distillation_that_nobody_learns_with_is_refused(
+    finished, toy_capture, calls, tmp_path, monkeypatch, capsys
+):
+    """Before, the seeds of the comparison took its place without a word."""
+    command = _command(toy_capture, tmp_path / "out", "--methods", "gags", "--distill.seed", "7")
+    for more in ([], ["--first-seed", "7"], ["--seeds", "1"]):
+        assert cli.main([*command, *more]) == 1
+        (line,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("gags compare:")]
+        assert "--distill.seed 7 would have no effect: methods learn with the seeds that --seeds" in line
+    assert not (tmp_path / "out").exists()
+    found = _asked_of_presets(monkeypatch)
+    more = ["--seeds", "1", "--first-seed", "7", "--describe.seed", "5", "--reconstruct.seed", "5"]
+    assert cli.main([*command, *more]) == cli.INTERRUPTED
+    assert found["gags"][0].seed == 7
+    scene = Described.open(tmp_path / "out" / "scene")
+    assert scene.segment_settings().seed == scene.splats.settings["seed"] == 5
+
+
 def test_systems_that_ask_a_detector_say_how_they_are_asked_without_one(toy_capture, finished, tmp_path):
     """There is no network in the tests, so "auto" finds no detector; who asks for it chooses it, once."""
     settings = CompareSettings(
@@ -336,6 +416,22 @@ def test_nothing_needs_to_be_held_out(toy_capture, calls, tmp_path, capsys):
     assert figures["train_psnr"] > 15
     assert cli.main(command) == 0
     assert "lerf-ovs" in capsys.readouterr().out
+
+
+def test_a_method_that_answers_otherwise_is_only_scored_again(toy_capture, finished, tmp_path, monkeypatch):
+    arguments = [None, toy_capture / "labels", tmp_path / "out", ["uplift"], ONE_SEED]
+    folder = tmp_path / "out" / "methods" / "uplift" / "seed_0"
+
+    def written():
+        compare(*arguments, scene=finished / "scene")
+        return [(folder / name).stat().st_mtime_ns for name in ("language.json", "scores.json")]
+
+    before = written()
+    assert written() == before
+    monkeypatch.setattr(Uplift, "answers", Uplift.answers + 1)
+    learnt, scored = written()
+    assert learnt == before[0]
+    assert scored > before[1]
 
 
 def test_a_damaged_result_is_made_again(toy_capture, finished, calls, tmp_path):

@@ -1,5 +1,7 @@
 """Best and median of runs, means over scenes, and the paper's tables with hand-made figures in them."""
 
+from dataclasses import replace
+
 import pytest
 
 from gags.compare.datasets import DATASETS
@@ -139,6 +141,21 @@ def test_tables_of_other_scenes_say_whose_figures_they_are():
     few = [_entry("room", 0, 0.5, 0.25, "losses-none")]
     *_, losses = paper_tables(Standings(few, ("room",)), MIP)
     assert _rows(losses, "none")["paper, all scenes"] == (55.14, 77.31)
+
+
+def test_tables_say_what_stands_below_the_papers_figures():
+    """A title that is no more than the paper's name for the system says nothing new."""
+    entries = [_entry("ramen", 0, 0.5, 0.25, method) for method in ("langsplat", "gags", "uplift")]
+    own = replace(entries[1], result=replace(entries[1].result, title="GAGS"))
+    for table in paper_tables(Standings([entries[0], own, entries[2]], ("ramen",)), LERF):
+        assert table.notes == ("langsplat: The method langsplat",)
+        rows = {row["method"]: row["title"] for row in table.to_json()["rows"]}
+        assert rows == {
+            None: "",
+            "langsplat": "The method langsplat",
+            "gags": "GAGS",
+            "uplift": "The method uplift",
+        }
 
 
 def test_every_row_of_the_paper_is_in_its_table():

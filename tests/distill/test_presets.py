@@ -24,6 +24,7 @@ from gags.distill.presets import (
     choose_settings,
     consistency_for_sums,
     entropy_for_sums,
+    fitting_settings,
     named_preset,
     preset_for,
 )
@@ -354,3 +355,20 @@ def test_the_conversion_is_the_derived_formula():
 def test_impossible_values_are_refused_before_any_work(name, change, message):
     with pytest.raises(GagsError, match=message):
         choose_settings(name, distill=change)
+
+
+def test_changes_for_several_presets_are_taken_where_they_have_an_effect():
+    """The schedule of a change decides what the other changes do; seeds and whole settings change nothing."""
+    changes = {"schedule": "mixed", "batch_regions": 32, "hidden": 64, "seed": 7}
+    chosen, ignored = fitting_settings("released", {"exponent": 1.0, "min_area": 6}, changes)
+    assert chosen.describe == replace(PRESETS["released"].describe, min_area=6)
+    assert chosen.distill == replace(PRESETS["released"].distill, schedule="mixed", batch_regions=32)
+    assert [line.partition(";")[0] for line in ignored] == [
+        "exponent has no effect with prompts released",
+        "hidden has no effect with decoder two-nets",
+    ]
+    whole, ignored = fitting_settings("paper", DescribeSettings(min_area=6), DistillSettings(steps=9))
+    assert (whole.describe, whole.distill) == (PRESETS["paper"].describe, PRESETS["paper"].distill)
+    assert ignored == []
+    with pytest.raises(WorkspaceError, match="learn nothing in 0 steps"):
+        fitting_settings("paper", None, {"steps": 0})

@@ -156,7 +156,8 @@ def compare(
         comparison: What is compared.
         json: Print compare.json on stdout instead of tables.
         photos: How photos are read.
-        settings: Settings of the stages.
+        settings: Settings of the stages. gags-lite, gags-paper and gags-released take those of --describe and
+            --distill that have an effect with their preset; the seeds of learning are those of --seeds.
     """
     result = gags.compare(
         capture,
@@ -237,7 +238,7 @@ def benchmark(
 
 
 def benchmark_table(table: BenchmarkTable) -> Table:
-    """One of the paper's tables with our figures; a system is named above its rows."""
+    """One of the paper's tables with our figures; a system is named above its rows, what ours are below."""
     shown = Table(
         title=f"Table {table.number}. {table.title}", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False
     )
@@ -251,4 +252,6 @@ def benchmark_table(table: BenchmarkTable) -> Table:
             system = row.system
         cells = ("–" if value is None else f"{value:.{table.decimals}f}" for value in row.cells)
         shown.add_row(Text(f"  {row.source}"), *cells)
+    shown.caption = Text("\n".join(table.notes)) if table.notes else None
+    shown.caption_justify = "left"
     return shown

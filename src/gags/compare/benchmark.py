@@ -1,7 +1,7 @@
 """All scenes of a data set, all runs, all methods, in the paper's tables: `gags benchmark`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import tomli_w
 
 from gags._version import __version__
 from gags.capture import Capture
+from gags.compare.chosen import Chosen, choose_once, chosen_in, data_stamp
 from gags.compare.datasets import (
     Dataset,
     SceneFiles,
@@ -18,7 +19,7 @@ from gags.compare.datasets import (
     find_scene,
     named_dataset,
 )
-from gags.compare.earlier import Earlier, check_goes_on, made_with, read_earlier
+from gags.compare.earlier import Asked, Earlier, check_data, check_goes_on, read_earlier
 from gags.compare.harness import (
     COMPARISON_FILE,
     SCENE_FOLDER,
@@ -40,7 +41,7 @@ from gags.errors import CompareError, GagsError
 from gags.files import write_json
 from gags.files.ranges import Range, check_value, ranged
 from gags.pipeline import CaptureSettings, RunSettings, read_capture
-from gags.pipeline.settings import check_settings
+from gags.pipeline.settings import check_settings, given_seed
 from gags.progress import SILENT, Reporter
 from gags.report.pages import write_page
 from gags.store import plain
@@ -79,6 +80,7 @@ class Benchmark:
         failures: What could not be done in this call.
         failures_before: What could not be done in earlier calls, and was not asked for in this one.
         ran: Settings of the Gaussians and masks as they ran, of the first scene that has them.
+        chosen: What "auto" stands for, the same for all scenes and runs, by the name of the setting.
     """
 
     dataset: Dataset
@@ -91,6 +93,7 @@ class Benchmark:
     failures: list[Failure] = field(default_factory=list)
     failures_before: tuple[Failure, ...] = ()
     ran: dict[str, Any] = field(default_factory=dict)
+    chosen: dict[str, str] = field(default_factory=dict)
 
     @property
     def standings(self) -> Standings:
@@ -113,7 +116,15 @@ class Benchmark:
         return self.folder / BENCHMARK_PAGE
 
     def add(self, entry: Entry) -> None:
-        """Take an entry in: instead of that of the same scene, run and method, if there is one."""
+        """Take an entry in: instead of that of the same scene, run and method, if there is one.
+
+        Entries of the same scene that were made from other photos or labels go.
+        """
+        self.entries[:] = [
+            other
+            for other in self.entries
+            if other.scene != entry.scene or not (entry.data and other.data) or other.data == entry.data
+        ]
         places = {other.key: place for place, other in enumerate(self.entries)}
         if entry.key in places:
             self.entries[places[entry.key]] = entry
@@ -121,10 +132,19 @@ class Benchmark:
             self.entries.append(entry)
         self.entries.sort(key=lambda each: (self.scenes.index(each.scene), each.run))
 
-    def drop(self, failure: Failure) -> None:
-        """Take out the earlier entry of a method that failed: what it was made from is stale or gone."""
-        key = (failure.scene, failure.run, failure.method)
-        self.entries[:] = [entry for entry in self.entries if entry.key != key]
+    def drop(self, scene: str, run: int | None, method: str | None = None) -> None:
+        """Take out earlier entries whose method failed, or whose Gaussians or masks were replaced.
+
+        Args:
+            scene: Name of the scene.
+            run: Number of the run.
+            method: Name of the method; None for all methods of the run.
+        """
+        self.entries[:] = [
+            entry
+            for entry in self.entries
+            if (entry.scene, entry.run) != (scene, run) or method not in (None, entry.result.method)
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """As in `benchmark.json`: shares in [0, 1]; those of the tables in %, as printed."""
@@ -134,6 +154,7 @@ class Benchmark:
             "benchmark": plain(self.settings),
             "stages": plain(self.stages),
             "photos": plain(self.photos),
+            "chosen": self.chosen,
             "ran": self.ran,
             "versions": versions(),
             "machine": machine(),
@@ -153,7 +174,8 @@ class Benchmark:
             tables=self.tables,
             settings=tomli_w.dumps(
                 plain(self.settings)
-                | {"asked": plain(self.stages), "photos": plain(self.photos), "ran": self.ran}
+                | {"asked": plain(self.stages), "photos": plain(self.photos)}
+                | {"chosen": self.chosen, "ran": self.ran}
             ),
             versions=versions(),
             machine=machine(),
@@ -204,8 +226,9 @@ def benchmark(
         All figures, also written to `benchmark.json` and to the page `index.html` in `out`.
 
     Raises:
-        GagsError: If nothing can be done as asked: an unknown name, a folder without any scene, an `out` that
-            holds results of another data set, or of other settings that would be mixed with these.
+        GagsError: If nothing can be done as asked: an unknown name, a model that cannot be had, a folder
+            without any scene, an `out` that holds results of another data set, or of other settings, models,
+            photos or labels that would be mixed with these.
     """
     check_value("settings", settings, BenchmarkSettings)
     known = named_dataset(dataset)
@@ -214,25 +237,46 @@ def benchmark(
     names = [method.name for method in chosen_methods(wanted, all_methods())]
     check_protocol(settings.protocol)
     check_settings(stages)
+    _check_seeds(stages)
     root = dataset_folder(known, Path(folder))
     _check_free(Path(out), known, Path(folder), root)
     with working_in(Path(out)):
         earlier = read_earlier(Path(out) / BENCHMARK_FILE)
-        result = _begun(earlier, known, asked, names, settings, stages, photos, Path(out))
+        before = earlier.asked.chosen or chosen_in(Path(out), known.scenes)
+        chosen = choose_once(settings, stages, names, before, progress)
+        keys = [(scene, run, method) for scene in asked for run in range(settings.runs) for method in names]
+        result = _begun(earlier, known, asked, keys, settings, stages, photos, chosen.names, Path(out))
         replaces = bool(earlier.entries) and not result.entries
-        work = _Work(result, names, photos, progress, progress_in_child, replaces)
-        ready = []
+        work = _Work(result, chosen, names, photos, progress, progress_in_child, replaces)
+        ready: list[_SceneData] = []
         for name in asked:  # all scenes are looked at before the first of them takes hours
             with work.noting_failure(name):
                 ready.append(work.read(root, name, labels))
-        for files, capture in ready:
+        data = {scene.files.name: scene.stamp for scene in ready}
+        check_data(result.entries, Path(out) / BENCHMARK_FILE, data | work.others(root, labels, asked), keys)
+        for scene in ready:
             for run in range(settings.runs):
-                with work.noting_failure(files.name, run):
-                    work.run(files, capture, run)
-                with work.noting_failure(files.name, run):
+                with work.noting_failure(scene.files.name, run):
+                    work.run(scene, run)
+                with work.noting_failure(scene.files.name, run):
                     work.write()
         work.write()
     return result
+
+
+def _check_seeds(stages: RunSettings) -> None:
+    """Refuse seeds of stages, since those of a benchmark are the numbers of its runs.
+
+    Raises:
+        CompareError: If there is one.
+    """
+    for name in ("reconstruct", "describe", "distill"):
+        seed = given_seed(getattr(stages, name))
+        if seed is not None:
+            raise CompareError(
+                f"--{name}.seed {seed} would have no effect: the seeds of a benchmark are the numbers of its "
+                "runs (--runs); leave it out"
+            )
 
 
 def _check_free(out: Path, dataset: Dataset, given: Path, root: Path) -> None:
@@ -260,10 +304,11 @@ def _begun(
     earlier: Earlier,
     dataset: Dataset,
     scenes: tuple[str, ...],
-    methods: Sequence[str],
+    keys: Sequence[tuple[str, int, str]],
     settings: BenchmarkSettings,
     stages: RunSettings,
     photos: CaptureSettings,
+    chosen: dict[str, str],
     out: Path,
 ) -> Benchmark:
     """A benchmark with what earlier calls came to.
@@ -272,11 +317,11 @@ def _begun(
         CompareError: If that is of another data set, or would be mixed with other settings or lost.
     """
     path = out / BENCHMARK_FILE
-    wanted = made_with(plain(settings), plain(stages), plain(photos))
-    asked = [(scene, run, method) for scene in scenes for run in range(settings.runs) for method in methods]
-    if not check_goes_on(earlier, path, dataset.name, wanted, asked):
-        return Benchmark(dataset, scenes, settings, stages, photos, out)
+    wanted = Asked(plain(settings), plain(stages), plain(photos), chosen)
+    if not check_goes_on(earlier, path, dataset.name, wanted, keys):
+        return Benchmark(dataset, scenes, settings, stages, photos, out, chosen=chosen)
     together = tuple(name for name in dataset.scenes if name in (*scenes, *earlier.scenes))
+    methods = list({method for _, _, method in keys})
     left = tuple(failure for failure in earlier.failures if failure.untried(scenes, settings.runs, methods))
     return Benchmark(
         dataset,
@@ -288,7 +333,23 @@ def _begun(
         list(earlier.entries),
         failures_before=left,
         ran=dict(earlier.ran),
+        chosen={**earlier.asked.chosen, **chosen},
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _SceneData:
+    """One scene of the data set, read.
+
+    Attributes:
+        files: Where it lies.
+        capture: Its photos and poses.
+        stamp: Which photos and labels these are, see `data_stamp`.
+    """
+
+    files: SceneFiles
+    capture: Capture
+    stamp: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,6 +358,7 @@ class _Work:
 
     Attributes:
         result: What came out so far.
+        chosen: Settings without any "auto".
         methods: Methods by name.
         photos: How photos are read.
         progress: Told about progress.
@@ -305,6 +367,7 @@ class _Work:
     """
 
     result: Benchmark
+    chosen: Chosen[BenchmarkSettings]
     methods: Sequence[str]
     photos: CaptureSettings
     progress: Reporter
@@ -327,10 +390,11 @@ class _Work:
                 reason = f"unexpected {type(error).__name__}: {reason}"
             failure = Failure(scene, reason, run, method)
             self.result.failures.append(failure)
-            self.result.drop(failure)
+            if method is not None:
+                self.result.drop(scene, run, method)
             self.progress.warn(f"{failure.what}: {reason}")
 
-    def read(self, root: Path, name: str, labels: Path | None) -> tuple[SceneFiles, Capture]:
+    def read(self, root: Path, name: str, labels: Path | None) -> _SceneData:
         """Find a scene, read its photos and poses, and match its labels with them."""
         files = find_scene(self.result.dataset, root, name, labels)
         photos = self.photos
@@ -338,11 +402,19 @@ class _Work:
             photos = replace(photos, images=files.photos)
         capture = read_capture(files.capture, photos, progress=self.progress)
         check(capture, files.labels, self.methods, self.comparison(0), progress=self.progress)
-        return files, capture
+        return _SceneData(files, capture, data_stamp(capture, files.labels))
+
+    def others(self, root: Path, labels: Path | None, asked: Sequence[str]) -> dict[str, str]:
+        """Data of the scenes that are not asked for and have results, as far as they are there; by name."""
+        found = {}
+        for name in dict.fromkeys(e.scene for e in self.result.entries if e.data and e.scene not in asked):
+            with suppress(GagsError, OSError):
+                found[name] = self.read(root, name, labels).stamp
+        return found
 
     def comparison(self, run: int) -> CompareSettings:
         """Settings of the comparison that one run of one scene is."""
-        settings = self.result.settings
+        settings = self.chosen.settings
         shared = {f.name: getattr(settings, f.name) for f in fields(MethodSettings)}
         return CompareSettings(
             **shared,
@@ -352,16 +424,18 @@ class _Work:
             labels_by=self.result.dataset.labels_by,
         )
 
-    def run(self, files: SceneFiles, capture: Capture, run: int) -> None:
+    def run(self, data: _SceneData, run: int) -> None:
         """One run of one scene: Gaussians and masks, then every method."""
+        files = data.files
         self.progress.say(f"{files.name}, run {run} ({run + 1} of {self.result.settings.runs})")
         folder, stages = self._folder(files.name, run), self._stages(run)
-        if run and self.result.settings.share_gaussians:
-            first = self._folder(files.name, 0) / SCENE_FOLDER
-            if not Workspace(first).splats.exists():
-                raise CompareError(f"run 0 has no Gaussians to share ({first}); see why it failed")
-            take_gaussians(first, folder / SCENE_FOLDER)
-        scene = shared_scene(capture, folder / SCENE_FOLDER, stages, progress=self.progress)
+        with self._dropping_replaced(files.name, run):
+            if run and self.result.settings.share_gaussians:
+                first = self._folder(files.name, 0) / SCENE_FOLDER
+                if not Workspace(first).splats.exists():
+                    raise CompareError(f"run 0 has no Gaussians to share ({first}); see why it failed")
+                take_gaussians(first, folder / SCENE_FOLDER)
+            scene = shared_scene(data.capture, folder / SCENE_FOLDER, stages, progress=self.progress)
         about = {"reconstruct": scene.splats.settings, "describe": scene.masks.settings}
         self.result.ran.update({} if self.result.ran else about)
         preset = str(scene.masks.settings.get("preset", "lite"))  # the only one of earlier versions
@@ -381,24 +455,49 @@ class _Work:
                 )
                 results += compared.methods
         for done in results:
-            self.result.add(Entry(files.name, run, preset_of(done, preset), done))
+            self.result.add(Entry(files.name, run, preset_of(done, preset), done, data.stamp))
         known = tuple(e.result for e in self.result.entries if (e.scene, e.run) == (files.name, run))
         if results:
             together = Comparison(files.labels, self.result.settings.protocol, scene.encoder, known)
             write_json(folder / COMPARISON_FILE, together.to_json())
+
+    @contextmanager
+    def _dropping_replaced(self, scene: str, run: int) -> Iterator[None]:
+        """Take out what was made from Gaussians or masks that are replaced inside, also where that fails."""
+        workspace = Workspace(self._folder(scene, run) / SCENE_FOLDER)
+        before = _written(workspace)
+        try:
+            yield
+        finally:
+            now = _written(workspace)
+            if any(now.get(path) != state for path, state in before.items()):
+                gone = [e.result.method for e in self.result.entries if (e.scene, e.run) == (scene, run)]
+                self.result.drop(scene, run)
+                if others := ", ".join(method for method in gone if method not in self.methods):
+                    self.progress.warn(
+                        f"{scene}, run {run}: Gaussians or masks were made again, so figures of {others} "
+                        "from the former ones are left out; run the same line with these methods"
+                    )
 
     def _folder(self, scene: str, run: int) -> Path:
         return self.result.folder / scene / f"run_{run}"
 
     def _stages(self, run: int) -> RunSettings:
         """Settings of the stages with the seeds of a run."""
-        stages, shared = self.result.stages, self.result.settings.share_gaussians
+        stages, shared = self.chosen.stages, self.result.settings.share_gaussians
         return replace(
             stages,
             reconstruct=replace(stages.reconstruct, seed=0 if shared else run),
             describe=_seeded(stages.describe, run),
             distill=_seeded(stages.distill, run),
         )
+
+
+def _written(workspace: Workspace) -> dict[Path, tuple[int, int]]:
+    """When the Gaussians and masks of a scene were written, in ns, and their bytes; by file."""
+    files = (workspace.splats, *workspace.descriptions.rglob("*.safetensors"))
+    states = {path: path.stat() for path in files if path.is_file()}
+    return {path: (state.st_mtime_ns, state.st_size) for path, state in states.items()}
 
 
 def preset_of(result: MethodResult, shared: str) -> str:

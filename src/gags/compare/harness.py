@@ -1,14 +1,15 @@
 """All methods, all seeds, on one scene: `gags compare`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from gags.capture import Capture
 from gags.compare.job import Job, labels_stamp, run_job
 from gags.compare.measure import in_own_process
-from gags.compare.methods import DEFAULT, all_methods, chosen_methods
+from gags.compare.methods import DEFAULT, OF_PRESET, all_methods, chosen_methods
 from gags.compare.methods.goi import GoiSettings
 from gags.compare.methods.grouping import GroupingSettings
 from gags.compare.methods.langsplat import LangSplatSettings
@@ -17,7 +18,7 @@ from gags.compare.methods.legaussians import LEGaussiansSettings
 from gags.compare.paper import ablation_methods, side_by_side
 from gags.compare.results import Comparison, MethodResult, SeedResult
 from gags.compare.scenes import Described, prompted_scene, shared_scene
-from gags.distill.presets import PRESETS
+from gags.distill.presets import PRESETS, ChosenSettings, fitting_settings
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
 from gags.evaluate.labels import LabelsBy, held_out_frames, load_labels, match_frames
@@ -26,7 +27,7 @@ from gags.files import write_json
 from gags.files.locks import held_by_another, locked
 from gags.files.ranges import SEED, Range, Settings, check_value, ranged
 from gags.pipeline import CaptureSettings, RunSettings, chosen_settings, read_capture
-from gags.pipeline.settings import check_settings
+from gags.pipeline.settings import check_settings, given_seed
 from gags.progress import SILENT, Reporter
 from gags.workspace import LOCK, Workspace
 
@@ -49,6 +50,31 @@ class MethodSettings(Settings):
     """Training of the baseline Gaussian Grouping."""
     goi: GoiSettings = field(default_factory=GoiSettings)
     """Training of the baseline GOI."""
+
+
+OfMethods = TypeVar("OfMethods", bound=MethodSettings)
+METHOD_MODELS = {"legaussians": "features", "grouping": "detector", "goi": "detector"}
+"""Systems that have a model of their own, with the setting that names it."""
+
+
+def having_models(methods: Sequence[str]) -> list[str]:
+    """Those of `METHOD_MODELS` that some methods, by name, belong to."""
+    return [system for system in METHOD_MODELS if any(system in method for method in methods)]
+
+
+def with_models(settings: OfMethods, methods: Sequence[str], progress: Reporter = SILENT) -> OfMethods:
+    """The same settings with the models that are meant on this machine, of the systems that are asked for.
+
+    Args:
+        settings: Settings of single methods.
+        methods: Methods by name.
+        progress: Told about models that are fetched, and what "auto" stands for.
+
+    Raises:
+        ModelError: If a method needs a model that is not here and cannot be fetched.
+    """
+    ready = {system: getattr(settings, system).ready(progress) for system in having_models(methods)}
+    return replace(settings, **ready)
 
 
 @dataclass(frozen=True)
@@ -97,7 +123,9 @@ def compare(
         scene: Folder of a finished scene whose Gaussians and masks are used, instead of a capture; only read.
         splats: 3DGS `.ply` to adopt instead of training Gaussians.
         photos: How photos are read, if `capture` is a folder.
-        stages: Settings of the stages; those of distillation are shared by all methods.
+        stages: Settings of the stages; those of distillation are shared by all methods. Methods that are a
+            preset, such as `gags-paper`, have its settings, with the changes by name that have an effect
+            there. The seeds of learning are those of `settings`.
         progress: Told about progress.
         progress_in_child: Makes what is told about progress in a method's process: a class or a function of a
             module, so that it can be sent there. Default: silence.
@@ -115,20 +143,22 @@ def compare(
         raise CompareError("give either a CAPTURE, or a finished scene with --scene")
     check_value("settings", settings, CompareSettings)
     check_settings(stages)
+    check_seed(stages, settings)
     shared = None if scene is None else Described.open(Path(scene))
     if shared is not None:
         capture = shared.capture
     elif not isinstance(capture, Capture):
         capture = read_capture(Path(capture or ""), photos, require_points=splats is None, progress=progress)
     check(capture, labels, methods, settings, progress=progress)
+    presets = preset_rows(methods, stages, progress)
     with working_in(out):
         if shared is None:
             shared = shared_scene(capture, out / SCENE_FOLDER, stages, splats=splats, progress=progress)
         distill = chosen_settings(
             shared.workspace, stages, segmenter=shared.segmenter, encoder=shared.encoder
         ).distill
-        chosen = check(shared.capture, labels, methods, settings, distill)
-        results = _results(chosen, shared, labels, out, settings, progress, progress_in_child)
+        chosen = check(shared.capture, labels, methods, settings, distill, presets)
+        results = _results(chosen, shared, labels, out, settings, presets, progress, progress_in_child)
         tables = side_by_side() if settings.ablations else ()
         comparison = Comparison(labels, settings.protocol, shared.encoder, results, tables)
         write_json(out / COMPARISON_FILE, comparison.to_json())
@@ -158,6 +188,7 @@ def check(
     methods: Sequence[str],
     settings: CompareSettings = CompareSettings(),
     distill: DistillSettings = DistillSettings(),
+    presets: Mapping[str, ChosenSettings] | None = None,
     progress: Reporter = SILENT,
 ) -> list[Method]:
     """Find out what cannot work before hours are spent.
@@ -168,6 +199,7 @@ def check(
         methods: Methods by name.
         settings: Seeds, protocol, ablations.
         distill: Settings of distillation that all methods share.
+        presets: Settings of the methods that are a preset, from `preset_rows`.
         progress: Told about models that are fetched.
 
     Returns:
@@ -183,15 +215,49 @@ def check(
     if named_protocol(settings.protocol).frames == "held-out":
         held_out_frames(pairs, capture)
     names = [*methods, *(ablation_methods() if settings.ablations else ())]
-    legaussians = settings.legaussians
-    if any("legaussians" in name for name in names):
-        legaussians = legaussians.ready(progress)
-    grouping, goi = settings.grouping, settings.goi
-    if any("grouping" in name for name in names):
-        grouping = grouping.ready(progress)
-    if any("goi" in name for name in names):
-        goi = goi.ready(progress)
-    return chosen_methods(names, all_methods(distill, settings.langsplat, legaussians, grouping, goi))
+    own = with_models(settings, names, progress)
+    of_presets = {name: chosen.distill for name, chosen in (presets or {}).items()}
+    known = all_methods(distill, own.langsplat, own.legaussians, own.grouping, own.goi, of_presets)
+    return chosen_methods(names, known)
+
+
+def preset_rows(
+    methods: Sequence[str], stages: RunSettings, progress: Reporter = SILENT
+) -> dict[str, ChosenSettings]:
+    """Settings of the methods that are a preset, with the user's changes by name; by name of the preset.
+
+    Args:
+        methods: Methods by name.
+        stages: Settings of the stages as they were asked for.
+        progress: Told what these methods leave out, and why.
+
+    Raises:
+        WorkspaceError: If a change makes no sense with a preset.
+    """
+    found = {}
+    whole = [name for name in ("describe", "distill") if isinstance(getattr(stages, name), Settings)]
+    for name in PRESETS:
+        if f"{OF_PRESET}{name}" in methods:
+            found[name], ignored = fitting_settings(name, stages.describe, stages.distill)
+            for reason in ignored:
+                progress.say(f"{OF_PRESET}{name} leaves a setting out: {reason.partition(';')[0]}")
+            if whole:
+                progress.say(f"{OF_PRESET}{name} keeps the settings of its preset for {' and '.join(whole)}")
+    return found
+
+
+def check_seed(stages: RunSettings, settings: CompareSettings) -> None:
+    """Refuse a seed of distillation that is not the one that methods learn with.
+
+    Raises:
+        CompareError: If there is one.
+    """
+    seed = given_seed(stages.distill)
+    if seed is not None and (settings.seeds, settings.first_seed) != (1, seed):
+        raise CompareError(
+            f"--distill.seed {seed} would have no effect: methods learn with the seeds that --seeds and "
+            "--first-seed say; leave it out"
+        )
 
 
 def check_protocol(name: str) -> None:
@@ -214,6 +280,7 @@ def _results(
     labels: Path,
     out: Path,
     settings: CompareSettings,
+    presets: Mapping[str, ChosenSettings],
     progress: Reporter,
     progress_in_child: Callable[[], Reporter],
 ) -> tuple[MethodResult, ...]:
@@ -222,7 +289,8 @@ def _results(
     for prompts in PROMPTED:
         if any(method.prompts == prompts for method in methods):
             folder = out / f"{SCENE_FOLDER}-{prompts}"
-            scenes[prompts] = prompted_scene(shared, prompts, folder, progress=progress)
+            own = presets[prompts].describe if prompts in presets else None
+            scenes[prompts] = prompted_scene(shared, prompts, folder, own=own, progress=progress)
     figures = {prompts: scene.figures() for prompts, scene in scenes.items()}
     truth = labels_stamp(labels)
     results = []

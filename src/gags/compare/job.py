@@ -60,7 +60,10 @@ class Job:
     def scores_stamp(self, scene: Described) -> str:
         """Hash of all that the scores depend on."""
         rules = [self.protocol, self.labels_stamp]
-        rules += [self.labels_by] if self.labels_by != "name" else []  # the stamp of earlier results stays
+        # The stamps of earlier results stay where these are what they always were.
+        rules += [self.labels_by] if self.labels_by != "name" else []
+        answers = getattr(self.method.learner, "answers", 1)
+        rules += [f"answers {answers}"] if answers != 1 else []
         return stamp("scores", RESULT_FORMAT, self.language_stamp(scene), *rules)
 
     def finished(self, scene: Described) -> SeedResult | None:

@@ -23,7 +23,8 @@ class PublishedRow:
 
     Attributes:
         label: What it is called there, or what it changes.
-        methods: The methods of ours that are its system, the nearest to what the paper measured first.
+        methods: The methods of ours that are its system; of Tables 1 to 3 and 5 the first runs by default.
+            What each leaves out or swaps is in its title, which stands below the table.
         figures: Value by metric, then by column; without those that the paper leaves out.
     """
 

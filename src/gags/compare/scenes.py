@@ -117,7 +117,12 @@ def shared_scene(
 
 
 def prompted_scene(
-    scene: Described, prompts: Prompts, folder: Path, *, progress: Reporter = SILENT
+    scene: Described,
+    prompts: Prompts,
+    folder: Path,
+    *,
+    own: DescribeSettings | None = None,
+    progress: Reporter = SILENT,
 ) -> Described:
     """The same Gaussians with masks of other prompts.
 
@@ -126,6 +131,7 @@ def prompted_scene(
         prompts: How the photos are prompted: "uniform", as many prompts in total as `scene` has, spread
             evenly; "crops", LangSplat's own prompts and rules for masks; or a preset's prompts and rules.
         folder: Folder of the new scene; what is done already is kept.
+        own: For a preset's prompts: its settings with the user's changes, instead of its own.
         progress: Told about progress.
 
     Returns:
@@ -138,7 +144,7 @@ def prompted_scene(
     if prompts == "granularity-aware":
         return scene
     if prompts in PRESETS:
-        wanted = replace(PRESETS[prompts].describe, seed=described.seed)
+        wanted = replace(own or PRESETS[prompts].describe, seed=described.seed)
     elif prompts == "crops":
         wanted = crops_settings(described)
     elif described.exponent == 0 or described.prompts in ("grid", "crops"):

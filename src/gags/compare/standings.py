@@ -29,12 +29,15 @@ class Entry:
         run: Number of the run, from 0; also the seed of everything in it.
         preset: Preset of the settings.
         result: What came out; it has one seed.
+        data: Which photos, points and labels it was made from, see `data_stamp`; empty in results of earlier
+            versions.
     """
 
     scene: str
     run: int
     preset: str
     result: MethodResult
+    data: str = ""
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -57,6 +60,7 @@ class Entry:
         (seed,) = content.pop("seeds")
         kept = ("rows", "stages", "query_seconds", "figures", "held_out", "trained_on")
         about = {"scene": self.scene, "run": self.run, "preset": self.preset}
+        about |= {"data": self.data} if self.data else {}
         counts = content.pop("scene")
         return about | content | {"counts": counts} | {key: seed[key] for key in kept if key in seed}
 
@@ -88,7 +92,8 @@ class Entry:
         )
         about = {name: content[name] for name in ("method", "title", "prompts")}
         result = MethodResult(**about, scene=content["counts"] | {"seconds": seconds}, seeds=(seed,))
-        return cls(content["scene"], content["run"], content["preset"], result)
+        data = str(content.get("data", ""))
+        return cls(content["scene"], content["run"], content["preset"], result, data)
 
 
 @dataclass(frozen=True)
@@ -215,12 +220,14 @@ class TableRow:
         source: Whose figures they are: "paper", or method, preset, and best or median of how many runs.
         method: The method of ours; None for the paper's figures.
         cells: One figure a column; None where there is none.
+        title: What the method of ours is; empty for the paper's figures.
     """
 
     system: str
     source: str
     method: str | None
     cells: tuple[float | None, ...]
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -240,6 +247,12 @@ class BenchmarkTable:
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
     decimals: int = 2
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What methods of ours are, where their titles say more than the paper's row; one line a method."""
+        titles = {row.method: row.title for row in self.rows if row.method and row.title != row.system}
+        return tuple(f"{method}: {title}" for method, title in titles.items())
 
     def to_json(self) -> dict[str, Any]:
         """As in `benchmark.json`."""
@@ -331,7 +344,8 @@ def _own_rows(
     for name in ("best",) if runs == "1" else ("best", "median"):
         cells = tuple(100 * getattr(s, name)[metric] if s else None for metric, s in found)
         words = "1 run" if runs == "1" else f"{name} of {runs}"
-        rows.append(TableRow(system, f"{about}, {words}", method, cells))
+        title = standings.first(method).result.title
+        rows.append(TableRow(system, f"{about}, {words}", method, cells, title))
     return rows
 
 
@@ -364,8 +378,9 @@ def _time_table(
     def add(system: str, method: str) -> None:
         parts = [standings.time(method, lambda entry, h=h: times(entry).get(h)) for h in headings]
         known = [part for part in parts if part is not None]
-        source = f"{method} ({standings.first(method).preset})"
-        rows.append(TableRow(system, source, method, (*parts, sum(known) if known else None)))
+        first = standings.first(method)
+        cells = (*parts, sum(known) if known else None)
+        rows.append(TableRow(system, f"{method} ({first.preset})", method, cells, first.result.title))
 
     for row in table.rows.values():
         figures = row.figures[metric]

@@ -1,8 +1,7 @@
 """Which settings have an effect under which others; one that a chosen mode ignores is refused."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from gags.distill.settings import DistillSettings
 from gags.errors import SettingsError, WorkspaceError
@@ -119,11 +118,11 @@ DESCRIBE_NEEDS: dict[str, tuple[Needs, ...]] = {
 """The same for describing."""
 
 
-def refuse_ignored(given: Mapping[str, Any], settings: DescribeSettings | DistillSettings) -> None:
+def refuse_ignored(given: Iterable[str], settings: DescribeSettings | DistillSettings) -> None:
     """Make sure that every setting a user gave has an effect under the settings as a whole.
 
     Args:
-        given: What the user set, by name; only names matter.
+        given: Names of what the user set.
         settings: The settings that come of it.
 
     Raises:

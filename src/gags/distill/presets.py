@@ -203,6 +203,51 @@ def choose_settings(
     return chosen
 
 
+def fitting_settings(
+    name: str,
+    describe: DescribeSettings | Changes | None = None,
+    distill: DistillSettings | Changes | None = None,
+) -> tuple[ChosenSettings, list[str]]:
+    """Settings of a preset with those of a user's changes that have an effect there.
+
+    For changes that are meant for several presets at once. Seeds, and settings that stand for themselves,
+    change nothing here.
+
+    Args:
+        name: Name of a preset, not "auto".
+        describe: Changes to its settings of describing, by name.
+        distill: Changes to its settings of distillation.
+
+    Returns:
+        The settings, and for each change that is left out one line that says why.
+
+    Raises:
+        SettingsError: If a change is to a value that the setting does not take.
+        WorkspaceError: If there is no such preset, or a change names no setting, or is to a value that makes
+            no sense with the others.
+    """
+    preset = named_preset(name)
+    described, first = _fitting(preset.describe, describe)
+    distilled, second = _fitting(preset.distill, distill)
+    refuse_impossible(distilled)
+    return ChosenSettings(name, described, distilled), first + second
+
+
+def _fitting(base: Settings, wanted: Settings | Changes | None) -> tuple[Settings, list[str]]:
+    """Some settings with the changes that have an effect on them, and why the others have none."""
+    if not isinstance(wanted, Mapping):
+        return base, []
+    changes = {name: value for name, value in wanted.items() if name != "seed"}
+    together, ignored = changed_settings(base, changes), {}
+    for name in changes:
+        try:
+            refuse_ignored([name], together)
+        except WorkspaceError as error:
+            ignored[name] = str(error)
+    fitting = {name: value for name, value in changes.items() if name not in ignored}
+    return changed_settings(base, fitting), list(ignored.values())
+
+
 def named_preset(name: str) -> Preset:
     """The preset of a name.
 

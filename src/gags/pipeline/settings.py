@@ -1,5 +1,6 @@
 """What a run can be asked for, and which preset it takes; light to import, for the command line."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,6 +98,13 @@ def check_settings(settings: RunSettings) -> None:
         models.find(settings.encoder, "encoder")
 
 
+def given_seed(settings: Settings | Changes | None) -> int | None:
+    """The seed that a user asked for with the settings of a stage; None for none, or the default."""
+    if isinstance(settings, Mapping):
+        return settings.get("seed")
+    return getattr(settings, "seed", None) or None
+
+
 def chosen_settings(
     workspace: Workspace,
     settings: RunSettings,
@@ -117,13 +125,27 @@ def chosen_settings(
     Raises:
         WorkspaceError: If there is no such preset, or a change names no setting or one without effect.
     """
-    name, reason = settings.preset, ""
-    if name == AUTO_PRESET:
-        record = workspace.record("describe")
-        before = record.settings.get("preset") if record else None
-        name = before or preset_for(segmenter, encoder)
-        reason = (
-            "as before" if before else f"for {segmenter.partition('@')[0]} and {encoder.partition('@')[0]}"
-        )
-        progress.say(f"Preset: {name}, {reason} (--preset chooses another)")
+    record = workspace.record("describe")
+    before = record.settings.get("preset") if record else None
+    name = chosen_preset(settings.preset, before, segmenter=segmenter, encoder=encoder, progress=progress)
     return choose_settings(name, settings.describe, settings.distill)
+
+
+def chosen_preset(
+    name: str, before: str | None, *, segmenter: str, encoder: str, progress: Reporter = SILENT
+) -> str:
+    """Name of the preset that is meant by one that may be "auto".
+
+    Args:
+        name: What was asked for.
+        before: What was taken before, if anything was; it decides if the preset is "auto".
+        segmenter: The model that cuts masks, from `choose_models`.
+        encoder: The model that embeds them.
+        progress: Told what "auto" stands for, and why.
+    """
+    if name != AUTO_PRESET:
+        return name
+    name = before or preset_for(segmenter, encoder)
+    models_of = f"for {segmenter.partition('@')[0]} and {encoder.partition('@')[0]}"
+    progress.say(f"Preset: {name}, {'as before' if before else models_of} (--preset chooses another)")
+    return name

@@ -67,6 +67,62 @@ def test_one_level_needs_no_choice_and_chunks_change_nothing(monkeypatch):
     )
 
 
+def _relevancies(camera, scene, features):
+    return EmbeddedGaussians(scene.gaussians, features, "toy").relevancy(camera, QUERIES)
+
+
+UNLIKE = torch.tensor([0.0, 0.0, 0.3, math.sqrt(1 - 0.3**2)])  # of both texts: sigmoid(−10 · 0.954) = 7e-5
+
+
+def test_a_level_without_a_mask_takes_no_part():
+    """Its cosines of 0 would be a relevancy of 0.5, above all that is really there."""
+    scene = make_scene(views=1)
+    features = torch.zeros(len(scene.gaussians), 3, 4)
+    features[:, 1] = UNLIKE
+    found = _relevancies(scene.cameras[0], scene, features)
+    assert (found.levels[[0, 2]] == 0).all()
+    assert torch.equal(found.values, found.levels[1])
+    logit = torch.tensor(-10 * math.sqrt(1 - 0.3**2))
+    there = found.values[:, found.known]
+    torch.testing.assert_close(there, logit.sigmoid().expand_as(there))
+    for text in range(2):
+        levels = list(found.levels[:, text])
+        assert (lerf_ovs.level_for_mask(levels), lerf_ovs.level_for_peak(levels)) == (1, 1)
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_gaussians_that_no_mask_shows_have_no_say(levels):
+    """A ball is in no mask: its pixels have the least value there is, and its edge none of its own."""
+    scene = make_scene(views=1)
+    camera, owner = scene.cameras[0], torch.from_numpy(scene.owner)
+    unseen = owner == 1
+    features = torch.zeros(len(scene.gaussians), levels, 4)
+    features[:] = UNLIKE
+    features[owner == 2] = torch.tensor([0.8, 0.0, 0.6, 0.0])  # the first text: sigmoid(2)
+    everywhere = _relevancies(camera, scene, features)
+    features[unseen] = 0
+    found = _relevancies(camera, scene, features)
+    assert torch.equal(found.known, everywhere.known)
+    values, sigmoids = found.values[0], torch.sigmoid(torch.tensor([-10 * math.sqrt(1 - 0.3**2), 2.0]))
+    drawn = render(scene.gaussians, camera, torch.stack([(~unseen).float(), (owner == 2).float()], dim=1))
+    share = drawn.colors / drawn.alphas.clamp(min=1e-6)[..., None]
+    counts = found.known & (share[..., 0] >= 0.5)
+    mixed = sigmoids[0] + (sigmoids[1] - sigmoids[0]) * share[..., 1] / share[..., 0].clamp(min=0.5)
+    torch.testing.assert_close(values[counts], mixed[counts], atol=1e-5, rtol=0)
+    hidden = found.known & ~counts
+    assert hidden.sum() > 20
+    assert (values[hidden] == values[counts].min()).all()
+    assert lerf_ovs.peak(values) == lerf_ovs.peak(everywhere.values[0])
+    assert (values[~found.known] == 0).all()
+
+
+def test_where_nothing_is_in_any_mask_there_is_no_relevancy():
+    scene = make_scene(views=1)
+    found = _relevancies(scene.cameras[0], scene, torch.zeros(len(scene.gaussians), 1, 4))
+    assert found.known.any()
+    assert (found.values == 0).all()
+
+
 def test_what_would_be_larger_than_a_gib_is_kept_in_half_precision():
     assert kept_dtype(1 << 18, 1, 1 << 10) == torch.float32  # 4 · 2²⁸ bytes
     assert kept_dtype(1 << 18, 2, 1 << 10) == torch.float16

@@ -226,12 +226,10 @@ def test_embeddings_of_an_identity_are_asked_one_by_one():
     assert torch.isneginf(scores[0]).item()
 
 
-def test_the_peak_is_the_centre_of_the_mask():
+def test_the_peak_is_the_centre_of_the_mask_and_without_one_there_is_none():
     masks = torch.zeros(2, 6, 8, dtype=torch.bool)
     masks[0, 1:4, 2:7] = True
-    values = torch.zeros(2, 6, 8)
-    values[1, 5, 3] = 0.1  # too little for a mask
-    assert centres(masks, values).tolist() == [[4, 2], [3, 5]]
+    assert centres(masks).tolist() == [[4, 2], [-1, -1]]
 
 
 def test_what_the_hull_holds_is_chosen_too_but_no_outlier_spans_it():
@@ -268,6 +266,7 @@ def test_a_mask_in_one_photo_chooses_identities_for_all(scene, learnt):
     answer = asked.relevancy(scene.cameras[5], queries)
     assert _iou(answer.masks[0].numpy(), scene.ids[5] == 1) > 0.7
     assert not answer.masks[1].any()
+    assert answer.peaks[1].tolist() == [-1, -1]
     assert (answer.values[1] == 0).all()
     assert asked.select(queries).chosen.sum(dim=1).tolist()[1] == 0
 

@@ -240,8 +240,8 @@ def test_pixels_are_decoded_after_blending_without_a_division_by_alpha():
         cosine = blended / math.hypot(x, y)
         expected = 1 / (1 + math.exp(-10 * cosine))
         assert found.levels[0, text, 16, 16].item() == pytest.approx(expected, abs=1e-4)
-    # Nothing has a code on the other levels: 0 is decoded, to something at right angles to all texts.
-    torch.testing.assert_close(found.levels[1:], torch.full_like(found.levels[1:], 0.5))
+    # Nothing has a code on the other levels: decoded, 0 would be at right angles to all texts, so 0.5.
+    assert (found.levels[1:] == 0).all()
     assert torch.equal(found.values, found.levels[0] * found.known)
 
 
@@ -251,7 +251,8 @@ def test_the_background_is_decoded_but_counts_as_unknown():
     aside = Camera(np.diag([1.0, 1, 1, 1]), np.array([[400.0, 0, -3000], [0, 400.0, 16], [0, 0, 1]]), 32, 32)
     found = fields.relevancy(aside, queries)
     assert not found.known.any()
-    torch.testing.assert_close(found.levels, torch.full_like(found.levels, 0.5))
+    torch.testing.assert_close(found.levels[0], torch.full_like(found.levels[0], 0.5))
+    assert (found.levels[1:] == 0).all()  # levels without any code
     assert (found.values == 0).all()
     assert fields.relevancy(camera, queries).known.any()
 
@@ -267,6 +268,7 @@ def test_by_gaussian_each_code_is_decoded_and_its_relevancy_rendered():
         assert found.levels[0, text, 16, 16].item() == pytest.approx(expected, abs=1e-4)
     assert found.known[16, 16]
     assert (fields.decoded().features[:, 1:] == 0).all()  # what has no code has no embedding
+    assert (found.levels[1:] == 0).all()
 
 
 def test_codes_are_normalised_level_by_level():

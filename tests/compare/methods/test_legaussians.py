@@ -16,6 +16,9 @@ from gags.capture import load_capture
 from gags.compare.dense import tile_count
 from gags.compare.harness import CompareSettings, check
 from gags.compare.methods import all_methods, legaussians
+from gags.compare.methods.goi import GoiSettings
+from gags.compare.methods.grouping import GroupingSettings
+from gags.compare.methods.langsplat import LangSplatSettings
 from gags.compare.methods.learner import Inputs, bytes_per_gaussian
 from gags.compare.methods.legaussians import (
     CodedPixels,
@@ -24,11 +27,13 @@ from gags.compare.methods.legaussians import (
     LEGaussiansSettings,
     code_loss,
     layers,
+    rows_of,
     scaled_positions,
     smoothness_loss,
     uncertain_cross_entropy,
 )
 from gags.compare.targets import TargetPhotos, mean_of_masks
+from gags.distill.presets import PRESETS
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
 from gags.embed.dino.encoder import Dino, choose_dino
@@ -36,6 +41,7 @@ from gags.errors import CompareError, ModelError, QueryError, WorkspaceError
 from gags.progress import SILENT
 from gags.query.relevancy import Queries
 from gags.segment.masks import Masks
+from gags.store import plain
 
 SETTINGS = LEGaussiansSettings(features="none", codebook_steps=100, steps=150)
 ON_MASKS = LEGaussians(SETTINGS, "masks", batch=512, pixels_per_photo=2000)
@@ -339,9 +345,9 @@ def test_photos_of_nothing_are_an_error(dense_inputs, tmp_path):
 
 
 def test_rows_share_settings_and_say_what_they_leave_out(tmp_path):
-    shared = DistillSettings(pixels_per_photo=48, top_k=5, batch_regions=3)
+    shared = DistillSettings(pixels_per_photo=48, top_k=5)
     known = all_methods(shared, legaussians=LEGaussiansSettings(steps=9))
-    expected = LEGaussians(LEGaussiansSettings(steps=9), "tiles", batch=48, pixels_per_photo=48, top_k=5)
+    expected = LEGaussians(LEGaussiansSettings(steps=9), "tiles", pixels_per_photo=48, top_k=5)
     assert known["legaussians"].learner == expected
     assert known["legaussians-masks"].learner == replace(expected, targets="masks")
     assert known["uniform-legaussians-masks"].prompts == "uniform"
@@ -351,6 +357,17 @@ def test_rows_share_settings_and_say_what_they_leave_out(tmp_path):
     reduced = all_methods(legaussians=LEGaussiansSettings("none", photos=6))
     assert reduced["legaussians"].title == "LEGaussians (dense, 6 photos, no DINO)"
     assert reduced["legaussians-masks"].title == "LEGaussians (on our masks, no DINO)"
+
+
+def test_pixels_a_step_are_its_own_whatever_the_preset():
+    """As many as for the other systems. What was learnt before there was a setting for it still counts."""
+    for preset in PRESETS.values():
+        learners = [method.learner for method in rows_of(LEGaussiansSettings(), preset.distill)]
+        assert [learner.batch for learner in learners] == [4096, 4096]  # type: ignore[attr-defined]
+    assert LangSplatSettings().batch_pixels == GroupingSettings().batch == GoiSettings().batch == 4096
+    dense, _ = rows_of(LEGaussiansSettings(batch=64), DistillSettings())
+    assert dense.learner.batch == 64  # type: ignore[attr-defined]
+    assert "batch" not in plain(LEGaussians())["settings"]
 
 
 def test_a_comparison_finds_out_before_it_starts_which_dino_there_is(tmp_path):

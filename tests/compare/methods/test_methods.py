@@ -62,7 +62,7 @@ def test_what_runs_by_default_is_there():
     assert set(DEFAULT) <= known.keys()
     assert [known[name].title for name in DEFAULT] == [
         "GAGS",
-        "LangSplat (three fields)",
+        "LangSplat (three fields, masks of all methods)",
         "levels averaged",
         "sub-part level alone",
         "part level alone",

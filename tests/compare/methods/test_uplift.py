@@ -74,6 +74,16 @@ def test_words_are_found(scene, learnt):
     assert (answer.maps[:, ~answer.covered] == 0).all()
 
 
+def test_gaussians_without_an_embedding_have_no_relevancy(scene):
+    """They have the least there is, not 0.5, which would be above that of things unlike the text."""
+    features = torch.from_numpy(np.stack([word_vector(WORDS[owner]) for owner in scene.owner])).float()
+    features[torch.from_numpy(scene.owner) == 0] = 0
+    uplifted = uplift.UpliftedFeatures(scene.gaussians, features, "toy")
+    answer = uplifted.relevancy(scene.cameras[0], uplifted.prepare([WORDS[0]], ToyEncoder()))
+    said = answer.maps[0][answer.covered]
+    assert np.median(answer.maps[0][(scene.ids[0] == 0) & answer.covered]) == said.min() < 0.5
+
+
 def test_whole_embeddings_are_kept(scene, learnt):
     assert bytes_per_gaussian(learnt, len(scene.gaussians)) == 2 * DIM
 

@@ -1,6 +1,6 @@
 """Which methods can be compared, by name: a system is a file here and a row in `all_methods`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gags.compare.methods.field import OneField, ablation_rows
@@ -18,6 +18,7 @@ from gags.errors import CompareError
 
 DEFAULT = ("gags", "langsplat", "average", "sub-part", "part", "whole", "n2f2", "uplift")
 UNIFORM = "uniform-"  # before the name of a method: the same with uniform prompts
+OF_PRESET = "gags-"  # before the name of a preset: GAGS with its settings, prompts and masks
 CROPS = "crops-"  # the same with LangSplat's own prompts, which are the uniform ones of the paper's Table 4
 
 
@@ -27,6 +28,7 @@ def all_methods(
     legaussians: LEGaussiansSettings = LEGaussiansSettings(),
     grouping: GroupingSettings = GroupingSettings(),
     goi: GoiSettings = GoiSettings(),
+    presets: Mapping[str, DistillSettings] | None = None,
 ) -> dict[str, Method]:
     """Every method by name.
 
@@ -36,12 +38,14 @@ def all_methods(
         legaussians: Settings of LEGaussians alone.
         grouping: Settings of Gaussian Grouping alone.
         goi: Settings of GOI alone.
+        presets: Settings of the methods that are a preset, such as `gags-paper`, where these differ from the
+            preset's.
     """
     three_fields = LangSplat(langsplat, pixels_per_photo=distill.pixels_per_photo, top_k=distill.top_k)
     by_gaussian = replace(three_fields, asked="gaussians")
     systems = [
         Method("gags", "GAGS", OneField(distill)),
-        Method("langsplat", "LangSplat (three fields)", three_fields),
+        Method("langsplat", "LangSplat (three fields, masks of all methods)", three_fields),
         Method("langsplat-gaussians", "LangSplat, asked by Gaussian", by_gaussian),
         Method("langsplat-uncompressed", "LangSplat, uncompressed, by Gaussian", Uncompressed(distill.top_k)),
         Method("n2f2", "N2F2, fused after training", FusedLevels(replace(distill, consensus=False))),
@@ -66,9 +70,10 @@ def all_methods(
         for m in ablation_rows(distill, uniform=True)
     ]
     own_prompts = Method("langsplat-own-prompts", "LangSplat, own prompts", three_fields, prompts="crops")
+    own_settings = {name: preset.distill for name, preset in PRESETS.items()} | dict(presets or {})
     by_preset = [
-        Method(f"gags-{name}", f"GAGS, preset {name}", OneField(preset.distill), prompts=name)
-        for name, preset in PRESETS.items()
+        Method(f"{OF_PRESET}{name}", f"GAGS, preset {name}", OneField(own_settings[name]), prompts=name)
+        for name in PRESETS
     ]
     rows = [*systems, *by_preset, own_prompts, dense, *uniform, *crops]
     rows += ablation_rows(distill, uniform=False)

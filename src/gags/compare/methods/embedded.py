@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,9 +14,14 @@ from gags.distill.field import KEPT_BYTES
 from gags.embed.encoder import Encoder
 from gags.gaussians import Gaussians
 from gags.query import lerf_ovs
+from gags.query.answers import fill_uncovered
 from gags.query.lerf_ovs import Map
 from gags.query.maps import ValueMaps, render_values
 from gags.query.relevancy import Queries
+
+LEAST_SHOWN = (
+    0.5  # share of a pixel that Gaussians with an embedding must have, for the pixel to say something
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +30,8 @@ class EmbeddedGaussians:
 
     Attributes:
         gaussians: The scene.
-        features: Embeddings of each Gaussian on L levels, L2-normalised, 0 where no mask shows it; float32,
-            or float16 where that would be too large. [N, L, D]
+        features: Embeddings of each Gaussian on L levels, L2-normalised, 0 where no mask shows it, so that it
+            has no relevancy; float32, or float16 where that would be too large. [N, L, D]
         encoder_name: Encoder of the embeddings.
     """
 
@@ -37,16 +43,34 @@ class EmbeddedGaussians:
         """Texts embedded with the encoder that made the masks' embeddings; see `Queries.encode`."""
         return Queries.encode(texts, encoder, self)
 
+    @cached_property
+    def shown(self) -> Tensor:
+        """Which Gaussians have an embedding, by level. bool [N, L]"""
+        return self.features.any(dim=-1)
+
     @torch.no_grad()
     def relevancy(self, camera: Camera, queries: Queries) -> ValueMaps:
-        """Relevancy (GAGS Eq. 8) of the Gaussians on every level, rendered into the view."""
+        """Relevancy (GAGS Eq. 8) of the Gaussians on every level, rendered into the view.
+
+        Gaussians without an embedding hide what is behind them, but say nothing: a cosine of 0 with all texts
+        would be a relevancy of 0.5, above that of embeddings that resemble a phrase. What a pixel says is the
+        mean of the others. Where these make up less than half of it, it has the least value of the map, as
+        pixels that show nothing have for a mask. A level without any is 0 everywhere, so it is not chosen.
+        """
         texts = torch.cat([queries.vectors, queries.negatives]).T
         chunks = self.features.split(DECODED_AT_ONCE)
         asked = torch.cat([queries.relevancy_from_cosines(chunk.float() @ texts) for chunk in chunks])
+        asked = torch.where(self.shown[..., None], asked, 0)
         drawn = render_values(self.gaussians, asked.flatten(1), camera)
-        if asked.shape[1] == 1:
-            return drawn
+        shares = render_values(self.gaussians, self.shown.float(), camera).values
         levels = drawn.values.unflatten(0, asked.shape[1:])
+        for level, share in zip(levels, shares, strict=True):
+            counts = drawn.known & (share >= LEAST_SHOWN)
+            level /= torch.where(counts, share, 1)
+            for text in level:
+                text.copy_(torch.where(drawn.known, fill_uncovered(text * counts, counts), 0))
+        if len(levels) == 1:
+            return ValueMaps(levels[0], drawn.known)
         return ValueMaps(best_level(levels), drawn.known, levels)
 
 

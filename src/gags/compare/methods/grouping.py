@@ -20,6 +20,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -87,6 +88,8 @@ class GroupingSettings(Settings, prefix="grouping"):
 @dataclass(frozen=True)
 class GaussianGrouping(Settings):
     """Learns identities and their classifier."""
+
+    answers: ClassVar[int] = 2
 
     settings: GroupingSettings = GroupingSettings()
     """Settings of its own."""
@@ -335,7 +338,7 @@ class Grouped:
         values = self._probabilities(drawn.colors.flatten(0, 1), chosen).T
         values = values.unflatten(1, drawn.alphas.shape)
         masks = values > LEAST_IN_VIEW
-        return ValueMaps(values, drawn.alphas >= KNOWN_ALPHA, masks=masks, peaks=centres(masks, values))
+        return ValueMaps(values, drawn.alphas >= KNOWN_ALPHA, masks=masks, peaks=centres(masks))
 
     @torch.no_grad()
     def select(self, queries: Queries) -> Selections:
@@ -439,12 +442,11 @@ def identity_scores(embeddings: Tensor, identities: Tensor, queries: Queries) ->
     return torch.where(counts > 0, sums / counts.clamp(min=1), -math.inf)
 
 
-def centres(masks: Tensor, values: Tensor) -> Tensor:
-    """Column and row of the mean of each mask's pixels; of an empty one, those of the highest value.
+def centres(masks: Tensor) -> Tensor:
+    """Column and row of the mean of each mask's pixels; (−1, −1), no peak, of an empty one.
 
     Args:
         masks: bool [T, H, W]
-        values: [T, H, W]
 
     Returns:
         int64 [T, 2]
@@ -455,9 +457,7 @@ def centres(masks: Tensor, values: Tensor) -> Tensor:
     x = (masks.sum(dim=1) * columns).sum(dim=1) / counts
     y = (masks.sum(dim=2) * rows).sum(dim=1) / counts
     found = torch.stack([x, y], dim=1).round().long()
-    highest = values.flatten(1).argmax(dim=1)
-    highest = torch.stack([highest % width, highest // width], dim=1)
-    return torch.where(masks.flatten(1).any(dim=1)[:, None], found, highest)
+    return torch.where(masks.flatten(1).any(dim=1)[:, None], found, -1)
 
 
 def filled(means: np.ndarray, members: np.ndarray) -> np.ndarray:

@@ -72,6 +72,11 @@ class LangSplat(Settings):
     top_k: int = ranged(16, TOP_K)
     """Gaussians kept per sampled pixel."""
 
+    @property
+    def answers(self) -> int:
+        """See `Learner`."""
+        return 2 if self.asked == "gaussians" else 1
+
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
         """Train the autoencoder, then the fields; see `Learner.learn`."""
         embeddings = inputs.embeddings()
@@ -196,13 +201,15 @@ class LangSplatFields:
         """Relevancy (GAGS Eq. 8) of blended and then decoded codes on every level.
 
         The background is black, a code of 0, and is decoded like every other pixel: `levels` holds what comes
-        of it, `values` is 0 there.
+        of it, `values` is 0 there. A level on which no Gaussian has a code takes no part: it is 0 everywhere.
         """
         drawn = render(self.gaussians, camera, self.features)
         known = drawn.alphas >= KNOWN_ALPHA
         codes = drawn.colors.flatten(0, 1).unflatten(1, (len(LEVELS), CODE_LENGTH))
         asked = [self._relevancy(codes[:, level], queries).T for level in range(len(LEVELS))]
         levels = torch.stack(asked).unflatten(2, known.shape)
+        coded = self.features.unflatten(1, (len(LEVELS), CODE_LENGTH)).any(dim=-1).any(dim=0)
+        levels = torch.where(coded[:, None, None, None], levels, 0)
         return ValueMaps(best_level(levels * known), known, levels)
 
     def _relevancy(self, codes: Tensor, queries: Queries) -> Tensor:

@@ -34,7 +34,6 @@ from gags.compare.codebook import CODES, Hybrid, nearest_codes, train_codebook
 from gags.compare.methods.learner import DAMAGED_EMBEDDINGS, REMEDY, Inputs, Method
 from gags.compare.targets import TargetPhoto, TargetPhotos
 from gags.distill.decoder import DECODED_AT_ONCE
-from gags.distill.samples import GROUP
 from gags.distill.settings import DistillSettings
 from gags.embed.dino.encoder import NONE, Dino, choose_dino, load_dino
 from gags.embed.encoder import Encoder
@@ -57,6 +56,7 @@ NET_RATE = 1e-3  # of both nets, Adam
 FIRST_SPREAD = 0.1  # standard deviation of the features at the start
 FIRST_DOUBT = -3.0  # logit of the uncertainty at the start: 0.05
 LEAST_CERTAINTY = 1e-4  # bounds −log(1 − u)
+PIXELS_A_STEP = 4096  # as for LangSplat, Gaussian Grouping and GOI
 CODEBOOK_PIXELS = 100_000  # of all photos that the codebook is fitted to; more say nothing new to 64 codes
 MASK_RELEVANCY = 0.5  # from which on a pixel belongs to the mask: no canonical phrase fits better
 
@@ -75,6 +75,8 @@ class LEGaussiansSettings(Settings, prefix="legaussians"):
     """Optimisation steps of the codebook."""
     steps: int = ranged(3000, STEPS)
     """Optimisation steps of the features."""
+    batch: int | None = ranged(None, BATCH)  # None, so that what was learnt before it was there still counts
+    """Pixels a step. Default: 4096, as for the other systems."""
 
     def ready(self, progress: Reporter = SILENT) -> "LEGaussiansSettings":
         """The same, with the DINO that `features` stands for on this machine.
@@ -93,7 +95,7 @@ class LEGaussians(Settings):
     """Settings of its own."""
     targets: Literal["tiles", "masks"] = "tiles"
     """What a pixel should say: the embeddings of tiles around it, or of the masks that cover it."""
-    batch: int = ranged(4096, BATCH)
+    batch: int = ranged(PIXELS_A_STEP, BATCH)
     """Pixels a step."""
     pixels_per_photo: int = ranged(24_000, PIXELS)
     """Pixels drawn from every photo."""
@@ -183,7 +185,7 @@ def rows_of(settings: LEGaussiansSettings, distill: DistillSettings) -> tuple[Me
     """
     dense = LEGaussians(
         settings,
-        batch=distill.batch_regions * GROUP,
+        batch=settings.batch or PIXELS_A_STEP,
         pixels_per_photo=distill.pixels_per_photo,
         top_k=distill.top_k,
     )

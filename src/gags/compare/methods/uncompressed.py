@@ -9,6 +9,7 @@ numbers. The rule for the level is LangSplat's.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from gags.store import damaged, load_tensors, save_tensors
 @dataclass(frozen=True)
 class Uncompressed(Settings):
     """Sums the embeddings of each level over all pixels; nothing is trained, a seed changes nothing."""
+
+    answers: ClassVar[int] = 2
 
     top_k: int = ranged(16, TOP_K)
     """Gaussians kept per pixel."""

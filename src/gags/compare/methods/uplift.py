@@ -9,7 +9,9 @@ fastest.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,12 +19,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from gags.capture.camera import Camera
+from gags.compare.methods.embedded import EmbeddedGaussians
 from gags.compare.methods.learner import REMEDY, Inputs
 from gags.embed.encoder import Encoder
 from gags.files.ranges import TOP_K, Settings, ranged
 from gags.gaussians import Gaussians, blend_weights
 from gags.progress import Reporter
-from gags.query.maps import ValueMaps, render_values
+from gags.query.maps import ValueMaps
 from gags.query.relevancy import Queries
 from gags.segment.masks import LEVELS, Masks
 from gags.store import damaged, load_tensors, save_tensors
@@ -33,6 +36,8 @@ PAIRS_AT_ONCE = 1 << 26  # of a Gaussian and a mask, summed at once; bounds memo
 @dataclass(frozen=True)
 class Uplift(Settings):
     """Sums embeddings over all pixels; nothing is trained, a seed changes nothing."""
+
+    answers: ClassVar[int] = 2
 
     top_k: int = ranged(16, TOP_K)
     """Gaussians kept per pixel."""
@@ -120,8 +125,11 @@ class UpliftedFeatures:
     @torch.no_grad()
     def relevancy(self, camera: Camera, queries: Queries) -> ValueMaps:
         """Relevancy (GAGS Eq. 8) of the Gaussians, rendered into the view."""
-        texts = torch.cat([queries.vectors, queries.negatives])
-        return render_values(self.gaussians, queries.relevancy_from_cosines(self.features @ texts.T), camera)
+        return self._one_level.relevancy(camera, queries)
+
+    @cached_property
+    def _one_level(self) -> EmbeddedGaussians:
+        return EmbeddedGaussians(self.gaussians, self.features[:, None], self.encoder_name)
 
     def save(self, path: Path) -> None:
         """Write to a safetensors file, atomically; embeddings are kept as float16."""
