@@ -14,14 +14,14 @@ from numba import njit
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from gags.distill import evidence_gpu
+from gags.distill import consensus_gpu
 from gags.distill.entries import blocks_of
 from gags.distill.evidence import Evidence
-from gags.distill.evidence_gpu import DeviceEvidence
 
 LANDMARKS = 20_000  # Gaussians on which masks are compared; more tell nothing new
 CONSENSUS_IOU = 0.5  # masks of a smaller IoU are different things
 MOST_PAIRS = 1 << 24  # of masks that are compared at once: 64 MB of IoU
+MOST_ENTRIES = 1 << 22  # of a block of photos on a GPU, which holds two blocks: 0.3 GB each while it is made
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,17 +173,17 @@ def best_of_photos(agreed: Agreement, view_of: np.ndarray) -> np.ndarray:
     return best
 
 
-def consensus(evidence: Evidence | DeviceEvidence, embeddings: Tensor) -> Consensus:
+def consensus(evidence: Evidence, embeddings: Tensor) -> Consensus:
     """Give every mask the mean of the masks that agree with it, weighed by IoU², and its repeatability.
 
     Args:
         evidence: Of all photos.
         embeddings: Unit embeddings of all masks, in any basis. [M, r]
     """
-    if isinstance(evidence, DeviceEvidence):
-        found = evidence_gpu.consensus(evidence, embeddings, landmarks=LANDMARKS, least_iou=CONSENSUS_IOU)
-        return Consensus(*found)
     compared = on_landmarks(evidence)
+    if embeddings.device.type == "cuda":
+        bounds = {"most_pairs": MOST_PAIRS, "most_entries": MOST_ENTRIES}
+        return Consensus(*consensus_gpu.consensus(compared, embeddings, least_iou=CONSENSUS_IOU, **bounds))
     means, repeated = [embeddings[:0]], [np.zeros(0, np.float32)]
     for view in range(evidence.view_count):
         mean, shares, best = embeddings.new_zeros(()), [], []
