@@ -108,5 +108,6 @@ def batch_of(count: int, size: int, step: int, seed: int) -> Tensor:
 
 
 @lru_cache(maxsize=1)
+@torch.inference_mode(False)  # what is kept may be used in training later
 def _permutation(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))

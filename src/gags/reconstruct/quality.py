@@ -200,6 +200,7 @@ def filter_planes(planes: Tensor) -> Tensor:
 
 
 @lru_cache
+@torch.inference_mode(False)  # what is kept may be used in training later
 def _taps(device: torch.device, dtype: torch.dtype) -> Tensor:
     """The window along one axis, sent to a device once. [11]"""
     return to_device(_window(), device).to(dtype)

@@ -291,6 +291,7 @@ def _check_memory(settings: ReconstructSettings, device: torch.device) -> None:
 
 
 @lru_cache(2)
+@torch.inference_mode(False)  # what is kept may be used in training later
 def _backgrounds(seed: int, first: int, device: torch.device) -> Tensor:
     """Random colours for the steps from the first on, sent to the device together. float32 [S, 3]"""
     steps = range(first, first + BACKGROUNDS_AT_ONCE)
@@ -299,6 +300,7 @@ def _backgrounds(seed: int, first: int, device: torch.device) -> Tensor:
 
 
 @lru_cache
+@torch.inference_mode(False)  # what is kept may be used in training later
 def _half_size(width: int, height: int, device: torch.device) -> Tensor:
     """Half of a picture's size, px, on a device to which it is sent once. float32 [2]"""
     return to_device(np.array([width / 2, height / 2], np.float32), device)

@@ -74,6 +74,7 @@ def camera_tensors(camera: Camera, device: torch.device) -> CameraTensors:
 
 
 @lru_cache(_CAMERAS_KEPT)
+@torch.inference_mode(False)  # what is kept may be used in training later
 def _camera_tensors(viewmat: bytes, K: bytes, device: torch.device) -> CameraTensors:
     pose = np.frombuffer(viewmat).reshape(4, 4)
     position = -pose[:3, :3].T @ pose[:3, 3]
