@@ -149,10 +149,10 @@ class Training:
             g_depths = losses_cpu.sparse_depth_loss(depths.numpy(), camera, self.depth_points, kept).gradient
             g_depths = torch.from_numpy(settings.depth_weight * g_depths)
             return loss.psnr, [torch.from_numpy(loss.gradient), g_depths]
-        name, count = self.view(step).name, len(self.views)
-        photo_there, kept_there = self.photos.on_device(name, photo, self.device, count), None
+        name = self.view(step).name
+        photo_there, kept_there = self.photos.on_device(name, photo, self.device), None
         if kept is not None:
-            kept_there = self.photos.on_device(mask_of(name), kept, self.device, 2 * count)
+            kept_there = self.photos.on_device(mask_of(name), kept, self.device)
         g_colors = losses_gpu.photometric_gradient(colors, photo_there, settings.lambda_dssim, kept_there)
         targets = self.depth_targets(self.view(step).name, self.divisor(step))
         g_depths = losses_gpu.sparse_depth_gradient(depths, targets, settings.depth_weight)
