@@ -85,6 +85,29 @@ def test_blocks_are_bounded_and_say_the_same(monkeypatch):
         torch.testing.assert_close(repeatability, expected.repeatability, rtol=1e-4, atol=1e-5)
 
 
+def test_where_memory_runs_out_blocks_are_half_as_large(evidence, monkeypatch):
+    embeddings, tried, compute = embeddings_of(evidence), [], consensus_gpu.consensus
+    expected = compute(evidence, embeddings, **BOUNDS)
+
+    def small(*given, **bounds):
+        tried.append((bounds["most_pairs"], bounds["most_entries"]))
+        if bounds["most_entries"] > limit:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return compute(*given, **bounds)
+
+    monkeypatch.setattr(consensus_gpu, "consensus", small)
+    limit = 1 << 20
+    with pretend_gpu():
+        found = by_kernels.consensus(evidence, embeddings.to("cuda")).embeddings.cpu()
+        torch.testing.assert_close(found, expected[0])
+        assert tried == [(1 << 24, 1 << 22), (1 << 23, 1 << 21), (1 << 22, 1 << 20)]
+        limit = 0
+        tried.clear()
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            by_kernels.consensus(evidence, embeddings.to("cuda"))
+        assert len(tried) == 7
+
+
 def test_a_photo_that_is_too_large_has_a_block_of_its_own(evidence):
     assert photo_blocks(evidence, 1, 1) == [range(view, view + 1) for view in range(VIEWS)]
     assert photo_blocks(evidence, 1 << 24, 1 << 22) == [range(VIEWS)]

@@ -76,15 +76,18 @@ def test_steps_on_one_photo_are_those_of_the_cpu(scene, step_pixels):
     assert found == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_step_does_not_wait(scene):
+@pytest.mark.parametrize(("by", "sent"), [("area", 6), ("region", 7)])
+def test_a_step_does_not_wait(scene, by, sent):
+    settings = replace(SETTINGS, consistency_by=by)
     with pretend_gpu() as work:
-        training = begin(scene.gaussians.to("cuda"), scene.items(), SETTINGS)
+        training = begin(scene.gaussians.to("cuda"), scene.items(), settings)
         features = torch.nn.Parameter(training.field.features)
         for step in (0, 1, 2):
             work.clear()
-            loss = training.schedule.terms(features, training.field.decoder, step).total(SETTINGS, step)
+            loss = training.schedule.terms(features, training.field.decoder, step).total(settings, step)
             loss.backward()
         assert features.grad is not None
         assert not work.waits, work.waits
         # Gaussians, weights, masks, density and level of pixels; the numbers that Gaussians are drawn with.
-        assert work.sent.total() == 6
+        # By region, how many groups each has.
+        assert work.sent.total() == sent
