@@ -71,6 +71,7 @@ def test_sizes_are_those_of_the_published_program():
 
     assert resized(640, 480, 800, 1333) == (1066, 800)
     assert resized(4000, 1000, 800, 1333) == (1333, 333)
+    assert resized(4000, 1, 800, 1333) == (1333, 1)
     for width, height in [(640, 480), (480, 640), (1440, 1080), (962, 539), (1000, 3000), (800, 800), (7, 5)]:
         columns, rows = resized(width, height, 800, 1333)
         assert (rows, columns) == get_size_with_aspect_ratio((height, width), 800, 1333)

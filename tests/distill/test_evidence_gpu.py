@@ -1,4 +1,4 @@
-"""Evidence, uplift and consensus as a GPU computes them, on the CPU: beside the kernels and beside sets."""
+"""Evidence and uplift as a GPU computes them, on the CPU: beside the kernels."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,9 @@ import torch
 from tests.helpers.blobs import make_scene
 from tests.helpers.pretend_gpu import marked, pretend_gpu
 
-from gags.distill import consensus as by_kernels
-from gags.distill import evidence_gpu
+from gags.distill import evidence as evidence_module
 from gags.distill.evidence import Evidence, gather_evidence, merge, uplift, view_evidence
-from gags.distill.evidence_gpu import DeviceEvidence, merge_views, segment_sums, view_entries
+from gags.distill.evidence_gpu import segment_sums
 
 GAUSSIANS, VIEWS, PIXELS = 150, 5, 400
 
@@ -31,14 +30,17 @@ def pictures(seed: int = 0) -> list[tuple[torch.Tensor, torch.Tensor, np.ndarray
     return made
 
 
+def merged_from_a_gpu() -> Evidence:
+    """Evidence of entries that lay on a GPU, which is not there."""
+    with pretend_gpu():
+        there = [(i.to("cuda"), w.to("cuda"), labels, m) for i, w, labels, m in pictures()]
+        return merge([view_evidence(*picture) for picture in there], GAUSSIANS)
+
+
 @pytest.fixture(scope="module")
-def both() -> tuple[Evidence, DeviceEvidence]:
+def both() -> tuple[Evidence, Evidence]:
     """The same evidence by the kernels and by PyTorch."""
-    views = [view_evidence(*picture) for picture in pictures()]
-    there = [view_entries(i, w, torch.from_numpy(labels), m) for i, w, labels, m in pictures()]
-    merged = merge(views, GAUSSIANS)
-    assert isinstance(merged, Evidence)
-    return merged, merge_views(there, GAUSSIANS)
+    return merge([view_evidence(*picture) for picture in pictures()], GAUSSIANS), merged_from_a_gpu()
 
 
 def dense(evidence: Evidence) -> np.ndarray:
@@ -49,7 +51,7 @@ def dense(evidence: Evidence) -> np.ndarray:
 
 
 def test_entries_are_those_of_the_kernels(both):
-    here, there = both[0], Evidence(*both[1].arrays())
+    here, there = both
     assert (there.mask_count, there.view_count) == (here.mask_count, here.view_count)
     for name in ("starts", "columns", "weights", "view_of"):
         mine, other = getattr(there, name), getattr(here, name)
@@ -66,55 +68,23 @@ def test_segment_sums():
     assert segment_sums(values[:0], counts[:0]).tolist() == []
 
 
-def test_uplift_is_that_of_the_kernels(both):
+def test_uplift_is_that_of_a_cpu(both, monkeypatch):
     rng = torch.Generator().manual_seed(1)
     values = torch.randn(both[0].mask_count, 7, generator=rng)
     counts = (torch.rand(both[0].mask_count, generator=rng) > 0.3).float()
-    torch.testing.assert_close(uplift(both[1], values, counts), uplift(both[0], values, counts))
+    expected = uplift(both[0], values, counts)
+    monkeypatch.setattr(evidence_module, "UPLIFTED_ENTRIES", 500)
+    with pretend_gpu() as work:
+        given = values.to("cuda"), counts.to("cuda")
+        work.clear()
+        found = uplift(both[1], *given)
+        assert marked(found)
+        assert not work.waits, work.waits
+        found = found.cpu()
+    torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("landmarks", [GAUSSIANS, 60])
-def test_overlaps_are_those_of_the_kernels(both, landmarks):
-    shares = evidence_gpu.Shares.of(both[1], landmarks)
-    for view in range(VIEWS):
-        agreed = by_kernels.agreement(both[0], view, landmarks)
-        overlaps, _ = shares.overlaps(view)
-        whole = overlaps[:, both[0].mask_count :]
-        share = (whole / whole[:, [view]].clamp(min=1e-6)).clamp(max=1)
-        share[:, view] = 0
-        np.testing.assert_allclose(share, agreed.visible_share, atol=1e-5)
-
-
-@pytest.mark.parametrize("landmarks", [GAUSSIANS, 60])
-def test_consensus_is_that_of_the_kernels(both, monkeypatch, landmarks):
-    monkeypatch.setattr(by_kernels, "LANDMARKS", landmarks)
-    monkeypatch.setattr(by_kernels.on_landmarks, "__defaults__", (landmarks,))
-    embeddings = torch.nn.functional.normalize(
-        torch.randn(both[0].mask_count, 12, generator=torch.Generator().manual_seed(2)), dim=-1
-    )
-    expected = by_kernels.consensus(both[0], embeddings)
-    found = by_kernels.consensus(both[1], embeddings)
-    torch.testing.assert_close(found.embeddings, expected.embeddings, rtol=0, atol=1e-4)
-    torch.testing.assert_close(found.repeatability, expected.repeatability, rtol=0, atol=1e-5)
-    assert (found.embeddings - embeddings).abs().max() > 0.1  # masks of several photos took part
-    assert (expected.repeatability > 0.2).sum() > 50
-
-
-def test_a_photo_without_masks_takes_no_part():
-    indices, weights, labels, count = pictures()[0]
-    nothing = (indices, weights, np.full_like(labels, -1), 0)
-    views = [
-        view_entries(i, w, torch.from_numpy(ls), m)
-        for i, w, ls, m in (nothing, (indices, weights, labels, count))
-    ]
-    evidence = merge_views(views, GAUSSIANS)
-    found = by_kernels.consensus(evidence, torch.eye(count))
-    torch.testing.assert_close(found.embeddings, torch.eye(count))
-    assert not found.repeatability.any()
-
-
-def test_on_a_gpu_nothing_comes_back_before_it_is_done():
-    """Per photo, the CPU waits for lengths alone; things get the evidence as arrays at the end."""
+def test_entries_of_a_photo_come_back_once_and_a_gpu_keeps_none():
     scene = make_scene(3)
     items = scene.items()
     plain, levels = gather_evidence(scene.gaussians, items, stage="")
@@ -123,7 +93,15 @@ def test_on_a_gpu_nothing_comes_back_before_it_is_done():
         work.clear()
         found, found_levels = gather_evidence(there, items, stage="")
         copied = {what: count for what, count in work.waits.items() if what.startswith(("cpu", "sends"))}
-        assert sum(copied.values()) == 3, copied  # the three arrays at the end
+        assert sum(copied.values()) == 3 * len(items), copied  # Gaussians, masks and weights of each photo
         assert marked(there.means)
     np.testing.assert_array_equal(found_levels, levels)
     np.testing.assert_allclose(dense(found), dense(plain), rtol=1e-5)
+
+
+def test_entries_of_many_photos_from_a_gpu_lie_in_a_file(monkeypatch, tmp_path):
+    monkeypatch.setattr("gags.files.rows.available_bytes", lambda: 0)
+    scene = make_scene(3)
+    with pretend_gpu():
+        found, _ = gather_evidence(scene.gaussians.to("cuda"), scene.items(), stage="", folder=tmp_path)
+    assert [(rows.in_file, rows.folder) for rows in found.stored] == [(True, tmp_path)] * 2

@@ -1,12 +1,15 @@
 """Distillation on a GPU that is not there: the field is that of the CPU, and a step does not wait."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from tests.helpers.blobs import WORDS, make_scene, word_vector
 from tests.helpers.pretend_gpu import marked, pretend_gpu
 
-from gags.distill.evidence_gpu import DeviceEvidence
+from gags.distill.photo import collect_photos
+from gags.distill.presets import PRESETS
 from gags.distill.samples import collect
 from gags.distill.settings import DistillSettings
 from gags.distill.train import begin, train_field
@@ -33,22 +36,58 @@ def test_the_field_is_that_of_the_cpu(scene):
     assert (found.argmax(dim=1) == expected.argmax(dim=1)).float().mean() > 0.98
 
 
-def test_evidence_stays_where_gaussians_are(scene):
+def test_what_is_known_of_the_photos_does_not_stay_on_a_gpu(scene, monkeypatch, tmp_path):
+    monkeypatch.setattr("gags.files.rows.available_bytes", lambda: 0)
+    plain, _ = collect(scene.gaussians, scene.items(), SETTINGS, SILENT)
     with pretend_gpu():
-        _, evidence = collect(scene.gaussians.to("cuda"), scene.items(), SETTINGS, SILENT)
-        assert isinstance(evidence, DeviceEvidence)
-        assert marked(evidence.weights)
-        assert marked(evidence.columns)
+        there = scene.gaussians.to("cuda")
+        samples, evidence = collect(there, scene.items(), SETTINGS, SILENT, folder=tmp_path)
+        kept = (samples.indices, samples.weights, samples.targets, samples.density, samples.levels)
+        assert not any(marked(tensor) for tensor in kept)
+        assert marked(samples.areas)
+        for step_pixels in (0, 64):
+            settings = replace(PRESETS["released"].distill, step_pixels=step_pixels)
+            photos = collect_photos(there, scene.items(), settings, SILENT, folder=tmp_path)
+            for photo in photos:
+                tensors = [photo.places, photo.targets, photo.indices, photo.weights]
+                assert not any(marked(tensor) for tensor in tensors if tensor is not None)
+            assert all(rows.in_file for rows in photos[0].stored)
+    assert all(rows.in_file for rows in (*samples.stored, *evidence.stored))
+    assert torch.equal(samples.targets, plain.targets)
+    torch.testing.assert_close(samples.weights, plain.weights)
 
 
-def test_a_step_does_not_wait(scene):
+@pytest.mark.parametrize("step_pixels", [0, 64])
+def test_steps_on_one_photo_are_those_of_the_cpu(scene, step_pixels):
+    settings = replace(PRESETS["released"].distill, step_pixels=step_pixels)
+
+    @torch.no_grad()
+    def losses(gaussians) -> list[float]:
+        training = begin(gaussians, scene.items(), settings)
+        rng = torch.Generator().manual_seed(0)
+        features = torch.randn(training.field.features.shape, generator=rng).to(gaussians.means.device)
+        terms = training.schedule.terms
+        steps = [terms(features, training.field.decoder, step) for step in range(3)]
+        return [float(found.total(settings, step)) for step, found in enumerate(steps)]
+
+    expected = losses(scene.gaussians)
+    with pretend_gpu():
+        found = losses(scene.gaussians.to("cuda"))
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(("by", "sent"), [("area", 6), ("region", 7)])
+def test_a_step_does_not_wait(scene, by, sent):
+    settings = replace(SETTINGS, consistency_by=by)
     with pretend_gpu() as work:
-        training = begin(scene.gaussians.to("cuda"), scene.items(), SETTINGS)
+        training = begin(scene.gaussians.to("cuda"), scene.items(), settings)
         features = torch.nn.Parameter(training.field.features)
         for step in (0, 1, 2):
             work.clear()
-            loss = training.schedule.terms(features, training.field.decoder, step).total(SETTINGS, step)
+            loss = training.schedule.terms(features, training.field.decoder, step).total(settings, step)
             loss.backward()
         assert features.grad is not None
         assert not work.waits, work.waits
-        assert work.sent.total() == 2  # which groups, and the numbers that Gaussians are drawn with
+        # Gaussians, weights, masks, density and level of pixels; the numbers that Gaussians are drawn with.
+        # By region, how many groups each has.
+        assert work.sent.total() == sent

@@ -10,8 +10,10 @@ from tests.helpers.scenes import coloured_balls, photograph
 from torch import Tensor
 
 from gags.capture import Capture
+from gags.distill import mixed
 from gags.errors import CaptureError
-from gags.reconstruct import photos
+from gags.reconstruct import adam, photos, quality
+from gags.reconstruct import step as step_module
 from gags.reconstruct.density import strongest_weights
 from gags.reconstruct.quality import held_out_quality
 from gags.reconstruct.settings import ReconstructSettings
@@ -96,6 +98,22 @@ def later(capture):
             training.step(state)
         state.step = 333
         yield training, state, work
+
+
+def test_what_is_kept_on_a_device_may_be_used_in_training():
+    device = torch.device("cpu")
+    kept = [
+        (adam._on_device, (np.ones(2, np.float32).tobytes(), device)),
+        (quality._taps, (device, torch.float32)),
+        (step_module._half_size, (8, 6, device)),
+        (step_module._backgrounds, (0, 0, device)),
+        (mixed._permutation, (4, 0)),
+    ]
+    for cached, given in kept:
+        cached.cache_clear()
+        with torch.inference_mode():
+            cached(*given)
+        assert not cached(*given).is_inference(), cached
 
 
 def test_a_step_waits_once_and_starts_few_kernels(later):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from numba import get_num_threads
 from tests.helpers.scenes import HEIGHT, WIDTH, orbit_camera
 
-from gags.reconstruct import losses
+from gags.reconstruct import losses, losses_cpu
 from gags.reconstruct.losses_cpu import photometric_loss, sparse_depth_loss
 from gags.reconstruct.quality import psnr
 
@@ -33,6 +34,28 @@ def test_photometric_loss(lambda_dssim, size):
     assert loss.value == pytest.approx(expected.item(), rel=1e-5)
     np.testing.assert_allclose(loss.gradient, x.grad.numpy(), atol=1e-5 * float(x.grad.abs().max()))
     assert loss.psnr == pytest.approx(psnr(x.detach().clamp(0, 1), y).item(), abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [(3, 2), (61, 40)])
+def test_bands_are_handed_out_and_change_nothing(monkeypatch, size):
+    picture, photo = noisy(*size)
+    found, bands, todo, ssim = [], [], [], losses_cpu._ssim
+
+    def noted(**given):
+        bands.append(len(given["bands"]) - 1)
+        todo.append(given["todo"])
+        return ssim(**given)
+
+    monkeypatch.setattr(losses_cpu, "_ssim", noted)
+    for each in (1, 4, 9):
+        monkeypatch.setattr(losses_cpu, "BANDS_A_THREAD", each)
+        found.append(photometric_loss(picture, photo, 0.2))
+    threads = get_num_threads()
+    assert bands == [threads, 4 * threads, 9 * threads]
+    assert [int(taken[0]) for taken in todo] == [2 * threads, 5 * threads, 10 * threads]  # each saw the end
+    for loss in found[1:]:
+        assert (loss.value, loss.psnr) == (found[0].value, found[0].psnr)
+        assert np.array_equal(loss.gradient, found[0].gradient)
 
 
 def test_a_perfect_picture_has_no_loss():

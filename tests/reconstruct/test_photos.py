@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from collections import Counter
 from dataclasses import replace
 
 import cv2
@@ -150,11 +151,11 @@ def test_photos_that_stay_on_a_gpu_are_decoded_once(views, tmp_path, monkeypatch
         photo, _ = photos.at(view, 1, here=False)
         kept = photos.kept(view)
         photos.expect((later, 1) for later in order[step + 1 : step + 1 + AHEAD])
-        there = photos.on_device(view.name, photo, device, len(views))
+        there = photos.on_device(view.name, photo, device)
         assert np.array_equal(there, np.asarray(Image.open(view.path)))
         assert (kept is None) == (view.mask is None)
         if kept is not None:
-            on_gpu = photos.on_device(mask_of(view.name), kept, device, 2 * len(views))
+            on_gpu = photos.on_device(mask_of(view.name), kept, device)
             assert on_gpu.float().mean() == 0.5
     photos.close()
     assert sorted(name for name, _ in alive.decoded) == sorted(view.name for view in views)
@@ -173,5 +174,23 @@ def test_photos_that_do_not_fit_a_gpu_are_decoded_again(views, monkeypatch):
     photos = Photos(budget=0)
     for view in views * 2:
         photo, _ = photos.at(view, 1, here=False)
-        assert photos.on_device(view.name, photo, torch.device("cpu"), len(views)).shape == photo.shape
+        assert photos.on_device(view.name, photo, torch.device("cpu")).shape == photo.shape
     assert len(alive.decoded) == 2 * len(views)
+
+
+def test_the_first_photos_that_fit_a_gpu_stay_there(views, monkeypatch):
+    alive, asked = Alive(monkeypatch), []
+    monkeypatch.setattr(photos_module, "free_bytes", lambda device: asked.append(device) or 8 * BYTES + 4)
+    photos, device = Photos(budget=0), torch.device("cpu")  # a quarter of that: two photos
+    for view in views * 3:
+        photo, _ = photos.at(view, 1, here=False)
+        there = photos.on_device(view.name, photo, device)
+        assert np.array_equal(there, np.asarray(Image.open(view.path)))
+    assert list(photos._on_gpu) == [view.name for view in views[:2]]
+    assert len(asked) == 1  # not at every step
+    counts = Counter(name for name, _ in alive.decoded)
+    assert counts == {view.name: 1 if view in views[:2] else 3 for view in views}
+    photo, _ = photos.at(views[3], 2, here=False)  # another size: the first is another one
+    photos.on_device(views[3].name, photo, device)
+    assert list(photos._on_gpu) == [views[3].name]
+    assert len(asked) == 2

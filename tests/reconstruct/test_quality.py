@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gags.reconstruct import losses
-from gags.reconstruct.quality import psnr, ssim
+from gags.reconstruct.quality import filter_planes, psnr, ssim
 
 
 def pictures(height: int, width: int, channels: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,6 +34,32 @@ def test_convolutions_give_the_same_as_the_cpu_filter():
     x, y = pictures(20, 21)
     half = ssim(x.half(), y.half())  # float16 takes the way that other devices take
     assert float(half) == pytest.approx(float(losses.ssim(x, y)), abs=0.02)
+
+
+def test_convolutions_leave_the_flags_of_the_process_alone(monkeypatch):
+    planes = torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(0))
+    expected = filter_planes(planes)
+    monkeypatch.setattr(torch.backends.cudnn, "flags", None)  # they hold for other threads, too
+    assert torch.equal(filter_planes(planes), expected)
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this torch has no such precision")
+def test_convolutions_work_with_any_precision_that_the_caller_set():
+    planes = torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(0))
+    expected, precision = filter_planes(planes), getattr(torch.backends.cudnn, "conv")  # noqa: B009
+    before = precision.fp32_precision
+    try:
+        precision.fp32_precision = "ieee"
+        assert torch.equal(filter_planes(planes), expected)
+    finally:
+        precision.fp32_precision = before
+
+
+@pytest.mark.gpu
+def test_convolutions_on_a_gpu_are_in_full_precision():
+    planes = torch.rand(12, 200, 300, generator=torch.Generator().manual_seed(0))
+    exact = filter_planes(planes.double())
+    assert (filter_planes(planes.cuda()).cpu() - exact).abs().max() < 1e-6  # TF32 would be off by 1e-4
 
 
 def test_ssim_of_flat_pictures_is_the_luminance_term():

@@ -12,7 +12,7 @@ from tests.helpers.render_scenes import all_pixels, random_scene
 from torch import Tensor
 
 from gags.errors import GagsError
-from gags.render import blend_weights, cuda, cuda_weights, largest_weights, rasterize, reference
+from gags.render import blend_weights, cuda, cuda_view, cuda_weights, largest_weights, rasterize, reference
 from gags.render.cuda_view import load_gsplat
 from gags.render.cuda_weights import strongest
 
@@ -180,6 +180,16 @@ def test_a_view_without_gaussians_keeps_its_gradient(kernels, sh_degree):
                 torch.testing.assert_close(gradient, 2 * pixels * scene.background)
             else:
                 assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+def test_a_camera_that_was_first_used_for_inference_can_be_trained_with(kernels):
+    scene = random_scene(20)
+    cuda_view._camera_tensors.cache_clear()
+    with torch.inference_mode():
+        draw(cuda, scene.tensors(), scene.camera)
+    found, gradients = drawn_with_gradients(cuda, scene)
+    true, true_gradients = drawn_with_gradients(reference, scene)
+    assert_alike(found, true, gradients, true_gradients)
 
 
 def test_no_gaussians_and_no_pixels(kernels):

@@ -5,7 +5,7 @@ import torch
 from tests.helpers.render_scenes import Scene, random_scene
 
 from gags.errors import GagsError
-from gags.render import blend_weights, cpu, rasterize, reference
+from gags.render import blend_weights, cpu, keep_view, largest_weights, rasterize, reference
 
 
 @pytest.fixture
@@ -93,3 +93,25 @@ def test_harmonics_of_a_lower_degree_ignore_the_rest(scene):
         whole = rasterize(*scene.geometry(), sh, scene.camera, sh_degree=1, backend=backend)
         cut = rasterize(*scene.geometry(), sh[:, :4], scene.camera, sh_degree=1, backend=backend)
         assert torch.equal(whole.colors, cut.colors)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_no_gaussians_or_no_pixels(scene, backend):
+    none, size = [value[:0] for value in scene.geometry()], (scene.camera.height, scene.camera.width)
+    pixel = torch.tensor([[1, 2]])
+    for picture in (
+        rasterize(*none, scene.colors[:0], scene.camera, backend=backend),
+        keep_view(*none, scene.camera, backend=backend)(scene.colors[:0]),
+    ):
+        assert picture.colors.shape == (*size, scene.colors.shape[1])
+        assert not picture.alphas.any()
+        assert picture.radii.shape == (0,)
+    found = blend_weights(*none, scene.camera, pixel, top_k=3, backend=backend)
+    assert found.indices.tolist() == [[-1, -1, -1]]
+    assert largest_weights(*none, scene.camera, backend=backend).shape == (0,)
+    nowhere = torch.zeros(0, dtype=torch.int64)
+    assert largest_weights(*none, scene.camera, places=nowhere, backend=backend).shape == (0,)
+    found = largest_weights(*scene.geometry(), scene.camera, places=nowhere, backend=backend)
+    assert found.tolist() == [0.0] * 5
+    found = blend_weights(*scene.geometry(), scene.camera, pixel[:0], top_k=3, backend=backend)
+    assert found.indices.shape == (0, 3)

@@ -255,6 +255,17 @@ def test_depth_is_rendered_small_and_0_where_nothing_is():
     assert (depth[:, :80] == 0).all()
 
 
+@pytest.mark.parametrize("prompts", ["density", "released"])
+@pytest.mark.parametrize(("width", "height"), [(1000, 1), (2000, 2), (1, 1000)])
+def test_photos_of_a_line_of_pixels_have_prompts(width, height, prompts):
+    cameras = [_camera(width, height, focal=500), _camera(width, height, focal=400)]
+    placer = PromptPlacer(_wall(4.0), cameras, DescribeSettings(prompts=prompts))
+    points = placer.place(0, "line.jpg")
+    assert len(points) > 0
+    assert (points >= 0).all()
+    assert (points <= [width, height]).all()
+
+
 def test_the_part_that_another_photo_sees_from_half_as_far_gets_four_times_the_prompts():
     far, near = _camera(64, 64, focal=64), _camera(64, 64, focal=64)
     near.viewmat[2, 3] = -2  # 2 units nearer: it sees the middle half of what the far one sees

@@ -147,7 +147,7 @@ def resized(width: int, height: int, shortest: int, longest: int) -> tuple[int, 
     """
     small, large = min(width, height), max(width, height)
     exact = min(float(shortest), longest * small / large)
-    side, other = round(exact), int(exact * large / small)
+    side, other = max(1, round(exact)), int(exact * large / small)
     return (side, other) if width < height else (other, side)
 
 

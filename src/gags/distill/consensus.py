@@ -14,14 +14,16 @@ from numba import njit
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from gags.distill import evidence_gpu
+from gags.distill import consensus_gpu
 from gags.distill.entries import blocks_of
 from gags.distill.evidence import Evidence
-from gags.distill.evidence_gpu import DeviceEvidence
+from gags.models.device import out_of_memory
 
 LANDMARKS = 20_000  # Gaussians on which masks are compared; more tell nothing new
 CONSENSUS_IOU = 0.5  # masks of a smaller IoU are different things
 MOST_PAIRS = 1 << 24  # of masks that are compared at once: 64 MB of IoU
+MOST_ENTRIES = 1 << 22  # of a block of photos on a GPU, which holds two blocks: 0.3 GB each while it is made
+SMALLEST_SHARE = 64  # of these: blocks are not made smaller where a GPU's memory runs out
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,17 +175,16 @@ def best_of_photos(agreed: Agreement, view_of: np.ndarray) -> np.ndarray:
     return best
 
 
-def consensus(evidence: Evidence | DeviceEvidence, embeddings: Tensor) -> Consensus:
+def consensus(evidence: Evidence, embeddings: Tensor) -> Consensus:
     """Give every mask the mean of the masks that agree with it, weighed by IoU², and its repeatability.
 
     Args:
         evidence: Of all photos.
         embeddings: Unit embeddings of all masks, in any basis. [M, r]
     """
-    if isinstance(evidence, DeviceEvidence):
-        found = evidence_gpu.consensus(evidence, embeddings, landmarks=LANDMARKS, least_iou=CONSENSUS_IOU)
-        return Consensus(*found)
     compared = on_landmarks(evidence)
+    if embeddings.device.type == "cuda":
+        return _on_gpu(compared, embeddings)
     means, repeated = [embeddings[:0]], [np.zeros(0, np.float32)]
     for view in range(evidence.view_count):
         mean, shares, best = embeddings.new_zeros(()), [], []
@@ -200,6 +201,26 @@ def consensus(evidence: Evidence | DeviceEvidence, embeddings: Tensor) -> Consen
     return Consensus(
         normalize(torch.cat(means), dim=-1), torch.from_numpy(np.concatenate(repeated)).to(embeddings)
     )
+
+
+def _on_gpu(compared: Evidence, embeddings: Tensor) -> Consensus:
+    """`consensus` on a GPU; whenever its memory runs out, again in blocks half as large."""
+    share = 1
+    while True:
+        try:
+            return Consensus(
+                *consensus_gpu.consensus(
+                    compared,
+                    embeddings,
+                    least_iou=CONSENSUS_IOU,
+                    most_pairs=MOST_PAIRS // share,
+                    most_entries=MOST_ENTRIES // share,
+                )
+            )
+        except RuntimeError as error:
+            if not out_of_memory(error) or share >= SMALLEST_SHARE:
+                raise
+        share *= 2
 
 
 @njit(cache=True, fastmath=True)

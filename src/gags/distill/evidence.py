@@ -13,7 +13,7 @@ from torch.nn.functional import embedding_bag
 from gags.capture import Camera
 from gags.distill import entries, evidence_gpu
 from gags.distill.entries import add_entries, add_photos, blocks_of, hand_out, keep_columns
-from gags.distill.evidence_gpu import LEAST_WEIGHT, DeviceEvidence, ViewEntries
+from gags.distill.evidence_gpu import LEAST_WEIGHT
 from gags.embed.description import Description
 from gags.files.rows import Rows
 from gags.gaussians import Gaussians, blend_weights
@@ -158,10 +158,8 @@ def kept_pixels(pixels: np.ndarray, kept: np.ndarray | None) -> np.ndarray:
     return pixels if kept is None else pixels[kept[pixels[:, 1], pixels[:, 0]]]
 
 
-def view_evidence(
-    indices: Tensor, weights: Tensor, labels: np.ndarray, mask_count: int
-) -> ViewEvidence | ViewEntries:
-    """Sum up one photo's pixels; what lies on a GPU stays there.
+def view_evidence(indices: Tensor, weights: Tensor, labels: np.ndarray, mask_count: int) -> ViewEvidence:
+    """Sum up one photo's pixels, where they lie.
 
     Args:
         indices: Gaussians that make up each pixel, -1 for padding. [P, K]
@@ -171,7 +169,10 @@ def view_evidence(
     """
     if indices.device.type == "cuda":
         there = to_device(np.ascontiguousarray(labels, np.int32), indices.device)
-        return evidence_gpu.view_entries(indices, weights, there, mask_count)
+        summed = evidence_gpu.view_entries(indices, weights, there, mask_count)
+        # A GPU holds the entries of one photo at a time: those of all would grow with the photos.
+        gaussians, masks, sums = (part.cpu().numpy() for part in summed)
+        return ViewEvidence(gaussians, masks, sums, mask_count)
     flat, blend = indices.cpu().numpy().reshape(-1), weights.cpu().numpy().reshape(-1)
     used = np.flatnonzero((flat >= 0) & (blend > LEAST_WEIGHT))
     order = used[np.argsort(flat[used], kind="stable")]
@@ -221,9 +222,7 @@ def gather_evidence(
             gathered.add(view_evidence(blend.indices, blend.weights, labels, len(masks)))
             levels.append(masks.levels)
             bar.advance()
-    merged = gathered.merged()
-    merged = Evidence(*merged.arrays()) if isinstance(merged, DeviceEvidence) else merged
-    return merged, np.concatenate(levels)
+    return gathered.merged(), np.concatenate(levels)
 
 
 class Gathered:
@@ -241,13 +240,9 @@ class Gathered:
         self._starts = [0]  # first entry of each photo
         self._mask_counts: list[int] = []  # of each photo
         self._entry_counts = np.zeros(gaussian_count, np.int64)  # of each Gaussian
-        self._there: list[ViewEntries] = []  # photos whose entries lie on a GPU
 
-    def add(self, view: ViewEvidence | ViewEntries) -> None:
+    def add(self, view: ViewEvidence) -> None:
         """Add the next photo."""
-        if isinstance(view, ViewEntries):
-            self._there.append(view)
-            return
         self._gaussians.append(view.gaussians)
         self._masks.append(view.masks)
         self._weights.append(view.weights)
@@ -255,10 +250,8 @@ class Gathered:
         self._mask_counts.append(view.count)
         self._entry_counts += np.bincount(view.gaussians, minlength=len(self._entry_counts))
 
-    def merged(self) -> Evidence | DeviceEvidence:
-        """Put the photos' entries together, Gaussian by Gaussian, where they lie."""
-        if self._there:
-            return evidence_gpu.merge_views(self._there, len(self._entry_counts))
+    def merged(self) -> Evidence:
+        """Put the photos' entries together, Gaussian by Gaussian."""
         starts = np.zeros(len(self._entry_counts) + 1, np.int64)
         np.cumsum(self._entry_counts, out=starts[1:])
         columns, weights = Rows((), np.int32, self._folder), Rows((), np.float32, self._folder)
@@ -288,16 +281,18 @@ class Gathered:
         return Evidence(starts, columns.array(), weights.array(), view_of, (columns, weights))
 
 
-def merge(views: Sequence[ViewEvidence | ViewEntries], gaussian_count: int) -> Evidence | DeviceEvidence:
-    """Put the photos' entries together, Gaussian by Gaussian, where they lie."""
+def merge(views: Sequence[ViewEvidence], gaussian_count: int) -> Evidence:
+    """Put the photos' entries together, Gaussian by Gaussian."""
     gathered = Gathered(gaussian_count)
     for view in views:
         gathered.add(view)
     return gathered.merged()
 
 
-def uplift(evidence: Evidence | DeviceEvidence, values: Tensor, mask_weights: Tensor) -> Tensor:
+def uplift(evidence: Evidence, values: Tensor, mask_weights: Tensor) -> Tensor:
     """Weighted mean of what every Gaussian's pixels see, Σ w F / Σ w (Occam's LGS).
+
+    It is computed where the values are, to which entries are sent block by block.
 
     Args:
         evidence: Of N Gaussians and M masks.
@@ -307,19 +302,18 @@ def uplift(evidence: Evidence | DeviceEvidence, values: Tensor, mask_weights: Te
     Returns:
         float32 [N, d]; 0 for Gaussians that no mask covers.
     """
-    if isinstance(evidence, DeviceEvidence):
-        return evidence_gpu.uplift(evidence, values, mask_weights)
-    with_ones = torch.cat([values.float().cpu(), torch.ones(len(values), 1)], dim=1)
-    counts, means = mask_weights.cpu(), [values[:0].float()]
+    device = values.device
+    with_ones = torch.cat([values.float(), torch.ones(len(values), 1, device=device)], dim=1)
+    counts, means = mask_weights.to(device), [values[:0].float()]
     for first, end in evidence.blocks(UPLIFTED_ENTRIES):
         begin, behind = evidence.starts[first], evidence.starts[end]
         is_mask = evidence.columns[begin:behind] < evidence.mask_count
-        columns = torch.from_numpy(evidence.columns[begin:behind][is_mask].astype(np.int64))
+        columns = to_device(evidence.columns[begin:behind][is_mask].astype(np.int64), device)
         offsets = np.concatenate([[0], np.cumsum(is_mask)])[evidence.starts[first:end] - begin]
-        weights = torch.from_numpy(evidence.weights[begin:behind][is_mask]) * counts[columns]
+        weights = to_device(evidence.weights[begin:behind][is_mask], device) * counts[columns]
         sums = embedding_bag(
-            columns, with_ones, torch.from_numpy(offsets), mode="sum", per_sample_weights=weights
-        ).to(values.device)
+            columns, with_ones, to_device(offsets, device), mode="sum", per_sample_weights=weights
+        )
         means.append(sums[:, :-1] / sums[:, -1:].clamp(min=1e-8))
     return torch.cat(means)
 

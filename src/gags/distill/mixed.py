@@ -51,23 +51,24 @@ class MixedSchedule:
             batch: Groups to use. [B]
             step: Number of this step, which decides what pixels are replaced by a Gaussian.
         """
-        samples, settings = self.samples, self.settings
+        samples, settings, device = self.samples, self.settings, features.device
         batch = to_device(batch, samples.indices.device)
-        indices, weights = samples.indices[batch].flatten(0, 1), samples.weights[batch].flatten(0, 1)
+        indices = to_device(samples.indices[batch].flatten(0, 1), device)
+        weights = to_device(samples.weights[batch].flatten(0, 1), device)
         rng = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         weights = one_gaussian(weights, settings.single_share, rng)
-        masks = samples.targets[batch].flatten(0, 1).long()
+        masks = to_device(samples.targets[batch].flatten(0, 1), device).long()
         rendered = embedding_bag(indices, features, per_sample_weights=weights, mode="sum")
         valid = (masks >= 0) & (weights.sum(dim=-1, keepdim=True) > 0)
         masks = masks.clamp(min=0)
-        density = samples.density[batch].flatten()
+        density = to_device(samples.density[batch].flatten(), device)
         weighed = weigh_levels(decoder, rendered, valid, masks, self.targets, settings, density)
         omega = weighed.omega
         pixel_loss = pixel_losses(decoder, weighed, masks, self.targets, settings)
         areas = samples.areas[masks] if settings.region_aware else torch.ones_like(omega)
         covered = omega.sum(dim=-1) > 0
         pixel_loss = pixel_loss * covered * losses.region_weights(omega, areas, density)
-        level = samples.levels[batch]
+        level = to_device(samples.levels[batch], device)
         counts = (omega.argmax(dim=-1) == level.repeat_interleave(len(covered) // len(level))) & covered
         grouped = rendered.reshape(len(level), -1, rendered.shape[-1])
         spread = self._consistency(grouped, counts.reshape(len(level), -1), batch)
@@ -78,7 +79,8 @@ class MixedSchedule:
         """Eq. 6 for groups of features [B, S, d]; groups are drawn by area, so their mean goes by area."""
         if self.settings.consistency_by == "area":
             return losses.consistency(grouped, counts) / len(grouped)
-        return losses.consistency_by_region(grouped, counts, self._repeats[batch])
+        repeats = to_device(self._repeats[batch], grouped.device)
+        return losses.consistency_by_region(grouped, counts, repeats)
 
     @cached_property
     def _repeats(self) -> Tensor:
@@ -107,5 +109,6 @@ def batch_of(count: int, size: int, step: int, seed: int) -> Tensor:
 
 
 @lru_cache(maxsize=1)
+@torch.inference_mode(False)  # what is kept may be used in training later
 def _permutation(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))

@@ -20,6 +20,7 @@ from gags.embed.description import Description
 from gags.files.rows import Rows
 from gags.gaussians import Gaussians, blend_weights, render
 from gags.progress import Reporter
+from gags.render.cuda_view import to_device
 
 CPU_PIXELS = 1024  # a step, where the settings leave it open: a CPU would take 6 s for all of 320×240
 # Levels from smoothed ω need the whole photo rendered, 20 times the work of 1024 pixels. They change fast at
@@ -33,6 +34,9 @@ NOTHING = torch.zeros(0)  # stands for what lies in a file until all photos do
 class PhotoPixels:
     """Pixels of one photo that a step may draw; P of them.
 
+    All but the levels lies in the host's memory or in a file, wherever Gaussians are: a GPU gets what a step
+    needs, so that its memory does not grow with the photos.
+
     Attributes:
         camera: Of the photo, at the size that it is learnt from.
         places: Row · width + column of each pixel. int64 [P]
@@ -40,7 +44,8 @@ class PhotoPixels:
             int32 [P, 3]
         indices: Gaussians that make up each pixel, or None where whole photos are rendered. int32 [P, K]
         weights: Their weights, as `samples.blended` gives them. float32 [P, K]
-        levels: Level of the largest smoothed ω at each pixel, as of the last time it was renewed. int8 [P]
+        levels: Level of the largest smoothed ω at each pixel, as of the last time it was renewed; where the
+            Gaussians are. int8 [P]
         stored: What all photos lie in, if that is to be told that they were read.
     """
 
@@ -92,7 +97,7 @@ class PhotoSchedule:
         if "levels" in tensors:
             parts = tensors["levels"].split([len(photo) for photo in self.photos])
             for photo, levels in zip(self.photos, parts, strict=True):
-                photo.levels = levels.to(photo.places.device)
+                photo.levels = levels.to(photo.levels.device)
 
     def terms(self, features: Tensor, decoder: Decoder, step: int) -> Terms:
         """Terms of Eq. 7 on pixels of the photo of one step.
@@ -104,16 +109,16 @@ class PhotoSchedule:
         """
         seed = self.settings.seed
         photo = self.photos[int(batch_of(len(self.photos), 1, step, seed))]
-        if self._pixels == 0:
-            return self._whole_photo(features, decoder, photo)
         if step % RELEASED_EVERY == 0:
             photo.release()
+        if self._pixels == 0:
+            return self._whole_photo(features, decoder, photo)
         visits = step // len(self.photos)
         if self._smoothed and (visits < RENEWED_ALWAYS or visits % RENEWED_EVERY == 0):
             with torch.no_grad():
                 photo.levels = self.smoothed_levels(decoder, photo, self._rendered(features, photo)[0])
         rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        rows = torch.randperm(len(photo), generator=rng)[: self._pixels].to(photo.places.device)
+        rows = torch.randperm(len(photo), generator=rng)[: self._pixels]
         return self.pixel_terms(features, decoder, photo, rows)
 
     def pixel_terms(self, features: Tensor, decoder: Decoder, photo: PhotoPixels, rows: Tensor) -> Terms:
@@ -123,25 +128,27 @@ class PhotoSchedule:
             features: Features of the Gaussians. [N, d]
             decoder: The decoder.
             photo: The photo.
-            rows: Which of its pixels. int64 [Q]
+            rows: Which of its pixels; on the CPU. int64 [Q]
         """
         assert photo.indices is not None
         assert photo.weights is not None
-        weights = photo.weights[rows]
-        rendered = embedding_bag(photo.indices[rows], features, per_sample_weights=weights, mode="sum")
+        device = features.device
+        indices, weights = to_device(photo.indices[rows], device), to_device(photo.weights[rows], device)
+        rendered = embedding_bag(indices, features, per_sample_weights=weights, mode="sum")
         hit = weights.sum(dim=-1) > 0
-        levels = photo.levels[rows] if self._smoothed else None
-        return self._terms(decoder, rendered, hit, photo.targets[rows], levels)
+        levels = photo.levels[to_device(rows, device)] if self._smoothed else None
+        return self._terms(decoder, rendered, hit, to_device(photo.targets[rows], device), levels)
 
     def _whole_photo(self, features: Tensor, decoder: Decoder, photo: PhotoPixels) -> Terms:
         """The same on all pixels, from the photo rendered with all of its Gaussians."""
         image, alphas = self._rendered(features, photo)
-        rendered = image.flatten(0, 1)[photo.places]
+        places, targets = to_device(photo.places, image.device), to_device(photo.targets, image.device)
+        rendered = image.flatten(0, 1)[places]
         levels = None
         if self._smoothed:
             with torch.no_grad():
                 levels = self.smoothed_levels(decoder, photo, image.detach())
-        return self._terms(decoder, rendered, alphas.flatten()[photo.places] > 0, photo.targets, levels)
+        return self._terms(decoder, rendered, alphas.flatten()[places] > 0, targets, levels)
 
     def _rendered(self, features: Tensor, photo: PhotoPixels) -> tuple[Tensor, Tensor]:
         """Features of all pixels of a photo [h, w, d], as the field is asked, and alphas [h, w]."""
@@ -166,8 +173,9 @@ class PhotoSchedule:
         omega = torch.cat(parts).softmax(dim=-1).T.reshape(-1, *image.shape[:2])
         # At the photo's edge, the mean is one over the pixels that are there.
         smooth = avg_pool2d(omega, side, stride=1, padding=side // 2, count_include_pad=False)
-        smooth = smooth.flatten(1)[:, photo.places].T
-        return smooth.masked_fill(photo.targets < 0, -1.0).argmax(dim=-1).to(torch.int8)
+        smooth = smooth.flatten(1)[:, to_device(photo.places, image.device)].T
+        nothing = to_device(photo.targets, image.device) < 0
+        return smooth.masked_fill(nothing, -1.0).argmax(dim=-1).to(torch.int8)
 
     def _terms(
         self, decoder: Decoder, rendered: Tensor, hit: Tensor, targets: Tensor, levels: Tensor | None
@@ -237,7 +245,8 @@ def collect_photos(
     """
     photos: list[PhotoPixels] = []
     first_mask = 0
-    kept = _kept_rows(settings, gaussians.means.device, folder)
+    drawn = step_pixels(settings, gaussians.means.device) > 0
+    kept = _kept_rows(settings.top_k, drawn, folder)
     with progress.stage("Blending weights", len(items), "photos") as bar:
         for view, (camera, description) in enumerate(items):
             photo = _photo_pixels(gaussians, camera, description, first_mask, settings, view)
@@ -256,16 +265,12 @@ def collect_photos(
     return photos
 
 
-def _kept_rows(settings: DistillSettings, device: torch.device, folder: Path | None) -> dict[str, Rows]:
-    """What of `PhotoPixels` lies in a file if there are many photos: where steps draw pixels on a CPU."""
-    if device.type != "cpu" or step_pixels(settings, device) == 0:
-        return {}
-    return {
-        "targets": Rows((3,), np.int32, folder),
-        "places": Rows((), np.int64, folder),
-        "indices": Rows((settings.top_k,), np.int32, folder),
-        "weights": Rows((settings.top_k,), np.float32, folder),
-    }
+def _kept_rows(top_k: int, drawn: bool, folder: Path | None) -> dict[str, Rows]:
+    """What of `PhotoPixels` lies in a file if there are many photos; whole photos need no Gaussians."""
+    kept = {"targets": Rows((3,), np.int32, folder), "places": Rows((), np.int64, folder)}
+    if drawn:
+        kept |= {"indices": Rows((top_k,), np.int32, folder), "weights": Rows((top_k,), np.float32, folder)}
+    return kept
 
 
 def _photo_pixels(
@@ -288,13 +293,14 @@ def _photo_pixels(
         rng = np.random.default_rng([settings.seed, view])
         places = np.sort(rng.choice(places, settings.pixels_per_photo, replace=False))
     targets = labels[:, places].T.astype(np.int32)
-    targets = torch.from_numpy(np.where(targets >= 0, targets + first_mask, -1).astype(np.int32)).to(device)
+    targets = torch.from_numpy(np.where(targets >= 0, targets + first_mask, -1).astype(np.int32))
     indices = weights = None
     if drawn:
-        pixels = torch.from_numpy(np.stack([places % width, places // width], axis=-1)).to(device)
-        indices, weights = blended(blend_weights(gaussians, small, pixels, top_k=settings.top_k), settings)
-    levels = torch.zeros(len(places), dtype=torch.int8, device=device)
-    return PhotoPixels(small, torch.from_numpy(places).to(device), targets, indices, weights, levels)
+        pixels = to_device(np.stack([places % width, places // width], axis=-1), device)
+        blend = blend_weights(gaussians, small, pixels, top_k=settings.top_k)
+        indices, weights = (part.cpu() for part in blended(blend, settings))
+    levels = torch.zeros(1, dtype=torch.int8, device=device).expand(len(places))  # one number until renewed
+    return PhotoPixels(small, torch.from_numpy(places), targets, indices, weights, levels)
 
 
 def shrink_labels(labels: np.ndarray, scale: float) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Which pixels distillation learns from, which Gaussians make them up, what they should say; evidence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from gags.distill.evidence import (
     pixel_grid,
     view_evidence,
 )
-from gags.distill.evidence_gpu import DeviceEvidence, ViewEntries
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
 from gags.files.rows import Rows
@@ -29,6 +28,7 @@ from gags.segment.masks import Masks
 
 GROUP = 16  # pixels of one region that always travel together, so that Eq. 6 has something to compare
 LEAST_GROUPS = 2  # of even the smallest region
+RESIDENT_BYTES = 1 << 30  # of samples that a GPU keeps; with more, it gets those of every step anew
 
 
 @dataclass(eq=False)
@@ -52,13 +52,16 @@ class PixelGroups:
 class Samples:
     """Sampled pixels of all photos; rows of masks count through all photos.
 
+    Those of many photos lie in the host's memory or in a file, wherever Gaussians are: a GPU gets those of one
+    step, so that its memory does not grow with the photos. Those of few photos are kept on the GPU.
+
     Attributes:
         indices: Gaussians that make up each pixel; 0 with weight 0 for padding. int32 [G, S, K]
         weights: Their weights as `blended` gives them; all 0 where nothing was hit. float32 [G, S, K]
         targets: Masks that cover each pixel on the three levels, -1 where there is none. int32 [G, S, 3]
         density: Expected number of samples per px at each pixel. float32 [G, S]
         levels: Level of the mask that each group was drawn from. int64 [G]
-        areas: Visible area of every mask, px. float32 [M]
+        areas: Visible area of every mask, px; on the device of the Gaussians. float32 [M]
         stored: What they lie in, if that is to be told that they were read.
     """
 
@@ -72,6 +75,13 @@ class Samples:
 
     def __len__(self) -> int:
         return self.levels.shape[0]
+
+    def beside(self, device: torch.device) -> "Samples":
+        """The same, on a GPU if it is one and they take little of its memory."""
+        pixels = {name: getattr(self, name) for name in ("indices", "weights", "targets", "density", "levels")}
+        if device.type != "cuda" or sum(t.nbytes for t in pixels.values()) > RESIDENT_BYTES:
+            return self
+        return Samples(**{name: to_device(t, device) for name, t in pixels.items()}, areas=self.areas)
 
     def release(self) -> None:
         """Let go of samples that lie in a file; they are read anew when needed."""
@@ -221,7 +231,7 @@ def collect(
     *,
     with_evidence: bool = True,
     folder: Path | None = None,
-) -> tuple[Samples, Evidence | DeviceEvidence]:
+) -> tuple[Samples, Evidence]:
     """Sample pixels of all photos and find the Gaussians they are made of.
 
     Args:
@@ -235,7 +245,7 @@ def collect(
     Returns:
         The samples, and which masks every Gaussian is seen in.
     """
-    gathered = GatheredSamples(settings.top_k, gaussians.means.device, folder)
+    gathered = GatheredSamples(settings.top_k, folder)
     seen = Gathered(len(gaussians), folder)
     first_mask = 0
     with progress.stage("Blending weights", len(items), "photos") as bar:
@@ -249,37 +259,32 @@ def collect(
                 seen.add(evidence)
             first_mask += len(masks)
             bar.advance()
-    return gathered.joined(), seen.merged()
+    return gathered.joined().beside(gaussians.means.device), seen.merged()
 
 
 class GatheredSamples:
-    """Samples of photo after photo: on the CPU, those of many photos lie in a file (`gags.files.rows`).
+    """Samples of photo after photo: those of many photos lie in a file (`gags.files.rows`).
 
     Args:
         top_k: Number K of Gaussians of a pixel.
-        device: Of the samples.
         folder: Where the file lies.
     """
 
-    def __init__(self, top_k: int, device: torch.device, folder: Path | None = None) -> None:
-        self._parts: dict[str, list[Tensor]] = {f.name: [] for f in fields(Samples) if f.name != "stored"}
-        self._rows: dict[str, Rows] = {}
-        if device.type == "cpu":
-            self._rows = {
-                "indices": Rows((GROUP, top_k), np.int32, folder),
-                "weights": Rows((GROUP, top_k), np.float32, folder),
-                "targets": Rows((GROUP, 3), np.int32, folder),
-                "density": Rows((GROUP,), np.float32, folder),
-            }
+    def __init__(self, top_k: int, folder: Path | None = None) -> None:
+        self._rows = {
+            "indices": Rows((GROUP, top_k), np.int32, folder),
+            "weights": Rows((GROUP, top_k), np.float32, folder),
+            "targets": Rows((GROUP, 3), np.int32, folder),
+            "density": Rows((GROUP,), np.float32, folder),
+        }
+        self._parts: dict[str, list[Tensor]] = {"levels": [], "areas": []}
 
     def add(self, samples: Samples) -> None:
         """Add those of the next photo."""
+        for name, rows in self._rows.items():
+            rows.append(getattr(samples, name).numpy())
         for name, parts in self._parts.items():
-            tensor = getattr(samples, name)
-            if name in self._rows:
-                self._rows[name].append(tensor.numpy())
-            else:
-                parts.append(tensor)
+            parts.append(getattr(samples, name))
 
     def joined(self) -> Samples:
         """Those of all photos."""
@@ -296,7 +301,7 @@ def _collect_view(
     settings: DistillSettings,
     rng: np.random.Generator,
     grid_pixels: int,
-) -> tuple[Samples, ViewEvidence | ViewEntries]:
+) -> tuple[Samples, ViewEvidence]:
     """Samples of one photo, and its evidence from a grid of about so many pixels."""
     height, width = masks.labels.shape[1:]
     counted = replace(masks, labels=counted_labels(masks.labels, settings.counted))
@@ -325,10 +330,10 @@ def _samples(
     device = indices.device
     targets = np.where(drawn.targets >= 0, drawn.targets + first_mask, -1).astype(np.int32)
     return Samples(
-        indices=indices.reshape(-1, GROUP, indices.shape[-1]),
-        weights=weights.reshape(-1, GROUP, weights.shape[-1]),
-        targets=to_device(targets, device),
-        density=to_device(drawn.density, device),
-        levels=to_device(masks.levels[drawn.rows].astype(np.int64), device),
+        indices=indices.reshape(-1, GROUP, indices.shape[-1]).cpu(),
+        weights=weights.reshape(-1, GROUP, weights.shape[-1]).cpu(),
+        targets=torch.from_numpy(targets),
+        density=torch.from_numpy(drawn.density),
+        levels=torch.from_numpy(masks.levels[drawn.rows].astype(np.int64)),
         areas=to_device(areas, device),
     )

@@ -14,7 +14,6 @@ from gags.distill.consensus import consensus
 from gags.distill.decoder import Decoder, PrincipalDecoder, decoder_of
 from gags.distill.effects import refuse_impossible, refuse_unfit
 from gags.distill.evidence import Evidence, gather_evidence, uplift
-from gags.distill.evidence_gpu import DeviceEvidence
 from gags.distill.field import LanguageField, splats_hash
 from gags.distill.mixed import MixedSchedule
 from gags.distill.objective import Targets
@@ -167,7 +166,7 @@ def _look(
     with_evidence: bool,
     folder: Path | None,
     progress: Reporter,
-) -> tuple[Samples | list[PhotoPixels], Evidence | DeviceEvidence]:
+) -> tuple[Samples | list[PhotoPixels], Evidence]:
     """The pixels that the schedule learns from, and the evidence, which is empty if it is not needed.
 
     Raises:
@@ -224,7 +223,7 @@ def _targets(
     coordinates: Tensor,
     logits: Tensor | None,
     levels: Tensor,
-    evidence: Evidence | DeviceEvidence,
+    evidence: Evidence,
     settings: DistillSettings,
 ) -> Targets:
     """What to learn of masks with these coordinates [M, r], given logits [M] and levels [M]."""

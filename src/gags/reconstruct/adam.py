@@ -93,6 +93,7 @@ def adam_step_cuda(
 
 
 @lru_cache
+@torch.inference_mode(False)  # what is kept may be used in training later
 def _on_device(rates: bytes, device: torch.device) -> Tensor:
     """Learning rates that stay on a GPU from step to step. float32 [D]"""
     return to_device(np.frombuffer(rates, np.float32).copy(), device)

@@ -24,7 +24,7 @@ HELD_SHARE = 0.25  # of the memory that is available
 # More would save little: while a step of full-size photos is computed, one is decoded many times over.
 MOST_HELD = 1 << 30  # bytes
 AHEAD = 3  # photos that are decoded ahead; more only where one step is faster than a photo is decoded
-GPU_SHARE = 0.25  # of a GPU's free memory that photos may stay in
+GPU_SHARE = 0.25  # of a GPU's memory that is free when the first is sent there, that photos may stay in
 ELSEWHERE = np.zeros((0, 0, 3), np.uint8)  # stands for a photo that stays on a GPU
 _MASKED = np.zeros((0, 0), bool)  # for its mask
 
@@ -52,6 +52,7 @@ class Photos:
         self._coming: dict[Wanted, Future[Shrunk]] = {}
         self._reader: ThreadPoolExecutor | None = None
         self._on_gpu: dict[str, Tensor] = {}  # those that stay there
+        self._gpu_left: int | None = None  # bytes that more of them may take; None before the first
 
     def at(self, view: View, divisor: int, *, here: bool = True) -> tuple[np.ndarray, Camera]:
         """A photo shrunk by a divisor, uint8 [H, W, 3], and its camera.
@@ -63,7 +64,8 @@ class Photos:
                 not decoded again: it comes as `ELSEWHERE`, and `on_device` has it.
         """
         if divisor != self.divisor:
-            self.divisor, self.held, self._bytes, self._on_gpu, self._kept = divisor, {}, 0, {}, {}
+            self.divisor, self.held, self._bytes, self._kept = divisor, {}, 0, {}
+            self._on_gpu, self._gpu_left = {}, None
         camera = resized(view.camera, divisor)
         if not here and self._stays(view.name):
             self._let_go(view.name)
@@ -122,20 +124,22 @@ class Photos:
             self._reader.shutdown(cancel_futures=True)
         self._reader, self._coming = None, {}
 
-    def on_device(self, name: str, photo: np.ndarray, device: torch.device, count: int) -> Tensor:
-        """What `at` or `kept` gave, on a GPU; it stays there if all `count` of its size may.
+    def on_device(self, name: str, photo: np.ndarray, device: torch.device) -> Tensor:
+        """What `at` or `kept` gave, on a GPU; the first that fit into a share of its memory stay there.
 
         Args:
             name: Name of the photo, or `mask_of` it.
             photo: The photo, or its mask.
             device: The GPU.
-            count: How many of them there are.
         """
         if name in self._on_gpu:
             return self._on_gpu[name]
+        if self._gpu_left is None:  # asked once for a size of photos: the driver takes its time to tell
+            self._gpu_left = int(GPU_SHARE * free_bytes(device))
         there = to_device(photo, device)
-        if there.numel() * (count - len(self._on_gpu)) < GPU_SHARE * free_bytes(device):
+        if photo.nbytes <= self._gpu_left:
             self._on_gpu[name] = there
+            self._gpu_left -= photo.nbytes
         return there
 
 

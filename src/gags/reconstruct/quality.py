@@ -192,14 +192,35 @@ def filter_planes(planes: Tensor) -> Tensor:
     """The same by PyTorch, for GPUs. [..., H, W] → [..., H, W]"""
     taps = _taps(planes.device, planes.dtype)
     alone = planes.reshape(-1, 1, *planes.shape[-2:])
-    # TF32, which GPUs convolve with by default, has 10 bits: variances would drown in its rounding.
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        alone = torch.nn.functional.conv2d(alone, taps.view(1, 1, 1, -1), padding=(0, WINDOW_RADIUS))
-        alone = torch.nn.functional.conv2d(alone, taps.view(1, 1, -1, 1), padding=(WINDOW_RADIUS, 0))
-    return alone.reshape(planes.shape)
+    alone = _convolved(alone, taps.view(1, 1, 1, -1), (0, WINDOW_RADIUS))
+    return _convolved(alone, taps.view(1, 1, -1, 1), (WINDOW_RADIUS, 0)).reshape(planes.shape)
+
+
+def _convolved(planes: Tensor, taps: Tensor, padding: tuple[int, int]) -> Tensor:
+    """Planes [P, 1, H, W] convolved with one window [1, 1, h, w], in full float32. [P, 1, H, W]
+
+    TF32, which GPUs convolve with by default, has 10 bits: variances would drown in its rounding. `conv2d`
+    calls this operator with the precision that flags of the whole process ask for; here it is an argument.
+    """
+    return torch._convolution(  # pyright: ignore[reportPrivateImportUsage]
+        planes,
+        taps,
+        bias=None,
+        stride=(1, 1),
+        padding=padding,
+        dilation=(1, 1),
+        transposed=False,
+        output_padding=(0, 0),
+        groups=1,
+        benchmark=False,
+        deterministic=False,
+        cudnn_enabled=True,
+        allow_tf32=False,
+    )
 
 
 @lru_cache
+@torch.inference_mode(False)  # what is kept may be used in training later
 def _taps(device: torch.device, dtype: torch.dtype) -> Tensor:
     """The window along one axis, sent to a device once. [11]"""
     return to_device(_window(), device).to(dtype)

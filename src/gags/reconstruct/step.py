@@ -149,10 +149,10 @@ class Training:
             g_depths = losses_cpu.sparse_depth_loss(depths.numpy(), camera, self.depth_points, kept).gradient
             g_depths = torch.from_numpy(settings.depth_weight * g_depths)
             return loss.psnr, [torch.from_numpy(loss.gradient), g_depths]
-        name, count = self.view(step).name, len(self.views)
-        photo_there, kept_there = self.photos.on_device(name, photo, self.device, count), None
+        name = self.view(step).name
+        photo_there, kept_there = self.photos.on_device(name, photo, self.device), None
         if kept is not None:
-            kept_there = self.photos.on_device(mask_of(name), kept, self.device, 2 * count)
+            kept_there = self.photos.on_device(mask_of(name), kept, self.device)
         g_colors = losses_gpu.photometric_gradient(colors, photo_there, settings.lambda_dssim, kept_there)
         targets = self.depth_targets(self.view(step).name, self.divisor(step))
         g_depths = losses_gpu.sparse_depth_gradient(depths, targets, settings.depth_weight)
@@ -291,6 +291,7 @@ def _check_memory(settings: ReconstructSettings, device: torch.device) -> None:
 
 
 @lru_cache(2)
+@torch.inference_mode(False)  # what is kept may be used in training later
 def _backgrounds(seed: int, first: int, device: torch.device) -> Tensor:
     """Random colours for the steps from the first on, sent to the device together. float32 [S, 3]"""
     steps = range(first, first + BACKGROUNDS_AT_ONCE)
@@ -299,6 +300,7 @@ def _backgrounds(seed: int, first: int, device: torch.device) -> Tensor:
 
 
 @lru_cache
+@torch.inference_mode(False)  # what is kept may be used in training later
 def _half_size(width: int, height: int, device: torch.device) -> Tensor:
     """Half of a picture's size, px, on a device to which it is sent once. float32 [2]"""
     return to_device(np.array([width / 2, height / 2], np.float32), device)

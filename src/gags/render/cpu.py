@@ -109,6 +109,8 @@ def largest_weights(
     places: Tensor | None = None,
 ) -> Tensor:
     """Each Gaussian's largest blending weight in one view; see `gags.render.largest_weights`."""
+    if not len(means):
+        return torch.zeros(0)
     number = torch.arange(camera.width * camera.height) if places is None else places
     pixels = torch.stack([number % camera.width, number // camera.width], dim=1)
     seen = blend_weights(means, quats, scales, opacities, camera, pixels, top_k=WEIGHTS_KEPT)

@@ -56,9 +56,9 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def to_device(values: np.ndarray | Tensor, device: torch.device) -> Tensor:
-    """Put values that lie on the CPU on a device, without waiting for what a GPU still has to do."""
+    """Put values on a device; from the CPU without waiting for what a GPU still has to do."""
     tensor = values if isinstance(values, Tensor) else torch.from_numpy(values)
-    if device.type != "cuda":
+    if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)  # other memory would have to be waited for
 
@@ -77,6 +77,7 @@ def camera_tensors(camera: Camera, device: torch.device) -> CameraTensors:
 
 
 @lru_cache(_CAMERAS_KEPT)
+@torch.inference_mode(False)  # what is kept may be used in training later
 def _camera_tensors(viewmat: bytes, K: bytes, device: torch.device) -> CameraTensors:
     pose = np.frombuffer(viewmat).reshape(4, 4)
     position = -pose[:3, :3].T @ pose[:3, 3]

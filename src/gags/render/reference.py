@@ -111,7 +111,7 @@ def largest_weights(
     means2d, covariances, depths = project(means[shown], quats[shown], scales[shown], camera, None)
     largest = torch.zeros(len(means), dtype=torch.float32, device=means.device)
     pixels = _all_pixels(camera, means) if places is None else _all_pixels(camera, means)[places]
-    for block in pixels.split(max(1, _PAIRS_PER_BLOCK // max(1, len(shown)))):
+    for block in pixels.split(max(1, _PAIRS_PER_BLOCK // max(1, len(shown)))) if len(pixels) else ():
         weights, order = _weights(means2d, covariances, depths, opacities[shown], block)
         rows = shown[order]
         largest[rows] = torch.maximum(largest[rows], weights.amax(0).float())

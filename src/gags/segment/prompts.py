@@ -98,7 +98,7 @@ class PromptPlacer:
 def render_depth(gaussians: Gaussians, camera: Camera, width: int = DEPTH_WIDTH) -> np.ndarray:
     """Expected depth of a view, at most `width` px wide, 0 where nothing is. float32 [h, w]"""
     factor = min(1.0, width / camera.width)
-    small = camera.resized(round(camera.width * factor), round(camera.height * factor))
+    small = camera.resized(round(camera.width * factor), max(1, round(camera.height * factor)))
     rendering = render(gaussians, small, gaussians.means.new_zeros(len(gaussians), 1))
     opaque = rendering.alphas >= SURFACE_ALPHA
     return torch.where(opaque, rendering.depths, 0).cpu().numpy()

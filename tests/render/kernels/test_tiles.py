@@ -7,6 +7,7 @@ import pytest
 import torch
 from tests.helpers.render_scenes import Scene, all_pixels, random_scene
 
+from gags.render.kernels import tiles
 from gags.render.kernels.layout import (
     OUTLINE,
     PLANES,
@@ -118,6 +119,19 @@ def test_threads_change_nothing():
     assert (one.starts == many.starts).all()
     assert (one.members[:count] == many.members[:count]).all()
     assert (one.slots[:count] == many.slots[:count]).all()
+
+
+@pytest.mark.parametrize(("threads", "most"), [(1, 4), (2, 8), (16, 32), (64, 64)])
+def test_shares_do_not_grow_with_threads_times_tiles(monkeypatch, threads, most):
+    scene, shares, fill = random_scene(300, seed=4), [], tiles._fill
+    expected, _ = listed(scene, threads=1)
+    monkeypatch.setattr(tiles, "_fill", lambda *given: shares.append(len(given[-1])) or fill(*given))
+    found, _ = listed(scene, threads=threads)
+    assert shares == [most]  # each has a number for every tile
+    end = expected.starts[-1]
+    assert np.array_equal(found.starts, expected.starts)
+    assert np.array_equal(found.members[:end], expected.members[:end])
+    assert np.array_equal(found.slots[:end], expected.slots[:end])
 
 
 def test_tiles_that_nobody_wants_are_empty():

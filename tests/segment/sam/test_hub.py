@@ -428,7 +428,13 @@ def test_masks_of_a_photo_come_out_of_a_hub_model(folders: dict[str, Path]) -> N
 
 
 @pytest.mark.parametrize(
-    ("size", "frame"), [((962, 539), (1024, 574)), ((480, 640), (768, 1024)), ((4000, 3001), (1024, 768))]
+    ("size", "frame"),
+    [
+        ((962, 539), (1024, 574)),
+        ((480, 640), (768, 1024)),
+        ((4000, 3001), (1024, 768)),
+        ((1, 9000), (1, 1024)),
+    ],
 )
 def test_frame_size(size: tuple[int, int], frame: tuple[int, int]) -> None:
     assert frame_size(*size, 1024, stretch=False) == frame

@@ -80,7 +80,13 @@ def test_decoding_leaves_the_number_of_threads_alone(folder: Path):
 
 
 @pytest.mark.parametrize(
-    ("size", "frame"), [((962, 539), (1024, 574)), ((480, 640), (768, 1024)), ((4000, 3001), (1024, 768))]
+    ("size", "frame"),
+    [
+        ((962, 539), (1024, 574)),
+        ((480, 640), (768, 1024)),
+        ((4000, 3001), (1024, 768)),
+        ((1, 9000), (1, 1024)),
+    ],
 )
 def test_frame_size(size: tuple[int, int], frame: tuple[int, int]):
     assert frame_size(*size) == frame

@@ -46,7 +46,8 @@ from gags.simd.vectors import (
 
 _GAUSSIANS_AHEAD = 8  # Gaussians that are fetched from memory ahead of time
 _TILES_AT_ONCE = NATIVE_LANES // STRIPS
-_SHARES_A_THREAD = 4  # so that a thread that other work holds up does not hold up the rest
+_SHARES_A_THREAD = 4  # so that a thread that other work holds up does not hold up the rest ...
+_MOST_SHARES = 32  # ... but one a thread if there are more threads: each share has a number for every tile
 _DIGIT = 12  # most bits of a depth that one pass of the radix sort takes
 
 
@@ -89,7 +90,7 @@ def list_tiles(
         slots=np.empty(slot_count, np.int32),
         starts=np.empty(tile_count + 1, np.int64),
     )
-    shares = threads * _SHARES_A_THREAD
+    shares = min(threads * _SHARES_A_THREAD, max(threads, _MOST_SHARES))
     cursors, todo = np.zeros((shares, tile_count), np.int64), np.zeros(3, np.int64)
     _fill(threads, todo, lists, order, outlines, width, height, wanted, found, cursors)
     return lists, radii
@@ -296,14 +297,20 @@ def _fill(
                 lists, order, outlines, width, height, wanted, low, high, firsts[s], found, cursors[s]
             )
     # Where the members of each tile, and in it those of each share, start: shares are in order of depth.
-    place = 0
-    for tile in range(len(starts) - 1):
-        starts[tile] = place
-        for s in range(shares):
+    # One thread does this, share by share as they lie in memory.
+    tiles = len(starts) - 1
+    starts[:] = 0
+    for s in range(shares):
+        for tile in range(tiles):
+            starts[tile + 1] += cursors[s, tile]
+    for tile in range(tiles):
+        starts[tile + 1] += starts[tile]
+    places = starts[:tiles].copy()
+    for s in range(shares):
+        for tile in range(tiles):
             count = cursors[s, tile]
-            cursors[s, tile] = place
-            place += count
-    starts[-1] = place
+            cursors[s, tile] = places[tile]
+            places[tile] += count
     for _ in prange(threads):
         while True:
             s = fetch_add(todo, 2, 1)

@@ -276,7 +276,7 @@ def frame_size(width: int, height: int, side: int, *, stretch: bool) -> tuple[in
     if stretch:
         return side, side
     scale = side / max(width, height)
-    return int(width * scale + 0.5), int(height * scale + 0.5)
+    return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
 
 
 def to_frame(

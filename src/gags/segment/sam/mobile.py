@@ -104,7 +104,7 @@ class MobileSam:
 def frame_size(width: int, height: int) -> tuple[int, int]:
     """Size of a photo in SAM's frame: longer side 1024, the other rounded to whole px."""
     scale = FRAME_SIDE / max(width, height)
-    return int(width * scale + 0.5), int(height * scale + 0.5)
+    return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
 
 
 def to_frame(image: np.ndarray) -> np.ndarray:
