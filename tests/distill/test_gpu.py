@@ -36,7 +36,8 @@ def test_the_field_is_that_of_the_cpu(scene):
     assert (found.argmax(dim=1) == expected.argmax(dim=1)).float().mean() > 0.98
 
 
-def test_what_is_known_of_the_photos_does_not_stay_on_a_gpu(scene, monkeypatch, tmp_path):
+def test_what_is_known_of_many_photos_does_not_stay_on_a_gpu(scene, monkeypatch, tmp_path):
+    monkeypatch.setattr("gags.distill.samples.RESIDENT_BYTES", 0)
     monkeypatch.setattr("gags.files.rows.available_bytes", lambda: 0)
     plain, _ = collect(scene.gaussians, scene.items(), SETTINGS, SILENT)
     with pretend_gpu():
@@ -76,8 +77,13 @@ def test_steps_on_one_photo_are_those_of_the_cpu(scene, step_pixels):
     assert found == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize(("by", "sent"), [("area", 6), ("region", 7)])
-def test_a_step_does_not_wait(scene, by, sent):
+@pytest.mark.parametrize(
+    ("resident", "by", "sent"),
+    [(1 << 30, "area", 2), (1 << 30, "region", 2), (0, "area", 6), (0, "region", 7)],
+)
+def test_a_step_does_not_wait(scene, monkeypatch, resident, by, sent):
+    """Few photos stay on the GPU: a step sends which groups it takes, and what Gaussians are drawn with."""
+    monkeypatch.setattr("gags.distill.samples.RESIDENT_BYTES", resident)
     settings = replace(SETTINGS, consistency_by=by)
     with pretend_gpu() as work:
         training = begin(scene.gaussians.to("cuda"), scene.items(), settings)
@@ -88,6 +94,6 @@ def test_a_step_does_not_wait(scene, by, sent):
             loss.backward()
         assert features.grad is not None
         assert not work.waits, work.waits
-        # Gaussians, weights, masks, density and level of pixels; the numbers that Gaussians are drawn with.
-        # By region, how many groups each has.
+        # Of many photos Gaussians, weights, masks, density and level of the pixels are sent instead of the
+        # groups; by region also how many groups each has.
         assert work.sent.total() == sent

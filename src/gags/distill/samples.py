@@ -52,8 +52,8 @@ class PixelGroups:
 class Samples:
     """Sampled pixels of all photos; rows of masks count through all photos.
 
-    Those of many photos lie in the host's memory or in a file, wherever Gaussians are: a GPU gets those of one
-    step, so that its memory does not grow with the photos. Those of few photos are kept on the GPU.
+    Those of many photos lie in the host's memory or in a file, wherever Gaussians are: a GPU gets those of
+    one step, so that its memory does not grow with the photos. It keeps those of few photos.
 
     Attributes:
         indices: Gaussians that make up each pixel; 0 with weight 0 for padding. int32 [G, S, K]
@@ -78,10 +78,11 @@ class Samples:
 
     def beside(self, device: torch.device) -> "Samples":
         """The same, on a GPU if it is one and they take little of its memory."""
-        pixels = {name: getattr(self, name) for name in ("indices", "weights", "targets", "density", "levels")}
-        if device.type != "cuda" or sum(t.nbytes for t in pixels.values()) > RESIDENT_BYTES:
+        pixels = [self.indices, self.weights, self.targets, self.density, self.levels]
+        if device.type != "cuda" or sum(tensor.nbytes for tensor in pixels) > RESIDENT_BYTES:
             return self
-        return Samples(**{name: to_device(t, device) for name, t in pixels.items()}, areas=self.areas)
+        indices, weights, targets, density, levels = (to_device(tensor, device) for tensor in pixels)
+        return Samples(indices, weights, targets, density, levels, self.areas)
 
     def release(self) -> None:
         """Let go of samples that lie in a file; they are read anew when needed."""
