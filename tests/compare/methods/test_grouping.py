@@ -16,7 +16,6 @@ from gags.compare.methods.grouping import (
     GaussianGrouping,
     Grouped,
     GroupingSettings,
-    centres,
     filled,
     identities_inside,
     identity_loss,
@@ -25,6 +24,7 @@ from gags.compare.methods.grouping import (
     nearest,
     neighbour_loss,
     numbered,
+    peaks_of,
     pixel_identities,
 )
 from gags.compare.methods.learner import Inputs, bytes_per_gaussian
@@ -226,10 +226,12 @@ def test_embeddings_of_an_identity_are_asked_one_by_one():
     assert torch.isneginf(scores[0]).item()
 
 
-def test_the_peak_is_the_centre_of_the_mask_and_without_one_there_is_none():
-    masks = torch.zeros(2, 6, 8, dtype=torch.bool)
+def test_the_peak_is_the_centre_of_the_mask_or_of_too_little_for_one_the_best_and_of_nothing_none():
+    masks = torch.zeros(3, 6, 8, dtype=torch.bool)
     masks[0, 1:4, 2:7] = True
-    assert centres(masks).tolist() == [[4, 2], [-1, -1]]
+    values = torch.zeros(3, 6, 8)
+    values[1, 5, 3] = 0.1  # too little for a mask
+    assert peaks_of(masks, values).tolist() == [[4, 2], [3, 5], [-1, -1]]
 
 
 def test_what_the_hull_holds_is_chosen_too_but_no_outlier_spans_it():

@@ -338,7 +338,7 @@ class Grouped:
         values = self._probabilities(drawn.colors.flatten(0, 1), chosen).T
         values = values.unflatten(1, drawn.alphas.shape)
         masks = values > LEAST_IN_VIEW
-        return ValueMaps(values, drawn.alphas >= KNOWN_ALPHA, masks=masks, peaks=centres(masks))
+        return ValueMaps(values, drawn.alphas >= KNOWN_ALPHA, masks=masks, peaks=peaks_of(masks, values))
 
     @torch.no_grad()
     def select(self, queries: Queries) -> Selections:
@@ -442,11 +442,15 @@ def identity_scores(embeddings: Tensor, identities: Tensor, queries: Queries) ->
     return torch.where(counts > 0, sums / counts.clamp(min=1), -math.inf)
 
 
-def centres(masks: Tensor) -> Tensor:
-    """Column and row of the mean of each mask's pixels; (−1, −1), no peak, of an empty one.
+def peaks_of(masks: Tensor, values: Tensor) -> Tensor:
+    """Column and row of the mean of each mask's pixels.
+
+    Of an empty mask, those of the highest probability, which is too low for a mask but may be right;
+    (−1, −1), no peak, where there is none at all.
 
     Args:
         masks: bool [T, H, W]
+        values: Probabilities. [T, H, W]
 
     Returns:
         int64 [T, 2]
@@ -457,7 +461,10 @@ def centres(masks: Tensor) -> Tensor:
     x = (masks.sum(dim=1) * columns).sum(dim=1) / counts
     y = (masks.sum(dim=2) * rows).sum(dim=1) / counts
     found = torch.stack([x, y], dim=1).round().long()
-    return torch.where(masks.flatten(1).any(dim=1)[:, None], found, -1)
+    best, place = values.flatten(1).max(dim=1)
+    highest = torch.stack([place % width, place // width], dim=1)
+    highest = torch.where(best[:, None] > 0, highest, -1)
+    return torch.where(masks.flatten(1).any(dim=1)[:, None], found, highest)
 
 
 def filled(means: np.ndarray, members: np.ndarray) -> np.ndarray:
