@@ -3,6 +3,7 @@
 import json
 import shutil
 import statistics
+from dataclasses import replace
 
 import pytest
 from tests.compare.test_harness import FAST, STAGES, _patch
@@ -384,7 +385,7 @@ def test_default_methods_are_the_systems_of_the_papers_tables():
         (["--preset", "paper", "--distill.hidden", "64"], "hidden has no effect with decoder one-net"),
         (["--reconstruct.seed", "7"], "--reconstruct.seed 7 would have no effect: the seeds of a benchmark"),
         (["--describe.seed", "7"], "--describe.seed 7 would have no effect: the seeds of a benchmark"),
-        (["--distill.seed", "0"], "--distill.seed 0 would have no effect: the seeds of a benchmark are"),
+        (["--distill.seed", "1"], "--distill.seed 1 would have no effect: the seeds of a benchmark are"),
     ],
 )
 def test_bad_input_is_one_line_before_any_work(change, expected, lerf, calls, tmp_path, capsys):
@@ -686,6 +687,21 @@ def test_later_calls_have_the_models_of_the_results(
     assert calls == []
 
 
+def test_without_results_nothing_is_settled(lerf, tmp_path, monkeypatch, calls, capsys):
+    """A first call made nothing; the hub is there in the second."""
+    asked = []
+
+    def shared(capture, folder, stages, **more):
+        asked.append(stages.encoder)
+        raise WorkspaceError("enough")
+
+    monkeypatch.setattr(module, "shared_scene", shared)
+    assert cli.main(_command(lerf, tmp_path / "out", "--runs", "1")) == 1
+    _hub_is_there(monkeypatch)
+    assert cli.main(_command(lerf, tmp_path / "out", "--runs", "1")) == 1
+    assert asked == ["lite", "lite", PAPER_ENCODER, PAPER_ENCODER]
+
+
 def test_without_its_json_a_benchmark_has_the_models_of_its_scenes(
     lerf, finished, tmp_path, monkeypatch, calls
 ):
@@ -788,6 +804,21 @@ def test_methods_that_are_not_asked_for_lose_figures_of_masks_that_are_gone(lerf
     assert _entries(out) == [key for key in _entries(finished) if key != ("ramen", 0, "uplift")]
     told = " ".join(capsys.readouterr().err.split())
     assert "ramen, run 0: Gaussians or masks were made again, so figures of uplift from the former" in told
+
+
+def test_figures_of_replaced_masks_are_gone_though_the_call_is_stopped(lerf, finished, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    masks = next((out / "ramen" / "run_0" / "scene" / "features").rglob("*.safetensors"))
+    masks.write_bytes(masks.read_bytes()[:100])
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "compare", stop)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark("lerf-ovs", lerf, out, ["gags"], replace(TWO, runs=1), scenes=["ramen"], stages=STAGES)
+    assert _entries(out) == [key for key in _entries(finished) if key[:2] != ("ramen", 0)]
 
 
 @pytest.mark.slow

@@ -55,6 +55,13 @@ def test_auto_stays_with_what_is_there():
     )
 
 
+def test_the_preset_goes_with_its_models():
+    """Other models are named now: their own preset is chosen, not that of what is there."""
+    before = {"segmenter": "sam", "encoder": "lite", "preset": "released"}
+    found = choose_once(CompareSettings(), RunSettings(encoder="clip"), ["gags"], before)
+    assert _of_stages(found) == ("sam@1", "clip@1", "lite")
+
+
 def test_what_is_named_counts_and_models_that_nobody_needs_are_not_looked_for():
     before = {"segmenter": "sam", "encoder": "lite", "preset": "released", "grouping.detector": "none"}
     settings = CompareSettings(goi=GoiSettings(detector="dino"))

@@ -100,6 +100,17 @@ def test_every_constant_of_a_preset(column: int, name: str):
     assert asdict(preset.distill) == {key: row[column] for key, row in DISTILL.items()}
 
 
+def test_fields_are_stale_where_they_are_learnt_by_other_rules_than_before():
+    """So fields of `lite` and `released` stay, and those that an entropy over samples has shaped do not."""
+    lite, paper, released = (PRESETS[name].distill for name in ("lite", "paper", "released"))
+    assert [settings.lessons for settings in (lite, paper, released)] == [1, 2, 1]
+    assert replace(paper, entropy_weight=0.0).lessons == 1
+    assert replace(lite, granularity="distance").lessons == 2
+    assert replace(lite, granularity="distance", levels="part").lessons == 1
+    assert replace(lite, asked="pixels").lessons == 2
+    assert replace(lite, asked="pixels", single_share=0.0).lessons == 1
+
+
 def test_there_are_three_presets_and_the_defaults_are_lite():
     assert list(PRESETS) == ["lite", "paper", "released"]
     assert PRESETS["lite"].describe == DescribeSettings()

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -76,6 +77,22 @@ def test_what_goes_wrong_inside_frees_it(tmp_path):
         raise KeyError
     with locked(tmp_path / ".lock", "busy"):
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process is forked on Windows")
+def test_a_lock_that_was_given_back_does_not_stay_with_a_forked_child(tmp_path):
+    path = tmp_path / ".lock"
+    with locked_in_turn(path):
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        with locked_in_turn(path, seconds=0, busy="still held"):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 @pytest.mark.parametrize("other", [IN_TURN], indirect=True)

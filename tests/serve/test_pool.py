@@ -52,12 +52,23 @@ def test_one_scene_is_held_however_small_the_budget(folders):
 
 
 @pytest.mark.parametrize(("there", "host"), [(100, 900), (900, 100)])
-def test_scenes_on_a_gpu_count_against_its_memory(monkeypatch, there, host):
-    monkeypatch.setattr("gags.serve.pool.scene_device", lambda progress: torch.device("cuda:1"))
+def test_scenes_on_a_gpu_count_against_its_memory(folders, monkeypatch, there, host):
+    """It is asked for at the first scene: a service of libraries alone needs no GPU."""
+    asked = []
+
+    def device(progress):
+        asked.append(progress)
+        return torch.device("cuda:1")
+
+    monkeypatch.setattr("gags.serve.pool.scene_device", device)
     monkeypatch.setattr("gags.serve.pool.available_bytes", lambda: host)
     monkeypatch.setattr("gags.serve.pool.free_bytes", {torch.device("cuda:1"): there}.__getitem__)
-    assert ScenePool({}).budget == 50
-    assert ScenePool({}, 70).budget == 70
+    pool, given = ScenePool(folders), ScenePool(folders, 70)
+    assert asked == []
+    for each in (pool, given, pool):
+        each.get("a")
+    assert (pool.budget, given.budget) == (50, 70)
+    assert len(asked) == 1
 
 
 def test_memory_of_scenes_that_leave_is_free_at_once(folders):

@@ -242,7 +242,8 @@ def benchmark(
     _check_free(Path(out), known, Path(folder), root)
     with working_in(Path(out)):
         earlier = read_earlier(Path(out) / BENCHMARK_FILE)
-        before = earlier.asked.chosen or chosen_in(Path(out), known.scenes)
+        settled = earlier.asked.chosen if earlier.entries else {}
+        before = settled or chosen_in(Path(out), known.scenes)
         chosen = choose_once(settings, stages, names, before, progress)
         keys = [(scene, run, method) for scene in asked for run in range(settings.runs) for method in names]
         result = _begun(earlier, known, asked, keys, settings, stages, photos, chosen.names, Path(out))
@@ -272,7 +273,7 @@ def _check_seeds(stages: RunSettings) -> None:
     """
     for name in ("reconstruct", "describe", "distill"):
         seed = given_seed(getattr(stages, name))
-        if seed is not None:
+        if seed:  # 0, the default, may be written out
             raise CompareError(
                 f"--{name}.seed {seed} would have no effect: the seeds of a benchmark are the numbers of its "
                 "runs (--runs); leave it out"
@@ -470,9 +471,15 @@ class _Work:
             yield
         finally:
             now = _written(workspace)
-            if any(now.get(path) != state for path, state in before.items()):
-                gone = [e.result.method for e in self.result.entries if (e.scene, e.run) == (scene, run)]
-                self.result.drop(scene, run)
+            replaced = {path for path, state in before.items() if now.get(path) != state}
+            if replaced:
+                # The first run's Gaussians may be those of all runs.
+                of_all = run == 0 and self.result.settings.share_gaussians and workspace.splats in replaced
+                entries = [e for e in self.result.entries if e.scene == scene and (of_all or e.run == run)]
+                gone = dict.fromkeys(entry.result.method for entry in entries)
+                for other in {entry.run for entry in entries}:
+                    self.result.drop(scene, other)
+                self.write()  # at once: a call that is stopped must not leave them
                 if others := ", ".join(method for method in gone if method not in self.methods):
                     self.progress.warn(
                         f"{scene}, run {run}: Gaussians or masks were made again, so figures of {others} "

@@ -60,12 +60,13 @@ def choose_once(
     asked |= {whole: getattr(getattr(settings, system), name) for whole, system, name in OF_METHODS}
     kept = {whole: before[whole] for whole in asked if asked[whole] == AUTO and whole in before}
     if kept:
-        listed = ", ".join(f"{whole} {model.partition('@')[0]}" for whole, model in kept.items())
+        listed = ", ".join(f"{whole} {_without_revision(model)}" for whole, model in kept.items())
         progress.say(f"Models as in the results so far: {listed}")
     segmenter = choose_segmenter(stages.segmenter, before=before.get("segmenter"), progress=progress)
     encoder = choose_encoder(stages.encoder, before=before.get("encoder"), progress=progress)
     models = {"segmenter": segmenter, "encoder": encoder}
-    preset = chosen_preset(stages.preset, before.get("preset"), **models, progress=progress)
+    same = all(_without_revision(before.get(name, "")) == _without_revision(models[name]) for name in models)
+    preset = chosen_preset(stages.preset, before.get("preset") if same else None, **models, progress=progress)
     for whole, system, name in OF_METHODS:
         if whole in kept:
             own = replace(getattr(settings, system), **{name: kept[whole]})
@@ -76,6 +77,10 @@ def choose_once(
         if whole in kept or system in having_models(methods):
             names[whole] = getattr(getattr(settings, system), name)
     return Chosen(settings, replace(stages, **models, preset=preset), names)
+
+
+def _without_revision(model: str) -> str:
+    return model.partition("@")[0]
 
 
 def chosen_for(described: Mapping[str, Any]) -> dict[str, str]:

@@ -54,13 +54,15 @@ class Job:
 
     def language_stamp(self, scene: Described) -> str:
         """Hash of all that what is learnt depends on."""
-        learner = self.method.learner
-        return stamp("language", RESULT_FORMAT, scene.masks.stamp, type(learner).__name__, learner, self.seed)
+        learner, masks = self.method.learner, scene.masks.stamp
+        # The stamps of earlier results stay where what they are made by is what it always was.
+        lessons = getattr(learner, "lessons", 1)
+        rules = [f"lessons {lessons}"] if lessons != 1 else []
+        return stamp("language", RESULT_FORMAT, masks, type(learner).__name__, learner, self.seed, *rules)
 
     def scores_stamp(self, scene: Described) -> str:
         """Hash of all that the scores depend on."""
         rules = [self.protocol, self.labels_stamp]
-        # The stamps of earlier results stay where these are what they always were.
         rules += [self.labels_by] if self.labels_by != "name" else []
         answers = getattr(self.method.learner, "answers", 1)
         rules += [f"answers {answers}"] if answers != 1 else []

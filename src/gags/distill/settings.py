@@ -80,3 +80,14 @@ class DistillSettings(Settings, prefix="distill"):
     asked: Literal["gaussians", "pixels"] = added("gaussians")
     """How the field is asked in a view, and so what it learns from: every Gaussian, its relevancy rendered;
     or, as in the paper, every pixel, decoded from rendered features that are not divided by alpha."""
+
+    @property
+    def lessons(self) -> int:
+        """Number of the rules that these settings learn by, part of what tells whether a field is stale.
+
+        1 where they are what they always were. 2 where the entropy became a mean over photos, or where one
+        Gaussian is drawn in front of the background.
+        """
+        by_distance = self.levels == "learnt" and self.granularity == "distance" and self.entropy_weight != 0
+        drawn = self.asked == "pixels" and self.single_share > 0
+        return 2 if self.schedule == "mixed" and (by_distance or drawn) else 1

@@ -133,7 +133,8 @@ def begin(
         if isinstance(decoder, PrincipalDecoder):
             start_from_principal_components(decoder, weight, bias)
     field = LanguageField(features, decoder, table.encoder, splats_hash(gaussians), asked=settings.asked)
-    key = f"{settings} {field.splats_hash} {digest(*targets.tensors())}"
+    rules = "" if settings.lessons == 1 else f" lessons {settings.lessons}"
+    key = f"{settings}{rules} {field.splats_hash} {digest(*targets.tensors())}"
     if isinstance(pixels, Samples):
         schedule = MixedSchedule(pixels, targets, settings)
     else:

@@ -88,7 +88,10 @@ def locked_in_turn(
             if time.monotonic() >= until:
                 raise WorkspaceError(busy)
             time.sleep(_POLL_SECONDS)
-        yield
+        try:
+            yield
+        finally:
+            _unlock(file.fileno())
 
 
 def held_by_another(root: Path) -> str:
@@ -155,6 +158,16 @@ def _lock(descriptor: int, shared: bool) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     else:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
+def _unlock(descriptor: int) -> None:
+    """Give a lock back now: closing the file is not enough where a child process was forked meanwhile."""
+    with suppress(OSError):
+        try:
+            import fcntl
+        except ImportError:  # Windows, where no process is forked
+            return
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _same_file(descriptor: int, path: Path) -> bool:

@@ -56,7 +56,7 @@ def kernels_problem(facts: CudaFacts, progress: Reporter = SILENT, *, again: boo
     """
     if _load.cache_info().currsize:
         return _load().problem
-    with _build_lock(progress):
+    with contextlib.nullcontext() if facts.compiled else _build_lock(progress):
         known = {} if again else read_table(_record())
         if known.get("machine") == _machine(facts):
             return f"{known.get('problem')} (as found before; `gags doctor` tries again)"

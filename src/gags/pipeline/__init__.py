@@ -333,7 +333,8 @@ def _distill(
     settings = chosen.distill
     items = Descriptions(workspace, capture.train)
     items.check(described.stamp)
-    wanted_stamp, content = stamp("field", described.stamp, settings), items.content()
+    rules = [f"lessons {settings.lessons}"] if settings.lessons != 1 else []
+    wanted_stamp, content = stamp("field", described.stamp, settings, *rules), items.content()
     gaussians = load_splats_of(workspace)
     if keeps_field(workspace, gaussians, wanted_stamp, content, progress):
         progress.say(f"Language field: done already, {workspace.field}")

@@ -38,14 +38,14 @@ class ScenePool:
     Args:
         folders: Their folders by name.
         budget: Bytes that scenes may take together, but one is always held; 0 takes half of what is free now
-            where they lie, on a GPU or not, and in the machine.
+            where they lie, on a GPU or not, and in the machine, when the first scene is loaded.
         progress: Told what keeps scenes from a GPU that is there.
     """
 
     def __init__(self, folders: Mapping[str, Path], budget: int = 0, *, progress: Reporter = SILENT) -> None:
         self.folders = dict(folders)
         self._progress = progress
-        self.budget = budget or min(free_bytes(scene_device(progress)), available_bytes()) // 2
+        self.budget = budget
         self._held: OrderedDict[str, _Held] = OrderedDict()  # least recently asked first
         self._encoders: dict[str, Encoder] = {}
 
@@ -83,6 +83,8 @@ class ScenePool:
         return bool(others)
 
     def _loaded(self, name: str, workspace: Workspace, stamp: tuple[tuple[int, int], ...]) -> _Held:
+        if not self.budget:  # not before: a service of libraries alone needs no GPU
+            self.budget = min(free_bytes(scene_device(self._progress)), available_bytes()) // 2
         needed = MEMORY_OF_FILES * sum(size for _, size in stamp)
         while self._held and sum(held.bytes for held in self._held.values()) + needed > self.budget:
             self._held.popitem(last=False)

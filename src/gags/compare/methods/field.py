@@ -19,6 +19,11 @@ class OneField:
     settings: DistillSettings
     """Settings of distillation; the seed is that of the run."""
 
+    @property
+    def lessons(self) -> int:
+        """See `Learner`."""
+        return self.settings.lessons
+
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
         """Distil, or go on where an earlier run was stopped; see `Learner.learn`."""
         settings, checkpoint = replace(self.settings, seed=seed), checkpoint_beside(path)

@@ -89,7 +89,7 @@ class GroupingSettings(Settings, prefix="grouping"):
 class GaussianGrouping(Settings):
     """Learns identities and their classifier."""
 
-    answers: ClassVar[int] = 2
+    answers: ClassVar[int] = 3
 
     settings: GroupingSettings = GroupingSettings()
     """Settings of its own."""

@@ -15,7 +15,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -63,6 +63,8 @@ class LangSplatSettings(Settings, prefix="langsplat"):
 class LangSplat(Settings):
     """Learns one field a level against the codes of that level's masks."""
 
+    answers: ClassVar[int] = 2
+
     settings: LangSplatSettings = LangSplatSettings()
     """Settings of its own."""
     asked: Literal["pixels", "gaussians"] = "pixels"
@@ -71,11 +73,6 @@ class LangSplat(Settings):
     """Pixels drawn from every photo."""
     top_k: int = ranged(16, TOP_K)
     """Gaussians kept per sampled pixel."""
-
-    @property
-    def answers(self) -> int:
-        """See `Learner`."""
-        return 2 if self.asked == "gaussians" else 1
 
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
         """Train the autoencoder, then the fields; see `Learner.learn`."""

@@ -87,8 +87,9 @@ class Learner(Protocol):
     """Learns language for a scene.
 
     A frozen dataclass: its fields are all settings that it depends on. What it learnt counts as stale when
-    they or the name of its class change. Where only its answers change, it has a number `answers` that is
-    raised, from 1: then earlier scores alone count as stale.
+    they or the name of its class change. Where it learns by other rules than before, it has a number
+    `lessons` that is raised, from 1. Where only its answers change, it has a number `answers` that is raised,
+    from 1: then earlier scores alone count as stale.
     """
 
     def learn(self, inputs: Inputs, seed: int, path: Path, progress: Reporter) -> None:
