@@ -45,6 +45,11 @@ def stamp(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def raised(name: str, number: int) -> tuple[str, ...]:
+    """What the number of some rules adds to a stamp; at 1, where it begins, nothing: earlier stamps stay."""
+    return () if number == 1 else (f"{name} {number}",)
+
+
 def file_stamp(path: Path) -> str:
     """Hash of a file's content, 16 hexadecimal digits."""
     with open(path, "rb") as file:

@@ -12,6 +12,7 @@ from gags.compare.job import labels_stamp
 from gags.distill.presets import PRESETS
 from gags.errors import GagsError
 from gags.models.choose import AUTO, choose_encoder, choose_segmenter
+from gags.models.hub import without_revision
 from gags.pipeline import RunSettings
 from gags.pipeline.settings import chosen_preset
 from gags.progress import SILENT, Reporter
@@ -60,12 +61,12 @@ def choose_once(
     asked |= {whole: getattr(getattr(settings, system), name) for whole, system, name in OF_METHODS}
     kept = {whole: before[whole] for whole in asked if asked[whole] == AUTO and whole in before}
     if kept:
-        listed = ", ".join(f"{whole} {_without_revision(model)}" for whole, model in kept.items())
+        listed = ", ".join(f"{whole} {without_revision(model)}" for whole, model in kept.items())
         progress.say(f"Models as in the results so far: {listed}")
     segmenter = choose_segmenter(stages.segmenter, before=before.get("segmenter"), progress=progress)
     encoder = choose_encoder(stages.encoder, before=before.get("encoder"), progress=progress)
     models = {"segmenter": segmenter, "encoder": encoder}
-    same = all(_without_revision(before.get(name, "")) == _without_revision(models[name]) for name in models)
+    same = all(without_revision(before.get(name, "")) == without_revision(models[name]) for name in models)
     preset = chosen_preset(stages.preset, before.get("preset") if same else None, **models, progress=progress)
     for whole, system, name in OF_METHODS:
         if whole in kept:
@@ -77,10 +78,6 @@ def choose_once(
         if whole in kept or system in having_models(methods):
             names[whole] = getattr(getattr(settings, system), name)
     return Chosen(settings, replace(stages, **models, preset=preset), names)
-
-
-def _without_revision(model: str) -> str:
-    return model.partition("@")[0]
 
 
 def chosen_for(described: Mapping[str, Any]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from gags.files import read_table, remove_temporaries, write_json
 from gags.gaussians.own import load_splats_of
 from gags.models.device import scene_device
 from gags.progress import Reporter, StageClock
-from gags.store import file_stamp, stamp
+from gags.store import file_stamp, raised, stamp
 
 RESULT_FORMAT = 1  # raised when a learner or a measurement changes, so that older results count as stale
 
@@ -55,17 +55,14 @@ class Job:
     def language_stamp(self, scene: Described) -> str:
         """Hash of all that what is learnt depends on."""
         learner, masks = self.method.learner, scene.masks.stamp
-        # The stamps of earlier results stay where what they are made by is what it always was.
-        lessons = getattr(learner, "lessons", 1)
-        rules = [f"lessons {lessons}"] if lessons != 1 else []
+        rules = raised("lessons", getattr(learner, "lessons", 1))
         return stamp("language", RESULT_FORMAT, masks, type(learner).__name__, learner, self.seed, *rules)
 
     def scores_stamp(self, scene: Described) -> str:
         """Hash of all that the scores depend on."""
         rules = [self.protocol, self.labels_stamp]
         rules += [self.labels_by] if self.labels_by != "name" else []
-        answers = getattr(self.method.learner, "answers", 1)
-        rules += [f"answers {answers}"] if answers != 1 else []
+        rules += raised("answers", getattr(self.method.learner, "answers", 1))
         return stamp("scores", RESULT_FORMAT, self.language_stamp(scene), *rules)
 
     def finished(self, scene: Described) -> SeedResult | None:

@@ -28,6 +28,7 @@ from gags.segment.masks import Masks
 
 GROUP = 16  # pixels of one region that always travel together, so that Eq. 6 has something to compare
 LEAST_GROUPS = 2  # of even the smallest region
+ROUNDING = 1e-5  # of a sum of weights
 RESIDENT_BYTES = 1 << 30  # of samples that a GPU keeps; with more, it gets those of every step anew
 
 
@@ -167,9 +168,6 @@ def _draw_level(
     flat = np.empty(len(owner), np.int64)
     flat[slot] = order[first[owner] + position]
     return flat, np.repeat(members, groups[members])
-
-
-ROUNDING = 1e-5  # of a sum of weights
 
 
 def one_gaussian(weights: Tensor, share: float, rng: torch.Generator) -> Tensor:

@@ -28,7 +28,7 @@ from gags.gaussians import Gaussians
 from gags.models.device import free_bytes
 from gags.progress import SILENT, Reporter
 from gags.segment.masks import LEVELS
-from gags.store import digest
+from gags.store import digest, raised
 
 LEAST_REPEATABILITY = 0.02  # so that no level of granularity is ruled out
 
@@ -133,8 +133,8 @@ def begin(
         if isinstance(decoder, PrincipalDecoder):
             start_from_principal_components(decoder, weight, bias)
     field = LanguageField(features, decoder, table.encoder, splats_hash(gaussians), asked=settings.asked)
-    rules = "" if settings.lessons == 1 else f" lessons {settings.lessons}"
-    key = f"{settings}{rules} {field.splats_hash} {digest(*targets.tensors())}"
+    rules = raised("lessons", settings.lessons)
+    key = " ".join([str(settings), *rules, field.splats_hash, digest(*targets.tensors())])
     if isinstance(pixels, Samples):
         schedule = MixedSchedule(pixels, targets, settings)
     else:

@@ -85,6 +85,11 @@ def split(name: str) -> tuple[str, str]:
     return repo, revision or (entry.revision if entry else "main")
 
 
+def without_revision(name: str) -> str:
+    """The name of a model without the commit behind it, as people know it."""
+    return name.partition("@")[0]
+
+
 def ensure(name: str, progress: Reporter = SILENT) -> Path:
     """Folder of a model, fetched first if it is a hub id that is not on this machine.
 

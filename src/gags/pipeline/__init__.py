@@ -48,7 +48,7 @@ from gags.reconstruct.train import train_gaussians
 from gags.scene import Scene
 from gags.segment import load_segmenter
 from gags.segment.settings import DescribeSettings
-from gags.store import file_stamp, plain, stamp
+from gags.store import file_stamp, plain, raised, stamp
 from gags.things.find import things_of_scene
 from gags.things.things import Things
 from gags.workspace import StageRecord, Workspace
@@ -333,7 +333,7 @@ def _distill(
     settings = chosen.distill
     items = Descriptions(workspace, capture.train)
     items.check(described.stamp)
-    rules = [f"lessons {settings.lessons}"] if settings.lessons != 1 else []
+    rules = raised("lessons", settings.lessons)
     wanted_stamp, content = stamp("field", described.stamp, settings, *rules), items.content()
     gaussians = load_splats_of(workspace)
     if keeps_field(workspace, gaussians, wanted_stamp, content, progress):

@@ -18,6 +18,7 @@ from gags.distill.presets import (
 from gags.distill.settings import DistillSettings
 from gags.files.ranges import Range, Settings, check_value, ranged
 from gags.models.choose import AUTO
+from gags.models.hub import without_revision
 from gags.poses.settings import PoseSettings
 from gags.progress import SILENT, Reporter
 from gags.reconstruct.settings import ReconstructSettings
@@ -146,6 +147,6 @@ def chosen_preset(
     if name != AUTO_PRESET:
         return name
     name = before or preset_for(segmenter, encoder)
-    models_of = f"for {segmenter.partition('@')[0]} and {encoder.partition('@')[0]}"
+    models_of = f"for {without_revision(segmenter)} and {without_revision(encoder)}"
     progress.say(f"Preset: {name}, {'as before' if before else models_of} (--preset chooses another)")
     return name

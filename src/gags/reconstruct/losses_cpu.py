@@ -6,6 +6,7 @@ values, then these blurred back to the values.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import get_num_threads, prange
@@ -69,41 +70,25 @@ def photometric_loss(
     if kept is not None:
         _hold_still(kept, stride, x, y)
     threads = get_num_threads()
-    bands = np.linspace(0, height, threads * BANDS_A_THREAD + 1).astype(np.int64)
     g_mean, g_square, g_product = by_blurred
-    sums = _ssim(
-        threads=threads,
-        todo=np.zeros(1, np.int64),
-        bands=bands,
-        x=x,
-        y=y,
-        height=height,
-        length=length,
-        stride=stride,
-        window=WINDOW,
-        g_mean=g_mean,
-        g_square=g_square,
-        g_product=g_product,
-    )
+    both: dict[str, Any] = {
+        "threads": threads,
+        "bands": np.linspace(0, height, threads * BANDS_A_THREAD + 1).astype(np.int64),
+        "x": x,
+        "y": y,
+        "height": height,
+        "length": length,
+        "stride": stride,
+        "window": WINDOW,
+        "g_mean": g_mean,
+        "g_square": g_square,
+        "g_product": g_product,
+    }
+    sums = _ssim(todo=np.zeros(1, np.int64), **both)
     ssim, absolute, squared = sums.sum(axis=0) / count
     weights = np.array([1 - lambda_dssim, -lambda_dssim], np.float32) / np.float32(count)
     gradient = np.empty(picture.shape, np.float32)
-    _gradient(
-        threads=threads,
-        todo=np.zeros(1, np.int64),
-        bands=bands,
-        x=x,
-        y=y,
-        height=height,
-        length=length,
-        stride=stride,
-        window=WINDOW,
-        g_mean=g_mean,
-        g_square=g_square,
-        g_product=g_product,
-        weights=weights,
-        gradient=gradient.reshape(-1),
-    )
+    _gradient(todo=np.zeros(1, np.int64), weights=weights, gradient=gradient.reshape(-1), **both)
     value = (1 - lambda_dssim) * absolute + lambda_dssim * (1 - ssim)
     if kept is not None:
         gradient[~kept] = 0

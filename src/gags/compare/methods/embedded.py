@@ -19,9 +19,7 @@ from gags.query.lerf_ovs import Map
 from gags.query.maps import ValueMaps, render_values
 from gags.query.relevancy import Queries
 
-LEAST_SHOWN = (
-    0.5  # share of a pixel that Gaussians with an embedding must have, for the pixel to say something
-)
+LEAST_SHOWN = 0.5  # of a pixel, from Gaussians with an embedding: with less it says nothing
 
 
 @dataclass(frozen=True, eq=False)

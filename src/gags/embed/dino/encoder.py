@@ -18,7 +18,7 @@ from gags import models
 from gags.errors import ModelError
 from gags.models.choose import AUTO
 from gags.models.device import in_turn, net_lock, neural_device, neural_dtype
-from gags.models.hub import HubError, read_json
+from gags.models.hub import HubError, read_json, without_revision
 from gags.models.pretrained import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -160,7 +160,7 @@ def choose_dino(name: str = AUTO, progress: Reporter = SILENT) -> str:
         found = _have(DINO, progress)
     except ModelError as error:
         reason = error.reason if isinstance(error, HubError) else str(error)
-        repo = DINO.partition("@")[0]
+        repo = without_revision(DINO)
         progress.say(f"DINO: none; {repo} is not on this machine, and {reason} (a folder can be named)")
         return NONE
     progress.say(f"DINO: {found}")
