@@ -16,6 +16,7 @@ from gags.compare.methods.grouping import (
     GaussianGrouping,
     Grouped,
     GroupingSettings,
+    best_held,
     filled,
     identities_inside,
     identity_loss,
@@ -224,6 +225,36 @@ def test_embeddings_of_an_identity_are_asked_one_by_one():
     assert scores[4].item() == pytest.approx((sigmoid[0] + sigmoid[1]) / 2)
     assert scores[9].item() == pytest.approx(sigmoid[2])
     assert torch.isneginf(scores[0]).item()
+
+
+def test_a_text_chooses_among_identities_that_something_holds():
+    scores = torch.full((256, 2), -math.inf)
+    scores[4], scores[9] = torch.tensor([0.6, 0.2]), torch.tensor([0.9, 0.7])
+    only_4, none = torch.zeros(2, 256, dtype=torch.bool)
+    only_4[[0, 4]] = True
+    assert best_held(scores, only_4).tolist() == [4, 4]
+    assert best_held(scores, none).tolist() == [9, 9]
+
+
+def test_an_identity_that_no_pixel_taught_is_not_chosen(scene, grouped):
+    """Masks that say a word best of all, whose identity no Gaussian has: another level lies over them."""
+    word = WORDS[0]
+    queries = Queries.encode([word], ToyEncoder(), grouped)
+    untaught = 200
+    with_it = Grouped(
+        grouped.gaussians,
+        grouped.features,
+        grouped.classifier,
+        torch.cat([grouped.mask_identities, torch.tensor([untaught])]),
+        torch.cat([grouped.mask_embeddings, queries.vectors[:1]]),
+        grouped.encoder_name,
+    )
+    scores = identity_scores(with_it.mask_embeddings, with_it.mask_identities, queries)
+    assert scores.argmax() == untaught
+    asked = with_it.prepare([word], ToyEncoder())
+    assert not with_it.chosen[word][untaught]
+    assert with_it.chosen[word].sum() == 1
+    assert with_it.relevancy(scene.cameras[0], asked).masks.any()
 
 
 def test_the_peak_is_the_centre_of_the_mask_or_of_too_little_for_one_the_best_and_of_nothing_none():

@@ -12,8 +12,8 @@ Written from the paper. What differs:
   second threshold, 0.45 on single words, is left out: a text is one phrase.
 - Gaussians and their colours are given; in the paper all is trained together. So pixels of all photos are
   mixed in a step, from blending weights that are computed once.
-- Where there is no Grounding DINO, the row is titled "asked by mask embeddings": a text chooses the one
-  identity whose masks' embeddings have the highest mean relevancy.
+- Where there is no Grounding DINO, the row is titled "asked by mask embeddings": of the identities that
+  Gaussians have, a text chooses the one whose masks' embeddings have the highest mean relevancy.
 """
 
 import math
@@ -89,7 +89,7 @@ class GroupingSettings(Settings, prefix="grouping"):
 class GaussianGrouping(Settings):
     """Learns identities and their classifier."""
 
-    answers: ClassVar[int] = 3
+    answers: ClassVar[int] = 4
 
     settings: GroupingSettings = GroupingSettings()
     """Settings of its own."""
@@ -326,7 +326,7 @@ class Grouped:
         elif new:
             rows = queries.subset([queries.texts.index(text) for text in new])
             scores = identity_scores(self.mask_embeddings, self.mask_identities, rows)
-            best = torch.nn.functional.one_hot(scores.argmax(dim=0), IDENTITIES).bool()
+            best = torch.nn.functional.one_hot(best_held(scores, self._held()), IDENTITIES).bool()
             self.chosen.update(zip(new, best, strict=True))
         return queries
 
@@ -357,6 +357,11 @@ class Grouped:
         features = render(self.gaussians, place.view.camera, self.features).colors.flatten(0, 1)
         best = torch.cat([self._logits(part).argmax(dim=1) for part in features.split(PIXELS_AT_ONCE)])
         return identities_inside(best, torch.from_numpy(place.mask.reshape(-1)).to(best.device))
+
+    def _held(self) -> Tensor:
+        """Identities that are the likeliest of some Gaussian. bool [256]"""
+        likeliest = [self._logits(part).argmax(dim=1) for part in self.features.split(PIXELS_AT_ONCE)]
+        return torch.bincount(torch.cat(likeliest), minlength=IDENTITIES) > 0
 
     def _logits(self, features: Tensor) -> Tensor:
         return linear(features, self.classifier.weight, self.classifier.bias)
@@ -440,6 +445,23 @@ def identity_scores(embeddings: Tensor, identities: Tensor, queries: Queries) ->
     sums = relevancies.new_zeros(IDENTITIES, relevancies.shape[1]).index_add_(0, identities, relevancies)
     counts = torch.bincount(identities, minlength=IDENTITIES)[:, None]
     return torch.where(counts > 0, sums / counts.clamp(min=1), -math.inf)
+
+
+def best_held(scores: Tensor, held: Tensor) -> Tensor:
+    """The identity of highest score of each text, of those that something holds.
+
+    An identity can have masks and no pixel that taught it, where masks of a level before its own lie over
+    them: nothing in the scene would answer for it. If none that is scored is held, the best of all.
+
+    Args:
+        scores: From `identity_scores`. [256, T]
+        held: bool [256]
+
+    Returns:
+        int64 [T]
+    """
+    kept = torch.where(held[:, None], scores, -math.inf)
+    return torch.where(kept.amax(dim=0) > -math.inf, kept.argmax(dim=0), scores.argmax(dim=0))
 
 
 def peaks_of(masks: Tensor, values: Tensor) -> Tensor:
