@@ -146,11 +146,11 @@ def compare(
         methods: Of gags; gags-lite, gags-paper, gags-released (every preset with its own prompts and masks);
             langsplat, langsplat-gaussians (asked by Gaussian), langsplat-uncompressed,
             langsplat-own-prompts; n2f2; grouping (Gaussian Grouping); legaussians (from photos alone),
-            legaussians-masks; goi, goi-calibrated; uplift; average, sub-part, part, whole; no-consensus
-            (granularity by repeatability, without consensus) and average-consensus (average with it); most
-            of these with uniform prompts (uniform-gags, …), ablations with LangSplat's (crops-average, …);
-            by-distance and by-distance-alone; the paper's losses one after the other (losses-none, -region,
-            -entropy, -all).
+            legaussians-masks, legaussians-masks-protocol (its masks cut by the protocol); goi,
+            goi-calibrated; uplift; average, sub-part, part, whole; no-consensus (granularity by
+            repeatability, without consensus) and average-consensus (average with it); most of these with
+            uniform prompts (uniform-gags, …), ablations with LangSplat's (crops-average, …); by-distance and
+            by-distance-alone; the paper's losses one after the other (losses-none, -region, -entropy, -all).
         scene: Finished scene whose Gaussians and masks are used, instead of a CAPTURE; it is only read.
         splats: Gaussians to use instead of training: .ply of 3DGS, .spz, .splat, .ksplat, .sog, .glb, .gltf.
         comparison: What is compared.

@@ -234,6 +234,15 @@ def test_words_are_found_on_masks(scene, inputs, learnt):
         assert mask[~truth & known].mean() < 0.5
 
 
+def test_masks_end_at_a_half_or_where_the_protocol_says(scene, inputs, learnt):
+    own, by_protocol = (replace(ON_MASKS, cut=cut).load(learnt, inputs) for cut in ("published", "protocol"))
+    queries = own.prepare(WORDS, ToyEncoder())
+    answer, same = (field.relevancy(scene.cameras[0], queries) for field in (own, by_protocol))
+    assert torch.equal(answer.values, same.values)
+    assert torch.equal(answer.masks, answer.values >= 0.5)
+    assert same.masks is None
+
+
 def test_pixels_that_show_nothing_are_asked_too(scene, inputs, learnt):
     field = ON_MASKS.load(learnt, inputs)
     queries = field.prepare(WORDS, ToyEncoder())
@@ -354,6 +363,10 @@ def test_rows_share_settings_and_say_what_they_leave_out(tmp_path):
     assert "uniform-legaussians" not in known  # tiles are not prompted
     assert known["legaussians"].title == "LEGaussians (dense)"
     assert known["legaussians-masks"].title == "LEGaussians (on our masks)"
+    by_protocol = known["legaussians-masks-protocol"]
+    assert by_protocol.title == "LEGaussians (on our masks, masks by the protocol)"
+    assert by_protocol.learner == replace(expected, targets="masks", cut="protocol")
+    assert "cut" not in plain(known["legaussians-masks"].learner)  # what was learnt without it still counts
     reduced = all_methods(legaussians=LEGaussiansSettings("none", photos=6))
     assert reduced["legaussians"].title == "LEGaussians (dense, 6 photos, no DINO)"
     assert reduced["legaussians-masks"].title == "LEGaussians (on our masks, no DINO)"

@@ -49,6 +49,36 @@ def test_levels_are_weighed_by_the_softmax_of_their_best_phrase():
     np.testing.assert_allclose(fuse(levels, phrases, 0.0)[0].numpy(), mean / np.linalg.norm(mean), rtol=1e-5)
 
 
+def test_a_level_that_shows_nothing_of_a_gaussian_has_no_weight():
+    """Its embedding is that of the feature 0. Where no level shows anything, all count."""
+    phrases = torch.tensor([[1.0, 0, 0]])
+    levels = torch.tensor([[[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]]]).expand(3, 3, 3)
+    learnt = torch.tensor([[False, True, True], [False, False, True], [False, False, False]])
+    half = math.sqrt(0.5)
+    mixed = fuse(levels, phrases, 10.0, learnt)
+    torch.testing.assert_close(mixed[:2], torch.tensor([[0, half, half], [0, 0, 1.0]]))
+    torch.testing.assert_close(mixed[2:], fuse(levels[2:], phrases, 10.0))
+
+
+def test_gaussians_are_fused_from_the_levels_that_show_them(scene, tmp_path):
+    """Of "whole" there are masks of the green ball alone: other Gaussians say what their parts say."""
+    items = scene.items(noise=0.05)
+    green = word_vector("green ball")
+    for _, described in items:
+        others = np.flatnonzero((described.masks.levels == 2) & (described.embeddings @ green < 0.5))
+        described.masks.labels[2][np.isin(described.masks.labels[2], others)] = -1
+    inputs = Inputs(scene.gaussians, items, ToyEncoder())
+    learner = FusedLevels(replace(SETTINGS, levels="learnt"))
+    learner.learn(inputs, 0, tmp_path / "f.safetensors", SILENT)
+    fields = load_fields(tmp_path / "f.safetensors", scene.gaussians)
+    hidden = ~fields[2].features.any(dim=1) & fields[1].features.any(dim=1)
+    assert hidden[torch.from_numpy(scene.owner == WORDS.index("red ball"))].float().mean() > 0.5
+    assert not hidden[torch.from_numpy(scene.owner == WORDS.index("green ball"))].all()
+    phrases = torch.from_numpy(ToyEncoder().encode_texts(PHRASES))
+    expected = fused(fields[:2], phrases, ToyEncoder.temperature)[hidden]
+    torch.testing.assert_close(learner.load(tmp_path / "f.safetensors", inputs).features[hidden, 0], expected)
+
+
 def test_three_fields_are_trained_one_a_level(scene, learnt):
     """Each is the field that distillation of its level alone gives."""
     items = scene.items(noise=0.05)

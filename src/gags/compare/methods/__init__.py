@@ -8,7 +8,7 @@ from gags.compare.methods.goi import Goi, GoiSettings
 from gags.compare.methods.grouping import GaussianGrouping, GroupingSettings
 from gags.compare.methods.langsplat import LangSplat, LangSplatSettings
 from gags.compare.methods.learner import Method
-from gags.compare.methods.legaussians import LEGaussiansSettings, rows_of
+from gags.compare.methods.legaussians import LEGaussiansSettings, cut_by_protocol, rows_of
 from gags.compare.methods.n2f2 import FusedLevels
 from gags.compare.methods.uncompressed import Uncompressed
 from gags.compare.methods.uplift import Uplift
@@ -53,7 +53,7 @@ def all_methods(
         *ablation_rows(distill, uniform=True),
     ]
     dense, on_masks = rows_of(legaussians, distill)
-    systems.append(on_masks)
+    systems += [on_masks, cut_by_protocol(on_masks)]
     grouped = GaussianGrouping(grouping, distill.pixels_per_photo, distill.top_k)
     coded = Goi(goi, pixels_per_photo=distill.pixels_per_photo, top_k=distill.top_k)
     calibrated = replace(coded, plane="calibrated")

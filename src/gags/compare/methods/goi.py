@@ -13,12 +13,14 @@ Written from the paper. What differs:
   that are computed once.
 - The codebook has as many codes as there are distinct embeddings, if these are fewer than 300.
 - Where there is no Grounding DINO, the row is titled "fitted to our best mask": the hyperplane is fitted to
-  the mask, of all photos and levels, whose embedding has the highest relevancy.
+  the largest of the ten masks, of all photos and levels, whose embeddings have the highest relevancy. The
+  very best is often a scrap of few pixels, to which a plane that learns from a whole photo never gets.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +48,7 @@ LINEAR_RATE = 3e-3
 CODE_RATE = 1e-3
 SHARPER_FROM = 1000  # step from which on the entropy is that of softmax(2 · cosine), not of softmax(cosine)
 BOX_SCORE = 0.3  # of Grounding DINO
+BEST_MASKS = 10  # of all photos, without a detector: the largest of them is the target
 PIXELS_AT_ONCE = 1 << 16  # read together; bounds memory
 
 
@@ -73,6 +76,8 @@ class GoiSettings(Settings, prefix="goi"):
 @dataclass(frozen=True)
 class Goi(Settings):
     """Learns features, the linear layer that reads them, and the codebook."""
+
+    answers: ClassVar[int] = 2
 
     settings: GoiSettings = GoiSettings()
     """Settings of its own."""
@@ -272,17 +277,21 @@ class CodedGaussians:
         return [p and (p.view.camera, torch.from_numpy(p.mask)) for p in found]
 
     def _best_masks(self, queries: Queries) -> list[tuple[Camera, Tensor] | None]:
-        """Camera and mask, of all photos, whose embedding answers each text best (GAGS Eq. 8)."""
+        """Camera and mask [H, W] of each text: of the ten that answer it best (GAGS Eq. 8), the largest."""
         cosines = self.inputs.embeddings() @ torch.cat([queries.vectors, queries.negatives]).T
-        best = queries.relevancy_from_cosines(cosines).argmax(dim=0).tolist()
+        relevancies = queries.relevancy_from_cosines(cosines)
+        best = relevancies.topk(min(BEST_MASKS, len(relevancies)), dim=0).indices.T.tolist()
         found: list[tuple[Camera, Tensor] | None] = [None] * len(best)
-        first = 0
+        sizes, first = [0.0] * len(best), 0
         for camera, description in self.inputs.items:
             masks = description.masks
-            for text, row in enumerate(best):
-                if first <= row < first + len(masks):
-                    mask = torch.from_numpy(masks.mask(row - first))
-                    found[text] = camera.resized(mask.shape[1], mask.shape[0]), mask
+            for text, rows in enumerate(best):
+                for row in (row - first for row in rows if first <= row < first + len(masks)):
+                    mask = torch.from_numpy(masks.mask(row))
+                    size = float(mask.double().mean())  # its share of the photo: photos may differ in size
+                    if size > sizes[text]:
+                        sizes[text] = size
+                        found[text] = camera.resized(mask.shape[1], mask.shape[0]), mask
             first += len(masks)
         return found
 

@@ -4,7 +4,8 @@ Three fields are distilled, one a level, with the settings of all methods. Then 
 each Gaussian are fused once and for all: F = normalise(Σ_l ω_l F_l), with ω = softmax over the levels of
 τ · max_k cos(F_l, φ_k), φ_k being the embeddings of five phrases that any thing, or any part of one, answers
 to. This score is the logit of a level's relevancy to the phrase it resembles most; the temperature τ is that
-of the encoder, as in Eq. 8: plain cosines would weigh all levels alike.
+of the encoder, as in Eq. 8: plain cosines would weigh all levels alike. A level on which no mask shows a
+Gaussian says nothing of it and has no weight there.
 
 What differs from N2F2 itself (Bhalgat et al., ECCV 2024): its one field of nested dimensions and its many
 continuous scales. What GAGS compared is the fusion alone. Fused embeddings have D numbers, so they are not
@@ -13,9 +14,11 @@ pixel.
 """
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +41,8 @@ PHRASES = ("object", "thing", "stuff", "part", "texture")
 @dataclass(frozen=True)
 class FusedLevels:
     """Distils one field a level and fuses what they say of each Gaussian."""
+
+    answers: ClassVar[int] = 2
 
     settings: DistillSettings
     """Settings of distillation; levels and the seed are those of the run."""
@@ -78,22 +83,28 @@ def fused(fields: list[LanguageField], phrases: Tensor, temperature: float) -> T
     parts, rows = [], DECODED_AT_ONCE // len(fields)
     for chunks in zip(*(field.features.split(rows) for field in fields), strict=True):
         levels = [field.decoder.embeddings(chunk) for field, chunk in zip(fields, chunks, strict=True)]
-        parts.append(fuse(torch.stack(levels, dim=1), phrases, temperature).to(dtype))
+        learnt = torch.stack([chunk.any(dim=1) for chunk in chunks], dim=1)
+        parts.append(fuse(torch.stack(levels, dim=1), phrases, temperature, learnt).to(dtype))
     return torch.cat(parts)
 
 
-def fuse(embeddings: Tensor, phrases: Tensor, temperature: float) -> Tensor:
+def fuse(embeddings: Tensor, phrases: Tensor, temperature: float, learnt: Tensor | None = None) -> Tensor:
     """normalise(Σ_l ω_l F_l) with ω = softmax_l(τ · max_k cos(F_l, φ_k)) (GAGS Eq. 9).
 
     Args:
         embeddings: L2-normalised embeddings F_l of Gaussians on L levels. [N, L, D]
         phrases: L2-normalised embeddings φ_k of the phrases. [C, D]
         temperature: Logit scale τ of the encoder.
+        learnt: On which levels a Gaussian's embedding is of something; None, or none of a Gaussian: on all.
+            The feature 0, which no pixel moved, decodes to the mean of all embeddings, which resembles the
+            phrases as well as any. bool [N, L]
 
     Returns:
         [N, D]
     """
     scores = temperature * (embeddings @ phrases.T).amax(dim=-1)
+    if learnt is not None:
+        scores = scores.masked_fill(~learnt & learnt.any(dim=1, keepdim=True), -math.inf)
     weights = torch.softmax(scores, dim=-1)
     return normalize((weights[..., None] * embeddings).sum(dim=1), dim=-1)
 
