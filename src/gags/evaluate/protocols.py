@@ -40,8 +40,8 @@ class Protocol:
             were shrunk to.
         polygons: How corners of the truth's polygons become pixels.
         uncovered: What becomes of pixels that show too little of the scene. "left-out": they count as 0 for
-            the peak and as the least value for the mask, and are never in the mask. "kept": they have no
-            rule of their own.
+            the peak and as the least value for the mask, and are never in a mask that the protocol cuts; a
+            method's own mask counts as it is. "kept": they have no rule of their own.
         vote: Which pixels take part in the majority vote.
         one_by_one: Whether single instances are also compared with single labelled things.
         level: Which map counts where a method answers on three levels: the one that the "method" chose; or
