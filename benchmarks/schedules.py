@@ -27,6 +27,7 @@ from gags.distill.presets import PRESETS
 from gags.distill.settings import DistillSettings
 from gags.distill.train import Training, begin
 from gags.embed.description import Descriptions
+from gags.gaussians import Gaussians
 from gags.progress import SILENT
 from gags.scene import Scene
 
@@ -38,14 +39,14 @@ class Judge:
     """Whole photos that all figures are of.
 
     Args:
-        scene: The scene.
+        gaussians: The scene.
         items: Cameras and masks of its photos.
         every: Every how manieth of them counts.
     """
 
-    def __init__(self, scene: Scene, items: Descriptions, every: int) -> None:
+    def __init__(self, gaussians: Gaussians, items: Descriptions, every: int) -> None:
         some = [items[row] for row in range(0, len(items), every)]
-        self.schedule = begin(scene.gaussians, some, replace(photo_settings(1), step_pixels=0)).schedule
+        self.schedule = begin(gaussians, some, replace(photo_settings(1), step_pixels=0)).schedule
         self.photos = len(some)
 
     @torch.no_grad()
@@ -141,7 +142,7 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(given)
     scene = Scene.load(arguments.scene)
     items = Descriptions(scene.workspace, scene.capture.train)
-    judge = Judge(scene, items, arguments.judged)
+    judge = Judge(scene.gaussians, items, arguments.judged)
     print("| schedule | steps | CPU s | L_r, Eq. 3 | L_e, Eq. 4 | L_c, Eq. 6 | L, Eq. 7 |")
     print("|---|---|---|---|---|---|---|", flush=True)
     mixed = begin(scene.gaussians, items, PAPER)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gags.capture.camera import Camera
 from gags.distill import photo as photo_module
+from gags.distill import samples as samples_module
 from gags.distill.mixed import batch_of
 from gags.distill.objective import Targets, Terms
 from gags.distill.photo import PhotoPixels, PhotoSchedule, collect_photos, shrink_labels, step_pixels
@@ -109,6 +110,37 @@ def test_pixels_a_step_go_by_the_device_unless_set():
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     assert [step_pixels(DistillSettings(), device) for device in (cpu, gpu)] == [1024, 0]
     assert [step_pixels(DistillSettings(step_pixels=n), gpu) for n in (0, 77)] == [0, 77]
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        ({"start": "zero", "step_pixels": None}, 60),
+        ({"start": "zero", "step_pixels": 30}, 30),  # as asked
+        (
+            {"start": "uplift", "step_pixels": None, "decoder": "principal"},
+            30,
+        ),
+    ],
+)
+def test_steps_take_more_pixels_in_larger_scenes(scene: Scene, changes, size, monkeypatch):
+    monkeypatch.setattr(photo_module, "CPU_PIXELS", 30)
+    monkeypatch.setattr(samples_module, "ENOUGH_FOR", len(scene.gaussians) // 2)
+    training = begun(scene, replace(RELEASED, **changes))
+    drawn = []
+    monkeypatch.setattr(training.schedule, "pixel_terms", lambda *arguments: drawn.append(len(arguments[3])))
+    training.schedule.terms(training.field.features, training.field.decoder, 0)
+    assert drawn == [size]
+
+
+@pytest.mark.parametrize(("start", "size"), [("zero", 16), ("uplift", 8)])
+def test_groups_a_step_grow_where_features_start_at_zero(scene: Scene, start, size, monkeypatch):
+    monkeypatch.setattr(samples_module, "ENOUGH_FOR", len(scene.gaussians) // 2)
+    training = begun(scene, DistillSettings(steps=2, batch_regions=8, start=start, consensus=False))
+    drawn = []
+    monkeypatch.setattr(training.schedule, "batch_terms", lambda *arguments: drawn.append(len(arguments[2])))
+    training.schedule.terms(training.field.features, training.field.decoder, 0)
+    assert drawn == [size]
 
 
 # --- stopped and resumed ------------------------------------------------------------------------------

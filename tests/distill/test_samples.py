@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from gags.distill.samples import GROUP, draw_pixels, groups_per_region, mask_areas, normalised, one_gaussian
+from gags.distill.samples import (
+    GROUP,
+    batch_for,
+    draw_pixels,
+    groups_per_region,
+    mask_areas,
+    normalised,
+    one_gaussian,
+)
 from gags.segment.masks import Masks
 
 
@@ -100,3 +108,9 @@ def test_where_the_background_shows_one_gaussian_is_drawn_all_the_same():
 def test_padding_and_empty_pixels_never_stand_for_anything():
     weights = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]).repeat(500, 1)
     assert torch.equal(one_gaussian(weights, 1.0, torch.Generator().manual_seed(0)), weights)
+
+
+def test_batches_grow_with_scenes_of_more_than_100_000_gaussians():
+    assert [batch_for(64, count) for count in (1, 84_566, 100_000)] == [64] * 3
+    assert [batch_for(64, count) for count in (100_001, 150_000, 3_000_000)] == [65, 96, 1920]
+    assert batch_for(0, 1_000_000) == 0  # which stands for all pixels

@@ -9,7 +9,7 @@ from torch.nn.functional import embedding_bag
 from gags.distill import losses
 from gags.distill.decoder import Decoder
 from gags.distill.objective import Targets, Terms, Units, pixel_losses, weigh_levels
-from gags.distill.samples import Samples, one_gaussian
+from gags.distill.samples import Samples, batch_for, one_gaussian
 from gags.distill.settings import DistillSettings
 from gags.render.cuda_view import to_device
 
@@ -39,7 +39,10 @@ class MixedSchedule:
         """Terms of Eq. 7 on the groups of one step; see `batch_terms`."""
         if step % RELEASED_EVERY == 0:
             self.samples.release()
-        batch = batch_of(len(self.samples), self.settings.batch_regions, step, self.settings.seed)
+        size = self.settings.batch_regions
+        if self.settings.start == "zero":
+            size = batch_for(size, len(features))
+        batch = batch_of(len(self.samples), size, step, self.settings.seed)
         return self.batch_terms(features, decoder, batch, step)
 
     def batch_terms(self, features: Tensor, decoder: Decoder, batch: Tensor, step: int) -> Terms:

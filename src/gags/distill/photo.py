@@ -14,7 +14,7 @@ from gags.distill import losses
 from gags.distill.decoder import Decoder
 from gags.distill.mixed import RELEASED_EVERY, batch_of
 from gags.distill.objective import Targets, Terms, Units, Weighed, pixel_losses, weigh_levels
-from gags.distill.samples import blended, counted_labels
+from gags.distill.samples import batch_for, blended, counted_labels
 from gags.distill.settings import DistillSettings
 from gags.embed.description import Description
 from gags.files.rows import Rows
@@ -86,6 +86,8 @@ class PhotoSchedule:
         self.gaussians, self.photos, self.targets, self.settings = gaussians, photos, targets, settings
         self._smoothed = settings.region_smoothing > 1 and targets.logits is None
         self._pixels = step_pixels(settings, gaussians.means.device)
+        if settings.step_pixels is None and settings.start == "zero":
+            self._pixels = batch_for(self._pixels, len(gaussians))
 
     def state(self) -> dict[str, Tensor]:
         """Levels of all pixels, which are not renewed at every visit. int8 [sum of P]"""

@@ -28,8 +28,22 @@ from gags.segment.masks import Masks
 
 GROUP = 16  # pixels of one region that always travel together, so that Eq. 6 has something to compare
 LEAST_GROUPS = 2  # of even the smallest region
+ENOUGH_FOR = 100_000  # Gaussians that a step's pixels suffice for, see `batch_for`
 ROUNDING = 1e-5  # of a sum of weights
 RESIDENT_BYTES = 1 << 30  # of samples that a GPU keeps; with more, it gets those of every step anew
+
+
+def batch_for(size: int, gaussians: int) -> int:
+    """A batch grown with the scene, so that its Gaussians are in as many pixels as those of a smaller one.
+
+    What starts at a mean of all photos needs no such thing, what starts at 0 or at random learns from these
+    pixels alone.
+
+    Args:
+        size: Pixels, or groups of them, that a step takes in scenes of up to `ENOUGH_FOR` Gaussians.
+        gaussians: Number of Gaussians.
+    """
+    return -(-size * max(gaussians, ENOUGH_FOR) // ENOUGH_FOR)
 
 
 @dataclass(eq=False)

@@ -25,11 +25,13 @@ class DistillSettings(Settings, prefix="distill"):
     photo_scale: float = added(0.5, Range(0, 1, low_open=True))
     """Size at which photos are learnt from in the schedule `photo`, as a share of theirs."""
     step_pixels: int | None = ranged(None, Range(0, 100_000_000))
-    """Pixels a step in the schedule `photo`; 0 takes all. Default: all on a GPU, 1024 on a CPU."""
+    """Pixels a step in the schedule `photo`; 0 takes all. Default: all on a GPU; on a CPU 1024 for up to
+    100,000 Gaussians, where features start at 0 as many times more for more."""
     steps: int = ranged(1000, Range(0, 1_000_000))
     """Optimisation steps; 0 keeps the weighted mean of what every Gaussian's pixels see."""
     batch_regions: int = ranged(256, Range(1, 16_384))
-    """Groups of pixels a step, each from one mask of any photo."""
+    """Groups of pixels a step, each from one mask of any photo. Where features start at 0, that many for up
+    to 100,000 Gaussians; for more, as many times more."""
     pixels_per_photo: int = ranged(24_000, PIXELS)
     """Pixels drawn from every photo; more where it has many small masks."""
     single_share: float = ranged(0.5, SHARE)

@@ -3,17 +3,25 @@
 from dataclasses import replace
 
 import pytest
+import torch
+from tests.helpers.blobs import ToyEncoder, make_scene
 
+from gags.compare.detector import NONE
 from gags.compare.methods import DEFAULT, all_methods, chosen_methods
+from gags.compare.methods.autoencoder import AutoencoderSettings
 from gags.compare.methods.field import OneField
 from gags.compare.methods.goi import Goi, GoiSettings
 from gags.compare.methods.grouping import GaussianGrouping, GroupingSettings
 from gags.compare.methods.langsplat import LangSplat, LangSplatSettings
+from gags.compare.methods.learner import Inputs
+from gags.compare.methods.legaussians import LEGaussians, LEGaussiansSettings
 from gags.compare.methods.uncompressed import Uncompressed
 from gags.compare.paper import ablation_methods, published, side_by_side
+from gags.distill import samples
 from gags.distill.presets import PRESETS
 from gags.distill.settings import DistillSettings
 from gags.errors import CompareError
+from gags.progress import SILENT
 
 SHARED = DistillSettings(steps=7, pixels_per_photo=48, top_k=5)
 LOSSES = {"losses-none", "losses-region", "losses-entropy", "losses-all"}
@@ -130,3 +138,31 @@ def test_what_0_1_0_learnt_still_counts():
     assert {type(known[name].learner).__name__ for name in ablation_methods()} == {*learners.values()} - {
         "Uplift"
     }
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [
+        LangSplat(LangSplatSettings(steps=2, batch_pixels=50, autoencoder=AutoencoderSettings(steps=2))),
+        GaussianGrouping(GroupingSettings(steps=2, batch=50, detector=NONE)),
+        Goi(GoiSettings(steps=2, batch=50, detector=NONE)),
+        LEGaussians(LEGaussiansSettings(NONE, codebook_steps=2, steps=2), "masks", batch=50),
+    ],
+    ids=lambda learner: type(learner).__name__,
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_learns_from_pixels_alone_takes_more_of_larger_scenes(learner, times, monkeypatch, tmp_path):
+    """Twice as many Gaussians as a batch is meant for: each is in as many pixels a step all the same."""
+    scene = make_scene(views=4)
+    monkeypatch.setattr(samples, "ENOUGH_FOR", len(scene.gaussians) // times)
+    asked, drawn = [], torch.randint
+
+    def remember(*arguments, **options):
+        asked.append(next(a for a in arguments if isinstance(a, tuple))[0])
+        return drawn(*arguments, **options)
+
+    monkeypatch.setattr(torch, "randint", remember)
+    inputs = Inputs(scene.gaussians, scene.items(noise=0.1), ToyEncoder())
+    (tmp_path / "method" / "seed_0").mkdir(parents=True)
+    learner.learn(inputs, 0, tmp_path / "method" / "seed_0" / "language.safetensors", SILENT)
+    assert asked.count(50 * times) == 2

@@ -33,6 +33,7 @@ from gags.compare.grounding import Grounder
 from gags.compare.hyperplane import Hyperplane, PlaneStart, calibrated_start, fit, published_start
 from gags.compare.methods.learner import DAMAGED_EMBEDDINGS, REMEDY, Inputs
 from gags.compare.pixels import Pixels, draw_pixels
+from gags.distill.samples import batch_for
 from gags.embed.encoder import Encoder
 from gags.evaluate.answerer import Selections
 from gags.files.ranges import BATCH, PIXELS, STEPS, TOP_K, Settings, ranged
@@ -59,7 +60,7 @@ class GoiSettings(Settings, prefix="goi"):
     steps: int = ranged(1500, STEPS)
     """Optimisation steps."""
     batch: int = ranged(4096, BATCH)
-    """Pixels a step."""
+    """Pixels a step, for up to 100,000 Gaussians; for more, as many times more."""
     detector: str = AUTO
     """What looks for texts in photos: a Grounding DINO by hub id or folder, none, or auto: Grounding DINO
     with Swin-T if it is on this machine or can be fetched, else none."""
@@ -136,10 +137,10 @@ class Goi(Settings):
                 {"params": [codes], "lr": CODE_RATE},
             ]
         )
-        steps = self.settings.steps
+        steps, size = self.settings.steps, batch_for(self.settings.batch, count)
         with progress.stage("Training codes", steps, "steps") as bar:
             for step in range(steps):
-                batch = torch.randint(len(pixels), (self.settings.batch,), generator=rng).to(truth.device)
+                batch = torch.randint(len(pixels), (size,), generator=rng).to(truth.device)
                 logits = reader(pixels.blended(features, batch))
                 rows, own = owners[batch].unique(return_inverse=True)
                 temperature = 1.0 if step < SHARPER_FROM else 2.0

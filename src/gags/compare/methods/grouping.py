@@ -36,6 +36,7 @@ from gags.compare.identities import identities, shared_weights
 from gags.compare.methods.learner import DAMAGED_EMBEDDINGS, REMEDY, Inputs
 from gags.compare.pixels import Pixels, draw_pixels
 from gags.distill.evidence import gather_evidence
+from gags.distill.samples import batch_for
 from gags.embed.encoder import Encoder
 from gags.errors import CompareError
 from gags.evaluate.answerer import Selections
@@ -71,7 +72,7 @@ class GroupingSettings(Settings, prefix="grouping"):
     steps: int = ranged(3000, STEPS)
     """Optimisation steps."""
     batch: int = ranged(4096, BATCH)
-    """Pixels a step."""
+    """Pixels a step, for up to 100,000 Gaussians; for more, as many times more."""
     detector: str = AUTO
     """What looks for texts in photos: a Grounding DINO by hub id or folder, none, or auto: Grounding DINO
     with Swin-B if it is on this machine or can be fetched, else none."""
@@ -152,10 +153,10 @@ class GaussianGrouping(Settings):
         )
         neighbours = nearest(gaussians.means, NEIGHBOURS)
         targets = pixel_identities(pixels.masks, identities.to(device))
-        steps = self.settings.steps
+        steps, size = self.settings.steps, batch_for(self.settings.batch, len(gaussians))
         with progress.stage("Training identities", steps, "steps") as bar:
             for step in range(1, steps + 1):
-                batch = torch.randint(len(pixels), (self.settings.batch,), generator=rng).to(device)
+                batch = torch.randint(len(pixels), (size,), generator=rng).to(device)
                 loss = identity_loss(classifier(pixels.blended(features, batch)), targets[batch])
                 if step % NEIGHBOUR_STEPS == 0:
                     rows = torch.randint(len(gaussians), (NEIGHBOUR_SAMPLES,), generator=rng).to(device)
@@ -368,10 +369,11 @@ class Grouped:
 
     def _probabilities(self, features: Tensor, chosen: Sequence[Tensor]) -> Tensor:
         """Highest probability of any identity that each of T texts chose. [P, 16] → [P, T]"""
-        parts = []
+        parts, numbers = [], [rows.nonzero()[:, 0] for rows in chosen]
         for part in features.split(PIXELS_AT_ONCE):
             probabilities = self._logits(part).softmax(dim=-1)
-            columns = [torch.where(rows, probabilities, 0).amax(dim=1) for rows in chosen]
+            of_none = probabilities.new_zeros(len(part), 1)
+            columns = [torch.cat([of_none, probabilities[:, rows]], dim=1).amax(dim=1) for rows in numbers]
             parts.append(torch.stack(columns, dim=1))
         return torch.cat(parts)
 

@@ -32,6 +32,7 @@ from gags.compare.methods.embedded import EmbeddedGaussians, best_level, kept_dt
 from gags.compare.methods.learner import FIGURES, REMEDY, Inputs
 from gags.compare.methods.pixels import PixelSamples, sample_pixels
 from gags.distill.decoder import DECODED_AT_ONCE
+from gags.distill.samples import batch_for
 from gags.embed.encoder import Encoder
 from gags.files.ranges import BATCH, PIXELS, RATE, STEPS, TOP_K, Settings, ranged
 from gags.gaussians import Gaussians, render
@@ -52,7 +53,7 @@ class LangSplatSettings(Settings, prefix="langsplat"):
     steps: int = ranged(3000, STEPS)
     """Optimisation steps; each is one of all three fields."""
     batch_pixels: int = ranged(4096, BATCH)
-    """Pixels a step, of all photos."""
+    """Pixels a step, of all photos, for up to 100,000 Gaussians; for more, as many times more."""
     rate: float = ranged(2.5e-3, RATE)
     """Learning rate of the fields."""
     autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
@@ -124,9 +125,10 @@ def train_fields(
     shown = shown_gaussians(pixels, gaussians)
     features = torch.nn.Parameter((start.to(codes) * shown[:, :, None]).flatten(1))
     optimizer = torch.optim.Adam([features], settings.rate, eps=1e-15)
+    size = batch_for(settings.batch_pixels, gaussians)
     with progress.stage("Training three fields", settings.steps, "steps") as bar:
         for step in range(settings.steps):
-            batch = torch.randint(len(pixels), (settings.batch_pixels,), generator=rng)
+            batch = torch.randint(len(pixels), (size,), generator=rng)
             loss = code_loss(features, pixels, batch, codes)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -37,6 +37,7 @@ from gags.compare.codebook import CODES, Hybrid, nearest_codes, train_codebook
 from gags.compare.methods.learner import DAMAGED_EMBEDDINGS, REMEDY, Inputs, Method
 from gags.compare.targets import TargetPhoto, TargetPhotos
 from gags.distill.decoder import DECODED_AT_ONCE
+from gags.distill.samples import batch_for
 from gags.distill.settings import DistillSettings
 from gags.embed.dino.encoder import NONE, Dino, choose_dino, load_dino
 from gags.embed.encoder import Encoder
@@ -79,7 +80,8 @@ class LEGaussiansSettings(Settings, prefix="legaussians"):
     steps: int = ranged(3000, STEPS)
     """Optimisation steps of the features."""
     batch: int | None = ranged(None, BATCH)  # None, so that what was learnt before it was there still counts
-    """Pixels a step. Default: 4096, as for the other systems."""
+    """Pixels a step, for up to 100,000 Gaussians; for more, as many times more. Default: 4096, as for the
+    other systems."""
 
     def ready(self, progress: Reporter = SILENT) -> "LEGaussiansSettings":
         """The same, with the DINO that `features` stands for on this machine.
@@ -290,7 +292,7 @@ def train(
         samples: Pixels and their codes.
         gaussians: The N Gaussians.
         steps: Optimisation steps.
-        batch: Pixels a step.
+        batch: Pixels a step, for up to 100,000 Gaussians.
         seed: Seed of start and batches.
         progress: Told about progress.
 
@@ -307,10 +309,10 @@ def train(
     nets = [*decoder.parameters(), *smoother.parameters()]
     groups = [{"params": [s, doubt], "lr": FEATURE_RATE}, {"params": nets, "lr": NET_RATE}]
     optimizer = torch.optim.Adam(groups)
-    positions = scaled_positions(gaussians.means)
+    positions, size = scaled_positions(gaussians.means), batch_for(batch, len(gaussians))
     with progress.stage("Training features and uncertainties", steps, "steps") as bar:
         for step in range(steps):
-            rows = torch.randint(len(samples), (batch,), generator=rng).to(device)
+            rows = torch.randint(len(samples), (size,), generator=rng).to(device)
             loss = by_codes = code_loss(torch.cat([s, doubt.sigmoid()], dim=1), samples, rows, decoder)
             if step % SMOOTH_EVERY == 0:
                 some = torch.randint(len(s), (min(SMOOTHED, len(s)),), generator=rng).to(device)
