@@ -1,6 +1,6 @@
 """How many pixels a step the preset `paper` needs in scenes of more Gaussians.
 
-    python -m benchmarks.batches SCENE [--pieces 1 4 12] [--groups 64 256] [--steps 2000] [--judged 6]
+    python -m benchmarks.batches SCENE [--pieces 1 4 12] [--groups 64 0] [--steps 2000] [--judged 6]
 
 Every Gaussian of a finished scene is replaced by so many smaller ones within it, as photos of more pixels
 would give them; photos and masks stay. Each such scene is learnt with each number of groups of pixels a step,
