@@ -6,6 +6,8 @@ from numba import njit, prange
 from gags.segment.packed import count_bits
 from gags.simd.cache import kernel
 
+ROUNDING = np.float32(1e-5)  # of two interpolations in float32, as a share of the largest value; generous
+
 
 @kernel(parallel=True)
 def measure(logits: np.ndarray, offset: float) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +64,8 @@ def measure_resized(
     """`measure` of logits resized bilinearly to a photo, without making the resized ones.
 
     A pixel lies above −offset only if one of the four cells around it does. So only pixels around such cells
-    are computed; the counts are those of the whole photo. (Segment Anything resizes twice, to its frame of
+    are computed, and of these one by one only the ones between cells that lie on both sides of a bar; the
+    counts are those of the whole photo. (Segment Anything resizes twice, to its frame of
     1024 px and then to the photo; here it is once.)
 
     Args:
@@ -86,8 +89,10 @@ def measure_resized(
             continue
         # Cells above −offset: rows r1 to r2 and columns c1 to c2.
         r1, r2, c1, c2 = rows, -1, columns, -1
+        largest = np.float32(0)
         for row in range(rows):
             for column in range(columns):
+                largest = max(largest, abs(logits[k, row, column]))
                 if logits[k, row, column] > -offset:
                     r1, r2 = min(r1, row), row
                     c1, c2 = min(c1, column), max(c2, column)
@@ -98,12 +103,21 @@ def measure_resized(
         right = min(int((c2 + 1.5) / cells_x) + 2, width)
         top = max(int((r1 - 0.5) / cells_y) - 1, 0)
         bottom = min(int((r2 + 1.5) / cells_y) + 2, height)
+        slack = ROUNDING * largest  # a pixel may lie this far outside of the range of the cells around it
         low = np.empty(right - left, np.int64)
         share = np.empty(right - left, np.float32)
         for x in range(left, right):
             u = min(max((x + 0.5) * cells_x - 0.5, 0.0), columns - 1.0)
             low[x - left] = int(u)
             share[x - left] = u - int(u)
+        start, end = low[0], low[-1] + 1
+        first_of = np.full(
+            end + 1, right - left
+        )  # the first pixel of each column of cells, and of what follows
+        for x in range(right - left - 1, -1, -1):
+            first_of[low[x]] = x
+        for column in range(end - 1, start - 1, -1):  # columns without a pixel
+            first_of[column] = min(first_of[column], first_of[column + 1])
         line = np.empty(columns + 1, np.float32)  # one row of the photo, columns still those of the grid
         inner, outer = 0, 0
         x1, y1, x2, y2 = width, height, 0, 0
@@ -112,18 +126,28 @@ def measure_resized(
             row = int(v)
             below = min(row + 1, rows - 1)
             down = np.float32(v - row)
-            for column in range(columns):
+            for column in range(start, min(end + 1, columns)):
                 upper = logits[k, row, column]
                 line[column] = upper + down * (logits[k, below, column] - upper)
             line[columns] = line[columns - 1]
             first, last = width, -1
-            for x in range(right - left):
-                value = line[low[x]]
-                value += share[x] * (line[low[x] + 1] - value)
-                inner += value > offset
-                outer += value > -offset
-                if value > 0:
-                    first, last = min(first, x), x
+            for column in range(start, end):
+                one, other = line[column], line[column + 1]
+                if max(one, other) <= -offset - slack:
+                    continue
+                begin, behind = first_of[column], first_of[column + 1]
+                if min(one, other) > offset + slack:
+                    inner += behind - begin
+                    outer += behind - begin
+                    if behind > begin:
+                        first, last = min(first, begin), behind - 1
+                    continue
+                for x in range(begin, behind):
+                    value = one + share[x] * (other - one)
+                    inner += value > offset
+                    outer += value > -offset
+                    if value > 0:
+                        first, last = min(first, x), x
             if last >= 0:
                 y1, y2 = min(y1, y), y + 1
                 x1, x2 = min(x1, left + first), max(x2, left + last + 1)
