@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.helpers.blobs import make_scene
+import torch
+from tests.helpers.blobs import NEGATIVES, ToyEncoder, make_scene
 from tests.helpers.heard import Heard
 
 from gags.capture import View
 from gags.compare import grounding
 from gags.compare.detector import Detections
-from gags.compare.grounding import Grounder, evenly
+from gags.compare.grounding import Grounder, best_masks, evenly
+from gags.compare.methods.learner import Inputs
+from gags.query.relevancy import Queries
 
 HIDDEN = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
@@ -86,3 +89,28 @@ def test_some_photos_evenly_spread_are_looked_at(finder):
     assert [number for number, *_ in finder.asked] == [0, 2, 5, 7, 10, 12, 15, 17]
     assert [view.name for view in evenly(_views(3), 8)] == ["0", "1", "2"]
     assert evenly([], 8) == []
+
+
+def test_without_a_detector_the_largest_of_the_ten_best_masks_shows_what_is_named():
+    scene = make_scene(views=6)
+    inputs = Inputs(scene.gaussians, scene.items(noise=0.1), ToyEncoder())
+    vectors, negatives = (
+        torch.from_numpy(ToyEncoder().encode_texts(texts))
+        for texts in (["green ball", "blue ball"], NEGATIVES)
+    )
+    queries = Queries(("green ball", "blue ball"), vectors, negatives, ToyEncoder.temperature)
+    found = best_masks(inputs.items, inputs.embeddings(), queries)
+    for text, (camera, mask) in enumerate(found):
+        ranked = []
+        for number, (_, description) in enumerate(inputs.items):
+            embeddings = description.embeddings.astype(np.float32)
+            against = (embeddings @ queries.negatives.T.numpy()).max(axis=1)
+            margins = embeddings @ queries.vectors[text].numpy() - against
+            ranked += [(margin, number, row) for row, margin in enumerate(margins)]
+        ten = [(number, row) for _, number, row in sorted(ranked, reverse=True)[:10]]
+        sizes = [inputs.items[number][1].masks.mask(row).sum() for number, row in ten]
+        assert len(set(sizes)) > 2
+        assert mask.sum() == max(sizes)
+        number, row = ten[int(np.argmax(sizes))]
+        np.testing.assert_array_equal(mask.numpy(), inputs.items[number][1].masks.mask(row))
+        np.testing.assert_array_equal(camera.viewmat, inputs.items[number][0].viewmat)

@@ -163,26 +163,6 @@ def test_a_plane_is_fitted_to_the_mask_of_one_photo_and_asked_everywhere(scene, 
     assert torch.equal(coded.planes["nothing"].weights, untouched.weights)
 
 
-def test_without_a_detector_the_largest_of_the_ten_best_masks_is_the_target(scene, inputs, learnt):
-    coded = CodedGaussians.load(learnt, inputs)
-    queries = coded.prepare(["green ball", "blue ball"], ToyEncoder())
-    found = coded._best_masks(queries)
-    for text, (camera, mask) in enumerate(found):
-        ranked = []
-        for number, (_, description) in enumerate(inputs.items):
-            embeddings = description.embeddings.astype(np.float32)
-            against = (embeddings @ queries.negatives.T.numpy()).max(axis=1)
-            margins = embeddings @ queries.vectors[text].numpy() - against
-            ranked += [(margin, number, row) for row, margin in enumerate(margins)]
-        ten = [(number, row) for _, number, row in sorted(ranked, reverse=True)[:10]]
-        sizes = [inputs.items[number][1].masks.mask(row).sum() for number, row in ten]
-        assert len(set(sizes)) > 2
-        assert mask.sum() == max(sizes)
-        number, row = ten[int(np.argmax(sizes))]
-        np.testing.assert_array_equal(mask.numpy(), inputs.items[number][1].masks.mask(row))
-        np.testing.assert_array_equal(camera.viewmat, inputs.items[number][0].viewmat)
-
-
 def test_titles_say_what_is_swapped():
     assert LEARNER.title() == "GOI (fitted to our best mask)"
     assert Goi(LEARNER.settings, "calibrated").title() == "GOI (calibrated, fitted to our best mask)"

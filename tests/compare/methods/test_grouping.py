@@ -5,22 +5,20 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.helpers.blobs import WORDS, ToyEncoder, make_scene
+from tests.helpers.blobs import WORDS, ToyEncoder, make_scene, word_vector
 from tests.helpers.heard import Heard
 
 from gags.capture import View
 from gags.compare.detector import NONE
-from gags.compare.grounding import Grounded
+from gags.compare.grounding import Grounded, best_masks
 from gags.compare.methods import grouping
 from gags.compare.methods.grouping import (
     GaussianGrouping,
     Grouped,
     GroupingSettings,
-    best_held,
     filled,
     identities_inside,
     identity_loss,
-    identity_scores,
     mask_identities,
     nearest,
     neighbour_loss,
@@ -32,8 +30,8 @@ from gags.compare.methods.learner import Inputs, bytes_per_gaussian
 from gags.embed.description import Description
 from gags.errors import CompareError, TrainingError, WorkspaceError
 from gags.evaluate.answerer import Selector
+from gags.gaussians import render
 from gags.progress import SILENT
-from gags.query.relevancy import Queries
 from gags.segment.masks import Masks
 
 SETTINGS = GroupingSettings(steps=1000, batch=256, detector=NONE)
@@ -92,11 +90,11 @@ def test_the_same_seed_gives_the_same_file(inputs, tmp_path):
     assert first == again != other
 
 
-def test_sixteen_numbers_a_gaussian_are_kept(scene, learnt, tmp_path):
+def test_sixteen_numbers_a_gaussian_are_kept(scene, inputs, learnt, tmp_path):
     assert bytes_per_gaussian(learnt, len(scene.gaussians)) == 16 * 2
     (tmp_path / "half.safetensors").write_bytes(learnt.read_bytes()[:1000])
     with pytest.raises(WorkspaceError, match=r"half\.safetensors is missing or damaged"):
-        Grouped.load(tmp_path / "half.safetensors", scene.gaussians)
+        Grouped.load(tmp_path / "half.safetensors", inputs)
 
 
 # --- identities ---
@@ -216,45 +214,30 @@ def test_identities_must_lie_inside_by_more_than_seven_tenths():
     assert identities_inside(identities, mask).nonzero().flatten().tolist() == [1]
 
 
-def test_embeddings_of_an_identity_are_asked_one_by_one():
-    """The mean of relevancies, not the relevancy of a mean."""
-    queries = Queries(("x",), torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), 10.0)
-    embeddings = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
-    scores = identity_scores(embeddings, torch.tensor([4, 4, 9]), queries)
-    sigmoid = [1 / (1 + math.exp(-10 * margin)) for margin in (1.0, -1.0, -0.2)]
-    assert scores[4].item() == pytest.approx((sigmoid[0] + sigmoid[1]) / 2)
-    assert scores[9].item() == pytest.approx(sigmoid[2])
-    assert torch.isneginf(scores[0]).item()
+def test_without_a_detector_a_mask_of_the_scene_chooses_identities(scene, inputs, grouped):
+    """Those inside the largest of the ten masks that answer best, as its photo reads them."""
+    queries = grouped.prepare(["red ball"], ToyEncoder())
+    (place,) = best_masks(inputs.items, inputs.embeddings(), queries)
+    camera, mask = place
+    drawn = render(scene.gaussians, camera, grouped.features).colors.flatten(0, 1)
+    read = grouped.classifier(drawn).argmax(dim=1)
+    assert torch.equal(grouped.chosen["red ball"], identities_inside(read, mask.flatten()))
+    assert grouped.chosen["red ball"].any()
 
 
-def test_a_text_chooses_among_identities_that_something_holds():
-    scores = torch.full((256, 2), -math.inf)
-    scores[4], scores[9] = torch.tensor([0.6, 0.2]), torch.tensor([0.9, 0.7])
-    only_4, none = torch.zeros(2, 256, dtype=torch.bool)
-    only_4[[0, 4]] = True
-    assert best_held(scores, only_4).tolist() == [4, 4]
-    assert best_held(scores, none).tolist() == [9, 9]
-
-
-def test_an_identity_that_no_pixel_taught_is_not_chosen(scene, grouped):
-    """Masks that say a word best of all, whose identity no Gaussian has: another level lies over them."""
-    word = WORDS[0]
-    queries = Queries.encode([word], ToyEncoder(), grouped)
-    untaught = 200
-    with_it = Grouped(
-        grouped.gaussians,
-        grouped.features,
-        grouped.classifier,
-        torch.cat([grouped.mask_identities, torch.tensor([untaught])]),
-        torch.cat([grouped.mask_embeddings, queries.vectors[:1]]),
-        grouped.encoder_name,
-    )
-    scores = identity_scores(with_it.mask_embeddings, with_it.mask_identities, queries)
-    assert scores.argmax() == untaught
-    asked = with_it.prepare([word], ToyEncoder())
-    assert not with_it.chosen[word][untaught]
-    assert with_it.chosen[word].sum() == 1
-    assert with_it.relevancy(scene.cameras[0], asked).masks.any()
+def test_a_mask_that_is_no_identity_does_not_take_the_answer_away(scene, learnt):
+    """A scrap says a word best of all; photos repeat it too seldom for an identity."""
+    items = scene.items(noise=0.1)
+    word = "red ball"
+    masks = items[0][1].masks
+    scrap = masks.labels[0][masks.labels[0] >= 0][0]
+    spot = np.argwhere(masks.labels[0] == scrap)[:5]
+    masks.labels[0][masks.labels[0] == scrap] = -1
+    masks.labels[0][spot[:, 0], spot[:, 1]] = scrap
+    items[0][1].embeddings[scrap] = word_vector(word)
+    asked = Grouped.load(learnt, Inputs(scene.gaussians, items, ToyEncoder()))
+    answer = asked.relevancy(scene.cameras[3], asked.prepare([word], ToyEncoder()))
+    assert _iou(answer.masks[0].numpy(), scene.ids[3] == WORDS.index(word)) > 0.6
 
 
 def test_the_peak_is_the_centre_of_the_mask_or_of_too_little_for_one_the_best_and_of_nothing_none():
@@ -290,9 +273,9 @@ class Finder:
         return Grounded(view, self.scene.ids[2] == WORDS.index(text), 0.5)
 
 
-def test_a_mask_in_one_photo_chooses_identities_for_all(scene, learnt):
+def test_a_mask_in_one_photo_chooses_identities_for_all(scene, inputs, learnt):
     finder = Finder(scene)
-    asked = Grouped.load(learnt, scene.gaussians, finder)
+    asked = Grouped.load(learnt, inputs, finder)
     queries = asked.prepare(["red ball", "nothing"], ToyEncoder())
     asked.prepare(["nothing", "red ball"], ToyEncoder())
     assert finder.asked == [["red ball", "nothing"]]  # once

@@ -13,8 +13,8 @@ Written from the paper. What differs:
   that are computed once.
 - The codebook has as many codes as there are distinct embeddings, if these are fewer than 300.
 - Where there is no Grounding DINO, the row is titled "fitted to our best mask": the hyperplane is fitted to
-  the largest of the ten masks, of all photos and levels, whose embeddings have the highest relevancy. The
-  very best is often a scrap of few pixels, to which a plane that learns from a whole photo never gets.
+  the largest of the ten masks, of all photos and levels, whose embeddings have the highest relevancy. To the
+  very best, often a scrap of few pixels, a plane that learns from a whole photo never gets.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from torch.nn.functional import linear, normalize
 from gags.capture import Camera
 from gags.compare.codes import assignment_loss, codebook_loss, reading_loss, start_codes
 from gags.compare.detector import AUTO, NONE, SWIN_T, choose_detector
-from gags.compare.grounding import Grounder
+from gags.compare.grounding import Grounder, places_of
 from gags.compare.hyperplane import Hyperplane, PlaneStart, calibrated_start, fit, published_start
 from gags.compare.methods.learner import DAMAGED_EMBEDDINGS, REMEDY, Inputs
 from gags.compare.pixels import Pixels, draw_pixels
@@ -49,7 +49,6 @@ LINEAR_RATE = 3e-3
 CODE_RATE = 1e-3
 SHARPER_FROM = 1000  # step from which on the entropy is that of softmax(2 · cosine), not of softmax(cosine)
 BOX_SCORE = 0.3  # of Grounding DINO
-BEST_MASKS = 10  # of all photos, without a detector: the largest of them is the target
 PIXELS_AT_ONCE = 1 << 16  # read together; bounds memory
 
 
@@ -232,7 +231,7 @@ class CodedGaussians:
         if not new:
             return queries
         rows = queries.subset([queries.texts.index(text) for text in new])
-        targets = self._grounded(new) if self.grounder is not None else self._best_masks(rows)
+        targets = places_of(rows, self.grounder, self.inputs.items, self.inputs.embeddings())
         for text, vector, target in zip(new, rows.vectors, targets, strict=True):
             plane = published_start(vector)
             if self.start == "calibrated":
@@ -270,31 +269,6 @@ class CodedGaussians:
         codes, mask = self._read(drawn.colors.flatten(0, 1)), mask.flatten().to(self.codes.device)
         inside, outside = (torch.bincount(codes[part], minlength=len(self.codes)) for part in (mask, ~mask))
         return fit(plane, self.codes, inside, outside)
-
-    def _grounded(self, texts: Sequence[str]) -> list[tuple[Camera, Tensor] | None]:
-        """Camera and mask of the photo in which Grounding DINO finds each text best."""
-        places = self.grounder.find(texts) if self.grounder is not None else {}
-        found = [places[text] for text in texts]
-        return [p and (p.view.camera, torch.from_numpy(p.mask)) for p in found]
-
-    def _best_masks(self, queries: Queries) -> list[tuple[Camera, Tensor] | None]:
-        """Camera and mask [H, W] of each text: of the ten that answer it best (GAGS Eq. 8), the largest."""
-        cosines = self.inputs.embeddings() @ torch.cat([queries.vectors, queries.negatives]).T
-        relevancies = queries.relevancy_from_cosines(cosines)
-        best = relevancies.topk(min(BEST_MASKS, len(relevancies)), dim=0).indices.T.tolist()
-        found: list[tuple[Camera, Tensor] | None] = [None] * len(best)
-        sizes, first = [0.0] * len(best), 0
-        for camera, description in self.inputs.items:
-            masks = description.masks
-            for text, rows in enumerate(best):
-                for row in (row - first for row in rows if first <= row < first + len(masks)):
-                    mask = torch.from_numpy(masks.mask(row))
-                    size = float(mask.double().mean())  # its share of the photo: photos may differ in size
-                    if size > sizes[text]:
-                        sizes[text] = size
-                        found[text] = camera.resized(mask.shape[1], mask.shape[0]), mask
-            first += len(masks)
-        return found
 
     def save(self, path: Path) -> None:
         """Write to a safetensors file, atomically; features are kept as float16."""
