@@ -65,6 +65,12 @@ LVIS_OF_GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Words for groups of things → the same."""
 
+LVIS_OF_PARTS: dict[str, tuple[str, ...]] = {
+    "cap": ("bottle cap",),
+    "pitcher": ("pitcher (vessel for liquid)",),
+}
+"""Words for a part, or for what it is a part of, that are asked beside a text that names both → the same."""
+
 PHRASES = ("object", "things", "stuff", "texture", "thing", "part")
 """What stands for nothing in particular; the first four are the canonical phrases of Eq. 8."""
 
@@ -121,7 +127,7 @@ class TextVectors:
     def _encode(self, text: str) -> np.ndarray:
         if text in PHRASES:
             return unit(self.mean + VAGUE * self.something(text))
-        parts = LVIS_OF_NAMES.get(text) or LVIS_OF_GROUPS.get(text)
+        parts = LVIS_OF_NAMES.get(text) or LVIS_OF_GROUPS.get(text) or LVIS_OF_PARTS.get(text)
         if parts is None and text in self._aliases:
             vector = self._encode(self._aliases[text])
             own = self.own(vector)

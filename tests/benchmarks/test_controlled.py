@@ -32,6 +32,7 @@ from gags.capture import Camera, load_capture
 from gags.compare.methods import all_methods
 from gags.errors import CaptureError, ModelError, QueryError
 from gags.evaluate.labels import load_labels, match_view
+from gags.query.parts import part_and_whole
 from gags.segment.masks import Masks
 from gags.segment.packed import CroppedMask, PackedMasks
 from gags.segment.suppress import measure
@@ -140,6 +141,10 @@ def test_everything_of_pantry_has_a_vector(captures: Path, models_dir: Path):
     wanted |= {alias for label in queries["labelled"] for alias in label["aliases"]}
     for path in (captures / "pantry" / "labels").glob("*.json"):
         wanted |= {label["category"] for label in json.loads(path.read_text())["objects"]}
+    # A text for a part is asked with the part's and the whole's names beside it.
+    asked = filter(None, map(part_and_whole, sorted(wanted)))
+    wanted |= {name for pair in asked for name in pair}
+    assert {"cap", "handle"} <= wanted
     assert texts.encode(sorted(wanted)).shape == (len(wanted), 512)
     assert {thing.name for thing in truth.things} == set(LVIS_OF_NAMES)
     assert set(queries["coarse"]) == set(LVIS_OF_GROUPS)
