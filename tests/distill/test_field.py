@@ -110,6 +110,13 @@ def test_large_scenes_are_kept_small(field, monkeypatch):
     assert kept.numbers.dtype == np.int16
     # Where that is still too much, nothing is kept and every text is asked anew.
     monkeypatch.setattr(field_module, "KEPT_BYTES", 2 * len(field) * 6 - 1)
+    few = {"COMPACT_BYTES": 2 * len(field) * 6 - 1, "free_bytes": lambda device: 4 * 2 * len(field) * 6 - 1}
+    for name, value in few.items():
+        with monkeypatch.context() as patched:
+            patched.setattr(field_module, name, value)
+            assert not field.to("cpu")._is_large
+    assert field.to("cpu")._is_large  # more than `KEPT_BYTES`, and a quarter of the memory holds it
+    monkeypatch.setattr(field_module, "COMPACT_BYTES", 0)
     again = field.to("cpu")
     torch.testing.assert_close(again.similarities(vectors), expected, atol=1e-5, rtol=1e-4)
     assert again._compact is None

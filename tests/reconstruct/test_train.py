@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests.helpers.scenes import coloured_balls, photograph
 
+import gags.reconstruct.step as step_module
 import gags.reconstruct.train as train_module
 from gags.capture import Capture
 from gags.errors import CaptureError
@@ -191,3 +192,23 @@ def test_holes_are_filled_once(capture):
 def test_gaussians_are_the_same_where_photos_do_not_fit(capture, trained, monkeypatch):
     monkeypatch.setattr("gags.reconstruct.photos.available_bytes", lambda: 0)
     assert equal(train_gaussians(capture, TINY), trained)
+
+
+def test_of_many_gaussians_full_size_says_which_ones_photos_show(capture, monkeypatch):
+    """At half the size several of a million share a pixel: what a photo shows would count as hidden."""
+    widths = []
+
+    def remember(gaussians, cameras, kept):
+        widths.append({camera.width for camera in cameras})
+        return torch.ones(len(gaussians))
+
+    monkeypatch.setattr(step_module, "strongest_weights", remember)
+    for most in (step_module.SEEN_AT_HALF_SIZE, 0):
+        monkeypatch.setattr(step_module, "SEEN_AT_HALF_SIZE", most)
+        training = Training.of(capture, replace(TINY, prune_weight=0.02, densify_gradient=1000.0))
+        state = training.begin()
+        state.step = training.densifier.last_step
+        assert training.divisor(state.step) == 1
+        training.revise(state)
+    (width,) = {view.camera.width for view in capture.train}
+    assert widths == [{width // 2}, {width}]

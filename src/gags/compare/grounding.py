@@ -22,6 +22,8 @@ PHOTOS_LOOKED_AT = 8
 
 BEST_MASKS = 10
 """Masks of all photos that answer a text best; the largest of them shows what the text names."""
+PHOTOS_A_MASK = 7
+"""Of more photos than ten times this, one in so many adds a mask to the best: a thing has some in each."""
 
 Place = tuple[Camera, Tensor]
 """The camera of a photo, at the size of the mask, and the mask of what a text names there. bool [H, W]"""
@@ -118,7 +120,7 @@ def places_of(
 def best_masks(
     items: Sequence[tuple[Camera, Description]], embeddings: Tensor, queries: Queries
 ) -> list[Place | None]:
-    """Where a photo shows what a text names: of the ten masks that answer it best (GAGS Eq. 8), the largest.
+    """Where a photo shows what a text names: of the masks that answer it best (GAGS Eq. 8), the largest.
 
     The very best one is often a scrap of few pixels, seen from far or at the edge of its thing.
 
@@ -132,7 +134,8 @@ def best_masks(
     """
     cosines = embeddings @ torch.cat([queries.vectors, queries.negatives]).T
     relevancies = queries.relevancy_from_cosines(cosines)
-    best = relevancies.topk(min(BEST_MASKS, len(relevancies)), dim=0).indices.T.tolist()
+    most = max(BEST_MASKS, len(items) // PHOTOS_A_MASK)
+    best = relevancies.topk(min(most, len(relevancies)), dim=0).indices.T.tolist()
     found: list[Place | None] = [None] * len(best)
     sizes, first = [0.0] * len(best), 0
     for camera, description in items:

@@ -16,12 +16,14 @@ from gags.distill.similarities import Similarities, two_largest
 from gags.errors import WorkspaceError
 from gags.files.contents import FIELD
 from gags.gaussians import Gaussians
+from gags.models.device import free_bytes
 from gags.store import damaged, digest, load_tensors, save_tensors
 
 FILE_FORMAT = "gags-field-1"
 _REMEDY = "run `gags distill` again"
 Asked = Literal["gaussians", "pixels"]
 KEPT_BYTES = 1 << 30  # of decoded Gaussians; more are decoded at every query
+COMPACT_BYTES = 1 << 32  # the same of those in 2 bytes a number, but at most a quarter of the free memory
 # On the CPU, more decoded Gaussians than that are kept in 2 bytes a number, and of cosines the two largest.
 EXACT_BYTES = 1 << 28
 
@@ -120,7 +122,11 @@ class LanguageField:
     @property
     def _is_large(self) -> bool:
         numbers, cpu = len(self) * self.decoder.rank, self.features.device.type == "cpu"
-        return cpu and 4 * numbers > EXACT_BYTES and 2 * numbers <= KEPT_BYTES
+        if not cpu or 4 * numbers <= EXACT_BYTES:
+            return False
+        return 2 * numbers <= KEPT_BYTES or 2 * numbers <= min(
+            COMPACT_BYTES, free_bytes(self.features.device) // 4
+        )
 
     @cached_property
     @torch.no_grad()

@@ -26,6 +26,9 @@ from gags.reconstruct.state import PARAMETERS, TrainingState
 from gags.render import Rendering
 from gags.render.cuda_view import to_device
 
+# Up to so many Gaussians, half the size shows what each of them adds to a photo. Of a million, several share
+# each of its pixels: a fifth to a third of those that photos do show would count as hidden.
+SEEN_AT_HALF_SIZE = 200_000
 HOLES_SIDE = 120  # longest side of the pictures in which holes are looked for, px
 SH_REST_FACTOR = 1 / 10  # learning rate of the higher harmonics against the base colour
 FLOATS_A_NUMBER = 4  # that is learnt: itself, its gradient, Adam's two moments
@@ -201,7 +204,7 @@ class Training:
         if self.densifier.due(state.step):
             self.densifier.revise(state)
         if state.step == self.densifier.last_step and self.settings.prune_weight > 0:
-            divisor = 2 * self.divisor(state.step)
+            divisor = self.divisor(state.step) * (2 if len(state.gaussians) <= SEEN_AT_HALF_SIZE else 1)
             cameras = (resized(view.camera, divisor) for view in self.views)
             kept = (shrunk_kept(view, divisor) for view in self.views)
             strongest = strongest_weights(state.gaussians, cameras, kept)

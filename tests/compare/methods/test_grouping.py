@@ -130,8 +130,8 @@ def test_things_are_numbered_by_their_photos_and_at_most_255():
 
 def test_a_thing_takes_masks_from_an_iou_of_a_half_on():
     iou = np.array([[0.5, 0.49, 0.2], [0.3, 0.1, 0.9]])
-    assert grouping.best_thing(iou).tolist() == [0, -1, 1]
-    assert grouping.best_thing(iou[:0]).tolist() == [-1, -1, -1]
+    assert grouping.best_thing(iou, 3).tolist() == [0, -1, 1]
+    assert grouping.best_thing(iou[:0], 3).tolist() == [-1, -1, -1]
 
 
 def test_pixels_go_by_parts_then_wholes_then_sub_parts():

@@ -19,7 +19,7 @@ Written from the paper. What differs:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -34,7 +34,7 @@ from gags.capture import Camera
 from gags.compare.detector import AUTO, NONE, SWIN_B, choose_detector
 from gags.compare.grounding import Grounder, Place, places_of
 from gags.compare.hull import inliers, inside_hull
-from gags.compare.identities import identities, shared_weights
+from gags.compare.identities import identities
 from gags.compare.methods.learner import DAMAGED_EMBEDDINGS, REMEDY, Inputs
 from gags.compare.pixels import Pixels, draw_pixels
 from gags.distill.evidence import gather_evidence
@@ -55,7 +55,7 @@ IDENTITIES = 256  # that the classifier tells apart; 0 is "none"
 FEATURE_RATE = 2.5e-3  # of Adam
 CLASSIFIER_RATE = 5e-4
 NEIGHBOUR_STEPS = 5  # every so many, neighbours count as well
-NEIGHBOUR_SAMPLES = 1000  # Gaussians of such a step
+NEIGHBOUR_SAMPLES = 1000  # Gaussians of such a step, in scenes of up to 100,000
 NEIGHBOURS = 5  # nearest others of each
 NEIGHBOUR_WEIGHT = 2.0
 BOX_SCORE = 0.3  # of Grounding DINO
@@ -147,12 +147,13 @@ class GaussianGrouping(Settings):
         neighbours = nearest(gaussians.means, NEIGHBOURS)
         targets = pixel_identities(pixels.masks, identities.to(device))
         steps, size = self.settings.steps, batch_for(self.settings.batch, len(gaussians))
+        near = batch_for(NEIGHBOUR_SAMPLES, len(gaussians))
         with progress.stage("Training identities", steps, "steps") as bar:
             for step in range(1, steps + 1):
                 batch = torch.randint(len(pixels), (size,), generator=rng).to(device)
                 loss = identity_loss(classifier(pixels.blended(features, batch)), targets[batch])
                 if step % NEIGHBOUR_STEPS == 0:
-                    rows = torch.randint(len(gaussians), (NEIGHBOUR_SAMPLES,), generator=rng).to(device)
+                    rows = torch.randint(len(gaussians), (near,), generator=rng).to(device)
                     loss = loss + neighbour_loss(
                         classifier(features[rows]), classifier(features[neighbours[rows]])
                     )
@@ -190,19 +191,33 @@ def mask_identities(inputs: Inputs, progress: Reporter) -> Tensor:
         inputs.gaussians, inputs.items, stage="Joining masks", progress=progress
     )
     things = identities(evidence, levels)
-    shared = shared_weights(evidence, things, np.arange(len(things)))
-    sizes = evidence.sizes()
-    views = evidence.view_of[: evidence.mask_count]
-    in_mask, in_photo = shared[:, : evidence.mask_count], shared[:, evidence.mask_count + views]
-    iou = in_mask / np.maximum(sizes[: evidence.mask_count] + in_photo - in_mask, 1e-9)
-    return torch.from_numpy(numbered(best_thing(iou), views))
+    count = evidence.mask_count
+    sizes, views = evidence.sizes()[:count], evidence.view_of[:count]
+
+    def ious() -> Iterator[np.ndarray]:
+        for thing in range(len(things)):
+            shared = evidence.shared(things[thing].astype(np.int64))
+            in_mask, in_photo = shared[:count], shared[count + views]
+            yield in_mask / np.maximum(sizes + in_photo - in_mask, 1e-9)
+
+    return torch.from_numpy(numbered(best_thing(ious(), count), views))
 
 
-def best_thing(iou: np.ndarray) -> np.ndarray:
-    """The thing of highest IoU of each mask, -1 if that is less than a half. [C, M] → int64 [M]"""
-    if not len(iou):
-        return np.full(iou.shape[1], -1)
-    return np.where(iou.max(axis=0) >= SAME_IOU, iou.argmax(axis=0), -1)
+def best_thing(ious: Iterable[np.ndarray], count: int) -> np.ndarray:
+    """The thing of highest IoU of each mask, -1 if that is less than a half.
+
+    Args:
+        ious: Of one thing after the other with all masks: together they may not fit into memory. [M] each
+        count: Number M of masks.
+
+    Returns:
+        int64 [M]
+    """
+    best, highest = np.full(count, -1), np.full(count, SAME_IOU)
+    for thing, iou in enumerate(ious):
+        better = (iou > highest) | ((iou == highest) & (best < 0))
+        best[better], highest[better] = thing, iou[better]
+    return best
 
 
 def numbered(thing: np.ndarray, views: np.ndarray) -> np.ndarray:

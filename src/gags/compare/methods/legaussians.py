@@ -54,7 +54,7 @@ DECODER_WIDTHS = (FEATURE_DIM, 128, 256, CODES)
 SMOOTHER_WIDTHS = (3, 128, 128, 128, 128, FEATURE_DIM)
 SMOOTH_EVERY = 10  # steps
 LEAST_SMOOTHING = 0.1  # pull of the smooth features on a Gaussian that is certain
-SMOOTHED = 8192  # Gaussians a time: of a million, all of them would cost more than the other nine steps
+SMOOTHED = 8192  # Gaussians a time, in scenes of up to 100,000: all would cost more than the other nine steps
 FEATURE_RATE = 1e-2  # of features and uncertainties, Adam
 NET_RATE = 1e-3  # of both nets, Adam
 FIRST_SPREAD = 0.1  # standard deviation of the features at the start
@@ -310,12 +310,13 @@ def train(
     groups = [{"params": [s, doubt], "lr": FEATURE_RATE}, {"params": nets, "lr": NET_RATE}]
     optimizer = torch.optim.Adam(groups)
     positions, size = scaled_positions(gaussians.means), batch_for(batch, len(gaussians))
+    smoothed = batch_for(SMOOTHED, len(gaussians))
     with progress.stage("Training features and uncertainties", steps, "steps") as bar:
         for step in range(steps):
             rows = torch.randint(len(samples), (size,), generator=rng).to(device)
             loss = by_codes = code_loss(torch.cat([s, doubt.sigmoid()], dim=1), samples, rows, decoder)
             if step % SMOOTH_EVERY == 0:
-                some = torch.randint(len(s), (min(SMOOTHED, len(s)),), generator=rng).to(device)
+                some = torch.randint(len(s), (min(smoothed, len(s)),), generator=rng).to(device)
                 loss = loss + smoothness_loss(smoother(positions[some]), s[some], doubt[some, 0].sigmoid())
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
