@@ -86,8 +86,6 @@ class PhotoSchedule:
         self.gaussians, self.photos, self.targets, self.settings = gaussians, photos, targets, settings
         self._smoothed = settings.region_smoothing > 1 and targets.logits is None
         self._pixels = step_pixels(settings, gaussians.means.device)
-        if settings.step_pixels is None and settings.start == "zero":
-            self._pixels = batch_for(self._pixels, len(gaussians))
 
     def state(self) -> dict[str, Tensor]:
         """Levels of all pixels, which are not renewed at every visit. int8 [sum of P]"""
@@ -120,7 +118,9 @@ class PhotoSchedule:
             with torch.no_grad():
                 photo.levels = self.smoothed_levels(decoder, photo, self._rendered(features, photo)[0])
         rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        rows = torch.randperm(len(photo), generator=rng)[: self._pixels]
+        grows = self.settings.step_pixels is None and self.settings.start == "zero"
+        size = batch_for(self._pixels, len(features)) if grows else self._pixels
+        rows = torch.randperm(len(photo), generator=rng)[:size]
         return self.pixel_terms(features, decoder, photo, rows)
 
     def pixel_terms(self, features: Tensor, decoder: Decoder, photo: PhotoPixels, rows: Tensor) -> Terms:
